@@ -1,0 +1,150 @@
+"""Training speed as a share of the machine's matrix-product peak, and the cost of the loop around it.
+
+    python -m benchmarks.train_throughput --output=benchmarks/results/train_throughput_cpu.json
+
+The peak is the fastest float32 product of two square matrices in the same process. A step's useful
+work is three times the matrix products of its forward pass, the usual convention: it counts the
+gradient with respect to the images, which nobody needs and the step does not compute.
+"""
+
+import functools
+import json
+import math
+import os
+import time
+from typing import Any
+
+import jax
+import jax.extend.core as jex_core
+import jax.numpy as jnp
+from absl import app, flags
+from flax import nnx
+from ml_collections import ConfigDict
+
+from configs import conv, vanilla
+from vae_jax import factory
+from vae_jax.training import init_state, train_epoch, train_step
+
+_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
+_REPEATS = flags.DEFINE_integer("repeats", 7, "timed epochs an experiment; the fastest counts")
+
+
+def matmul_peak(sizes: tuple[int, ...] = (1024, 1536, 2048, 3072), repeats: int = 8) -> float:
+    """Fastest float32 product of two square matrices, in FLOP/s."""
+    matmul = jax.jit(jnp.matmul)
+    best = 0.0
+    for size in sizes:
+        matrix = jax.random.normal(jax.random.key(0), (size, size))
+        matmul(matrix, matrix).block_until_ready()
+        for _ in range(repeats):
+            start = time.perf_counter()
+            matmul(matrix, matrix).block_until_ready()
+            best = max(best, 2 * size**3 / (time.perf_counter() - start))
+    return best
+
+
+def matmul_flops(jaxpr: jex_core.Jaxpr) -> int:
+    """FLOPs of the matrix products in a jaxpr, those of its inner jaxprs included."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            total += (
+                2
+                * math.prod(equation.outvars[0].aval.shape)
+                * math.prod(left[axis] for axis in contracted)
+            )
+        for inner in jax.tree.leaves(
+            list(equation.params.values()),
+            is_leaf=lambda p: isinstance(p, jex_core.Jaxpr | jex_core.ClosedJaxpr),
+        ):
+            if isinstance(inner, jex_core.ClosedJaxpr):
+                total += matmul_flops(inner.jaxpr)
+            elif isinstance(inner, jex_core.Jaxpr):
+                total += matmul_flops(inner)
+    return total
+
+
+def measure(config: ConfigDict, num_examples: int) -> dict[str, Any]:
+    """Images a second of the compiled epoch, and the FLOPs of one image's forward pass."""
+    factory.validate(config)
+    train = factory.load_splits(config).train
+    images = jnp.asarray(train.images[:num_examples])
+    model = factory.build_model(config, images.shape[1:], jax.random.key(0))
+    graphdef, params = nnx.split(model)
+    loss_fn = factory.build_loss(config, graphdef)
+    num_steps = num_examples // config.batch_size
+    make_optimizer = factory.build_optimizer(config, num_steps)
+    state = init_state(params, factory.build_hparams(config), make_optimizer, jax.random.key(1))
+
+    forward = jax.make_jaxpr(loss_fn)(
+        state.params, images[: config.batch_size], state.hparams, jnp.float32(0), state.noise_key
+    )
+    epoch = jax.jit(
+        functools.partial(
+            train_epoch,
+            step_fn=functools.partial(train_step, loss_fn=loss_fn, make_optimizer=make_optimizer),
+            batch_size=config.batch_size,
+            num_steps=num_steps,
+        ),
+        donate_argnums=0,
+    )
+    start = time.perf_counter()
+    compiled = epoch.lower(state, images).compile()
+    compile_seconds = time.perf_counter() - start
+    seconds = []
+    for _ in range(_REPEATS.value + 1):
+        start = time.perf_counter()
+        state, metrics = compiled(state, images)
+        jax.block_until_ready(metrics)
+        seconds.append(time.perf_counter() - start)
+    return {
+        "batch_size": config.batch_size,
+        "examples_per_second": num_steps * config.batch_size / min(seconds[1:]),
+        "forward_flops_per_example": matmul_flops(forward.jaxpr) / config.batch_size,
+        "compile_seconds": compile_seconds,
+    }
+
+
+def main(argv: list[str]) -> None:
+    """Measure every experiment, print a line each, write the JSON."""
+    del argv
+    grey = vanilla.get_config()
+    grey.data.binarization = "none"
+    experiments = {
+        "mlp, dynamic binarisation": (vanilla.get_config(), 54_912),
+        "mlp, grey": (grey, 54_912),
+        "conv, dynamic binarisation": (conv.get_config(), 12_800),
+    }
+    results: dict[str, Any] = {
+        "command": "python -m benchmarks.train_throughput",
+        "device": jax.devices()[0].device_kind,
+        "num_cores": os.cpu_count(),
+        "jax": jax.__version__,
+        "experiments": {},
+    }
+    peaks = [matmul_peak()]
+    for name, (config, num_examples) in experiments.items():
+        measured = measure(config, num_examples)
+        peaks.append(matmul_peak())
+        work = 3 * measured["forward_flops_per_example"] * measured["examples_per_second"]
+        # The machine's speed wanders: the higher peak of before and after is the strict one.
+        measured["matmul_peak_flops"] = max(peaks[-2:])
+        measured["share_of_matmul_peak"] = work / measured["matmul_peak_flops"]
+        results["experiments"][name] = measured
+        print(
+            f"{name}: {measured['examples_per_second']:,.0f} images/s, "
+            f"{measured['share_of_matmul_peak']:.1%} of {measured['matmul_peak_flops'] / 1e9:.0f} "
+            f"GFLOP/s; compiled in {measured['compile_seconds']:.1f} s",
+            flush=True,
+        )
+    if _OUTPUT.value:
+        os.makedirs(os.path.dirname(_OUTPUT.value) or ".", exist_ok=True)
+        with open(_OUTPUT.value, "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=2)
+            file.write("\n")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,17 @@
+"""A convolutional VAE on dynamically binarised MNIST.
+
+python -m experiments.train --config=configs/conv.py --workdir=runs/conv
+"""
+
+from configs import vanilla
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Two strided convolutions down, two transposed ones up."""
+    config = vanilla.get_config()
+    config.epochs = 20
+    config.model.network = "conv"
+    config.model.widths = ()
+    config.hparams.learning_rate = 1e-3
+    return config

@@ -1,0 +1,100 @@
+"""How every command starts, and how it ends when the user can mend what is wrong."""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from absl import flags, logging
+
+from vae_jax.config_fields import unknown_field_message
+from vae_jax.errors import UserError
+from vae_jax.workdir import read_config
+
+EXIT_USER_ERROR = 2
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run")
+
+
+def required_workdir() -> Path:
+    """The directory that --workdir names.
+
+    Raises:
+      UserError: the flag is missing.
+    """
+    if not _WORKDIR.value:
+        raise UserError("--workdir is missing; name the directory of the run")
+    return Path(_WORKDIR.value)
+
+
+def existing_workdir() -> Path:
+    """The directory that --workdir names, which must hold a run.
+
+    Raises:
+      UserError: the flag is missing, or there is no run.
+    """
+    folder = required_workdir()
+    read_config(folder)
+    return folder
+
+
+def num_cores() -> int:
+    """Cores this process may use: other counts split sums otherwise, and give other last bits."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _parse_flags() -> None:
+    try:
+        rest = flags.FLAGS(sys.argv)[1:]
+    except flags.Error as error:
+        raise UserError(_describe(str(error))) from None
+    except (AttributeError, KeyError) as error:
+        # ml_collections names the field in its own way, over several lines.
+        overridden = [arg for arg in sys.argv[1:] if re.match(r"--?config\.", arg)]
+        for argument in overridden:
+            field = argument.split("=")[0].lstrip("-").removeprefix("config.")
+            if field.split(".")[-1] in str(error):
+                raise UserError(unknown_field_message(field)) from None
+        raise UserError(_describe(str(error))) from None
+    except (FileNotFoundError, ImportError, SyntaxError, TypeError, ValueError) as error:
+        raise UserError(f"the flags or the config file cannot be read: {error}") from None
+    if rest:
+        raise UserError(f"{rest[0]!r} is not a flag; flags begin with -- and take =value")
+
+
+def _describe(message: str) -> str:
+    return " ".join(message.split())
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs in ~/.cache/vae_jax, or in $JAX_COMPILATION_CACHE_DIR."""
+    import jax
+
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(home / "vae_jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Parse the flags, call `main` and exit: 0, 2 for the user's mistake, 128 + signal if stopped."""
+    from vae_jax.training_loop import Interrupted
+
+    logging.set_verbosity(logging.WARNING)
+    logging.use_absl_handler()
+    try:
+        _parse_flags()
+        main()
+    except UserError as error:
+        print(f"error: {_describe(str(error))}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(128 + stop.signal)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    sys.exit(0)

@@ -1,0 +1,132 @@
+"""Train an experiment, evaluate it and draw its figures; started again, continue where it stopped.
+
+python -m experiments.train --config=configs/vanilla.py --workdir=runs/vanilla
+python -m experiments.train --config=configs/beta.py --config.hparams.beta=4 --workdir=runs/beta4
+"""
+
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict, config_flags
+
+from experiments import command_line, evaluate
+from vae_jax import checkpoints, factory, workdir
+from vae_jax.data.pixels import to_unit_interval
+from vae_jax.errors import UserError
+from vae_jax.interruption import Interruption, deferred
+from vae_jax.metric_writers import JsonLinesWriter, ProgressWriter, TensorBoardWriter
+from vae_jax.trained_model import TrainedModel
+from vae_jax.training_loop import Plan, Progress, RunState, fit
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "file of the experiment's config")
+
+
+def train(config: ConfigDict, folder: Path, interruption: Interruption) -> None:
+    """Train until the plan is fulfilled, from the newest checkpoint if there is one."""
+    splits = factory.load_splits(config)
+    num_examples, *shape = splits.train.images.shape
+    image_shape = (shape[0], shape[1], shape[2])
+    program = factory.build_program(config, image_shape, num_examples)
+    plan = Plan(
+        epochs=config.epochs,
+        steps_per_epoch=num_examples // config.batch_size,
+        steps_per_call=config.steps_per_call,
+        batch_size=config.batch_size,
+        patience=config.patience,
+        checkpoint_seconds=config.checkpoints.every_seconds,
+        max_checkpoints=config.checkpoints.max_to_keep,
+    )
+    directory = folder / "checkpoints"
+    with workdir.hold(folder, config.to_dict()):
+        state, progress = _initial_or_restored(program, config, splits, directory)
+        finished = progress.stopped_early or int(state.train.step) == plan.total_steps
+        summary = workdir.read_summary(folder)
+        if finished and summary is not None:
+            print(f"{folder} is finished: {evaluate.describe(summary)}")
+            return
+        first_step = int(state.train.step)
+        images = jnp.asarray(splits.train.images)
+        run_steps = jax.jit(program.run_steps, static_argnames="num_steps", donate_argnums=0)
+        validate = None
+        if splits.validation is not None:
+            validate = functools.partial(
+                jax.jit(program.validate), images=jnp.asarray(splits.validation.images)
+            )
+        tensorboard = TensorBoardWriter(folder / "tensorboard", first_step)
+        writers = [
+            JsonLinesWriter(folder / "metrics.jsonl", first_step),
+            tensorboard,
+            ProgressWriter(
+                total_steps=plan.total_steps, first_step=first_step, batch_size=plan.batch_size
+            ),
+        ]
+        shown = (splits.validation or splits.train).images[:40]
+        try:
+            fit(
+                state,
+                progress,
+                plan=plan,
+                run_steps=lambda state, num_steps: run_steps(state, images, num_steps=num_steps),
+                validate=validate,
+                writers=writers,
+                checkpoint_dir=directory,
+                metadata={"image_shape": image_shape},
+                interruption=interruption,
+                on_epoch=functools.partial(_write_images, config, tensorboard, shown),
+            )
+        finally:
+            for writer in writers:
+                writer.close()
+        summary = evaluate.evaluate_run(folder, splits.test, config.evaluation.num_samples)
+        print(f"{folder}: {evaluate.describe(summary)}")
+
+
+def _initial_or_restored(
+    program: factory.Program, config: ConfigDict, splits: factory.Splits, directory: Path
+) -> tuple[RunState, Progress]:
+    if checkpoints.steps(directory):
+        shape = splits.train.images.shape[1:]
+        template = factory.run_state_template(config, shape)
+        checkpoint = checkpoints.restore(directory, template, set_torn_aside=True)
+        saved = checkpoint.metadata
+        fields = Progress.__dataclass_fields__
+        return checkpoint.tree, Progress(**{name: saved[name] for name in fields})
+    mean = splits.train.images.mean(axis=0) / (255 if splits.train.images.dtype == np.uint8 else 1)
+    return jax.jit(program.init)(jnp.asarray(mean, jnp.float32)), Progress()
+
+
+def _write_images(
+    config: ConfigDict,
+    tensorboard: TensorBoardWriter,
+    images: np.ndarray,
+    state: RunState,
+    epoch: int,
+) -> None:
+    """Samples and reconstructions for TensorBoard, now and then."""
+    every = config.tensorboard.images_every_epochs
+    if every == 0 or epoch % every:
+        return
+    images = np.asarray(to_unit_interval(images))
+    model, step = TrainedModel(config, images.shape[1:], state.train.params), int(state.train.step)
+    tensorboard.write_images("originals", images, step)
+    tensorboard.write_images("reconstructions", model.reconstruct(images), step)
+    if model.is_vae:
+        tensorboard.write_images("samples", model.sample(jax.random.key(0), len(images)), step)
+
+
+def main() -> None:
+    """Check the config, then train; a finished run is only told of."""
+    config, folder = _CONFIG.value, command_line.required_workdir()
+    if config is None:
+        raise UserError("--config is missing; name a config such as configs/vanilla.py")
+    factory.validate(config)
+    command_line.use_compilation_cache()
+    with deferred() as interruption:
+        train(config, folder, interruption)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

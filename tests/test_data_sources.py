@@ -1,0 +1,204 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vae_jax.data import load, split_sizes
+from vae_jax.errors import UserError
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (6, 5, 4), dtype=np.uint8)
+COLOUR = RNG.integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)
+
+
+def save_image(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def refused(name, message, split="train", data_dir="/nowhere"):
+    with pytest.raises(UserError, match=message) as error:
+        load(str(name), split, str(data_dir))
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_name_lists_the_known_ones(tmp_path):
+    refused("mnst", r"data\.name='mnst' is not known; bundled: mnist; prepared .*: nothing")
+    refused("fashion_mnist", "experiments.prepare")
+    refused("a/b", "not known")
+    refused("", "not known")
+    refused(tmp_path / "nowhere", "does not exist")
+    refused("./nowhere", r"data\.name='\./nowhere' does not exist")
+
+
+def test_parts_of_several_splits_come_in_the_order_asked_for():
+    both = load("mnist", "test[5:8]+train[:2]", "")
+    test, train = load("mnist", "test", ""), load("mnist", "train[:2]", "")
+    np.testing.assert_array_equal(both.images, np.concatenate([test.images[5:8], train.images]))
+    np.testing.assert_array_equal(both.labels, np.concatenate([test.labels[5:8], train.labels]))
+
+
+@pytest.mark.parametrize(
+    ("statement", "unwanted"),
+    [
+        ("import vae_jax.data", "jax tensorflow_datasets array_record PIL tensorflow"),
+        (
+            "import vae_jax.data; vae_jax.data.load('mnist', 'test', '')",
+            "jax tensorflow_datasets array_record PIL tensorflow",
+        ),
+    ],
+)
+def test_the_default_path_imports_numpy_only(statement, unwanted):
+    code = f"import sys; {statement}; sys.exit(str(set({unwanted.split()}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "set()"
+
+
+def test_npz_with_one_split(tmp_path):
+    path = tmp_path / "digits.npz"
+    np.savez(path, images=GREY, labels=np.arange(6))
+    assert split_sizes(str(path), "") == {"train": 6}
+    data = load(str(path), "train[2:]", "")
+    np.testing.assert_array_equal(data.images, GREY[2:, ..., np.newaxis])
+    np.testing.assert_array_equal(data.labels, [2, 3, 4, 5])
+    assert (data.images.dtype, data.labels.dtype) == (np.uint8, np.int32)
+
+
+def test_npz_with_named_splits(tmp_path):
+    path = tmp_path / "two.npz"
+    np.savez_compressed(path, train_images=COLOUR, test_images=COLOUR[:2], test_labels=[3, 1])
+    assert split_sizes(str(path), "") == {"train": 6, "test": 2}
+    assert load(str(path), "train", "").labels is None
+    assert load(str(path), "train+test", "").labels is None
+    np.testing.assert_array_equal(load(str(path), "test", "").labels, [3, 1])
+    np.testing.assert_array_equal(load(str(path), "train", "").images, COLOUR)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f8"])
+def test_npz_floats_become_float32_with_their_values(tmp_path, dtype):
+    path = tmp_path / "floats.npz"
+    np.savez(path, images=(GREY / 255).astype(dtype))
+    images = load(str(path), "train", "").images
+    assert images.dtype == np.float32
+    np.testing.assert_allclose(images[..., 0], GREY / 255, atol=1e-3)
+
+
+def test_npz_bools_become_black_and_white(tmp_path):
+    path = tmp_path / "bools.npz"
+    np.savez(path, images=GREY > 99)
+    images = load(str(path), "train", "").images
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(images[..., 0], np.where(GREY > 99, 255, 0))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+def test_npz_refuses_what_is_not_finite(tmp_path, bad):
+    path = tmp_path / "bad.npz"
+    images = GREY / 255
+    images[4, 1, 2] = bad
+    np.savez(path, images=images)
+    refused(
+        path, "'images' has NaN or infinite values in 1 of 4 images, first in image 4", "train[2:]"
+    )
+    assert len(load(str(path), "train[:4]", "").images) == 4
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x_train": GREY}, r"holds \['x_train'\]"),
+        ({"images": GREY, "test_images": GREY}, "keep one kind"),
+        ({"images": GREY[0]}, r"shape \[5, 4\]"),
+        ({"images": GREY[:0]}, r"shape \[0, 5, 4\]"),
+        ({"images": GREY.astype(np.int64)}, "type int64"),
+        ({"images": GREY, "labels": np.arange(5)}, r"shape \[5\]; with 6 images"),
+        ({"images": GREY, "labels": np.arange(6.0)}, "labels must be integers"),
+        ({"images": GREY.astype(object)}, "type object"),
+        ({"images": GREY, "labels": np.array([None] * 6)}, "labels must be integers"),
+    ],
+)
+def test_npz_mistakes(tmp_path, arrays, message):
+    path = tmp_path / "wrong.npz"
+    np.savez(path, **arrays)
+    refused(path, f"wrong.npz.*{message}")
+
+
+def test_npz_that_is_no_npz_or_damaged(tmp_path):
+    path = tmp_path / "file.npz"
+    refused(path, "does not exist")
+    path.write_bytes(b"hello")
+    refused(path, "not a whole .npz file")
+    with path.open("wb") as file:
+        np.save(file, GREY)
+    refused(path, "not a whole .npz file")
+    np.savez(path, images=GREY)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    refused(path, "not a whole .npz file")
+    flipped = bytearray(whole)
+    flipped[whole.index(GREY.tobytes()) + 7] ^= 1
+    path.write_bytes(flipped)
+    refused(path, "not a whole .npz file: Bad CRC-32")
+    path.unlink()
+    path.mkdir()
+    refused(path, "cannot be read")
+
+
+def test_folder_without_splits_or_classes(tmp_path):
+    for index in reversed(range(6)):
+        save_image(tmp_path / f"{index}.png", GREY[index])
+    (tmp_path / "README.txt").write_text("not an image")
+    (tmp_path / ".hidden.png").write_bytes(b"not an image")
+    assert split_sizes(str(tmp_path), "") == {"train": 6}
+    data = load(str(tmp_path), "train[1:3]", "")
+    np.testing.assert_array_equal(data.images, GREY[1:3, ..., np.newaxis])
+    assert data.labels is None
+
+
+def test_folder_with_classes(tmp_path):
+    save_image(tmp_path / "dog" / "a.png", COLOUR[0])
+    save_image(tmp_path / "cat" / "deep" / "b.bmp", COLOUR[1])
+    save_image(tmp_path / "cat" / "a.PNG", COLOUR[2])
+    data = load(str(tmp_path), "train", "")
+    np.testing.assert_array_equal(data.images, COLOUR[[2, 1, 0]])
+    np.testing.assert_array_equal(data.labels, [0, 0, 1])
+
+
+def test_folder_with_splits_numbers_classes_alike_in_all(tmp_path):
+    save_image(tmp_path / "train" / "cat" / "a.png", GREY[0])
+    save_image(tmp_path / "train" / "dog" / "a.png", GREY[1])
+    save_image(tmp_path / "test" / "dog" / "a.png", GREY[2])
+    assert split_sizes(str(tmp_path), "") == {"train": 2, "test": 1}
+    np.testing.assert_array_equal(load(str(tmp_path), "test", "").labels, [1])
+    save_image(tmp_path / "validation" / "a.png", GREY[3])
+    assert load(str(tmp_path), "validation", "").labels is None
+
+
+def test_folder_modes_become_one_or_three_channels(tmp_path):
+    for mode, num_channels in {"1": 1, "L": 1, "LA": 1, "P": 3, "RGBA": 3, "RGB": 3}.items():
+        Image.fromarray(COLOUR[0]).convert(mode).save(tmp_path / "image.png")
+        assert load(str(tmp_path), "train", "").images.shape == (1, 5, 4, num_channels)
+
+
+def test_folder_mistakes(tmp_path):
+    refused(tmp_path, "holds no images")
+    save_image(tmp_path / "a.png", GREY[0])
+    save_image(tmp_path / "b.png", GREY[0, 1:])
+    refused(tmp_path, r"b\.png is 4x4 .* grey, but .*a\.png is 5x4")
+    save_image(tmp_path / "b.png", COLOUR[0])
+    refused(tmp_path, r"b\.png is .* colour, but .*a\.png is .* grey")
+    save_image(tmp_path / "b.png", GREY[0].astype(np.uint16))
+    refused(tmp_path, r"b\.png: has more than 8 bits")
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:45])
+    refused(tmp_path, r"b\.png: cannot be decoded")
+    (tmp_path / "b.png").write_bytes(b"hello")
+    refused(tmp_path, r"b\.png: cannot be decoded")
+    (tmp_path / "b.png").unlink()
+    refused(tmp_path / "a.png", "is a file")
+    save_image(tmp_path / "cat" / "a.png", GREY[0])
+    refused(tmp_path, "both images, such as 'a.png', and folders of them, such as 'cat'")
+    (tmp_path / "a.png").unlink()
+    save_image(tmp_path / "test" / "a.png", GREY[0])
+    refused(tmp_path, "the split 'test' and beside it 'cat'", "test")

@@ -1,0 +1,20 @@
+"""Variational autoencoders in JAX and Flax.
+
+`vae_jax.load("runs/vanilla")` gives a trained model; see `vae_jax.trained_model`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vae_jax.trained_model import TrainedModel, load
+
+__all__ = ["TrainedModel", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    # Late, so that reading data does not import jax and orbax.
+    if name in __all__:
+        from vae_jax import trained_model
+
+        return getattr(trained_model, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,154 @@
+"""Checkpoints of a run: orbax writes the arrays, a manifest of checksums tells whole from torn.
+
+    checkpoints/<step>/state/          the pytree, as orbax stores it
+    checkpoints/<step>/metadata.json   small facts about it
+    checkpoints/<step>/manifest.json   SHA-256 of every other file
+
+A checkpoint is written beside its place and renamed into it, so that a kill leaves a whole one or
+none. The manifest is for what comes later: orbax restores arrays with flipped bytes unnoticed.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import PyTree
+
+from vae_jax.errors import UserError
+
+_MANIFEST = "manifest.json"
+_METADATA = "metadata.json"
+_PARTIAL = ".partial"
+_TORN = ".torn"
+
+
+class Checkpoint(NamedTuple):
+    """What was saved after `step` steps."""
+
+    step: int
+    tree: PyTree
+    metadata: dict[str, Any]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != _MANIFEST
+    }
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        return bool(manifest) and manifest == _digests(folder)
+    except (OSError, ValueError):
+        return False
+
+
+def _sync(folder: Path) -> None:
+    """Wait until every file of `folder` is on the disk."""
+    for path in [*folder.rglob("*"), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def steps(directory: Path) -> list[int]:
+    """The steps of which there is a checkpoint, oldest first."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal())
+
+
+def save(
+    directory: Path, step: int, tree: PyTree, metadata: dict[str, Any], *, max_to_keep: int
+) -> None:
+    """Write a checkpoint, then delete all but the newest `max_to_keep`. One of this step stays.
+
+    Raises:
+      UserError: it cannot be written; the checkpoints that are there stay as they were.
+    """
+    import orbax.checkpoint as ocp  # Half a second that only a run with checkpoints should pay.
+
+    final = directory / str(step)
+    if final.exists():
+        return
+    partial = directory / f"{step}{_PARTIAL}"
+    try:
+        for leftover in [partial, *directory.glob(f"*{_PARTIAL}")]:
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial.mkdir(parents=True)
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(partial.absolute() / "state", tree)
+        (partial / _METADATA).write_text(json.dumps(metadata), encoding="utf-8")
+        (partial / _MANIFEST).write_text(json.dumps(_digests(partial)), encoding="utf-8")
+        _sync(partial)
+        os.rename(partial, final)
+    except Exception as error:  # tensorstore reports a full disk as one of many kinds
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(
+            f"checkpoint {final} cannot be written: {_first_line(error)}; make room and run the "
+            "same command again to continue from the last one"
+        ) from error
+    for old in steps(directory)[:-max_to_keep]:
+        shutil.rmtree(directory / str(old), ignore_errors=True)
+
+
+def read_metadata(directory: Path) -> dict[str, Any]:
+    """The small facts of the newest checkpoint that is whole.
+
+    Raises:
+      UserError: there is none.
+    """
+    for step in reversed(steps(directory)):
+        if _is_whole(directory / str(step)):
+            content = (directory / str(step) / _METADATA).read_text(encoding="utf-8")
+            return dict(json.loads(content))
+    raise UserError(f"{directory} holds no checkpoint that can be read; train the run first")
+
+
+def restore(directory: Path, template: PyTree, *, set_torn_aside: bool = False) -> Checkpoint:
+    """Read the newest checkpoint that is whole, warning of those that are not.
+
+    Args:
+      directory: the run's `checkpoints` folder.
+      template: the pytree with `jax.ShapeDtypeStruct` leaves.
+      set_torn_aside: rename a damaged checkpoint so that it is out of the way.
+
+    Raises:
+      UserError: there is none, or none is whole.
+    """
+    import orbax.checkpoint as ocp
+
+    placed = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        ),
+        template,
+    )
+    for step in reversed(steps(directory)):
+        folder = directory / str(step)
+        if not _is_whole(folder):
+            logging.warning("checkpoint %s is damaged; using the one before it", folder)
+            if set_torn_aside:
+                torn = folder.with_name(folder.name + _TORN)
+                shutil.rmtree(torn, ignore_errors=True)
+                os.rename(folder, torn)
+            continue
+        metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
+        with ocp.StandardCheckpointer() as checkpointer:
+            tree = checkpointer.restore(folder.absolute() / "state", placed)
+        return Checkpoint(step, tree, metadata)
+    raise UserError(f"{directory} holds no checkpoint to read; train the run first")

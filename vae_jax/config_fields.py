@@ -1,0 +1,137 @@
+"""Every field that a config has, and the values it takes."""
+
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from vae_jax.corruptions import CORRUPTIONS
+from vae_jax.errors import UserError
+from vae_jax.networks.activations import ACTIVATIONS
+
+# Says what would be right, or None if the value is.
+Check = Callable[[Any], str | None]
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _integer(low: int) -> Check:
+    def check(value: Any) -> str | None:
+        return None if _is_int(value) and value >= low else f"an integer of at least {low}"
+
+    return check
+
+
+def _number(low: float, *, above: bool = False) -> Check:
+    def check(value: Any) -> str | None:
+        if (_is_int(value) or isinstance(value, float)) and math.isfinite(value):
+            if value > low or (value == low and not above):
+                return None
+        return f"a number {'above' if above else 'of at least'} {low:g}"
+
+    return check
+
+
+def _one_of(names: Sequence[str]) -> Check:
+    def check(value: Any) -> str | None:
+        return None if value in names else f"one of {', '.join(sorted(names))}"
+
+    return check
+
+
+def _text(value: Any) -> str | None:
+    return None if isinstance(value, str) else "a text"
+
+
+def _nonempty_text(value: Any) -> str | None:
+    return None if isinstance(value, str) and value else "a text that is not empty"
+
+
+def _boolean(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "True or False"
+
+
+def _sizes(*, empty: bool) -> Check:
+    def check(value: Any) -> str | None:
+        good = isinstance(value, tuple | list) and all(_is_int(v) and v >= 1 for v in value)
+        if good and (value or empty):
+            return None
+        return f"a tuple of {'' if empty else 'one or more '}positive integers, such as (400,)"
+
+    return check
+
+
+FIELDS: dict[str, Check] = {
+    "seed": _integer(0),
+    "epochs": _integer(1),
+    "batch_size": _integer(1),
+    "steps_per_call": _integer(1),
+    "patience": _integer(0),
+    "data.name": _nonempty_text,
+    "data.dir": _text,
+    "data.train_split": _nonempty_text,
+    "data.validation_split": _text,
+    "data.test_split": _nonempty_text,
+    "data.binarization": _one_of(["dynamic", "none", "static"]),
+    "data.binarization_seed": _integer(0),
+    "model.name": _one_of(["autoencoder", "vae"]),
+    "model.latent_size": _integer(1),
+    "model.network": _one_of(["conv", "mlp"]),
+    "model.widths": _sizes(empty=True),
+    "model.gated": _boolean,
+    "model.activation": _one_of(list(ACTIVATIONS)),
+    "model.channels": _sizes(empty=False),
+    "model.kernel_size": _integer(2),
+    "model.downsampling": _one_of(["pool", "stride"]),
+    "model.upsampling": _one_of(["resize", "transpose"]),
+    "model.likelihood": _one_of(["bernoulli", "normal"]),
+    "model.likelihood_scale": _number(0, above=True),
+    "model.learn_scale": _boolean,
+    "corruption": _one_of(["none", *CORRUPTIONS]),
+    "optimizer.name": _one_of(["adagrad", "adam", "sgd"]),
+    "optimizer.schedule": _one_of(["constant", "cosine"]),
+    "optimizer.gradient_clip_norm": _number(0),
+    "hparams.learning_rate": _number(0, above=True),
+    "hparams.beta": _number(0),
+    "hparams.distortion_weight": _number(0),
+    "hparams.warmup_epochs": _number(0),
+    "hparams.free_nats": _number(0),
+    "hparams.corruption_level": _number(0),
+    "hparams.weight_decay": _number(0),
+    "checkpoints.every_seconds": _number(0),
+    "checkpoints.max_to_keep": _integer(1),
+    "tensorboard.images_every_epochs": _integer(0),
+    "evaluation.num_samples": _integer(1),
+    "evaluation.batch_size": _integer(1),
+    "evaluation.seed": _integer(0),
+}
+
+
+def unknown_field_message(field: str) -> str:
+    """One line on a field that no config has, with the nearest one that there is."""
+    close = difflib.get_close_matches(field, FIELDS, n=1)
+    return f"{field} is not a field of the config" + (
+        f"; did you mean {close[0]}?" if close else ""
+    )
+
+
+def check_fields(flat: Mapping[str, Any]) -> None:
+    """Refuse a field that is unknown, missing, of the wrong type or out of its range.
+
+    Args:
+      flat: values by dotted field name.
+
+    Raises:
+      UserError: names the field, its value, and what would be right.
+    """
+    for field in flat:
+        if field not in FIELDS:
+            raise UserError(unknown_field_message(field))
+    for field, check in FIELDS.items():
+        if field not in flat:
+            raise UserError(f"{field} is missing from the config; see configs/vanilla.py")
+        expected = check(flat[field])
+        if expected is not None:
+            raise UserError(f"{field}={flat[field]!r} must be {expected}")

@@ -1,0 +1,162 @@
+"""Images from a NumPy .npz file.
+
+The file holds either `images` and perhaps `labels`, which are then the split `train`, or
+`<split>_images` and perhaps `<split>_labels` for each split.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from vae_jax.data.dataset import Dataset, Ranges, concatenate
+from vae_jax.errors import UserError
+
+
+def sizes(path: str) -> dict[str, int]:
+    """Returns the number of examples in each split; reads the headers of the arrays only.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds no images in an accepted form.
+    """
+    headers = _headers(path)
+    return {
+        split: _num_examples(path, key, *headers[key])
+        for split, (key, _) in _split_keys(path, headers).items()
+    }
+
+
+def read(path: str, ranges: Ranges) -> Dataset:
+    """Reads ranges of a file's images, [num_examples, height, width, channels], and labels.
+
+    Images without a channel axis get one. uint8 stays as it is; False and True become 0 and 255,
+    so that they too are black and white; floating numbers become float32.
+
+    Raises:
+        UserError: as `sizes`; labels that do not fit the images; numbers that are not finite.
+    """
+    headers = _headers(path)
+    keys = _split_keys(path, headers)
+    splits = {}
+    for name, _, _ in ranges:
+        if name not in splits:
+            images_key, labels_key = keys[name]
+            num_examples = _num_examples(path, images_key, *headers[images_key])
+            labels = None
+            if labels_key in headers:
+                _check_labels(path, labels_key, *headers[labels_key], num_examples)
+                labels = _read_array(path, labels_key)
+            splits[name] = (_read_array(path, images_key), labels)
+    parts = []
+    for name, start, stop in ranges:
+        images, labels = splits[name]
+        parts.append(
+            Dataset(
+                _convert(path, keys[name][0], images[start:stop], start),
+                None if labels is None else labels[start:stop].astype(np.int32),
+            )
+        )
+    return concatenate(parts)
+
+
+def _split_keys(
+    path: str, headers: dict[str, tuple[tuple[int, ...], np.dtype]]
+) -> dict[str, tuple[str, str]]:
+    splits = {
+        key.removesuffix("_images"): (key, key.removesuffix("_images") + "_labels")
+        for key in headers
+        if key.endswith("_images") and key != "_images"
+    }
+    if "images" in headers and splits:
+        raise UserError(f"{path} has both 'images' and {splits.popitem()[1][0]!r}; keep one kind")
+    if "images" in headers:
+        return {"train": ("images", "labels")}
+    if not splits:
+        raise UserError(
+            f"{path} holds {sorted(headers)}; it must hold 'images', or 'train_images' and so on"
+        )
+    return splits
+
+
+def _num_examples(path: str, key: str, shape: tuple[int, ...], dtype: np.dtype) -> int:
+    if len(shape) not in (3, 4) or 0 in shape:
+        raise UserError(
+            f"{path}: {key!r} has shape {list(shape)}; it must be [num_examples, height, width] "
+            "or [num_examples, height, width, channels], none of them 0"
+        )
+    if dtype != np.uint8 and dtype != np.bool_ and not np.issubdtype(dtype, np.floating):
+        raise UserError(f"{path}: {key!r} has type {dtype}; it must be uint8, bool or floating")
+    return shape[0]
+
+
+def _check_labels(
+    path: str, key: str, shape: tuple[int, ...], dtype: np.dtype, num_examples: int
+) -> None:
+    if shape != (num_examples,):
+        raise UserError(
+            f"{path}: {key!r} has shape {list(shape)}; with {num_examples} images "
+            f"it must be [{num_examples}]"
+        )
+    if not np.issubdtype(dtype, np.integer):
+        raise UserError(f"{path}: {key!r} has type {dtype}; labels must be integers")
+
+
+def _convert(path: str, key: str, images: np.ndarray, start: int) -> np.ndarray:
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype == np.bool_:
+        return images.astype(np.uint8) * np.uint8(255)
+    # A float64 too large for float32 becomes infinite here and is refused below.
+    with np.errstate(over="ignore"):
+        images = images.astype(np.float32)
+    bad = ~np.isfinite(images).all(axis=(1, 2, 3))
+    if bad.any():
+        raise UserError(
+            f"{path}: {key!r} has NaN or infinite values in {np.count_nonzero(bad)} of "
+            f"{len(bad)} images, first in image {start + int(np.argmax(bad))}; "
+            "all must be finite in float32"
+        )
+    return images
+
+
+def _headers(path: str) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    headers = {}
+    with _told_in_one_line(path), zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read_header = {
+                    (1, 0): np.lib.format.read_array_header_1_0,
+                    (2, 0): np.lib.format.read_array_header_2_0,
+                }.get(version)
+                if read_header is None:
+                    raise ValueError(f"{member} has npy version {version}")
+                shape, _, dtype = read_header(file)
+                headers[member.removesuffix(".npy")] = (shape, dtype)
+    return headers
+
+
+def _read_array(path: str, key: str) -> np.ndarray:
+    with _told_in_one_line(path), np.load(path, allow_pickle=False) as archive:
+        return archive[key]
+
+
+@contextmanager
+def _told_in_one_line(path: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"data.name={path!r} does not exist; give a .npz file that does") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is not a whole .npz file: {_first_line(error)}") from None
+    # zipfile raises the last two for encrypted members and for unknown compression.
+    except (OSError, RuntimeError, NotImplementedError) as error:
+        raise UserError(f"{path} cannot be read: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

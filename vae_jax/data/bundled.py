@@ -1,0 +1,39 @@
+"""MNIST as it comes with this package, in `vae_jax/data/mnist`."""
+
+from pathlib import Path
+
+import numpy as np
+
+from vae_jax.data import idx
+from vae_jax.data.dataset import Dataset, Ranges, concatenate
+
+NAMES = ("mnist",)
+
+_FOLDER = Path(__file__).parent / "mnist"
+
+
+def sizes() -> dict[str, int]:
+    """Returns the number of examples in each split of MNIST, without reading it."""
+    return {"train": 60_000, "test": 10_000}
+
+
+def read(ranges: Ranges) -> Dataset:
+    """Reads images [num_examples, 28, 28, 1] (uint8) and their labels, in the published order.
+
+    Raises:
+        UserError: a bundled file is missing, damaged or was changed.
+    """
+    splits = {name: _read_split(name) for name, _, _ in ranges}
+    parts = []
+    for name, start, stop in ranges:
+        images, labels = splits[name]
+        parts.append(Dataset(images[start:stop], labels[start:stop]))
+    return concatenate(parts)
+
+
+def _read_split(name: str) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = (
+        idx.read_idx(_FOLDER / f"{file}.gz", sha256=idx.SHA256["mnist"][file])
+        for file in idx.FILES[name]
+    )
+    return images[..., np.newaxis], labels.astype(np.int32)

@@ -1,0 +1,55 @@
+"""Pixels from one image file."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+# Other modes, such as CMYK or a palette, are turned into RGB.
+_GREY_MODES = ("1", "L", "LA", "La")
+_CHANNEL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def decode(
+    file: str | Path | io.BytesIO, num_channels: int | None = None
+) -> UInt8[np.ndarray, "height width channels"]:
+    """Decodes a png, jpeg, bmp, gif, webp or tiff file with Pillow; of several frames the first.
+
+    Args:
+        file: a path or the file's bytes.
+        num_channels: 1, 3 or 4; None means 1 for a grey image and 3, without opacity, for others.
+
+    Returns:
+        uint8, [height, width, channels].
+
+    Raises:
+        ValueError: what is wrong with the image, in one line that does not name it.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(file) as opened:
+            image: Image.Image = opened
+            if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+                raise ValueError(f"has more than 8 bits a channel (mode {image.mode}); use 8")
+            if image.mode == "P":
+                # Going to RGB at once, Pillow warns of palettes that hold transparency.
+                image = image.convert("RGBA")
+            if num_channels is None:
+                mode = "L" if image.mode in _GREY_MODES else "RGB"
+            else:
+                mode = _CHANNEL_MODES[num_channels]
+            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+    except UnidentifiedImageError:
+        raise ValueError("cannot be decoded: it is no image of a known format") from None
+    except ValueError as error:
+        raise ValueError(_one_line(error)) from None
+    # A damaged file raises whatever its decoder trips over: OSError, SyntaxError, struct.error ...
+    except Exception as error:
+        raise ValueError(f"cannot be decoded: {_one_line(error)}") from None
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,262 @@
+"""Prepares the data sets of the MNIST family for TFDS, without TensorFlow.
+
+TFDS's own builders of these sets need TensorFlow to write, though not to read. These write the
+same names, versions and features, so that `tfds.data_source` reads them too. One thing differs:
+the examples keep the order of the idx files instead of being shuffled.
+"""
+
+import contextlib
+import hashlib
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vae_jax.data import idx, prepared
+from vae_jax.data.download import fetch, is_url
+from vae_jax.errors import UserError
+
+VERSION = "3.0.1"
+_IMAGE_SHAPE = (28, 28)
+
+
+class Family(NamedTuple):
+    """A data set of the MNIST family.
+
+    Attributes:
+        url: the official folder of the four gzipped idx files.
+        homepage: where it is described.
+        citation: who made it.
+        classes: the names of the labels.
+    """
+
+    url: str
+    homepage: str
+    citation: str
+    classes: tuple[str, ...]
+
+
+FAMILY = {
+    "mnist": Family(
+        url="https://ossci-datasets.s3.amazonaws.com/mnist/",
+        homepage="http://yann.lecun.com/exdb/mnist/",
+        citation="Y. LeCun, C. Cortes, C. J. C. Burges: The MNIST database of handwritten digits",
+        classes=tuple("0123456789"),
+    ),
+    "fashion_mnist": Family(
+        url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        homepage="https://github.com/zalandoresearch/fashion-mnist",
+        citation="H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST, arXiv:1708.07747",
+        classes=(
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
+    ),
+    "kmnist": Family(
+        url="http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+        homepage="http://codh.rois.ac.jp/kmnist/",
+        citation="T. Clanuwat et al.: Deep Learning for Classical Japanese Literature, "
+        "arXiv:1812.01718",
+        classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    ),
+}
+
+# For these only sums of the gzip files are published, which TFDS checks as well.
+GZIP_SHA256 = {
+    "kmnist": {
+        "train-images-idx3-ubyte": (
+            "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4"
+        ),
+        "train-labels-idx1-ubyte": (
+            "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17"
+        ),
+        "t10k-images-idx3-ubyte": (
+            "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5"
+        ),
+        "t10k-labels-idx1-ubyte": (
+            "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c"
+        ),
+    },
+}
+
+
+class Prepared(NamedTuple):
+    """What `prepare` has made or found.
+
+    Attributes:
+        folder: where the data set is.
+        sizes: the number of examples in each split.
+        num_bytes: the size of all its files.
+        was_there: whether it had been prepared before, so that nothing was done.
+    """
+
+    folder: Path
+    sizes: dict[str, int]
+    num_bytes: int
+    was_there: bool
+
+
+def prepare(name: str, source: str, data_dir: str) -> Prepared:
+    """Writes a data set of the MNIST family as TFDS does, in array_record format.
+
+    Does nothing if the data set is there. Otherwise it appears when it is whole: an interrupted
+    call leaves nothing that is taken for a data set.
+
+    Args:
+        name: a key of `FAMILY`.
+        source: a folder with the four idx files, gzipped or plain; the http, https or file URL
+            of a folder with the gzipped ones; or "" for the official one. Only from there must
+            the files be the published ones; your own need only be valid.
+        data_dir: where to write; "" is TFDS's default. Downloads go to `downloads` within it.
+
+    Raises:
+        UserError: an unknown name, a file missing or damaged, a failed download, no TFDS, or a
+            folder that cannot be written.
+    """
+    if name not in FAMILY:
+        raise UserError(f"name={name!r} cannot be prepared; known: {', '.join(FAMILY)}")
+    tfds = prepared.import_tfds()
+    import filelock
+
+    root = prepared.resolve_data_dir(data_dir)
+    folder = root / name / VERSION
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        # Whoever comes second waits, then finds the work done.
+        with filelock.FileLock(root / f".{name}.lock"):
+            was_there = (folder / "dataset_info.json").exists()
+            if not was_there:
+                for left_over in (root / name).glob("incomplete.*"):
+                    shutil.rmtree(left_over)
+                splits = _read_splits(name, source, root / "downloads" / name)
+                _write(tfds, name, splits, root)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error}") from None
+    num_bytes = sum(file.stat().st_size for file in folder.iterdir())
+    return Prepared(folder, prepared.sizes(folder), num_bytes, was_there)
+
+
+_Splits = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def _read_splits(name: str, source: str, downloads: Path) -> _Splits:
+    return {
+        split: _check_split(name, *(_locate(name, source, downloads, file) for file in files))
+        for split, files in idx.FILES.items()
+    }
+
+
+def _locate(name: str, source: str, downloads: Path, file: str) -> Path:
+    """Returns where an idx file is, having downloaded it where that is asked for."""
+    if source and not is_url(source):
+        candidates = [Path(source).expanduser() / f"{file}{suffix}" for suffix in (".gz", "")]
+        for candidate in candidates:
+            if candidate.exists():
+                return candidate
+        raise UserError(f"source={source!r} holds neither {file}.gz nor {file}")
+    path = downloads / f"{file}.gz"
+    if source:
+        fetch(f"{source.rstrip('/')}/{file}.gz", path, idx.read_idx)
+    elif not path.exists() or not _is_published(name, file, path):
+        fetch(FAMILY[name].url + f"{file}.gz", path, lambda part: _check_sum(name, file, part))
+    return path
+
+
+def _check_sum(name: str, file: str, path: Path) -> None:
+    if name in idx.SHA256:
+        idx.read_idx(path, sha256=idx.SHA256[name][file])
+        return
+    actual = hashlib.sha256(path.read_bytes()).hexdigest()
+    if actual != GZIP_SHA256[name][file]:
+        raise UserError(
+            f"{path} is not the published file: "
+            f"it has SHA-256 {actual}, not {GZIP_SHA256[name][file]}"
+        )
+
+
+def _is_published(name: str, file: str, path: Path) -> bool:
+    try:
+        _check_sum(name, file, path)
+    except UserError:
+        return False
+    return True
+
+
+def _check_split(name: str, images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = idx.read_idx(images_path), idx.read_idx(labels_path)
+    if images.ndim != 3 or images.shape[1:] != _IMAGE_SHAPE or len(images) == 0:
+        raise UserError(f"{images_path} has shape {list(images.shape)}; it must be [n, 28, 28]")
+    if labels.shape != images.shape[:1]:
+        raise UserError(
+            f"{labels_path} has shape {list(labels.shape)}; "
+            f"with {len(images)} images it must be [{len(images)}]"
+        )
+    num_classes = len(FAMILY[name].classes)
+    if labels.max() >= num_classes:
+        raise UserError(
+            f"{labels_path} has the label {labels.max()}; {name} has 0 to {num_classes - 1}"
+        )
+    return images, labels
+
+
+def _write(tfds: Any, name: str, splits: _Splits, root: Path) -> None:
+    family, dataset_name = FAMILY[name], name
+
+    # Made here, since TFDS is imported only when it is needed; not registered, since TFDS
+    # registers builders of its own under these names.
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+        """TFDS calls these three methods; what they mean stands in its documentation."""
+
+        name = dataset_name
+        VERSION = tfds.core.Version(VERSION)
+
+        def _info(self) -> Any:
+            return tfds.core.DatasetInfo(
+                builder=self,
+                description=f"{dataset_name}, in the order of its idx files.",
+                features=tfds.features.FeaturesDict(
+                    {
+                        "image": tfds.features.Image(shape=(*_IMAGE_SHAPE, 1)),
+                        "label": tfds.features.ClassLabel(names=family.classes),
+                    }
+                ),
+                supervised_keys=("image", "label"),
+                homepage=family.homepage,
+                citation=family.citation,
+                disable_shuffling=True,
+            )
+
+        def _split_generators(self, dl_manager: Any) -> Any:
+            return {split: self._generate_examples(*arrays) for split, arrays in splits.items()}
+
+        def _generate_examples(
+            self, images: np.ndarray, labels: np.ndarray
+        ) -> Iterator[tuple[int, dict[str, Any]]]:
+            for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+                yield index, {"image": _encode_png(image), "label": int(label)}
+
+    tfds.disable_progress_bar()
+    builder = Builder(data_dir=root, file_format="array_record")
+    # TFDS prints sizes that it does not know.
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(download_dir=root / "downloads")
+
+
+def _encode_png(image: np.ndarray) -> bytes:
+    """Returns PNG bytes: given pixels instead, TFDS would encode them with TensorFlow."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="png")
+    return file.getvalue()

@@ -1,0 +1,161 @@
+"""Images from a folder of image files.
+
+    folder/*.png                       one split, `train`, without labels
+    folder/<class>/*.png               one split, `train`, with labels
+    folder/<split>/*.png               splits without labels
+    folder/<split>/<class>/*.png       splits with labels
+
+A folder within is a split if it is named train, test, validation or valid. Classes are numbered
+in the sorted order of their names over all splits. Hidden files and files of other kinds are
+passed over.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vae_jax.data.dataset import Dataset, Ranges, concatenate
+from vae_jax.data.decoding import decode
+from vae_jax.errors import UserError
+
+SPLIT_NAMES = ("train", "test", "validation", "valid")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+
+
+class _Split(NamedTuple):
+    files: list[Path]
+    labels: np.ndarray | None
+
+
+def sizes(path: str) -> dict[str, int]:
+    """Returns the number of images in each split; opens none of them.
+
+    Raises:
+        UserError: the folder is missing, holds no images, or mixes two layouts.
+    """
+    return {name: len(split.files) for name, split in _list_splits(Path(path)).items()}
+
+
+def read(path: str, ranges: Ranges) -> Dataset:
+    """Reads ranges of a folder's images, in the sorted order of their paths.
+
+    Returns:
+        images uint8, [num_examples, height, width, channels], with one channel if they are grey
+        and three otherwise; labels if there are folders of classes.
+
+    Raises:
+        UserError: as `sizes`; an unreadable image; images that differ in size or channels.
+    """
+    splits = _list_splits(Path(path))
+    files = [file for name, start, stop in ranges for file in splits[name].files[start:stop]]
+    images = _decode_all(files)
+    parts, position = [], 0
+    for name, start, stop in ranges:
+        labels = splits[name].labels
+        parts.append(
+            Dataset(
+                images[position : position + stop - start],
+                None if labels is None else labels[start:stop],
+            )
+        )
+        position += stop - start
+    return concatenate(parts)
+
+
+def _decode_all(files: list[Path]) -> np.ndarray:
+    first = _decode(files[0])
+    images = np.empty((len(files), *first.shape), np.uint8)
+    for index, file in enumerate(files):
+        image = _decode(file)
+        if image.shape != first.shape:
+            raise UserError(
+                f"{file} is {_describe(image)}, but {files[0]} is {_describe(first)}; "
+                "all images must have one size and one number of channels"
+            )
+        images[index] = image
+    return images
+
+
+def _decode(file: Path) -> np.ndarray:
+    try:
+        return decode(file)
+    except ValueError as error:
+        raise UserError(f"{file}: {error}") from None
+
+
+def _describe(image: np.ndarray) -> str:
+    height, width, num_channels = image.shape
+    return f"{height}x{width} (height x width) {'grey' if num_channels == 1 else 'colour'}"
+
+
+def _list_splits(root: Path) -> dict[str, _Split]:
+    if not root.is_dir():
+        raise UserError(f"data.name={str(root)!r} is not a folder; give a folder of images")
+    folders = {folder.name: folder for folder in _visible(root) if folder.is_dir()}
+    split_roots = {name: folders[name] for name in SPLIT_NAMES if name in folders}
+    if split_roots:
+        strays = _images_in(root) + [
+            folder for name, folder in folders.items() if name not in split_roots and _find(folder)
+        ]
+        if strays:
+            raise UserError(
+                f"{root} has the split {next(iter(split_roots))!r} and beside it {strays[0].name!r}"
+                f"; all images must be in {', '.join(SPLIT_NAMES)}"
+            )
+    else:
+        split_roots = {"train": root}
+    found = {name: _files_of_classes(folder) for name, folder in split_roots.items()}
+    classes = sorted({label for files in found.values() for label in files if label is not None})
+    splits = {name: _number(files, classes) for name, files in found.items() if files}
+    if not splits:
+        raise UserError(f"{root} holds no images ({', '.join(SUFFIXES)})")
+    return splits
+
+
+def _files_of_classes(folder: Path) -> dict[str | None, list[Path]]:
+    """Returns the files of each class; of the class None where there are no class folders."""
+    flat = _images_in(folder)
+    classes: dict[str | None, list[Path]] = {
+        child.name: files
+        for child in _visible(folder)
+        if child.is_dir() and (files := _find(child))
+    }
+    if flat and classes:
+        raise UserError(
+            f"{folder} has both images, such as {flat[0].name!r}, and folders of them, such as "
+            f"{next(iter(classes))!r}; use one layout"
+        )
+    return {None: flat} if flat else classes
+
+
+def _number(files_of: Mapping[str | None, list[Path]], classes: list[str]) -> _Split:
+    if None in files_of:
+        return _Split(files_of[None], None)
+    files, labels = [], []
+    for label, name in enumerate(classes):
+        files += files_of.get(name, [])
+        labels += [label] * len(files_of.get(name, []))
+    return _Split(files, np.array(labels, np.int32))
+
+
+def _find(folder: Path) -> list[Path]:
+    """Returns the images in a folder and, sorted among them, those in the folders within."""
+    return [
+        file
+        for child in _visible(folder)
+        for file in (_find(child) if child.is_dir() else [child] if _is_image(child) else [])
+    ]
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return [child for child in _visible(folder) if child.is_file() and _is_image(child)]
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if not child.name.startswith("."))

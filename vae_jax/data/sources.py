@@ -1,0 +1,73 @@
+"""Every source of data by its name: bundled, .npz, a folder of images, or prepared by TFDS."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from vae_jax.data import arrays, bundled, image_folder, prepared, splits
+from vae_jax.data.dataset import Dataset, Ranges
+from vae_jax.errors import UserError
+
+
+class _Source(NamedTuple):
+    sizes: Callable[[], dict[str, int]]
+    read: Callable[[Ranges], Dataset]
+
+
+def load(name: str, split: str, data_dir: str) -> Dataset:
+    """Reads a split of a data set into memory.
+
+    Args:
+        name: `mnist`, which is bundled; a path that ends in .npz (see `arrays`); the path of a
+            folder of images (see `image_folder`); or a data set that TFDS has prepared in
+            `data_dir`, as `name`, `name/config` or `name:version`. A prepared data set goes
+            before a folder of the same name; write `./name` for the folder.
+        split: in TFDS's syntax (see `splits`), such as `train[:55000]`.
+        data_dir: where prepared data sets are; "" is TFDS's default.
+
+    Returns:
+        images [num_examples, height, width, channels], uint8 or float32, in the order of the
+        source; labels [num_examples], int32, or None.
+
+    Raises:
+        UserError: the name or split is not known, or the data are damaged or of a wrong form.
+    """
+    source = _find(name, data_dir)
+    return source.read(splits.parse(split, source.sizes()))
+
+
+def split_sizes(name: str, data_dir: str) -> dict[str, int]:
+    """Returns the number of examples in each split of a data set; reads no images.
+
+    Raises:
+        UserError: as `load`.
+    """
+    return _find(name, data_dir).sizes()
+
+
+def _find(name: str, data_dir: str) -> _Source:
+    if name in bundled.NAMES:
+        return _Source(bundled.sizes, bundled.read)
+    path = str(Path(name).expanduser())
+    if name.endswith(".npz"):
+        return _Source(partial(arrays.sizes, path), partial(arrays.read, path))
+    folder = None if _looks_like_a_path(name) else prepared.find(name, data_dir)
+    if folder is not None:
+        return _Source(partial(prepared.sizes, folder), partial(prepared.read, folder))
+    if name and Path(path).is_dir():
+        return _Source(partial(image_folder.sizes, path), partial(image_folder.read, path))
+    if _looks_like_a_path(name):
+        what = "is a file" if Path(path).exists() else "does not exist"
+        raise UserError(
+            f"data.name={name!r} {what}; give a folder of images, a .npz file or a known name"
+        )
+    raise UserError(
+        f"data.name={name!r} is not known; bundled: {', '.join(bundled.NAMES)}; prepared under "
+        f"data.dir={data_dir!r}: {', '.join(prepared.list_names(data_dir)) or 'nothing'}; or give "
+        "a .npz file or a folder of images, or see python -m experiments.prepare --help"
+    )
+
+
+def _looks_like_a_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1

@@ -1,0 +1,119 @@
+"""Probability distributions over events of any shape, in nats.
+
+A distribution's parameters carry leading batch axes and `event_ndim` trailing event axes. Log
+densities and divergences sum over the event and keep the batch: a `Normal` with `mean` of shape
+`[num_samples, batch, latents]` and `event_ndim=1` has `log_prob` of shape `[num_samples, batch]`.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+_LOG_2PI = math.log(2 * math.pi)
+
+_static_field = functools.partial(dataclasses.field, metadata={"static": True})
+
+
+class Distribution(Protocol):
+    """What the models ask of a posterior, a prior or a likelihood."""
+
+    @property
+    def mean(self) -> Float[Array, "..."]:
+        """The expected value; for a likelihood over images, the picture to show."""
+
+    def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Log probability or log density in nats, summed over the event."""
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
+        """One draw for every batch element."""
+
+
+@jax.custom_jvp
+def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """log(1 + exp(x)) without overflow; its derivative is the sigmoid.
+
+    `jax.nn.softplus` also defines the derivative of infinite inputs, which costs the training
+    step of an MLP about 5 % on the CPU; logits are finite.
+    """
+    return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+
+softplus.defjvps(lambda tangent, _, x: tangent * jax.nn.sigmoid(x))
+
+
+def _sum_event(value: Float[Array, "..."], event_ndim: int) -> Float[Array, "..."]:
+    return value.sum(axis=tuple(range(-event_ndim, 0)))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Normal:
+    """Independent normals: density N(value; mean, exp(log_scale)^2) an element.
+
+    Attributes:
+      mean: `[*batch, *event]`.
+      log_scale: log standard deviation, any shape that broadcasts to `mean`.
+      event_ndim: how many trailing axes make up one event.
+    """
+
+    mean: Float[Array, "..."]
+    log_scale: Float[Array, "..."]
+    event_ndim: int = _static_field(default=1)
+
+    def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Log density in nats, `[*batch]`."""
+        standardised = (value - self.mean) * jnp.exp(-self.log_scale)
+        log_density = -0.5 * (jnp.square(standardised) + _LOG_2PI) - self.log_scale
+        return _sum_event(log_density, self.event_ndim)
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
+        """One reparameterised draw, differentiable in `mean` and `log_scale`."""
+        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return self.mean + jnp.exp(self.log_scale) * noise
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Bernoulli:
+    """Independent Bernoullis by their logits.
+
+    `log_prob` accepts any value in [0, 1]: for a grey value it is the cross-entropy, which is what
+    the literature minimises on images that are not binarised, but no log probability.
+
+    Attributes:
+      logits: `[*batch, *event]`.
+      event_ndim: how many trailing axes make up one event.
+    """
+
+    logits: Float[Array, "..."]
+    event_ndim: int = _static_field(default=1)
+
+    @property
+    def mean(self) -> Float[Array, "..."]:
+        """Probability of a one, `[*batch, *event]`."""
+        return jax.nn.sigmoid(self.logits)
+
+    def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Log probability in nats, `[*batch]`."""
+        return _sum_event(value * self.logits - softplus(self.logits), self.event_ndim)
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
+        """One draw of zeros and ones (no gradient flows through it)."""
+        return jax.random.bernoulli(key, self.mean).astype(self.logits.dtype)
+
+
+def kl_by_dimension(q: Normal, p: Normal) -> Float[Array, "..."]:
+    """KL(q || p) of each element in nats, `[*batch, *event]`: the sum over the event is the KL."""
+    difference = (q.mean - p.mean) * jnp.exp(-p.log_scale)
+    log_ratio = q.log_scale - p.log_scale
+    return 0.5 * (jnp.square(difference) + jnp.expm1(2 * log_ratio)) - log_ratio
+
+
+def kl_divergence(q: Normal, p: Normal) -> Float[Array, "..."]:
+    """KL(q || p) in nats, summed over the event, `[*batch]` (Kingma & Welling 2013, appendix B)."""
+    return _sum_event(kl_by_dimension(q, p), q.event_ndim)

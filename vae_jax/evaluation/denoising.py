@@ -1,0 +1,58 @@
+"""How well a model recovers clean images from corrupted ones, by level of corruption."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from vae_jax.corruptions import Corruption
+from vae_jax.evaluation.likelihood import image_keys
+
+
+class DenoisingErrors(NamedTuple):
+    """Mean squared error a pixel against the clean image, one value a level."""
+
+    levels: list[float]
+    noisy: list[float]
+    denoised: list[float]
+
+
+def levels_around(trained_level: float, max_level: float) -> list[float]:
+    """From no corruption to twice the trained level, in quarters of it, up to `max_level`."""
+    return [
+        round(trained_level * quarter / 4, 6)
+        for quarter in range(9)
+        if trained_level * quarter / 4 <= max_level
+    ]
+
+
+def denoising_errors(
+    reconstruct: Callable[[np.ndarray], np.ndarray],
+    clean: Float[np.ndarray, "examples height width channels"],
+    corruption: Corruption,
+    levels: list[float],
+    key: jax.Array,
+) -> DenoisingErrors:
+    """Error of the corrupted images themselves and of their reconstructions.
+
+    Args:
+      reconstruct: from images in the unit interval to reconstructions.
+      clean: what the reconstructions are compared with.
+      corruption: what is done to them.
+      levels: its levels.
+      key: of the corruption, the same draw at each level.
+    """
+    corrupt = jax.jit(
+        lambda images, level: jax.vmap(corruption, in_axes=(0, 0, None))(
+            image_keys(key, 0, len(images)), images, level
+        )
+    )
+    noisy_errors, denoised_errors = [], []
+    for level in levels:
+        noisy = np.asarray(corrupt(clean, jnp.float32(level)))
+        noisy_errors.append(float(np.square(noisy - clean).mean()))
+        denoised_errors.append(float(np.square(reconstruct(noisy) - clean).mean()))
+    return DenoisingErrors(list(levels), noisy_errors, denoised_errors)

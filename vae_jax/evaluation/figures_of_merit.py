@@ -1,0 +1,108 @@
+"""Everything that a summary tells of a trained model on a test set."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from vae_jax.evaluation import collapse, likelihood
+from vae_jax.evaluation.likelihood import Prepare
+from vae_jax.trained_model import TrainedModel
+
+_BATCH_SIZE = 1000
+
+
+def prepare_targets(
+    prepare: Prepare, images: np.ndarray, key: Key[Array, ""]
+) -> Float[np.ndarray, "examples height width channels"]:
+    """The images as the model sees them: binarised if it was trained so, one draw each."""
+    compiled = jax.jit(lambda keys, batch: likelihood.prepare_each(prepare, keys, batch))
+    parts = []
+    for first in range(0, len(images), _BATCH_SIZE):
+        batch = images[first : first + _BATCH_SIZE]
+        keys = likelihood.image_keys(key, first, len(batch))
+        parts.append(np.asarray(compiled(keys, jnp.asarray(batch))))
+    return np.concatenate(parts)
+
+
+def reconstruction_error(
+    model: TrainedModel, targets: Float[np.ndarray, "examples height width channels"]
+) -> float:
+    """Mean squared error a pixel of the reconstructions."""
+    return float(np.square(model.reconstruct(targets) - targets).mean())
+
+
+def distortion(
+    model: TrainedModel, targets: Float[np.ndarray, "examples height width channels"]
+) -> float:
+    """Mean of -log p(x|z) in nats at the one latent vector that stands for an image."""
+    return float(-model.reconstruction_log_likelihood(targets).mean(dtype=np.float64))
+
+
+def vae_figures(
+    model: TrainedModel,
+    images: np.ndarray,
+    key: Key[Array, ""],
+    *,
+    prepare: Prepare,
+    binary: bool,
+    num_samples: int,
+    batch_size: int,
+    on_batch: Callable[[int], None] = lambda num_images: None,
+) -> dict[str, Any]:
+    """Bounds, their terms and the use of the latents, averaged over the test set.
+
+    Args:
+      model: the trained model.
+      images: the test set as stored.
+      key: of the binarisation and the samples.
+      prepare: from stored images to targets.
+      binary: whether the targets are zeros and ones, of which alone a Bernoulli's nats are a code
+        length; then "bits_per_dim" is told.
+      num_samples: importance samples an image.
+      batch_size: images a compiled call.
+      on_batch: called with the number of images done.
+
+    Returns:
+      "elbo" and "iwae_bound" with standard errors over images, "rate" and "distortion", in nats;
+      "bits_per_dim" of the ELBO; "kl_by_dimension", nats; "active_units".
+    """
+    estimates = likelihood.estimate(
+        model.graphdef,
+        model.params,
+        images,
+        key,
+        prepare=prepare,
+        num_samples=num_samples,
+        batch_size=batch_size,
+        on_batch=on_batch,
+    )
+
+    def mean(values: np.ndarray) -> float:
+        return float(values.mean(dtype=np.float64))
+
+    def standard_error(values: np.ndarray) -> float | None:
+        if len(values) < 2:
+            return None
+        return float(values.std(dtype=np.float64, ddof=1) / np.sqrt(len(values)))
+
+    elbo = np.asarray(estimates.elbo)
+    figures: dict[str, Any] = {
+        "elbo": mean(elbo),
+        "elbo_standard_error": standard_error(elbo),
+        "rate": mean(estimates.kl.sum(axis=-1)),
+        "distortion": mean(estimates.distortion),
+        "iwae_bound": mean(estimates.iwae_bound),
+        "iwae_bound_standard_error": standard_error(estimates.iwae_bound),
+        "num_samples": num_samples,
+        "num_examples": len(images),
+        "active_units": collapse.active_units(estimates.posterior_mean),
+        "kl_by_dimension": [float(nats) for nats in estimates.kl.mean(axis=0)],
+    }
+    if binary:
+        bits = -figures["elbo"] / np.log(2)
+        figures["bits_per_dim"] = float(bits / np.prod(images.shape[1:]))
+    return figures

@@ -1,0 +1,158 @@
+"""ELBO and importance-weighted bound of every image of a data set.
+
+Samples are streamed in chunks through a running logsumexp, so that memory does not grow with their
+number. Every image has a key of its own, and so has every sample of it: the figures do not depend
+on the batch size or on the chunking, beyond rounding.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from vae_jax.data.pixels import StoredImages
+from vae_jax.distributions import kl_by_dimension
+from vae_jax.models import VAE
+
+# prepare(key, stored images) -> targets in the unit interval.
+Prepare = Callable[[Key[Array, ""], StoredImages], Float[Array, "..."]]
+
+# Decoded values that are alive at once: more falls out of the cache, fewer starve the matrix unit.
+_VALUES_PER_CHUNK = 2**21
+
+
+class LikelihoodEstimates(NamedTuple):
+    """Bounds on log p(x) and their terms for each image, in nats.
+
+    Attributes:
+      iwae_bound: log mean_k p(x|z_k) p(z_k) / q(z_k|x) (Burda et al. 2015, equation 8).
+      distortion: -log p(x|z), averaged over the same samples.
+      kl: KL(q(z|x) || p(z)) of each latent dimension.
+      posterior_mean: of each latent dimension (no unit).
+    """
+
+    iwae_bound: Float[np.ndarray | Array, " examples"]
+    distortion: Float[np.ndarray | Array, " examples"]
+    kl: Float[np.ndarray | Array, "examples latents"]
+    posterior_mean: Float[np.ndarray | Array, "examples latents"]
+
+    @property
+    def elbo(self) -> Float[np.ndarray | Array, " examples"]:
+        """-(distortion + KL), in nats."""
+        return -(self.distortion + self.kl.sum(axis=-1))
+
+
+def image_keys(key: Key[Array, ""], first: int, num_images: int) -> Key[Array, " images"]:
+    """One key for each image, by its place in the data set."""
+    return jax.vmap(lambda index: jax.random.fold_in(key, index))(
+        jnp.arange(first, first + num_images)
+    )
+
+
+def prepare_each(
+    prepare: Prepare, keys: Key[Array, " batch"], images: StoredImages
+) -> Float[Array, "batch height width channels"]:
+    """`prepare`, each image with its own key."""
+    return jax.vmap(lambda key, image: prepare(key, image[None])[0])(keys, images)
+
+
+def estimate_batch(
+    model: VAE,
+    images: StoredImages,
+    keys: Key[Array, " batch"],
+    *,
+    prepare: Prepare,
+    num_samples: int,
+) -> LikelihoodEstimates:
+    """The estimates for one batch.
+
+    Args:
+      model: the model.
+      images: `[batch, height, width, channels]` as stored.
+      keys: one an image.
+      prepare: from stored images to targets.
+      num_samples: importance samples an image.
+    """
+    batch, chunk = images.shape[0], max(1, _VALUES_PER_CHUNK // images.size)
+    chunk = min(chunk, num_samples)
+    prepare_keys, sample_keys = jnp.split(jax.vmap(lambda key: jax.random.split(key))(keys), 2, 1)
+    targets = prepare_each(prepare, prepare_keys[:, 0], images)
+    posterior, prior = model.encode(targets), model.prior
+    posterior_scale = jnp.exp(posterior.log_scale)
+
+    def draw(index: Array) -> Float[Array, "batch latents"]:
+        def noise(key: Key[Array, ""]) -> Float[Array, " latents"]:
+            return jax.random.normal(jax.random.fold_in(key, index), (model.latent_size,))
+
+        return posterior.mean + posterior_scale * jax.vmap(noise)(sample_keys[:, 0])
+
+    def add_chunk(
+        carry: tuple[Float[Array, " batch"], Float[Array, " batch"]], first: Array
+    ) -> tuple[tuple[Float[Array, " batch"], Float[Array, " batch"]], None]:
+        log_sum, distortion_sum = carry
+        indices = first + jnp.arange(chunk)
+        wanted = (indices < num_samples)[:, None]
+        latents = jax.vmap(draw)(indices)
+        log_likelihood = model.decode(latents).log_prob(targets)
+        log_weights = log_likelihood + prior.log_prob(latents) - posterior.log_prob(latents)
+        log_weights = jnp.where(wanted, log_weights, -jnp.inf)
+        log_sum = jnp.logaddexp(log_sum, jax.nn.logsumexp(log_weights, axis=0))
+        return (log_sum, distortion_sum - jnp.where(wanted, log_likelihood, 0).sum(axis=0)), None
+
+    start = (jnp.full(batch, -jnp.inf), jnp.zeros(batch))
+    (log_sum, distortion_sum), _ = jax.lax.scan(add_chunk, start, jnp.arange(0, num_samples, chunk))
+    return LikelihoodEstimates(
+        iwae_bound=log_sum - jnp.log(num_samples),
+        distortion=distortion_sum / num_samples,
+        kl=kl_by_dimension(posterior, prior),
+        posterior_mean=posterior.mean,
+    )
+
+
+def estimate(
+    graphdef: nnx.GraphDef,
+    params: nnx.State,
+    images: np.ndarray,
+    key: Key[Array, ""],
+    *,
+    prepare: Prepare,
+    num_samples: int,
+    batch_size: int,
+    on_batch: Callable[[int], None] = lambda num_images: None,
+) -> LikelihoodEstimates:
+    """The estimates for every image, the last partial batch included.
+
+    Args:
+      graphdef: the model without its parameters.
+      params: its parameters.
+      images: `[examples, height, width, channels]` as stored.
+      key: of the binarisation and the samples.
+      prepare: from stored images to targets.
+      num_samples: importance samples an image.
+      batch_size: images a compiled call.
+      on_batch: called with the number of images done in each call.
+
+    Returns:
+      NumPy arrays over all images.
+    """
+    batch_size = min(batch_size, len(images))
+
+    @jax.jit
+    def compiled(params: nnx.State, batch: Array, keys: Array) -> LikelihoodEstimates:
+        return estimate_batch(
+            nnx.merge(graphdef, params), batch, keys, prepare=prepare, num_samples=num_samples
+        )
+
+    parts = []
+    for first in range(0, len(images), batch_size):
+        # The last call reaches back into images already done, so that one program serves all.
+        begin = min(first, len(images) - batch_size)
+        keys = image_keys(key, begin, batch_size)
+        result = compiled(params, jnp.asarray(images[begin : begin + batch_size]), keys)
+        parts.append(jax.tree.map(lambda leaf: np.asarray(leaf)[first - begin :], result))
+        on_batch(len(parts[-1].distortion))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

@@ -1,0 +1,40 @@
+"""SIGTERM and Ctrl-C as a flag that the training loop asks for between compiled calls."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+
+class Interruption:
+    """Which signal asked the process to stop, if one did."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[Interruption]:
+    """Note SIGTERM and SIGINT instead of dying of them; a second one stops at once."""
+    interruption = Interruption()
+
+    def note(number: int, _: FrameType | None) -> None:
+        if interruption:
+            raise KeyboardInterrupt
+        interruption.signal = signal.Signals(number)
+        print(
+            f"{interruption.signal.name}: saving at the next stop; once more stops at once",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield interruption
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

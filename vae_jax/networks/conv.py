@@ -1,0 +1,144 @@
+"""Convolutional bodies: each level halves the image on the way down and doubles it on the way up."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vae_jax.networks.activations import Activation
+from vae_jax.networks.convolution import Conv, ConvTranspose
+
+Images = Float[Array, "batch height width channels"]
+Downsampling = Literal["stride", "pool"]
+Upsampling = Literal["transpose", "resize"]
+
+
+def level_sizes(image_shape: tuple[int, int, int], num_levels: int) -> list[tuple[int, int]]:
+    """Height and width at each level, from the image down; odd sizes round up."""
+    sizes = [image_shape[:2]]
+    for _ in range(num_levels):
+        height, width = sizes[-1]
+        sizes.append((-(-height // 2), -(-width // 2)))
+    return sizes
+
+
+def max_pool(images: Images) -> Images:
+    """Largest value of each 2x2 square; an odd last row or column is pooled with itself."""
+    batch, height, width, channels = images.shape
+    images = jnp.pad(images, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    squares = images.reshape(batch, -(-height // 2), 2, -(-width // 2), 2, channels)
+    return squares.max(axis=(2, 4))
+
+
+def resize_nearest(images: Images) -> Images:
+    """Every pixel repeated to a 2x2 square."""
+    return images.repeat(2, axis=1).repeat(2, axis=2)
+
+
+class ConvEncoder(nnx.Module):
+    """Images to features: one convolution a level, then hidden layers of `widths`.
+
+    `downsampling` is "stride" (strided convolution) or "pool" (convolution, then max pooling).
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        channels: Sequence[int],
+        widths: Sequence[int],
+        *,
+        kernel_size: int,
+        downsampling: Downsampling,
+        activation: Activation,
+        rngs: nnx.Rngs,
+    ) -> None:
+        stride = 2 if downsampling == "stride" else 1
+        inputs = [image_shape[2], *channels]
+        self.convolutions = nnx.List(
+            [
+                Conv(inputs[level], outputs, kernel_size, stride, rngs=rngs)
+                for level, outputs in enumerate(channels)
+            ]
+        )
+        smallest = level_sizes(image_shape, len(channels))[-1]
+        sizes = [math.prod(smallest) * channels[-1], *widths]
+        self.dense = nnx.List(
+            [nnx.Linear(sizes[i], width, rngs=rngs) for i, width in enumerate(widths)]
+        )
+        self.pool = downsampling == "pool"
+        self.activation = activation
+        self.num_features = sizes[-1]
+
+    def __call__(
+        self, images: Float[Array, "*batch height width channels"]
+    ) -> Float[Array, "*batch features"]:
+        batch = images.shape[:-3]
+        x = images.reshape(-1, *images.shape[-3:])
+        for convolution in self.convolutions:
+            x = self.activation(convolution(x))
+            if self.pool:
+                x = max_pool(x)
+        x = x.reshape(x.shape[0], -1)
+        for layer in self.dense:
+            x = self.activation(layer(x))
+        return x.reshape(*batch, -1)
+
+
+class ConvDecoder(nnx.Module):
+    """Latents to images: the mirror of `ConvEncoder`, given the same `channels` and `widths`.
+
+    `upsampling` is "transpose" (transposed convolution) or "resize" (nearest, then convolution).
+    """
+
+    def __init__(
+        self,
+        latent_size: int,
+        image_shape: tuple[int, int, int],
+        channels: Sequence[int],
+        widths: Sequence[int],
+        *,
+        kernel_size: int,
+        upsampling: Upsampling,
+        activation: Activation,
+        rngs: nnx.Rngs,
+    ) -> None:
+        sizes = level_sizes(image_shape, len(channels))[::-1]
+        inputs = channels[::-1]
+        outputs = [*inputs[1:], image_shape[2]]
+        widths = [latent_size, *widths[::-1], math.prod(sizes[0]) * inputs[0]]
+        self.dense = nnx.List(
+            [nnx.Linear(widths[i], width, rngs=rngs) for i, width in enumerate(widths[1:])]
+        )
+        layers = [
+            ConvTranspose(inputs[i], outputs[i], kernel_size, 2, rngs=rngs)
+            if upsampling == "transpose"
+            else Conv(inputs[i], outputs[i], kernel_size, rngs=rngs)
+            for i in range(len(inputs))
+        ]
+        self.convolutions = nnx.List(layers)
+        self.resize = upsampling == "resize"
+        self.activation = activation
+        self.start_shape = (*sizes[0], inputs[0])
+        self.sizes = tuple(sizes[1:])
+
+    def set_output_bias(self, image: Float[Array, "height width channels"]) -> None:
+        """Start the last layer's bias, one a channel, at the mean of `image`."""
+        self.convolutions[-1].bias = nnx.Param(image.mean(axis=(0, 1)))
+
+    def __call__(
+        self, latents: Float[Array, "*batch latents"]
+    ) -> Float[Array, "*batch height width channels"]:
+        x = latents.reshape(-1, latents.shape[-1])
+        for layer in self.dense:
+            x = self.activation(layer(x))
+        x = x.reshape(-1, *self.start_shape)
+        for level, (convolution, (height, width)) in enumerate(
+            zip(self.convolutions, self.sizes, strict=True)
+        ):
+            if level > 0:
+                x = self.activation(x)
+            x = convolution(resize_nearest(x) if self.resize else x)[:, :height, :width]
+        return x.reshape(*latents.shape[:-1], *x.shape[1:])

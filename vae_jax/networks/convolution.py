@@ -1,0 +1,246 @@
+"""Strided and transposed convolution in two forms that give the same numbers.
+
+On accelerators both are `lax` convolutions. XLA's CPU backend takes a slow path for convolutions
+inside loops, so there a convolution is patches times a matrix, and a transposed convolution is a
+matrix product whose overlapping patches are added up.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float
+
+_DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
+
+Images = Float[Array, "batch height width channels"]
+Patches = Float[Array, "batch rows columns patch"]
+Kernel = Float[Array, "kernel kernel inputs outputs"]
+
+
+def use_matrix_products() -> bool:
+    """Whether this process's default backend wants convolutions as matrix products."""
+    return jax.default_backend() == "cpu"
+
+
+def same_padding(size: int, kernel_size: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after an axis such that `ceil(size / stride)` windows cover it."""
+    total = max((-(-size // stride) - 1) * stride + kernel_size - size, 0)
+    return total // 2, total - total // 2
+
+
+@jax.custom_vjp
+def tall_matmul(
+    x: Float[Array, "rows inputs"], w: Float[Array, "inputs outputs"]
+) -> Float[Array, "rows outputs"]:
+    """x @ w for many rows, with a gradient in w that the CPU computes at full speed.
+
+    XLA's product over the long shared axis is up to twice as fast once the smaller of the two
+    operands lies transposed in memory; the barrier keeps XLA from folding that copy away.
+    """
+    return x @ w
+
+
+def _tall_matmul_backward(residuals: tuple[Array, Array], d_out: Array) -> tuple[Array, Array]:
+    x, w = residuals
+    if x.shape[1] <= d_out.shape[1]:
+        d_w = lax.optimization_barrier(x.T) @ d_out
+    else:
+        d_w = (lax.optimization_barrier(d_out.T) @ x).T
+    return d_out @ w.T, d_w
+
+
+tall_matmul.defvjp(lambda x, w: (x @ w, (x, w)), _tall_matmul_backward)
+
+
+def _slice_patches(images: Images, kernel_size: int, stride: int) -> Patches:
+    rows = (images.shape[1] - kernel_size) // stride + 1
+    columns = (images.shape[2] - kernel_size) // stride + 1
+    return jnp.concatenate(
+        [
+            images[
+                :,
+                i : i + (rows - 1) * stride + 1 : stride,
+                j : j + (columns - 1) * stride + 1 : stride,
+            ]
+            for i in range(kernel_size)
+            for j in range(kernel_size)
+        ],
+        axis=-1,
+    )
+
+
+def _add_patches(patches: Patches, kernel_size: int, stride: int) -> Images:
+    """The linear transpose of `_slice_patches` onto images that the windows cover exactly."""
+    batch, rows, columns, size = patches.shape
+    channels = size // kernel_size**2
+    if kernel_size % stride == 0:
+        # Each window is a square of stride-sized blocks: add whole blocks on their grid.
+        blocks = kernel_size // stride
+        patches = patches.reshape(batch, rows, columns, blocks, stride, blocks, stride, channels)
+        total = sum(
+            jnp.pad(
+                patches[:, :, :, i, :, j],
+                ((0, 0), (i, blocks - 1 - i), (j, blocks - 1 - j), (0, 0), (0, 0), (0, 0)),
+            )
+            for i in range(blocks)
+            for j in range(blocks)
+        )
+        grid_rows, grid_columns = rows + blocks - 1, columns + blocks - 1
+        return jnp.transpose(total, (0, 1, 3, 2, 4, 5)).reshape(
+            batch, grid_rows * stride, grid_columns * stride, channels
+        )
+    shape = (
+        batch,
+        (rows - 1) * stride + kernel_size,
+        (columns - 1) * stride + kernel_size,
+        channels,
+    )
+    slice_patches = functools.partial(_slice_patches, kernel_size=kernel_size, stride=stride)
+    transpose = jax.linear_transpose(slice_patches, jax.ShapeDtypeStruct(shape, patches.dtype))
+    return transpose(patches)[0]
+
+
+# The two are each other's transpose, and each has its own fastest form: without these rules the
+# gradient of one would be XLA's transposition of it rather than the other.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def extract_patches(images: Images, kernel_size: int, stride: int) -> Patches:
+    """Windows of `kernel_size` at every `stride`, which must cover the images exactly.
+
+    Returns `[batch, rows, columns, kernel_size * kernel_size * channels]`.
+    """
+    return _slice_patches(images, kernel_size, stride)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def overlap_add(patches: Patches, kernel_size: int, stride: int) -> Images:
+    """Images to which every patch is added at its window; the transpose of `extract_patches`."""
+    return _add_patches(patches, kernel_size, stride)
+
+
+extract_patches.defvjp(
+    lambda images, kernel_size, stride: (_slice_patches(images, kernel_size, stride), None),
+    lambda kernel_size, stride, _, d_out: (overlap_add(d_out, kernel_size, stride),),
+)
+overlap_add.defvjp(
+    lambda patches, kernel_size, stride: (_add_patches(patches, kernel_size, stride), None),
+    lambda kernel_size, stride, _, d_out: (extract_patches(d_out, kernel_size, stride),),
+)
+
+
+def conv_as_matmul(images: Images, kernel: Kernel, stride: int) -> Images:
+    """Convolution with "SAME" padding as patches times a matrix."""
+    kernel_size, outputs = kernel.shape[0], kernel.shape[-1]
+    pads = [same_padding(size, kernel_size, stride) for size in images.shape[1:3]]
+    # Rows and columns past the last window must go, for the windows to cover the images exactly.
+    covered = [(-(-size // stride) - 1) * stride + kernel_size for size in images.shape[1:3]]
+    padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))[:, : covered[0], : covered[1]]
+    patches = extract_patches(padded, kernel_size, stride)
+    out = tall_matmul(patches.reshape(-1, patches.shape[-1]), kernel.reshape(-1, outputs))
+    return out.reshape(*patches.shape[:3], outputs)
+
+
+def conv_by_lax(images: Images, kernel: Kernel, stride: int) -> Images:
+    """Convolution with "SAME" padding by XLA's own operation."""
+    pads = [same_padding(size, kernel.shape[0], stride) for size in images.shape[1:3]]
+    return lax.conv_general_dilated(
+        images, kernel, (stride, stride), pads, dimension_numbers=_DIMENSION_NUMBERS
+    )
+
+
+def conv_transpose_as_matmul(images: Images, kernel: Kernel, stride: int) -> Images:
+    """Transposed convolution, `stride` times the size, as a matrix product and overlap-add."""
+    kernel_size, _, inputs, outputs = kernel.shape
+    batch, height, width, _ = images.shape
+    matrix = jnp.transpose(kernel, (2, 0, 1, 3)).reshape(inputs, -1)
+    patches = tall_matmul(images.reshape(-1, inputs), matrix)
+    out = overlap_add(patches.reshape(batch, height, width, -1), kernel_size, stride)
+    low = (kernel_size - stride) // 2
+    return out[:, low : low + height * stride, low : low + width * stride]
+
+
+def conv_transpose_by_lax(images: Images, kernel: Kernel, stride: int) -> Images:
+    """Transposed convolution, `stride` times the size, by XLA's own operation."""
+    kernel_size = kernel.shape[0]
+    low = (kernel_size - stride) // 2
+    high = kernel_size - stride - low
+    pads = (kernel_size - 1 - low, kernel_size - 1 - high)
+    return lax.conv_general_dilated(
+        images,
+        kernel[::-1, ::-1],
+        window_strides=(1, 1),
+        padding=(pads, pads),
+        lhs_dilation=(stride, stride),
+        dimension_numbers=_DIMENSION_NUMBERS,
+    )
+
+
+class _Convolution(nnx.Module):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int,
+        *,
+        forms: tuple[Callable[..., Images], Callable[..., Images]],
+        rngs: nnx.Rngs,
+    ) -> None:
+        shape = (kernel_size, kernel_size, in_channels, out_channels)
+        self.kernel = nnx.Param(jax.nn.initializers.he_normal()(rngs.params(), shape))
+        self.bias = nnx.Param(jnp.zeros(out_channels))
+        self.stride = stride
+        self.apply = forms[0] if use_matrix_products() else forms[1]
+
+    def __call__(self, images: Images) -> Images:
+        return self.apply(images, self.kernel[...], self.stride) + self.bias[...]
+
+
+class Conv(_Convolution):
+    """Convolution with "SAME" padding: `[batch, height, width, inputs]` to `ceil(size / stride)`."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            forms=(conv_as_matmul, conv_by_lax),
+            rngs=rngs,
+        )
+
+
+class ConvTranspose(_Convolution):
+    """Transposed convolution: `[batch, height, width, inputs]` to exactly `stride` times the size.
+
+    `kernel_size` must be at least `stride`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            forms=(conv_transpose_as_matmul, conv_transpose_by_lax),
+            rngs=rngs,
+        )

@@ -1,0 +1,191 @@
+"""A trained model for notebooks and other programs: NumPy in, NumPy out, explicit keys."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Key
+from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
+
+from vae_jax import checkpoints, factory, latent_paths, workdir
+from vae_jax.data.pixels import to_unit_interval
+from vae_jax.distributions import Normal
+from vae_jax.errors import UserError
+from vae_jax.models import VAE, Autoencoder
+from vae_jax.objectives import elbo_terms
+
+_BATCH_SIZE = 1000
+
+
+class TrainedModel:
+    """A model and its parameters. Images are `[num, height, width, channels]`.
+
+    Images may be 8-bit, or floating point in the unit interval; they are not binarised unless the
+    caller does it. All results are NumPy arrays. Compiled once a batch shape.
+
+    Attributes:
+      config: the run's config.
+      image_shape: height, width, channels.
+      latent_size: number of latent dimensions.
+    """
+
+    def __init__(
+        self, config: ConfigDict, image_shape: tuple[int, int, int], params: nnx.State
+    ) -> None:
+        self.config = config
+        self.image_shape = image_shape
+        self.latent_size = config.model.latent_size
+        self.params = params
+        self.graphdef = factory.build_graphdef(config, image_shape)
+        self._compiled: dict[str, Callable[..., Any]] = {}
+
+    @property
+    def is_vae(self) -> bool:
+        """Whether there is a posterior and a prior; a deterministic autoencoder has neither."""
+        return bool(self.config.model.name == "vae")
+
+    def _run(self, name: str, function: Callable[..., Any], *batched: ArrayLike) -> Any:
+        """`function(model, *arrays)`, compiled, over batches that are put together again."""
+        if name not in self._compiled:
+            self._compiled[name] = jax.jit(
+                lambda params, *arrays: function(nnx.merge(self.graphdef, params), *arrays)
+            )
+        arrays = [value if isinstance(value, jax.Array) else np.asarray(value) for value in batched]
+        parts = [
+            self._compiled[name](
+                self.params, *(array[first : first + _BATCH_SIZE] for array in arrays)
+            )
+            for first in range(0, len(arrays[0]), _BATCH_SIZE)
+        ]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+    def _images(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
+        array = np.asarray(images)
+        if array.shape == self.image_shape:
+            array = array[None]
+        if array.shape[1:] != self.image_shape or len(array) == 0:
+            raise ValueError(
+                f"images have shape {array.shape}; this model takes (num, "
+                f"{', '.join(map(str, self.image_shape))}) with num at least 1"
+            )
+        if not (array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating)):
+            raise ValueError(f"images are {array.dtype}; use uint8 or floats in [0, 1]")
+        return np.asarray(to_unit_interval(array if array.dtype == np.uint8 else np.float32(array)))
+
+    def _latents(self, latents: ArrayLike) -> Float[np.ndarray, "num latents"]:
+        array = np.asarray(latents, np.float32)
+        if array.ndim != 2 or array.shape[1] != self.latent_size or len(array) == 0:
+            raise ValueError(
+                f"latents have shape {array.shape}; this model takes (num, {self.latent_size})"
+            )
+        return array
+
+    def _require_vae(self, what: str) -> None:
+        if not self.is_vae:
+            raise ValueError(f"{what} needs a VAE; this run is model.name='autoencoder'")
+
+    def encode(self, images: ArrayLike) -> Float[np.ndarray, "num latents"]:
+        """The latent vector of each image; for a VAE the posterior mean."""
+        return self._run("encode", lambda model, x: model.latents(x), self._images(images))
+
+    def posterior(self, images: ArrayLike) -> Normal:
+        """q(z|x) over `[num, latents]`."""
+        self._require_vae("a posterior")
+        return self._run("posterior", lambda model, x: model.encode(x), self._images(images))
+
+    def decode(self, latents: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
+        """The mean image of each latent vector."""
+        return self._run("decode", lambda model, z: model.decode(z).mean, self._latents(latents))
+
+    def reconstruct(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
+        """`decode(encode(images))`: a denoising model's restoration of corrupted images."""
+        return self._run(
+            "reconstruct",
+            lambda model, x: model.decode(model.latents(x)).mean,
+            self._images(images),
+        )
+
+    def reconstruction_log_likelihood(self, images: ArrayLike) -> Float[np.ndarray, " num"]:
+        """log p(x|z) of each image at its own latent vector, in nats."""
+        return self._run(
+            "reconstruction_log_likelihood",
+            lambda model, x: model.decode(model.latents(x)).log_prob(x),
+            self._images(images),
+        )
+
+    def sample(
+        self, key: Key[Array, ""], num: int
+    ) -> Float[np.ndarray, "num height width channels"]:
+        """Mean images of `num` draws from the prior."""
+        self._require_vae("sampling")
+        return self.decode(jax.random.normal(key, (num, self.latent_size)))
+
+    def interpolate(
+        self,
+        start: ArrayLike,
+        end: ArrayLike,
+        degrees: ArrayLike = (0.0, 0.25, 0.5, 0.75, 1.0),
+        *,
+        path: Literal["linear", "spherical"] = "linear",
+    ) -> Float[np.ndarray, "num steps height width channels"]:
+        """Images on the way from `start` to `end`: at 0 the first's reconstruction, at 1 the other's.
+
+        Args:
+          start: images.
+          end: as many images.
+          degrees: how far along, any numbers.
+          path: a straight line through latent space, or an arc around its origin.
+        """
+        paths = {
+            "linear": latent_paths.linear_interpolation,
+            "spherical": latent_paths.spherical_interpolation,
+        }
+        if path not in paths:
+            raise ValueError(f"path={path!r} must be one of {', '.join(paths)}")
+        first, last = self.encode(start), self.encode(end)
+        if first.shape != last.shape:
+            raise ValueError(f"{len(first)} images cannot be interpolated to {len(last)}")
+        steps = np.atleast_1d(np.asarray(degrees, np.float32))
+        latents = np.moveaxis(np.asarray(paths[path](first, last, steps)), 0, 1)
+        images = self.decode(latents.reshape(-1, self.latent_size))
+        return images.reshape(len(first), len(steps), *self.image_shape)
+
+    def elbo(self, images: ArrayLike, key: Key[Array, ""]) -> Float[np.ndarray, " num"]:
+        """A one-sample estimate of each image's evidence lower bound, in nats."""
+        self._require_vae("the ELBO")
+        prepared = self._images(images)
+        keys = jax.random.split(key, len(prepared))
+
+        def each(model: VAE | Autoencoder, x: Array, keys: Array) -> Array:
+            assert isinstance(model, VAE)
+            single = lambda image, key: elbo_terms(model, image[None], image[None], key).elbo[0]
+            return jax.vmap(single)(x, keys)
+
+        return self._run("elbo", each, prepared, keys)
+
+
+def load(path: str | Path) -> TrainedModel:
+    """The best model of a finished or unfinished run.
+
+    Args:
+      path: its workdir.
+
+    Raises:
+      UserError: there is no run, or it has no checkpoint yet.
+    """
+    folder = Path(path)
+    config = ConfigDict(workdir.read_config(folder))
+    factory.validate(config)
+    directory = folder / "checkpoints"
+    if not checkpoints.steps(directory):
+        raise UserError(f"workdir={str(folder)!r} has no checkpoint yet; train it first")
+    shape = checkpoints.read_metadata(directory)["image_shape"]
+    image_shape = (int(shape[0]), int(shape[1]), int(shape[2]))
+    template = factory.run_state_template(config, image_shape)
+    restored = checkpoints.restore(directory, template)
+    return TrainedModel(config, image_shape, restored.tree.best_params)

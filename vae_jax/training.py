@@ -1,0 +1,198 @@
+"""One training step, and an epoch of it. Pure functions: nothing here knows devices or files."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from vae_jax.data.pixels import StoredImages
+
+Scalar = Float[Array, ""]
+Metrics = dict[str, Scalar]
+
+
+class Hyperparameters(NamedTuple):
+    """The scalars that enter the compiled program as arrays, so that one program serves all values.
+
+    Attributes:
+      learning_rate: peak of the schedule.
+      beta: weight of the KL (Higgins et al. 2017); 1 is the evidence lower bound.
+      distortion_weight: weight of the reconstruction term; 0 leaves the KL alone.
+      warmup_epochs: epochs over which beta rises linearly from 0; 0 is no warm-up.
+      free_nats: nats a latent dimension may use, on average over the batch, at no cost.
+      corruption_level: strength of the corruption of the input.
+      weight_decay: decoupled decay of the matrices (Loshchilov & Hutter 2017).
+    """
+
+    learning_rate: Scalar
+    beta: Scalar
+    distortion_weight: Scalar
+    warmup_epochs: Scalar
+    free_nats: Scalar
+    corruption_level: Scalar
+    weight_decay: Scalar
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes or needs; resuming is restoring it.
+
+    Attributes:
+      step: steps taken.
+      params: the model's parameters.
+      opt_state: the optimiser's state.
+      hparams: the hyperparameters of this run.
+      noise_key: `fold_in(noise_key, step)` is the key of a step.
+      order_key: `fold_in(order_key, epoch)` shuffles an epoch.
+    """
+
+    step: Int[Array, ""]
+    params: nnx.State
+    opt_state: PyTree
+    hparams: Hyperparameters
+    noise_key: Key[Array, ""]
+    order_key: Key[Array, ""]
+
+
+# loss_fn(params, stored images, hparams, epoch, key) -> (loss, metrics): batch means in nats.
+LossFn = Callable[
+    [nnx.State, StoredImages, Hyperparameters, Scalar, Key[Array, ""]], tuple[Scalar, Metrics]
+]
+# The optimiser for given, possibly traced, hyperparameters.
+MakeOptimizer = Callable[[Hyperparameters], optax.GradientTransformation]
+TrainStep = Callable[[TrainState, StoredImages, Scalar], tuple[TrainState, Metrics]]
+
+
+def init_state(
+    params: nnx.State,
+    hparams: Hyperparameters,
+    make_optimizer: MakeOptimizer,
+    key: Key[Array, ""],
+) -> TrainState:
+    """The state before the first step."""
+    noise_key, order_key = jax.random.split(key)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=make_optimizer(hparams).init(params),
+        hparams=hparams,
+        noise_key=noise_key,
+        order_key=order_key,
+    )
+
+
+def train_step(
+    state: TrainState,
+    images: StoredImages,
+    epoch: Scalar,
+    *,
+    loss_fn: LossFn,
+    make_optimizer: MakeOptimizer,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Metrics]:
+    """One gradient step on one batch.
+
+    Args:
+      state: the state before the step.
+      images: `[batch, height, width, channels]` as stored.
+      epoch: passes over the data so far, a fraction within an epoch.
+      loss_fn: the objective.
+      make_optimizer: the optimiser, given hyperparameters.
+      axis_name: the mapped axis under `jax.pmap`, over which gradients and metrics are averaged;
+        every device draws noise of its own.
+
+    Returns:
+      The state after the step and the metrics of the batch, "loss" among them, in nats.
+    """
+    key = jax.random.fold_in(state.noise_key, state.step)
+    if axis_name is not None:
+        key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+    (loss, metrics), grads = grad_fn(state.params, images, state.hparams, epoch, key)
+    metrics = {"loss": loss, **metrics}
+    if axis_name is not None:
+        grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
+    optimizer = make_optimizer(state.hparams)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return state._replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+
+
+def train_epoch(
+    state: TrainState,
+    images: StoredImages,
+    *,
+    step_fn: TrainStep,
+    batch_size: int,
+    num_steps: int,
+) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
+    """Scan `num_steps` steps over images that lie on the device.
+
+    The order of an epoch depends on the run's key and the epoch's number alone, and the place in
+    it on the step, so that a call may begin in the middle of an epoch (it must not reach past its
+    end). What is left over when the batch size does not divide the data is skipped, other images
+    each epoch.
+
+    Args:
+      state: the state; its step says where in which epoch to begin.
+      images: the training set, `[num_examples, height, width, channels]` as stored.
+      step_fn: `train_step` with its objective and optimiser.
+      batch_size: examples a step.
+      num_steps: steps to take.
+
+    Returns:
+      The state after the last step, and the metrics of every step.
+    """
+    num_examples = images.shape[0]
+    steps_per_epoch = num_examples // batch_size
+    epoch, first = state.step // steps_per_epoch, state.step % steps_per_epoch
+    order = jax.random.permutation(jax.random.fold_in(state.order_key, epoch), num_examples)
+    order = jax.lax.dynamic_slice_in_dim(order, first * batch_size, num_steps * batch_size)
+
+    rows = images.reshape(num_examples, -1)
+
+    def body(state: TrainState, indices: Int[Array, " batch"]) -> tuple[TrainState, Metrics]:
+        batch = rows.at[indices].get(mode="promise_in_bounds").reshape(-1, *images.shape[1:])
+        return step_fn(state, batch, state.step / steps_per_epoch)
+
+    # Unrolled, XLA's CPU backend keeps the parameters in place instead of copying them each step.
+    return jax.lax.scan(body, state, order.reshape(num_steps, batch_size), unroll=4)
+
+
+def evaluate(
+    params: nnx.State,
+    images: StoredImages,
+    hparams: Hyperparameters,
+    epoch: Scalar,
+    key: Key[Array, ""],
+    *,
+    loss_fn: LossFn,
+    batch_size: int,
+) -> Metrics:
+    """The objective's metrics over all images, each image counting the same.
+
+    The last partial batch is computed at its own size. The keys depend on `key` and on the place
+    of a batch alone, so that two calls with the same key compare the same draws.
+
+    Returns:
+      Means over the images, "loss" among them, in nats.
+    """
+    num_examples = images.shape[0]
+    batch_size = min(batch_size, num_examples)
+    num_batches, remainder = divmod(num_examples, batch_size)
+
+    def batch_metrics(batch: StoredImages, index: Int[Array, ""]) -> Metrics:
+        batch_key = jax.random.fold_in(key, index)
+        loss, metrics = loss_fn(params, batch, hparams, epoch, batch_key)
+        return {"loss": loss, **metrics}
+
+    whole = images[: num_batches * batch_size].reshape(num_batches, batch_size, *images.shape[1:])
+    metrics = jax.lax.map(lambda args: batch_metrics(*args), (whole, jnp.arange(num_batches)))
+    sums = jax.tree.map(lambda values: values.sum() * batch_size, metrics)
+    if remainder:
+        last = batch_metrics(images[num_batches * batch_size :], jnp.asarray(num_batches))
+        sums = jax.tree.map(lambda total, value: total + value * remainder, sums, last)
+    return jax.tree.map(lambda total: total / num_examples, sums)

@@ -1,0 +1,238 @@
+"""The loop around the compiled epochs: validation, best parameters, records, checkpoints, stops.
+
+What it computes depends on the state alone, never on time: a run that was stopped, or killed, at
+any moment and started again goes through the same bits as one that never was.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vae_jax import checkpoints
+from vae_jax.errors import UserError
+from vae_jax.interruption import Interruption
+from vae_jax.metric_writers import Record, Writer
+from vae_jax.training import TrainState
+
+# run_steps(state, num_steps) -> (state, metrics of each step). May consume the state's buffers.
+RunSteps = Callable[[TrainState, int], tuple[TrainState, dict[str, Float[Array, " steps"]]]]
+# validate(state) -> metrics of the validation set.
+Validate = Callable[[TrainState], dict[str, Float[Array, ""]]]
+
+
+class Interrupted(Exception):
+    """A signal stopped the run after its checkpoint was written."""
+
+    def __init__(self, interruption: Interruption, step: int) -> None:
+        assert interruption.signal is not None
+        self.signal = interruption.signal
+        super().__init__(
+            f"stopped by {self.signal.name} at step {step}; the same command continues from there"
+        )
+
+
+class RunState(NamedTuple):
+    """What a checkpoint holds: the training state, and the best parameters so far."""
+
+    train: TrainState
+    best_params: nnx.State
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What a checkpoint tells beside its arrays.
+
+    Attributes:
+      best_epoch: epochs trained when the validation score was best; the last without validation.
+      best_score: validation ELBO, or negative distortion of an autoencoder, in nats; None before.
+      train_seconds: time in compiled steps and validation, over all starts of the run.
+      stopped_early: whether the patience ran out.
+    """
+
+    best_epoch: int = 0
+    best_score: float | None = None
+    train_seconds: float = 0.0
+    stopped_early: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How long to train and when to look up.
+
+    Attributes:
+      epochs: passes over the data.
+      steps_per_epoch: steps in one.
+      steps_per_call: most steps in one compiled call.
+      batch_size: examples a step.
+      patience: epochs without a better validation score before stopping; 0 never stops.
+      checkpoint_seconds: time between checkpoints; 0 writes one after every call.
+      max_checkpoints: how many of the newest stay.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    steps_per_call: int
+    batch_size: int
+    patience: int
+    checkpoint_seconds: float
+    max_checkpoints: int
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+    def next_call(self, step: int) -> int:
+        """Steps of the call that begins at `step`: calls start at fixed places of an epoch."""
+        return min(self.steps_per_call, self.steps_per_epoch - step % self.steps_per_epoch)
+
+
+def score(metrics: dict[str, Any]) -> float:
+    """What validation compares, larger is better: the ELBO, or the negative distortion."""
+    return float(metrics["elbo"] if "elbo" in metrics else -metrics["distortion"])
+
+
+def _check_finite(metrics: dict[str, np.ndarray], first_step: int, last_good: int) -> None:
+    bad = np.flatnonzero(~np.isfinite(metrics["loss"]))
+    if bad.size == 0:
+        return
+    terms = {name: values[bad[0]] for name, values in metrics.items()}
+    culprits = [
+        f"{name}={value}"
+        for name, value in terms.items()
+        if name in ("distortion", "rate") and not np.isfinite(value)
+    ]
+    named = ", ".join(culprits) or f"loss={terms['loss']}"
+    raise UserError(
+        f"the loss is not finite at step {first_step + int(bad[0])}: {named}; the last good "
+        f"checkpoint, of step {last_good}, is kept; lower hparams.learning_rate or set "
+        "optimizer.gradient_clip_norm, in another workdir"
+    )
+
+
+def fit(
+    state: RunState,
+    progress: Progress,
+    *,
+    plan: Plan,
+    run_steps: RunSteps,
+    validate: Validate | None,
+    writers: Sequence[Writer],
+    checkpoint_dir: Path,
+    metadata: dict[str, Any],
+    interruption: Interruption,
+    on_epoch: Callable[[RunState, int], None] = lambda state, epoch: None,
+) -> tuple[RunState, Progress]:
+    """Train from wherever `state` stands to the end of the plan.
+
+    Args:
+      state: the initial or restored state. Its buffers are consumed.
+      progress: what came with it.
+      plan: how long to train and when to look up.
+      run_steps: the compiled steps.
+      validate: the compiled validation; None trains without and keeps the last parameters as best.
+      writers: where records go.
+      checkpoint_dir: where checkpoints go.
+      metadata: written into every checkpoint beside the progress.
+      interruption: asked after every call.
+      on_epoch: called after every epoch with the state and the number of epochs.
+
+    Returns:
+      The final state and progress, of which a checkpoint has been written.
+
+    Raises:
+      Interrupted: a signal came; a checkpoint has been written.
+      UserError: the loss is not finite, or something cannot be written.
+    """
+
+    def save(state: RunState, progress: Progress) -> None:
+        for writer in writers:
+            writer.flush()
+        step = int(state.train.step)
+        facts = {"epoch": step / plan.steps_per_epoch, "examples_seen": step * plan.batch_size}
+        checkpoints.save(
+            checkpoint_dir,
+            step,
+            state,
+            {**metadata, **facts, **dataclasses.asdict(progress)},
+            max_to_keep=plan.max_checkpoints,
+        )
+
+    def write(record: Record) -> None:
+        for writer in writers:
+            writer.write(record)
+
+    step = int(state.train.step)
+    # The first call is saved whatever the time: then there always is a last good checkpoint.
+    last_save = -float("inf")
+    while step < plan.total_steps and not progress.stopped_early:
+        start = time.perf_counter()
+        num_steps = plan.next_call(step)
+        # run_steps consumes its argument; the copy is what is saved should the call go wrong.
+        before = jax.tree.map(jnp.copy, state.train)
+        train, metrics = run_steps(state.train, num_steps)
+        host_metrics = {name: np.asarray(values) for name, values in metrics.items()}
+        try:
+            _check_finite(host_metrics, step, step)
+        except UserError:
+            save(state._replace(train=before), progress)
+            raise
+        seconds = time.perf_counter() - start
+        step += num_steps
+        epoch, at_end = step / plan.steps_per_epoch, step % plan.steps_per_epoch == 0
+        state = state._replace(train=train)
+        write(
+            {
+                "step": step,
+                "epoch": int(epoch) if at_end else round(epoch, 4),
+                "split": "train",
+                **{name: float(values.mean()) for name, values in host_metrics.items()},
+                "examples_per_second": num_steps * plan.batch_size / seconds,
+            }
+        )
+        if at_end:
+            state, progress = _end_epoch(state, progress, int(epoch), step, plan, validate, write)
+            on_epoch(state, int(epoch))
+        progress = dataclasses.replace(
+            progress, train_seconds=progress.train_seconds + time.perf_counter() - start
+        )
+        if interruption:
+            save(state, progress)
+            raise Interrupted(interruption, step)
+        if time.monotonic() - last_save >= plan.checkpoint_seconds:
+            save(state, progress)
+            last_save = time.monotonic()
+    save(state, progress)
+    return state, progress
+
+
+def _end_epoch(
+    state: RunState,
+    progress: Progress,
+    epoch: int,
+    step: int,
+    plan: Plan,
+    validate: Validate | None,
+    write: Callable[[Record], None],
+) -> tuple[RunState, Progress]:
+    """Validate, and remember the parameters if they are the best so far."""
+    if validate is None:
+        params = jax.tree.map(jnp.copy, state.train.params)
+        return state._replace(best_params=params), dataclasses.replace(progress, best_epoch=epoch)
+    metrics = {name: float(value) for name, value in validate(state.train).items()}
+    write({"step": step, "epoch": epoch, "split": "valid", **metrics})
+    if progress.best_score is None or score(metrics) > progress.best_score:
+        params = jax.tree.map(jnp.copy, state.train.params)
+        return state._replace(best_params=params), dataclasses.replace(
+            progress, best_epoch=epoch, best_score=score(metrics)
+        )
+    ran_out = plan.patience > 0 and epoch - progress.best_epoch >= plan.patience
+    return state, dataclasses.replace(progress, stopped_early=ran_out)
