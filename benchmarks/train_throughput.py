@@ -1,4 +1,4 @@
-"""Training speed as a share of the machine's matrix-product peak, and the cost of the loop around it.
+"""Training speed as a share of the machine's matrix-product peak.
 
     python -m benchmarks.train_throughput --output=benchmarks/results/train_throughput_cpu.json
 
@@ -49,10 +49,10 @@ def matmul_flops(jaxpr: jex_core.Jaxpr) -> int:
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
-            left = equation.invars[0].aval.shape
+            left = equation.invars[0].aval.shape  # type: ignore[attr-defined]
             total += (
                 2
-                * math.prod(equation.outvars[0].aval.shape)
+                * math.prod(equation.outvars[0].aval.shape)  # type: ignore[attr-defined]
                 * math.prod(left[axis] for axis in contracted)
             )
         for inner in jax.tree.leaves(
@@ -71,7 +71,7 @@ def measure(config: ConfigDict, num_examples: int) -> dict[str, Any]:
     factory.validate(config)
     train = factory.load_splits(config).train
     images = jnp.asarray(train.images[:num_examples])
-    model = factory.build_model(config, images.shape[1:], jax.random.key(0))
+    model = factory.build_model(config, train.images.shape[1:], jax.random.key(0))
     graphdef, params = nnx.split(model)
     loss_fn = factory.build_loss(config, graphdef)
     num_steps = num_examples // config.batch_size

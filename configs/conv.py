@@ -3,8 +3,9 @@
 python -m experiments.train --config=configs/conv.py --workdir=runs/conv
 """
 
-from configs import vanilla
 from ml_collections import ConfigDict
+
+from configs import vanilla
 
 
 def get_config() -> ConfigDict:

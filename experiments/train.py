@@ -17,7 +17,7 @@ from vae_jax import checkpoints, factory, workdir
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
 from vae_jax.interruption import Interruption, deferred
-from vae_jax.metric_writers import JsonLinesWriter, ProgressWriter, TensorBoardWriter
+from vae_jax.metric_writers import JsonLinesWriter, ProgressWriter, TensorBoardWriter, Writer
 from vae_jax.trained_model import TrainedModel
 from vae_jax.training_loop import Plan, Progress, RunState, fit
 
@@ -56,7 +56,7 @@ def train(config: ConfigDict, folder: Path, interruption: Interruption) -> None:
                 jax.jit(program.validate), images=jnp.asarray(splits.validation.images)
             )
         tensorboard = TensorBoardWriter(folder / "tensorboard", first_step)
-        writers = [
+        writers: list[Writer] = [
             JsonLinesWriter(folder / "metrics.jsonl", first_step),
             tensorboard,
             ProgressWriter(
@@ -109,7 +109,7 @@ def _write_images(
     every = config.tensorboard.images_every_epochs
     if every == 0 or epoch % every:
         return
-    images = np.asarray(to_unit_interval(images))
+    images = np.asarray(to_unit_interval(jnp.asarray(images)))
     model, step = TrainedModel(config, images.shape[1:], state.train.params), int(state.train.step)
     tensorboard.write_images("originals", images, step)
     tensorboard.write_images("reconstructions", model.reconstruct(images), step)

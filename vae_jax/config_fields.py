@@ -26,9 +26,9 @@ def _integer(low: int) -> Check:
 
 def _number(low: float, *, above: bool = False) -> Check:
     def check(value: Any) -> str | None:
-        if (_is_int(value) or isinstance(value, float)) and math.isfinite(value):
-            if value > low or (value == low and not above):
-                return None
+        number = (_is_int(value) or isinstance(value, float)) and math.isfinite(value)
+        if number and (value > low or (value == low and not above)):
+            return None
         return f"a number {'above' if above else 'of at least'} {low:g}"
 
     return check

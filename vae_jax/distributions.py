@@ -50,6 +50,12 @@ def _sum_event(value: Float[Array, "..."], event_ndim: int) -> Float[Array, "...
     return value.sum(axis=tuple(range(-event_ndim, 0)))
 
 
+def _flatten_event(value: Float[Array, "..."], event_ndim: int) -> Float[Array, "..."]:
+    # XLA's CPU backend vectorises over the last axis, which one grey channel would leave empty:
+    # without this a log likelihood takes a fifth of a convolutional VAE's training step.
+    return value.reshape(*value.shape[: value.ndim - event_ndim], -1)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Normal:
@@ -67,9 +73,14 @@ class Normal:
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
         """Log density in nats, `[*batch]`."""
-        standardised = (value - self.mean) * jnp.exp(-self.log_scale)
-        log_density = -0.5 * (jnp.square(standardised) + _LOG_2PI) - self.log_scale
-        return _sum_event(log_density, self.event_ndim)
+        residual = _flatten_event(value - self.mean, self.event_ndim)
+        log_scale = self.log_scale
+        if log_scale.ndim > 0:
+            log_scale = _flatten_event(
+                jnp.broadcast_to(log_scale, self.mean.shape), self.event_ndim
+            )
+        standardised = residual * jnp.exp(-log_scale)
+        return (-0.5 * (jnp.square(standardised) + _LOG_2PI) - log_scale).sum(axis=-1)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
         """One reparameterised draw, differentiable in `mean` and `log_scale`."""
@@ -100,7 +111,8 @@ class Bernoulli:
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
         """Log probability in nats, `[*batch]`."""
-        return _sum_event(value * self.logits - softplus(self.logits), self.event_ndim)
+        logits = _flatten_event(self.logits, self.event_ndim)
+        return (_flatten_event(value, self.event_ndim) * logits - softplus(logits)).sum(axis=-1)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
         """One draw of zeros and ones (no gradient flows through it)."""

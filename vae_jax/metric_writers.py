@@ -47,7 +47,7 @@ class JsonLinesWriter:
         partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
         os.replace(partial, path)
         self._path = path
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115: closed by close()
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
 
     def write(self, record: Record) -> None:
         """Append one line."""

@@ -28,7 +28,7 @@ class ElboTerms(NamedTuple):
 
     @property
     def elbo(self) -> Float[Array, " batch"]:
-        """log p(x|z) - KL(q(z|x) || p(z)): a one-sample estimate of the bound, in nats."""
+        """Log p(x|z) - KL(q(z|x) || p(z)): a one-sample estimate of the bound, in nats."""
         return self.log_likelihood - self.kl.sum(axis=-1)
 
     def means(self) -> dict[str, Scalar]:
@@ -52,7 +52,10 @@ def elbo_terms(model: VAE, inputs: Images, targets: Images, key: Key[Array, ""])
 
 
 def warmup(epoch: Scalar, warmup_epochs: Scalar) -> Scalar:
-    """Linear ramp of the KL weight from 0 to 1 over `warmup_epochs` (Bowman et al. 2015); 1 at 0."""
+    """Weight of the KL: a linear ramp from 0 to 1 over `warmup_epochs`; without any, 1.
+
+    Bowman et al. 2015 (arXiv 1511.06349, section 3.1).
+    """
     return jnp.where(warmup_epochs > 0, jnp.minimum(epoch / jnp.maximum(warmup_epochs, 1e-6), 1), 1)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
@@ -75,7 +74,8 @@ class TrainedModel:
             )
         if not (array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating)):
             raise ValueError(f"images are {array.dtype}; use uint8 or floats in [0, 1]")
-        return np.asarray(to_unit_interval(array if array.dtype == np.uint8 else np.float32(array)))
+        stored = array if array.dtype == np.uint8 else array.astype(np.float32)
+        return np.asarray(to_unit_interval(jnp.asarray(stored)))
 
     def _latents(self, latents: ArrayLike) -> Float[np.ndarray, "num latents"]:
         array = np.asarray(latents, np.float32)
@@ -111,7 +111,7 @@ class TrainedModel:
         )
 
     def reconstruction_log_likelihood(self, images: ArrayLike) -> Float[np.ndarray, " num"]:
-        """log p(x|z) of each image at its own latent vector, in nats."""
+        """Log p(x|z) of each image at its own latent vector, in nats."""
         return self._run(
             "reconstruction_log_likelihood",
             lambda model, x: model.decode(model.latents(x)).log_prob(x),
@@ -133,7 +133,7 @@ class TrainedModel:
         *,
         path: Literal["linear", "spherical"] = "linear",
     ) -> Float[np.ndarray, "num steps height width channels"]:
-        """Images on the way from `start` to `end`: at 0 the first's reconstruction, at 1 the other's.
+        """Images on the way from `start` (degree 0) to `end` (degree 1), both as reconstructed.
 
         Args:
           start: images.
@@ -163,7 +163,10 @@ class TrainedModel:
 
         def each(model: VAE | Autoencoder, x: Array, keys: Array) -> Array:
             assert isinstance(model, VAE)
-            single = lambda image, key: elbo_terms(model, image[None], image[None], key).elbo[0]
+
+            def single(image: Array, key: Array) -> Array:
+                return elbo_terms(model, image[None], image[None], key).elbo[0]
+
             return jax.vmap(single)(x, keys)
 
         return self._run("elbo", each, prepared, keys)

@@ -89,18 +89,19 @@ def vae_figures(
             return None
         return float(values.std(dtype=np.float64, ddof=1) / np.sqrt(len(values)))
 
-    elbo = np.asarray(estimates.elbo)
+    elbo, kl = np.asarray(estimates.elbo), np.asarray(estimates.kl)
+    iwae_bound = np.asarray(estimates.iwae_bound)
     figures: dict[str, Any] = {
         "elbo": mean(elbo),
         "elbo_standard_error": standard_error(elbo),
-        "rate": mean(estimates.kl.sum(axis=-1)),
-        "distortion": mean(estimates.distortion),
-        "iwae_bound": mean(estimates.iwae_bound),
-        "iwae_bound_standard_error": standard_error(estimates.iwae_bound),
+        "rate": mean(kl.sum(axis=-1)),
+        "distortion": mean(np.asarray(estimates.distortion)),
+        "iwae_bound": mean(iwae_bound),
+        "iwae_bound_standard_error": standard_error(iwae_bound),
         "num_samples": num_samples,
         "num_examples": len(images),
-        "active_units": collapse.active_units(estimates.posterior_mean),
-        "kl_by_dimension": [float(nats) for nats in estimates.kl.mean(axis=0)],
+        "active_units": collapse.active_units(np.asarray(estimates.posterior_mean)),
+        "kl_by_dimension": [float(nats) for nats in kl.mean(axis=0)],
     }
     if binary:
         bits = -figures["elbo"] / np.log(2)

@@ -1,4 +1,4 @@
-"""Convolutional bodies: each level halves the image on the way down and doubles it on the way up."""
+"""Convolutional bodies: each level halves the image on the way down, doubles it on the way up."""
 
 import math
 from collections.abc import Sequence

@@ -36,10 +36,11 @@ def same_padding(size: int, kernel_size: int, stride: int) -> tuple[int, int]:
 def tall_matmul(
     x: Float[Array, "rows inputs"], w: Float[Array, "inputs outputs"]
 ) -> Float[Array, "rows outputs"]:
-    """x @ w for many rows, with a gradient in w that the CPU computes at full speed.
+    """X @ w for many rows, with a gradient in w that the CPU computes at full speed.
 
-    XLA's product over the long shared axis is up to twice as fast once the smaller of the two
-    operands lies transposed in memory; the barrier keeps XLA from folding that copy away.
+    Where x is the wider operand, XLA's product over the long shared axis takes twice the time
+    unless the gradient of the output lies transposed in memory; the barriers keep XLA from folding
+    that copy into the product again.
     """
     return x @ w
 
@@ -47,9 +48,9 @@ def tall_matmul(
 def _tall_matmul_backward(residuals: tuple[Array, Array], d_out: Array) -> tuple[Array, Array]:
     x, w = residuals
     if x.shape[1] <= d_out.shape[1]:
-        d_w = lax.optimization_barrier(x.T) @ d_out
+        d_w = x.T @ d_out
     else:
-        d_w = (lax.optimization_barrier(d_out.T) @ x).T
+        d_w = lax.optimization_barrier(lax.optimization_barrier(d_out.T) @ x).T
     return d_out @ w.T, d_w
 
 
@@ -153,7 +154,7 @@ def conv_by_lax(images: Images, kernel: Kernel, stride: int) -> Images:
 
 def conv_transpose_as_matmul(images: Images, kernel: Kernel, stride: int) -> Images:
     """Transposed convolution, `stride` times the size, as a matrix product and overlap-add."""
-    kernel_size, _, inputs, outputs = kernel.shape
+    kernel_size, inputs = kernel.shape[0], kernel.shape[2]
     batch, height, width, _ = images.shape
     matrix = jnp.transpose(kernel, (2, 0, 1, 3)).reshape(inputs, -1)
     patches = tall_matmul(images.reshape(-1, inputs), matrix)
@@ -200,7 +201,7 @@ class _Convolution(nnx.Module):
 
 
 class Conv(_Convolution):
-    """Convolution with "SAME" padding: `[batch, height, width, inputs]` to `ceil(size / stride)`."""
+    """Convolution with "SAME" padding: height and width become `ceil(size / stride)`."""
 
     def __init__(
         self,
@@ -222,7 +223,7 @@ class Conv(_Convolution):
 
 
 class ConvTranspose(_Convolution):
-    """Transposed convolution: `[batch, height, width, inputs]` to exactly `stride` times the size.
+    """Transposed convolution: height and width become exactly `stride` times as large.
 
     `kernel_size` must be at least `stride`.
     """
