@@ -110,12 +110,15 @@ def measure(config: ConfigDict, num_examples: int) -> dict[str, Any]:
 def main(argv: list[str]) -> None:
     """Measure every experiment, print a line each, write the JSON."""
     del argv
-    grey = vanilla.get_config()
+    mlp, grey, convolutional = vanilla.get_config(), vanilla.get_config(), conv.get_config()
     grey.data.binarization = "none"
+    for config in (mlp, grey, convolutional):
+        config.model.latent_size = 20
+        config.model.activation = "relu"
     experiments = {
-        "mlp, dynamic binarisation": (vanilla.get_config(), 54_912),
-        "mlp, grey": (grey, 54_912),
-        "conv, dynamic binarisation": (conv.get_config(), 12_800),
+        "mlp 784-400-20-400-784, dynamic binarisation": (mlp, 54_912),
+        "mlp 784-400-20-400-784, grey": (grey, 54_912),
+        "conv 32-64-20-64-32, dynamic binarisation": (convolutional, 12_800),
     }
     results: dict[str, Any] = {
         "command": "python -m benchmarks.train_throughput",

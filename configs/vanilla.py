@@ -32,12 +32,12 @@ def get_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.name = "vae"
-    config.model.latent_size = 20
+    config.model.latent_size = 32
     config.model.network = "mlp"
     # Hidden layers of the encoder; the decoder mirrors them. In a conv network they follow it.
     config.model.widths = (400,)
     config.model.gated = False
-    config.model.activation = "relu"
+    config.model.activation = "silu"
     # Only conv networks read these four; each channel count halves the image once.
     config.model.channels = (32, 64)
     config.model.kernel_size = 4
@@ -59,7 +59,7 @@ def get_config() -> ConfigDict:
 
     # Enter the compiled program as arrays: a sweep over them compiles once.
     config.hparams = ConfigDict()
-    config.hparams.learning_rate = 2e-3
+    config.hparams.learning_rate = 3e-3
     config.hparams.beta = 1.0
     config.hparams.distortion_weight = 1.0
     config.hparams.warmup_epochs = 0.0

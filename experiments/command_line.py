@@ -1,5 +1,6 @@
 """How every command starts, and how it ends when the user can mend what is wrong."""
 
+import errno
 import os
 import re
 import signal
@@ -10,11 +11,14 @@ from typing import NoReturn
 
 from absl import flags, logging
 
-from vae_jax.config_fields import unknown_field_message
+from vae_jax.config_fields import FIELDS, unknown_field_message
 from vae_jax.errors import UserError
 from vae_jax.workdir import read_config
 
 EXIT_USER_ERROR = 2
+
+# A disk that is full, over quota or read-only: nothing that a traceback would help with.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run")
 
@@ -49,6 +53,8 @@ def num_cores() -> int:
 def _parse_flags() -> None:
     try:
         rest = flags.FLAGS(sys.argv)[1:]
+        # A config file that cannot be opened is told of only when the config is used.
+        getattr(getattr(flags.FLAGS, "config", None), "keys", None)
     except flags.Error as error:
         raise UserError(_describe(str(error))) from None
     except (AttributeError, KeyError) as error:
@@ -56,10 +62,13 @@ def _parse_flags() -> None:
         overridden = [arg for arg in sys.argv[1:] if re.match(r"--?config\.", arg)]
         for argument in overridden:
             field = argument.split("=")[0].lstrip("-").removeprefix("config.")
-            if field.split(".")[-1] in str(error):
+            if field not in FIELDS:
                 raise UserError(unknown_field_message(field)) from None
         raise UserError(_describe(str(error))) from None
-    except (FileNotFoundError, ImportError, SyntaxError, TypeError, ValueError) as error:
+    except OSError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"the config file cannot be read: {reason}") from None
+    except (ImportError, SyntaxError, TypeError, ValueError) as error:
         raise UserError(f"the flags or the config file cannot be read: {error}") from None
     if rest:
         raise UserError(f"{rest[0]!r} is not a flag; flags begin with -- and take =value")
@@ -91,6 +100,12 @@ def run(main: Callable[[], None]) -> NoReturn:
         main()
     except UserError as error:
         print(f"error: {_describe(str(error))}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        name = f"{error.filename} " if error.filename else "a file of the run "
+        print(f"error: {name}cannot be written or read: {error.strerror}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     except Interrupted as stop:
         print(stop, file=sys.stderr)

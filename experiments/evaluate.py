@@ -64,7 +64,7 @@ def measure(model: TrainedModel, test: Dataset, num_samples: int) -> dict[str, A
 
 
 def evaluate_run(folder: Path, test: Dataset, num_samples: int) -> dict[str, Any]:
-    """Measure, write summary.json, draw. The caller holds the workdir."""
+    """Measure, draw, write summary.json. The caller holds the workdir."""
     model = trained_model.load(folder)
     config = workdir.read_config(folder)
     saved = checkpoints.read_metadata(folder / "checkpoints")
@@ -85,8 +85,9 @@ def evaluate_run(folder: Path, test: Dataset, num_samples: int) -> dict[str, Any
         "seed": model.config.seed,
         "config_digest": workdir.config_digest(config),
     }
-    workdir.write_summary(folder, summary)
+    # The summary comes last: it is what marks the run as finished.
     draw.draw_run(folder, model, test, figures)
+    workdir.write_summary(folder, summary)
     return summary
 
 

@@ -8,11 +8,13 @@ A checkpoint is written beside its place and renamed into it, so that a kill lea
 none. The manifest is for what comes later: orbax restores arrays with flipped bytes unnoticed.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +27,8 @@ _MANIFEST = "manifest.json"
 _METADATA = "metadata.json"
 _PARTIAL = ".partial"
 _TORN = ".torn"
+# What orbax and the manifest add to the arrays themselves, with a margin.
+_OVERHEAD = 100_000
 
 
 class Checkpoint(NamedTuple):
@@ -65,6 +69,26 @@ def _sync(folder: Path) -> None:
             os.close(descriptor)
 
 
+@contextlib.contextmanager
+def _quiet_orbax() -> Iterator[None]:
+    """Keep orbax's threads from printing the traceback of an error that is told in one line."""
+    logger = logging.getLogger("absl")
+    previous, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = previous
+
+
+def _check_room(directory: Path, tree: PyTree) -> None:
+    """Refuse a disk that is full already: orbax's threads print tracebacks of their own."""
+    directory.mkdir(parents=True, exist_ok=True)
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + _OVERHEAD
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise OSError(f"{free:,} bytes are free and {needed:,} are needed")
+
+
 def steps(directory: Path) -> list[int]:
     """The steps of which there is a checkpoint, oldest first."""
     if not directory.is_dir():
@@ -87,10 +111,11 @@ def save(
         return
     partial = directory / f"{step}{_PARTIAL}"
     try:
+        _check_room(directory, tree)
         for leftover in [partial, *directory.glob(f"*{_PARTIAL}")]:
             shutil.rmtree(leftover, ignore_errors=True)
         partial.mkdir(parents=True)
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(partial.absolute() / "state", tree)
         (partial / _METADATA).write_text(json.dumps(metadata), encoding="utf-8")
         (partial / _MANIFEST).write_text(json.dumps(_digests(partial)), encoding="utf-8")

@@ -24,6 +24,11 @@ def _integer(low: int) -> Check:
     return check
 
 
+def _seed(value: Any) -> str | None:
+    # Beyond, `jax.random.key` takes two seeds for the same or fails.
+    return None if _is_int(value) and 0 <= value < 2**32 else "an integer from 0 to 2**32 - 1"
+
+
 def _number(low: float, *, above: bool = False) -> Check:
     def check(value: Any) -> str | None:
         number = (_is_int(value) or isinstance(value, float)) and math.isfinite(value)
@@ -64,7 +69,7 @@ def _sizes(*, empty: bool) -> Check:
 
 
 FIELDS: dict[str, Check] = {
-    "seed": _integer(0),
+    "seed": _seed,
     "epochs": _integer(1),
     "batch_size": _integer(1),
     "steps_per_call": _integer(1),
@@ -75,7 +80,7 @@ FIELDS: dict[str, Check] = {
     "data.validation_split": _text,
     "data.test_split": _nonempty_text,
     "data.binarization": _one_of(["dynamic", "none", "static"]),
-    "data.binarization_seed": _integer(0),
+    "data.binarization_seed": _seed,
     "model.name": _one_of(["autoencoder", "vae"]),
     "model.latent_size": _integer(1),
     "model.network": _one_of(["conv", "mlp"]),
@@ -87,25 +92,25 @@ FIELDS: dict[str, Check] = {
     "model.downsampling": _one_of(["pool", "stride"]),
     "model.upsampling": _one_of(["resize", "transpose"]),
     "model.likelihood": _one_of(["bernoulli", "normal"]),
-    "model.likelihood_scale": _number(0, above=True),
+    "model.likelihood_scale": _number(0.0, above=True),
     "model.learn_scale": _boolean,
     "corruption": _one_of(["none", *CORRUPTIONS]),
     "optimizer.name": _one_of(["adagrad", "adam", "sgd"]),
     "optimizer.schedule": _one_of(["constant", "cosine"]),
-    "optimizer.gradient_clip_norm": _number(0),
-    "hparams.learning_rate": _number(0, above=True),
-    "hparams.beta": _number(0),
-    "hparams.distortion_weight": _number(0),
-    "hparams.warmup_epochs": _number(0),
-    "hparams.free_nats": _number(0),
-    "hparams.corruption_level": _number(0),
-    "hparams.weight_decay": _number(0),
-    "checkpoints.every_seconds": _number(0),
+    "optimizer.gradient_clip_norm": _number(0.0),
+    "hparams.learning_rate": _number(0.0, above=True),
+    "hparams.beta": _number(0.0),
+    "hparams.distortion_weight": _number(0.0),
+    "hparams.warmup_epochs": _number(0.0),
+    "hparams.free_nats": _number(0.0),
+    "hparams.corruption_level": _number(0.0),
+    "hparams.weight_decay": _number(0.0),
+    "checkpoints.every_seconds": _number(0.0),
     "checkpoints.max_to_keep": _integer(1),
     "tensorboard.images_every_epochs": _integer(0),
     "evaluation.num_samples": _integer(1),
     "evaluation.batch_size": _integer(1),
-    "evaluation.seed": _integer(0),
+    "evaluation.seed": _seed,
 }
 
 

@@ -8,7 +8,7 @@ densities and divergences sum over the event and keep the batch: a `Normal` with
 import dataclasses
 import functools
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ _LOG_2PI = math.log(2 * math.pi)
 _static_field = functools.partial(dataclasses.field, metadata={"static": True})
 
 
+@runtime_checkable
 class Distribution(Protocol):
     """What the models ask of a posterior, a prior or a likelihood."""
 

@@ -3,12 +3,14 @@
 A record is a flat dict: "step", "epoch", "split" ("train" or "valid") and metrics in nats.
 """
 
+import contextlib
 import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, runtime_checkable
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from vae_jax.errors import UserError
 Record = dict[str, Any]
 
 
+@runtime_checkable
 class Writer(Protocol):
     """Takes records."""
 
@@ -38,65 +41,97 @@ def read_records(path: Path) -> list[Record]:
     return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
 
 
+@contextlib.contextmanager
+def _told_in_one_line(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error.strerror or error}; make room and run the same "
+            "command again to continue from the last checkpoint"
+        ) from error
+
+
 class JsonLinesWriter:
     """Appends to a metrics.jsonl from which everything after `last_step` has been removed."""
 
     def __init__(self, path: Path, last_step: int) -> None:
         kept = [record for record in read_records(path) if record["step"] <= last_step]
+        lines = "".join(json.dumps(record) + "\n" for record in kept)
         partial = path.with_name(path.name + ".partial")
-        partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-        os.replace(partial, path)
         self._path = path
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        with _told_in_one_line(path):
+            partial.write_text(lines, encoding="utf-8")
+            os.replace(partial, path)
+            self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
 
     def write(self, record: Record) -> None:
         """Append one line."""
-        try:
+        with _told_in_one_line(self._path):
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
-        except OSError as error:
-            raise UserError(
-                f"{self._path} cannot be written: {error.strerror}; make room and run the same "
-                "command again to continue from the last checkpoint"
-            ) from error
 
     def flush(self) -> None:
         """Wait until the lines are on the disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with _told_in_one_line(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with _told_in_one_line(self._path):
+            self._file.close()
 
 
 class TensorBoardWriter:
-    """Scalars and images as TensorBoard event files; a resumed run hides what it repeats."""
+    """Scalars and images as TensorBoard event files; a resumed run hides what it repeats.
+
+    The events are tensorboardX's, but not its SummaryWriter: that one queues them for a thread,
+    which loses the last ones at a kill, and on a full disk dies and leaves the run waiting.
+    """
 
     def __init__(self, folder: Path, last_step: int) -> None:
-        import tensorboardX
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
 
-        self._writer = tensorboardX.SummaryWriter(
-            str(folder), purge_step=last_step + 1, flush_secs=30
-        )
+        self._folder = folder
+        with _told_in_one_line(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            # The suffix keeps apart two files that are begun within a second.
+            self._events = EventsWriter(str(folder / "events"), f".{last_step}")
+        self._add(last_step + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def _add(self, step: int, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        with _told_in_one_line(self._folder):
+            self._events.write_event(Event(step=step, wall_time=time.time(), **content))
 
     def write(self, record: Record) -> None:
         """Write each metric as the scalar "split/metric"."""
+        from tensorboardX import summary
+
         for name, value in record.items():
             if name not in ("step", "epoch", "split"):
-                self._writer.add_scalar(f"{record['split']}/{name}", value, record["step"])
+                scalar = summary.scalar(f"{record['split']}/{name}", value)
+                self._add(record["step"], summary=scalar)
 
     def write_images(self, name: str, images: np.ndarray, step: int) -> None:
         """Write `[num, height, width, channels]`, in [0, 1], as one mosaic."""
-        self._writer.add_images(name, images.clip(0, 1), step, dataformats="NHWC")
+        from tensorboardX import summary
+
+        mosaic = summary.image(name, images.clip(0, 1), dataformats="NHWC")
+        self._add(step, summary=mosaic)
 
     def flush(self) -> None:
-        """Hand what is queued to the file."""
-        self._writer.flush()
+        """Hand everything written to the file."""
+        with _told_in_one_line(self._folder):
+            self._events.flush()
 
     def close(self) -> None:
         """Close the event file."""
-        self._writer.close()
+        with _told_in_one_line(self._folder):
+            self._events.close()
 
 
 class ProgressWriter:

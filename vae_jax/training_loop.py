@@ -118,6 +118,16 @@ def _check_finite(metrics: dict[str, np.ndarray], first_step: int, last_good: in
     )
 
 
+def _check_params(params: nnx.State, step: int, last_good: int) -> None:
+    """The last step of a call can have a finite loss and still ruin the parameters."""
+    if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
+        raise UserError(
+            f"the parameters are not finite after step {step}; the last good checkpoint, of step "
+            f"{last_good}, is kept; lower hparams.learning_rate or set "
+            "optimizer.gradient_clip_norm, in another workdir"
+        )
+
+
 def fit(
     state: RunState,
     progress: Progress,
@@ -157,7 +167,7 @@ def fit(
         for writer in writers:
             writer.flush()
         step = int(state.train.step)
-        facts = {"epoch": step / plan.steps_per_epoch, "examples_seen": step * plan.batch_size}
+        facts = {"epoch": step // plan.steps_per_epoch, "examples_seen": step * plan.batch_size}
         checkpoints.save(
             checkpoint_dir,
             step,
@@ -182,6 +192,7 @@ def fit(
         host_metrics = {name: np.asarray(values) for name, values in metrics.items()}
         try:
             _check_finite(host_metrics, step, step)
+            _check_params(train.params, step + num_steps, step)
         except UserError:
             save(state._replace(train=before), progress)
             raise
@@ -229,7 +240,8 @@ def _end_epoch(
         return state._replace(best_params=params), dataclasses.replace(progress, best_epoch=epoch)
     metrics = {name: float(value) for name, value in validate(state.train).items()}
     write({"step": step, "epoch": epoch, "split": "valid", **metrics})
-    if progress.best_score is None or score(metrics) > progress.best_score:
+    # Not a number is not better than anything.
+    if score(metrics) > (-np.inf if progress.best_score is None else progress.best_score):
         params = jax.tree.map(jnp.copy, state.train.params)
         return state._replace(best_params=params), dataclasses.replace(
             progress, best_epoch=epoch, best_score=score(metrics)

@@ -23,13 +23,20 @@ _SUMMARY = "summary.json"
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file such that a reader, or a kill, finds the old one or the new one whole."""
+    """Write a text file such that a reader, or a kill, finds the old one or the new one whole.
+
+    Raises:
+      UserError: it cannot be written; the old one stays.
+    """
     partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _to_json(content: Any) -> str:

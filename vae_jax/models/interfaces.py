@@ -1,12 +1,13 @@
 """What a model asks of the bodies and of the likelihood that it is built from."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
 
 from vae_jax.distributions import Distribution
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """Images to features."""
 
@@ -18,6 +19,7 @@ class Encoder(Protocol):
         """Features of each image."""
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """Latents to images, unbounded: what a likelihood makes a distribution of."""
 
@@ -30,6 +32,7 @@ class Decoder(Protocol):
         """An unbounded image for each latent vector."""
 
 
+@runtime_checkable
 class Likelihood(Protocol):
     """Turns a decoder's output into p(x|z)."""
 

@@ -12,6 +12,7 @@ from vae_jax.networks.activations import Activation
 from vae_jax.networks.convolution import Conv, ConvTranspose
 
 Images = Float[Array, "batch height width channels"]
+Resized = Float[Array, "batch rows columns channels"]
 Downsampling = Literal["stride", "pool"]
 Upsampling = Literal["transpose", "resize"]
 
@@ -25,7 +26,7 @@ def level_sizes(image_shape: tuple[int, int, int], num_levels: int) -> list[tupl
     return sizes
 
 
-def max_pool(images: Images) -> Images:
+def max_pool(images: Images) -> Resized:
     """Largest value of each 2x2 square; an odd last row or column is pooled with itself."""
     batch, height, width, channels = images.shape
     images = jnp.pad(images, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -33,7 +34,7 @@ def max_pool(images: Images) -> Images:
     return squares.max(axis=(2, 4))
 
 
-def resize_nearest(images: Images) -> Images:
+def resize_nearest(images: Images) -> Resized:
     """Every pixel repeated to a 2x2 square."""
     return images.repeat(2, axis=1).repeat(2, axis=2)
 

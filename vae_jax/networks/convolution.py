@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 _DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 Images = Float[Array, "batch height width channels"]
+Outputs = Float[Array, "batch rows columns outputs"]
 Patches = Float[Array, "batch rows columns patch"]
 Kernel = Float[Array, "kernel kernel inputs outputs"]
 
@@ -132,7 +133,7 @@ overlap_add.defvjp(
 )
 
 
-def conv_as_matmul(images: Images, kernel: Kernel, stride: int) -> Images:
+def conv_as_matmul(images: Images, kernel: Kernel, stride: int) -> Outputs:
     """Convolution with "SAME" padding as patches times a matrix."""
     kernel_size, outputs = kernel.shape[0], kernel.shape[-1]
     pads = [same_padding(size, kernel_size, stride) for size in images.shape[1:3]]
@@ -144,7 +145,7 @@ def conv_as_matmul(images: Images, kernel: Kernel, stride: int) -> Images:
     return out.reshape(*patches.shape[:3], outputs)
 
 
-def conv_by_lax(images: Images, kernel: Kernel, stride: int) -> Images:
+def conv_by_lax(images: Images, kernel: Kernel, stride: int) -> Outputs:
     """Convolution with "SAME" padding by XLA's own operation."""
     pads = [same_padding(size, kernel.shape[0], stride) for size in images.shape[1:3]]
     return lax.conv_general_dilated(
@@ -152,7 +153,7 @@ def conv_by_lax(images: Images, kernel: Kernel, stride: int) -> Images:
     )
 
 
-def conv_transpose_as_matmul(images: Images, kernel: Kernel, stride: int) -> Images:
+def conv_transpose_as_matmul(images: Images, kernel: Kernel, stride: int) -> Outputs:
     """Transposed convolution, `stride` times the size, as a matrix product and overlap-add."""
     kernel_size, inputs = kernel.shape[0], kernel.shape[2]
     batch, height, width, _ = images.shape
@@ -163,7 +164,7 @@ def conv_transpose_as_matmul(images: Images, kernel: Kernel, stride: int) -> Ima
     return out[:, low : low + height * stride, low : low + width * stride]
 
 
-def conv_transpose_by_lax(images: Images, kernel: Kernel, stride: int) -> Images:
+def conv_transpose_by_lax(images: Images, kernel: Kernel, stride: int) -> Outputs:
     """Transposed convolution, `stride` times the size, by XLA's own operation."""
     kernel_size = kernel.shape[0]
     low = (kernel_size - stride) // 2
@@ -187,7 +188,7 @@ class _Convolution(nnx.Module):
         kernel_size: int,
         stride: int,
         *,
-        forms: tuple[Callable[..., Images], Callable[..., Images]],
+        forms: tuple[Callable[..., Outputs], Callable[..., Outputs]],
         rngs: nnx.Rngs,
     ) -> None:
         shape = (kernel_size, kernel_size, in_channels, out_channels)
@@ -196,7 +197,7 @@ class _Convolution(nnx.Module):
         self.stride = stride
         self.apply = forms[0] if use_matrix_products() else forms[1]
 
-    def __call__(self, images: Images) -> Images:
+    def __call__(self, images: Images) -> Outputs:
         return self.apply(images, self.kernel[...], self.stride) + self.bias[...]
 
 

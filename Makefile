@@ -1,0 +1,37 @@
+# From nothing on a fresh machine: Python >= 3.11 and make are all that is needed.
+#   make train    train, evaluate and draw configs/vanilla.py into runs/vanilla
+#   make test     the whole test suite
+PYTHON ?= python3
+BIN := .venv/bin
+WORKDIR ?= runs/vanilla
+ARGS ?=
+
+.PHONY: train test check clean
+
+train: .venv/installed
+	$(BIN)/python -m experiments.train --config=configs/vanilla.py --workdir=$(WORKDIR) $(ARGS)
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+# What CI asks beside the tests.
+check: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.11; name a newer one with PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/installed-dev: .venv/bin/python requirements.txt requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@ .venv/installed
+
+clean:
+	rm -rf .venv .cache build *.egg-info

@@ -1,0 +1,17 @@
+"""A deterministic autoencoder on the grey values of MNIST.
+
+python -m experiments.train --config=configs/autoencoder.py --workdir=runs/autoencoder
+"""
+
+from ml_collections import ConfigDict
+
+from configs import vanilla
+
+
+def get_config() -> ConfigDict:
+    """The network of `vanilla`, without posterior, prior and binarisation."""
+    config = vanilla.get_config()
+    config.epochs = 30
+    config.data.binarization = "none"
+    config.model.name = "autoencoder"
+    return config

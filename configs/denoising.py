@@ -1,0 +1,24 @@
+"""A denoising VAE on MNIST: it sees corrupted digits and is asked about the clean ones.
+
+    python -m experiments.train --config=configs/denoising.py --workdir=runs/denoising
+    python -m experiments.train --config=configs/denoising.py --config.model.name=autoencoder \
+        --config.corruption=masking --workdir=runs/denoising_autoencoder
+
+The criterion is that of Im et al. 2015 (arXiv 1511.06406). The corruption is drawn afresh each
+minibatch. Test figures are for clean inputs; the part "denoising" of the summary has the squared
+error by level of corruption, beside that of the corrupted images themselves.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import vanilla
+
+
+def get_config() -> ConfigDict:
+    """Gaussian noise of standard deviation 0.5 on grey values."""
+    config = vanilla.get_config()
+    config.epochs = 30
+    config.data.binarization = "none"
+    config.corruption = "gaussian"
+    config.hparams.corruption_level = 0.5
+    return config

@@ -1,0 +1,27 @@
+"""A VAE with two latent dimensions, whose latent space can be drawn.
+
+    python -m experiments.train --config=configs/latent2d.py --workdir=runs/both
+
+The textbook figure sets it beside its two terms alone:
+
+    python -m experiments.train --config=configs/latent2d.py --config.hparams.beta=0 \
+        --workdir=runs/reconstruction_alone
+    python -m experiments.train --config=configs/latent2d.py \
+        --config.hparams.distortion_weight=0 --workdir=runs/kl_alone
+    python -m experiments.compare --output=figures/textbook \
+        --workdirs=runs/kl_alone,runs/reconstruction_alone,runs/both
+"""
+
+from ml_collections import ConfigDict
+
+from configs import vanilla
+
+
+def get_config() -> ConfigDict:
+    """`vanilla` with two latent dimensions and a hidden layer more."""
+    config = vanilla.get_config()
+    config.epochs = 30
+    config.model.latent_size = 2
+    config.model.widths = (400, 200)
+    config.hparams.learning_rate = 1e-3
+    return config

@@ -1,0 +1,103 @@
+"""Set runs side by side: their test figures, validation curves and latent spaces.
+
+    python -m experiments.compare --workdirs=runs/autoencoder,runs/vanilla --output=runs/compared
+
+Writes table.md, latents.png (two dimensions, or two principal components) and a figure of each
+validation metric that all runs have. The runs must have test sets of the same images.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from experiments import command_line
+from vae_jax import factory, figures, trained_model, workdir
+from vae_jax.errors import UserError
+from vae_jax.evaluation import figures_of_merit
+from vae_jax.metric_writers import read_records
+from vae_jax.trained_model import TrainedModel
+
+_WORKDIRS = flags.DEFINE_list("workdirs", [], "directories of the runs")
+_NAMES = flags.DEFINE_list(
+    "names", [], "what to call the runs; by default their directories' names"
+)
+_OUTPUT = flags.DEFINE_string("output", "", "directory to write to")
+
+_NUM_MAPPED = 5000
+_COLUMNS = {
+    "elbo": "ELBO",
+    "rate": "rate",
+    "distortion": "distortion",
+    "iwae_bound": "IWAE bound",
+    "active_units": "active units",
+    "reconstruction_error": "squared error a pixel",
+}
+
+
+def table(summaries: dict[str, dict[str, Any]]) -> str:
+    """The runs' test figures as a Markdown table; a figure that a run lacks is left empty."""
+
+    def cell(value: float | int | None) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, int):
+            return str(value)
+        return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4f}"
+
+    rows = [["run", *_COLUMNS.values()], ["---"] * (len(_COLUMNS) + 1)]
+    for name, summary in summaries.items():
+        rows.append([name, *(cell(summary["test"].get(field)) for field in _COLUMNS)])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def latent_points(model: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
+    """Two coordinates of the test images in latent space, and their labels."""
+    test = factory.load_splits(model.config).test
+    key = jax.random.key(model.config.evaluation.seed)
+    targets = figures_of_merit.prepare_targets(
+        factory.build_prepare(model.config), test.images[:_NUM_MAPPED], key
+    )
+    latents = model.encode(targets)
+    labels = None if test.labels is None else test.labels[:_NUM_MAPPED]
+    if model.latent_size == 1:
+        return np.concatenate([latents, np.zeros_like(latents)], axis=1), labels
+    if model.latent_size > 2:
+        latents = figures.principal_components(latents)[0]
+    return latents, labels
+
+
+def main() -> None:
+    """Compare the runs of --workdirs."""
+    folders = [Path(name) for name in _WORKDIRS.value]
+    names = _NAMES.value or [folder.name for folder in folders]
+    if not folders:
+        raise UserError("--workdirs is missing; name the directories of trained runs")
+    if len(names) != len(folders) or len(set(names)) != len(names):
+        raise UserError(f"--names={','.join(names)} must be {len(folders)} different names")
+    if not _OUTPUT.value:
+        raise UserError("--output is missing; name the directory to write to")
+    out = Path(_OUTPUT.value)
+    command_line.use_compilation_cache()
+    summaries, records, panels = {}, {}, []
+    for name, folder in zip(names, folders, strict=True):
+        model = trained_model.load(folder)
+        summary = workdir.read_summary(folder)
+        if summary is None:
+            raise UserError(f"workdir={str(folder)!r} has no summary.json; evaluate it first")
+        summaries[name] = summary
+        records[name] = read_records(folder / "metrics.jsonl")
+        points, labels = latent_points(model)
+        panels.append((name.replace("_", " "), points, labels))
+    figures.save(figures.latent_maps_side_by_side(panels), out / "latents.png")
+    for metric in ("elbo", "rate", "distortion"):
+        if all(any(metric in r and r["split"] == "valid" for r in run) for run in records.values()):
+            figures.save(figures.compared_curves(records, metric), out / f"{metric}.png")
+    workdir.write_atomically(out / "table.md", table(summaries))
+    print(table(summaries), end="")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

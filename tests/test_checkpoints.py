@@ -1,0 +1,189 @@
+import logging
+import os
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vae_jax import checkpoints
+from vae_jax.errors import UserError
+
+
+def tree_of(step):
+    key = jax.random.key(step)
+    params = {
+        "kernel": jax.random.normal(key, (3, 5)),
+        "bias": jnp.array([-0.0, jnp.inf, 1e-45, step], jnp.float32),
+    }
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
+    return {
+        "step": jnp.int32(step),
+        "params": params,
+        "opt_state": optimizer.init(params),
+        "key": key,
+        "hparams": (jnp.float32(0.1), jnp.bool_(True)),
+    }
+
+
+def template():
+    return jax.eval_shape(lambda: tree_of(0))
+
+
+def save(directory, step, max_to_keep=3):
+    checkpoints.save(directory, step, tree_of(step), {"epoch": step / 2}, max_to_keep=max_to_keep)
+
+
+def bits(leaf):
+    data = jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+    return np.asarray(data).tobytes()
+
+
+def assert_is(checkpoint, step):
+    expected = tree_of(step)
+    assert checkpoint.step == step
+    assert checkpoint.metadata == {"epoch": step / 2}
+    assert jax.tree.structure(checkpoint.tree) == jax.tree.structure(expected)
+    for ours, theirs in zip(
+        jax.tree.leaves(checkpoint.tree), jax.tree.leaves(expected), strict=True
+    ):
+        assert ours.dtype == theirs.dtype
+        assert ours.shape == theirs.shape
+        assert bits(ours) == bits(theirs)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Checkpoints of steps 2 and 4, to be copied."""
+    directory = tmp_path_factory.mktemp("saved") / "checkpoints"
+    save(directory, 2)
+    save(directory, 4)
+    return directory
+
+
+@pytest.fixture
+def directory(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "checkpoints")
+    return tmp_path / "checkpoints"
+
+
+def files_of_one(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_checkpoint_comes_back_bit_for_bit(directory):
+    assert_is(checkpoints.restore(directory, template()), 4)
+    assert checkpoints.read_metadata(directory) == {"epoch": 2.0}
+    assert checkpoints.steps(directory) == [2, 4]
+
+
+def test_only_the_newest_are_kept(directory):
+    save(directory, 10, max_to_keep=2)
+    assert checkpoints.steps(directory) == [4, 10]
+    save(directory, 9, max_to_keep=1)
+    assert checkpoints.steps(directory) == [10]
+
+
+def test_a_step_that_is_there_is_not_written_again(directory):
+    before = (directory / "4" / "manifest.json").stat().st_mtime_ns
+    checkpoints.save(directory, 4, tree_of(7), {}, max_to_keep=3)
+    assert (directory / "4" / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_what_a_kill_left_half_written_is_ignored_and_then_removed(directory):
+    shutil.copytree(directory / "4", directory / "6.partial")
+    (directory / "6.partial" / "manifest.json").unlink()
+    assert checkpoints.steps(directory) == [2, 4]
+    assert_is(checkpoints.restore(directory, template()), 4)
+    save(directory, 8)
+    assert not list(directory.glob("*.partial"))
+    assert checkpoints.steps(directory) == [2, 4, 8]
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    if content:
+        content[len(content) // 2] ^= 1
+    else:
+        content = bytearray(b"x")
+    path.write_bytes(content)
+
+
+def truncate(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] if content else b"x")
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, os.remove])
+def test_damage_to_any_file_of_the_newest_sets_it_aside_with_a_warning(saved, tmp_path, damage):
+    """All files in one test: their names are orbax's, and some are random."""
+    for number, name in enumerate(files_of_one(saved / "4")):
+        directory = tmp_path / str(number)
+        shutil.copytree(saved, directory)
+        damage(directory / "4" / name)
+        messages = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(logging, "warning", lambda text, *args, to=messages: to.append(text % args))
+            assert checkpoints.read_metadata(directory) == {"epoch": 1.0}, name
+            checkpoint = checkpoints.restore(directory, template(), set_torn_aside=True)
+        assert checkpoint.step == 2, name
+        assert [str(directory / "4") in message for message in messages] == [True], name
+        assert checkpoints.steps(directory) == [2], name
+        assert (directory / "4.torn").is_dir(), name
+    assert_is(checkpoint, 2)
+
+
+def test_a_reader_leaves_a_damaged_checkpoint_where_it_is(directory, caplog):
+    flip(directory / "4" / "metadata.json")
+    assert_is(checkpoints.restore(directory, template()), 2)
+    assert "is damaged; using the one before it" in caplog.text
+    assert checkpoints.steps(directory) == [2, 4]
+
+
+def test_the_step_of_a_torn_checkpoint_can_be_saved_again(directory):
+    for _ in range(2):
+        truncate(directory / "4" / "manifest.json")
+        checkpoints.restore(directory, template(), set_torn_aside=True)
+        save(directory, 4)
+        assert_is(checkpoints.restore(directory, template()), 4)
+
+
+def test_none_that_is_whole_is_refused(directory, tmp_path, caplog):
+    for step in (2, 4):
+        (directory / str(step) / "manifest.json").unlink()
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        checkpoints.restore(directory, template())
+    assert caplog.text.count("is damaged") == 2
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        checkpoints.read_metadata(directory)
+    for read in (checkpoints.read_metadata, lambda at: checkpoints.restore(at, template())):
+        with pytest.raises(UserError, match="holds no checkpoint"):
+            read(tmp_path / "nowhere")
+
+
+def fail(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("where", ["rename", "fsync"])
+def test_a_write_that_fails_is_told_and_leaves_the_earlier_ones(directory, monkeypatch, where):
+    before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.os, where, fail)
+        with pytest.raises(UserError, match=r"6 cannot be written: .*No space left.* make room"):
+            save(directory, 6, max_to_keep=1)
+    after = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    assert after == before
+    assert_is(checkpoints.restore(directory, template()), 4)
+    save(directory, 6, max_to_keep=1)
+    assert checkpoints.steps(directory) == [6]
+
+
+def test_a_disk_without_room_is_refused_before_orbax_begins(directory, monkeypatch):
+    usage = shutil.disk_usage(directory)._replace(free=10)
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(UserError, match="10 bytes are free and .* are needed; make room"):
+        save(directory, 6)
+    assert checkpoints.steps(directory) == [2, 4]

@@ -1,0 +1,144 @@
+import importlib
+import math
+from pathlib import Path
+
+import pytest
+
+from configs import vanilla
+from vae_jax import factory
+from vae_jax.config_fields import FIELDS, check_fields, unknown_field_message
+from vae_jax.errors import UserError
+
+CONFIGS = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem != "__init__")
+
+SEEDS = [-1, 2**32, 1.0, True, "0", None]
+AT_LEAST_0 = [-1, 0.5, True, "1", None]
+AT_LEAST_1 = [0, *AT_LEAST_0]
+NUMBERS = [-0.5, math.nan, math.inf, "1", None, True]
+TEXTS = [3, None, ("mnist",)]
+NAMES = ["nonsense", "", 3, None]
+FLAGS = [0, 1, "True", None]
+SIZES = [(0,), (-3,), (1.5,), (True,), 400, "400", None]
+
+BAD_VALUES = {
+    "seed": SEEDS,
+    "epochs": AT_LEAST_1,
+    "batch_size": AT_LEAST_1,
+    "steps_per_call": AT_LEAST_1,
+    "patience": AT_LEAST_0,
+    "data.name": ["", *TEXTS],
+    "data.dir": TEXTS,
+    "data.train_split": ["", *TEXTS],
+    "data.validation_split": TEXTS,
+    "data.test_split": ["", *TEXTS],
+    "data.binarization": NAMES,
+    "data.binarization_seed": SEEDS,
+    "model.name": NAMES,
+    "model.latent_size": AT_LEAST_1,
+    "model.network": NAMES,
+    "model.widths": SIZES,
+    "model.gated": FLAGS,
+    "model.activation": NAMES,
+    "model.channels": [(), *SIZES],
+    "model.kernel_size": [1, *AT_LEAST_1],
+    "model.downsampling": NAMES,
+    "model.upsampling": NAMES,
+    "model.likelihood": NAMES,
+    "model.likelihood_scale": [0, 0.0, *NUMBERS],
+    "model.learn_scale": FLAGS,
+    "corruption": NAMES,
+    "optimizer.name": NAMES,
+    "optimizer.schedule": NAMES,
+    "optimizer.gradient_clip_norm": NUMBERS,
+    "hparams.learning_rate": [0, 0.0, *NUMBERS],
+    "hparams.beta": NUMBERS,
+    "hparams.distortion_weight": NUMBERS,
+    "hparams.warmup_epochs": NUMBERS,
+    "hparams.free_nats": NUMBERS,
+    "hparams.corruption_level": NUMBERS,
+    "hparams.weight_decay": NUMBERS,
+    "checkpoints.every_seconds": NUMBERS,
+    "checkpoints.max_to_keep": AT_LEAST_1,
+    "tensorboard.images_every_epochs": AT_LEAST_0,
+    "evaluation.num_samples": AT_LEAST_1,
+    "evaluation.batch_size": AT_LEAST_1,
+    "evaluation.seed": SEEDS,
+}
+
+
+def default_fields():
+    return factory.flatten(vanilla.get_config())
+
+
+def test_every_field_has_its_bad_values_here():
+    assert set(BAD_VALUES) == set(FIELDS) == set(default_fields())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, value) for field, values in BAD_VALUES.items() for value in values]
+)
+def test_a_bad_value_is_refused_with_the_field_the_value_and_what_is_right(field, value):
+    with pytest.raises(UserError) as error:
+        check_fields({**default_fields(), field: value})
+    message = str(error.value)
+    assert message.startswith(f"{field}={value!r} must be ")
+    assert len(message) > len(f"{field}={value!r} must be ")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_missing_field_is_named(field):
+    fields = default_fields()
+    del fields[field]
+    with pytest.raises(UserError, match=rf"^{field} is missing from the config"):
+        check_fields(fields)
+
+
+@pytest.mark.parametrize(
+    ("field", "nearest"),
+    [
+        ("bacth_size", "batch_size"),
+        ("hparams.betta", "hparams.beta"),
+        ("model.latent_dim", "model.latent_size"),
+        ("evaluation.num_sample", "evaluation.num_samples"),
+    ],
+)
+def test_an_unknown_field_suggests_the_nearest(field, nearest):
+    with pytest.raises(UserError) as error:
+        check_fields({**default_fields(), field: 1})
+    assert str(error.value) == f"{field} is not a field of the config; did you mean {nearest}?"
+
+
+def test_a_field_like_no_other_suggests_nothing():
+    assert unknown_field_message("xyz") == "xyz is not a field of the config"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_file_passes(name):
+    factory.validate(importlib.import_module(f"configs.{name}").get_config())
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"hparams.corruption_level": 0.5}, "hparams.corruption_level=0.5 needs a corruption"),
+        (
+            {"corruption": "salt_and_pepper", "hparams.corruption_level": 1.5},
+            "hparams.corruption_level=1.5 must be at most 1 for corruption='salt_and_pepper'",
+        ),
+        ({"patience": 3, "data.validation_split": ""}, "patience=3 needs a validation set"),
+        ({"model.widths": ()}, r"model.widths=\(\) must name at least one hidden layer"),
+        ({"model.likelihood": "normal"}, "data.binarization='dynamic' does not fit"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_refused(changes, told):
+    config = vanilla.get_config()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError, match=f"^{told}"):
+        factory.validate(config)
+
+
+def test_a_gaussian_corruption_of_any_strength_is_accepted():
+    config = vanilla.get_config()
+    config.corruption, config.hparams.corruption_level = "gaussian", 3.0
+    factory.validate(config)

@@ -1,0 +1,239 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from small_models import LinearGaussian, randomized
+
+from configs import vanilla
+from vae_jax import factory
+from vae_jax.corruptions import CORRUPTIONS, gaussian
+from vae_jax.data.pixels import binarize
+from vae_jax.distributions import Bernoulli
+from vae_jax.evaluation import collapse, denoising, figures_of_merit, likelihood
+from vae_jax.trained_model import TrainedModel
+
+
+def as_stored(key, images):
+    return images
+
+
+def estimate_linear(case, images, num_samples, **options):
+    graphdef, params = nnx.split(case.model)
+    options = {"prepare": as_stored, "batch_size": 100} | options
+    key = options.pop("key", jax.random.key(0))
+    return likelihood.estimate(graphdef, params, images, key, num_samples=num_samples, **options)
+
+
+def config_of(**changes):
+    config = vanilla.get_config()
+    config.model.widths, config.model.latent_size = (5,), 3
+    with config.unlocked():
+        config.update_from_flattened_dict(changes)
+    return config
+
+
+def small_model(image_shape=(3, 3, 1), scale=0.4, **changes):
+    config = config_of(**changes)
+    model = randomized(
+        lambda: factory.build_model(config, image_shape, jax.random.key(0)), scale=scale
+    )
+    return TrainedModel(config, image_shape, nnx.split(model)[1])
+
+
+def grey_bytes(seed, num, image_shape=(3, 3, 1)):
+    return np.random.default_rng(seed).integers(0, 256, (num, *image_shape), np.uint8)
+
+
+@pytest.mark.parametrize("num_samples", [1, 7, 100])
+def test_with_the_exact_posterior_the_iwae_bound_is_log_p_for_any_number_of_samples(num_samples):
+    case = LinearGaussian()
+    images = case.draw_images(0, 20)
+    estimates = estimate_linear(case, images, num_samples)
+    np.testing.assert_allclose(estimates.iwae_bound, case.log_likelihood(images), atol=1e-4)
+
+
+def test_the_bounds_rise_with_the_number_of_samples_towards_log_p():
+    case = LinearGaussian(shift=1.0, log_stretch=0.3)
+    images = case.draw_images(1, 400)
+    exact = case.log_likelihood(images).mean()
+    estimates = [estimate_linear(case, images, num_samples) for num_samples in (1, 10, 500)]
+    elbo = estimates[-1].elbo.mean()
+    gaps = np.array([exact - bound.iwae_bound.mean() for bound in estimates])
+    assert elbo == pytest.approx(exact - case.gap, abs=0.02)
+    assert gaps[0] == pytest.approx(case.gap, abs=0.3)
+    assert (gaps[:-1] > 2 * gaps[1:]).all()
+    assert abs(gaps[-1]) < 0.02
+
+
+def test_estimates_tell_the_terms_of_the_posterior():
+    case = LinearGaussian(shift=0.5, log_stretch=0.2)
+    images = case.draw_images(2, 10)
+    estimates = estimate_linear(case, images, 3)
+    posterior = case.model.encode(jnp.asarray(images))
+    np.testing.assert_allclose(estimates.posterior_mean, posterior.mean, rtol=1e-5, atol=1e-6)
+    variance = np.exp(2 * np.asarray(posterior.log_scale, np.float64))
+    kl = 0.5 * (variance + np.square(posterior.mean) - 1 - np.log(variance))
+    np.testing.assert_allclose(estimates.kl, kl, rtol=1e-4, atol=1e-5)
+    expected = -(estimates.distortion + estimates.kl.sum(axis=-1))
+    np.testing.assert_allclose(estimates.elbo, expected, rtol=1e-6)
+
+
+def test_figures_depend_on_neither_batch_size_nor_chunks(monkeypatch):
+    model = small_model()
+    images = grey_bytes(0, 11)
+
+    def estimate(batch_size, chunk):
+        monkeypatch.setattr(likelihood, "_VALUES_PER_CHUNK", chunk * batch_size * images[0].size)
+        done = []
+        estimates = likelihood.estimate(
+            model.graphdef,
+            model.params,
+            images,
+            jax.random.key(3),
+            prepare=binarize,
+            num_samples=10,
+            batch_size=batch_size,
+            on_batch=done.append,
+        )
+        assert sum(done) == len(images)
+        return estimates
+
+    expected = estimate(11, 10)
+    assert len(np.unique(expected.iwae_bound)) == 11
+    # 3 and 4 do not divide 10 samples; 4 does not divide 11 images, and 20 exceeds them.
+    for batch_size, chunk in [(11, 3), (4, 4), (20, 1)]:
+        for actual, wanted in zip(estimate(batch_size, chunk), expected, strict=True):
+            assert actual.shape == wanted.shape
+            np.testing.assert_allclose(actual, wanted, atol=1e-4)
+
+
+def test_every_image_and_every_sample_has_noise_of_its_own():
+    case = LinearGaussian(shift=1.0)
+    images = np.repeat(case.draw_images(3, 1), 200, axis=0)
+    single = estimate_linear(case, images, 1).iwae_bound
+    assert len(np.unique(single)) == 200
+    averaged = estimate_linear(case, images, 25).distortion
+    ratio = estimate_linear(case, images, 1).distortion.var() / averaged.var()
+    assert 15 < ratio < 40
+    other = estimate_linear(case, images, 1, key=jax.random.key(1)).iwae_bound
+    assert (other != single).all()
+
+
+def test_a_unit_is_active_where_its_mean_varies_by_more_than_a_hundredth():
+    signs = np.array([1, -1] * 50, np.float32)
+    deviations = np.array([0.0, 0.099, 0.101, 3.0], np.float32)
+    offsets = np.array([5.0, 5.0, -5.0, 0.0], np.float32)
+    assert collapse.active_units(signs[:, None] * deviations + offsets) == 2
+    assert collapse.active_units(np.ones((100, 4), np.float32)) == 0
+
+
+def test_denoising_errors_are_mean_squares_against_the_clean_image():
+    clean = np.random.default_rng(0).random((400, 5, 5, 1)).astype(np.float32)
+    seen = []
+
+    def halve(images):
+        seen.append(images)
+        return images / 2
+
+    levels = [0.0, 0.1, 0.2]
+    errors = denoising.denoising_errors(halve, clean, gaussian, levels, jax.random.key(0))
+    assert errors.levels == levels
+    assert errors.noisy[0] == 0
+    assert errors.noisy[1] == pytest.approx(0.01, rel=0.1)
+    assert errors.noisy[2] == pytest.approx(4 * errors.noisy[1], rel=1e-3)
+    assert errors.denoised[0] == pytest.approx(np.square(clean / 2).mean(), rel=1e-5)
+    assert errors.denoised[2] == pytest.approx(np.square(seen[2] / 2 - clean).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_a_perfect_denoiser_has_no_error_and_an_idle_one_that_of_the_noise(name):
+    clean = np.random.default_rng(0).random((20, 5, 5, 3)).astype(np.float32)
+    arguments = clean, CORRUPTIONS[name], [0.0, 0.5], jax.random.key(0)
+    perfect = denoising.denoising_errors(lambda images: clean, *arguments)
+    idle = denoising.denoising_errors(lambda images: images, *arguments)
+    assert perfect.denoised == [0, 0]
+    assert perfect.noisy == idle.noisy == idle.denoised
+    assert idle.noisy[0] == 0
+    assert idle.noisy[1] > 0.01
+
+
+@pytest.mark.parametrize("trained_level", [0.1, 0.3, 0.5, 0.8, 1.0])
+def test_levels_go_from_none_past_the_trained_one_up_to_the_highest(trained_level):
+    levels = denoising.levels_around(trained_level, 1.0)
+    assert levels[0] == 0
+    assert trained_level in levels
+    assert max(levels) <= 1
+    assert max(levels) > min(2 * trained_level, 1) - trained_level / 4
+    np.testing.assert_allclose(np.diff(levels), trained_level / 4, atol=1e-6)
+    assert denoising.levels_around(trained_level, float("inf"))[-1] == 2 * trained_level
+
+
+def vae_figures(model, images, binary, prepare=binarize, num_samples=3):
+    return figures_of_merit.vae_figures(
+        model,
+        images,
+        jax.random.key(0),
+        prepare=prepare,
+        binary=binary,
+        num_samples=num_samples,
+        batch_size=7,
+    )
+
+
+def test_a_model_that_knows_nothing_needs_one_bit_a_pixel():
+    figures = vae_figures(small_model(scale=0.0), grey_bytes(0, 10), binary=True)
+    assert figures["elbo"] == pytest.approx(-9 * np.log(2), rel=1e-5)
+    assert figures["iwae_bound"] == pytest.approx(-9 * np.log(2), rel=1e-5)
+    assert figures["bits_per_dim"] == pytest.approx(1, rel=1e-5)
+    assert figures["rate"] == pytest.approx(0, abs=1e-6)
+    assert figures["active_units"] == 0
+
+
+def test_figures_are_the_means_of_the_estimates_over_all_images():
+    model, images = small_model(), grey_bytes(0, 10)
+    figures = vae_figures(model, images, binary=True)
+    estimates = likelihood.estimate(
+        model.graphdef,
+        model.params,
+        images,
+        jax.random.key(0),
+        prepare=binarize,
+        num_samples=3,
+        batch_size=10,
+    )
+    assert figures["elbo"] == pytest.approx(estimates.elbo.mean(), abs=1e-4)
+    assert figures["iwae_bound"] == pytest.approx(estimates.iwae_bound.mean(), abs=1e-4)
+    assert figures["elbo"] == pytest.approx(-figures["rate"] - figures["distortion"], abs=1e-4)
+    assert sum(figures["kl_by_dimension"]) == pytest.approx(figures["rate"], rel=1e-5)
+    assert figures["bits_per_dim"] == pytest.approx(-figures["elbo"] / np.log(2) / 9)
+    standard_error = estimates.elbo.std(ddof=1) / np.sqrt(10)
+    assert figures["elbo_standard_error"] == pytest.approx(standard_error, rel=1e-3)
+    assert (figures["num_examples"], figures["num_samples"]) == (10, 3)
+
+
+def test_grey_data_has_no_bits_and_one_image_no_standard_error():
+    figures = vae_figures(small_model(), grey_bytes(0, 1) / np.float32(255), False, as_stored)
+    assert "bits_per_dim" not in figures
+    assert figures["elbo_standard_error"] is None
+    assert figures["iwae_bound_standard_error"] is None
+
+
+def test_targets_are_drawn_by_the_place_of_an_image_not_by_its_batch(monkeypatch):
+    images = grey_bytes(0, 11)
+    whole = figures_of_merit.prepare_targets(binarize, images, jax.random.key(0))
+    assert set(np.unique(whole)) == {0, 1}
+    monkeypatch.setattr(figures_of_merit, "_BATCH_SIZE", 4)
+    parts = figures_of_merit.prepare_targets(binarize, images, jax.random.key(0))
+    np.testing.assert_array_equal(parts, whole)
+
+
+def test_reconstruction_error_and_distortion_compare_the_decoded_mean_with_the_target():
+    model = small_model()
+    targets = grey_bytes(0, 6) / np.float32(255)
+    reconstructed = model.decode(model.encode(targets))
+    error = figures_of_merit.reconstruction_error(model, targets)
+    assert error == pytest.approx(np.square(reconstructed - targets).mean(), rel=1e-5)
+    logits = jnp.asarray(np.log(reconstructed / (1 - reconstructed)))
+    expected = -Bernoulli(logits, event_ndim=3).log_prob(jnp.asarray(targets)).mean()
+    assert figures_of_merit.distortion(model, targets) == pytest.approx(float(expected), rel=1e-4)

@@ -1,0 +1,314 @@
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_models import randomized
+
+from vae_jax.models import VAE, BernoulliLikelihood, NormalLikelihood
+from vae_jax.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from vae_jax.networks.activations import ACTIVATIONS
+from vae_jax.networks.conv import max_pool, resize_nearest
+from vae_jax.networks.convolution import (
+    conv_as_matmul,
+    conv_by_lax,
+    conv_transpose_as_matmul,
+    conv_transpose_by_lax,
+    extract_patches,
+    overlap_add,
+    tall_matmul,
+)
+from vae_jax.networks.mlp import GatedDense
+
+# Every example is a shape of its own and compiles anew.
+few = settings(max_examples=8, deadline=None)
+sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
+
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
+
+
+def value_and_gradients(function, stride, images, kernel, weight_of):
+    def both(images, kernel):
+        out, backward = jax.vjp(lambda *args: function(*args, stride), images, kernel)
+        return out, backward(weight_of(out.shape))
+
+    return jax.jit(both)(images, kernel)
+
+
+def assert_same_function(first, second, stride, images, kernel):
+    def weight_of(shape):
+        return normal(2, *shape)
+
+    expected = value_and_gradients(second, stride, images, kernel, weight_of)
+    actual = value_and_gradients(first, stride, images, kernel, weight_of)
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    return expected[0]
+
+
+@few
+@given(
+    size=sizes,
+    kernel_size=st.integers(1, 5),
+    stride=st.integers(1, 3),
+    channels=st.tuples(st.integers(1, 3), st.integers(1, 5)),
+)
+def test_convolution_as_matrix_product_equals_xla(size, kernel_size, stride, channels):
+    images = normal(0, 2, *size, channels[0])
+    kernel = normal(1, kernel_size, kernel_size, *channels)
+    out = assert_same_function(conv_as_matmul, conv_by_lax, stride, images, kernel)
+    assert out.shape == (2, -(-size[0] // stride), -(-size[1] // stride), channels[1])
+
+
+@few
+@given(
+    size=sizes,
+    excess=st.integers(0, 3),
+    stride=st.integers(1, 3),
+    channels=st.tuples(st.integers(1, 5), st.integers(1, 3)),
+)
+def test_transposed_convolution_as_matrix_product_equals_xla(size, excess, stride, channels):
+    kernel_size = stride + excess
+    images = normal(0, 2, *size, channels[0])
+    kernel = normal(1, kernel_size, kernel_size, *channels)
+    out = assert_same_function(
+        conv_transpose_as_matmul, conv_transpose_by_lax, stride, images, kernel
+    )
+    assert out.shape == (2, size[0] * stride, size[1] * stride, channels[1])
+
+
+@pytest.mark.parametrize(("kernel_size", "stride"), [(3, 1), (4, 2), (5, 2), (2, 2)])
+def test_convolutions_agree_with_same_padding_of_xla(kernel_size, stride):
+    images, kernel = normal(0, 2, 7, 8, 2), normal(1, kernel_size, kernel_size, 2, 3)
+    expected = jax.lax.conv_general_dilated(
+        images, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    np.testing.assert_allclose(
+        conv_as_matmul(images, kernel, stride), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(("kernel_size", "stride"), [(4, 2), (2, 2), (3, 1)])
+def test_transposed_convolution_is_the_adjoint_of_the_convolution(kernel_size, stride):
+    small, large = normal(0, 1, 4, 5, 2), normal(1, 1, 4 * stride, 5 * stride, 3)
+    kernel = normal(2, kernel_size, kernel_size, 2, 3)
+    up = conv_transpose_as_matmul(small, kernel, stride)
+    down = conv_as_matmul(large, jnp.swapaxes(kernel, 2, 3), stride)
+    np.testing.assert_allclose((up * large).sum(), (small * down).sum(), rtol=1e-4)
+
+
+# 3 over 2 and 2 over 3 take the branch of overlap_add in which windows are no whole blocks.
+@pytest.mark.parametrize(
+    ("kernel_size", "stride"), [(1, 1), (4, 2), (3, 3), (6, 2), (3, 2), (2, 3), (5, 3)]
+)
+def test_patches_and_overlap_add_are_each_others_transpose(kernel_size, stride):
+    rows, columns = 3, 2
+    height, width = ((n - 1) * stride + kernel_size for n in (rows, columns))
+    images = normal(0, 2, height, width, 3)
+    patches = normal(1, 2, rows, columns, kernel_size**2 * 3)
+
+    @jax.jit
+    def both_ways(images, patches):
+        extracted, extract_backward = jax.vjp(
+            lambda x: extract_patches(x, kernel_size, stride), images
+        )
+        added, add_backward = jax.vjp(lambda x: overlap_add(x, kernel_size, stride), patches)
+        return extracted, added, extract_backward(patches)[0], add_backward(images)[0]
+
+    extracted, added, extract_gradient, add_gradient = both_ways(images, patches)
+    assert extracted.shape == patches.shape
+    assert added.shape == images.shape
+    np.testing.assert_allclose(
+        np.vdot(extracted, patches), np.vdot(images, added), rtol=1e-4, atol=1e-3
+    )
+    np.testing.assert_array_equal(
+        extracted[1, 1, 1].reshape(kernel_size, kernel_size, 3),
+        images[1, stride : stride + kernel_size, stride : stride + kernel_size],
+    )
+    np.testing.assert_allclose(extract_gradient, added, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(add_gradient, extracted)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(3, 7), (7, 3), (4, 4)])
+def test_tall_matmul_has_the_gradients_of_a_matrix_product(inputs, outputs):
+    x, w, weight = normal(0, 50, inputs), normal(1, inputs, outputs), normal(2, 50, outputs)
+    out, backward = jax.vjp(tall_matmul, x, w)
+    np.testing.assert_allclose(out, x @ w, rtol=1e-5, atol=1e-5)
+    d_x, d_w = backward(weight)
+    np.testing.assert_allclose(d_x, np.asarray(weight) @ np.asarray(w).T, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(d_w, np.asarray(x).T @ np.asarray(weight), rtol=1e-4, atol=1e-4)
+
+
+def test_max_pool_of_odd_images_pools_the_rest_with_itself():
+    images = jnp.arange(15.0).reshape(1, 3, 5, 1)
+    np.testing.assert_array_equal(max_pool(images)[0, :, :, 0], [[6, 8, 9], [11, 13, 14]])
+    np.testing.assert_array_equal(max_pool(-images)[0, :, :, 0], [[0, -2, -4], [-10, -12, -14]])
+
+
+def test_resize_repeats_every_pixel_to_a_square():
+    images = normal(0, 2, 2, 3, 2)
+    expected = np.kron(np.asarray(images), np.ones((1, 2, 2, 1)))
+    np.testing.assert_array_equal(resize_nearest(images), expected)
+
+
+def test_a_gated_layer_is_its_value_times_the_sigmoid_of_its_gate():
+    layer = randomized(lambda: GatedDense(3, 4, rngs=nnx.Rngs(0)))
+    x = normal(0, 5, 3)
+    value = x @ layer.value.kernel[...] + layer.value.bias[...]
+    gate = x @ layer.gate.kernel[...] + layer.gate.bias[...]
+    np.testing.assert_allclose(layer(x), value / (1 + np.exp(-gate)), rtol=1e-5, atol=1e-6)
+
+
+def make_mlp(image_shape, *, gated, activation=jnp.tanh):
+    options = {"activation": activation, "gated": gated, "rngs": nnx.Rngs(0)}
+    return MLPEncoder(image_shape, (6, 5), **options), MLPDecoder(3, image_shape, (5, 6), **options)
+
+
+def make_conv(image_shape, downsampling, upsampling, *, kernel_size=3, widths=(5,)):
+    options = {"kernel_size": kernel_size, "activation": jax.nn.elu, "rngs": nnx.Rngs(0)}
+    channels = (4, 6)
+    return (
+        ConvEncoder(image_shape, channels, widths, downsampling=downsampling, **options),
+        ConvDecoder(3, image_shape, channels, widths, upsampling=upsampling, **options),
+    )
+
+
+# Each body occurs: encoder and decoder know nothing of each other.
+BODIES = {
+    "plain": partial(make_mlp, gated=False),
+    "gated": partial(make_mlp, gated=True),
+    "stride, transpose": partial(make_conv, downsampling="stride", upsampling="transpose"),
+    "pool, resize": partial(make_conv, downsampling="pool", upsampling="resize"),
+    "even kernel": partial(
+        make_conv, downsampling="stride", upsampling="transpose", kernel_size=4, widths=()
+    ),
+}
+
+
+class Pair(nnx.Module):
+    def __init__(self, bodies):
+        self.encoder, self.decoder = bodies
+
+
+def make_pair(body, image_shape):
+    pair = randomized(lambda: Pair(BODIES[body](image_shape)))
+    return pair.encoder, pair.decoder
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("image_shape", [(7, 9, 3), (8, 5, 1)])
+def test_bodies_keep_leading_axes_and_the_image_shape(body, image_shape):
+    encoder, decoder = make_pair(body, image_shape)
+    images, latents = normal(0, 2, 3, *image_shape), normal(1, 2, 3, 3)
+
+    @jax.jit
+    def run(images, latents):
+        return encoder(images), encoder(images[1]), decoder(latents), decoder(latents[1])
+
+    features, some_features, decoded, some_decoded = run(images, latents)
+    assert features.shape == (2, 3, encoder.num_features)
+    assert decoded.shape == (2, 3, *image_shape)
+    np.testing.assert_allclose(some_features, features[1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(some_decoded, decoded[1], rtol=1e-4, atol=1e-5)
+    assert (np.ptp(features.reshape(6, -1), axis=0) > 0).any()
+    assert (np.ptp(decoded.reshape(6, -1), axis=0) > 0).all()
+
+
+def test_a_conv_encoder_without_hidden_layers_gives_its_last_feature_maps():
+    assert make_pair("even kernel", (7, 9, 1))[0].num_features == 2 * 3 * 6
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_hidden_layers_apply_their_activation(name):
+    encoder = randomized(lambda: make_mlp((2, 2, 1), gated=False, activation=ACTIVATIONS[name])[0])
+    images = normal(0, 3, 2, 2, 1)
+    x = images.reshape(3, 4)
+    for layer in encoder.mlp.layers:
+        x = ACTIVATIONS[name](x @ layer.kernel[...] + layer.bias[...])
+    np.testing.assert_allclose(encoder(images), x, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("body", ["plain", "gated", "stride, transpose", "pool, resize"])
+def test_set_output_bias_starts_the_decoder_at_the_image(body):
+    image_shape = (6, 5, 3)
+    _, decoder = make_pair(body, image_shape)
+    image, latents = normal(0, *image_shape), normal(1, 4, 3)
+    decoder.set_output_bias(jnp.zeros(image_shape))
+    from_zero = decoder(latents)
+    decoder.set_output_bias(image)
+    per_channel = np.asarray(image).mean(axis=(0, 1))
+    expected = from_zero + (per_channel if isinstance(decoder, ConvDecoder) else image)
+    np.testing.assert_allclose(decoder(latents), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_every_parameter_gets_a_gradient(body):
+    def build():
+        likelihood = NormalLikelihood(0.5, learn_scale=True)
+        return VAE(*BODIES[body]((7, 5, 3)), likelihood, 3, rngs=nnx.Rngs(1))
+
+    graphdef, params = nnx.split(randomized(build))
+    images = normal(0, 4, 7, 5, 3)
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        model = nnx.merge(graphdef, params)
+        posterior = model.encode(images)
+        latents = posterior.sample(jax.random.key(0))
+        log_likelihood = model.decode(latents).log_prob(images)
+        return (log_likelihood - posterior.log_prob(latents)).mean()
+
+    gradients = jax.tree_util.tree_leaves_with_path(gradient(params))
+    assert len(gradients) == len(jax.tree.leaves(params)) > 8
+    for path, leaf in gradients:
+        assert np.isfinite(leaf).all(), path
+        assert np.abs(leaf).max() > 1e-6, path
+
+
+def test_the_posterior_of_a_vae_is_split_into_mean_and_bounded_log_scale():
+    def build():
+        bodies = make_mlp((2, 2, 1), gated=False)
+        return VAE(*bodies, BernoulliLikelihood(), 3, rngs=nnx.Rngs(1))
+
+    model = randomized(build)
+    images = normal(0, 5, 2, 2, 1)
+    raw = model.posterior(model.encoder(images))
+    posterior = model.encode(images)
+    np.testing.assert_array_equal(posterior.mean, raw[:, :3])
+    np.testing.assert_array_equal(model.latents(images), posterior.mean)
+    np.testing.assert_allclose(posterior.log_scale, raw[:, 3:], atol=0.02)
+    model.posterior.bias[...] = jnp.array([0.0, 0, 0, 1e6, -1e6, 0])
+    np.testing.assert_allclose(model.encode(images).log_scale[:, :2], [[8, -8]] * 5)
+    assert model.prior.mean.shape == model.prior.log_scale.shape == (3,)
+    np.testing.assert_array_equal(model.prior.mean, np.zeros(3))
+    np.testing.assert_array_equal(model.prior.log_scale, np.zeros(3))
+
+
+def test_a_likelihood_has_the_mean_that_its_output_was_made_for():
+    mean = jnp.linspace(0, 1, 12).reshape(2, 2, 3)
+    bernoulli = BernoulliLikelihood()
+    output = bernoulli.output_for_mean(mean)
+    assert np.isfinite(output).all()
+    np.testing.assert_allclose(bernoulli(output).mean, np.clip(mean, 1e-3, 1 - 1e-3), rtol=1e-4)
+    gaussian = NormalLikelihood(0.1, learn_scale=False)
+    np.testing.assert_array_equal(gaussian(gaussian.output_for_mean(mean)).mean, mean)
+
+
+@pytest.mark.parametrize("learn_scale", [False, True])
+def test_a_normal_likelihood_has_its_scale_for_every_pixel_and_sums_the_image(learn_scale):
+    scale = 0.3
+    likelihood = NormalLikelihood(scale, learn_scale=learn_scale)
+    outputs, images = normal(0, 4, 2, 3, 1), normal(1, 4, 2, 3, 1)
+    residual = np.asarray(images - outputs, np.float64) / scale
+    expected = -0.5 * (residual**2 + math.log(2 * math.pi * scale**2)).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(likelihood(outputs).log_prob(images), expected, rtol=1e-4)
+    assert len(jax.tree.leaves(nnx.split(likelihood)[1])) == learn_scale

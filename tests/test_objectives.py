@@ -1,0 +1,213 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from small_models import LinearGaussian, randomized
+
+from configs import vanilla
+from vae_jax import factory
+from vae_jax.distributions import Bernoulli, kl_divergence
+from vae_jax.models import Autoencoder
+from vae_jax.objectives import (
+    ElboTerms,
+    autoencoder_loss,
+    elbo_terms,
+    negative_elbo,
+    warmup,
+)
+from vae_jax.training import Hyperparameters
+
+TERMS = ElboTerms(
+    log_likelihood=jnp.array([-3.0, -5.0, -10.0]),
+    kl=jnp.array([[0.1, 2.0, 0.0], [0.3, 1.0, 0.2], [0.2, 6.0, 0.1]]),
+)
+UNIT = {"distortion_weight": 1.0, "kl_weight": 1.0, "free_nats": 0.0}
+PLAIN = {"learning_rate": 1e-3, "beta": 1.0, "distortion_weight": 1.0}
+OFF = {"warmup_epochs": 0.0, "free_nats": 0.0, "corruption_level": 0.0, "weight_decay": 0.0}
+
+
+def loss_of(terms, **weights):
+    return negative_elbo(terms, **{k: jnp.float32(v) for k, v in (UNIT | weights).items()})
+
+
+def hyperparameters(**values):
+    return Hyperparameters(**{k: jnp.float32(v) for k, v in (PLAIN | OFF | values).items()})
+
+
+def test_the_elbo_is_the_log_likelihood_less_the_summed_kl():
+    np.testing.assert_allclose(TERMS.elbo, [-5.1, -6.5, -16.3], rtol=1e-6)
+    means = TERMS.means()
+    assert means["distortion"] == pytest.approx(6)
+    assert means["rate"] == pytest.approx(3.3)
+    assert means["elbo"] == pytest.approx(-9.3)
+
+
+def test_with_unit_weights_the_loss_is_the_mean_negative_elbo():
+    assert loss_of(TERMS) == pytest.approx(-float(TERMS.elbo.mean()))
+
+
+@pytest.mark.parametrize(("distortion_weight", "beta"), [(1, 4), (0, 1), (0.5, 0), (2, 0.25)])
+def test_each_weight_scales_its_own_term(distortion_weight, beta):
+    loss = loss_of(TERMS, distortion_weight=distortion_weight, kl_weight=beta)
+    assert loss == pytest.approx(distortion_weight * 6 + beta * 3.3)
+
+
+def test_free_nats_are_granted_to_the_batch_mean_of_each_dimension():
+    # Rates 0.2, 3 and 0.1. Example by example, 0.15 free nats would cost more than these.
+    assert loss_of(TERMS, free_nats=0.15) == pytest.approx(6 + 0.2 + 3 + 0.15)
+    assert loss_of(TERMS, free_nats=0.5, kl_weight=2) == pytest.approx(6 + 2 * (0.5 + 3 + 0.5))
+    assert loss_of(TERMS, free_nats=5) == pytest.approx(6 + 15)
+
+
+def test_dimensions_below_their_free_nats_have_no_gradient():
+    gradient = jax.grad(lambda terms: loss_of(terms, free_nats=0.15))(TERMS)
+    np.testing.assert_allclose(gradient.kl, [[1 / 3, 1 / 3, 0]] * 3)
+    np.testing.assert_allclose(gradient.log_likelihood, [-1 / 3] * 3)
+
+
+def test_warmup_is_a_ramp_from_zero_to_one():
+    epochs = jnp.array([0.0, 2.5, 5.0, 10.0, 20.0])
+    weights = jax.vmap(warmup, in_axes=(0, None))(epochs, jnp.float32(10))
+    np.testing.assert_allclose(weights, [0, 0.25, 0.5, 1, 1])
+
+
+def test_without_warmup_the_weight_is_one_and_its_gradient_finite():
+    assert warmup(jnp.float32(0), jnp.float32(0)) == 1
+    assert np.isfinite(jax.grad(warmup)(jnp.float32(0), jnp.float32(0)))
+
+
+@pytest.mark.parametrize(("shift", "log_stretch"), [(0, 0), (0.5, 0), (0, 0.4), (-1, -0.3)])
+def test_the_elbo_of_a_linear_vae_is_log_p_less_the_gap_to_the_exact_posterior(shift, log_stretch):
+    case = LinearGaussian(shift=shift, log_stretch=log_stretch)
+    images = case.draw_images(1, 5)
+    num = 4000
+
+    @jax.jit
+    @jax.vmap
+    def elbo(key):
+        return elbo_terms(case.model, jnp.asarray(images), jnp.asarray(images), key).elbo
+
+    samples = np.asarray(elbo(jax.random.split(jax.random.key(0), num)), np.float64)
+    error = samples.std(axis=0) / np.sqrt(num)
+    assert (error < 0.05).all()
+    exact = case.log_likelihood(images)
+    np.testing.assert_array_less(np.abs(samples.mean(axis=0) - (exact - case.gap)), 5 * error)
+    if shift or log_stretch:
+        assert case.gap > 0.1
+        assert (samples.mean(axis=0) < exact).all()
+
+
+def test_at_the_exact_posterior_the_elbo_has_no_gradient_in_the_posterior():
+    case = LinearGaussian()
+    images = jnp.asarray(case.draw_images(2, 400))
+    graphdef, params = nnx.split(case.model)
+    keys = jax.random.split(jax.random.key(0), 200)
+
+    def gradient_at(params):
+        def mean_elbo(params):
+            model = nnx.merge(graphdef, params)
+            elbo = jax.vmap(lambda key: elbo_terms(model, images, images, key).elbo)(keys)
+            return elbo.mean()
+
+        return jax.jit(jax.grad(mean_elbo))(params)["posterior"]["bias"][...]
+
+    shifted = nnx.split(LinearGaussian(shift=0.5).model)[1]
+    np.testing.assert_allclose(gradient_at(params), np.zeros(4), atol=0.03)
+    assert np.abs(gradient_at(shifted)).max() > 0.3
+
+
+def test_the_encoder_sees_the_input_and_the_likelihood_the_target():
+    case = LinearGaussian()
+    clean, corrupted = (jnp.asarray(case.draw_images(seed, 4)) for seed in (3, 4))
+    key = jax.random.key(0)
+    terms = elbo_terms(case.model, corrupted, clean, key)
+    posterior = case.model.encode(corrupted)
+    likelihood = case.model.decode(posterior.sample(key))
+    np.testing.assert_allclose(terms.log_likelihood, likelihood.log_prob(clean), rtol=1e-5)
+    rate = kl_divergence(posterior, case.model.prior)
+    np.testing.assert_allclose(terms.kl.sum(axis=-1), rate, rtol=1e-5)
+    plain = elbo_terms(case.model, clean, clean, key)
+    assert (np.abs(plain.kl - terms.kl) > 1e-3).any()
+
+
+def config_of(**changes):
+    config = vanilla.get_config()
+    config.model.widths, config.model.latent_size = (5,), 3
+    config.data.binarization = "none"
+    with config.unlocked():
+        config.update_from_flattened_dict(changes)
+    return config
+
+
+def loss_and_model(config, image_shape=(3, 4, 1)):
+    model = randomized(lambda: factory.build_model(config, image_shape, jax.random.key(0)))
+    graphdef, params = nnx.split(model)
+    return jax.jit(factory.build_loss(config, graphdef)), params, model
+
+
+def test_a_denoising_loss_encodes_the_corrupted_and_explains_the_clean_image():
+    loss_fn, params, model = loss_and_model(config_of(corruption="masking"))
+    # A decoder that ignores its latents: the distortion is a function of the target alone.
+    model.decoder.output.kernel[...] = jnp.zeros_like(model.decoder.output.kernel[...])
+    params = nnx.split(model)[1]
+    images = jax.random.uniform(jax.random.key(1), (6, 3, 4, 1))
+    key, epoch = jax.random.key(0), jnp.float32(0)
+    logits = model.decoder.output.bias[...]
+    distortion = -Bernoulli(logits).log_prob(images.reshape(6, -1)).mean()
+    rates = {}
+    for level, seen in [(0, images), (1, jnp.zeros_like(images))]:
+        _, metrics = loss_fn(params, images, hyperparameters(corruption_level=level), epoch, key)
+        assert metrics["distortion"] == pytest.approx(float(distortion), rel=1e-5)
+        rates[level] = kl_divergence(model.encode(seen), model.prior).mean()
+        assert metrics["rate"] == pytest.approx(float(rates[level]), rel=1e-4)
+    assert abs(rates[0] - rates[1]) > 1e-3
+
+
+def test_the_loss_weighs_its_terms_as_the_hyperparameters_say():
+    loss_fn, params, _ = loss_and_model(config_of())
+    images = jax.random.uniform(jax.random.key(1), (6, 3, 4, 1))
+    cases = [
+        ({}, 0.0, 1.0, 1.0),
+        ({"beta": 3.0}, 0.0, 1.0, 3.0),
+        ({"beta": 3.0, "warmup_epochs": 10.0}, 2.5, 1.0, 0.75),
+        ({"warmup_epochs": 10.0}, 0.0, 1.0, 0.0),
+        ({"distortion_weight": 0.0}, 0.0, 0.0, 1.0),
+    ]
+    for values, epoch, distortion_weight, kl_weight in cases:
+        loss, metrics = loss_fn(
+            params, images, hyperparameters(**values), jnp.float32(epoch), jax.random.key(0)
+        )
+        expected = distortion_weight * metrics["distortion"] + kl_weight * metrics["rate"]
+        assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+        assert float(metrics["elbo"]) == pytest.approx(
+            -float(metrics["distortion"] + metrics["rate"]), rel=1e-5
+        )
+
+
+def test_every_step_of_a_dynamically_binarised_loss_draws_targets_anew():
+    loss_fn, params, model = loss_and_model(config_of(**{"data.binarization": "dynamic"}))
+    model.decoder.output.kernel[...] = jnp.zeros_like(model.decoder.output.kernel[...])
+    params = nnx.split(model)[1]
+    images = jnp.full((500, 3, 4, 1), 51, jnp.uint8)
+    distortions = [
+        loss_fn(params, images, hyperparameters(), jnp.float32(0), key)[1]["distortion"]
+        for key in jax.random.split(jax.random.key(0), 2)
+    ]
+    assert distortions[0] != distortions[1]
+    logits = model.decoder.output.bias[...]
+    expected = -Bernoulli(logits).log_prob(jnp.full(12, 0.2))
+    np.testing.assert_allclose(distortions, expected, rtol=0.02)
+
+
+def test_an_autoencoders_loss_is_the_distortion_of_its_own_code():
+    config = config_of(**{"model.name": "autoencoder"})
+    loss_fn, params, model = loss_and_model(config)
+    assert isinstance(model, Autoencoder)
+    images = jax.random.uniform(jax.random.key(1), (6, 3, 4, 1))
+    logits = model.decoder(model.bottleneck(model.encoder(images)))
+    expected = -Bernoulli(logits, event_ndim=3).log_prob(images).mean()
+    loss, metrics = loss_fn(params, images, hyperparameters(), jnp.float32(0), jax.random.key(0))
+    assert float(loss) == float(metrics["distortion"]) == pytest.approx(float(expected), rel=1e-5)
+    other, _ = autoencoder_loss(model, images[::-1], images)
+    assert abs(float(other) - float(loss)) > 1e-3

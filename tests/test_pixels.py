@@ -1,0 +1,102 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.extend.random import threefry_2x32
+
+from vae_jax.data.pixels import binarize, threefry, to_unit_interval
+
+words = st.integers(0, 2**32 - 1)
+
+
+def make_key(first, second):
+    return jax.random.wrap_key_data(jnp.array([first, second], jnp.uint32), impl="threefry2x32")
+
+
+@settings(max_examples=50, deadline=None)
+@given(first=words, second=words, counts=st.tuples(*[words] * 6))
+def test_threefry_gives_the_bits_of_jax(first, second, counts):
+    counts = jnp.array(counts, jnp.uint32)
+    a, b = threefry(make_key(first, second), counts.reshape(2, 3))
+    # JAX takes the first words of all blocks, then the second words, and returns them so.
+    expected = threefry_2x32(
+        jnp.array([first, second], jnp.uint32), jnp.concatenate([counts, jnp.zeros_like(counts)])
+    )
+    np.testing.assert_array_equal(a.reshape(-1), expected[:6])
+    np.testing.assert_array_equal(b.reshape(-1), expected[6:])
+
+
+def test_threefry_passes_the_known_answer_test_of_its_authors():
+    # kat_vectors of Random123, threefry2x32 with 20 rounds.
+    a, b = threefry(make_key(0, 0), jnp.zeros(1, jnp.uint32))
+    assert (int(a[0]), int(b[0])) == (0x6B200159, 0x99BA4EFE)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_black_and_white_are_certain(dtype):
+    white = 255 if dtype == np.uint8 else 1
+    for value in (0, white):
+        images = jnp.full((200, 28, 28, 1), value, dtype)
+        drawn = np.asarray(binarize(jax.random.key(0), images))
+        np.testing.assert_array_equal(drawn, np.full(images.shape, value / white, np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("value", [1, 128, 254])
+def test_a_grey_value_is_drawn_as_often_as_it_says(dtype, value):
+    stored = value if dtype == np.uint8 else value / 255
+    images = jnp.full((500, 28, 28, 1), stored, dtype)
+    drawn = np.asarray(binarize(jax.random.key(1), images))
+    assert drawn.dtype == np.float32
+    assert set(np.unique(drawn)) == {0, 1}
+    probability = value / 255
+    error = np.sqrt(probability * (1 - probability) / drawn.size)
+    assert abs(drawn.mean(dtype=np.float64) - probability) < 5 * error + 2**-16
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_the_mean_of_many_draws_is_the_image(dtype):
+    image = np.random.default_rng(0).integers(0, 256, (1, 5, 5, 3), np.uint8)
+    stored = image if dtype == np.uint8 else image.astype(np.float32) / 255
+    keys = jax.random.split(jax.random.key(2), 20_000)
+    drawn = np.asarray(jax.jit(jax.vmap(lambda key: binarize(key, jnp.asarray(stored))))(keys))
+    probability = image / 255
+    error = np.sqrt(probability * (1 - probability) / len(keys))
+    assert (np.abs(drawn.mean(axis=0) - probability) <= 5 * error + 2**-15).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 1), (1, 1, 1), (5, 1, 3), (2, 2, 3)])
+def test_values_are_drawn_independently_whatever_their_number(shape):
+    images = jnp.full((20_000, *shape), 128, jnp.uint8)
+    drawn = np.asarray(binarize(jax.random.key(3), images))
+    assert drawn.shape == images.shape
+    signs = (drawn.reshape(len(drawn), -1) - 128 / 255) * 2
+    bound = 5 / np.sqrt(len(signs))
+    within_image = signs.T @ signs / len(signs)
+    assert (np.abs(within_image - np.eye(signs.shape[1])) < bound).all()
+    across_images = signs[:-1].T @ signs[1:] / len(signs)
+    assert (np.abs(across_images) < bound).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_the_draw_is_a_function_of_the_key(dtype):
+    images = jnp.full((4, 28, 28, 1), 128 if dtype == np.uint8 else 0.5, dtype)
+    first = np.asarray(binarize(jax.random.key(0), images))
+    np.testing.assert_array_equal(binarize(jax.random.key(0), images), first)
+    other = np.asarray(binarize(jax.random.key(1), images))
+    assert 0.4 < (first != other).mean() < 0.6
+
+
+def test_stored_bytes_fill_the_unit_interval():
+    images = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)
+    unit = to_unit_interval(images)
+    assert unit.dtype == jnp.float32
+    np.testing.assert_allclose(unit.reshape(-1), np.arange(256) / 255, rtol=1e-6)
+    assert (float(unit.min()), float(unit.max())) == (0, 1)
+
+
+def test_floats_are_taken_as_they_are():
+    images = jnp.array([-2.0, 0.0, 0.25, 7.0]).reshape(1, 2, 2, 1)
+    np.testing.assert_array_equal(to_unit_interval(images), images)
