@@ -86,7 +86,7 @@ def measure_loop(folder: Path, epochs: int) -> dict[str, float]:
         seconds["fit"] += time.perf_counter() - start
         return result
 
-    train.fit = timed_fit  # type: ignore[assignment]
+    train.fit = timed_fit
     train.train(config, folder, Interruption())
     return seconds
 

@@ -1,7 +1,6 @@
 """A beta-VAE on dynamically binarised MNIST (Higgins et al. 2017).
 
-    python -m experiments.train --config=configs/beta.py --config.hparams.beta=4 \
-        --workdir=runs/beta4
+python -m experiments.train --config=configs/beta.py --config.hparams.beta=4 --workdir=runs/beta4
 """
 
 from ml_collections import ConfigDict

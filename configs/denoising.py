@@ -1,4 +1,4 @@
-"""A denoising VAE on MNIST: it sees corrupted digits and is asked about the clean ones.
+r"""A denoising VAE on MNIST: it sees corrupted digits and is asked about the clean ones.
 
     python -m experiments.train --config=configs/denoising.py --workdir=runs/denoising
     python -m experiments.train --config=configs/denoising.py --config.model.name=autoencoder \

@@ -1,4 +1,4 @@
-"""A VAE with two latent dimensions, whose latent space can be drawn.
+r"""A VAE with two latent dimensions, whose latent space can be drawn.
 
     python -m experiments.train --config=configs/latent2d.py --workdir=runs/both
 

@@ -27,7 +27,7 @@ _NAMES = flags.DEFINE_list(
 _OUTPUT = flags.DEFINE_string("output", "", "directory to write to")
 
 _NUM_MAPPED = 5000
-_COLUMNS = {
+COLUMNS = {
     "elbo": "ELBO",
     "rate": "rate",
     "distortion": "distortion",
@@ -37,7 +37,7 @@ _COLUMNS = {
 }
 
 
-def table(summaries: dict[str, dict[str, Any]]) -> str:
+def table(summaries: dict[str, dict[str, Any]], columns: dict[str, str] = COLUMNS) -> str:
     """The runs' test figures as a Markdown table; a figure that a run lacks is left empty."""
 
     def cell(value: float | int | None) -> str:
@@ -47,9 +47,9 @@ def table(summaries: dict[str, dict[str, Any]]) -> str:
             return str(value)
         return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4f}"
 
-    rows = [["run", *_COLUMNS.values()], ["---"] * (len(_COLUMNS) + 1)]
+    rows = [["run", *columns.values()], ["---"] * (len(columns) + 1)]
     for name, summary in summaries.items():
-        rows.append([name, *(cell(summary["test"].get(field)) for field in _COLUMNS)])
+        rows.append([name, *(cell(summary["test"].get(field)) for field in columns)])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

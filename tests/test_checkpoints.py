@@ -125,7 +125,9 @@ def test_damage_to_any_file_of_the_newest_sets_it_aside_with_a_warning(saved, tm
         damage(directory / "4" / name)
         messages = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(logging, "warning", lambda text, *args, to=messages: to.append(text % args))
+            patch.setattr(
+                logging, "warning", lambda text, *args, to=messages: to.append(text % args)
+            )
             assert checkpoints.read_metadata(directory) == {"epoch": 1.0}, name
             checkpoint = checkpoints.restore(directory, template(), set_torn_aside=True)
         assert checkpoint.step == 2, name
@@ -184,6 +186,6 @@ def test_a_write_that_fails_is_told_and_leaves_the_earlier_ones(directory, monke
 def test_a_disk_without_room_is_refused_before_orbax_begins(directory, monkeypatch):
     usage = shutil.disk_usage(directory)._replace(free=10)
     monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(UserError, match="10 bytes are free and .* are needed; make room"):
+    with pytest.raises(UserError, match=r"10 bytes are free and .* are needed; make room"):
         save(directory, 6)
     assert checkpoints.steps(directory) == [2, 4]

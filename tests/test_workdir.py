@@ -16,7 +16,7 @@ def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
     workdir.write_atomically(path, "old")
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
-        with pytest.raises(UserError, match="file.json cannot be written: No space left"):
+        with pytest.raises(UserError, match=r"file\.json cannot be written: No space left"):
             workdir.write_atomically(path, "new")
     assert path.read_text() == "old"
     workdir.write_atomically(path, "new")
@@ -87,7 +87,10 @@ def test_a_workdir_that_cannot_be_written_is_refused(tmp_path, below):
 
 @pytest.mark.parametrize("content", ["", '{"seed": 0', "[1]", "\x00\x00"])
 def test_a_damaged_config_or_summary_is_told_and_kept(tmp_path, content):
-    for name, read in (("config.json", workdir.read_config), ("summary.json", workdir.read_summary)):
+    for name, read in (
+        ("config.json", workdir.read_config),
+        ("summary.json", workdir.read_summary),
+    ):
         (tmp_path / name).write_text(content)
         with pytest.raises(UserError, match=name) as error:
             read(tmp_path)

@@ -26,7 +26,7 @@ class TrainedModel:
     """A model and its parameters. Images are `[num, height, width, channels]`.
 
     Images may be 8-bit, or floating point in the unit interval; they are not binarised unless the
-    caller does it. All results are NumPy arrays. Compiled once a batch shape.
+    caller does it. Images and latents come back as NumPy arrays. Compiled once a batch shape.
 
     Attributes:
       config: the run's config.
@@ -95,9 +95,15 @@ class TrainedModel:
         return self._run("encode", lambda model, x: model.latents(x), self._images(images))
 
     def posterior(self, images: ArrayLike) -> Normal:
-        """q(z|x) over `[num, latents]`."""
+        """q(z|x) over `[num, latents]`, of JAX arrays."""
         self._require_vae("a posterior")
-        return self._run("posterior", lambda model, x: model.encode(x), self._images(images))
+
+        def parameters(model: VAE, x: Array) -> tuple[Array, Array]:
+            posterior = model.encode(x)
+            return posterior.mean, posterior.log_scale
+
+        mean, log_scale = self._run("posterior", parameters, self._images(images))
+        return Normal(jnp.asarray(mean), jnp.asarray(log_scale))
 
     def decode(self, latents: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
         """The mean image of each latent vector."""

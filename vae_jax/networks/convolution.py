@@ -135,7 +135,10 @@ overlap_add.defvjp(
 
 def conv_as_matmul(images: Images, kernel: Kernel, stride: int) -> Outputs:
     """Convolution with "SAME" padding as patches times a matrix."""
-    kernel_size, outputs = kernel.shape[0], kernel.shape[-1]
+    kernel_size, _, inputs, outputs = kernel.shape
+    if stride == 1 and kernel_size % 2 == 1 and outputs < inputs:
+        # The same sum in the other order, whose patches have the fewer channels.
+        return conv_transpose_as_matmul(images, kernel[::-1, ::-1], 1)
     pads = [same_padding(size, kernel_size, stride) for size in images.shape[1:3]]
     # Rows and columns past the last window must go, for the windows to cover the images exactly.
     covered = [(-(-size // stride) - 1) * stride + kernel_size for size in images.shape[1:3]]

@@ -1,0 +1,91 @@
+"""Write the README's tables from the checked-in results; with --check only compare.
+
+    python -m experiments.report
+    python -m experiments.report --check
+
+Reads `results/*.json`, each the summary.json of a run, and `benchmarks/results/*.json`.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments import command_line, compare
+from vae_jax.errors import UserError
+from vae_jax.workdir import write_atomically
+
+_CHECK = flags.DEFINE_boolean("check", False, "fail if the README disagrees, and write nothing")
+
+ROOT = Path(__file__).parents[1]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def results_table(folder: Path) -> str:
+    """One row a run, in the order of the test ELBO, runs without one last."""
+    summaries = {path.stem: _read(path) for path in folder.glob("*.json")}
+    for summary in summaries.values():
+        summary["test"]["minutes"] = summary["wall_seconds"] / 60
+    order = sorted(summaries, key=lambda name: (-summaries[name]["test"].get("elbo", -1e9), name))
+    columns = {**compare.COLUMNS, "minutes": "training, minutes"}
+    return compare.table({name: summaries[name] for name in order}, columns)
+
+
+def speed_table(folder: Path) -> str:
+    """Training speed, start-up, memory and resuming, as measured."""
+    throughput = _read(folder / "train_throughput_cpu.json")
+    costs = _read(folder / "run_costs_cpu.json")
+    kills = _read(folder / "kill_resume_cpu.json")
+    rows = ["| what | measured |", "| --- | --- |"]
+    for name, measured in throughput["experiments"].items():
+        rows.append(
+            f"| training, {name} | {measured['examples_per_second']:,.0f} images/s, "
+            f"{measured['share_of_matmul_peak']:.0%} of the peak |"
+        )
+    rows += [
+        f"| the loop around the compiled epochs | {costs['loop_share']:.1%} of the time |",
+        f"| from the second start to the first step | {costs['second_start_seconds']:.1f} s |",
+        f"| peak memory of training, evaluation and figures | {costs['peak_memory_gib']:.2f} GiB |",
+        f"| SIGKILLs survived, final state bitwise equal | {kills['kills']} of {kills['kills']} |"
+        if kills["equal"]
+        else f"| SIGKILLs, final state not equal | {kills['kills']} |",
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def render(readme: str) -> str:
+    """The README with its tables written anew."""
+    tables = {
+        "results": results_table(ROOT / "results"),
+        "speed": speed_table(ROOT / "benchmarks" / "results"),
+    }
+    for name, table in tables.items():
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+        if begin not in readme or end not in readme:
+            raise UserError(f"README.md has no place for the table {name!r}: {begin.strip()}")
+        head, rest = readme.split(begin)
+        readme = head + begin + table + end + rest.split(end)[1]
+    return readme
+
+
+def main() -> None:
+    """Write or check README.md."""
+    path = ROOT / "README.md"
+    readme = path.read_text(encoding="utf-8")
+    rendered = render(readme)
+    if _CHECK.value:
+        if rendered != readme:
+            raise UserError("README.md disagrees with the results; run experiments.report")
+        return
+    write_atomically(path, rendered)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

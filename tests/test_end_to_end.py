@@ -1,0 +1,344 @@
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+from ml_collections import ConfigDict
+from PIL import Image
+
+import vae_jax
+from configs import vanilla
+from experiments import evaluate, train
+from vae_jax import checkpoints, factory, workdir
+from vae_jax.interruption import Interruption
+from vae_jax.metric_writers import read_records
+
+OVERRIDES = {
+    "epochs": 3,
+    "batch_size": 32,
+    "steps_per_call": 4,
+    "data.train_split": "train[:192]",
+    "data.validation_split": "train[192:]",
+    "model.widths": (16,),
+    "model.latent_size": 2,
+    "tensorboard.images_every_epochs": 2,
+    "evaluation.num_samples": 20,
+}
+FIGURES = [
+    "interpolation_linear",
+    "interpolation_spherical",
+    "kl_by_dimension",
+    "latents",
+    "manifold",
+    "reconstructions",
+    "samples",
+    "training_curves",
+    "traversals",
+]
+DRAWN_OF_A_VAE_ONLY = {"kl_by_dimension", "samples", "traversals"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parsed_flags():
+    flags.FLAGS(["test"])
+    yield
+    flags.FLAGS.unparse_flags()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Images of four kinds, each with one bright bar."""
+    rng, arrays = np.random.default_rng(0), {}
+    for split, num in (("train", 256), ("test", 70)):
+        labels = rng.integers(0, 4, num)
+        brightness = np.full((num, 8, 8), 0.1)
+        for image, label in zip(brightness, labels, strict=True):
+            image[2 * label : 2 * label + 2] = 0.9
+        drawn = rng.random((num, 8, 8)) < brightness
+        arrays[f"{split}_images"] = (255 * drawn).astype(np.uint8)
+        arrays[f"{split}_labels"] = labels
+    path = tmp_path_factory.mktemp("data") / "bars.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def config_of(data, **changes):
+    config = vanilla.get_config()
+    config.data.name = str(data)
+    config.update_from_flattened_dict({**OVERRIDES, **changes})
+    return config
+
+
+def train_here(config, folder):
+    factory.validate(config)
+    train.train(config, folder, Interruption())
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "vanilla"
+    train_here(config_of(data), folder)
+    return folder
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def state_of(folder):
+    """The bits of the newest checkpoint, and what stands beside them but for times."""
+    config = ConfigDict(workdir.read_config(folder))
+    template = factory.run_state_template(config, (8, 8, 1))
+    checkpoint = checkpoints.restore(folder / "checkpoints", template)
+    is_key = [
+        jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        for leaf in jax.tree.leaves(checkpoint.tree)
+    ]
+    leaves = [
+        np.asarray(jax.random.key_data(leaf) if key else leaf).tobytes()
+        for leaf, key in zip(jax.tree.leaves(checkpoint.tree), is_key, strict=True)
+    ]
+    metadata = {k: v for k, v in checkpoint.metadata.items() if k != "train_seconds"}
+    return checkpoint.step, leaves, metadata
+
+
+def timeless_records(folder):
+    return [
+        {name: value for name, value in record.items() if name != "examples_per_second"}
+        for record in read_records(folder / "metrics.jsonl")
+    ]
+
+
+def test_the_config_is_the_resolved_one(data, finished):
+    stored = json.loads((finished / "config.json").read_text())
+    assert stored == json.loads(json.dumps(config_of(data).to_dict()))
+
+
+def test_the_metrics_have_a_record_of_every_call_and_every_validation(finished):
+    records = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    places = [(record["step"], record["split"]) for record in records]
+    assert places == [
+        (step, split)
+        for first in (0, 6, 12)
+        for step, split in ((first + 4, "train"), (first + 6, "train"), (first + 6, "valid"))
+    ]
+    for record in records:
+        common = {"step", "epoch", "split", "loss", "elbo", "rate", "distortion"}
+        train_only = {"examples_per_second"} if record["split"] == "train" else set()
+        assert set(record) == common | train_only
+        assert record["epoch"] == pytest.approx(record["step"] / 6, abs=1e-4)
+        assert record["elbo"] == pytest.approx(-(record["rate"] + record["distortion"]), rel=1e-5)
+
+
+def test_the_summary_has_its_keys_and_its_figures_agree(data, finished):
+    summary = json.loads((finished / "summary.json").read_text())
+    assert {
+        "test",
+        "best_epoch",
+        "epochs",
+        "wall_seconds",
+        "examples_per_second",
+        "device",
+        "versions",
+        "seed",
+        "config_digest",
+    } <= set(summary)
+    test = summary["test"]
+    assert {
+        "elbo",
+        "rate",
+        "distortion",
+        "iwae_bound",
+        "num_samples",
+        "bits_per_dim",
+        "active_units",
+        "kl_by_dimension",
+    } <= set(test)
+    assert test["elbo"] == pytest.approx(-(test["rate"] + test["distortion"]), rel=1e-6)
+    assert test["elbo"] <= test["iwae_bound"] < 0
+    assert test["rate"] == pytest.approx(sum(test["kl_by_dimension"]), rel=1e-5)
+    assert test["bits_per_dim"] == pytest.approx(-test["elbo"] / np.log(2) / 64)
+    assert (test["num_samples"], test["num_examples"]) == (20, 70)
+    assert 0 <= test["active_units"] <= 2
+    assert summary["epochs"] == 3
+    assert 1 <= summary["best_epoch"] <= 3
+    assert summary["seed"] == 0
+    assert summary["config_digest"] == workdir.config_digest(config_of(data).to_dict())
+    assert {"python", "jax"} <= set(summary["versions"])
+    assert summary["wall_seconds"] > 0
+    assert summary["examples_per_second"] > 0
+    assert isinstance(summary["device"], str)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_is_a_picture_of_something(finished, name):
+    assert {path.stem for path in (finished / "figures").iterdir()} == set(FIGURES)
+    with Image.open(finished / "figures" / f"{name}.png") as image:
+        pixels = np.asarray(image.convert("L"))
+    assert min(pixels.shape) >= 50
+    assert pixels.std() > 5
+    assert len(np.unique(pixels)) > 10
+
+
+def test_tensorboard_has_the_records_and_the_images(finished):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(finished / "tensorboard"))
+    events.Reload()
+    records = [r for r in read_records(finished / "metrics.jsonl") if r["split"] == "valid"]
+    shown = [(event.step, event.value) for event in events.Scalars("valid/elbo")]
+    assert shown == [(r["step"], pytest.approx(r["elbo"])) for r in records]
+    assert set(events.Tags()["images"]) == {"originals", "reconstructions", "samples"}
+    assert [event.step for event in events.Images("samples")] == [12]
+
+
+def test_a_second_start_of_a_finished_run_leaves_everything_as_it_is(data, finished, capsys):
+    before = contents(finished)
+    train_here(config_of(data), finished)
+    assert "is finished: test elbo" in capsys.readouterr().out
+    assert contents(finished) == before
+
+
+def test_the_run_loads_as_a_library(data, finished):
+    model = vae_jax.load(finished)
+    images = np.load(data)["test_images"][:5, ..., np.newaxis]
+    assert model.encode(images).shape == (5, 2)
+    assert model.reconstruct(images).shape == images.shape
+    assert model.sample(jax.random.key(0), 3).shape == (3, 8, 8, 1)
+    elbo = model.elbo(images, jax.random.key(1))
+    assert elbo.shape == (5,)
+    assert (elbo < 0).all()
+
+
+def test_an_evaluation_with_more_samples_rewrites_the_summary_only_there(
+    finished, tmp_path, monkeypatch
+):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    before = workdir.read_summary(folder)
+    monkeypatch.setattr(sys, "argv", ["evaluate", f"--workdir={folder}", "--num_samples=50"])
+    try:
+        flags.FLAGS(sys.argv)
+        evaluate.main()
+    finally:
+        flags.FLAGS["num_samples"].unparse()
+        flags.FLAGS["workdir"].unparse()
+    after = workdir.read_summary(folder)
+    assert after["test"]["num_samples"] == 50
+    assert after["test"]["iwae_bound"] > before["test"]["iwae_bound"]
+    assert after["test"]["elbo"] <= after["test"]["iwae_bound"]
+    for name in ("best_epoch", "epochs", "wall_seconds", "seed", "config_digest"):
+        assert after[name] == before[name]
+    assert state_of(folder) == state_of(finished)
+    assert timeless_records(folder) == timeless_records(finished)
+
+
+def test_a_kill_between_training_and_the_summary_is_made_up_for(data, finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    (folder / "summary.json").unlink()
+    shutil.rmtree(folder / "figures")
+    train_here(config_of(data), folder)
+    assert workdir.read_summary(folder) == workdir.read_summary(finished)
+    names = [path.name for path in (folder / "figures").iterdir()]
+    assert sorted(names) == sorted(path.name for path in (finished / "figures").iterdir())
+    assert timeless_records(folder) == timeless_records(finished)
+
+
+def test_the_summary_comes_after_the_figures(data, finished, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    (folder / "summary.json").unlink()
+    monkeypatch.setattr(evaluate.draw, "draw_run", lambda *_: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(MemoryError):
+        train_here(config_of(data), folder)
+    assert workdir.read_summary(folder) is None
+
+
+def test_a_damaged_newest_checkpoint_costs_some_steps_and_no_bit(data, finished, tmp_path, caplog):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    (folder / "summary.json").unlink()
+    (folder / "checkpoints" / "18" / "metadata.json").write_text("{")
+    train_here(config_of(data), folder)
+    assert "18 is damaged; using the one before it" in caplog.text
+    assert state_of(folder) == state_of(finished)
+    assert timeless_records(folder) == timeless_records(finished)
+    assert workdir.read_summary(folder)["test"] == workdir.read_summary(finished)["test"]
+
+
+def test_a_denoising_autoencoder_has_its_own_keys_and_figures(data, tmp_path):
+    folder = tmp_path / "run"
+    changes = {
+        "epochs": 1,
+        "model.name": "autoencoder",
+        "corruption": "masking",
+        "hparams.corruption_level": 0.3,
+    }
+    train_here(config_of(data, **changes), folder)
+    test = workdir.read_summary(folder)["test"]
+    assert {"distortion", "reconstruction_error", "denoising", "num_examples"} <= set(test)
+    assert not {"elbo", "rate", "iwae_bound", "active_units", "kl_by_dimension"} & set(test)
+    errors = test["denoising"]
+    assert len(errors["levels"]) == len(errors["noisy"]) == len(errors["denoised"]) > 1
+    assert 0.3 in np.float32(errors["levels"]).round(4)
+    assert "elbo" not in read_records(folder / "metrics.jsonl")[0]
+    names = {path.stem for path in (folder / "figures").iterdir()}
+    expected = set(FIGURES) - DRAWN_OF_A_VAE_ONLY | {"denoising", "denoising_curve"}
+    assert names == expected
+    model = vae_jax.load(folder)
+    with pytest.raises(ValueError, match="needs a VAE"):
+        model.sample(jax.random.key(0), 1)
+
+
+LONG = {
+    "epochs": 150,
+    "checkpoints.every_seconds": 1e6,
+    "tensorboard.images_every_epochs": 0,
+    "evaluation.num_samples": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, tmp_path_factory):
+    """A run long enough that a signal meets it in the middle."""
+    folder = tmp_path_factory.mktemp("runs") / "long"
+    train_here(config_of(data, **LONG), folder)
+    return folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_same_config_continues_bit_for_bit(
+    data, uninterrupted, tmp_path, number
+):
+    folder = tmp_path / "run"
+    overrides = {**OVERRIDES, **LONG, "data.name": data}
+    arguments = ["--config=configs/vanilla.py", f"--workdir={folder}"]
+    arguments += [f"--config.{field}={value}" for field, value in overrides.items()]
+    with subprocess.Popen(
+        [sys.executable, "-m", "experiments.train", *arguments], stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while len(read_records(folder / "metrics.jsonl")) < 9 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert f"stopped by {number.name} at step " in error
+    assert "Traceback" not in error
+    step = checkpoints.steps(folder / "checkpoints")[-1]
+    assert f"at step {step};" in error
+    assert 0 < step < 900
+    assert read_records(folder / "metrics.jsonl")[-1]["step"] == step
+    assert not (folder / "summary.json").exists()
+    train_here(config_of(data, **LONG), folder)
+    assert state_of(folder) == state_of(uninterrupted)
+    assert timeless_records(folder) == timeless_records(uninterrupted)
+    resumed, reference = workdir.read_summary(folder), workdir.read_summary(uninterrupted)
+    assert resumed["test"] == reference["test"]
+    assert resumed["best_epoch"] == reference["best_epoch"]

@@ -1,0 +1,247 @@
+import io
+import json
+import resource
+
+import numpy as np
+import pytest
+
+from vae_jax.errors import UserError
+from vae_jax.metric_writers import (
+    JsonLinesWriter,
+    ProgressWriter,
+    TensorBoardWriter,
+    Writer,
+    read_records,
+)
+
+
+def record(step, split="train", **metrics):
+    return {"step": step, "epoch": step / 10, "split": split, "elbo": -100.0 - step, **metrics}
+
+
+def write_all(path, steps, last_step=0):
+    writer = JsonLinesWriter(path, last_step)
+    for step in steps:
+        writer.write(record(step))
+    writer.close()
+
+
+def test_records_come_back_as_they_were_written(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    write_all(path, [1, 2])
+    assert read_records(path) == [record(1), record(2)]
+    assert path.read_text().count("\n") == 2
+    assert read_records(tmp_path / "nothing.jsonl") == []
+
+
+def test_a_record_is_in_the_file_as_soon_as_it_is_written(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    writer = JsonLinesWriter(path, 0)
+    writer.write(record(1))
+    assert read_records(path) == [record(1)]
+    writer.close()
+
+
+def test_every_cut_of_the_last_line_is_left_out(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    write_all(path, [1, 2])
+    whole = path.read_bytes()
+    first = whole.index(b"\n") + 1
+    for cut in range(first, len(whole)):
+        path.write_bytes(whole[:cut])
+        assert read_records(path) == [record(1)]
+    write_all(path, [2], last_step=1)
+    assert path.read_bytes() == whole
+
+
+def test_opening_again_removes_what_lies_after_the_last_step(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    write_all(path, [1, 2, 3, 4])
+    write_all(path, [3, 4, 5], last_step=2)
+    assert [r["step"] for r in read_records(path)] == [1, 2, 3, 4, 5]
+    write_all(path, [], last_step=0)
+    assert read_records(path) == []
+
+
+def test_numbers_keep_every_bit(tmp_path):
+    path, value = tmp_path / "metrics.jsonl", float(np.float32(-1) / np.float32(3))
+    for last_step in (0, 1, 1):
+        writer = JsonLinesWriter(path, last_step)
+        if last_step == 0:
+            writer.write(record(1, loss=value))
+        writer.close()
+    assert read_records(path)[0]["loss"] == value
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    writer = JsonLinesWriter(path, 0)
+    writer.write(record(1))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, hard))
+    try:
+        # Closing too: the line that did not fit is still in the buffer.
+        for act in (lambda: writer.write(record(2)), writer.close):
+            with pytest.raises(UserError, match=r"metrics\.jsonl cannot be written: .*make room"):
+                act()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert read_records(path) == [record(1)]
+    write_all(path, [2], last_step=1)
+    assert read_records(path) == [record(1), record(2)]
+
+
+def test_a_device_that_is_full_is_told_in_one_line(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    path.symlink_to("/dev/full")
+    # Opening writes a file of its own over the link; here the link itself is meant.
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", lambda *_: None)
+        writer = JsonLinesWriter(path, 0)
+    with pytest.raises(
+        UserError, match=r"metrics\.jsonl cannot be written: No space left"
+    ) as error:
+        writer.write(record(1))
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="No space left"):
+        writer.close()
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for make in (
+        lambda: JsonLinesWriter(file / "metrics.jsonl", 0),
+        lambda: TensorBoardWriter(file / "tensorboard", 0),
+    ):
+        with pytest.raises(UserError, match="cannot be written"):
+            make()
+
+
+@pytest.fixture
+def events_of():
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="reads event files"
+    )
+
+    def read(folder):
+        events = accumulator.EventAccumulator(
+            str(folder), size_guidance={"scalars": 0, "images": 0}
+        )
+        events.Reload()
+        return events
+
+    return read
+
+
+def scalars(events, tag):
+    return [(event.step, event.value) for event in events.Scalars(tag)]
+
+
+def test_tensorboard_reads_scalars_and_images(tmp_path, events_of):
+    writer = TensorBoardWriter(tmp_path, 0)
+    for step in (10, 20):
+        writer.write(record(step, examples_per_second=5.0))
+        writer.write(record(step, "valid"))
+    writer.write_images("samples", np.linspace(-1, 2, 4 * 8 * 6).reshape(4, 8, 6, 1), 20)
+    # A flush is enough: a kill may come next.
+    writer.flush()
+    events = events_of(tmp_path)
+    assert sorted(events.Tags()["scalars"]) == [
+        "train/elbo",
+        "train/examples_per_second",
+        "valid/elbo",
+    ]
+    assert scalars(events, "train/elbo") == [(10, -110.0), (20, -120.0)]
+    assert scalars(events, "valid/elbo") == [(10, -110.0), (20, -120.0)]
+    image = events.Images("samples")[0]
+    assert image.step == 20
+    assert (image.height, image.width) == (8, 24)
+    assert image.encoded_image_string.startswith(b"\x89PNG")
+    writer.close()
+
+
+def test_tensorboard_hides_what_a_resumed_run_repeats(tmp_path, events_of):
+    killed = TensorBoardWriter(tmp_path, 0)
+    for step in (10, 20, 30):
+        killed.write(record(step, loss=1.0))
+    killed.flush()
+    resumed = TensorBoardWriter(tmp_path, 10)
+    for step in (20, 30, 40):
+        resumed.write(record(step, loss=2.0))
+    resumed.close()
+    killed.close()
+    events = events_of(tmp_path)
+    assert scalars(events, "train/loss") == [(10, 1.0), (20, 2.0), (30, 2.0), (40, 2.0)]
+
+
+class Screen(io.TextIOWrapper):
+    name, mode = "<screen>", "w"
+
+    def __init__(self, *, terminal=False):
+        super().__init__(io.BytesIO(), encoding="utf-8", write_through=True)
+        self._terminal = terminal
+
+    def isatty(self):
+        return self._terminal
+
+    def text(self):
+        return self.buffer.getvalue().decode()
+
+
+def test_progress_lines_show_elbo_rate_and_time_left():
+    stream = Screen()
+    writer = ProgressWriter(
+        total_steps=40, first_step=10, batch_size=5, stream=stream, seconds_between_lines=0.0
+    )
+    writer.write({**record(20), "epoch": 1})
+    writer.write({**record(40, "valid"), "epoch": 2})
+    writer.close()
+    first, last = stream.text().splitlines()
+    assert first.startswith("epoch 1, train elbo -120.00 nats; ")
+    assert "images/s" in first
+    assert first.endswith(" s left")
+    assert last.startswith("epoch 2, valid elbo -140.00 nats; ")
+    assert last.endswith(", 0 s left")
+
+
+def test_progress_shows_the_distortion_of_an_autoencoder():
+    stream = Screen()
+    writer = ProgressWriter(
+        total_steps=10, first_step=0, batch_size=1, stream=stream, seconds_between_lines=0.0
+    )
+    writer.write({"step": 5, "epoch": 0.5, "split": "train", "loss": 7.0, "distortion": 7.0})
+    assert stream.text().startswith("epoch 0.5, train distortion 7.00 nats; ")
+
+
+def test_progress_lines_are_rare():
+    stream = Screen()
+    writer = ProgressWriter(total_steps=100, first_step=0, batch_size=1, stream=stream)
+    for step in range(1, 100):
+        writer.write(record(step))
+    assert stream.text() == ""
+    writer.write(record(100, "valid"))
+    assert stream.text().count("\n") == 1
+
+
+def test_a_terminal_gets_a_bar():
+    stream = Screen(terminal=True)
+    writer = ProgressWriter(total_steps=10, first_step=2, batch_size=100, stream=stream)
+    writer.write(record(10, "valid"))
+    writer.close()
+    assert "valid elbo -110.00" in stream.text()
+    assert "1.00k/1.00k" in stream.text()
+
+
+def test_every_writer_has_the_same_methods(tmp_path):
+    writers = [
+        JsonLinesWriter(tmp_path / "metrics.jsonl", 0),
+        TensorBoardWriter(tmp_path / "tensorboard", 0),
+        ProgressWriter(total_steps=1, first_step=0, batch_size=1, stream=Screen()),
+    ]
+    for writer in writers:
+        assert isinstance(writer, Writer)
+        writer.write(record(1))
+        writer.flush()
+        writer.close()
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == record(1)

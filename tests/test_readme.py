@@ -1,0 +1,97 @@
+"""Every command and every program of the README works, on a small budget."""
+
+import os
+import re
+import shlex
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import report
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+SMALL_RUN = {
+    "epochs": "1",
+    "evaluation.num_samples": "2",
+    "data.train_split": "train[:1000]",
+    "data.validation_split": "train[-200:]",
+    "data.test_split": "test[:200]",
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if line.startswith("python -m ")]
+
+
+def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
+    command = [part.replace("--source=DIR", f"--source={idx_folder}") for part in command]
+    if "experiments.train" in command:
+        given = " ".join(command)
+        command += [
+            f"--config.{field}={value}"
+            for field, value in SMALL_RUN.items()
+            if f"--config.{field}=" not in given and "own.npz" not in given
+        ]
+        if "own.npz" in given:
+            command += ["--config.epochs=1", "--config.evaluation.num_samples=2"]
+    return [re.sub(r"--num_samples=\d+", "--num_samples=3", part) for part in command]
+
+
+def write_idx_family(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("train", "t10k"):
+        images = rng.integers(0, 256, (20, 28, 28), dtype=np.uint8)
+        labels = rng.integers(0, 10, 20, dtype=np.uint8)
+        for array, kind in ((images, "images-idx3"), (labels, "labels-idx1")):
+            header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+            (folder / f"{name}-{kind}-ubyte").write_bytes(header + array.tobytes())
+
+
+def test_the_readme_names_every_command_that_there_is():
+    named = {command[2] for command in commands()}
+    there = {
+        f"experiments.{path.stem}"
+        for path in (ROOT / "experiments").glob("*.py")
+        if path.stem not in ("__init__", "command_line", "report")
+    }
+    assert named == there
+
+
+@pytest.mark.slow  # a dozen processes, each of which starts JAX and compiles
+def test_every_command_and_program_of_the_readme_works(tmp_path):
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    idx_folder = tmp_path / "idx"
+    idx_folder.mkdir()
+    write_idx_family(idx_folder)
+    own_data, in_a_program = sorted(blocks("python"), key=lambda block: "savez" not in block)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning"}
+    run = {"cwd": tmp_path, "env": environment, "text": True, "capture_output": True}
+    subprocess.run([sys.executable, "-c", own_data], check=True, **run)
+    for command in commands():
+        small = [sys.executable, *on_a_small_budget(command, idx_folder)[1:]]
+        result = subprocess.run(small, **run)
+        assert result.returncode == 0, f"{' '.join(command)}\n{result.stderr}"
+    images = "import numpy as np; images = np.zeros((4, 28, 28, 1), np.uint8)\n"
+    program = images + in_a_program + "\nassert samples.shape == (16, 28, 28, 1)"
+    subprocess.run([sys.executable, "-c", program], check=True, **run)
+
+
+def test_the_tables_of_the_readme_come_from_the_result_files():
+    assert report.render(README) == README
+
+
+def test_the_readme_links_to_files_that_are_there():
+    targets = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert targets
+    assert all((ROOT / target).exists() for target in targets)

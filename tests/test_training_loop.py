@@ -1,0 +1,329 @@
+import dataclasses
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from vae_jax import checkpoints
+from vae_jax.errors import UserError
+from vae_jax.interruption import Interruption, deferred
+from vae_jax.training import Hyperparameters, TrainState
+from vae_jax.training_loop import Interrupted, Plan, Progress, RunState, fit, score
+
+PLAN = Plan(
+    epochs=4,
+    steps_per_epoch=5,
+    steps_per_call=5,
+    batch_size=2,
+    patience=0,
+    checkpoint_seconds=0.0,
+    max_checkpoints=99,
+)
+
+
+def initial():
+    """A state whose parameters count the steps."""
+    params = nnx.State({"weight": nnx.Param(jnp.zeros(3))})
+    train = TrainState(
+        step=jnp.int32(0),
+        params=params,
+        opt_state={"count": jnp.int32(0)},
+        hparams=Hyperparameters(*jnp.ones(7)),
+        noise_key=jax.random.key(1),
+        order_key=jax.random.key(2),
+    )
+    return RunState(train, jax.tree.map(jnp.copy, params))
+
+
+def counted(state, num_steps):
+    return state._replace(
+        step=state.step + num_steps,
+        params=jax.tree.map(lambda leaf: leaf + num_steps, state.params),
+    )
+
+
+class Steps:
+    """Stands in for the compiled steps; notes what it was asked for."""
+
+    def __init__(self, **bad):
+        self.calls, self._bad = [], bad
+
+    def __call__(self, state, num_steps):
+        first = int(state.step)
+        self.calls.append((first, num_steps))
+        metrics = {name: np.ones(num_steps, np.float32) for name in ("distortion", "rate")}
+        for name, (step, value) in self._bad.items():
+            if first <= step < first + num_steps:
+                metrics[name][step - first] = value
+        metrics["loss"] = metrics["distortion"] + metrics["rate"]
+        metrics["elbo"] = -metrics["loss"]
+        after = counted(state, num_steps)
+        # What the real one does: the argument's buffers are gone.
+        for leaf in jax.tree.leaves((state.step, state.params)):
+            leaf.delete()
+        return after, {name: jnp.asarray(values) for name, values in metrics.items()}
+
+
+class Notes:
+    """Keeps records in memory."""
+
+    def __init__(self):
+        self.records, self.flushed = [], 0
+
+    def write(self, record):
+        self.records.append(record)
+
+    def flush(self):
+        self.flushed = len(self.records)
+
+    def close(self):
+        pass
+
+
+def validation(*elbos):
+    """Validation ELBOs by epoch."""
+    return lambda state: {"elbo": jnp.float32(elbos[int(state.step) // 5 - 1])}
+
+
+def run(directory, *, state=None, progress=None, validate=None, steps=None, plan=PLAN, **options):
+    notes = Notes()
+    result = fit(
+        initial() if state is None else state,
+        progress or Progress(),
+        plan=plan,
+        run_steps=steps or Steps(),
+        validate=validate,
+        writers=[notes],
+        checkpoint_dir=directory,
+        metadata={"image_shape": [8, 8, 1]},
+        interruption=options.pop("interruption", Interruption()),
+        **options,
+    )
+    return *result, notes.records
+
+
+def weights(params):
+    return float(params["weight"][...][0])
+
+
+def restored(directory):
+    checkpoint = checkpoints.restore(directory, jax.eval_shape(initial))
+    fields = Progress.__dataclass_fields__
+    return checkpoint, Progress(**{name: checkpoint.metadata[name] for name in fields})
+
+
+def test_the_best_parameters_are_those_of_the_best_epoch_and_not_of_the_last(tmp_path):
+    state, progress, _ = run(tmp_path, validate=validation(-9, -5, -7, -6))
+    assert weights(state.best_params) == 10
+    assert weights(state.train.params) == 20
+    assert (progress.best_epoch, progress.best_score, progress.stopped_early) == (2, -5.0, False)
+    checkpoint, saved = restored(tmp_path)
+    assert checkpoint.step == 20
+    assert weights(checkpoint.tree.best_params) == 10
+    assert dataclasses.replace(saved, train_seconds=0) == dataclasses.replace(
+        progress, train_seconds=0
+    )
+    assert checkpoint.metadata["epoch"] == 4
+    assert checkpoint.metadata["examples_seen"] == 40
+    assert checkpoint.metadata["image_shape"] == [8, 8, 1]
+
+
+def test_of_equal_epochs_the_first_is_best(tmp_path):
+    assert run(tmp_path, validate=validation(-5, -5, -5, -5))[1].best_epoch == 1
+
+
+def test_a_validation_that_is_not_a_number_is_never_best(tmp_path):
+    state, progress, _ = run(tmp_path, validate=validation(np.nan, -5, np.nan, -6))
+    assert (weights(state.best_params), progress.best_epoch) == (10, 2)
+
+
+def test_without_validation_the_last_parameters_are_kept(tmp_path):
+    state, progress, records = run(tmp_path)
+    assert weights(state.best_params) == 20
+    assert (progress.best_epoch, progress.best_score) == (4, None)
+    assert {record["split"] for record in records} == {"train"}
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(1, 2), (2, 4), (3, 4), (0, 4)])
+def test_training_stops_when_the_patience_runs_out(tmp_path, patience, epochs):
+    plan = dataclasses.replace(PLAN, patience=patience)
+    state, progress, _ = run(tmp_path, plan=plan, validate=validation(-5, -6, -4, -7))
+    assert int(state.train.step) == 5 * epochs
+    assert progress.stopped_early == (patience == 1)
+
+
+def test_a_run_that_stopped_early_stays_stopped(tmp_path):
+    plan = dataclasses.replace(PLAN, patience=1)
+    run(tmp_path, plan=plan, validate=validation(-5, -6))
+    checkpoint, progress = restored(tmp_path)
+    steps = Steps()
+    run(tmp_path, plan=plan, state=checkpoint.tree, progress=progress, steps=steps)
+    assert steps.calls == []
+
+
+def test_the_score_of_an_autoencoder_is_its_negative_distortion():
+    assert score({"elbo": -3.0, "distortion": 1.0}) == -3.0
+    assert score({"distortion": 7.0}) == -7.0
+
+
+def test_calls_begin_at_fixed_places_of_an_epoch_and_end_with_it(tmp_path):
+    plan, steps = dataclasses.replace(PLAN, epochs=2, steps_per_call=2), Steps()
+    _, _, records = run(tmp_path, plan=plan, steps=steps, validate=validation(-5, -4))
+    assert steps.calls == [(0, 2), (2, 2), (4, 1), (5, 2), (7, 2), (9, 1)]
+    places = [(r["step"], r["epoch"], r["split"]) for r in records]
+    assert places == [
+        (2, 0.4, "train"),
+        (4, 0.8, "train"),
+        (5, 1, "train"),
+        (5, 1, "valid"),
+        (7, 1.4, "train"),
+        (9, 1.8, "train"),
+        (10, 2, "train"),
+        (10, 2, "valid"),
+    ]
+    assert all(r["examples_per_second"] > 0 for r in records if r["split"] == "train")
+
+
+def test_a_run_continued_from_any_checkpoint_writes_the_same_records_and_state(tmp_path):
+    plan, elbos = dataclasses.replace(PLAN, steps_per_call=2), validation(-9, -5, -7, -6)
+
+    def timeless(records):
+        return [{k: v for k, v in r.items() if k != "examples_per_second"} for r in records]
+
+    state, _, records = run(tmp_path / "whole", plan=plan, validate=elbos)
+    for step in checkpoints.steps(tmp_path / "whole")[:-1]:
+        part = tmp_path / str(step)
+        part.mkdir()
+        os.symlink(tmp_path / "whole" / str(step), part / str(step))
+        checkpoint, progress = restored(part)
+        other, _, rest = run(
+            part, plan=plan, validate=elbos, state=checkpoint.tree, progress=progress
+        )
+        assert timeless(rest) == timeless(r for r in records if r["step"] > step)
+        assert weights(other.best_params) == weights(state.best_params)
+        assert weights(other.train.params) == weights(state.train.params)
+
+
+@pytest.mark.parametrize(
+    ("bad", "named"),
+    [
+        ({"rate": (7, np.inf)}, "step 7: rate=inf"),
+        ({"distortion": (8, np.nan)}, "step 8: distortion=nan"),
+        ({"distortion": (6, np.nan), "rate": (9, np.inf)}, "step 6: distortion=nan"),
+        ({"distortion": (9, np.inf), "rate": (9, np.nan)}, "step 9: distortion=inf, rate=nan"),
+    ],
+)
+# Whether or not the last good state would have been saved anyway.
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_a_loss_that_is_not_finite_names_step_and_term_and_keeps_the_last_good_state(
+    tmp_path, bad, named, seconds
+):
+    plan = dataclasses.replace(PLAN, checkpoint_seconds=seconds)
+    with pytest.raises(UserError, match=named) as error:
+        run(tmp_path, plan=plan, steps=Steps(**bad), validate=validation(-5, -4))
+    assert "last good checkpoint, of step 5, is kept" in str(error.value)
+    assert checkpoints.steps(tmp_path) == [5]
+    checkpoint, progress = restored(tmp_path)
+    assert weights(checkpoint.tree.train.params) == 5
+    assert (progress.best_epoch, progress.best_score) == (1, -5.0)
+
+
+def test_a_first_call_that_fails_leaves_the_initial_state(tmp_path):
+    with pytest.raises(UserError, match="not finite at step 3: rate=nan"):
+        run(tmp_path, steps=Steps(rate=(3, np.nan)))
+    assert checkpoints.steps(tmp_path) == [0]
+    assert weights(restored(tmp_path)[0].tree.train.params) == 0
+
+
+def test_parameters_ruined_by_the_last_step_of_a_call_are_not_saved(tmp_path):
+    class Ruin(Steps):
+        def __call__(self, state, num_steps):
+            state, metrics = super().__call__(state, num_steps)
+            if int(state.step) == 10:
+                ruined = jax.tree.map(lambda leaf: leaf.at[1].set(jnp.nan), state.params)
+                state = state._replace(params=ruined)
+            return state, metrics
+
+    with pytest.raises(UserError, match="parameters are not finite after step 10"):
+        run(tmp_path, steps=Ruin())
+    assert checkpoints.steps(tmp_path) == [5]
+    assert weights(restored(tmp_path)[0].tree.train.params) == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_after_the_call_and_stops(tmp_path, number, capsys):
+    class Signalled(Steps):
+        def __call__(self, state, num_steps):
+            if int(state.step) == 10:
+                os.kill(os.getpid(), number)
+            return super().__call__(state, num_steps)
+
+    before = signal.getsignal(number)
+    plan, steps = dataclasses.replace(PLAN, checkpoint_seconds=1e9), Signalled()
+    with deferred() as interruption, pytest.raises(Interrupted) as stop:
+        run(tmp_path, plan=plan, steps=steps, interruption=interruption)
+    assert signal.getsignal(number) == before
+    assert stop.value.signal == number
+    assert str(stop.value).startswith(f"stopped by {number.name} at step 15; ")
+    assert f"{number.name}: saving at the next stop" in capsys.readouterr().err
+    assert steps.calls[-1] == (10, 5)
+    assert checkpoints.steps(tmp_path) == [5, 15]
+    assert weights(restored(tmp_path)[0].tree.train.params) == 15
+
+
+def test_a_second_signal_stops_at_once():
+    with deferred() as interruption:
+        signal.raise_signal(signal.SIGTERM)
+        assert interruption.signal == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, [5, 10, 15, 20]), (1e9, [5, 20])])
+def test_checkpoints_come_first_last_and_by_the_clock(tmp_path, seconds, expected):
+    run(tmp_path, plan=dataclasses.replace(PLAN, checkpoint_seconds=seconds))
+    assert checkpoints.steps(tmp_path) == expected
+
+
+def test_only_so_many_checkpoints_stay(tmp_path):
+    run(tmp_path, plan=dataclasses.replace(PLAN, max_checkpoints=2))
+    assert checkpoints.steps(tmp_path) == [15, 20]
+
+
+def test_records_are_flushed_before_their_checkpoint_is_written(tmp_path, monkeypatch):
+    notes, seen = Notes(), []
+    save = checkpoints.save
+
+    def watched(*arguments, **options):
+        seen.append(notes.flushed == len(notes.records))
+        save(*arguments, **options)
+
+    monkeypatch.setattr(checkpoints, "save", watched)
+    fit(
+        initial(),
+        Progress(),
+        plan=PLAN,
+        run_steps=Steps(),
+        validate=None,
+        writers=[notes],
+        checkpoint_dir=tmp_path,
+        metadata={},
+        interruption=Interruption(),
+    )
+    assert seen
+    assert all(seen)
+
+
+def test_every_epoch_is_announced_with_its_state(tmp_path):
+    seen = []
+    plan = dataclasses.replace(PLAN, steps_per_call=2)
+    run(
+        tmp_path,
+        plan=plan,
+        on_epoch=lambda state, epoch: seen.append((int(state.train.step), epoch)),
+    )
+    assert seen == [(5, 1), (10, 2), (15, 3), (20, 4)]
