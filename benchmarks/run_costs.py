@@ -27,7 +27,6 @@ from absl import app, flags
 from configs import vanilla
 from experiments import train
 from vae_jax import training_loop
-from vae_jax.interruption import Interruption
 from vae_jax.metric_writers import read_records
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
@@ -87,7 +86,7 @@ def measure_loop(folder: Path, epochs: int) -> dict[str, float]:
         return result
 
     train.fit = timed_fit
-    train.train(config, folder, Interruption())
+    train.train(config, folder)
     return seconds
 
 

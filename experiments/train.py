@@ -16,7 +16,7 @@ from experiments import command_line, evaluate
 from vae_jax import checkpoints, factory, workdir
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
-from vae_jax.interruption import Interruption, deferred
+from vae_jax.interruption import deferred
 from vae_jax.metric_writers import JsonLinesWriter, ProgressWriter, TensorBoardWriter, Writer
 from vae_jax.trained_model import TrainedModel
 from vae_jax.training_loop import Plan, Progress, RunState, fit
@@ -24,7 +24,7 @@ from vae_jax.training_loop import Plan, Progress, RunState, fit
 _CONFIG = config_flags.DEFINE_config_file("config", None, "file of the experiment's config")
 
 
-def train(config: ConfigDict, folder: Path, interruption: Interruption) -> None:
+def train(config: ConfigDict, folder: Path) -> None:
     """Train until the plan is fulfilled, from the newest checkpoint if there is one."""
     splits = factory.load_splits(config)
     num_examples, *shape = splits.train.images.shape
@@ -63,20 +63,26 @@ def train(config: ConfigDict, folder: Path, interruption: Interruption) -> None:
                 total_steps=plan.total_steps, first_step=first_step, batch_size=plan.batch_size
             ),
         ]
-        shown = (splits.validation or splits.train).images[:40]
+        shown = jnp.asarray((splits.validation or splits.train).images[:40])
+        model = TrainedModel(config, image_shape, state.train.params)
         try:
-            fit(
-                state,
-                progress,
-                plan=plan,
-                run_steps=lambda state, num_steps: run_steps(state, images, num_steps=num_steps),
-                validate=validate,
-                writers=writers,
-                checkpoint_dir=directory,
-                metadata={"image_shape": image_shape},
-                interruption=interruption,
-                on_epoch=functools.partial(_write_images, config, tensorboard, shown),
-            )
+            with deferred() as interruption:
+                fit(
+                    state,
+                    progress,
+                    plan=plan,
+                    run_steps=lambda state, num_steps: run_steps(
+                        state, images, num_steps=num_steps
+                    ),
+                    validate=validate,
+                    writers=writers,
+                    checkpoint_dir=directory,
+                    metadata={"image_shape": image_shape},
+                    interruption=interruption,
+                    on_epoch=functools.partial(
+                        _write_images, tensorboard, model, np.asarray(to_unit_interval(shown))
+                    ),
+                )
         finally:
             for writer in writers:
                 writer.close()
@@ -99,18 +105,17 @@ def _initial_or_restored(
 
 
 def _write_images(
-    config: ConfigDict,
     tensorboard: TensorBoardWriter,
+    model: TrainedModel,
     images: np.ndarray,
     state: RunState,
     epoch: int,
 ) -> None:
-    """Samples and reconstructions for TensorBoard, now and then."""
-    every = config.tensorboard.images_every_epochs
+    """Samples and reconstructions for TensorBoard, now and then, by the parameters of `state`."""
+    every = model.config.tensorboard.images_every_epochs
     if every == 0 or epoch % every:
         return
-    images = np.asarray(to_unit_interval(jnp.asarray(images)))
-    model, step = TrainedModel(config, images.shape[1:], state.train.params), int(state.train.step)
+    model.params, step = state.train.params, int(state.train.step)
     tensorboard.write_images("originals", images, step)
     tensorboard.write_images("reconstructions", model.reconstruct(images), step)
     if model.is_vae:
@@ -124,8 +129,7 @@ def main() -> None:
         raise UserError("--config is missing; name a config such as configs/vanilla.py")
     factory.validate(config)
     command_line.use_compilation_cache()
-    with deferred() as interruption:
-        train(config, folder, interruption)
+    train(config, folder)
 
 
 if __name__ == "__main__":

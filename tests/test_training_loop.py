@@ -124,8 +124,8 @@ def test_the_best_parameters_are_those_of_the_best_epoch_and_not_of_the_last(tmp
     checkpoint, saved = restored(tmp_path)
     assert checkpoint.step == 20
     assert weights(checkpoint.tree.best_params) == 10
-    assert dataclasses.replace(saved, train_seconds=0) == dataclasses.replace(
-        progress, train_seconds=0
+    assert dataclasses.replace(saved, train_seconds=0.0) == dataclasses.replace(
+        progress, train_seconds=0.0
     )
     assert checkpoint.metadata["epoch"] == 4
     assert checkpoint.metadata["examples_seen"] == 40
@@ -195,7 +195,7 @@ def test_a_run_continued_from_any_checkpoint_writes_the_same_records_and_state(t
         return [{k: v for k, v in r.items() if k != "examples_per_second"} for r in records]
 
     state, _, records = run(tmp_path / "whole", plan=plan, validate=elbos)
-    for step in checkpoints.steps(tmp_path / "whole")[:-1]:
+    for step in checkpoints.steps(tmp_path / "whole")[:-1:3]:
         part = tmp_path / str(step)
         part.mkdir()
         os.symlink(tmp_path / "whole" / str(step), part / str(step))
