@@ -35,6 +35,11 @@ from vae_jax.training import (
 )
 from vae_jax.training_loop import RunState
 
+_LIKELIHOODS: dict[str, type[BernoulliLikelihood] | type[NormalLikelihood]] = {
+    "bernoulli": BernoulliLikelihood,
+    "normal": NormalLikelihood,
+}
+
 ImageShape = tuple[int, int, int]
 Prepare = Callable[[Key[Array, ""], StoredImages], Float[Array, "..."]]
 
@@ -94,8 +99,11 @@ def _check_images(config: ConfigDict, field: str, dataset: Dataset) -> None:
     if images.dtype == np.uint8:
         return
     low, high = float(images.min()), float(images.max())
-    bounded = config.model.likelihood == "bernoulli" or config.data.binarization != "none"
-    if bounded and (low < 0 or high > 1):
+    # What is binarised is read as probabilities, whatever the likelihood.
+    binarised = config.data.binarization != "none"
+    likelihood = BernoulliLikelihood if binarised else _LIKELIHOODS[config.model.likelihood]
+    accepted_low, accepted_high = likelihood.accepts
+    if low < accepted_low or high > accepted_high:
         raise UserError(
             f"{field}: pixels of {config.data.name!r} lie in [{low:g}, {high:g}], outside [0, 1]; "
             "rescale them, or use model.likelihood='normal' with data.binarization='none'"
