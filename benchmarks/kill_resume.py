@@ -1,6 +1,6 @@
 """A run killed at random moments ends with the very bits of one that never was.
 
-    python -m benchmarks.kill_resume --kills=30 --output=benchmarks/results/kill_resume.json
+    python -m benchmarks.kill_resume --kills=30 --output=benchmarks/results/kill_resume_cpu.json
 
 A small MLP on 2,000 images of MNIST, with a checkpoint after every compiled call. Each start gets a
 SIGKILL at a moment drawn uniformly from the life of a whole run, from the first import to the last
@@ -112,6 +112,7 @@ class Run:
         config = ConfigDict(workdir.read_config(self.folder))
         template = factory.run_state_template(config, (28, 28, 1))
         checkpoint = checkpoints.restore(self.folder / "checkpoints", template)
+        assert checkpoint is not None, "no checkpoint is whole"
         leaves = [_data(leaf) for leaf in jax.tree.leaves(checkpoint.tree)]
         metadata = {k: v for k, v in checkpoint.metadata.items() if k != "train_seconds"}
         return checkpoint.step, leaves, metadata

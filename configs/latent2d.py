@@ -1,6 +1,6 @@
 r"""A VAE with two latent dimensions, whose latent space can be drawn.
 
-    python -m experiments.train --config=configs/latent2d.py --workdir=runs/both
+    python -m experiments.train --config=configs/latent2d.py --workdir=runs/latent2d
 
 The textbook figure sets it beside its two terms alone:
 
@@ -8,8 +8,8 @@ The textbook figure sets it beside its two terms alone:
         --workdir=runs/reconstruction_alone
     python -m experiments.train --config=configs/latent2d.py \
         --config.hparams.distortion_weight=0 --workdir=runs/kl_alone
-    python -m experiments.compare --output=figures/textbook \
-        --workdirs=runs/kl_alone,runs/reconstruction_alone,runs/both
+    python -m experiments.compare --output=runs/textbook \
+        --workdirs=runs/kl_alone,runs/reconstruction_alone,runs/latent2d
 """
 
 from ml_collections import ConfigDict

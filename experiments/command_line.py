@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from absl import flags, logging
+from absl import app, flags, logging
 
 from vae_jax.config_fields import FIELDS, unknown_field_message
 from vae_jax.errors import UserError
@@ -20,27 +20,30 @@ EXIT_USER_ERROR = 2
 # A disk that is full, over quota or read-only: nothing that a traceback would help with.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run")
+
+def define_workdir() -> flags.FlagHolder[str | None]:
+    """The flag --workdir, for the commands that read it."""
+    return flags.DEFINE_string("workdir", None, "directory of the run")
 
 
-def required_workdir() -> Path:
+def required_workdir(workdir: flags.FlagHolder[str | None]) -> Path:
     """The directory that --workdir names.
 
     Raises:
       UserError: the flag is missing.
     """
-    if not _WORKDIR.value:
+    if not workdir.value:
         raise UserError("--workdir is missing; name the directory of the run")
-    return Path(_WORKDIR.value)
+    return Path(workdir.value)
 
 
-def existing_workdir() -> Path:
+def existing_workdir(workdir: flags.FlagHolder[str | None]) -> Path:
     """The directory that --workdir names, which must hold a run.
 
     Raises:
       UserError: the flag is missing, or there is no run.
     """
-    folder = required_workdir()
+    folder = required_workdir(workdir)
     read_config(folder)
     return folder
 
@@ -52,6 +55,7 @@ def num_cores() -> int:
 
 def _parse_flags() -> None:
     try:
+        app.define_help_flags()
         rest = flags.FLAGS(sys.argv)[1:]
         # A config file that cannot be opened is told of only when the config is used.
         getattr(getattr(flags.FLAGS, "config", None), "keys", None)

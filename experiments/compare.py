@@ -9,14 +9,13 @@ validation metric that all runs have. The runs must have test sets of the same i
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
 
-from experiments import command_line
+from experiments import command_line, measuring
+from experiments.drawing import NUM_MAPPED
 from vae_jax import factory, figures, trained_model, workdir
 from vae_jax.errors import UserError
-from vae_jax.evaluation import figures_of_merit
 from vae_jax.metric_writers import read_records
 from vae_jax.trained_model import TrainedModel
 
@@ -26,12 +25,12 @@ _NAMES = flags.DEFINE_list(
 )
 _OUTPUT = flags.DEFINE_string("output", "", "directory to write to")
 
-_NUM_MAPPED = 5000
 COLUMNS = {
     "elbo": "ELBO",
     "rate": "rate",
     "distortion": "distortion",
     "iwae_bound": "IWAE bound",
+    "num_samples": "samples",
     "active_units": "active units",
     "reconstruction_error": "squared error a pixel",
 }
@@ -56,12 +55,8 @@ def table(summaries: dict[str, dict[str, Any]], columns: dict[str, str] = COLUMN
 def latent_points(model: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
     """Two coordinates of the test images in latent space, and their labels."""
     test = factory.load_splits(model.config).test
-    key = jax.random.key(model.config.evaluation.seed)
-    targets = figures_of_merit.prepare_targets(
-        factory.build_prepare(model.config), test.images[:_NUM_MAPPED], key
-    )
-    latents = model.encode(targets)
-    labels = None if test.labels is None else test.labels[:_NUM_MAPPED]
+    latents = model.encode(measuring.prepare_test(model.config, test)[:NUM_MAPPED])
+    labels = None if test.labels is None else test.labels[:NUM_MAPPED]
     if model.latent_size == 1:
         return np.concatenate([latents, np.zeros_like(latents)], axis=1), labels
     if model.latent_size > 2:
@@ -81,13 +76,19 @@ def main() -> None:
         raise UserError("--output is missing; name the directory to write to")
     out = Path(_OUTPUT.value)
     command_line.use_compilation_cache()
-    summaries, records, panels = {}, {}, []
+    summaries, records, panels, test_sets = {}, {}, [], set()
     for name, folder in zip(names, folders, strict=True):
         model = trained_model.load(folder)
         summary = workdir.read_summary(folder)
         if summary is None:
             raise UserError(f"workdir={str(folder)!r} has no summary.json; evaluate it first")
         summaries[name] = summary
+        test_sets.add((model.config.data.name, model.config.data.test_split))
+        if len(test_sets) > 1:
+            raise UserError(
+                f"the runs have different test sets, {', '.join(map(str, sorted(test_sets)))}; "
+                "compare runs with the same data.name and data.test_split"
+            )
         records[name] = read_records(folder / "metrics.jsonl")
         points, labels = latent_points(model)
         panels.append((name.replace("_", " "), points, labels))

@@ -4,7 +4,9 @@ python -m experiments.train --config=configs/vanilla.py --workdir=runs/vanilla
 python -m experiments.train --config=configs/beta.py --config.hparams.beta=4 --workdir=runs/beta4
 """
 
+import contextlib
 import functools
+import logging
 from pathlib import Path
 
 import jax
@@ -12,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict, config_flags
 
-from experiments import command_line, evaluate
+from experiments import command_line, measuring
 from vae_jax import checkpoints, factory, workdir
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
@@ -21,6 +23,7 @@ from vae_jax.metric_writers import JsonLinesWriter, ProgressWriter, TensorBoardW
 from vae_jax.trained_model import TrainedModel
 from vae_jax.training_loop import Plan, Progress, RunState, fit
 
+_WORKDIR = command_line.define_workdir()
 _CONFIG = config_flags.DEFINE_config_file("config", None, "file of the experiment's config")
 
 
@@ -38,16 +41,18 @@ def train(config: ConfigDict, folder: Path) -> None:
         patience=config.patience,
         checkpoint_seconds=config.checkpoints.every_seconds,
         max_checkpoints=config.checkpoints.max_to_keep,
+        warmup_epochs=config.hparams.warmup_epochs,
     )
     directory = folder / "checkpoints"
     with workdir.hold(folder, config.to_dict()):
         state, progress = _initial_or_restored(program, config, splits, directory)
         finished = progress.stopped_early or int(state.train.step) == plan.total_steps
-        summary = workdir.read_summary(folder)
-        if finished and summary is not None:
-            print(f"{folder} is finished: {evaluate.describe(summary)}")
-            return
         first_step = int(state.train.step)
+        summary = workdir.read_summary(folder)
+        # A summary of an earlier state is that of an evaluation in mid-run.
+        if finished and summary is not None and summary.get("step") == first_step:
+            print(f"{folder} is finished: {measuring.describe(summary)}")
+            return
         images = jnp.asarray(splits.train.images)
         run_steps = jax.jit(program.run_steps, static_argnames="num_steps", donate_argnums=0)
         validate = None
@@ -65,7 +70,9 @@ def train(config: ConfigDict, folder: Path) -> None:
         ]
         shown = jnp.asarray((splits.validation or splits.train).images[:40])
         model = TrainedModel(config, image_shape, state.train.params)
-        try:
+        with contextlib.ExitStack() as stack:
+            for writer in writers:
+                stack.enter_context(contextlib.closing(writer))
             with deferred() as interruption:
                 fit(
                     state,
@@ -83,25 +90,24 @@ def train(config: ConfigDict, folder: Path) -> None:
                         _write_images, tensorboard, model, np.asarray(to_unit_interval(shown))
                     ),
                 )
-        finally:
-            for writer in writers:
-                writer.close()
-        summary = evaluate.evaluate_run(folder, splits.test, config.evaluation.num_samples)
-        print(f"{folder}: {evaluate.describe(summary)}")
+        summary = measuring.evaluate_run(folder, splits.test, config.evaluation.num_samples)
+        print(f"{folder}: {measuring.describe(summary)}")
 
 
 def _initial_or_restored(
     program: factory.Program, config: ConfigDict, splits: factory.Splits, directory: Path
 ) -> tuple[RunState, Progress]:
     if checkpoints.steps(directory):
-        shape = splits.train.images.shape[1:]
-        template = factory.run_state_template(config, shape)
+        template = factory.run_state_template(config, splits.train.images.shape[1:])
         checkpoint = checkpoints.restore(directory, template, set_torn_aside=True)
-        saved = checkpoint.metadata
-        fields = Progress.__dataclass_fields__
-        return checkpoint.tree, Progress(**{name: saved[name] for name in fields})
+        if checkpoint is not None:
+            saved = checkpoint.metadata
+            fields = Progress.__dataclass_fields__
+            return checkpoint.tree, Progress(**{name: saved[name] for name in fields})
+        logging.warning("no checkpoint in %s is whole; starting anew", directory)
     mean = splits.train.images.mean(axis=0) / (255 if splits.train.images.dtype == np.uint8 else 1)
-    return jax.jit(program.init)(jnp.asarray(mean, jnp.float32)), Progress()
+    key, hparams = factory.make_key(config.seed), factory.build_hparams(config)
+    return jax.jit(program.init)(jnp.asarray(mean, jnp.float32), key, hparams), Progress()
 
 
 def _write_images(
@@ -124,7 +130,7 @@ def _write_images(
 
 def main() -> None:
     """Check the config, then train; a finished run is only told of."""
-    config, folder = _CONFIG.value, command_line.required_workdir()
+    config, folder = _CONFIG.value, command_line.required_workdir(_WORKDIR)
     if config is None:
         raise UserError("--config is missing; name a config such as configs/vanilla.py")
     factory.validate(config)

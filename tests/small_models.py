@@ -38,8 +38,8 @@ class LinearDecoder(nnx.Module):
         self.linear = nnx.Linear(latent_size, math.prod(image_shape), rngs=rngs)
         self.image_shape = image_shape
 
-    def set_output_bias(self, image):
-        self.linear.bias[...] = image.reshape(-1)
+    def set_output_bias(self, mean_image, link):
+        self.linear.bias[...] = link(mean_image).reshape(-1)
 
     def __call__(self, latents):
         return self.linear(latents).reshape(*latents.shape[:-1], *self.image_shape)

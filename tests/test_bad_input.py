@@ -78,6 +78,12 @@ def refused(monkeypatch):
 @pytest.mark.parametrize(
     ("override", "told"),
     [
+        ("--config.corruption=gaussian", ["corruption_level=0.0", "without effect"]),
+        ("--config.model.gated=True --config.model.network=conv", ["model.gated=True"]),
+        (
+            "--config.model.name=autoencoder --config.hparams.beta=4",
+            ["hparams.beta=4.0 has no effect"],
+        ),
         ("--config.hparams.bta=1", ["hparams.bta", "did you mean hparams.beta?"]),
         ("--config.epochs=1 --config.epoch=1", ["epoch ", "did you mean epochs?"]),
         ("--config.nonsense=1", ["nonsense is not a field"]),
@@ -264,6 +270,8 @@ def test_an_evaluation_of_no_samples_is_refused(finished, refused):
 
 
 def test_degrees_that_are_no_numbers_are_refused(finished, refused):
+    for degrees in ("nan", "", "0,inf"):
+        assert "finite" in refused(draw.main, [f"--workdir={finished}", f"--degrees={degrees}"])
     error = refused(draw.main, [f"--workdir={finished}", "--degrees=0,half"])
     assert "--degrees=0,half must be numbers" in error
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import vae_jax
 from configs import vanilla
-from experiments import evaluate, train
+from experiments import drawing, evaluate, train
 from vae_jax import checkpoints, factory, workdir
 from vae_jax.metric_writers import read_records
 
@@ -249,11 +249,31 @@ def test_a_kill_between_training_and_the_summary_is_made_up_for(data, finished, 
     assert timeless_records(folder) == timeless_records(finished)
 
 
+def test_a_summary_of_an_earlier_state_does_not_pass_for_the_final_one(data, finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    final = workdir.read_summary(finished)
+    workdir.write_summary(folder, final | {"step": final["step"] - 1, "test": {"elbo": 0.0}})
+    train_here(config_of(data), folder)
+    assert workdir.read_summary(folder) == final
+
+
+def test_with_no_whole_checkpoint_left_a_run_starts_anew(data, finished, tmp_path, caplog):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    for manifest in folder.glob("checkpoints/*/manifest.json"):
+        manifest.unlink()
+    train_here(config_of(data), folder)
+    assert "starting anew" in caplog.text
+    assert state_of(folder) == state_of(finished)
+    assert timeless_records(folder) == timeless_records(finished)
+
+
 def test_the_summary_comes_after_the_figures(data, finished, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     (folder / "summary.json").unlink()
-    monkeypatch.setattr(evaluate.draw, "draw_run", lambda *_: (_ for _ in ()).throw(MemoryError))
+    monkeypatch.setattr(drawing, "draw_run", lambda *_: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(MemoryError):
         train_here(config_of(data), folder)
     assert workdir.read_summary(folder) is None
@@ -265,7 +285,7 @@ def test_a_damaged_newest_checkpoint_costs_some_steps_and_no_bit(data, finished,
     (folder / "summary.json").unlink()
     (folder / "checkpoints" / "18" / "metadata.json").write_text("{")
     train_here(config_of(data), folder)
-    assert "18 is damaged; using the one before it" in caplog.text
+    assert "18 is damaged and is passed over" in caplog.text
     assert state_of(folder) == state_of(finished)
     assert timeless_records(folder) == timeless_records(finished)
     assert workdir.read_summary(folder)["test"] == workdir.read_summary(finished)["test"]

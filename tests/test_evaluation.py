@@ -20,7 +20,7 @@ def as_stored(key, images):
 
 def estimate_linear(case, images, num_samples, **options):
     graphdef, params = nnx.split(case.model)
-    options = {"prepare": as_stored, "batch_size": 100} | options
+    options = {"batch_size": 100} | options
     key = options.pop("key", jax.random.key(0))
     return likelihood.estimate(graphdef, params, images, key, num_samples=num_samples, **options)
 
@@ -81,7 +81,7 @@ def test_estimates_tell_the_terms_of_the_posterior():
 
 def test_figures_depend_on_neither_batch_size_nor_chunks(monkeypatch):
     model = small_model()
-    images = grey_bytes(0, 11)
+    images = binary_images(0, 11)
 
     def estimate(batch_size, chunk):
         monkeypatch.setattr(likelihood, "_VALUES_PER_CHUNK", chunk * batch_size * images[0].size)
@@ -91,7 +91,6 @@ def test_figures_depend_on_neither_batch_size_nor_chunks(monkeypatch):
             model.params,
             images,
             jax.random.key(3),
-            prepare=binarize,
             num_samples=10,
             batch_size=batch_size,
             on_batch=done.append,
@@ -169,20 +168,23 @@ def test_levels_go_from_none_past_the_trained_one_up_to_the_highest(trained_leve
     assert denoising.levels_around(trained_level, float("inf"))[-1] == 2 * trained_level
 
 
-def vae_figures(model, images, binary, prepare=binarize, num_samples=3):
+def binary_images(seed, num_images):
+    grey = grey_bytes(seed, num_images)
+    return figures_of_merit.prepare_targets(binarize, grey, jax.random.key(seed))
+
+
+def vae_figures(model, images, num_samples=3):
     return figures_of_merit.vae_figures(
         model,
         images,
         jax.random.key(0),
-        prepare=prepare,
-        binary=binary,
         num_samples=num_samples,
         batch_size=7,
     )
 
 
 def test_a_model_that_knows_nothing_needs_one_bit_a_pixel():
-    figures = vae_figures(small_model(scale=0.0), grey_bytes(0, 10), binary=True)
+    figures = vae_figures(small_model(scale=0.0), binary_images(0, 10))
     assert figures["elbo"] == pytest.approx(-9 * np.log(2), rel=1e-5)
     assert figures["iwae_bound"] == pytest.approx(-9 * np.log(2), rel=1e-5)
     assert figures["bits_per_dim"] == pytest.approx(1, rel=1e-5)
@@ -191,14 +193,13 @@ def test_a_model_that_knows_nothing_needs_one_bit_a_pixel():
 
 
 def test_figures_are_the_means_of_the_estimates_over_all_images():
-    model, images = small_model(), grey_bytes(0, 10)
-    figures = vae_figures(model, images, binary=True)
+    model, images = small_model(), binary_images(0, 10)
+    figures = vae_figures(model, images)
     estimates = likelihood.estimate(
         model.graphdef,
         model.params,
         images,
         jax.random.key(0),
-        prepare=binarize,
         num_samples=3,
         batch_size=10,
     )
@@ -213,7 +214,7 @@ def test_figures_are_the_means_of_the_estimates_over_all_images():
 
 
 def test_grey_data_has_no_bits_and_one_image_no_standard_error():
-    figures = vae_figures(small_model(), grey_bytes(0, 1) / np.float32(255), False, as_stored)
+    figures = vae_figures(small_model(), grey_bytes(0, 1) / np.float32(255))
     assert "bits_per_dim" not in figures
     assert figures["elbo_standard_error"] is None
     assert figures["iwae_bound_standard_error"] is None

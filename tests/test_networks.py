@@ -237,15 +237,17 @@ def test_hidden_layers_apply_their_activation(name):
 
 
 @pytest.mark.parametrize("body", ["plain", "gated", "stride, transpose", "pool, resize"])
-def test_set_output_bias_starts_the_decoder_at_the_image(body):
+def test_set_output_bias_starts_the_decoder_at_the_link_of_the_mean(body):
     image_shape = (6, 5, 3)
     _, decoder = make_pair(body, image_shape)
     image, latents = normal(0, *image_shape), normal(1, 4, 3)
-    decoder.set_output_bias(jnp.zeros(image_shape))
+    decoder.set_output_bias(jnp.zeros(image_shape), lambda mean: mean)
     from_zero = decoder(latents)
-    decoder.set_output_bias(image)
-    per_channel = np.asarray(image).mean(axis=(0, 1))
-    expected = from_zero + (per_channel if isinstance(decoder, ConvDecoder) else image)
+    # Not linear: a convolution must average over the pixels first and link afterwards.
+    decoder.set_output_bias(image, jnp.exp)
+    mean = np.asarray(image)
+    mean = mean.mean(axis=(0, 1)) if isinstance(decoder, ConvDecoder) else mean
+    expected = from_zero + np.exp(mean)
     np.testing.assert_allclose(decoder(latents), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -86,7 +86,13 @@ class Notes:
 
 def validation(*elbos):
     """Validation ELBOs by epoch."""
-    return lambda state: {"elbo": jnp.float32(elbos[int(state.step) // 5 - 1])}
+
+
+    def validate(state):
+        elbo = jnp.float32(elbos[int(state.step) // 5 - 1])
+        return {"loss": -elbo, "elbo": elbo}
+
+    return validate
 
 
 def run(directory, *, state=None, progress=None, validate=None, steps=None, plan=PLAN, **options):
@@ -165,9 +171,15 @@ def test_a_run_that_stopped_early_stays_stopped(tmp_path):
     assert steps.calls == []
 
 
-def test_the_score_of_an_autoencoder_is_its_negative_distortion():
-    assert score({"elbo": -3.0, "distortion": 1.0}) == -3.0
-    assert score({"distortion": 7.0}) == -7.0
+def test_the_score_is_the_objective_and_not_the_elbo_where_the_two_differ():
+    assert score({"loss": 4.0, "elbo": -3.0, "distortion": 1.0}) == -4.0
+
+
+def test_patience_begins_when_the_warm_up_is_over(tmp_path):
+    plan = dataclasses.replace(PLAN, patience=1, warmup_epochs=2.0)
+    steps = Steps()
+    run(tmp_path, plan=plan, steps=steps, validate=validation(-5, -6, -7, -8, -9, -10))
+    assert sum(num_steps for _, num_steps in steps.calls) == 3 * PLAN.steps_per_epoch
 
 
 def test_calls_begin_at_fixed_places_of_an_epoch_and_end_with_it(tmp_path):

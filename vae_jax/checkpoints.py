@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from vae_jax.errors import UserError
@@ -59,9 +60,11 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _sync(folder: Path) -> None:
-    """Wait until every file of `folder` is on the disk."""
-    for path in [*folder.rglob("*"), folder]:
+def _sync(*paths: Path) -> None:
+    """Wait until files and folders are on the disk, where the system can be asked to."""
+    if os.name != "posix":
+        return
+    for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -104,23 +107,22 @@ def save(
     Raises:
       UserError: it cannot be written; the checkpoints that are there stay as they were.
     """
-    import orbax.checkpoint as ocp  # Half a second that only a run with checkpoints should pay.
-
     final = directory / str(step)
     if final.exists():
         return
     partial = directory / f"{step}{_PARTIAL}"
     try:
         _check_room(directory, tree)
-        for leftover in [partial, *directory.glob(f"*{_PARTIAL}")]:
+        for leftover in directory.glob(f"*{_PARTIAL}"):
             shutil.rmtree(leftover, ignore_errors=True)
         partial.mkdir(parents=True)
         with _quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(partial.absolute() / "state", tree)
         (partial / _METADATA).write_text(json.dumps(metadata), encoding="utf-8")
         (partial / _MANIFEST).write_text(json.dumps(_digests(partial)), encoding="utf-8")
-        _sync(partial)
+        _sync(*partial.rglob("*"), partial)
         os.rename(partial, final)
+        _sync(directory)
     except Exception as error:  # tensorstore reports a full disk as one of many kinds
         shutil.rmtree(partial, ignore_errors=True)
         raise UserError(
@@ -144,7 +146,9 @@ def read_metadata(directory: Path) -> dict[str, Any]:
     raise UserError(f"{directory} holds no checkpoint that can be read; train the run first")
 
 
-def restore(directory: Path, template: PyTree, *, set_torn_aside: bool = False) -> Checkpoint:
+def restore(
+    directory: Path, template: PyTree, *, set_torn_aside: bool = False
+) -> Checkpoint | None:
     """Read the newest checkpoint that is whole, warning of those that are not.
 
     Args:
@@ -152,11 +156,9 @@ def restore(directory: Path, template: PyTree, *, set_torn_aside: bool = False) 
       template: the pytree with `jax.ShapeDtypeStruct` leaves.
       set_torn_aside: rename a damaged checkpoint so that it is out of the way.
 
-    Raises:
-      UserError: there is none, or none is whole.
+    Returns:
+      None if there is none that is whole.
     """
-    import orbax.checkpoint as ocp
-
     placed = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
             leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -166,7 +168,7 @@ def restore(directory: Path, template: PyTree, *, set_torn_aside: bool = False) 
     for step in reversed(steps(directory)):
         folder = directory / str(step)
         if not _is_whole(folder):
-            logging.warning("checkpoint %s is damaged; using the one before it", folder)
+            logging.warning("checkpoint %s is damaged and is passed over", folder)
             if set_torn_aside:
                 torn = folder.with_name(folder.name + _TORN)
                 shutil.rmtree(torn, ignore_errors=True)
@@ -176,4 +178,4 @@ def restore(directory: Path, template: PyTree, *, set_torn_aside: bool = False) 
         with ocp.StandardCheckpointer() as checkpointer:
             tree = checkpointer.restore(folder.absolute() / "state", placed)
         return Checkpoint(step, tree, metadata)
-    raise UserError(f"{directory} holds no checkpoint to read; train the run first")
+    return None

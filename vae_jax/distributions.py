@@ -47,6 +47,14 @@ def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 softplus.defjvps(lambda tangent, _, x: tangent * jax.nn.sigmoid(x))
 
 
+def bounded_log_scale(raw: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """8 tanh(raw / 8): a log-scale that cannot run away, and the identity near 0.
+
+    exp(8) is far beyond any useful scale and far from overflow, also when it is squared.
+    """
+    return 8 * jnp.tanh(raw / 8)
+
+
 def _sum_event(value: Float[Array, "..."], event_ndim: int) -> Float[Array, "..."]:
     return value.sum(axis=tuple(range(-event_ndim, 0)))
 

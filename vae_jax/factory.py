@@ -40,6 +40,9 @@ _LIKELIHOODS: dict[str, type[BernoulliLikelihood] | type[NormalLikelihood]] = {
     "normal": NormalLikelihood,
 }
 
+# What a deterministic autoencoder does not read, and the value that says so.
+_VAE_ONLY = {"beta": 1.0, "distortion_weight": 1.0, "warmup_epochs": 0.0, "free_nats": 0.0}
+
 ImageShape = tuple[int, int, int]
 Prepare = Callable[[Key[Array, ""], StoredImages], Float[Array, "..."]]
 
@@ -50,6 +53,27 @@ class Splits(NamedTuple):
     train: Dataset
     validation: Dataset | None
     test: Dataset
+
+
+class EvaluationKeys(NamedTuple):
+    """One key for each thing that evaluation draws, none used twice."""
+
+    validation: Key[Array, ""]
+    targets: Key[Array, ""]
+    samples: Key[Array, ""]
+    corruption: Key[Array, ""]
+    prior: Key[Array, ""]
+
+
+def make_key(seed: int) -> Key[Array, ""]:
+    """The key of a seed, of the one kind that gives the same bits on every platform."""
+    return jax.random.key(seed, impl="threefry2x32")
+
+
+def build_evaluation_keys(config: ConfigDict) -> EvaluationKeys:
+    """The keys that `evaluation.seed` gives, the same for every run."""
+    keys = jax.random.split(make_key(config.evaluation.seed), len(EvaluationKeys._fields))
+    return EvaluationKeys(*keys)
 
 
 def flatten(config: ConfigDict) -> dict[str, Any]:
@@ -81,6 +105,20 @@ def validate(config: ConfigDict) -> None:
             f"hparams.corruption_level={level} must be at most {MAX_LEVEL[corruption]:g} for "
             f"corruption={corruption!r}"
         )
+    if corruption != "none" and level == 0:
+        raise UserError(
+            f"hparams.corruption_level={level} leaves corruption={corruption!r} without effect; "
+            "raise it, or use corruption='none'"
+        )
+    if config.model.gated and config.model.network == "conv":
+        raise UserError("model.gated=True has no effect with model.network='conv'; use 'mlp'")
+    if config.model.name == "autoencoder":
+        for field, neutral in _VAE_ONLY.items():
+            if config.hparams[field] != neutral:
+                raise UserError(
+                    f"hparams.{field}={config.hparams[field]} has no effect with "
+                    f"model.name='autoencoder'; use {neutral}"
+                )
     if config.patience > 0 and not config.data.validation_split:
         raise UserError(
             f"patience={config.patience} needs a validation set; name one in data.validation_split"
@@ -94,15 +132,17 @@ def validate(config: ConfigDict) -> None:
         )
 
 
+def accepted_range(config: ConfigDict) -> tuple[float, float]:
+    """Smallest and largest value that the likelihood accepts."""
+    return _LIKELIHOODS[config.model.likelihood].accepts
+
+
 def _check_images(config: ConfigDict, field: str, dataset: Dataset) -> None:
     images = dataset.images
     if images.dtype == np.uint8:
         return
     low, high = float(images.min()), float(images.max())
-    # What is binarised is read as probabilities, whatever the likelihood.
-    binarised = config.data.binarization != "none"
-    likelihood = BernoulliLikelihood if binarised else _LIKELIHOODS[config.model.likelihood]
-    accepted_low, accepted_high = likelihood.accepts
+    accepted_low, accepted_high = accepted_range(config)
     if low < accepted_low or high > accepted_high:
         raise UserError(
             f"{field}: pixels of {config.data.name!r} lie in [{low:g}, {high:g}], outside [0, 1]; "
@@ -111,6 +151,11 @@ def _check_images(config: ConfigDict, field: str, dataset: Dataset) -> None:
 
 
 def _check_image_shape(config: ConfigDict, image_shape: ImageShape) -> None:
+    if image_shape[2] not in (1, 3):
+        raise UserError(
+            f"data.name={config.data.name!r} has images of {image_shape[2]} channels; use 1 (grey) "
+            "or 3 (colour)"
+        )
     levels = len(config.model.channels)
     if config.model.network == "conv" and min(image_shape[:2]) < 2**levels:
         raise UserError(
@@ -172,7 +217,7 @@ def load_splits(config: ConfigDict) -> Splits:
 
 
 def _static_draw(images: np.ndarray, index: int, config: ConfigDict) -> np.ndarray:
-    key = jax.random.fold_in(jax.random.key(config.data.binarization_seed), index)
+    key = jax.random.fold_in(make_key(config.data.binarization_seed), index)
     # Zeros and ones kept as bytes: a quarter of the memory of floats.
     drawn = np.asarray(binarize(key, jnp.asarray(images)))
     return (drawn * 255).astype(np.uint8)
@@ -223,7 +268,7 @@ def build_model(
         else NormalLikelihood(section.likelihood_scale, learn_scale=section.learn_scale)
     )
     if mean_image is not None:
-        decoder.set_output_bias(likelihood.output_for_mean(mean_image))
+        decoder.set_output_bias(mean_image, likelihood.output_for_mean)
     model_class = VAE if section.name == "vae" else Autoencoder
     return model_class(encoder, decoder, likelihood, section.latent_size, rngs=rngs)
 
@@ -322,13 +367,15 @@ class Program(NamedTuple):
 
     Attributes:
       graphdef: the model without its parameters.
-      init: `init(mean_image)` makes the state before the first step.
+      init: `init(mean_image, key, hparams)` makes the state before the first step.
       run_steps: `run_steps(state, images, num_steps)` trains.
       validate: `validate(state, images)` measures the objective on other images.
     """
 
     graphdef: nnx.GraphDef
-    init: Callable[[Float[Array, "height width channels"]], RunState]
+    init: Callable[
+        [Float[Array, "height width channels"], Key[Array, ""], Hyperparameters], RunState
+    ]
     run_steps: Callable[..., tuple[TrainState, dict[str, Float[Array, " steps"]]]]
     validate: Callable[[TrainState, StoredImages], Metrics]
 
@@ -347,12 +394,16 @@ def build_program(config: ConfigDict, image_shape: ImageShape, num_examples: int
     make_optimizer = build_optimizer(config, config.epochs * steps_per_epoch)
     step_fn = functools.partial(train_step, loss_fn=loss_fn, make_optimizer=make_optimizer)
     # The same draw for every epoch and every seed: validation scores can be compared.
-    validation_key = jax.random.key(config.evaluation.seed)
+    validation_key = build_evaluation_keys(config).validation
 
-    def init(mean_image: Float[Array, "height width channels"]) -> RunState:
-        model_key, run_key = jax.random.split(jax.random.key(config.seed))
+    def init(
+        mean_image: Float[Array, "height width channels"],
+        key: Key[Array, ""],
+        hparams: Hyperparameters,
+    ) -> RunState:
+        model_key, run_key = jax.random.split(key)
         params = nnx.split(build_model(config, image_shape, model_key, mean_image))[1]
-        state = init_state(params, build_hparams(config), make_optimizer, run_key)
+        state = init_state(params, hparams, make_optimizer, run_key)
         return RunState(train=state, best_params=jax.tree.map(jnp.copy, params))
 
     def run_steps(
@@ -367,7 +418,8 @@ def build_program(config: ConfigDict, image_shape: ImageShape, num_examples: int
             state.params,
             images,
             state.hparams,
-            state.step / steps_per_epoch,
+            # After any warm-up: epochs are compared by the objective that training ends with.
+            jnp.float32(jnp.inf),
             validation_key,
             loss_fn=loss_fn,
             batch_size=config.evaluation.batch_size,
@@ -379,4 +431,5 @@ def build_program(config: ConfigDict, image_shape: ImageShape, num_examples: int
 def run_state_template(config: ConfigDict, image_shape: ImageShape) -> RunState:
     """The shapes of a run's state, to restore a checkpoint into."""
     program = build_program(config, image_shape, num_examples=config.batch_size)
-    return jax.eval_shape(program.init, jax.ShapeDtypeStruct(image_shape, jnp.float32))
+    image = jax.ShapeDtypeStruct(image_shape, jnp.float32)
+    return jax.eval_shape(program.init, image, make_key(config.seed), build_hparams(config))

@@ -5,6 +5,7 @@ A record is a flat dict: "step", "epoch", "split" ("train" or "valid") and metri
 
 import contextlib
 import json
+import math
 import os
 import sys
 import time
@@ -37,8 +38,15 @@ def read_records(path: Path) -> list[Record]:
     """The records of a metrics.jsonl; a last line that a kill cut short is left out."""
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    records = []
+    for number, line in enumerate(lines, start=1):
+        if line.endswith("\n") and line.strip():
+            try:
+                records.append(dict(json.loads(line)))
+            except ValueError as error:
+                raise UserError(f"{path}, line {number} is damaged: {error}") from None
+    return records
 
 
 @contextlib.contextmanager
@@ -50,6 +58,14 @@ def _told_in_one_line(path: Path) -> Iterator[None]:
             f"{path} cannot be written: {error.strerror or error}; make room and run the same "
             "command again to continue from the last checkpoint"
         ) from error
+
+
+def _without_non_finite(record: Record) -> Record:
+    """The record with null for what JSON has no number for."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in record.items()
+    }
 
 
 class JsonLinesWriter:
@@ -68,7 +84,7 @@ class JsonLinesWriter:
     def write(self, record: Record) -> None:
         """Append one line."""
         with _told_in_one_line(self._path):
-            self._file.write(json.dumps(record) + "\n")
+            self._file.write(json.dumps(_without_non_finite(record)) + "\n")
             self._file.flush()
 
     def flush(self) -> None:

@@ -73,10 +73,24 @@ class TrainedModel:
                 f"images have shape {array.shape}; this model takes (num, "
                 f"{', '.join(map(str, self.image_shape))}) with num at least 1"
             )
+        if array.dtype == bool:
+            array = array.astype(np.float32)
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            raise ValueError("images hold values that are not finite")
         if not (array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating)):
-            raise ValueError(f"images are {array.dtype}; use uint8 or floats in [0, 1]")
+            raise ValueError(f"images are {array.dtype}; use uint8, bool or floats in [0, 1]")
         stored = array if array.dtype == np.uint8 else array.astype(np.float32)
         return np.asarray(to_unit_interval(jnp.asarray(stored)))
+
+    def _targets(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
+        targets = self._images(images)
+        low, high = factory.accepted_range(self.config)
+        if targets.min() < low or targets.max() > high:
+            raise ValueError(
+                f"images lie in [{targets.min():g}, {targets.max():g}]; "
+                f"the likelihood accepts [{low:g}, {high:g}]"
+            )
+        return targets
 
     def _latents(self, latents: ArrayLike) -> Float[np.ndarray, "num latents"]:
         array = np.asarray(latents, np.float32)
@@ -122,7 +136,7 @@ class TrainedModel:
         return self._run(
             "reconstruction_log_likelihood",
             lambda model, x: model.decode(model.latents(x)).log_prob(x),
-            self._images(images),
+            self._targets(images),
         )
 
     def sample(
@@ -130,6 +144,8 @@ class TrainedModel:
     ) -> Float[np.ndarray, "num height width channels"]:
         """Mean images of `num` draws from the prior."""
         self._require_vae("sampling")
+        if num < 1:
+            raise ValueError(f"num={num} must be at least 1")
         return self.decode(jax.random.normal(key, (num, self.latent_size)))
 
     def interpolate(
@@ -163,9 +179,16 @@ class TrainedModel:
         return images.reshape(len(first), len(steps), *self.image_shape)
 
     def elbo(self, images: ArrayLike, key: Key[Array, ""]) -> Float[np.ndarray, " num"]:
-        """A one-sample estimate of each image's evidence lower bound, in nats."""
+        """A one-sample estimate of each image's evidence lower bound, in nats.
+
+        For a model trained on binarised images, binarise them first: grey values give a
+        cross-entropy, which is no bound on a log probability.
+
+        Raises:
+          ValueError: a value that the likelihood does not accept.
+        """
         self._require_vae("the ELBO")
-        prepared = self._images(images)
+        prepared = self._targets(images)
         keys = jax.random.split(key, len(prepared))
 
         def each(model: VAE | Autoencoder, x: Array, keys: Array) -> Array:
@@ -198,4 +221,6 @@ def load(path: str | Path) -> TrainedModel:
     image_shape = (int(shape[0]), int(shape[1]), int(shape[2]))
     template = factory.run_state_template(config, image_shape)
     restored = checkpoints.restore(directory, template)
+    if restored is None:
+        raise UserError(f"no checkpoint in {directory} is whole; train the run again")
     return TrainedModel(config, image_shape, restored.tree.best_params)

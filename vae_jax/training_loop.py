@@ -52,7 +52,7 @@ class Progress:
 
     Attributes:
       best_epoch: epochs trained when the validation score was best; the last without validation.
-      best_score: validation ELBO, or negative distortion of an autoencoder, in nats; None before.
+      best_score: negative validation loss at the full weight of the KL, in nats; None before.
       train_seconds: time in compiled steps and validation, over all starts of the run.
       stopped_early: whether the patience ran out.
     """
@@ -73,6 +73,7 @@ class Plan:
       steps_per_call: most steps in one compiled call.
       batch_size: examples a step.
       patience: epochs without a better validation score before stopping; 0 never stops.
+      warmup_epochs: epochs that do not count as patience.
       checkpoint_seconds: time between checkpoints; 0 writes one after every call.
       max_checkpoints: how many of the newest stay.
     """
@@ -84,6 +85,7 @@ class Plan:
     patience: int
     checkpoint_seconds: float
     max_checkpoints: int
+    warmup_epochs: float = 0.0
 
     @property
     def total_steps(self) -> int:
@@ -96,8 +98,8 @@ class Plan:
 
 
 def score(metrics: dict[str, Any]) -> float:
-    """What validation compares, larger is better: the ELBO, or the negative distortion."""
-    return float(metrics["elbo"] if "elbo" in metrics else -metrics["distortion"])
+    """What validation compares, larger is better: the objective, at beta 1 the ELBO, in nats."""
+    return -float(metrics["loss"])
 
 
 def _check_finite(metrics: dict[str, np.ndarray], first_step: int, last_good: int) -> None:
@@ -167,7 +169,11 @@ def fit(
         for writer in writers:
             writer.flush()
         step = int(state.train.step)
-        facts = {"epoch": step // plan.steps_per_epoch, "examples_seen": step * plan.batch_size}
+        facts = {
+            "step": step,
+            "epoch": step // plan.steps_per_epoch,
+            "examples_seen": step * plan.batch_size,
+        }
         checkpoints.save(
             checkpoint_dir,
             step,
@@ -246,5 +252,7 @@ def _end_epoch(
         return state._replace(best_params=params), dataclasses.replace(
             progress, best_epoch=epoch, best_score=score(metrics)
         )
-    ran_out = plan.patience > 0 and epoch - progress.best_epoch >= plan.patience
+    ran_out = (
+        plan.patience > 0 and epoch - max(progress.best_epoch, plan.warmup_epochs) >= plan.patience
+    )
     return state, dataclasses.replace(progress, stopped_early=ran_out)

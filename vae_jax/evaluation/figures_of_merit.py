@@ -44,11 +44,9 @@ def distortion(
 
 def vae_figures(
     model: TrainedModel,
-    images: np.ndarray,
+    targets: Float[np.ndarray, "examples height width channels"],
     key: Key[Array, ""],
     *,
-    prepare: Prepare,
-    binary: bool,
     num_samples: int,
     batch_size: int,
     on_batch: Callable[[int], None] = lambda num_images: None,
@@ -57,25 +55,22 @@ def vae_figures(
 
     Args:
       model: the trained model.
-      images: the test set as stored.
-      key: of the binarisation and the samples.
-      prepare: from stored images to targets.
-      binary: whether the targets are zeros and ones, of which alone a Bernoulli's nats are a code
-        length; then "bits_per_dim" is told.
+      targets: the test images as the model sees them.
+      key: of the samples.
       num_samples: importance samples an image.
       batch_size: images a compiled call.
       on_batch: called with the number of images done.
 
     Returns:
       "elbo" and "iwae_bound" with standard errors over images, "rate" and "distortion", in nats;
-      "bits_per_dim" of the ELBO; "kl_by_dimension", nats; "active_units".
+      "bits_per_dim" of the ELBO where the targets are zeros and ones, since only then it is a code
+      length; "kl_by_dimension", nats; "active_units".
     """
     estimates = likelihood.estimate(
         model.graphdef,
         model.params,
-        images,
+        targets,
         key,
-        prepare=prepare,
         num_samples=num_samples,
         batch_size=batch_size,
         on_batch=on_batch,
@@ -99,11 +94,11 @@ def vae_figures(
         "iwae_bound": mean(iwae_bound),
         "iwae_bound_standard_error": standard_error(iwae_bound),
         "num_samples": num_samples,
-        "num_examples": len(images),
+        "num_examples": len(targets),
         "active_units": collapse.active_units(np.asarray(estimates.posterior_mean)),
         "kl_by_dimension": [float(nats) for nats in kl.mean(axis=0)],
     }
-    if binary:
+    if np.isin(targets, (0, 1)).all():
         bits = -figures["elbo"] / np.log(2)
-        figures["bits_per_dim"] = float(bits / np.prod(images.shape[1:]))
+        figures["bits_per_dim"] = float(bits / np.prod(targets.shape[1:]))
     return figures

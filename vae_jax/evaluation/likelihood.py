@@ -62,25 +62,21 @@ def prepare_each(
 
 def estimate_batch(
     model: VAE,
-    images: StoredImages,
+    targets: Float[Array, "batch height width channels"],
     keys: Key[Array, " batch"],
     *,
-    prepare: Prepare,
     num_samples: int,
 ) -> LikelihoodEstimates:
     """The estimates for one batch.
 
     Args:
       model: the model.
-      images: `[batch, height, width, channels]` as stored.
+      targets: images as the model sees them.
       keys: one an image.
-      prepare: from stored images to targets.
       num_samples: importance samples an image.
     """
-    batch, chunk = images.shape[0], max(1, _VALUES_PER_CHUNK // images.size)
+    batch, chunk = targets.shape[0], max(1, _VALUES_PER_CHUNK // targets.size)
     chunk = min(chunk, num_samples)
-    prepare_keys, sample_keys = jnp.split(jax.vmap(lambda key: jax.random.split(key))(keys), 2, 1)
-    targets = prepare_each(prepare, prepare_keys[:, 0], images)
     posterior, prior = model.encode(targets), model.prior
     posterior_scale = jnp.exp(posterior.log_scale)
 
@@ -88,7 +84,7 @@ def estimate_batch(
         def noise(key: Key[Array, ""]) -> Float[Array, " latents"]:
             return jax.random.normal(jax.random.fold_in(key, index), (model.latent_size,))
 
-        return posterior.mean + posterior_scale * jax.vmap(noise)(sample_keys[:, 0])
+        return posterior.mean + posterior_scale * jax.vmap(noise)(keys)
 
     def add_chunk(
         carry: tuple[Float[Array, " batch"], Float[Array, " batch"]], first: Array
@@ -116,10 +112,9 @@ def estimate_batch(
 def estimate(
     graphdef: nnx.GraphDef,
     params: nnx.State,
-    images: np.ndarray,
+    targets: Float[np.ndarray, "examples height width channels"],
     key: Key[Array, ""],
     *,
-    prepare: Prepare,
     num_samples: int,
     batch_size: int,
     on_batch: Callable[[int], None] = lambda num_images: None,
@@ -129,9 +124,8 @@ def estimate(
     Args:
       graphdef: the model without its parameters.
       params: its parameters.
-      images: `[examples, height, width, channels]` as stored.
-      key: of the binarisation and the samples.
-      prepare: from stored images to targets.
+      targets: images as the model sees them.
+      key: of the samples.
       num_samples: importance samples an image.
       batch_size: images a compiled call.
       on_batch: called with the number of images done in each call.
@@ -139,20 +133,18 @@ def estimate(
     Returns:
       NumPy arrays over all images.
     """
-    batch_size = min(batch_size, len(images))
+    batch_size = min(batch_size, len(targets))
 
     @jax.jit
     def compiled(params: nnx.State, batch: Array, keys: Array) -> LikelihoodEstimates:
-        return estimate_batch(
-            nnx.merge(graphdef, params), batch, keys, prepare=prepare, num_samples=num_samples
-        )
+        return estimate_batch(nnx.merge(graphdef, params), batch, keys, num_samples=num_samples)
 
     parts = []
-    for first in range(0, len(images), batch_size):
+    for first in range(0, len(targets), batch_size):
         # The last call reaches back into images already done, so that one program serves all.
-        begin = min(first, len(images) - batch_size)
+        begin = min(first, len(targets) - batch_size)
         keys = image_keys(key, begin, batch_size)
-        result = compiled(params, jnp.asarray(images[begin : begin + batch_size]), keys)
+        result = compiled(params, jnp.asarray(targets[begin : begin + batch_size]), keys)
         parts.append(LikelihoodEstimates(*(np.asarray(leaf)[first - begin :] for leaf in result)))
         on_batch(batch_size - (first - begin))
     return LikelihoodEstimates(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))

@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Array, Float
 
 from vae_jax.distributions import Distribution
+from vae_jax.networks.activations import Link
 
 
 @runtime_checkable
@@ -23,8 +24,10 @@ class Encoder(Protocol):
 class Decoder(Protocol):
     """Latents to images, unbounded: what a likelihood makes a distribution of."""
 
-    def set_output_bias(self, image: Float[Array, "height width channels"], /) -> None:
-        """Let the decoder start at `image`, whatever the latents are."""
+    def set_output_bias(
+        self, mean_image: Float[Array, "height width channels"], link: Link, /
+    ) -> None:
+        """Let the decoder start at `link` of the data's mean, whatever the latents are."""
 
     def __call__(
         self, latents: Float[Array, "*batch latents"], /
@@ -39,7 +42,5 @@ class Likelihood(Protocol):
     def __call__(self, outputs: Float[Array, "*batch height width channels"], /) -> Distribution:
         """p(x|z) over images, `event_ndim` 3."""
 
-    def output_for_mean(
-        self, mean: Float[Array, "height width channels"], /
-    ) -> Float[Array, "height width channels"]:
+    def output_for_mean(self, mean: Float[Array, "*shape"], /) -> Float[Array, "*shape"]:
         """The decoder output whose likelihood has the given mean."""

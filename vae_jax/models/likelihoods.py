@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vae_jax.distributions import Bernoulli, Normal
+from vae_jax.distributions import Bernoulli, Normal, bounded_log_scale
 
 _IMAGE_NDIM = 3
 
@@ -23,9 +23,7 @@ class BernoulliLikelihood(nnx.Module):
     def __call__(self, outputs: Float[Array, "*batch height width channels"]) -> Bernoulli:
         return Bernoulli(outputs, event_ndim=_IMAGE_NDIM)
 
-    def output_for_mean(
-        self, mean: Float[Array, "height width channels"]
-    ) -> Float[Array, "height width channels"]:
+    def output_for_mean(self, mean: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Logits of `mean`, clipped away from 0 and 1."""
         clipped = jnp.clip(mean, *_MEAN_RANGE)
         return jnp.log(clipped) - jnp.log1p(-clipped)
@@ -40,16 +38,20 @@ class NormalLikelihood(nnx.Module):
     accepts = (-math.inf, math.inf)
 
     def __init__(self, scale: float, *, learn_scale: bool) -> None:
-        self.learned_log_scale = nnx.Param(jnp.asarray(math.log(scale))) if learn_scale else None
+        # Strongly typed: a weak type would turn strong in the first step and compile it twice.
+        log_scale = jnp.asarray(math.log(scale), jnp.float32)
+        self.learned_log_scale = nnx.Param(log_scale) if learn_scale else None
         self.fixed_log_scale = math.log(scale)
 
     def __call__(self, outputs: Float[Array, "*batch height width channels"]) -> Normal:
         learned = self.learned_log_scale
-        log_scale = jnp.asarray(self.fixed_log_scale) if learned is None else learned[...]
+        log_scale = (
+            jnp.asarray(self.fixed_log_scale, jnp.float32)
+            if learned is None
+            else bounded_log_scale(learned[...])
+        )
         return Normal(outputs, log_scale, event_ndim=_IMAGE_NDIM)
 
-    def output_for_mean(
-        self, mean: Float[Array, "height width channels"]
-    ) -> Float[Array, "height width channels"]:
+    def output_for_mean(self, mean: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """The mean itself."""
         return mean

@@ -4,11 +4,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vae_jax.distributions import Distribution, Normal
+from vae_jax.distributions import Distribution, Normal, bounded_log_scale
 from vae_jax.models.interfaces import Decoder, Encoder, Likelihood
-
-# exp(8) is far beyond any useful scale and far from overflow, also when it is squared.
-_LOG_SCALE_BOUND = 8.0
 
 
 class VAE(nnx.Module):
@@ -37,7 +34,7 @@ class VAE(nnx.Module):
     def encode(self, images: Float[Array, "*batch height width channels"]) -> Normal:
         """q(z|x) over `[*batch, latents]`; its log-scale is bounded to +-8."""
         mean, raw = jnp.split(self.posterior(self.encoder(images)), 2, axis=-1)
-        return Normal(mean, _LOG_SCALE_BOUND * jnp.tanh(raw / _LOG_SCALE_BOUND))
+        return Normal(mean, bounded_log_scale(raw))
 
     def latents(
         self, images: Float[Array, "*batch height width channels"]

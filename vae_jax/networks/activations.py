@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 
 Activation = Callable[[jax.Array], jax.Array]
+# From the mean that a decoder's output is to have to that output: a logit, or the identity.
+Link = Callable[[jax.Array], jax.Array]
 
 ACTIVATIONS: dict[str, Activation] = {
     "elu": jax.nn.elu,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vae_jax.networks.activations import Activation
+from vae_jax.networks.activations import Activation, Link
 from vae_jax.networks.convolution import Conv, ConvTranspose
 
 Images = Float[Array, "batch height width channels"]
@@ -125,9 +125,11 @@ class ConvDecoder(nnx.Module):
         self.start_shape = (*sizes[0], inputs[0])
         self.sizes = tuple(sizes[1:])
 
-    def set_output_bias(self, image: Float[Array, "height width channels"]) -> None:
-        """Start the last layer's bias, one a channel, at the mean of `image`."""
-        self.convolutions[-1].bias = nnx.Param(image.mean(axis=(0, 1)))
+    def set_output_bias(
+        self, mean_image: Float[Array, "height width channels"], link: Link
+    ) -> None:
+        """Start the last layer's bias, one a channel, at `link` of the mean over the pixels."""
+        self.convolutions[-1].bias = nnx.Param(link(mean_image.mean(axis=(0, 1))))
 
     def __call__(
         self, latents: Float[Array, "*batch latents"]

@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vae_jax.networks.activations import Activation
+from vae_jax.networks.activations import Activation, Link
 
 
 class GatedDense(nnx.Module):
@@ -89,9 +89,11 @@ class MLPDecoder(nnx.Module):
         self.output = nnx.Linear(self.mlp.num_features, math.prod(image_shape), rngs=rngs)
         self.image_shape = image_shape
 
-    def set_output_bias(self, image: Float[Array, "height width channels"]) -> None:
-        """Start the last layer's bias at `image`."""
-        self.output.bias = nnx.Param(image.reshape(-1))
+    def set_output_bias(
+        self, mean_image: Float[Array, "height width channels"], link: Link
+    ) -> None:
+        """Start the last layer's bias at `link(mean_image)`."""
+        self.output.bias = nnx.Param(link(mean_image).reshape(-1))
 
     def __call__(
         self, latents: Float[Array, "*batch latents"]

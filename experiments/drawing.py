@@ -1,0 +1,120 @@
+"""The figures of a run. A part of three commands."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax import factory, figures, latent_paths
+from vae_jax.evaluation import likelihood
+from vae_jax.metric_writers import read_records
+from vae_jax.trained_model import TrainedModel
+
+DEGREES = np.linspace(0, 1, 9, dtype=np.float32)
+NUM_MAPPED = 5000
+_NUM_IMAGES = 20
+_MANIFOLD_SIZE = 20
+_TRAVERSED = 10
+
+
+def draw_run(
+    folder: Path,
+    model: TrainedModel,
+    targets: np.ndarray,
+    labels: np.ndarray | None,
+    measured: dict[str, Any],
+    degrees: np.ndarray = DEGREES,
+) -> None:
+    """Draw everything that a run has, into `figures/`.
+
+    Args:
+      folder: the workdir.
+      model: its model.
+      targets: the test images as the model sees them.
+      labels: their classes, if they have any.
+      measured: the "test" part of the summary.
+      degrees: of the interpolations.
+    """
+    keys, out = factory.build_evaluation_keys(model.config), folder / "figures"
+    first, records = targets[:_NUM_IMAGES], read_records(folder / "metrics.jsonl")
+    reconstructed = figures.reconstructions(first, model.reconstruct(first))
+    figures.save(reconstructed, out / "reconstructions.png")
+    if records:
+        figures.save(figures.training_curves(records), out / "training_curves.png")
+    _draw_latents(out, model, targets[:NUM_MAPPED], None if labels is None else labels[:NUM_MAPPED])
+    _draw_interpolations(out, model, targets, degrees)
+    if model.is_vae:
+        kl = np.asarray(measured["kl_by_dimension"])
+        figures.save(figures.image_grid(model.sample(keys.prior, 100)), out / "samples.png")
+        figures.save(figures.kl_by_dimension(kl, 0.01), out / "kl_by_dimension.png")
+        _draw_traversals(out, model, targets[0], kl)
+    if model.latent_size == 2:
+        grid = np.asarray(latent_paths.normal_quantile_grid(_MANIFOLD_SIZE))
+        images = model.decode(grid.reshape(-1, 2))
+        shape = (_MANIFOLD_SIZE, _MANIFOLD_SIZE, *model.image_shape)
+        figures.save(figures.manifold(images.reshape(shape)), out / "manifold.png")
+    if "denoising" in measured:
+        _draw_denoising(out, model, first, measured["denoising"], keys.corruption)
+
+
+def _draw_latents(
+    out: Path, model: TrainedModel, targets: np.ndarray, labels: np.ndarray | None
+) -> None:
+    latents = model.encode(targets)
+    if model.latent_size == 2:
+        figure = figures.latent_map(latents, labels)
+    elif model.latent_size > 2 and len(latents) > 1:
+        points, shares = figures.principal_components(latents)
+        axis_labels = (f"first component ({shares[0]:.0%})", f"second ({shares[1]:.0%})")
+        figure = figures.latent_map(points, labels, axis_labels)
+    else:
+        return
+    figures.save(figure, out / "latents.png")
+
+
+def _draw_interpolations(
+    out: Path, model: TrainedModel, targets: np.ndarray, degrees: np.ndarray
+) -> None:
+    rows = min(8, len(targets) // 2)
+    if rows == 0:
+        return
+    start, end = targets[:rows], targets[rows : 2 * rows]
+    for path in ("linear", "spherical"):
+        images = model.interpolate(start, end, degrees, path=path)
+        figure = figures.interpolations(images, degrees, title=f"{path} interpolation")
+        figures.save(figure, out / f"interpolation_{path}.png")
+
+
+def _draw_traversals(out: Path, model: TrainedModel, image: np.ndarray, kl: np.ndarray) -> None:
+    values = np.linspace(-3, 3, 9, dtype=np.float32)
+    dimensions = np.argsort(-kl)[:_TRAVERSED]
+    latents = model.encode(image)
+    paths = [latent_paths.traversal(latents, int(i), values)[:, 0] for i in dimensions]
+    images = model.decode(np.concatenate(paths))
+    shape = (len(dimensions), len(values), *model.image_shape)
+    figure = figures.traversals(images.reshape(shape), dimensions, values, kl)
+    figures.save(figure, out / "traversals.png")
+
+
+def _draw_denoising(
+    out: Path, model: TrainedModel, clean: np.ndarray, errors: dict[str, Any], key: jax.Array
+) -> None:
+    config = model.config
+    level = config.hparams.corruption_level
+    corrupt = factory.build_corrupt(config)
+    assert corrupt is not None
+    keys = likelihood.image_keys(key, 0, len(clean))
+    noisy = np.asarray(
+        jax.vmap(corrupt, in_axes=(0, 0, None))(keys, jnp.asarray(clean), jnp.float32(level))
+    )
+    shown = figures.denoising(clean, noisy, model.reconstruct(noisy), level)
+    figures.save(shown, out / "denoising.png")
+    curve = figures.denoising_curve(
+        np.asarray(errors["levels"]),
+        np.asarray(errors["noisy"]),
+        np.asarray(errors["denoised"]),
+        level,
+    )
+    figures.save(curve, out / "denoising_curve.png")

@@ -1,0 +1,103 @@
+"""A run's test figures: measured, drawn, written into summary.json. A part of two commands."""
+
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from experiments import command_line, drawing
+from vae_jax import checkpoints, factory, trained_model, workdir
+from vae_jax.corruptions import MAX_LEVEL
+from vae_jax.data import Dataset
+from vae_jax.evaluation import denoising, figures_of_merit
+from vae_jax.trained_model import TrainedModel
+
+
+def prepare_test(config: ConfigDict, test: Dataset) -> np.ndarray:
+    """The test images as the model sees them: every figure and picture is of this one draw."""
+    key = factory.build_evaluation_keys(config).targets
+    return figures_of_merit.prepare_targets(factory.build_prepare(config), test.images, key)
+
+
+def measure(model: TrainedModel, targets: np.ndarray, num_samples: int) -> dict[str, Any]:
+    """The "test" part of the summary."""
+    config = model.config
+    keys = factory.build_evaluation_keys(config)
+    figures: dict[str, Any] = {
+        "num_examples": len(targets),
+        "reconstruction_error": figures_of_merit.reconstruction_error(model, targets),
+    }
+    if model.is_vae:
+        # Where nobody watches a terminal a line now and then is enough.
+        seconds = 0.1 if sys.stderr.isatty() else 30
+        with tqdm(total=len(targets), desc="evaluating", unit="img", mininterval=seconds) as bar:
+            figures |= figures_of_merit.vae_figures(
+                model,
+                targets,
+                keys.samples,
+                num_samples=num_samples,
+                batch_size=config.evaluation.batch_size,
+                on_batch=bar.update,
+            )
+    else:
+        figures["distortion"] = figures_of_merit.distortion(model, targets)
+    corrupt = factory.build_corrupt(config)
+    if corrupt is not None:
+        levels = denoising.levels_around(
+            config.hparams.corruption_level, MAX_LEVEL[config.corruption]
+        )
+        errors = denoising.denoising_errors(
+            model.reconstruct, targets, corrupt, levels, keys.corruption
+        )
+        figures["denoising"] = errors._asdict()
+    return figures
+
+
+def evaluate_run(folder: Path, test: Dataset, num_samples: int) -> dict[str, Any]:
+    """Measure, draw, write summary.json. The caller holds the workdir."""
+    model = trained_model.load(folder)
+    config = workdir.read_config(folder)
+    saved = checkpoints.read_metadata(folder / "checkpoints")
+    targets = prepare_test(model.config, test)
+    figures = measure(model, targets, num_samples)
+    summary = {
+        "test": figures,
+        "step": saved["step"],
+        "best_epoch": saved["best_epoch"],
+        "epochs": saved["epoch"],
+        "wall_seconds": saved["train_seconds"],
+        "examples_per_second": saved["examples_seen"] / max(saved["train_seconds"], 1e-9),
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "num_cores": command_line.num_cores(),
+        "versions": {
+            "python": platform.python_version(),
+            "jax": jax.__version__,
+            "numpy": np.__version__,
+        },
+        "seed": model.config.seed,
+        "config_digest": workdir.config_digest(config),
+    }
+    # The summary comes last: it is what marks the run as finished.
+    drawing.draw_run(folder, model, targets, test.labels, figures)
+    workdir.write_summary(folder, summary)
+    return summary
+
+
+def describe(summary: dict[str, Any]) -> str:
+    """The test figures in a line."""
+    test = summary["test"]
+    if "elbo" not in test:
+        return (
+            f"test distortion {test['distortion']:.2f} nats, "
+            f"squared error {test['reconstruction_error']:.4f} a pixel"
+        )
+    return (
+        f"test elbo {test['elbo']:.2f}, rate {test['rate']:.2f}, distortion "
+        f"{test['distortion']:.2f}, iwae_bound ({test['num_samples']} samples) "
+        f"{test['iwae_bound']:.2f} nats; {test['active_units']} active units"
+    )
