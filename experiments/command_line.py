@@ -21,29 +21,27 @@ EXIT_USER_ERROR = 2
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def define_workdir() -> flags.FlagHolder[str | None]:
-    """The flag --workdir, for the commands that read it."""
-    return flags.DEFINE_string("workdir", None, "directory of the run")
+_WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run")
 
 
-def required_workdir(workdir: flags.FlagHolder[str | None]) -> Path:
+def required_workdir() -> Path:
     """The directory that --workdir names.
 
     Raises:
       UserError: the flag is missing.
     """
-    if not workdir.value:
+    if not _WORKDIR.value:
         raise UserError("--workdir is missing; name the directory of the run")
-    return Path(workdir.value)
+    return Path(_WORKDIR.value)
 
 
-def existing_workdir(workdir: flags.FlagHolder[str | None]) -> Path:
+def existing_workdir() -> Path:
     """The directory that --workdir names, which must hold a run.
 
     Raises:
       UserError: the flag is missing, or there is no run.
     """
-    folder = required_workdir(workdir)
+    folder = required_workdir()
     read_config(folder)
     return folder
 

@@ -7,7 +7,6 @@ validation metric that all runs have. The runs must have test sets of the same i
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from absl import flags
@@ -24,32 +23,6 @@ _NAMES = flags.DEFINE_list(
     "names", [], "what to call the runs; by default their directories' names"
 )
 _OUTPUT = flags.DEFINE_string("output", "", "directory to write to")
-
-COLUMNS = {
-    "elbo": "ELBO",
-    "rate": "rate",
-    "distortion": "distortion",
-    "iwae_bound": "IWAE bound",
-    "num_samples": "samples",
-    "active_units": "active units",
-    "reconstruction_error": "squared error a pixel",
-}
-
-
-def table(summaries: dict[str, dict[str, Any]], columns: dict[str, str] = COLUMNS) -> str:
-    """The runs' test figures as a Markdown table; a figure that a run lacks is left empty."""
-
-    def cell(value: float | int | None) -> str:
-        if value is None:
-            return ""
-        if isinstance(value, int):
-            return str(value)
-        return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4f}"
-
-    rows = [["run", *columns.values()], ["---"] * (len(columns) + 1)]
-    for name, summary in summaries.items():
-        rows.append([name, *(cell(summary["test"].get(field)) for field in columns)])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def latent_points(model: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
@@ -96,8 +69,8 @@ def main() -> None:
     for metric in ("elbo", "rate", "distortion"):
         if all(any(metric in r and r["split"] == "valid" for r in run) for run in records.values()):
             figures.save(figures.compared_curves(records, metric), out / f"{metric}.png")
-    workdir.write_atomically(out / "table.md", table(summaries))
-    print(table(summaries), end="")
+    workdir.write_atomically(out / "table.md", measuring.table(summaries))
+    print(measuring.table(summaries), end="")
 
 
 if __name__ == "__main__":

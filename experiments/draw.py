@@ -12,7 +12,6 @@ from experiments import command_line, drawing, measuring
 from vae_jax import factory, trained_model, workdir
 from vae_jax.errors import UserError
 
-_WORKDIR = command_line.define_workdir()
 _DEGREES = flags.DEFINE_list(
     "degrees",
     [f"{degree:g}" for degree in drawing.DEGREES],
@@ -32,7 +31,7 @@ def _degrees() -> np.ndarray:
 
 def main() -> None:
     """Draw the figures of --workdir, which must have been evaluated."""
-    folder, degrees = command_line.existing_workdir(_WORKDIR), _degrees()
+    folder, degrees = command_line.existing_workdir(), _degrees()
     command_line.use_compilation_cache()
     with workdir.hold(folder):
         model = trained_model.load(folder)

@@ -11,7 +11,6 @@ from experiments import command_line, measuring
 from vae_jax import factory, workdir
 from vae_jax.errors import UserError
 
-_WORKDIR = command_line.define_workdir()
 _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", None, "importance samples an image, in place of config.evaluation.num_samples"
 )
@@ -19,7 +18,7 @@ _NUM_SAMPLES = flags.DEFINE_integer(
 
 def main() -> None:
     """Evaluate the run of --workdir."""
-    folder = command_line.existing_workdir(_WORKDIR)
+    folder = command_line.existing_workdir()
     config = ConfigDict(workdir.read_config(folder))
     factory.validate(config)
     num_samples = (

@@ -17,6 +17,16 @@ from vae_jax.data import Dataset
 from vae_jax.evaluation import denoising, figures_of_merit
 from vae_jax.trained_model import TrainedModel
 
+COLUMNS = {
+    "elbo": "ELBO",
+    "rate": "rate",
+    "distortion": "distortion",
+    "iwae_bound": "IWAE bound",
+    "num_samples": "samples",
+    "active_units": "active units",
+    "reconstruction_error": "squared error a pixel",
+}
+
 
 def prepare_test(config: ConfigDict, test: Dataset) -> np.ndarray:
     """The test images as the model sees them: every figure and picture is of this one draw."""
@@ -101,3 +111,19 @@ def describe(summary: dict[str, Any]) -> str:
         f"{test['distortion']:.2f}, iwae_bound ({test['num_samples']} samples) "
         f"{test['iwae_bound']:.2f} nats; {test['active_units']} active units"
     )
+
+
+def table(summaries: dict[str, dict[str, Any]]) -> str:
+    """The runs' test figures as a Markdown table; a figure that a run lacks is left empty."""
+
+    def cell(value: float | int | None) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, int):
+            return str(value)
+        return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4f}"
+
+    rows = [["run", *COLUMNS.values()], ["---"] * (len(COLUMNS) + 1)]
+    for name, summary in summaries.items():
+        rows.append([name, *(cell(summary["test"].get(field)) for field in COLUMNS)])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)

@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import command_line, compare
+from experiments import command_line, measuring
 from vae_jax.errors import UserError
 from vae_jax.workdir import write_atomically
 
@@ -31,11 +31,8 @@ def _read(path: Path) -> dict[str, Any]:
 def results_table(folder: Path) -> str:
     """One row a run, in the order of the test ELBO, runs without one last."""
     summaries = {path.stem: _read(path) for path in folder.glob("*.json")}
-    for summary in summaries.values():
-        summary["test"]["minutes"] = summary["wall_seconds"] / 60
     order = sorted(summaries, key=lambda name: (-summaries[name]["test"].get("elbo", -1e9), name))
-    columns = {**compare.COLUMNS, "minutes": "training, minutes"}
-    return compare.table({name: summaries[name] for name in order}, columns)
+    return measuring.table({name: summaries[name] for name in order})
 
 
 def speed_table(folder: Path) -> str:

@@ -23,7 +23,6 @@ from vae_jax.metric_writers import JsonLinesWriter, ProgressWriter, TensorBoardW
 from vae_jax.trained_model import TrainedModel
 from vae_jax.training_loop import Plan, Progress, RunState, fit
 
-_WORKDIR = command_line.define_workdir()
 _CONFIG = config_flags.DEFINE_config_file("config", None, "file of the experiment's config")
 
 
@@ -130,7 +129,7 @@ def _write_images(
 
 def main() -> None:
     """Check the config, then train; a finished run is only told of."""
-    config, folder = _CONFIG.value, command_line.required_workdir(_WORKDIR)
+    config, folder = _CONFIG.value, command_line.required_workdir()
     if config is None:
         raise UserError("--config is missing; name a config such as configs/vanilla.py")
     factory.validate(config)

@@ -87,7 +87,6 @@ class Notes:
 def validation(*elbos):
     """Validation ELBOs by epoch."""
 
-
     def validate(state):
         elbo = jnp.float32(elbos[int(state.step) // 5 - 1])
         return {"loss": -elbo, "elbo": elbo}

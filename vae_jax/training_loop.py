@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from vae_jax import checkpoints
 from vae_jax.errors import UserError
@@ -120,9 +120,20 @@ def _check_finite(metrics: dict[str, np.ndarray], first_step: int, last_good: in
     )
 
 
+@jax.jit
+def _copy(tree: PyTree) -> PyTree:
+    """The tree in buffers of its own."""
+    return jax.tree.map(jnp.copy, tree)
+
+
+@jax.jit
+def _all_finite(tree: PyTree) -> Bool[Array, ""]:
+    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
+
+
 def _check_params(params: nnx.State, step: int, last_good: int) -> None:
     """The last step of a call can have a finite loss and still ruin the parameters."""
-    if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
+    if not _all_finite(params):
         raise UserError(
             f"the parameters are not finite after step {step}; the last good checkpoint, of step "
             f"{last_good}, is kept; lower hparams.learning_rate or set "
@@ -193,7 +204,7 @@ def fit(
         start = time.perf_counter()
         num_steps = plan.next_call(step)
         # run_steps consumes its argument; the copy is what is saved should the call go wrong.
-        before = jax.tree.map(jnp.copy, state.train)
+        before = _copy(state.train)
         train, metrics = run_steps(state.train, num_steps)
         host_metrics = {name: np.asarray(values) for name, values in metrics.items()}
         try:
@@ -242,13 +253,13 @@ def _end_epoch(
 ) -> tuple[RunState, Progress]:
     """Validate, and remember the parameters if they are the best so far."""
     if validate is None:
-        params = jax.tree.map(jnp.copy, state.train.params)
+        params = _copy(state.train.params)
         return state._replace(best_params=params), dataclasses.replace(progress, best_epoch=epoch)
     metrics = {name: float(value) for name, value in validate(state.train).items()}
     write({"step": step, "epoch": epoch, "split": "valid", **metrics})
     # Not a number is not better than anything.
     if score(metrics) > (-np.inf if progress.best_score is None else progress.best_score):
-        params = jax.tree.map(jnp.copy, state.train.params)
+        params = _copy(state.train.params)
         return state._replace(best_params=params), dataclasses.replace(
             progress, best_epoch=epoch, best_score=score(metrics)
         )
