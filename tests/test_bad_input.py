@@ -273,7 +273,7 @@ def test_degrees_that_are_no_numbers_are_refused(finished, refused):
     for degrees in ("nan", "", "0,inf"):
         assert "finite" in refused(draw.main, [f"--workdir={finished}", f"--degrees={degrees}"])
     error = refused(draw.main, [f"--workdir={finished}", "--degrees=0,half"])
-    assert "--degrees=0,half must be numbers" in error
+    assert "--degrees=0,half must be one or more finite numbers" in error
 
 
 @pytest.mark.parametrize("name", ["config.json", "summary.json"])

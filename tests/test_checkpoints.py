@@ -140,7 +140,7 @@ def test_damage_to_any_file_of_the_newest_sets_it_aside_with_a_warning(saved, tm
 def test_a_reader_leaves_a_damaged_checkpoint_where_it_is(directory, caplog):
     flip(directory / "4" / "metadata.json")
     assert_is(checkpoints.restore(directory, template()), 2)
-    assert "is damaged; using the one before it" in caplog.text
+    assert "is damaged and is passed over" in caplog.text
     assert checkpoints.steps(directory) == [2, 4]
 
 

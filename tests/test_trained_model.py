@@ -81,7 +81,7 @@ def test_images_of_another_shape_are_refused_with_both_shapes(vae, shape):
     assert str(shape) in str(error.value)
 
 
-@pytest.mark.parametrize("dtype", [np.int64, np.bool_, np.complex64])
+@pytest.mark.parametrize("dtype", [np.int64, np.complex64])
 def test_images_of_another_type_are_refused(vae, dtype):
     with pytest.raises(ValueError, match=np.dtype(dtype).name):
         vae.encode(np.zeros((2, *IMAGE_SHAPE), dtype))

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 _LOG_2PI = math.log(2 * math.pi)
+_LOG_SCALE_BOUND = 8.0
 
 _static_field = functools.partial(dataclasses.field, metadata={"static": True})
 
@@ -52,7 +53,12 @@ def bounded_log_scale(raw: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
     exp(8) is far beyond any useful scale and far from overflow, also when it is squared.
     """
-    return 8 * jnp.tanh(raw / 8)
+    return _LOG_SCALE_BOUND * jnp.tanh(raw / _LOG_SCALE_BOUND)
+
+
+def unbounded_log_scale(log_scale: float) -> float:
+    """The value that `bounded_log_scale` maps to `log_scale`, as near the bound as it can be."""
+    return _LOG_SCALE_BOUND * math.atanh(max(-0.99, min(0.99, log_scale / _LOG_SCALE_BOUND)))
 
 
 def _sum_event(value: Float[Array, "..."], event_ndim: int) -> Float[Array, "..."]:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vae_jax.distributions import Bernoulli, Normal, bounded_log_scale
+from vae_jax.distributions import Bernoulli, Normal, bounded_log_scale, unbounded_log_scale
 
 _IMAGE_NDIM = 3
 
@@ -39,8 +39,8 @@ class NormalLikelihood(nnx.Module):
 
     def __init__(self, scale: float, *, learn_scale: bool) -> None:
         # Strongly typed: a weak type would turn strong in the first step and compile it twice.
-        log_scale = jnp.asarray(math.log(scale), jnp.float32)
-        self.learned_log_scale = nnx.Param(log_scale) if learn_scale else None
+        unbounded = jnp.asarray(unbounded_log_scale(math.log(scale)), jnp.float32)
+        self.learned_log_scale = nnx.Param(unbounded) if learn_scale else None
         self.fixed_log_scale = math.log(scale)
 
     def __call__(self, outputs: Float[Array, "*batch height width channels"]) -> Normal:
