@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import factory, figures, latent_paths
-from vae_jax.evaluation import likelihood
+from vae_jax.evaluation import denoising
 from vae_jax.metric_writers import read_records
 from vae_jax.trained_model import TrainedModel
 
@@ -105,10 +104,7 @@ def _draw_denoising(
     level = config.hparams.corruption_level
     corrupt = factory.build_corrupt(config)
     assert corrupt is not None
-    keys = likelihood.image_keys(key, 0, len(clean))
-    noisy = np.asarray(
-        jax.vmap(corrupt, in_axes=(0, 0, None))(keys, jnp.asarray(clean), jnp.float32(level))
-    )
+    noisy = denoising.corrupt_each(corrupt, clean, level, key)
     shown = figures.denoising(clean, noisy, model.reconstruct(noisy), level)
     figures.save(shown, out / "denoising.png")
     curve = figures.denoising_curve(

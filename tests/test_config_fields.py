@@ -6,7 +6,7 @@ import pytest
 
 from configs import vanilla
 from vae_jax import factory
-from vae_jax.config_fields import FIELDS, check_fields, unknown_field_message
+from vae_jax.config_fields import FIELDS, check_fields, flatten, unknown_field_message
 from vae_jax.errors import UserError
 
 CONFIGS = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem != "__init__")
@@ -67,7 +67,7 @@ BAD_VALUES = {
 
 
 def default_fields():
-    return factory.flatten(vanilla.get_config())
+    return flatten(vanilla.get_config().to_dict())
 
 
 def test_every_field_has_its_bad_values_here():

@@ -22,7 +22,7 @@ import jax
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
-from vae_jax.errors import UserError
+from vae_jax.errors import UserError, first_line
 
 _MANIFEST = "manifest.json"
 _METADATA = "metadata.json"
@@ -38,10 +38,6 @@ class Checkpoint(NamedTuple):
     step: int
     tree: PyTree
     metadata: dict[str, Any]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -126,8 +122,8 @@ def save(
     except Exception as error:  # tensorstore reports a full disk as one of many kinds
         shutil.rmtree(partial, ignore_errors=True)
         raise UserError(
-            f"checkpoint {final} cannot be written: {_first_line(error)}; make room and run the "
-            "same command again to continue from the last one"
+            f"checkpoint {final} cannot be written: {first_line(error)[:200]}; make room and run "
+            "the same command again to continue from the last one"
         ) from error
     for old in steps(directory)[:-max_to_keep]:
         shutil.rmtree(directory / str(old), ignore_errors=True)

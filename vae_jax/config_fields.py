@@ -114,6 +114,15 @@ FIELDS: dict[str, Check] = {
 }
 
 
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested sections by dotted field name."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        nested = isinstance(value, Mapping)
+        flat.update(flatten(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value})
+    return flat
+
+
 def unknown_field_message(field: str) -> str:
     """One line on a field that no config has, with the nearest one that there is."""
     close = difflib.get_close_matches(field, FIELDS, n=1)

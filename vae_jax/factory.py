@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,10 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from vae_jax import data, objectives
-from vae_jax.config_fields import check_fields
+from vae_jax.config_fields import check_fields, flatten
 from vae_jax.corruptions import CORRUPTIONS, MAX_LEVEL, Corruption
 from vae_jax.data import Dataset, splits
-from vae_jax.data.pixels import StoredImages, binarize, to_unit_interval
+from vae_jax.data.pixels import Prepare, StoredImages, binarize, to_unit_interval
 from vae_jax.errors import UserError
 from vae_jax.models import VAE, Autoencoder, BernoulliLikelihood, NormalLikelihood
 from vae_jax.models.interfaces import Decoder, Encoder
@@ -44,7 +44,6 @@ _LIKELIHOODS: dict[str, type[BernoulliLikelihood] | type[NormalLikelihood]] = {
 _VAE_ONLY = {"beta": 1.0, "distortion_weight": 1.0, "warmup_epochs": 0.0, "free_nats": 0.0}
 
 ImageShape = tuple[int, int, int]
-Prepare = Callable[[Key[Array, ""], StoredImages], Float[Array, "..."]]
 
 
 class Splits(NamedTuple):
@@ -76,24 +75,13 @@ def build_evaluation_keys(config: ConfigDict) -> EvaluationKeys:
     return EvaluationKeys(*keys)
 
 
-def flatten(config: ConfigDict) -> dict[str, Any]:
-    """Values by dotted field name."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, ConfigDict):
-            flat.update({f"{name}.{key}": entry for key, entry in flatten(value).items()})
-        else:
-            flat[name] = value
-    return flat
-
-
 def validate(config: ConfigDict) -> None:
     """Refuse a config that cannot work, before anything is read or compiled.
 
     Raises:
       UserError: names the field, its value, and what would be right.
     """
-    check_fields(flatten(config))
+    check_fields(flatten(config.to_dict()))
     level, corruption = config.hparams.corruption_level, config.corruption
     if corruption == "none" and level > 0:
         raise UserError(

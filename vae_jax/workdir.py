@@ -16,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from vae_jax.config_fields import flatten
 from vae_jax.errors import UserError
 
 _CONFIG = "config.json"
@@ -47,14 +48,6 @@ def config_digest(config: dict[str, Any]) -> str:
     """SHA-256 over the config's canonical JSON, the first 16 hexadecimal digits."""
     canonical = json.dumps(config, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-
-def _flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        nested = isinstance(value, dict)
-        flat.update(_flatten(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value})
-    return flat
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -95,7 +88,7 @@ def _claim_config(workdir: Path, config: dict[str, Any]) -> None:
         write_atomically(workdir / _CONFIG, _to_json(config))
         return
     # Through JSON, so that a tuple equals the list that was read back.
-    ours, theirs = _flatten(json.loads(json.dumps(config))), _flatten(read_config(workdir))
+    ours, theirs = flatten(json.loads(json.dumps(config))), flatten(read_config(workdir))
     missing = "(none)"
     differing = [
         f"{field}={ours.get(field, missing)!r} (there: {theirs.get(field, missing)!r})"

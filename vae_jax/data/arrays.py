@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from vae_jax.data.dataset import Dataset, Ranges, concatenate
-from vae_jax.errors import UserError
+from vae_jax.errors import UserError, first_line
 
 
 def sizes(path: str) -> dict[str, int]:
@@ -152,11 +152,7 @@ def _told_in_one_line(path: str) -> Iterator[None]:
     except FileNotFoundError:
         raise UserError(f"data.name={path!r} does not exist; give a .npz file that does") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is not a whole .npz file: {_first_line(error)}") from None
+        raise UserError(f"{path} is not a whole .npz file: {first_line(error)}") from None
     # zipfile raises the last two for encrypted members and for unknown compression.
     except (OSError, RuntimeError, NotImplementedError) as error:
-        raise UserError(f"{path} cannot be read: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} cannot be read: {first_line(error)}") from None

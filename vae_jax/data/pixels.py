@@ -1,5 +1,7 @@
 """From stored pixels to what a model sees: the unit interval, and zeros and ones drawn from it."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,9 @@ from jaxtyping import Array, Float, Key, UInt8, UInt32
 StoredImages = (
     UInt8[Array, "batch height width channels"] | Float[Array, "batch height width channels"]
 )
+
+# prepare(key, stored images) -> targets in the unit interval.
+Prepare = Callable[[Key[Array, ""], StoredImages], Float[Array, "..."]]
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)

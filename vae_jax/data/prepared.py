@@ -14,7 +14,7 @@ import numpy as np
 
 from vae_jax.data.dataset import Dataset, Ranges, concatenate
 from vae_jax.data.decoding import decode
-from vae_jax.errors import UserError
+from vae_jax.errors import UserError, first_line
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -174,7 +174,7 @@ def _examples(
         # Protobuf, TFDS and NumPy each have their own exceptions for what does not fit.
         except Exception as error:
             raise UserError(
-                f"{folder}, split {split!r}, example {index}: {_first_line(error)}"
+                f"{folder}, split {split!r}, example {index}: {first_line(error)}"
             ) from None
         yield image, example.get("label")
 
@@ -198,7 +198,7 @@ def _records(builder: Any, folder: Path, split: str, start: int, stop: int) -> I
             records = source.__getitems__(range(first, min(first + _BATCH_SIZE, stop - start)))
         # array_record raises RuntimeError on damage today, but promises no type.
         except Exception as error:
-            raise _damaged(folder, split, _first_line(error)) from None
+            raise _damaged(folder, split, first_line(error)) from None
         # A file cut at a block's end opens all the same, and gives empty records.
         if not all(records):
             raise _damaged(folder, split, "it has empty records")
@@ -230,7 +230,7 @@ def _builder(folder: Path) -> Any:
     # A damaged description raises whatever the JSON or protobuf reader does.
     except Exception as error:
         raise UserError(
-            f"{folder} is not a whole prepared data set: {_first_line(error)}; "
+            f"{folder} is not a whole prepared data set: {first_line(error)}; "
             "delete the folder and prepare it again"
         ) from None
 
@@ -255,7 +255,3 @@ def _default_config(name: str, folder: Path, configs: list[str]) -> str:
         pass
     choices = ", ".join(f"{folder.name}/{config}" for config in configs)
     raise UserError(f"data.name={name!r} has several configs; choose one of {choices}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,5 +1,6 @@
 """How well a model recovers clean images from corrupted ones, by level of corruption."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -29,6 +30,23 @@ def levels_around(trained_level: float, max_level: float) -> list[float]:
     ]
 
 
+def corrupt_each(
+    corruption: Corruption,
+    images: Float[np.ndarray, "examples height width channels"],
+    level: float,
+    key: jax.Array,
+) -> Float[np.ndarray, "examples height width channels"]:
+    """The images corrupted at `level`, each with a key of its own by its place."""
+    keys = image_keys(key, 0, len(images))
+    corrupt = _compiled_corruption(corruption)
+    return np.asarray(corrupt(keys, images, jnp.float32(level)))
+
+
+@functools.cache
+def _compiled_corruption(corruption: Corruption) -> Callable[..., jax.Array]:
+    return jax.jit(jax.vmap(corruption, in_axes=(0, 0, None)))
+
+
 def denoising_errors(
     reconstruct: Callable[[np.ndarray], np.ndarray],
     clean: Float[np.ndarray, "examples height width channels"],
@@ -45,14 +63,9 @@ def denoising_errors(
       levels: its levels.
       key: of the corruption, the same draw at each level.
     """
-    corrupt = jax.jit(
-        lambda images, level: jax.vmap(corruption, in_axes=(0, 0, None))(
-            image_keys(key, 0, len(images)), images, level
-        )
-    )
     noisy_errors, denoised_errors = [], []
     for level in levels:
-        noisy = np.asarray(corrupt(clean, jnp.float32(level)))
+        noisy = corrupt_each(corruption, clean, level, key)
         noisy_errors.append(float(np.square(noisy - clean).mean()))
         denoised_errors.append(float(np.square(reconstruct(noisy) - clean).mean()))
     return DenoisingErrors(list(levels), noisy_errors, denoised_errors)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from vae_jax.data.pixels import Prepare
 from vae_jax.evaluation import collapse, likelihood
-from vae_jax.evaluation.likelihood import Prepare
 from vae_jax.trained_model import TrainedModel
 
 _BATCH_SIZE = 1000

@@ -14,12 +14,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from vae_jax.data.pixels import StoredImages
+from vae_jax.data.pixels import Prepare, StoredImages
 from vae_jax.distributions import kl_by_dimension
 from vae_jax.models import VAE
-
-# prepare(key, stored images) -> targets in the unit interval.
-Prepare = Callable[[Key[Array, ""], StoredImages], Float[Array, "..."]]
 
 # Decoded values that are alive at once: more falls out of the cache, fewer starve the matrix unit.
 _VALUES_PER_CHUNK = 2**21
