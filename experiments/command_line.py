@@ -13,7 +13,7 @@ from absl import app, flags, logging
 
 from vae_jax.config_fields import FIELDS, unknown_field_message
 from vae_jax.errors import UserError
-from vae_jax.workdir import read_config
+from vae_jax.workdir import read_config, run_folder
 
 EXIT_USER_ERROR = 2
 
@@ -21,27 +21,34 @@ EXIT_USER_ERROR = 2
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run")
+_WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run or the sweep")
+_MEMBER = flags.DEFINE_integer("member", None, "which member of the sweep in --workdir")
 
 
 def required_workdir() -> Path:
-    """The directory that --workdir names.
+    """The directory that --workdir names, to train in.
 
     Raises:
-      UserError: the flag is missing.
+      UserError: the flag is missing, or there is a --member, of which only a sweep makes one.
     """
+    if _MEMBER.value is not None:
+        raise UserError(f"--member={_MEMBER.value} is for commands that read a trained run")
+    return _named_workdir()
+
+
+def _named_workdir() -> Path:
     if not _WORKDIR.value:
         raise UserError("--workdir is missing; name the directory of the run")
     return Path(_WORKDIR.value)
 
 
 def existing_workdir() -> Path:
-    """The directory that --workdir names, which must hold a run.
+    """The directory of the run that --workdir names, or of its --member if it is a sweep's.
 
     Raises:
       UserError: the flag is missing, or there is no run.
     """
-    folder = required_workdir()
+    folder = run_folder(_named_workdir(), _MEMBER.value)
     read_config(folder)
     return folder
 

@@ -34,7 +34,9 @@ def prepare_test(config: ConfigDict, test: Dataset) -> np.ndarray:
     return figures_of_merit.prepare_targets(factory.build_prepare(config), test.images, key)
 
 
-def measure(model: TrainedModel, targets: np.ndarray, num_samples: int) -> dict[str, Any]:
+def measure(
+    model: TrainedModel, targets: np.ndarray, num_samples: int, *, show_progress: bool = True
+) -> dict[str, Any]:
     """The "test" part of the summary."""
     config = model.config
     keys = factory.build_evaluation_keys(config)
@@ -45,7 +47,13 @@ def measure(model: TrainedModel, targets: np.ndarray, num_samples: int) -> dict[
     if model.is_vae:
         # Where nobody watches a terminal a line now and then is enough.
         seconds = 0.1 if sys.stderr.isatty() else 30
-        with tqdm(total=len(targets), desc="evaluating", unit="img", mininterval=seconds) as bar:
+        with tqdm(
+            total=len(targets),
+            desc="evaluating",
+            unit="img",
+            mininterval=seconds,
+            disable=not show_progress,
+        ) as bar:
             figures |= figures_of_merit.vae_figures(
                 model,
                 targets,
@@ -71,11 +79,25 @@ def measure(model: TrainedModel, targets: np.ndarray, num_samples: int) -> dict[
 def evaluate_run(folder: Path, test: Dataset, num_samples: int) -> dict[str, Any]:
     """Measure, draw, write summary.json. The caller holds the workdir."""
     model = trained_model.load(folder)
-    config = workdir.read_config(folder)
     saved = checkpoints.read_metadata(folder / "checkpoints")
     targets = prepare_test(model.config, test)
     figures = measure(model, targets, num_samples)
-    summary = {
+    # The summary comes last: it is what marks the run as finished.
+    drawing.draw_run(folder, model, targets, test.labels, figures)
+    summary = summarize(model.config, figures, saved)
+    workdir.write_summary(folder, summary)
+    return summary
+
+
+def summarize(config: ConfigDict, figures: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+    """The content of summary.json.
+
+    Args:
+      config: the run's.
+      figures: what was measured on the test set.
+      saved: what stands beside the arrays of the checkpoint that was measured.
+    """
+    return {
         "test": figures,
         "step": saved["step"],
         "best_epoch": saved["best_epoch"],
@@ -89,13 +111,9 @@ def evaluate_run(folder: Path, test: Dataset, num_samples: int) -> dict[str, Any
             "jax": jax.__version__,
             "numpy": np.__version__,
         },
-        "seed": model.config.seed,
-        "config_digest": workdir.config_digest(config),
+        "seed": config.seed,
+        "config_digest": workdir.config_digest(config.to_dict()),
     }
-    # The summary comes last: it is what marks the run as finished.
-    drawing.draw_run(folder, model, targets, test.labels, figures)
-    workdir.write_summary(folder, summary)
-    return summary
 
 
 def describe(summary: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from vae_jax.errors import UserError
 from vae_jax.interruption import deferred
 from vae_jax.metric_writers import JsonLinesWriter, ProgressWriter, TensorBoardWriter, Writer
 from vae_jax.trained_model import TrainedModel
-from vae_jax.training_loop import Plan, Progress, RunState, fit
+from vae_jax.training_loop import Progress, RunState, fit
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "file of the experiment's config")
 
@@ -32,16 +32,7 @@ def train(config: ConfigDict, folder: Path) -> None:
     num_examples, *shape = splits.train.images.shape
     image_shape = (shape[0], shape[1], shape[2])
     program = factory.build_program(config, image_shape, num_examples)
-    plan = Plan(
-        epochs=config.epochs,
-        steps_per_epoch=num_examples // config.batch_size,
-        steps_per_call=config.steps_per_call,
-        batch_size=config.batch_size,
-        patience=config.patience,
-        checkpoint_seconds=config.checkpoints.every_seconds,
-        max_checkpoints=config.checkpoints.max_to_keep,
-        warmup_epochs=config.hparams.warmup_epochs,
-    )
+    plan = factory.build_plan(config, num_examples)
     directory = folder / "checkpoints"
     with workdir.hold(folder, config.to_dict()):
         state, progress = _initial_or_restored(program, config, splits, directory)
@@ -104,9 +95,9 @@ def _initial_or_restored(
             fields = Progress.__dataclass_fields__
             return checkpoint.tree, Progress(**{name: saved[name] for name in fields})
         logging.warning("no checkpoint in %s is whole; starting anew", directory)
-    mean = splits.train.images.mean(axis=0) / (255 if splits.train.images.dtype == np.uint8 else 1)
+    mean_image = factory.mean_image(splits.train)
     key, hparams = factory.make_key(config.seed), factory.build_hparams(config)
-    return jax.jit(program.init)(jnp.asarray(mean, jnp.float32), key, hparams), Progress()
+    return jax.jit(program.init)(mean_image, key, hparams), Progress()
 
 
 def _write_images(

@@ -123,6 +123,24 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def with_fields(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nested sections in which the fields of `values`, by dotted name, have those values.
+
+    Raises:
+      KeyError: a field that is not there.
+    """
+    changed = {name: dict(v) if isinstance(v, Mapping) else v for name, v in config.items()}
+    for field, value in values.items():
+        *sections, name = field.split(".")
+        section = changed
+        for part in sections:
+            section = section[part]
+        if name not in section:
+            raise KeyError(field)
+        section[name] = value
+    return changed
+
+
 def unknown_field_message(field: str) -> str:
     """One line on a field that no config has, with the nearest one that there is."""
     close = difflib.get_close_matches(field, FIELDS, n=1)

@@ -33,7 +33,7 @@ from vae_jax.training import (
     train_epoch,
     train_step,
 )
-from vae_jax.training_loop import RunState
+from vae_jax.training_loop import Plan, RunState
 
 _LIKELIHOODS: dict[str, type[BernoulliLikelihood] | type[NormalLikelihood]] = {
     "bernoulli": BernoulliLikelihood,
@@ -348,6 +348,26 @@ def build_optimizer(config: ConfigDict, num_steps: int) -> MakeOptimizer:
         )
 
     return make_optimizer
+
+
+def mean_image(train: Dataset) -> Float[Array, "height width channels"]:
+    """Mean of the training images in the unit interval, where the decoder starts."""
+    scale = 255 if train.images.dtype == np.uint8 else 1
+    return jnp.asarray(train.images.mean(axis=0) / scale, jnp.float32)
+
+
+def build_plan(config: ConfigDict, num_examples: int) -> Plan:
+    """How long to train on so many examples, and when to look up."""
+    return Plan(
+        epochs=config.epochs,
+        steps_per_epoch=num_examples // config.batch_size,
+        steps_per_call=config.steps_per_call,
+        batch_size=config.batch_size,
+        patience=config.patience,
+        checkpoint_seconds=config.checkpoints.every_seconds,
+        max_checkpoints=config.checkpoints.max_to_keep,
+        warmup_epochs=config.hparams.warmup_epochs,
+    )
 
 
 class Program(NamedTuple):

@@ -9,7 +9,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TextIO, runtime_checkable
 
@@ -68,17 +68,23 @@ def _without_non_finite(record: Record) -> Record:
     }
 
 
+def _forget_after(path: Path, last_step: int) -> None:
+    """Make `path` a file of its records up to `last_step`."""
+    kept = [record for record in read_records(path) if record["step"] <= last_step]
+    lines = "".join(json.dumps(record) + "\n" for record in kept)
+    partial = path.with_name(path.name + ".partial")
+    with _told_in_one_line(path):
+        partial.write_text(lines, encoding="utf-8")
+        os.replace(partial, path)
+
+
 class JsonLinesWriter:
     """Appends to a metrics.jsonl from which everything after `last_step` has been removed."""
 
     def __init__(self, path: Path, last_step: int) -> None:
-        kept = [record for record in read_records(path) if record["step"] <= last_step]
-        lines = "".join(json.dumps(record) + "\n" for record in kept)
-        partial = path.with_name(path.name + ".partial")
+        _forget_after(path, last_step)
         self._path = path
         with _told_in_one_line(path):
-            partial.write_text(lines, encoding="utf-8")
-            os.replace(partial, path)
             self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
 
     def write(self, record: Record) -> None:
@@ -97,6 +103,41 @@ class JsonLinesWriter:
         """Close the file."""
         with _told_in_one_line(self._path):
             self._file.close()
+
+
+class MembersJsonLinesWriter:
+    """Appends the records of a sweep's members to a metrics.jsonl each, at every flush.
+
+    What a file holds after `last_step` is removed first. Records of other members are left out.
+    """
+
+    def __init__(self, paths: Mapping[int, Path], last_step: int) -> None:
+        self._paths = paths
+        self._lines: dict[int, list[str]] = {member: [] for member in paths}
+        for path in paths.values():
+            _forget_after(path, last_step)
+
+    def write(self, record: Record) -> None:
+        """Keep one record until the next flush."""
+        own = _without_non_finite(record)
+        member = own.pop("member")
+        if member in self._lines:
+            self._lines[member].append(json.dumps(own) + "\n")
+
+    def flush(self) -> None:
+        """Append what was kept, and wait until it is on the disk."""
+        # Opened only for this: there may be more members than a process may hold files open.
+        for member, lines in self._lines.items():
+            if lines:
+                path = self._paths[member]
+                with _told_in_one_line(path), open(path, "a", encoding="utf-8") as file:
+                    file.writelines(lines)
+                    file.flush()
+                    os.fsync(file.fileno())
+                lines.clear()
+
+    def close(self) -> None:
+        """What was not flushed is of steps after the last checkpoint, and will be made again."""
 
 
 class TensorBoardWriter:
@@ -138,6 +179,20 @@ class TensorBoardWriter:
 
         mosaic = summary.image(name, images.clip(0, 1), dataformats="NHWC")
         self._add(step, summary=mosaic)
+
+    def write_hyperparameters(
+        self, values: Mapping[str, Any], metrics: Mapping[str, float], step: int
+    ) -> None:
+        """Write what the run was, and what came of it, for TensorBoard's HParams."""
+        from tensorboardX import summary
+
+        told = {
+            name: v if isinstance(v, bool | int | float) else str(v) for name, v in values.items()
+        }
+        for part in summary.hparams(told, dict(metrics)):
+            self._add(step, summary=part)
+        for name, value in metrics.items():
+            self._add(step, summary=summary.scalar(name, value))
 
     def flush(self) -> None:
         """Hand everything written to the file."""

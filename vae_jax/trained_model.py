@@ -1,5 +1,6 @@
 """A trained model for notebooks and other programs: NumPy in, NumPy out, explicit keys."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +44,12 @@ class TrainedModel:
         self.params = params
         self.graphdef = factory.build_graphdef(config, image_shape)
         self._compiled: dict[str, Callable[..., Any]] = {}
+
+    def with_params(self, config: ConfigDict, params: nnx.State) -> "TrainedModel":
+        """The same network with other parameters, those of `config`: nothing is compiled anew."""
+        other = copy.copy(self)
+        other.config, other.params = config, params
+        return other
 
     @property
     def is_vae(self) -> bool:
@@ -202,16 +209,17 @@ class TrainedModel:
         return self._run("elbo", each, prepared, keys)
 
 
-def load(path: str | Path) -> TrainedModel:
+def load(path: str | Path, member: int | None = None) -> TrainedModel:
     """The best model of a finished or unfinished run.
 
     Args:
-      path: its workdir.
+      path: its workdir, or that of a sweep.
+      member: which of the sweep's members.
 
     Raises:
-      UserError: there is no run, or it has no checkpoint yet.
+      UserError: there is no run or no such member, or it has no checkpoint yet.
     """
-    folder = Path(path)
+    folder = workdir.run_folder(Path(path), member)
     config = ConfigDict(workdir.read_config(folder))
     factory.validate(config)
     directory = folder / "checkpoints"

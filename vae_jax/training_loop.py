@@ -31,11 +31,11 @@ Validate = Callable[[TrainState], dict[str, Float[Array, ""]]]
 class Interrupted(Exception):
     """A signal stopped the run after its checkpoint was written."""
 
-    def __init__(self, interruption: Interruption, step: int) -> None:
+    def __init__(self, interruption: Interruption, where: str) -> None:
         assert interruption.signal is not None
         self.signal = interruption.signal
         super().__init__(
-            f"stopped by {self.signal.name} at step {step}; the same command continues from there"
+            f"stopped by {self.signal.name} at {where}; the same command continues from there"
         )
 
 
@@ -102,10 +102,16 @@ def score(metrics: dict[str, Any]) -> float:
     return -float(metrics["loss"])
 
 
-def _check_finite(metrics: dict[str, np.ndarray], first_step: int, last_good: int) -> None:
+def non_finite(metrics: dict[str, np.ndarray], first_step: int) -> str | None:
+    """Where the loss of some steps is not finite, and which term of it; None if all are finite.
+
+    Args:
+      metrics: of every step, "loss" among them.
+      first_step: the number of the first one.
+    """
     bad = np.flatnonzero(~np.isfinite(metrics["loss"]))
     if bad.size == 0:
-        return
+        return None
     terms = {name: values[bad[0]] for name, values in metrics.items()}
     culprits = [
         f"{name}={value}"
@@ -113,27 +119,32 @@ def _check_finite(metrics: dict[str, np.ndarray], first_step: int, last_good: in
         if name in ("distortion", "rate") and not np.isfinite(value)
     ]
     named = ", ".join(culprits) or f"loss={terms['loss']}"
-    raise UserError(
-        f"the loss is not finite at step {first_step + int(bad[0])}: {named}; the last good "
-        f"checkpoint, of step {last_good}, is kept; lower hparams.learning_rate or set "
-        "optimizer.gradient_clip_norm, in another workdir"
-    )
+    return f"the loss is not finite at step {first_step + int(bad[0])}: {named}"
+
+
+def _check_finite(metrics: dict[str, np.ndarray], first_step: int) -> None:
+    problem = non_finite(metrics, first_step)
+    if problem is not None:
+        raise UserError(
+            f"{problem}; the last good checkpoint, of step {first_step}, is kept; lower "
+            "hparams.learning_rate or set optimizer.gradient_clip_norm, in another workdir"
+        )
 
 
 @jax.jit
-def _copy(tree: PyTree) -> PyTree:
+def copy_tree(tree: PyTree) -> PyTree:
     """The tree in buffers of its own."""
     return jax.tree.map(jnp.copy, tree)
 
 
 @jax.jit
-def _all_finite(tree: PyTree) -> Bool[Array, ""]:
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
 
 
 def _check_params(params: nnx.State, step: int, last_good: int) -> None:
     """The last step of a call can have a finite loss and still ruin the parameters."""
-    if not _all_finite(params):
+    if not all_finite(params):
         raise UserError(
             f"the parameters are not finite after step {step}; the last good checkpoint, of step "
             f"{last_good}, is kept; lower hparams.learning_rate or set "
@@ -204,11 +215,11 @@ def fit(
         start = time.perf_counter()
         num_steps = plan.next_call(step)
         # run_steps consumes its argument; the copy is what is saved should the call go wrong.
-        before = _copy(state.train)
+        before = copy_tree(state.train)
         train, metrics = run_steps(state.train, num_steps)
         host_metrics = {name: np.asarray(values) for name, values in metrics.items()}
         try:
-            _check_finite(host_metrics, step, step)
+            _check_finite(host_metrics, step)
             _check_params(train.params, step + num_steps, step)
         except UserError:
             save(state._replace(train=before), progress)
@@ -234,7 +245,7 @@ def fit(
         )
         if interruption:
             save(state, progress)
-            raise Interrupted(interruption, step)
+            raise Interrupted(interruption, f"step {step}")
         if time.monotonic() - last_save >= plan.checkpoint_seconds:
             save(state, progress)
             last_save = time.monotonic()
@@ -253,17 +264,29 @@ def _end_epoch(
 ) -> tuple[RunState, Progress]:
     """Validate, and remember the parameters if they are the best so far."""
     if validate is None:
-        params = _copy(state.train.params)
+        params = copy_tree(state.train.params)
         return state._replace(best_params=params), dataclasses.replace(progress, best_epoch=epoch)
     metrics = {name: float(value) for name, value in validate(state.train).items()}
     write({"step": step, "epoch": epoch, "split": "valid", **metrics})
+    progress, better = judge(
+        progress, metrics, epoch, patience=plan.patience, warmup_epochs=plan.warmup_epochs
+    )
+    if better:
+        state = state._replace(best_params=copy_tree(state.train.params))
+    return state, progress
+
+
+def judge(
+    progress: Progress,
+    metrics: dict[str, float],
+    epoch: int,
+    *,
+    patience: int,
+    warmup_epochs: float,
+) -> tuple[Progress, bool]:
+    """The progress after the validation of an epoch, and whether that epoch is the best so far."""
     # Not a number is not better than anything.
     if score(metrics) > (-np.inf if progress.best_score is None else progress.best_score):
-        params = _copy(state.train.params)
-        return state._replace(best_params=params), dataclasses.replace(
-            progress, best_epoch=epoch, best_score=score(metrics)
-        )
-    ran_out = (
-        plan.patience > 0 and epoch - max(progress.best_epoch, plan.warmup_epochs) >= plan.patience
-    )
-    return state, dataclasses.replace(progress, stopped_early=ran_out)
+        return dataclasses.replace(progress, best_epoch=epoch, best_score=score(metrics)), True
+    ran_out = patience > 0 and epoch - max(progress.best_epoch, warmup_epochs) >= patience
+    return dataclasses.replace(progress, stopped_early=ran_out), False

@@ -1,9 +1,12 @@
-"""A run's directory: config.json, summary.json, and one process at a time.
+"""A run's or a sweep's directory: its files by name, and one process at a time.
 
 config.json     the resolved config
 metrics.jsonl   a record a line
 summary.json    the test figures, once the run is finished
 checkpoints/  figures/  tensorboard/
+
+A sweep has sweep.json, the resolved sweep, in place of config.json, and each of its members is a
+run in members/NNNN.
 """
 
 import contextlib
@@ -21,6 +24,7 @@ from vae_jax.errors import UserError
 
 _CONFIG = "config.json"
 _SUMMARY = "summary.json"
+_SWEEP = "sweep.json"
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -40,17 +44,13 @@ def write_atomically(path: Path, text: str) -> None:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _to_json(content: Any) -> str:
-    return json.dumps(content, indent=2) + "\n"
-
-
 def config_digest(config: dict[str, Any]) -> str:
     """SHA-256 over the config's canonical JSON, the first 16 hexadecimal digits."""
     canonical = json.dumps(config, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -58,6 +58,41 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a JSON object")
     return content
+
+
+def member_folder(workdir: Path, member: int) -> Path:
+    """The directory of one member of the sweep in `workdir`: a run like any other."""
+    return workdir / "members" / f"{member:04d}"
+
+
+def run_folder(workdir: Path, member: int | None) -> Path:
+    """The directory of a run, which may be a member of a sweep.
+
+    Raises:
+      UserError: the directory holds a sweep and no member is named, or the reverse.
+    """
+    if not (workdir / _SWEEP).is_file():
+        if member is not None:
+            raise UserError(
+                f"workdir={str(workdir)!r} holds no sweep, so it has no member {member}"
+            )
+        return workdir
+    trained = sorted(int(path.name) for path in (workdir / "members").glob("*") if path.is_dir())
+    there = (
+        f"trained so far are {', '.join(map(str, trained[:8]))}" if trained else "none is trained"
+    )
+    there += f", ... {trained[-1]}" if len(trained) > 8 else ""
+    if member is None:
+        raise UserError(f"workdir={str(workdir)!r} holds a sweep; name a member: {there}")
+    if member not in trained:
+        raise UserError(f"workdir={str(workdir)!r} has no member {member}; {there}")
+    return member_folder(workdir, member)
+
+
+def read_sweep(workdir: Path) -> dict[str, Any] | None:
+    """The resolved sweep of `workdir`; None where there is none."""
+    path = workdir / _SWEEP
+    return read_json(path) if path.is_file() else None
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
@@ -68,27 +103,38 @@ def read_config(workdir: Path) -> dict[str, Any]:
     """
     if not (workdir / _CONFIG).is_file():
         raise UserError(f"workdir={str(workdir)!r} holds no run: {_CONFIG} is not there")
-    return _read_json(workdir / _CONFIG)
+    return read_json(workdir / _CONFIG)
 
 
 def read_summary(workdir: Path) -> dict[str, Any] | None:
     """The run's summary; None while it is not finished."""
     path = workdir / _SUMMARY
-    return _read_json(path) if path.is_file() else None
+    return read_json(path) if path.is_file() else None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file such that a kill leaves the old one or the new one whole."""
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_summary(workdir: Path, summary: dict[str, Any]) -> None:
     """Write summary.json."""
-    write_atomically(workdir / _SUMMARY, _to_json(summary))
+    write_json(workdir / _SUMMARY, summary)
 
 
-def _claim_config(workdir: Path, config: dict[str, Any]) -> None:
-    """Write config.json, or make sure that the one there is the same."""
-    if not (workdir / _CONFIG).exists():
-        write_atomically(workdir / _CONFIG, _to_json(config))
+def _claim(workdir: Path, content: dict[str, Any], name: str) -> None:
+    """Write config.json or sweep.json, or make sure that the one there is the same."""
+    kind, other = ("run", _SWEEP) if name == _CONFIG else ("sweep", _CONFIG)
+    if (workdir / other).exists():
+        raise UserError(
+            f"workdir={str(workdir)!r} has a {other} already, so it cannot hold a {kind}; "
+            "use another workdir"
+        )
+    if not (workdir / name).exists():
+        write_json(workdir / name, content)
         return
     # Through JSON, so that a tuple equals the list that was read back.
-    ours, theirs = flatten(json.loads(json.dumps(config))), flatten(read_config(workdir))
+    ours, theirs = flatten(json.loads(json.dumps(content))), flatten(read_json(workdir / name))
     missing = "(none)"
     differing = [
         f"{field}={ours.get(field, missing)!r} (there: {theirs.get(field, missing)!r})"
@@ -97,20 +143,28 @@ def _claim_config(workdir: Path, config: dict[str, Any]) -> None:
     ]
     if differing:
         raise UserError(
-            f"workdir={str(workdir)!r} holds a run of another config: {', '.join(differing)}; "
+            f"workdir={str(workdir)!r} holds a {kind} of another config: {', '.join(differing)}; "
             "use another workdir"
         )
 
 
 @contextlib.contextmanager
-def hold(workdir: Path, config: dict[str, Any] | None = None) -> Iterator[None]:
+def hold(
+    workdir: Path, config: dict[str, Any] | None = None, *, sweep: dict[str, Any] | None = None
+) -> Iterator[None]:
     """Keep `workdir` for this process; with a config, create it or insist that it is the same.
+
+    Args:
+      workdir: the directory.
+      config: that of the run, where there may be none yet.
+      sweep: in place of it, the resolved sweep.
 
     Raises:
       UserError: it cannot be written, another process holds it, or it is of another config.
     """
+    content, name = (config, _CONFIG) if sweep is None else (sweep, _SWEEP)
     try:
-        if config is not None:
+        if content is not None:
             workdir.mkdir(parents=True, exist_ok=True)
         lock = FileLock(workdir / ".lock", timeout=0)
         lock.acquire()
@@ -123,8 +177,8 @@ def hold(workdir: Path, config: dict[str, Any] | None = None) -> Iterator[None]:
             f"workdir={str(workdir)!r} cannot be written: {error.strerror or error}"
         ) from error
     try:
-        if config is not None:
-            _claim_config(workdir, config)
+        if content is not None:
+            _claim(workdir, content, name)
         yield
     finally:
         lock.release()

@@ -5,6 +5,7 @@ number. Every image has a key of its own, and so has every sample of it: the fig
 on the batch size or on the chunking, beyond rounding.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -106,6 +107,14 @@ def estimate_batch(
     )
 
 
+@functools.partial(jax.jit, static_argnames=("graphdef", "num_samples"))
+def _compiled_estimate(
+    graphdef: nnx.GraphDef, params: nnx.State, batch: Array, keys: Array, *, num_samples: int
+) -> LikelihoodEstimates:
+    """Compiled once a network, whatever its parameters."""
+    return estimate_batch(nnx.merge(graphdef, params), batch, keys, num_samples=num_samples)
+
+
 def estimate(
     graphdef: nnx.GraphDef,
     params: nnx.State,
@@ -131,17 +140,13 @@ def estimate(
       NumPy arrays over all images.
     """
     batch_size = min(batch_size, len(targets))
-
-    @jax.jit
-    def compiled(params: nnx.State, batch: Array, keys: Array) -> LikelihoodEstimates:
-        return estimate_batch(nnx.merge(graphdef, params), batch, keys, num_samples=num_samples)
-
     parts = []
     for first in range(0, len(targets), batch_size):
         # The last call reaches back into images already done, so that one program serves all.
         begin = min(first, len(targets) - batch_size)
         keys = image_keys(key, begin, batch_size)
-        result = compiled(params, jnp.asarray(targets[begin : begin + batch_size]), keys)
+        batch = jnp.asarray(targets[begin : begin + batch_size])
+        result = _compiled_estimate(graphdef, params, batch, keys, num_samples=num_samples)
         parts.append(LikelihoodEstimates(*(np.asarray(leaf)[first - begin :] for leaf in result)))
         on_batch(batch_size - (first - begin))
     return LikelihoodEstimates(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))

@@ -1,0 +1,14 @@
+"""The rate-distortion curve of a VAE (Alemi et al. 2018): 16 weights of the KL, two seeds each.
+
+python -m experiments.sweep --config=configs/beta.py --sweep=configs/sweeps/rate_distortion.py \
+    --workdir=runs/rd
+"""
+
+import numpy as np
+
+from vae_jax import search_space as space
+
+
+def get_sweep() -> space.Sweep:
+    """Beta from 0.1 to 10, evenly in its logarithm."""
+    return space.grid({"hparams.beta": np.geomspace(0.1, 10, 16)}, seeds=(0, 1))

@@ -1,0 +1,274 @@
+"""Train one chunk of a sweep: the members that go through the same compiled calls.
+
+A chunk is told by a JSON object alone, so that any process that sees the workdir can train it, and
+another one go on with it. Each of its members becomes a run in members/NNNN.
+"""
+
+import functools
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments import measuring
+from experiments.sweep_progress import ChunkProgress
+from vae_jax import checkpoints, factory, workdir
+from vae_jax.config_fields import with_fields
+from vae_jax.interruption import Interruption
+from vae_jax.metric_writers import MembersJsonLinesWriter
+from vae_jax.successive_halving import survivors
+from vae_jax.sweep_loop import MemberProgress, fit_members
+from vae_jax.sweeps import InTurn, MemberFunctions, SideBySide, prefers_side_by_side, stack
+from vae_jax.trained_model import TrainedModel
+from vae_jax.training_loop import Progress, RunState
+
+# {"name", "config": without the members' own values, "num_slots", "objective", "maximize",
+#  "members": [{"member", "trial", "seed", "setting"}],
+#  "halving": None or {"epochs", "reduction", "rivals": {epoch: [value]}}}
+Chunk = dict[str, Any]
+
+_MEMBER_FILE = "member.json"
+
+
+def chunk_folder(folder: Path, chunk: Chunk) -> Path:
+    """Where a chunk's checkpoints are while it is trained."""
+    return folder / "chunks" / chunk["name"]
+
+
+def read_member(folder: Path, member: int) -> dict[str, Any] | None:
+    """What is known of a member that has ended; None before that."""
+    path = workdir.member_folder(folder, member) / _MEMBER_FILE
+    return workdir.read_json(path) if path.is_file() else None
+
+
+def member_config(chunk: Chunk, entry: Mapping[str, Any]) -> ConfigDict:
+    """The config of one member, as `experiments.train` would take it."""
+    return ConfigDict(with_fields(chunk["config"], {**entry["setting"], "seed": entry["seed"]}))
+
+
+class _Group:
+    """What chunks share whose members differ in nothing but hyperparameters and seeds."""
+
+    def __init__(self, config: ConfigDict, num_devices: int) -> None:
+        self.config = config
+        self.splits = factory.load_splits(config)
+        num_examples, height, width, channels = self.splits.train.images.shape
+        self.image_shape = (height, width, channels)
+        self.plan = factory.build_plan(config, num_examples)
+        self.mean_image = factory.mean_image(self.splits.train)
+        program = factory.build_program(config, self.image_shape, num_examples)
+        # Compiled by itself, as a run alone does: then a member begins with the same bits.
+        self.init = jax.jit(program.init)
+        validation = self.splits.validation
+        images = jnp.asarray(self.splits.train.images)
+        others = None if validation is None else jnp.asarray(validation.images)
+        self.functions: MemberFunctions[Any] = (
+            SideBySide(program, images, others, jax.local_devices()[:num_devices])
+            if prefers_side_by_side()
+            else InTurn(program, images, others)
+        )
+
+    def init_members(self, configs: Sequence[ConfigDict]) -> RunState:
+        return stack(
+            [
+                self.init(
+                    self.mean_image, factory.make_key(config.seed), factory.build_hparams(config)
+                )
+                for config in configs
+            ]
+        )
+
+    def template(self, num_members: int) -> RunState:
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((num_members, *leaf.shape), leaf.dtype),
+            factory.run_state_template(self.config, self.image_shape),
+        )
+
+    @functools.cached_property
+    def targets(self) -> np.ndarray:
+        return measuring.prepare_test(self.config, self.splits.test)
+
+    @functools.cached_property
+    def model(self) -> TrainedModel:
+        params = factory.run_state_template(self.config, self.image_shape).best_params
+        return TrainedModel(self.config, self.image_shape, params)
+
+
+# The program and the data stay on the device for the group's next chunk.
+@functools.lru_cache(maxsize=8)
+def _group(config_json: str, num_devices: int) -> _Group:
+    return _Group(ConfigDict(json.loads(config_json)), num_devices)
+
+
+def _num_devices(num_slots: int) -> int:
+    """The most devices here over which the slots spread evenly."""
+    return next(n for n in range(jax.local_device_count(), 0, -1) if num_slots % n == 0)
+
+
+def train_chunk(
+    folder: Path,
+    chunk: Chunk,
+    interruption: Interruption,
+    on_end: Callable[[int], None] = lambda member: None,
+) -> None:
+    """Train and measure the members of a chunk, from where it was left if it was begun.
+
+    Args:
+      folder: the sweep's workdir.
+      chunk: what to train.
+      interruption: asked after every compiled call and between the members' evaluations.
+      on_end: called with each member that has been trained, measured and written.
+
+    Raises:
+      Interrupted: a signal came; a checkpoint has been written.
+    """
+    entries = chunk["members"]
+    if all(read_member(folder, entry["member"]) for entry in entries):
+        shutil.rmtree(chunk_folder(folder, chunk), ignore_errors=True)
+        return
+    group = _group(json.dumps(chunk["config"]), _num_devices(chunk["num_slots"]))
+    configs = [member_config(chunk, entry) for entry in entries]
+    scratch = chunk_folder(folder, chunk)
+    directory = scratch / "checkpoints"
+    states, progress, step = _initial_or_restored(group, configs, directory)
+    for entry, config in zip(entries, configs, strict=True):
+        with workdir.hold(workdir.member_folder(folder, entry["member"]), config.to_dict()):
+            pass
+    records = MembersJsonLinesWriter(
+        {
+            entry["member"]: workdir.member_folder(folder, entry["member"]) / "metrics.jsonl"
+            for entry in entries
+            if read_member(folder, entry["member"]) is None
+        },
+        step,
+    )
+    display = ChunkProgress(
+        name=chunk["name"],
+        num_members=len(entries),
+        total_steps=group.plan.total_steps,
+        batch_size=group.plan.batch_size,
+    )
+
+    ended: set[int] = set()
+
+    def write_member(index: int, state: RunState, progress: MemberProgress) -> None:
+        entry = entries[index]
+        if read_member(folder, entry["member"]) is None:
+            records.flush()
+            _write_member(
+                workdir.member_folder(folder, entry["member"]),
+                entry,
+                configs[index],
+                group,
+                state,
+                progress,
+            )
+            on_end(entry["member"])
+        ended.add(index)
+        display.measured(len(ended))
+
+    fit_members(
+        states,
+        progress,
+        plan=group.plan,
+        warmup_epochs=[config.hparams.warmup_epochs for config in configs],
+        functions=group.functions,
+        num_slots=chunk["num_slots"],
+        names=[entry["member"] for entry in entries],
+        writers=[records],
+        checkpoint_dir=directory,
+        metadata={"image_shape": group.image_shape},
+        interruption=interruption,
+        on_end=write_member,
+        prune=functools.partial(_pruned, chunk),
+        on_call=display.trained,
+    )
+    # Everything that lasts is in the members' own directories.
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _initial_or_restored(
+    group: _Group, configs: Sequence[ConfigDict], directory: Path
+) -> tuple[RunState, list[MemberProgress], int]:
+    checkpoint = checkpoints.restore(directory, group.template(len(configs)), set_torn_aside=True)
+    if checkpoint is None:
+        return group.init_members(configs), [MemberProgress() for _ in configs], 0
+    progress = [MemberProgress(**saved) for saved in checkpoint.metadata["members"]]
+    return checkpoint.tree, progress, checkpoint.step
+
+
+def _pruned(chunk: Chunk, epoch: int, progress: Sequence[MemberProgress]) -> set[int]:
+    """The members of those trials that successive halving ends after this epoch.
+
+    A trial counts with the mean over its seeds. Its rivals are the other trials of the chunk and
+    those of earlier batches, whose values do not change while the chunk is trained: a chunk that is
+    trained again, or elsewhere, decides the same.
+    """
+    halving = chunk["halving"]
+    if halving is None or epoch not in halving["epochs"]:
+        return set()
+    members: dict[int, list[int]] = {}
+    for index, entry in enumerate(chunk["members"]):
+        members.setdefault(entry["trial"], []).append(index)
+    values = {
+        trial: float(np.mean([_value(progress[i], chunk["objective"]) for i in indices]))
+        for trial, indices in members.items()
+        if any(progress[i].status == "training" for i in indices)
+    }
+    if not values:
+        return set()
+    kept = survivors(
+        values,
+        halving["rivals"].get(str(epoch), []),
+        halving["reduction"],
+        chunk["maximize"],
+    )
+    return {
+        index
+        for trial in values.keys() - kept
+        for index in members[trial]
+        if progress[index].status == "training"
+    }
+
+
+def _value(progress: MemberProgress, objective: str) -> float:
+    """The latest validation figure; NaN of a member that diverged."""
+    return float("nan") if progress.status == "diverged" else progress.latest[objective]
+
+
+def _write_member(
+    folder: Path,
+    entry: Mapping[str, Any],
+    config: ConfigDict,
+    group: _Group,
+    state: RunState,
+    progress: MemberProgress,
+) -> None:
+    """Write a member's run; member.json comes last and says that the rest is whole."""
+    step = int(state.train.step)
+    facts = {
+        "image_shape": group.image_shape,
+        "step": step,
+        "epoch": step // group.plan.steps_per_epoch,
+        "examples_seen": step * group.plan.batch_size,
+        **{name: getattr(progress, name) for name in Progress.__dataclass_fields__},
+    }
+    with workdir.hold(folder):
+        checkpoints.save(folder / "checkpoints", step, state, facts, max_to_keep=1)
+        known = {**entry, "status": progress.status, "problem": progress.problem}
+        known["valid"] = progress.best
+        known |= {name: facts[name] for name in ("step", "epoch", "best_epoch", "train_seconds")}
+        # What was given up is not worth the time; `experiments.evaluate` measures it on demand.
+        if progress.status in ("finished", "stopped_early"):
+            model = group.model.with_params(config, state.best_params)
+            num_samples = config.evaluation.num_samples
+            test = measuring.measure(model, group.targets, num_samples, show_progress=False)
+            workdir.write_summary(folder, measuring.summarize(config, test, facts))
+            known["test"] = test
+        workdir.write_json(folder / _MEMBER_FILE, known)

@@ -1,0 +1,132 @@
+"""Where the chunks of a sweep are trained: here, one after the other, or on a Ray cluster.
+
+On a cluster all machines must see the workdir under the same path. A worker that dies is replaced,
+and its chunk continues from its last checkpoint.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+
+from experiments import chunks, command_line
+from vae_jax.errors import UserError
+from vae_jax.interruption import deferred
+from vae_jax.training_loop import Interrupted
+
+ROOT = Path(__file__).parents[1]
+
+# A chunk that kills its worker so often has something the matter with it.
+_MAX_RETRIES = 20
+_SECONDS_BETWEEN_LOOKS = 2.0
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Trains chunks."""
+
+    num_workers: int
+    num_devices: int
+
+    def run(
+        self, folder: Path, todo: Sequence[chunks.Chunk], on_progress: Callable[[], None]
+    ) -> None:
+        """Train the chunks, calling `on_progress` when members may have ended.
+
+        Raises:
+          Interrupted: a signal came; the same command continues.
+        """
+
+
+class LocalExecutor:
+    """Trains chunks in this process, members spread over its devices."""
+
+    def __init__(self) -> None:
+        self.num_workers = 1
+        self.num_devices = jax.local_device_count()
+
+    def run(
+        self, folder: Path, todo: Sequence[chunks.Chunk], on_progress: Callable[[], None]
+    ) -> None:
+        """Train the chunks one after the other."""
+        with deferred() as interruption:
+            for chunk in todo:
+                chunks.train_chunk(folder, chunk, interruption, lambda member: on_progress())
+
+
+class RayExecutor:
+    """Trains each chunk as a task of a Ray cluster, which is started here if there is none."""
+
+    def __init__(self, address: str) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise UserError(
+                "--executor=ray needs Ray, which is not installed; pip install 'ray>=2.50,<3', or "
+                "use --executor=local"
+            ) from None
+        self._ray = ray
+        try:
+            ray.init(
+                address=address or None,
+                # Of this checkout, whatever directory the command was started from.
+                runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
+                include_dashboard=False,
+                log_to_driver=True,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UserError(f"--ray_address={address!r} cannot be reached: {error}") from None
+        resources = ray.cluster_resources()
+        self._gpus = 1 if resources.get("GPU", 0) >= 1 else 0
+        self.num_workers = max(1, int(resources["GPU" if self._gpus else "CPU"]))
+        self.num_devices = 1
+
+    def run(
+        self, folder: Path, todo: Sequence[chunks.Chunk], on_progress: Callable[[], None]
+    ) -> None:
+        """Train the chunks as far as the cluster has workers at once."""
+        ray = self._ray
+        task = ray.remote(_train_in_worker).options(
+            num_cpus=0 if self._gpus else 1, num_gpus=self._gpus, max_retries=_MAX_RETRIES
+        )
+        waiting = {task.remote(str(folder.absolute()), chunk): chunk for chunk in todo}
+        with deferred() as interruption:
+            while waiting:
+                done, _ = ray.wait(list(waiting), num_returns=1, timeout=_SECONDS_BETWEEN_LOOKS)
+                on_progress()
+                for reference in done:
+                    chunk = waiting.pop(reference)
+                    # A worker that was asked to go saved what it had; another one goes on.
+                    if not self._is_trained(reference):
+                        waiting[task.remote(str(folder.absolute()), chunk)] = chunk
+                if interruption:
+                    for reference in waiting:
+                        ray.cancel(reference)
+                    if waiting:
+                        ray.wait(list(waiting), num_returns=len(waiting), timeout=30)
+                    raise Interrupted(interruption, f"{len(waiting)} chunks from the end")
+
+    def _is_trained(self, reference: Any) -> bool:
+        try:
+            return bool(self._ray.get(reference))
+        except self._ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise error.cause from None
+            raise
+        except self._ray.exceptions.WorkerCrashedError:
+            raise UserError(
+                f"a chunk's worker died {_MAX_RETRIES + 1} times; look into Ray's logs, and run "
+                "the same command again to continue"
+            ) from None
+
+
+def _train_in_worker(folder: str, chunk: chunks.Chunk) -> bool:
+    """What a Ray worker does; whether the chunk is trained to its end."""
+    command_line.use_compilation_cache()
+    try:
+        with deferred() as interruption:
+            chunks.train_chunk(Path(folder), chunk, interruption)
+    except Interrupted:
+        return False
+    return True

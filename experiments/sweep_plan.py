@@ -1,0 +1,233 @@
+"""How the trials of a sweep are dealt out: into groups by what is static, into chunks by memory."""
+
+import functools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from ml_collections import ConfigDict
+
+from experiments.chunks import Chunk
+from vae_jax import factory, search_space
+from vae_jax.config_fields import with_fields
+from vae_jax.errors import UserError
+from vae_jax.search_space import Choice, Setting, Sweep
+from vae_jax.sweeps import MemberMemory, estimate_memory, prefers_side_by_side
+
+_GIB = 2**30
+
+# Of a device's or a machine's memory, what a sweep takes if it is not told otherwise.
+_SHARE_OF_DEVICE = 0.8
+_SHARE_OF_MACHINE = 0.5
+
+
+# The members of a chunk end together. In turn they gain nothing by being many, and the first
+# results come the later.
+_MEMBERS_IN_TURN = 8
+
+
+class Resources(NamedTuple):
+    """What a sweep may use.
+
+    Attributes:
+      memory_limit: bytes a device.
+      num_devices: devices of one process.
+      num_workers: processes that train chunks at once.
+    """
+
+    memory_limit: int
+    num_devices: int
+    num_workers: int
+
+
+def default_memory_limit() -> int:
+    """Bytes a device that a sweep may take: most of an accelerator's, half of a machine's."""
+    device = jax.local_devices()[0]
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        if "bytes_limit" in stats:
+            return int(_SHARE_OF_DEVICE * stats["bytes_limit"])
+    if not hasattr(os, "sysconf"):
+        return 4 * _GIB
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(_SHARE_OF_MACHINE * machine / jax.local_device_count())
+
+
+def varies_inside(field: str) -> bool:
+    """Whether members of one program may differ in the field: it enters as an array."""
+    return field == "seed" or field.startswith("hparams.")
+
+
+def member_number(sweep: Sweep, trial: int, seed_index: int) -> int:
+    """Members count through the trials, and within a trial through the seeds."""
+    return trial * len(sweep.seeds) + seed_index
+
+
+def _examples(sweep: Sweep) -> list[Setting]:
+    """Every setting there can be, or where they are not known yet each axis through its ends."""
+    if sweep.method != "tpe":
+        return search_space.settings(sweep)
+    ends = [
+        list(axis.values) if isinstance(axis, Choice) else [axis.low, axis.high]
+        for _, axis in sweep.axes
+    ]
+    first = [values[0] for values in ends]
+    return [
+        search_space.unpack(sweep, [*first[:index], value, *first[index + 1 :]])
+        for index, values in enumerate(ends)
+        for value in values
+    ]
+
+
+def check_configs(sweep: Sweep, base: Mapping[str, Any]) -> None:
+    """Refuse a sweep with a setting that makes a config which cannot work.
+
+    Raises:
+      UserError: what is wrong, and with which setting.
+    """
+    for setting in _examples(sweep):
+        try:
+            factory.validate(ConfigDict(with_fields(base, setting)))
+        except UserError as error:
+            described = ", ".join(f"{field}={value!r}" for field, value in setting.items())
+            raise UserError(f"the setting {described}: {error}") from None
+
+
+@functools.cache
+def _needs(config_json: str) -> tuple[int, MemberMemory]:
+    """Bytes of the images that a program keeps on a device, and what a member needs there."""
+    config = ConfigDict(json.loads(config_json))
+    splits = factory.load_splits(config)
+    images = [part.images for part in (splits.train, splits.validation) if part is not None]
+    shape = images[0].shape
+    memory = _member_memory(config, (shape[1], shape[2], shape[3]))
+    return sum(array.nbytes for array in images), memory
+
+
+def _member_memory(config: ConfigDict, image_shape: factory.ImageShape) -> MemberMemory:
+    loss_fn = factory.build_loss(config, factory.build_graphdef(config, image_shape))
+    hparams, key = factory.build_hparams(config), factory.make_key(config.seed)
+    images = jnp.zeros((config.batch_size, *image_shape), jnp.uint8)
+
+    def loss(params: nnx.State) -> jax.Array:
+        return loss_fn(params, images, hparams, jnp.float32(0), key)[0]
+
+    return estimate_memory(factory.run_state_template(config, image_shape), loss)
+
+
+def deal(
+    sweep: Sweep,
+    base: Mapping[str, Any],
+    trials: Sequence[tuple[int, Setting]],
+    *,
+    batch: int,
+    rivals: Mapping[int, Sequence[float]],
+    resources: Resources,
+) -> tuple[list[Chunk], str]:
+    """The chunks that train these trials, and what to tell the user of them.
+
+    Args:
+      sweep: what is tried.
+      base: the base config.
+      trials: number and setting of each.
+      batch: which batch of the sweep this is.
+      rivals: values at the epochs of halving of trials that ended before.
+      resources: what there is.
+
+    Raises:
+      UserError: the memory limit has no room for one member, or for the seeds of one trial where
+        halving compares trials.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for number, setting in trials:
+        static = {field: setting[field] for field in setting if not varies_inside(field)}
+        groups.setdefault(json.dumps(static), []).extend(
+            {
+                "member": member_number(sweep, number, index),
+                "trial": number,
+                "seed": seed,
+                "setting": setting,
+            }
+            for index, seed in enumerate(sweep.seeds)
+        )
+    halving = None
+    if sweep.halving is not None:
+        halving = {
+            "epochs": list(sweep.halving.epochs),
+            "reduction": sweep.halving.reduction,
+            "rivals": {str(epoch): list(values) for epoch, values in rivals.items()},
+        }
+    # Trials are compared within a chunk, so that all seeds of one must be in the same.
+    unit = len(sweep.seeds) if halving else 1
+    adaptive = sweep.method == "tpe"
+    chunks: list[Chunk] = []
+    lines: list[str] = []
+    for number, (static_json, members) in enumerate(groups.items(), start=1):
+        static = json.loads(static_json)
+        config = with_fields(base, static)
+        images, memory = _needs(json.dumps(config))
+        most = _most_members(images, memory, unit, resources, adaptive=adaptive)
+        per_chunk = min(most, -(-len(members) // resources.num_workers))
+        if not (halving or prefers_side_by_side()):
+            per_chunk = min(per_chunk, _MEMBERS_IN_TURN)
+        per_chunk = max(unit, per_chunk // unit * unit)
+        num_chunks = -(-len(members) // per_chunk)
+        # Chunks of one size, so that one program serves them all.
+        per_chunk = -(-len(members) // (num_chunks * unit)) * unit
+        slots = _num_slots(per_chunk, resources.num_devices, adaptive=adaptive)
+        for first in range(0, len(members), per_chunk):
+            chunks.append(
+                {
+                    "name": f"{batch:04d}-{len(chunks):02d}",
+                    "config": config,
+                    "num_slots": slots,
+                    "objective": sweep.objective,
+                    "maximize": sweep.maximize,
+                    "members": members[first : first + per_chunk],
+                    "halving": halving,
+                }
+            )
+        per_device = -(-slots // resources.num_devices)
+        needed = images + memory.total(per_device, side_by_side=prefers_side_by_side())
+        described = ", ".join(f"{field}={value!r}" for field, value in static.items())
+        lines.append(
+            f"  program {number} of {len(groups)}{': ' if described else ''}{described}: "
+            f"{len(members)} members in {num_chunks} chunk{'s'[: num_chunks > 1]} of up to "
+            f"{per_chunk}, about {needed / _GIB:.2f} of {resources.memory_limit / _GIB:.2f} GiB"
+        )
+    return chunks, "\n".join(lines)
+
+
+def _num_slots(num_members: int, num_devices: int, *, adaptive: bool) -> int:
+    """Places for members in the program: as many on every device.
+
+    What a search suggests falls into groups of any size. Rounded up to powers of two, they need few
+    different programs.
+    """
+    per_device = -(-num_members // num_devices)
+    if adaptive:
+        per_device = 1 << (per_device - 1).bit_length()
+    return per_device * num_devices
+
+
+def _most_members(
+    images: int, memory: MemberMemory, unit: int, resources: Resources, *, adaptive: bool
+) -> int:
+    """The most members of a chunk, a multiple of `unit`."""
+    side_by_side = prefers_side_by_side()
+    per_device = memory.most_members(resources.memory_limit - images, side_by_side=side_by_side)
+    if adaptive and per_device > 0:
+        per_device = 1 << (per_device.bit_length() - 1)
+    most = per_device * resources.num_devices
+    if most < unit:
+        needed = images + memory.total(-(-unit // resources.num_devices), side_by_side=side_by_side)
+        what = "one member" if unit == 1 else f"the {unit} seeds of one trial"
+        raise UserError(
+            f"--memory_limit={resources.memory_limit / _GIB:.3f}GiB is below what {what} needs, "
+            f"about {needed / _GIB:.3f}GiB with the images; raise it, or lower batch_size"
+        )
+    return most // unit * unit

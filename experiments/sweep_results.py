@@ -1,0 +1,253 @@
+"""What comes out of a sweep: results.json, results.csv, figures and TensorBoard's HParams."""
+
+import contextlib
+import csv
+import io
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.chunks import read_member
+from vae_jax import figures, workdir
+from vae_jax.errors import UserError
+from vae_jax.metric_writers import TensorBoardWriter, read_records
+from vae_jax.search_space import Choice, Sweep
+
+Row = dict[str, Any]
+
+_RESULTS = "results.json"
+_MAX_HEAT_MAPS = 6
+
+
+def member_row(folder: Path, member: int) -> Row | None:
+    """The row of a member that has ended here; None before that."""
+    known = read_member(folder, member)
+    if known is None:
+        return None
+    row = {name: known[name] for name in ("member", "trial", "seed")}
+    row |= known["setting"]
+    row |= {name: known[name] for name in ("status", "epoch", "best_epoch", "train_seconds")}
+    for part in ("valid", "test"):
+        for name, value in known.get(part, {}).items():
+            if isinstance(value, int | float):
+                row[f"{part}_{name}"] = value
+    row["problem"] = known["problem"]
+    row["workdir"] = str(workdir.member_folder(folder, member))
+    return row
+
+
+def over_seeds(rows: Sequence[Row], fields: Sequence[str]) -> list[Row]:
+    """Mean and standard deviation over the seeds of each trial, of members that ran to their end.
+
+    The deviation is that of the sample (n - 1), None for a single seed.
+    """
+    settings = []
+    for trial, group in itertools.groupby(sorted(rows, key=_order), key=lambda row: row["trial"]):
+        members = list(group)
+        whole = [row for row in members if row["status"] in ("finished", "stopped_early")]
+        names = [
+            name for name in (whole[0] if whole else {}) if name.startswith(("valid_", "test_"))
+        ]
+        columns = {name: np.array([row[name] for row in whole], float) for name in names}
+        settings.append(
+            {
+                "trial": trial,
+                "setting": {field: members[0][field] for field in fields},
+                "members": [row["member"] for row in members],
+                "num_seeds": len(whole),
+                "mean": {name: float(values.mean()) for name, values in columns.items()},
+                "std": {
+                    name: float(values.std(ddof=1)) if len(values) > 1 else None
+                    for name, values in columns.items()
+                },
+            }
+        )
+    return settings
+
+
+def _order(row: Row) -> tuple[int, int]:
+    return row["trial"], row["member"]
+
+
+def check_results(folder: Path, digest: str) -> None:
+    """Refuse a results.json that is another sweep's, before anything is written over it.
+
+    Raises:
+      UserError: it is, or it cannot be read.
+    """
+    path = folder / _RESULTS
+    if not path.is_file():
+        return
+    found = workdir.read_json(path).get("sweep_digest")
+    if found != digest:
+        raise UserError(
+            f"{path} is of another sweep: its sweep_digest is {found!r}, this sweep's {digest!r}; "
+            "move it away or use another workdir"
+        )
+
+
+def write_results(folder: Path, digest: str, rows: Sequence[Row], fields: Sequence[str]) -> None:
+    """Write results.json and results.csv, one row a member, in the order of the members."""
+    rows = sorted(rows, key=_order)
+    content = {"sweep_digest": digest, "members": rows, "settings": over_seeds(rows, fields)}
+    workdir.write_json(folder / _RESULTS, content)
+    # A member that diverged lacks figures that others have.
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns.sort(key=lambda name: name in ("problem", "workdir"))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    workdir.write_atomically(folder / "results.csv", text.getvalue())
+
+
+def _metric(rows: Sequence[Row]) -> tuple[str, str, bool] | None:
+    """The figure that settings are judged by: its column, its label, whether more is better."""
+    for name, label, maximize in (
+        ("test_elbo", "test ELBO (nats)", True),
+        ("test_reconstruction_error", "test squared error a pixel", False),
+    ):
+        if any(np.isfinite(row.get(name, np.nan)) for row in rows):
+            return name, label, maximize
+    return None
+
+
+def draw(folder: Path, sweep: Sweep, rows: Sequence[Row]) -> None:
+    """Draw everything that the rows allow, into `figures/`."""
+    rows, out = sorted(rows, key=_order), folder / "figures"
+    fields = [field for names, _ in sweep.axes for field in names]
+    judged = _metric(rows)
+    if judged is None:
+        return
+    metric, label, maximize = judged
+    # Members without figures, which diverged or were pruned, are counted in the pictures.
+    values = [row.get(metric) for row in rows]
+    columns = {field: [row[field] for row in rows] for field in fields}
+    coloured = "hparams.beta" if "hparams.beta" in fields else fields[0]
+    if any("test_rate" in row for row in rows):
+        plane = figures.rate_distortion(
+            [row.get("test_rate") for row in rows],
+            [row.get("test_distortion") for row in rows],
+            columns[coloured],
+            _short(coloured),
+        )
+        figures.save(plane, out / "rate_distortion.png")
+    for field in fields:
+        figure = figures.metric_by_value(columns[field], values, field=_short(field), label=label)
+        figures.save(figure, out / f"{metric}_by_{field}.png")
+    if len(fields) > 1:
+        short = [_short(field) for field in fields]
+        unique = len(set(short)) == len(short)
+        named = dict(zip(short if unique else fields, columns.values(), strict=True))
+        figure = figures.parallel_coordinates(named, values, label, maximize)
+        figures.save(figure, out / "parallel_coordinates.png")
+    listed = [field for names, axis in sweep.axes if isinstance(axis, Choice) for field in names]
+    for x, y in itertools.islice(itertools.combinations(listed, 2), _MAX_HEAT_MAPS):
+        figure = figures.heat_map(
+            columns[x],
+            columns[y],
+            values,
+            x_field=_short(x),
+            y_field=_short(y),
+            label=label,
+            maximize=maximize,
+        )
+        figures.save(figure, out / f"{metric}_by_{x}_and_{y}.png")
+    _draw_curves(out, rows, sweep, coloured)
+    if sweep.method != "grid":
+        _draw_history(out, rows, sweep)
+
+
+def _short(field: str) -> str:
+    return field.split(".")[-1].replace("_", " ")
+
+
+def _draw_curves(out: Path, rows: Sequence[Row], sweep: Sweep, coloured: str) -> None:
+    """The validation curves of the members that were trained on this machine."""
+    objective, curves, values = sweep.objective, [], []
+    for row in rows:
+        records = [
+            record
+            for record in read_records(Path(row["workdir"]) / "metrics.jsonl")
+            if record["split"] == "valid" and record.get(objective) is not None
+        ]
+        if records:
+            curves.append({name: [r[name] for r in records] for name in ("epoch", objective)})
+            values.append(row[coloured])
+    if curves:
+        figure = figures.member_curves(
+            curves, objective, values, _short(coloured), maximize=sweep.maximize
+        )
+        figures.save(figure, out / "training_curves.png")
+
+
+def _draw_history(out: Path, rows: Sequence[Row], sweep: Sweep) -> None:
+    """The objective of each trial in the order of the search, the mean over its seeds."""
+    column, values, pruned = f"valid_{sweep.objective}", [], []
+    for _, group in itertools.groupby(rows, key=lambda row: row["trial"]):
+        members = list(group)
+        values.append(float(np.mean([row.get(column, np.nan) for row in members])))
+        pruned.append(any(row["status"] == "pruned" for row in members))
+    if np.isfinite(values).any():
+        figure = figures.search_history(
+            values,
+            label=f"validation {sweep.objective} (nats)",
+            pruned=pruned,
+            maximize=sweep.maximize,
+        )
+        figures.save(figure, out / "search_history.png")
+
+
+def write_tensorboard(folder: Path, rows: Sequence[Row], fields: Sequence[str]) -> None:
+    """Each member as a session of TensorBoard's HParams, with its curves."""
+    for row in rows:
+        target = folder / "tensorboard" / f"{row['member']:04d}"
+        if target.exists():
+            continue
+        with contextlib.closing(TensorBoardWriter(target, 0)) as writer:
+            records = read_records(Path(row["workdir"]) / "metrics.jsonl")
+            for record in records:
+                writer.write(record)
+            figures = {
+                f"final/{name}": value
+                for name, value in row.items()
+                if name.startswith(("valid_", "test_"))
+            }
+            last_step = records[-1]["step"] if records else 0
+            values = {field: row[field] for field in (*fields, "seed")}
+            writer.write_hyperparameters(values, figures, last_step)
+
+
+def table(settings: Sequence[Row], metrics: Mapping[str, str], top: int) -> str:
+    """The first settings as Markdown, with mean and standard deviation over the seeds.
+
+    Args:
+      settings: as `over_seeds` gives them.
+      metrics: the columns, and their headings.
+      top: how many rows.
+    """
+    if not settings:
+        return ""
+
+    def cell(entry: Row, name: str) -> str:
+        if name not in entry["mean"]:
+            return ""
+        deviation = entry["std"][name]
+        return f"{entry['mean'][name]:.2f}" + (
+            f" ± {deviation:.2f}" if deviation is not None else ""
+        )
+
+    fields = list(settings[0]["setting"])
+    rows = [[*map(_short, fields), "seeds", *metrics.values()]]
+    rows.append(["---"] * len(rows[0]))
+    for entry in settings[:top]:
+        shown = [_number(entry["setting"][field]) for field in fields]
+        rows.append([*shown, str(entry["num_seeds"]), *(cell(entry, name) for name in metrics)])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

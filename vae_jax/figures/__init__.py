@@ -1,0 +1,55 @@
+"""Every picture the project draws, from NumPy arrays and metric records alone.
+
+No function here knows a model or a config, so a figure can be drawn again from what a run left
+on disk. Each returns a `matplotlib.figure.Figure` that pyplot has never heard of: nothing has to
+be closed, no display is needed, and `save` writes it.
+"""
+
+from vae_jax.figures.curves import compared_curves, denoising_curve, training_curves
+from vae_jax.figures.images import (
+    denoising,
+    image_grid,
+    interpolations,
+    manifold,
+    reconstructions,
+    traversals,
+)
+from vae_jax.figures.latents import (
+    kl_by_dimension,
+    latent_map,
+    latent_maps_side_by_side,
+    principal_components,
+)
+from vae_jax.figures.rate_distortion_plane import lower_convex_hull, rate_distortion
+from vae_jax.figures.style import save
+from vae_jax.figures.sweeps import (
+    heat_map,
+    member_curves,
+    metric_by_value,
+    parallel_coordinates,
+    search_history,
+)
+
+__all__ = [
+    "compared_curves",
+    "denoising",
+    "denoising_curve",
+    "heat_map",
+    "image_grid",
+    "interpolations",
+    "kl_by_dimension",
+    "latent_map",
+    "latent_maps_side_by_side",
+    "lower_convex_hull",
+    "manifold",
+    "member_curves",
+    "metric_by_value",
+    "parallel_coordinates",
+    "principal_components",
+    "rate_distortion",
+    "reconstructions",
+    "save",
+    "search_history",
+    "training_curves",
+    "traversals",
+]

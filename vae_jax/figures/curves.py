@@ -1,0 +1,167 @@
+"""Curves of single runs and a few of them: metrics by epoch, errors by noise level."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, SupportsFloat
+
+import numpy as np
+from jaxtyping import Float
+
+from vae_jax.figures.style import (
+    ACCENT,
+    CLASS_COLOURS,
+    INK,
+    METRIC_LABELS,
+    QUIET,
+    require_finite,
+    styled,
+)
+
+if TYPE_CHECKING:
+    # Imported inside the functions that draw: a training run that draws nothing pays nothing.
+    import matplotlib.axes
+    import matplotlib.figure
+
+
+@styled
+def training_curves(records: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.Figure":
+    """ELBO, rate and distortion in nats against the epoch, on training and validation data.
+
+    `records` are the lines of metrics.jsonl: "epoch", "split" ("train" or "valid") and metrics. A
+    metric that no record holds has no panel: an autoencoder shows its distortion alone. The range
+    is that of the last nine tenths of the epochs where there are more than ten of them, so that
+    the first steps may leave the picture.
+    """
+    from matplotlib.figure import Figure
+
+    series = {
+        metric: {split: _series(records, split, metric) for split in ("train", "valid")}
+        for metric in ("elbo", "rate", "distortion")
+    }
+    drawn = {
+        metric: splits
+        for metric, splits in series.items()
+        if any(len(epochs) for epochs, _ in splits.values())
+    }
+    if not drawn:
+        raise ValueError("no record of the splits train and valid holds elbo, rate or distortion")
+    figure = Figure(figsize=(2.3 * len(drawn) + (1.2 if len(drawn) == 1 else 0), 2.2))
+    figure.set_layout_engine("constrained")
+    for axes, (metric, splits) in zip(
+        figure.subplots(1, len(drawn), squeeze=False)[0], drawn.items(), strict=True
+    ):
+        for split, colour in (("train", QUIET), ("valid", ACCENT)):
+            _draw_series(axes, *splits[split], color=colour, label=split)
+        axes.set_ylim(*settled_range(list(splits.values())))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(METRIC_LABELS[metric])
+    figure.axes[0].legend()
+    return figure
+
+
+@styled
+def compared_curves(
+    runs: Mapping[str, Sequence[Mapping[str, Any]]], metric: str
+) -> "matplotlib.figure.Figure":
+    """One metric on validation data against the epoch, a line a run.
+
+    `runs` gives the records of each run under the name it has in the legend. The range is chosen
+    as for `training_curves`.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    series = {name: _series(records, "valid", metric) for name, records in runs.items()}
+    empty = [name for name, (epochs, _) in series.items() if len(epochs) == 0]
+    if empty or not series:
+        raise ValueError(f"no validation record holds {metric!r} in the runs {empty}")
+    figure = Figure(figsize=(5.0, 2.8), layout="constrained")
+    axes = figure.add_subplot()
+    # A sweep is an ordered family: past ten runs its order is told by lightness.
+    colours: Any = (
+        CLASS_COLOURS
+        if len(series) <= len(CLASS_COLOURS)
+        else colormaps["viridis"](np.linspace(0, 0.92, len(series)))
+    )
+    for colour, (name, (epochs, values)) in zip(colours, series.items(), strict=False):
+        _draw_series(axes, epochs, values, color=colour, label=name)
+    axes.set_ylim(*settled_range(list(series.values())))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("validation " + METRIC_LABELS.get(metric, metric.replace("_", " ")))
+    figure.legend(loc="outside right center", ncols=-(-len(series) // 14))
+    return figure
+
+
+@styled
+def denoising_curve(
+    levels: Float[np.ndarray, " levels"],
+    noisy_error: Float[np.ndarray, " levels"],
+    denoised_error: Float[np.ndarray, " levels"],
+    trained_level: SupportsFloat,
+) -> "matplotlib.figure.Figure":
+    """Mean squared error to the clean image, before and after denoising, against the noise level.
+
+    The dashed line stands at the level the model was trained with.
+    """
+    from matplotlib.figure import Figure
+
+    require_finite("noisy_error", noisy_error)
+    require_finite("denoised_error", denoised_error)
+    order = np.argsort(levels)
+    figure = Figure(figsize=(4.2, 2.8), layout="constrained")
+    axes = figure.add_subplot()
+    axes.axvline(
+        float(trained_level), color=INK, linewidth=0.7, linestyle=(0, (4, 3)), label="_trained"
+    )
+    axes.annotate(
+        f"trained at {float(trained_level):g}",
+        (float(trained_level), 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, 0),
+        textcoords="offset points",
+        verticalalignment="top",
+        fontsize=8,
+    )
+    axes.plot(levels[order], noisy_error[order], "o-", color=QUIET, label="noisy")
+    axes.plot(levels[order], denoised_error[order], "o-", color=ACCENT, label="denoised")
+    axes.set_ylim(0, None)
+    axes.set_xlabel("noise level")
+    axes.set_ylabel("mean squared error")
+    axes.legend()
+    return figure
+
+
+def _series(
+    records: Sequence[Mapping[str, Any]], split: str, metric: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Epochs in order and the finite values of `metric` there: two float arrays of one length."""
+    # By epoch, the later record winning: a resumed run may have told an epoch twice.
+    values = {
+        float(record["epoch"]): float(record[metric])
+        for record in records
+        if record.get("split") == split and record.get(metric) is not None
+    }
+    told = sorted((epoch, value) for epoch, value in values.items() if np.isfinite(value))
+    epochs_and_values = np.array(told, dtype=float).reshape(-1, 2)
+    return epochs_and_values[:, 0], epochs_and_values[:, 1]
+
+
+def _draw_series(
+    axes: "matplotlib.axes.Axes", epochs: np.ndarray, values: np.ndarray, **line: Any
+) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    if len(epochs):
+        # A line through one point is invisible, and through a few it hides how few they are.
+        axes.plot(epochs, values, marker="o" if len(epochs) <= 10 else "", **line)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
+
+
+def settled_range(series: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+    """Limits that hold every value but those of the first tenth of the epochs, if over ten."""
+    epochs = np.concatenate([epochs for epochs, _ in series])
+    values = np.concatenate([values for _, values in series])
+    is_long = len(np.unique(epochs)) > 10
+    settled = values[epochs >= epochs.min() + 0.1 * is_long * (epochs.max() - epochs.min())]
+    low, high = settled.min(), settled.max()
+    margin = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
+    return float(low - margin), float(high + margin)

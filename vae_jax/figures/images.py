@@ -1,0 +1,265 @@
+"""Pictures made of images: grids, reconstructions, denoising, interpolations, traversals.
+
+Images are [..., height, width, channels] with 1 or 3 channels, uint8 or float. Floats are shown
+clipped to [0, 1], because a Gaussian likelihood and additive noise both leave that range.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import TYPE_CHECKING, NamedTuple, SupportsFloat
+
+import numpy as np
+from jaxtyping import Float, Int, Num
+
+from vae_jax.figures.style import DPI, styled, text_width
+
+if TYPE_CHECKING:
+    # Imported inside the functions that draw: a training run that draws nothing pays nothing.
+    import matplotlib.axes
+    import matplotlib.figure
+
+# Largest extent of a picture made of images, and of one image in it: about a paper's column.
+_PICTURE_WIDTH = 5 * DPI
+_PICTURE_HEIGHT = 7 * DPI
+_IMAGE_WIDTH = 3 * DPI // 4
+
+
+@styled
+def image_grid(
+    images: Num[np.ndarray, "n height width channels"], columns: int = 10
+) -> "matplotlib.figure.Figure":
+    """Images in reading order, `columns` to a row; samples from the prior, for instance."""
+    if columns < 1:
+        raise ValueError(f"columns={columns}: the grid needs at least one")
+    return _picture(_tiled(_wrapped(_as_rgb(images)[None], min(columns, len(images)))))
+
+
+@styled
+def reconstructions(
+    originals: Num[np.ndarray, "n height width channels"],
+    reconstructions: Num[np.ndarray, "n height width channels"],
+    columns: int = 10,
+) -> "matplotlib.figure.Figure":
+    """Each original above its reconstruction; more than `columns` pairs go on below."""
+    return _picture_of_strips(
+        {"original": originals, "reconstruction": reconstructions}, columns=columns
+    )
+
+
+@styled
+def denoising(
+    clean: Num[np.ndarray, "n height width channels"],
+    noisy: Num[np.ndarray, "n height width channels"],
+    denoised: Num[np.ndarray, "n height width channels"],
+    level: SupportsFloat,
+    columns: int = 10,
+) -> "matplotlib.figure.Figure":
+    """What was clean, what the model saw at noise `level`, and what it made of that."""
+    return _picture_of_strips(
+        {"clean": clean, "noisy": noisy, "denoised": denoised},
+        columns=columns,
+        title=f"noise level {float(level):.3g}",
+    )
+
+
+@styled
+def interpolations(
+    images: Num[np.ndarray, "rows steps height width channels"],
+    degrees: Float[np.ndarray, " steps"],
+    title: str = "",
+) -> "matplotlib.figure.Figure":
+    """One path between two codes a row, the degree of interpolation above each column."""
+    return _picture(
+        _tiled(_as_rgb(images)),
+        column_labels=[_short(degree) for degree in degrees],
+        column_caption="degree of interpolation",
+        title=title,
+    )
+
+
+@styled
+def traversals(
+    images: Num[np.ndarray, "rows steps height width channels"],
+    dimensions: Int[np.ndarray, " rows"],
+    values: Float[np.ndarray, " steps"],
+    kl_by_dimension: Float[np.ndarray, " latents"],
+) -> "matplotlib.figure.Figure":
+    """One latent dimension a row, in the order given, the value it takes above each column.
+
+    Rows are labelled with the index of the dimension, counted from 0 as in the arrays, and its
+    share of the rate: `kl_by_dimension[dimension]`, in nats.
+    """
+    if not (np.min(dimensions) >= 0 and np.max(dimensions) < len(kl_by_dimension)):
+        raise ValueError(
+            f"dimensions={np.asarray(dimensions).tolist()} are not all among the "
+            f"{len(kl_by_dimension)} latents of kl_by_dimension"
+        )
+    return _picture(
+        _tiled(_as_rgb(images)),
+        row_labels=[f"z{i}  {kl_by_dimension[i]:.1f} nats" for i in dimensions],
+        column_labels=[_short(value) for value in values],
+        column_caption="value of the latent",
+    )
+
+
+@styled
+def manifold(
+    images: Num[np.ndarray, "size size height width channels"],
+) -> "matplotlib.figure.Figure":
+    """What a decoder with two latents makes of `latent_paths.normal_quantile_grid(size)`.
+
+    Laid out as that grid: z1 grows to the right and z2 upwards. The axes are marked in units of
+    z, which lie apart as the quantiles of the unit normal do.
+    """
+    cells = _as_rgb(images)
+    tiling = _tiled(cells, gap=0)
+    height, width = tiling.mosaic.shape[:2]
+    figure, axes = _axes_for(height, width, cells.shape[3], left=84, bottom=60, top=6, right=6)
+    # Above the tick marks, whose ends would else darken the outermost pixels.
+    axes.imshow(tiling.mosaic, extent=(0, width, 0, height), aspect="auto", zorder=3)
+    prior = NormalDist()
+    marks = (-2, -1, -0.5, 0, 0.5, 1, 2)
+    labels = [_short(mark) for mark in marks]
+    axes.set_xticks([prior.cdf(mark) * width for mark in marks], labels)
+    axes.set_yticks([prior.cdf(mark) * height for mark in marks], labels)
+    axes.set_xlabel("$z_1$")
+    axes.set_ylabel("$z_2$")
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+class _Tiling(NamedTuple):
+    mosaic: np.ndarray
+    """[rows of pixels, columns of pixels, 3], floats in [0, 1], white between the cells."""
+    row_centres: np.ndarray
+    column_centres: np.ndarray
+    cell_width: int
+
+
+def _as_rgb(images: np.ndarray) -> np.ndarray:
+    """[..., height, width, 1 or 3] of uint8 or float -> [..., height, width, 3] in [0, 1]."""
+    if images.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"images have {images.shape[-1]} channels (shape {images.shape}); "
+            "1 (grey) and 3 (RGB) can be drawn"
+        )
+    if images.size == 0:
+        raise ValueError(f"no pixels to draw in images of shape {images.shape}")
+    if images.dtype == np.uint8:
+        images = images / np.float32(255)
+    elif not np.issubdtype(images.dtype, np.floating):
+        raise ValueError(f"images are {images.dtype}; floats in [0, 1] or uint8 can be drawn")
+    if not np.isfinite(images).all():
+        raise ValueError(f"{np.count_nonzero(~np.isfinite(images))} pixels are not finite")
+    rgb = np.clip(images, 0, 1).astype(np.float32)
+    return np.broadcast_to(rgb, (*rgb.shape[:-1], 3))
+
+
+def _wrapped(strips: np.ndarray, columns: int) -> np.ndarray:
+    """[strips, n, ...] -> [blocks * strips, columns, ...], the last block filled up with white."""
+    num_strips, n = strips.shape[:2]
+    num_blocks = -(-n // columns)
+    blank = np.ones((num_strips, num_blocks * columns - n, *strips.shape[2:]), strips.dtype)
+    full = np.concatenate([strips, blank], axis=1)
+    blocks = full.reshape(num_strips, num_blocks, columns, *strips.shape[2:]).swapaxes(0, 1)
+    return blocks.reshape(num_blocks * num_strips, columns, *strips.shape[2:])
+
+
+def _tiled(cells: np.ndarray, gap: int | None = None, rows_in_block: int = 1) -> _Tiling:
+    """Lay [rows, columns, height, width, 3] out in one array, `gap` pixels apart.
+
+    Blocks of more than one row stand further apart than the rows inside them.
+    """
+    rows, columns, height, width, _ = cells.shape
+    if gap is None:
+        gap = max(1, round(width / 14))
+    between_blocks = 3 * gap if rows_in_block > 1 else 0
+    tops = np.arange(rows) * (height + gap) + np.arange(rows) // rows_in_block * between_blocks
+    lefts = np.arange(columns) * (width + gap)
+    mosaic = np.ones((tops[-1] + height, lefts[-1] + width, 3), cells.dtype)
+    for row, top in enumerate(tops):
+        for column, left in enumerate(lefts):
+            mosaic[top : top + height, left : left + width] = cells[row, column]
+    # The centre of pixel 0 is at 0 in the coordinates of imshow.
+    return _Tiling(mosaic, tops + (height - 1) / 2, lefts + (width - 1) / 2, width)
+
+
+def _axes_for(
+    height: int, width: int, cell_width: int, *, left: int, bottom: int, top: int, right: int
+) -> "tuple[matplotlib.figure.Figure, matplotlib.axes.Axes]":
+    """A figure whose one axes shows height x width pixels, inside margins in pixels of the file.
+
+    Each pixel of the images becomes a whole number of pixels of the file where there is room, so
+    that nothing is blurred and no row or column comes out wider than another.
+    """
+    from matplotlib.figure import Figure
+
+    scale = min(_PICTURE_WIDTH / width, _PICTURE_HEIGHT / height, _IMAGE_WIDTH / cell_width)
+    if scale >= 1:
+        scale = int(scale)
+    shown_width, shown_height = max(1, round(width * scale)), max(1, round(height * scale))
+    full_width, full_height = left + shown_width + right, bottom + shown_height + top
+    figure = Figure(figsize=(full_width / DPI, full_height / DPI))
+    axes = figure.add_axes(
+        (
+            left / full_width,
+            bottom / full_height,
+            shown_width / full_width,
+            shown_height / full_height,
+        )
+    )
+    return figure, axes
+
+
+def _picture(
+    tiling: _Tiling,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    column_caption: str = "",
+    title: str = "",
+) -> "matplotlib.figure.Figure":
+    margin = 6
+    left = margin + (round(max(map(text_width, row_labels))) + 12 if row_labels else 0)
+    top = margin + 24 * bool(column_labels) + 26 * bool(column_caption) + 34 * bool(title)
+    height, width = tiling.mosaic.shape[:2]
+    figure, axes = _axes_for(
+        height, width, tiling.cell_width, left=left, bottom=margin, top=top, right=margin
+    )
+    axes.imshow(tiling.mosaic, aspect="auto")
+    axes.tick_params(length=0, pad=3)
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set_yticks(tiling.row_centres if row_labels else [], row_labels or None)
+    # A label wider than its column runs into the next: then every second, third, ... is left out.
+    column_pixels = axes.get_position().width * figure.bbox.width / len(tiling.column_centres)
+    widest = max(map(text_width, column_labels), default=0)
+    every = max(1, int(np.ceil((widest + 6) / column_pixels)))
+    axes.set_xticks(
+        tiling.column_centres[::every] if column_labels else [], column_labels[::every] or None
+    )
+    axes.set_xlabel(column_caption, labelpad=3, fontsize=8)
+    axes.set_title(title, pad=7)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def _picture_of_strips(
+    strips: Mapping[str, np.ndarray], columns: int, title: str = ""
+) -> "matplotlib.figure.Figure":
+    """One labelled strip of images under the other, wrapped together after `columns`."""
+    if columns < 1:
+        raise ValueError(f"columns={columns}: the picture needs at least one")
+    stacked = np.stack([_as_rgb(images) for images in strips.values()])
+    num_blocks = -(-stacked.shape[1] // columns)
+    # Blocks of equal length: 13 pairs become 7 and 6 rather than 10 and 3.
+    cells = _wrapped(stacked, -(-stacked.shape[1] // num_blocks))
+    return _picture(
+        _tiled(cells, rows_in_block=len(strips)), row_labels=list(strips) * num_blocks, title=title
+    )
+
+
+def _short(value: SupportsFloat) -> str:
+    """At most two decimals, and a minus sign that is as wide as a digit."""
+    # Adding zero turns the -0.0 that rounding may leave into 0.0.
+    text = f"{round(float(value), 2) + 0.0:.2f}".rstrip("0").rstrip(".")
+    return text.replace("-", "\N{MINUS SIGN}")

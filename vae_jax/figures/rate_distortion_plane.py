@@ -1,0 +1,166 @@
+"""The rate-distortion plane of a sweep, and the lower convex hull of its members there."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int
+
+from vae_jax.figures.members import Metric, amounts_of, drawable, picked, tell_left_out
+from vae_jax.figures.scales import LABEL_HEIGHT, Values, scale_of
+from vae_jax.figures.style import ACCENT, DPI, INK, METRIC_LABELS, QUIET, styled, text_width
+
+if TYPE_CHECKING:
+    # Imported inside the functions that draw: a training run that draws nothing pays nothing.
+    import matplotlib.axes
+    import matplotlib.figure
+
+
+def lower_convex_hull(rate: Metric, distortion: Metric) -> Int[np.ndarray, " vertices"]:
+    """The members at the vertices of the lower convex hull in the rate-distortion plane.
+
+    No member lies below the hull, which falls from its first vertex, the member of least rate, to
+    its last, the one of least distortion, ever less steeply. Every point of it can be had by
+    drawing lots, image by image, which of two members codes it.
+
+    Args:
+      rate: of each member, in nats.
+      distortion: of each member, in nats.
+
+    Returns:
+      Indices into `rate`, by growing rate. A member on the line between two others is no vertex;
+      of members in one place the first is taken.
+
+    Raises:
+      ValueError: the lengths differ, or no member has both numbers.
+    """
+    x, y = amounts_of("rate", rate), amounts_of("distortion", distortion)
+    kept = drawable({"rate": x, "distortion": y})
+    # By rate, then distortion, then place.
+    order = kept[np.lexsort((kept, y[kept], x[kept]))]
+    vertices: list[int] = []
+    for i in order:
+        if vertices and y[i] >= y[vertices[-1]]:
+            continue  # From here the hull would rise.
+        while len(vertices) > 1:
+            a, b = vertices[-2:]
+            if (x[b] - x[a]) * (y[i] - y[a]) > (y[b] - y[a]) * (x[i] - x[a]):
+                break
+            vertices.pop()
+        vertices.append(int(i))
+    return np.array(vertices)
+
+
+@styled
+def rate_distortion(
+    rate: Metric,
+    distortion: Metric,
+    values: Values | None = None,
+    value_label: str = "beta",
+) -> "matplotlib.figure.Figure":
+    """The rate-distortion plane, a dot a member, with the lower convex hull of all of them.
+
+    The faint diagonals are lines of equal ELBO = -(distortion + rate): two members on one of them
+    have equal bounds and may yet use their latents as differently as can be. After Alemi et al.,
+    "Fixing a Broken ELBO" (2018), arXiv:1711.00464.
+
+    Args:
+      rate: E[KL(q(z|x) || p(z))] of each member, in nats.
+      distortion: E[-log p(x|z)] of each member, in nats.
+      values: what was swept, one a member, told by colour. Members of one value, which differ in
+        their seed, have one colour. Positive numbers over more than a decade have a logarithmic
+        scale of colours, and what is no number has a colour a category.
+      value_label: what `values` are.
+
+    Raises:
+      ValueError: the lengths differ, or no member has both a rate and a distortion.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    x, y = amounts_of("rate", rate), amounts_of("distortion", distortion)
+    kept = drawable({"rate": x, "distortion": y}, () if values is None else [("values", values)])
+    hull = lower_convex_hull(x, y)
+    figure = Figure(figsize=(4.2 if values is None else 4.9, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    colours: Any = ACCENT
+    if values is not None:
+        scale = scale_of(picked(values, kept))
+        amounts = scale.colours()
+        colours = amounts.to_rgba(scale.positions)
+        bar = figure.colorbar(amounts, ax=axes, fraction=0.05, pad=0.02, label=value_label)
+        scale.mark(bar, 2.9 * DPI)
+    axes.plot(x[hull], y[hull], color=INK, linewidth=1.0, zorder=1.5)
+    axes.scatter(x[kept], y[kept], s=20, c=colours, edgecolors="white", linewidths=0.4, zorder=2)
+    axes.margins(0.07)
+    axes.set_xlabel(METRIC_LABELS["rate"])
+    axes.set_ylabel(METRIC_LABELS["distortion"])
+    tell_left_out(axes, len(x) - len(kept), len(x))
+    figure.legend(
+        handles=[
+            Line2D([], [], color=INK, linewidth=1.0, label="lower convex hull"),
+            Line2D([], [], color=QUIET, linewidth=0.6, label="equal ELBO (nats)"),
+        ],
+        loc="outside upper center",
+        ncols=2,
+    )
+    along_hull = np.linspace(x[hull[0]], x[hull[-1]], 300)
+    obstacles = np.concatenate(
+        [
+            np.stack([x[kept], y[kept]], axis=1),
+            np.stack([along_hull, np.interp(along_hull, x[hull], y[hull])], axis=1),
+        ]
+    )
+    _draw_lines_of_equal_elbo(figure, axes, obstacles)
+    return figure
+
+
+def _draw_lines_of_equal_elbo(
+    figure: "matplotlib.figure.Figure", axes: "matplotlib.axes.Axes", obstacles: np.ndarray
+) -> None:
+    """Diagonals behind the picture, each with its ELBO where it is furthest from all else.
+
+    Args:
+      figure: laid out here, since the free places are found in pixels.
+      axes: with rate and distortion, whose ranges stay as they are.
+      obstacles: [n, 2], rates and distortions that no label may cover.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    left, right = axes.get_xlim()
+    bottom, top = axes.get_ylim()
+    axes.set(xlim=(left, right), ylim=(bottom, top))
+    figure.draw_without_rendering()
+    frame, blocked = axes.bbox, axes.transData.transform(obstacles)
+    for nats in MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]).tick_values(left + bottom, right + top):
+        rates = np.array([max(left, nats - top), min(right, nats - bottom)])
+        if rates[0] >= rates[1]:
+            continue
+        axes.plot(rates, nats - rates, color=QUIET, linewidth=0.5, alpha=0.7, zorder=0.5)
+        label = f"{-nats:g}".replace("-", "\N{MINUS SIGN}")
+        ends = axes.transData.transform(np.stack([rates, nats - rates], axis=1))
+        length = float(np.linalg.norm(ends[1] - ends[0]))
+        # At 7 points rather than the 8 that the width is told for: there is some air around it.
+        width = text_width(label)
+        slope = (ends[1] - ends[0]) / length
+        middles = ends[0] + np.linspace(1, 0, 60)[:, None] * (ends[1] - ends[0])
+        half = np.array([width, LABEL_HEIGHT]) @ np.abs([slope, slope[::-1]]) / 2
+        is_inside = ((middles > frame.min + half) & (middles < frame.max - half)).all(axis=1)
+        middles = middles[is_inside]
+        if len(middles) == 0:
+            continue
+        covered = middles[:, None] + np.linspace(-0.5, 0.5, 5)[:, None] * width * slope
+        room = np.linalg.norm(covered[:, :, None] - blocked, axis=3).min(axis=(1, 2))
+        # The first with room enough, so that most labels stand in a row at the lower right.
+        x, y = axes.transData.inverted().transform(middles[np.argmax(np.minimum(room, 30))])
+        axes.text(
+            x,
+            y,
+            label,
+            rotation=float(np.degrees(np.arctan2(slope[1], slope[0]))),
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="#777777",
+            zorder=0.6,
+            bbox={"facecolor": "white", "linewidth": 0, "pad": 2},
+        )

@@ -1,0 +1,373 @@
+"""Many members of a sweep in one compiled program.
+
+A member is a run of its own: its parameters, hyperparameters, seed, data order and early stopping.
+On an accelerator, which one small model leaves idle, members are stacked on a leading axis and go
+through `jax.vmap` of the functions of a single run side by side, spread over the devices there are.
+On a CPU, which one member keeps busy, they go through the compiled function in turn: side by side
+their parameters would fall out of its cache at every step. In both a member that has ended rests,
+and no member's numbers depend on the others.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool, Float, PyTree
+
+from vae_jax.data.pixels import StoredImages
+from vae_jax.training import TrainState
+from vae_jax.training_loop import RunState, all_finite, copy_tree
+
+Mask = Bool[np.ndarray, " members"]
+# Of each member, and of each step if there are several; NaN for a member that rested.
+MemberMetrics = dict[str, Float[np.ndarray, "members *steps"]]
+States = TypeVar("States")
+
+_AXIS = "members"
+
+# Copies of a member's state that are alive at once: before a call, after it, and on the way to
+# the disk.
+_STATE_COPIES = 3
+
+
+class Program(Protocol):
+    """The functions of one run, which `vae_jax.factory.build_program` makes from a config."""
+
+    @property
+    def run_steps(self) -> Callable[..., tuple[TrainState, dict[str, Float[Array, " steps"]]]]:
+        """`run_steps(state, images, num_steps)` trains."""
+
+    @property
+    def validate(self) -> Callable[[TrainState, StoredImages], dict[str, Float[Array, ""]]]:
+        """`validate(state, images)` measures the objective on other images."""
+
+
+class Trained(NamedTuple, Generic[States]):
+    """What came of a call.
+
+    Attributes:
+      states: of all members.
+      trained: who took the steps.
+      finite: whose loss and parameters are still finite; who is not has the state from before.
+      metrics: of every step, NaN for who did not train.
+    """
+
+    states: States
+    trained: Mask
+    finite: Mask
+    metrics: MemberMetrics
+
+
+class MemberFunctions(Protocol[States]):
+    """The compiled functions of a program over all members of a chunk."""
+
+    @property
+    def validates(self) -> bool:
+        """Whether there are images to validate on."""
+
+    def place(self, stacked: RunState, num_slots: int) -> States:
+        """The states where they are trained, with room for `num_slots` members."""
+
+    def run_steps(
+        self, states: States, active: Mask, num_steps: int, stop: Callable[[], bool]
+    ) -> Trained[States]:
+        """Train members.
+
+        Args:
+          states: their states, whose buffers are consumed.
+          active: who trains; the others stay as they are.
+          num_steps: steps to take.
+          stop: asked between members that go in turn; if it says so, the rest is left as it is.
+        """
+
+    def validate(self, states: States, active: Mask) -> MemberMetrics:
+        """The validation metrics of the active members."""
+
+    def keep_best(self, states: States, better: Mask) -> States:
+        """The states, the parameters of some members now their best ones."""
+
+    def stacked(self, states: States, num_members: int) -> RunState:
+        """The states of the first members in one, each array with a leading axis of members."""
+
+    def state(self, states: States, index: int) -> RunState:
+        """The state of one member, on one device."""
+
+
+def stack(states: Sequence[RunState]) -> RunState:
+    """The members' states in one, each array with a leading axis of members."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
+def _unstack(states: RunState, index: int) -> RunState:
+    return jax.tree.map(lambda leaf: leaf[index], states)
+
+
+def _over_members(
+    rows: dict[int, dict[str, np.ndarray]], num_members: int
+) -> dict[str, np.ndarray]:
+    """The metrics of some members as arrays over all."""
+    first = next(iter(rows.values()))
+    metrics = {
+        name: np.full((num_members, *value.shape), np.nan, np.float32)
+        for name, value in first.items()
+    }
+    for index, row in rows.items():
+        for name, value in row.items():
+            metrics[name][index] = value
+    return metrics
+
+
+class InTurn:
+    """Members one after the other, each through the compiled functions of a single run.
+
+    Their numbers are bitwise those of the run alone, on the same machine.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        train_images: StoredImages,
+        validation_images: StoredImages | None,
+    ) -> None:
+        self._train_images = train_images
+        self._validation_images = validation_images
+        self._run_steps = jax.jit(program.run_steps, static_argnames="num_steps", donate_argnums=0)
+        self._validate = jax.jit(program.validate)
+
+    @property
+    def validates(self) -> bool:
+        """See `MemberFunctions`; so for the others."""
+        return self._validation_images is not None
+
+    def place(self, stacked: RunState, num_slots: int) -> list[RunState]:
+        """The members' states in a list; there is room for as many as there are."""
+        del num_slots
+        return [_unstack(stacked, index) for index in range(len(stacked.train.step))]
+
+    def run_steps(
+        self, states: list[RunState], active: Mask, num_steps: int, stop: Callable[[], bool]
+    ) -> Trained[list[RunState]]:
+        """See `MemberFunctions`."""
+        states, rows = list(states), dict[int, dict[str, np.ndarray]]()
+        trained, finite = np.zeros_like(active), np.ones_like(active)
+        for index in np.flatnonzero(active).tolist():
+            if rows and stop():
+                break
+            # run_steps consumes its argument; the copy is what stays should the call go wrong.
+            before = copy_tree(states[index].train)
+            after, metrics = self._run_steps(
+                states[index].train, self._train_images, num_steps=num_steps
+            )
+            rows[index] = {name: np.asarray(values) for name, values in metrics.items()}
+            finite[index] = np.isfinite(rows[index]["loss"]).all() and all_finite(after.params)
+            states[index] = states[index]._replace(train=after if finite[index] else before)
+            trained[index] = True
+        return Trained(states, trained, finite, _over_members(rows, len(states)))
+
+    def validate(self, states: list[RunState], active: Mask) -> MemberMetrics:
+        """See `MemberFunctions`."""
+        rows = {}
+        for index in np.flatnonzero(active).tolist():
+            metrics = self._validate(states[index].train, self._validation_images)
+            rows[index] = {name: np.asarray(value) for name, value in metrics.items()}
+        return _over_members(rows, len(states))
+
+    def keep_best(self, states: list[RunState], better: Mask) -> list[RunState]:
+        """See `MemberFunctions`."""
+        return [
+            state._replace(best_params=copy_tree(state.train.params)) if is_better else state
+            for state, is_better in zip(states, better.tolist(), strict=True)
+        ]
+
+    def stacked(self, states: list[RunState], num_members: int) -> RunState:
+        """See `MemberFunctions`."""
+        return stack(states[:num_members])
+
+    def state(self, states: list[RunState], index: int) -> RunState:
+        """See `MemberFunctions`."""
+        return states[index]
+
+
+def _select(keep: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(keep, a, b), new, old)
+
+
+def _advance(
+    program: Program, state: RunState, active: Bool[Array, ""], images: StoredImages, num_steps: int
+) -> tuple[RunState, Bool[Array, ""], dict[str, Float[Array, " steps"]]]:
+    """Train one member if it is active; what is not finite leaves it as it was."""
+    old = state.train
+    new, metrics = program.run_steps(old, images, num_steps)
+    finite = jnp.isfinite(metrics["loss"]).all() & all_finite(new.params)
+    kept = old._replace(
+        step=_select(active & finite, new.step, old.step),
+        params=_select(active & finite, new.params, old.params),
+        opt_state=_select(active & finite, new.opt_state, old.opt_state),
+    )
+    return state._replace(train=kept), finite | ~active, metrics
+
+
+class SideBySide:
+    """Members stacked on a leading axis and spread over devices, which hold as many each.
+
+    Their numbers are those of the run alone up to the order of sums within a matrix product.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        train_images: StoredImages,
+        validation_images: StoredImages | None,
+        devices: Sequence[jax.Device],
+    ) -> None:
+        mesh = Mesh(np.asarray(devices), (_AXIS,))
+        split, whole = PartitionSpec(_AXIS), PartitionSpec()
+        self._by_member = NamedSharding(mesh, split)
+        everywhere = NamedSharding(mesh, whole)
+        self._device = devices[0]
+        self._train_images = jax.device_put(train_images, everywhere)
+        self._validation_images = (
+            None if validation_images is None else jax.device_put(validation_images, everywhere)
+        )
+
+        def on_each_device(function: Callable[..., Any], num_by_member: int) -> Callable[..., Any]:
+            """Members need nothing of each other: each device runs `function` on its own."""
+            in_specs = (*[split] * num_by_member, whole)
+            return jax.shard_map(
+                function, mesh=mesh, in_specs=in_specs, out_specs=split, check_vma=False
+            )
+
+        def run_steps(states: RunState, active: Array, images: Array, num_steps: int) -> Any:
+            def one(state: RunState, active: Array, images: Array) -> Any:
+                return _advance(program, state, active, images, num_steps)
+
+            mapped = jax.vmap(one, in_axes=(0, 0, None))
+            return on_each_device(mapped, 2)(states, active, images)
+
+        def validate(states: RunState, images: Array) -> Any:
+            mapped = jax.vmap(program.validate, in_axes=(0, None))
+            return on_each_device(mapped, 1)(states.train, images)
+
+        def keep_best(states: RunState, better: Array) -> RunState:
+            best = jax.vmap(_select)(better, states.train.params, states.best_params)
+            return states._replace(best_params=best)
+
+        self._run_steps = jax.jit(run_steps, static_argnames="num_steps", donate_argnums=0)
+        self._validate = jax.jit(validate)
+        self._keep_best = jax.jit(keep_best, donate_argnums=0)
+
+    @property
+    def validates(self) -> bool:
+        """See `MemberFunctions`; so for the others."""
+        return self._validation_images is not None
+
+    def place(self, stacked: RunState, num_slots: int) -> RunState:
+        """The states spread over the devices, with copies of the last in slots without a member.
+
+        Raises:
+          ValueError: the slots do not spread evenly over the devices.
+        """
+        if num_slots % self._by_member.mesh.size:
+            raise ValueError(f"{num_slots} slots do not spread over {self._by_member.mesh.size}")
+        indices = np.minimum(np.arange(num_slots), len(stacked.train.step) - 1)
+        padded = jax.tree.map(lambda leaf: leaf[indices], stacked)
+        return jax.device_put(padded, self._by_member)
+
+    def run_steps(
+        self, states: RunState, active: Mask, num_steps: int, stop: Callable[[], bool]
+    ) -> Trained[RunState]:
+        """See `MemberFunctions`; all members go at once, so that nobody is asked to stop."""
+        del stop
+        after, finite, metrics = self._run_steps(
+            states, jnp.asarray(active), self._train_images, num_steps=num_steps
+        )
+        on_host = {
+            name: np.where(active[:, None], np.asarray(values), np.nan)
+            for name, values in metrics.items()
+        }
+        return Trained(after, active, np.asarray(finite), on_host)
+
+    def validate(self, states: RunState, active: Mask) -> MemberMetrics:
+        """See `MemberFunctions`."""
+        metrics = self._validate(states, self._validation_images)
+        return {
+            name: np.where(active, np.asarray(values), np.nan) for name, values in metrics.items()
+        }
+
+    def keep_best(self, states: RunState, better: Mask) -> RunState:
+        """See `MemberFunctions`."""
+        return self._keep_best(states, jnp.asarray(better))
+
+    def stacked(self, states: RunState, num_members: int) -> RunState:
+        """See `MemberFunctions`."""
+        return jax.device_put(jax.tree.map(lambda leaf: leaf[:num_members], states), self._device)
+
+    def state(self, states: RunState, index: int) -> RunState:
+        """See `MemberFunctions`."""
+        return jax.device_put(_unstack(states, index), self._device)
+
+    def lower(self, states: PyTree, num_steps: int) -> jax.stages.Lowered:
+        """The training program for states of these shapes, before compilation."""
+        active = jax.ShapeDtypeStruct(states.train.step.shape, jnp.bool_)
+        return self._run_steps.lower(states, active, self._train_images, num_steps=num_steps)
+
+
+def prefers_side_by_side() -> bool:
+    """Whether members train faster side by side than in turn on this platform."""
+    return jax.default_backend() != "cpu"
+
+
+class MemberMemory(NamedTuple):
+    """Bytes of device memory.
+
+    Attributes:
+      state: what each member needs throughout.
+      step: what a member needs while it takes a step.
+    """
+
+    state: int
+    step: int
+
+    def total(self, num_members: int, *, side_by_side: bool) -> int:
+        """Bytes that so many members need on one device."""
+        at_once = num_members if side_by_side else min(1, num_members)
+        return num_members * self.state + at_once * self.step
+
+    def most_members(self, limit: int, *, side_by_side: bool) -> int:
+        """How many members fit into `limit` bytes of one device."""
+        if side_by_side:
+            return max(0, limit) // (self.state + self.step)
+        return max(0, limit - self.step) // self.state
+
+
+def _num_bytes(tree: PyTree) -> int:
+    # A PRNG key tells the size of its type, not that of the two words which it is.
+    return sum(
+        8
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        else math.prod(leaf.shape) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
+
+
+def estimate_memory(state: RunState, loss: Callable[[PyTree], Float[Array, ""]]) -> MemberMemory:
+    """What a member needs, from shapes alone: nothing is computed or compiled.
+
+    Args:
+      state: the shapes of a member's state.
+      loss: the loss on one batch as a function of the parameters.
+
+    Returns:
+      An estimate. A step is taken to need the gradients, the updates, and twice what the backward
+      pass keeps of the forward pass.
+    """
+    params = state.train.params
+    kept = jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params)
+    return MemberMemory(
+        state=_STATE_COPIES * _num_bytes(state),
+        step=2 * _num_bytes(params) + 2 * _num_bytes(kept),
+    )
