@@ -28,7 +28,7 @@ from vae_jax.sweeps import InTurn, MemberFunctions, SideBySide, prefers_side_by_
 from vae_jax.trained_model import TrainedModel
 from vae_jax.training_loop import Progress, RunState
 
-# {"name", "config": without the members' own values, "num_slots", "objective", "maximize",
+# {"name", "config": without the members' own values, "least_slots", "objective", "maximize",
 #  "members": [{"member", "trial", "seed", "setting"}],
 #  "halving": None or {"epochs", "reduction", "rivals": {epoch: [value]}}}
 Chunk = dict[str, Any]
@@ -55,7 +55,7 @@ def member_config(chunk: Chunk, entry: Mapping[str, Any]) -> ConfigDict:
 class _Group:
     """What chunks share whose members differ in nothing but hyperparameters and seeds."""
 
-    def __init__(self, config: ConfigDict, num_devices: int) -> None:
+    def __init__(self, config: ConfigDict) -> None:
         self.config = config
         self.splits = factory.load_splits(config)
         num_examples, height, width, channels = self.splits.train.images.shape
@@ -69,7 +69,7 @@ class _Group:
         images = jnp.asarray(self.splits.train.images)
         others = None if validation is None else jnp.asarray(validation.images)
         self.functions: MemberFunctions[Any] = (
-            SideBySide(program, images, others, jax.local_devices()[:num_devices])
+            SideBySide(program, images, others, jax.local_devices())
             if prefers_side_by_side()
             else InTurn(program, images, others)
         )
@@ -102,13 +102,8 @@ class _Group:
 
 # The program and the data stay on the device for the group's next chunk.
 @functools.lru_cache(maxsize=8)
-def _group(config_json: str, num_devices: int) -> _Group:
-    return _Group(ConfigDict(json.loads(config_json)), num_devices)
-
-
-def _num_devices(num_slots: int) -> int:
-    """The most devices here over which the slots spread evenly."""
-    return next(n for n in range(jax.local_device_count(), 0, -1) if num_slots % n == 0)
+def _group(config_json: str) -> _Group:
+    return _Group(ConfigDict(json.loads(config_json)))
 
 
 def train_chunk(
@@ -132,21 +127,19 @@ def train_chunk(
     if all(read_member(folder, entry["member"]) for entry in entries):
         shutil.rmtree(chunk_folder(folder, chunk), ignore_errors=True)
         return
-    group = _group(json.dumps(chunk["config"]), _num_devices(chunk["num_slots"]))
+    group = _group(json.dumps(chunk["config"]))
     configs = [member_config(chunk, entry) for entry in entries]
     scratch = chunk_folder(folder, chunk)
     directory = scratch / "checkpoints"
-    states, progress, step = _initial_or_restored(group, configs, directory)
-    for entry, config in zip(entries, configs, strict=True):
-        with workdir.hold(workdir.member_folder(folder, entry["member"]), config.to_dict()):
+    states, progress = _initial_or_restored(group, configs, directory)
+    folders = {entry["member"]: workdir.member_folder(folder, entry["member"]) for entry in entries}
+    for own, config in zip(folders.values(), configs, strict=True):
+        with workdir.hold(own, config.to_dict()):
             pass
+    # Members that ended after the checkpoint go through the same again, but have their records.
     records = MembersJsonLinesWriter(
-        {
-            entry["member"]: workdir.member_folder(folder, entry["member"]) / "metrics.jsonl"
-            for entry in entries
-            if read_member(folder, entry["member"]) is None
-        },
-        step,
+        {m: own / "metrics.jsonl" for m, own in folders.items() if read_member(folder, m) is None},
+        dict(zip(folders, np.asarray(states.train.step).tolist(), strict=True)),
     )
     display = ChunkProgress(
         name=chunk["name"],
@@ -162,7 +155,7 @@ def train_chunk(
         if read_member(folder, entry["member"]) is None:
             records.flush()
             _write_member(
-                workdir.member_folder(folder, entry["member"]),
+                folders[entry["member"]],
                 entry,
                 configs[index],
                 group,
@@ -179,7 +172,7 @@ def train_chunk(
         plan=group.plan,
         warmup_epochs=[config.hparams.warmup_epochs for config in configs],
         functions=group.functions,
-        num_slots=chunk["num_slots"],
+        least_slots=chunk["least_slots"],
         names=[entry["member"] for entry in entries],
         writers=[records],
         checkpoint_dir=directory,
@@ -195,12 +188,12 @@ def train_chunk(
 
 def _initial_or_restored(
     group: _Group, configs: Sequence[ConfigDict], directory: Path
-) -> tuple[RunState, list[MemberProgress], int]:
+) -> tuple[RunState, list[MemberProgress]]:
     checkpoint = checkpoints.restore(directory, group.template(len(configs)), set_torn_aside=True)
     if checkpoint is None:
-        return group.init_members(configs), [MemberProgress() for _ in configs], 0
+        return group.init_members(configs), [MemberProgress() for _ in configs]
     progress = [MemberProgress(**saved) for saved in checkpoint.metadata["members"]]
-    return checkpoint.tree, progress, checkpoint.step
+    return checkpoint.tree, progress
 
 
 def _pruned(chunk: Chunk, epoch: int, progress: Sequence[MemberProgress]) -> set[int]:

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import jax
-
 from experiments import chunks, command_line
+from experiments.sweep_plan import Resources, resources_here
 from vae_jax.errors import UserError
 from vae_jax.interruption import deferred
 from vae_jax.training_loop import Interrupted
@@ -26,8 +25,7 @@ _SECONDS_BETWEEN_LOOKS = 2.0
 class Executor(Protocol):
     """Trains chunks."""
 
-    num_workers: int
-    num_devices: int
+    resources: Resources
 
     def run(
         self, folder: Path, todo: Sequence[chunks.Chunk], on_progress: Callable[[], None]
@@ -43,8 +41,7 @@ class LocalExecutor:
     """Trains chunks in this process, members spread over its devices."""
 
     def __init__(self) -> None:
-        self.num_workers = 1
-        self.num_devices = jax.local_device_count()
+        self.resources = resources_here()
 
     def run(
         self, folder: Path, todo: Sequence[chunks.Chunk], on_progress: Callable[[], None]
@@ -79,17 +76,22 @@ class RayExecutor:
             raise UserError(f"--ray_address={address!r} cannot be reached: {error}") from None
         resources = ray.cluster_resources()
         self._gpus = 1 if resources.get("GPU", 0) >= 1 else 0
-        self.num_workers = max(1, int(resources["GPU" if self._gpus else "CPU"]))
-        self.num_devices = 1
+        num_workers = max(1, int(resources["GPU" if self._gpus else "CPU"]))
+        # The machine that the command runs on may be unlike those that train.
+        seen = ray.get(self._task(resources_here).remote())
+        self.resources = seen._replace(num_workers=num_workers)
+
+    def _task(self, function: Callable[..., Any]) -> Any:
+        return self._ray.remote(function).options(
+            num_cpus=0 if self._gpus else 1, num_gpus=self._gpus, max_retries=_MAX_RETRIES
+        )
 
     def run(
         self, folder: Path, todo: Sequence[chunks.Chunk], on_progress: Callable[[], None]
     ) -> None:
         """Train the chunks as far as the cluster has workers at once."""
         ray = self._ray
-        task = ray.remote(_train_in_worker).options(
-            num_cpus=0 if self._gpus else 1, num_gpus=self._gpus, max_retries=_MAX_RETRIES
-        )
+        task = self._task(_train_in_worker)
         waiting = {task.remote(str(folder.absolute()), chunk): chunk for chunk in todo}
         with deferred() as interruption:
             while waiting:

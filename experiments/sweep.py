@@ -18,18 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from experiments import command_line, sweep_batches, sweep_plan, sweep_results
+from experiments import command_line, config_flag, sweep_batches, sweep_plan, sweep_results
 from experiments.executors import Executor, LocalExecutor, RayExecutor
-from vae_jax import factory, search_space, workdir
+from vae_jax import search_space, workdir
 from vae_jax.config_fields import flatten
 from vae_jax.errors import UserError
 from vae_jax.search_space import Sweep
-from vae_jax.study import Study, open_study
-from vae_jax.study import _masked as masked
+from vae_jax.study import Study, masked, open_study
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "file of the base config")
 _SWEEP = flags.DEFINE_string("sweep", "", "file of the sweep")
 _TRIALS = flags.DEFINE_integer("trials", None, "settings to try, in place of the sweep file's")
 _BATCH = flags.DEFINE_integer("batch", None, "settings to take on at a time")
@@ -45,15 +43,15 @@ _EXECUTOR = flags.DEFINE_enum("executor", "local", ["local", "ray"], "where memb
 _RAY_ADDRESS = flags.DEFINE_string("ray_address", "", "of a Ray cluster, or auto; empty starts one")
 
 
-def _memory_limit() -> int:
-    """Bytes.
+def _memory_limit() -> int | None:
+    """Bytes; None where the flag is not given.
 
     Raises:
       UserError: the flag is not an amount.
     """
     text = _MEMORY_LIMIT.value
     if not text:
-        return sweep_plan.default_memory_limit()
+        return None
     match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([KMG]i?B)", text)
     if match is None:
         raise UserError(f"--memory_limit={text!r} must be an amount such as 8GiB or 500MiB")
@@ -106,7 +104,9 @@ def run_sweep(config: ConfigDict, sweep: Sweep, folder: Path) -> None:
     with workdir.hold(folder, sweep={**described, **where}), contextlib.ExitStack() as stack:
         sweep_results.check_results(folder, digest)
         executor = _executor()
-        resources = sweep_plan.Resources(limit, executor.num_devices, executor.num_workers)
+        resources = executor.resources
+        if limit is not None:
+            resources = resources._replace(memory_limit=limit)
         study = open_study(
             storage, name, sweep, digest, _owner(folder), exclusive=not _STORAGE.value
         )
@@ -133,8 +133,8 @@ def run_sweep(config: ConfigDict, sweep: Sweep, folder: Path) -> None:
             )
             if batch is None:
                 break
-            study.alive(batch.trials)
-            executor.run(folder, batch.chunks, refresh)
+            with sweep_batches.kept_alive(study, batch):
+                executor.run(folder, batch.chunks, refresh)
             sweep_batches.tell(folder, study, sweep, batch)
         refresh()
         rows = sweep_batches.rows_of(folder, study, num_members)
@@ -157,10 +157,7 @@ def _report(folder: Path, study: Study, sweep: Sweep, settings: list[dict[str, A
 
 def main() -> None:
     """Check the config and the sweep, then train what is left of it."""
-    config, folder = _CONFIG.value, command_line.required_workdir()
-    if config is None:
-        raise UserError("--config is missing; name a config such as configs/beta.py")
-    factory.validate(config)
+    folder, config = command_line.required_workdir(), config_flag.required_config()
     sweep = _named_sweep()
     command_line.use_compilation_cache()
     run_sweep(config, sweep, folder)

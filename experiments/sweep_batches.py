@@ -4,7 +4,9 @@ What a batch is, is written down before it is trained (batches/NNNN.json), so th
 was killed goes on with the same one.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +16,12 @@ from experiments import sweep_plan
 from experiments.chunks import Chunk
 from experiments.sweep_results import Row, member_row
 from vae_jax import workdir
+from vae_jax.errors import UserError
 from vae_jax.metric_writers import read_records
 from vae_jax.search_space import Sweep
 from vae_jax.study import State, Study
+
+_SECONDS_BETWEEN_SIGNS = 60.0
 
 
 class Batch(NamedTuple):
@@ -71,6 +76,27 @@ def next_batch(
     workdir.write_json(directory / f"{len(written):04d}.json", batch._asdict())
     print(f"batch {len(written)}: {len(claimed)} trials\n{told}", flush=True)
     return batch
+
+
+@contextlib.contextmanager
+def kept_alive(study: Study, batch: Batch) -> Iterator[None]:
+    """Give the study a sign of life now and then, so that no other machine takes the batch over."""
+    ended = threading.Event()
+
+    def give_signs() -> None:
+        while not ended.wait(_SECONDS_BETWEEN_SIGNS):
+            # What is wrong with the storage will be told of when the batch is.
+            with contextlib.suppress(UserError):
+                study.alive(batch.trials)
+
+    study.alive(batch.trials)
+    thread = threading.Thread(target=give_signs, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def tell(folder: Path, study: Study, sweep: Sweep, batch: Batch) -> None:

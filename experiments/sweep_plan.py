@@ -36,25 +36,28 @@ class Resources(NamedTuple):
     Attributes:
       memory_limit: bytes a device.
       num_devices: devices of one process.
+      side_by_side: whether members go through a device side by side, or in turn.
       num_workers: processes that train chunks at once.
     """
 
     memory_limit: int
     num_devices: int
-    num_workers: int
+    side_by_side: bool
+    num_workers: int = 1
 
 
-def default_memory_limit() -> int:
-    """Bytes a device that a sweep may take: most of an accelerator's, half of a machine's."""
-    device = jax.local_devices()[0]
-    if device.platform != "cpu":
-        stats = device.memory_stats() or {}
-        if "bytes_limit" in stats:
-            return int(_SHARE_OF_DEVICE * stats["bytes_limit"])
-    if not hasattr(os, "sysconf"):
-        return 4 * _GIB
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return int(_SHARE_OF_MACHINE * machine / jax.local_device_count())
+def resources_here() -> Resources:
+    """What a process on this machine may use: most of an accelerator's memory, or half of its."""
+    devices = jax.local_devices()
+    stats = (devices[0].memory_stats() or {}) if devices[0].platform != "cpu" else {}
+    if "bytes_limit" in stats:
+        limit = _SHARE_OF_DEVICE * stats["bytes_limit"]
+    elif hasattr(os, "sysconf"):
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        limit = _SHARE_OF_MACHINE * machine / len(devices)
+    else:
+        limit = 4 * _GIB
+    return Resources(int(limit), len(devices), prefers_side_by_side())
 
 
 def varies_inside(field: str) -> bool:
@@ -90,11 +93,16 @@ def check_configs(sweep: Sweep, base: Mapping[str, Any]) -> None:
       UserError: what is wrong, and with which setting.
     """
     for setting in _examples(sweep):
+        config = ConfigDict(with_fields(base, setting))
         try:
-            factory.validate(ConfigDict(with_fields(base, setting)))
+            factory.validate(config)
         except UserError as error:
             described = ", ".join(f"{field}={value!r}" for field, value in setting.items())
             raise UserError(f"the setting {described}: {error}") from None
+        if config.model.name == "autoencoder" and sweep.objective == "elbo":
+            raise UserError(
+                "objective='elbo' cannot judge model.name='autoencoder'; use objective='distortion'"
+            )
 
 
 @functools.cache
@@ -172,19 +180,21 @@ def deal(
         images, memory = _needs(json.dumps(config))
         most = _most_members(images, memory, unit, resources, adaptive=adaptive)
         per_chunk = min(most, -(-len(members) // resources.num_workers))
-        if not (halving or prefers_side_by_side()):
+        if not (halving or resources.side_by_side):
             per_chunk = min(per_chunk, _MEMBERS_IN_TURN)
         per_chunk = max(unit, per_chunk // unit * unit)
         num_chunks = -(-len(members) // per_chunk)
         # Chunks of one size, so that one program serves them all.
         per_chunk = -(-len(members) // (num_chunks * unit)) * unit
-        slots = _num_slots(per_chunk, resources.num_devices, adaptive=adaptive)
+        # What a search suggests falls into groups of any size: in powers of two they need fewer
+        # different programs.
+        slots = 1 << (per_chunk - 1).bit_length() if adaptive else per_chunk
         for first in range(0, len(members), per_chunk):
             chunks.append(
                 {
                     "name": f"{batch:04d}-{len(chunks):02d}",
                     "config": config,
-                    "num_slots": slots,
+                    "least_slots": slots,
                     "objective": sweep.objective,
                     "maximize": sweep.maximize,
                     "members": members[first : first + per_chunk],
@@ -192,7 +202,7 @@ def deal(
                 }
             )
         per_device = -(-slots // resources.num_devices)
-        needed = images + memory.total(per_device, side_by_side=prefers_side_by_side())
+        needed = images + memory.total(per_device, side_by_side=resources.side_by_side)
         described = ", ".join(f"{field}={value!r}" for field, value in static.items())
         lines.append(
             f"  program {number} of {len(groups)}{': ' if described else ''}{described}: "
@@ -202,23 +212,11 @@ def deal(
     return chunks, "\n".join(lines)
 
 
-def _num_slots(num_members: int, num_devices: int, *, adaptive: bool) -> int:
-    """Places for members in the program: as many on every device.
-
-    What a search suggests falls into groups of any size. Rounded up to powers of two, they need few
-    different programs.
-    """
-    per_device = -(-num_members // num_devices)
-    if adaptive:
-        per_device = 1 << (per_device - 1).bit_length()
-    return per_device * num_devices
-
-
 def _most_members(
     images: int, memory: MemberMemory, unit: int, resources: Resources, *, adaptive: bool
 ) -> int:
     """The most members of a chunk, a multiple of `unit`."""
-    side_by_side = prefers_side_by_side()
+    side_by_side = resources.side_by_side
     per_device = memory.most_members(resources.memory_limit - images, side_by_side=side_by_side)
     if adaptive and per_device > 0:
         per_device = 1 << (per_device.bit_length() - 1)

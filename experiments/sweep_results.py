@@ -137,7 +137,7 @@ def draw(folder: Path, sweep: Sweep, rows: Sequence[Row]) -> None:
         figures.save(plane, out / "rate_distortion.png")
     for field in fields:
         figure = figures.metric_by_value(columns[field], values, field=_short(field), label=label)
-        figures.save(figure, out / f"{metric}_by_{field}.png")
+        figures.save(figure, out / f"{metric}_by_{_file_name(field)}.png")
     if len(fields) > 1:
         short = [_short(field) for field in fields]
         unique = len(set(short)) == len(short)
@@ -155,7 +155,8 @@ def draw(folder: Path, sweep: Sweep, rows: Sequence[Row]) -> None:
             label=label,
             maximize=maximize,
         )
-        figures.save(figure, out / f"{metric}_by_{x}_and_{y}.png")
+        name = f"heat_map_of_{metric}_by_{_file_name(x)}_and_{_file_name(y)}.png"
+        figures.save(figure, out / name)
     _draw_curves(out, rows, sweep, coloured)
     if sweep.method != "grid":
         _draw_history(out, rows, sweep)
@@ -163,6 +164,10 @@ def draw(folder: Path, sweep: Sweep, rows: Sequence[Row]) -> None:
 
 def _short(field: str) -> str:
     return field.split(".")[-1].replace("_", " ")
+
+
+def _file_name(field: str) -> str:
+    return field.split(".")[-1]
 
 
 def _draw_curves(out: Path, rows: Sequence[Row], sweep: Sweep, coloured: str) -> None:
@@ -212,7 +217,7 @@ def write_tensorboard(folder: Path, rows: Sequence[Row], fields: Sequence[str]) 
             for record in records:
                 writer.write(record)
             figures = {
-                f"final/{name}": value
+                f"final/{name}": float(value)
                 for name, value in row.items()
                 if name.startswith(("valid_", "test_"))
             }

@@ -12,18 +12,15 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from experiments import command_line, measuring
+from experiments import command_line, config_flag, measuring
 from vae_jax import checkpoints, factory, workdir
 from vae_jax.data.pixels import to_unit_interval
-from vae_jax.errors import UserError
 from vae_jax.interruption import deferred
 from vae_jax.metric_writers import JsonLinesWriter, ProgressWriter, TensorBoardWriter, Writer
 from vae_jax.trained_model import TrainedModel
 from vae_jax.training_loop import Progress, RunState, fit
-
-_CONFIG = config_flags.DEFINE_config_file("config", None, "file of the experiment's config")
 
 
 def train(config: ConfigDict, folder: Path) -> None:
@@ -120,10 +117,7 @@ def _write_images(
 
 def main() -> None:
     """Check the config, then train; a finished run is only told of."""
-    config, folder = _CONFIG.value, command_line.required_workdir()
-    if config is None:
-        raise UserError("--config is missing; name a config such as configs/vanilla.py")
-    factory.validate(config)
+    folder, config = command_line.required_workdir(), config_flag.required_config()
     command_line.use_compilation_cache()
     train(config, folder)
 

@@ -11,6 +11,7 @@ import pytest
 from absl import flags
 from ml_collections import ConfigDict
 from PIL import Image
+from small_data import write_bars
 
 import vae_jax
 from configs import vanilla
@@ -52,19 +53,7 @@ def parsed_flags():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Images of four kinds, each with one bright bar."""
-    rng, arrays = np.random.default_rng(0), {}
-    for split, num in (("train", 256), ("test", 70)):
-        labels = rng.integers(0, 4, num)
-        brightness = np.full((num, 8, 8), 0.1)
-        for image, label in zip(brightness, labels, strict=True):
-            image[2 * label : 2 * label + 2] = 0.9
-        drawn = rng.random((num, 8, 8)) < brightness
-        arrays[f"{split}_images"] = (255 * drawn).astype(np.uint8)
-        arrays[f"{split}_labels"] = labels
-    path = tmp_path_factory.mktemp("data") / "bars.npz"
-    np.savez(path, **arrays)
-    return path
+    return write_bars(tmp_path_factory.mktemp("data") / "bars.npz")
 
 
 def config_of(data, **changes):

@@ -6,9 +6,9 @@ import threading
 import time
 
 import optuna
+import postgresql
 import pytest
 
-from tests import postgresql
 from vae_jax import search_space as space
 from vae_jax import study as study_module
 from vae_jax.errors import UserError

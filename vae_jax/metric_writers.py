@@ -108,14 +108,15 @@ class JsonLinesWriter:
 class MembersJsonLinesWriter:
     """Appends the records of a sweep's members to a metrics.jsonl each, at every flush.
 
-    What a file holds after `last_step` is removed first. Records of other members are left out.
+    What a file holds after its member's `last_steps` is removed first. Records of members without a
+    path are left out.
     """
 
-    def __init__(self, paths: Mapping[int, Path], last_step: int) -> None:
+    def __init__(self, paths: Mapping[int, Path], last_steps: Mapping[int, int]) -> None:
         self._paths = paths
         self._lines: dict[int, list[str]] = {member: [] for member in paths}
-        for path in paths.values():
-            _forget_after(path, last_step)
+        for member, path in paths.items():
+            _forget_after(path, last_steps[member])
 
     def write(self, record: Record) -> None:
         """Keep one record until the next flush."""

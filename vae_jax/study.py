@@ -452,7 +452,7 @@ def _connect(storage: str) -> RDBStorage:
     Raises:
       UserError: the URL is none, needs a driver that is missing, or names what keeps nothing.
     """
-    shown = _masked(storage)
+    shown = masked(storage)
     try:
         url = sqlalchemy.make_url(storage)
         dialect, driver = url.get_backend_name(), url.get_dialect().driver
@@ -537,15 +537,15 @@ def _reaching(storage: str) -> Iterator[None]:
     except (SQLAlchemyError, StorageInternalError) as error:
         cause: BaseException = error.__cause__ or error
         told = first_line(getattr(cause, "orig", None) or cause)
-        raise UserError(f"storage={_masked(storage)!r} cannot be used: {told}") from None
+        raise UserError(f"storage={masked(storage)!r} cannot be used: {told}") from None
     except RuntimeError as error:
         # The tables are of another version of Optuna.
         if "compatible" not in str(error):
             raise
-        raise UserError(f"storage={_masked(storage)!r}: {first_line(error)}") from None
+        raise UserError(f"storage={masked(storage)!r}: {first_line(error)}") from None
 
 
-def _masked(storage: str) -> str:
+def masked(storage: str) -> str:
     """The URL without its password; from one that is no URL, rather too much is taken out."""
     hidden = re.sub(r"(://[^:/@]*:).*@", r"\1***@", storage, flags=re.DOTALL)
     hidden = re.sub(r"([?&][^=&]*pass[^=&]*=)[^&]*", r"\1***", hidden, flags=re.IGNORECASE)

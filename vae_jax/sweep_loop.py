@@ -50,7 +50,7 @@ def fit_members(
     plan: Plan,
     warmup_epochs: Sequence[float],
     functions: MemberFunctions[States],
-    num_slots: int,
+    least_slots: int,
     names: Sequence[int],
     writers: Sequence[Writer],
     checkpoint_dir: Path,
@@ -68,7 +68,7 @@ def fit_members(
       plan: how long to train and when to look up; its `warmup_epochs` are not read.
       warmup_epochs: of each member, which do not count as its patience.
       functions: the compiled program.
-      num_slots: members that the program has room for; those without a member rest.
+      least_slots: members that the program has room for at least; chunks with the same share it.
       names: of the members in the records.
       writers: where records go, each with the "member" that it is of.
       checkpoint_dir: where checkpoints of all members go.
@@ -90,6 +90,7 @@ def fit_members(
     num_members = len(progress)
     progress = list(progress)
     told: set[int] = set()
+    num_slots = functions.num_slots(num_members, least_slots)
     steps = np.zeros(num_slots, int)
     steps[:num_members] = np.asarray(stacked.train.step)
     states = functions.place(stacked, num_slots)

@@ -10,13 +10,13 @@ and no member's numbers depend on the others.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, Num, PyTree
 
 from vae_jax.data.pixels import StoredImages
 from vae_jax.training import TrainState
@@ -34,6 +34,7 @@ _AXIS = "members"
 _STATE_COPIES = 3
 
 
+@runtime_checkable
 class Program(Protocol):
     """The functions of one run, which `vae_jax.factory.build_program` makes from a config."""
 
@@ -46,7 +47,7 @@ class Program(Protocol):
         """`validate(state, images)` measures the objective on other images."""
 
 
-class Trained(NamedTuple, Generic[States]):
+class Trained(NamedTuple):
     """What came of a call.
 
     Attributes:
@@ -56,12 +57,13 @@ class Trained(NamedTuple, Generic[States]):
       metrics: of every step, NaN for who did not train.
     """
 
-    states: States
+    states: Any
     trained: Mask
     finite: Mask
     metrics: MemberMetrics
 
 
+@runtime_checkable
 class MemberFunctions(Protocol[States]):
     """The compiled functions of a program over all members of a chunk."""
 
@@ -69,12 +71,15 @@ class MemberFunctions(Protocol[States]):
     def validates(self) -> bool:
         """Whether there are images to validate on."""
 
+    def num_slots(self, num_members: int, least: int) -> int:
+        """Members that the states have room for, if there are to be `least` at least."""
+
     def place(self, stacked: RunState, num_slots: int) -> States:
         """The states where they are trained, with room for `num_slots` members."""
 
     def run_steps(
         self, states: States, active: Mask, num_steps: int, stop: Callable[[], bool]
-    ) -> Trained[States]:
+    ) -> Trained:
         """Train members.
 
         Args:
@@ -131,7 +136,7 @@ class InTurn:
         self,
         program: Program,
         train_images: StoredImages,
-        validation_images: StoredImages | None,
+        validation_images: Num[Array, "held_out height width channels"] | None,
     ) -> None:
         self._train_images = train_images
         self._validation_images = validation_images
@@ -143,14 +148,19 @@ class InTurn:
         """See `MemberFunctions`; so for the others."""
         return self._validation_images is not None
 
+    def num_slots(self, num_members: int, least: int) -> int:
+        """As many as there are members: no program depends on their number."""
+        del least
+        return num_members
+
     def place(self, stacked: RunState, num_slots: int) -> list[RunState]:
-        """The members' states in a list; there is room for as many as there are."""
+        """The members' states in a list."""
         del num_slots
         return [_unstack(stacked, index) for index in range(len(stacked.train.step))]
 
     def run_steps(
         self, states: list[RunState], active: Mask, num_steps: int, stop: Callable[[], bool]
-    ) -> Trained[list[RunState]]:
+    ) -> Trained:
         """See `MemberFunctions`."""
         states, rows = list(states), dict[int, dict[str, np.ndarray]]()
         trained, finite = np.zeros_like(active), np.ones_like(active)
@@ -221,7 +231,7 @@ class SideBySide:
         self,
         program: Program,
         train_images: StoredImages,
-        validation_images: StoredImages | None,
+        validation_images: Num[Array, "held_out height width channels"] | None,
         devices: Sequence[jax.Device],
     ) -> None:
         mesh = Mesh(np.asarray(devices), (_AXIS,))
@@ -265,6 +275,11 @@ class SideBySide:
         """See `MemberFunctions`; so for the others."""
         return self._validation_images is not None
 
+    def num_slots(self, num_members: int, least: int) -> int:
+        """As many on every device."""
+        num_devices = self._by_member.mesh.size
+        return -(-max(num_members, least) // num_devices) * num_devices
+
     def place(self, stacked: RunState, num_slots: int) -> RunState:
         """The states spread over the devices, with copies of the last in slots without a member.
 
@@ -279,7 +294,7 @@ class SideBySide:
 
     def run_steps(
         self, states: RunState, active: Mask, num_steps: int, stop: Callable[[], bool]
-    ) -> Trained[RunState]:
+    ) -> Trained:
         """See `MemberFunctions`; all members go at once, so that nobody is asked to stop."""
         del stop
         after, finite, metrics = self._run_steps(

@@ -139,6 +139,7 @@ def copy_tree(tree: PyTree) -> PyTree:
 
 @jax.jit
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether every number in the tree is finite."""
     return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
 
 

@@ -1,0 +1,128 @@
+"""Members of a sweep against runs alone: images a second of all members together.
+
+    python -m benchmarks.sweep_throughput --output=benchmarks/results/sweep_throughput_cpu.json
+
+Each number of members trains for one call of 200 steps at batch 128, in turn and side by side. The
+run alone is timed just before and just after, in the same process, without the loop around it; the
+faster of the two counts. Compilation is counted apart. Takes about 12 min on 2 cores.
+"""
+
+import json
+import os
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from configs import vanilla
+from vae_jax import factory
+from vae_jax.sweeps import InTurn, MemberFunctions, SideBySide, prefers_side_by_side, stack
+
+_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
+_MEMBERS = flags.DEFINE_list("members", ["1", "4", "16", "64", "256"], "numbers of members")
+_REPEATS = flags.DEFINE_integer("repeats", 3, "timed calls; the fastest counts")
+
+_NUM_STEPS = 200
+_BATCH_SIZE = 128
+
+
+class Experiment:
+    """The program 784-400-20-400-784 with dynamic binarisation, and its runs."""
+
+    def __init__(self) -> None:
+        self.config = vanilla.get_config()
+        self.config.model.latent_size = 20
+        self.config.model.activation = "relu"
+        self.config.batch_size = _BATCH_SIZE
+        train = factory.load_splits(self.config).train
+        num_examples = _NUM_STEPS * _BATCH_SIZE
+        self.images = jnp.asarray(train.images[:num_examples])
+        self.program = factory.build_program(self.config, (28, 28, 1), num_examples)
+        self.mean_image = factory.mean_image(train)
+        self.init = jax.jit(self.program.init)
+        self.solo = jax.jit(self.program.run_steps, static_argnames="num_steps", donate_argnums=0)
+
+    def state(self, member: int) -> Any:
+        """The initial state of a member, each with a seed and a beta of its own."""
+        hparams = factory.build_hparams(self.config)._replace(beta=jnp.float32(1 + member / 256))
+        return self.init(self.mean_image, factory.make_key(member), hparams)
+
+    def solo_seconds(self) -> float:
+        """Fastest call of a run alone."""
+        state, fastest = self.state(0).train, float("inf")
+        for repeat in range(_REPEATS.value + 1):
+            start = time.perf_counter()
+            state, metrics = self.solo(state, self.images, num_steps=_NUM_STEPS)
+            jax.block_until_ready(metrics)
+            if repeat:
+                fastest = min(fastest, time.perf_counter() - start)
+        return fastest
+
+    def measure(self, functions: MemberFunctions[Any], num_members: int) -> dict[str, float]:
+        """Seconds of the first call, which compiles, and of the fastest of the others."""
+        active = np.ones(num_members, bool)
+        states = functions.place(stack([self.state(m) for m in range(num_members)]), num_members)
+        seconds = []
+        for _ in range(_REPEATS.value + 1):
+            start = time.perf_counter()
+            states, _, finite, _ = functions.run_steps(states, active, _NUM_STEPS, lambda: False)
+            seconds.append(time.perf_counter() - start)
+            assert finite.all()
+        fastest = min(seconds[1:])
+        return {
+            "examples_per_second": num_members * _NUM_STEPS * _BATCH_SIZE / fastest,
+            "call_seconds": fastest,
+            "compile_seconds": max(0.0, seconds[0] - fastest),
+        }
+
+
+def main(argv: list[str]) -> None:
+    """Measure every number of members, print a line each, write the JSON."""
+    del argv
+    experiment = Experiment()
+    results: dict[str, Any] = {
+        "command": "python -m benchmarks.sweep_throughput",
+        "device": jax.devices()[0].device_kind,
+        "num_cores": os.cpu_count(),
+        "jax": jax.__version__,
+        "network": "784-400-20-400-784, batch 128, dynamic binarisation",
+        "default": "side by side" if prefers_side_by_side() else "in turn",
+        "members": [],
+    }
+    for num_members in map(int, _MEMBERS.value):
+        for name in ("in turn", "side by side"):
+            functions: MemberFunctions[Any] = (
+                InTurn(experiment.program, experiment.images, None)
+                if name == "in turn"
+                else SideBySide(experiment.program, experiment.images, None, jax.devices()[:1])
+            )
+            before = experiment.solo_seconds()
+            measured: dict[str, Any] = experiment.measure(functions, num_members)
+            solo = min(before, experiment.solo_seconds())
+            measured |= {
+                "num_members": num_members,
+                "how": name,
+                "solo_examples_per_second": _NUM_STEPS * _BATCH_SIZE / solo,
+                "share_of_sequential": num_members * solo / measured["call_seconds"],
+                "times_of_one_run": measured["call_seconds"] / solo,
+            }
+            results["members"].append(measured)
+            print(
+                f"{num_members} members {name}: {measured['examples_per_second']:,.0f} images/s, "
+                f"{measured['share_of_sequential']:.2f} of runs one after the other, "
+                f"{measured['times_of_one_run']:.1f} times one run; compiled in "
+                f"{measured['compile_seconds']:.1f} s",
+                flush=True,
+            )
+    if _OUTPUT.value:
+        os.makedirs(os.path.dirname(_OUTPUT.value) or ".", exist_ok=True)
+        with open(_OUTPUT.value, "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=2)
+            file.write("\n")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,426 @@
+import csv
+import json
+import shutil
+import signal
+import sys
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+from ml_collections import ConfigDict
+from small_data import write_bars
+
+import vae_jax
+from configs import vanilla
+from experiments import chunks, draw, evaluate, sweep, sweep_batches, train
+from vae_jax import checkpoints, factory, workdir
+from vae_jax import search_space as space
+from vae_jax.errors import UserError
+from vae_jax.interruption import Interruption
+from vae_jax.metric_writers import read_records
+from vae_jax.training_loop import Interrupted
+
+# Of ml_collections, on loading a config file.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+OVERRIDES = {
+    "epochs": 4,
+    "batch_size": 32,
+    "steps_per_call": 4,
+    "data.train_split": "train[:192]",
+    "data.validation_split": "train[192:]",
+    "model.widths": (16,),
+    "model.latent_size": 2,
+    "evaluation.num_samples": 5,
+    "checkpoints.every_seconds": 0.0,
+}
+GRID = space.grid(
+    {"hparams.beta": (0.5, 2.0), "model.latent_size": (2, 3)},
+    seeds=(0, 7),
+    halving=space.Halving(epochs=(2,), reduction=1.5),
+)
+TPE = space.tpe(
+    {"hparams.learning_rate": space.Uniform(1e-3, 1e-1, log=True), "model.latent_size": (2, 3)},
+    num_trials=6,
+    batch=3,
+    halving=space.Halving(epochs=(1, 2), reduction=2),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parsed_flags():
+    flags.FLAGS(["test"])
+    yield
+    flags.FLAGS.unparse_flags()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_bars(tmp_path_factory.mktemp("data") / "bars.npz")
+
+
+def config_of(data, **changes):
+    config = vanilla.get_config()
+    config.data.name = str(data)
+    config.update_from_flattened_dict({**OVERRIDES, **changes})
+    return config
+
+
+@pytest.fixture(scope="module")
+def grid(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweeps") / "grid"
+    sweep.run_sweep(config_of(data), GRID, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tpe(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweeps") / "tpe"
+    sweep.run_sweep(config_of(data), TPE, folder)
+    return folder
+
+
+def members_of(folder):
+    return json.loads((folder / "results.json").read_text())["members"]
+
+
+def timeless(row):
+    about_this_start = ("train_seconds", "workdir", "examples_per_second")
+    return {name: value for name, value in row.items() if name not in about_this_start}
+
+
+def state_of(folder):
+    config = ConfigDict(workdir.read_config(folder))
+    template = factory.run_state_template(config, (8, 8, 1))
+    checkpoint = checkpoints.restore(folder / "checkpoints", template)
+    leaves = [
+        np.asarray(
+            jax.random.key_data(leaf)
+            if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            else leaf
+        ).tobytes()
+        for leaf in jax.tree.leaves(checkpoint.tree)
+    ]
+    return checkpoint.step, leaves
+
+
+def assert_same_sweep(folder, other):
+    rows, expected = members_of(folder), members_of(other)
+    assert [timeless(row) for row in rows] == [timeless(row) for row in expected]
+    for row in rows:
+        ours = workdir.member_folder(folder, row["member"])
+        theirs = workdir.member_folder(other, row["member"])
+        assert state_of(ours) == state_of(theirs)
+        records = [[timeless(r) for r in read_records(f / "metrics.jsonl")] for f in (ours, theirs)]
+        assert records[0] == records[1]
+
+
+def test_there_is_a_row_for_each_member_with_its_setting_and_figures(grid):
+    rows = members_of(grid)
+    assert [row["member"] for row in rows] == list(range(8))
+    settings = [(row["hparams.beta"], row["model.latent_size"], row["seed"]) for row in rows]
+    assert settings == [(b, z, s) for b in (0.5, 2.0) for z in (2, 3) for s in (0, 7)]
+    for row in rows:
+        assert ("test_elbo" in row) == (row["status"] == "finished")
+    with open(grid / "results.csv", newline="") as file:
+        read = list(csv.DictReader(file))
+    assert [int(row["member"]) for row in read] == list(range(8))
+    for row, written in zip(rows, read, strict=True):
+        assert written.get("test_elbo", "") == (str(row["test_elbo"]) if "test_elbo" in row else "")
+
+
+def test_halving_ends_whole_trials_and_the_worse_ones(grid):
+    rows = members_of(grid)
+    for latent_size in (2, 3):
+        # Each latent size is a chunk of two trials, of which one in 1.5 goes on.
+        trials = {}
+        for row in rows:
+            if row["model.latent_size"] == latent_size:
+                trials.setdefault(row["trial"], []).append(row)
+        ended = {trial: {row["status"] for row in group} for trial, group in trials.items()}
+        assert sorted(map(sorted, ended.values())) == [["finished"], ["pruned"]]
+        at_mark = {
+            trial: np.mean(
+                [
+                    record["elbo"]
+                    for row in group
+                    for record in read_records(
+                        workdir.member_folder(grid, row["member"]) / "metrics.jsonl"
+                    )
+                    if record["split"] == "valid" and record["epoch"] == 2
+                ]
+            )
+            for trial, group in trials.items()
+        }
+        assert ended[max(at_mark, key=at_mark.get)] == {"finished"}
+        assert all(row["epoch"] == 2 for row in rows if row["status"] == "pruned")
+
+
+def test_mean_and_deviation_are_over_the_seeds(grid):
+    rows = members_of(grid)
+    settings = json.loads((grid / "results.json").read_text())["settings"]
+    for entry in settings:
+        whole = [row for row in rows if row["trial"] == entry["trial"] and "test_elbo" in row]
+        elbos = [row["test_elbo"] for row in whole]
+        assert entry["num_seeds"] == len(elbos)
+        if elbos:
+            assert entry["mean"]["test_elbo"] == pytest.approx(np.mean(elbos))
+            assert entry["std"]["test_elbo"] == pytest.approx(np.std(elbos, ddof=1))
+
+
+def test_a_member_is_bitwise_the_run_alone(data, grid, tmp_path):
+    row = next(row for row in members_of(grid) if row["status"] == "finished")
+    changes = {name: row[name] for name in ("hparams.beta", "model.latent_size", "seed")}
+    alone = tmp_path / "alone"
+    train.train(config_of(data, **changes), alone)
+    ours = workdir.member_folder(grid, row["member"])
+    assert state_of(ours) == state_of(alone)
+    assert workdir.read_summary(ours)["test"] == workdir.read_summary(alone)["test"]
+    assert workdir.read_config(ours) == workdir.read_config(alone)
+    records = [[timeless(r) for r in read_records(f / "metrics.jsonl")] for f in (ours, alone)]
+    assert records[0] == records[1]
+
+
+def test_a_member_is_a_run_for_the_other_commands(grid, monkeypatch, capsys):
+    row = next(row for row in members_of(grid) if row["status"] == "finished")
+    model = vae_jax.load(grid, member=row["member"])
+    assert model.config.hparams.beta == row["hparams.beta"]
+    assert model.sample(jax.random.key(0), 3).shape == (3, 8, 8, 1)
+    monkeypatch.setattr(flags.FLAGS["workdir"], "value", str(grid))
+    monkeypatch.setattr(flags.FLAGS["member"], "value", row["member"])
+    before = workdir.read_summary(workdir.member_folder(grid, row["member"]))["test"]
+    evaluate.main()
+    assert f"test elbo {row['test_elbo']:.2f}" in capsys.readouterr().out
+    assert workdir.read_summary(workdir.member_folder(grid, row["member"]))["test"] == before
+    draw.main()
+    assert (workdir.member_folder(grid, row["member"]) / "figures" / "samples.png").is_file()
+
+
+def test_a_pruned_member_can_be_loaded_and_measured(grid, monkeypatch, capsys):
+    row = next(row for row in members_of(grid) if row["status"] == "pruned")
+    assert vae_jax.load(grid, member=row["member"]).is_vae
+    with pytest.raises(UserError, match="no member 99"):
+        vae_jax.load(grid, member=99)
+    with pytest.raises(UserError, match="name a member"):
+        vae_jax.load(grid)
+
+
+def test_the_pictures_and_tensorboard_are_there(grid, tpe):
+    names = {path.name for path in (grid / "figures").iterdir()}
+    assert names == {
+        "heat_map_of_test_elbo_by_beta_and_latent_size.png",
+        "parallel_coordinates.png",
+        "rate_distortion.png",
+        "test_elbo_by_beta.png",
+        "test_elbo_by_latent_size.png",
+        "training_curves.png",
+    }
+    assert "search_history.png" in {path.name for path in (tpe / "figures").iterdir()}
+    assert len(list((grid / "tensorboard").iterdir())) == 8
+
+
+def test_a_finished_sweep_is_only_told_of(data, grid, capsys):
+    kept = {path: path.read_bytes() for path in grid.rglob("*.json*")}
+    sweep.run_sweep(config_of(data), GRID, grid)
+    assert "2 complete, 2 pruned" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in grid.rglob("*.json*")} == kept
+
+
+class StopsAfter(Interruption):
+    """Asks to stop when it has been asked so many times."""
+
+    def __init__(self, num_questions):
+        super().__init__()
+        self._left = num_questions
+
+    def __bool__(self):
+        self._left -= 1
+        if self._left < 0:
+            self.signal = signal.SIGTERM
+        return self._left < 0
+
+
+@pytest.mark.parametrize("sweep_of", [GRID, TPE], ids=["grid", "tpe"])
+def test_a_sweep_stopped_again_and_again_equals_the_undisturbed_one(
+    data, grid, tpe, sweep_of, tmp_path, monkeypatch
+):
+    folder, whole = tmp_path / "sweep", grid if sweep_of is GRID else tpe
+    original, stops = chunks.train_chunk, []
+
+    def train_chunk(folder, chunk, interruption, on_end):
+        # More patient each time, or a stop before the first save would come for ever.
+        original(folder, chunk, StopsAfter(6 + 3 * len(stops)), on_end)
+
+    monkeypatch.setattr(chunks, "train_chunk", train_chunk)
+    while True:
+        try:
+            sweep.run_sweep(config_of(data), sweep_of, folder)
+            break
+        except Interrupted as stop:
+            stops.append(str(stop))
+    assert len(stops) >= 3
+    assert_same_sweep(folder, whole)
+
+
+def test_a_diverged_member_has_no_figures_and_harms_nobody(data, grid, tmp_path):
+    swept = space.grid({"hparams.learning_rate": (3e-3, 1e9)})
+    folder = tmp_path / "sweep"
+    sweep.run_sweep(config_of(data), swept, folder)
+    good, bad = members_of(folder)
+    assert (good["status"], bad["status"]) == ("finished", "diverged")
+    assert "the loss is not finite at step" in bad["problem"]
+    assert "test_elbo" not in bad
+    alone = tmp_path / "alone"
+    train.train(config_of(data), alone)
+    assert state_of(workdir.member_folder(folder, 0)) == state_of(alone)
+
+
+def test_without_a_validation_set_a_grid_still_runs(data, tmp_path):
+    folder = tmp_path / "sweep"
+    config = config_of(data, **{"data.validation_split": ""})
+    sweep.run_sweep(config, space.grid({"hparams.beta": (1.0, 2.0)}), folder)
+    assert [row["status"] for row in members_of(folder)] == ["finished"] * 2
+
+
+def test_an_autoencoder_is_swept_by_its_distortion(data, tmp_path):
+    folder = tmp_path / "sweep"
+    config = config_of(data, **{"model.name": "autoencoder"})
+    swept = space.random(
+        {"hparams.learning_rate": space.Uniform(1e-3, 1e-2)}, num_trials=2, objective="distortion"
+    )
+    sweep.run_sweep(config, swept, folder)
+    assert all(np.isfinite(row["valid_distortion"]) for row in members_of(folder))
+    elbo = space.random({"hparams.learning_rate": space.Uniform(1e-3, 1e-2)}, num_trials=2)
+    with pytest.raises(UserError, match=r"objective='elbo'.*autoencoder"):
+        sweep.run_sweep(config, elbo, tmp_path / "other")
+
+
+def test_the_processes_of_one_study_share_its_trials(data, tmp_path, monkeypatch):
+    """One process after the other here; at once in test_sweep_machines."""
+    monkeypatch.setattr(flags.FLAGS["storage"], "value", f"sqlite:///{tmp_path / 'study.db'}")
+    monkeypatch.setattr(flags.FLAGS["batch"], "value", 1)
+    swept = space.grid({"hparams.beta": (0.5, 1.0, 2.0)})
+    config, first, second = config_of(data), tmp_path / "first", tmp_path / "second"
+
+    real, calls = sweep_batches.next_batch, []
+
+    def one_batch(*args, **kwargs):
+        calls.append(args)
+        return real(*args, **kwargs) if len(calls) == 1 else None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep_batches, "next_batch", one_batch)
+        sweep.run_sweep(config, swept, first)
+    sweep.run_sweep(config, swept, second)
+    # Whoever looks last sees all rows, and where the models lie.
+    rows = members_of(second)
+    assert [row["hparams.beta"] for row in rows] == [0.5, 1.0, 2.0]
+    for row, folder in zip(rows, [first, second, second], strict=True):
+        assert row["workdir"].startswith(str(folder))
+
+
+def test_the_workdir_of_another_sweep_and_of_a_run_are_refused(data, grid, tmp_path):
+    kept = {path: path.read_bytes() for path in grid.rglob("*.json*")}
+    other = space.grid({"hparams.beta": (0.5, 4.0)})
+    with pytest.raises(UserError, match=r"holds a sweep of another config: .*sweep\.axes"):
+        sweep.run_sweep(config_of(data), other, grid)
+    with pytest.raises(UserError, match=r"has a sweep\.json already"):
+        train.train(config_of(data), grid)
+    with pytest.raises(UserError, match=r"has a config\.json already"):
+        sweep.run_sweep(config_of(data), GRID, workdir.member_folder(grid, 0))
+    assert {path: path.read_bytes() for path in grid.rglob("*.json*")} == kept
+
+
+def test_the_results_of_another_sweep_are_not_overwritten(data, grid, tmp_path):
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    shutil.copy(grid / "results.json", folder)
+    with pytest.raises(UserError, match=r"results\.json is of another sweep"):
+        sweep.run_sweep(config_of(data), space.grid({"hparams.beta": (1.0, 3.0)}), folder)
+    assert members_of(folder) == members_of(grid)
+
+
+def test_a_memory_limit_below_one_member_is_refused(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(flags.FLAGS["memory_limit"], "value", "1MB")
+    big = config_of(data, **{"model.widths": (512, 512)})
+    with pytest.raises(UserError, match=r"--memory_limit=0\.001GiB is below what one member needs"):
+        sweep.run_sweep(big, space.grid({"hparams.beta": (1.0, 3.0)}), tmp_path / "sweep")
+
+
+SWEEP_FILE = """
+from vae_jax import search_space as space
+
+def get_sweep():
+    return space.grid({{{axes}}}{rest})
+"""
+GOOD_AXES = '"hparams.beta": (1.0, 2.0)'
+
+
+@pytest.mark.parametrize(
+    ("axes", "rest", "arguments", "told"),
+    [
+        ('"hparams.bta": (1.0,)', "", [], ["hparams.bta", "did you mean hparams.beta?"]),
+        ("", "", [], ["no axes"]),
+        ('"hparams.beta": ()', "", [], ["hparams.beta has no values"]),
+        ('"hparams.beta": (1.0, -1.0)', "", [], ["hparams.beta=-1.0", "at least 0"]),
+        ('"hparams.beta": (1.0, "a")', "", [], ["hparams.beta", "1.0", "'a'", "one type"]),
+        ('"seed": (0, 1)', "", [], ["use seeds="]),
+        ('"hparams.corruption_level": (0.1,)', "", [], ["the setting", "needs a corruption"]),
+        (GOOD_AXES, ", seeds=()", [], ["seeds=()"]),
+        (GOOD_AXES, "", ["--trials=3"], ["grid", "2"]),
+        (GOOD_AXES, "", ["--batch=0"], ["--batch=0 must be at least 1"]),
+        (GOOD_AXES, "", ["--memory_limit=lots"], ["--memory_limit='lots'", "8GiB"]),
+        (GOOD_AXES, "", ["--ray_address=auto"], ["--ray_address='auto' needs --executor=ray"]),
+        (GOOD_AXES, "", ["--executor=slurm"], ["--executor", "slurm"]),
+        (GOOD_AXES, "", ["--member=3"], ["--member=3"]),
+        (GOOD_AXES, "", ["--storage=nonsense"], ["storage='nonsense' is no database URL"]),
+        (
+            GOOD_AXES,
+            "",
+            ["--storage=postgresql+psycopg://me:secret@127.0.0.1:1/x"],
+            ["storage='postgresql+psycopg://me:***@127.0.0.1:1/x' cannot be used"],
+        ),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(
+    data, tmp_path, monkeypatch, capsys, axes, rest, arguments, told
+):
+    file = tmp_path / "sweep.py"
+    file.write_text(SWEEP_FILE.format(axes=axes, rest=rest))
+    code, error = run_command(data, tmp_path, monkeypatch, capsys, [f"--sweep={file}", *arguments])
+    assert code == 2
+    assert "secret" not in error
+    lines = [line for line in error.splitlines() if line]
+    assert lines[-1].startswith("error: ")
+    assert all(part in lines[-1] for part in told), lines[-1]
+    assert "Traceback" not in error
+
+
+def run_command(data, tmp_path, monkeypatch, capsys, arguments):
+    """Exit code and standard error of `experiments.sweep`, in this process."""
+    from experiments import command_line
+
+    overrides = {**OVERRIDES, "data.name": data}
+    argv = ["sweep", "--config=configs/vanilla.py", f"--workdir={tmp_path / 'sweep'}", *arguments]
+    argv += [f"--config.{field}={value}" for field, value in overrides.items()]
+    monkeypatch.setattr(sys, "argv", argv)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            command_line.run(sweep.main)
+    finally:
+        flags.FLAGS.unparse_flags()
+        for name in list(flags.FLAGS):
+            if name.startswith("config."):
+                delattr(flags.FLAGS, name)
+            else:
+                flags.FLAGS[name].unparse()
+        flags.FLAGS(["test"])
+    return stop.value.code, capsys.readouterr().err
+
+
+def test_a_sweep_file_that_is_not_there_is_refused(data, tmp_path, monkeypatch, capsys):
+    code, error = run_command(data, tmp_path, monkeypatch, capsys, ["--sweep=nowhere.py"])
+    assert (code, "nowhere.py cannot be read" in error) == (2, True)
+    code, error = run_command(data, tmp_path, monkeypatch, capsys, [])
+    assert (code, "--sweep is missing" in error) == (2, True)
