@@ -13,8 +13,6 @@ import json
 import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
+from benchmarks.killing import bits, run_until_killed
 from vae_jax import checkpoints, factory, workdir
 from vae_jax.metric_writers import Record, read_records
 
@@ -48,11 +46,6 @@ _OVERRIDES = {
 }
 
 
-def _data(leaf: jax.Array) -> bytes:
-    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes()
-
-
 class Run:
     """One workdir, and how to start its training in a process of its own."""
 
@@ -67,28 +60,11 @@ class Run:
             f"--workdir={folder}",
             *(f"--config.{field}={value}" for field, value in overrides.items()),
         ]
-        self._environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
+        self._cache = cache
 
     def start(self, kill_after: float | None = None) -> bool:
-        """Train until done, or until the kill; whether it was killed.
-
-        Raises:
-          RuntimeError: the process ended otherwise, which no kill may lead to.
-        """
-        with tempfile.TemporaryFile() as output:
-            process = subprocess.Popen(
-                self._command, env=self._environment, stdout=output, stderr=output
-            )
-            try:
-                process.wait(timeout=kill_after)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            code = process.wait()
-            if code not in (0, -signal.SIGKILL):
-                output.seek(0)
-                text = output.read().decode(errors="replace")
-                raise RuntimeError(f"the run ended with code {code}:\n{text}")
-        return code != 0
+        """Train until done, or until the kill; whether it was killed."""
+        return run_until_killed(self._command, self._cache, kill_after)
 
     def last_step(self) -> int:
         """Of the newest checkpoint; 0 before the first."""
@@ -113,7 +89,7 @@ class Run:
         template = factory.run_state_template(config, (28, 28, 1))
         checkpoint = checkpoints.restore(self.folder / "checkpoints", template)
         assert checkpoint is not None, "no checkpoint is whole"
-        leaves = [_data(leaf) for leaf in jax.tree.leaves(checkpoint.tree)]
+        leaves = bits(checkpoint.tree)
         metadata = {k: v for k, v in checkpoint.metadata.items() if k != "train_seconds"}
         return checkpoint.step, leaves, metadata
 

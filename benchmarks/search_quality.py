@@ -1,7 +1,7 @@
 """TPE against random search: the best validation ELBO that so many trials find.
 
     python -m benchmarks.search_quality --workdir=runs/search_quality \
-        --output=results/benchmarks/search_quality.json
+        --output=benchmarks/results/search_quality_cpu.json
 
 Both search the learning rate, the warm-up of beta and the latent size of a small run of
 configs/vanilla.py (10 epochs over 10,000 images of MNIST), with the same number of trials, three

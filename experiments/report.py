@@ -57,10 +57,34 @@ def speed_table(folder: Path) -> str:
     return "\n".join(rows) + "\n"
 
 
+def sweeps_table(folder: Path) -> str:
+    """Speed of many members, what the searches found, and kills survived, as measured."""
+    throughput = _read(folder / "sweep_throughput_cpu.json")
+    search = _read(folder / "search_quality_cpu.json")
+    kills = _read(folder / "kill_sweep_cpu.json")
+    rows = ["| what | measured |", "| --- | --- |"]
+    for entry in throughput["members"]:
+        rows.append(
+            f"| {entry['num_members']} members {entry['how']} | "
+            f"{entry['examples_per_second']:,.0f} images/s, "
+            f"{entry['share_of_sequential']:.2f} of one after the other |"
+        )
+    num_trials = search["searches"]["tpe"][0]["num_trials"]
+    for method, found in search["best_valid_elbo"].items():
+        rows.append(
+            f"| best validation ELBO of {num_trials} trials, {method}, "
+            f"{len(search['searches'][method])} searches | {found['mean']:.2f} ± {found['std']:.2f} |"
+        )
+    survived = kills["kills"] if kills["equal"] else 0
+    rows.append(f"| SIGKILLs survived, members bitwise equal | {survived} of {kills['kills']} |")
+    return "\n".join(rows) + "\n"
+
+
 def render(readme: str) -> str:
     """The README with its tables written anew."""
     tables = {
         "results": results_table(ROOT / "results"),
+        "sweeps": sweeps_table(ROOT / "benchmarks" / "results"),
         "speed": speed_table(ROOT / "benchmarks" / "results"),
     }
     for name, table in tables.items():

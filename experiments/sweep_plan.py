@@ -179,9 +179,12 @@ def deal(
         config = with_fields(base, static)
         images, memory = _needs(json.dumps(config))
         most = _most_members(images, memory, unit, resources, adaptive=adaptive)
-        per_chunk = min(most, -(-len(members) // resources.num_workers))
-        if not (halving or resources.side_by_side):
-            per_chunk = min(per_chunk, _MEMBERS_IN_TURN)
+        per_chunk = min(most, len(members))
+        # Where trials are compared, who is compared with whom must not depend on the machine.
+        if not halving:
+            per_chunk = min(per_chunk, -(-len(members) // resources.num_workers))
+            if not resources.side_by_side:
+                per_chunk = min(per_chunk, _MEMBERS_IN_TURN)
         per_chunk = max(unit, per_chunk // unit * unit)
         num_chunks = -(-len(members) // per_chunk)
         # Chunks of one size, so that one program serves them all.

@@ -45,6 +45,15 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
         ]
         if "own.npz" in given:
             command += ["--config.epochs=1", "--config.evaluation.num_samples=2"]
+    if "experiments.sweep" in command:
+        # Enough epochs for the marks of successive halving.
+        small = {**SMALL_RUN, "epochs": "21" if "tpe" in command[4] else "1"}
+        command = [part.replace("--trials=64", "--trials=4") for part in command]
+        command += [
+            f"--config.{field}={value}"
+            for field, value in small.items()
+            if f"--config.{field}=" not in " ".join(command)
+        ]
     return [re.sub(r"--num_samples=\d+", "--num_samples=3", part) for part in command]
 
 
@@ -74,7 +83,9 @@ def test_every_command_and_program_of_the_readme_works(tmp_path):
     idx_folder = tmp_path / "idx"
     idx_folder.mkdir()
     write_idx_family(idx_folder)
-    own_data, in_a_program = sorted(blocks("python"), key=lambda block: "savez" not in block)
+    own_data, in_a_program, of_a_sweep = sorted(
+        blocks("python"), key=lambda block: ("savez" not in block, "member" in block)
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning"}
     run = {"cwd": tmp_path, "env": environment, "text": True, "capture_output": True}
     subprocess.run([sys.executable, "-c", own_data], check=True, **run)
@@ -84,6 +95,7 @@ def test_every_command_and_program_of_the_readme_works(tmp_path):
         assert result.returncode == 0, f"{' '.join(command)}\n{result.stderr}"
     program = in_a_program + "\nassert nats.shape == (16,) and samples.shape == (16, 28, 28, 1)"
     subprocess.run([sys.executable, "-c", program], check=True, **run)
+    subprocess.run([sys.executable, "-c", of_a_sweep], check=True, **run)
 
 
 def test_the_tables_of_the_readme_come_from_the_result_files():
