@@ -191,7 +191,10 @@ def deal(
         per_chunk = -(-len(members) // (num_chunks * unit)) * unit
         # What a search suggests falls into groups of any size: in powers of two they need fewer
         # different programs.
-        slots = 1 << (per_chunk - 1).bit_length() if adaptive else per_chunk
+        slots = per_chunk
+        if adaptive:
+            per_device = -(-per_chunk // resources.num_devices)
+            slots = resources.num_devices * (1 << (per_device - 1).bit_length())
         for first in range(0, len(members), per_chunk):
             chunks.append(
                 {

@@ -1,3 +1,4 @@
+import copy
 import importlib
 import math
 from pathlib import Path
@@ -6,7 +7,13 @@ import pytest
 
 from configs import vanilla
 from vae_jax import factory
-from vae_jax.config_fields import FIELDS, check_fields, flatten, unknown_field_message
+from vae_jax.config_fields import (
+    FIELDS,
+    check_fields,
+    flatten,
+    unknown_field_message,
+    with_fields,
+)
 from vae_jax.errors import UserError
 
 CONFIGS = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem != "__init__")
@@ -136,6 +143,27 @@ def test_fields_that_do_not_go_together_are_refused(changes, told):
     config.update_from_flattened_dict(changes)
     with pytest.raises(UserError, match=f"^{told}"):
         factory.validate(config)
+
+
+def test_fields_are_replaced_in_a_copy():
+    config = vanilla.get_config().to_dict()
+    before = copy.deepcopy(config)
+    values = {"seed": 7, "hparams.beta": 4.0, "model.widths": (16, 8)}
+    changed = with_fields(config, values)
+    assert flatten(changed) == {**flatten(before), **values}
+    assert config == before
+    assert with_fields(changed, {}) == changed
+    # As `--config.model.widths` on the command line would.
+    expected = vanilla.get_config()
+    expected.update_from_flattened_dict(values)
+    assert changed == expected.to_dict()
+
+
+@pytest.mark.parametrize("field", ["bacth_size", "hparams.betta", "nothing.beta"])
+def test_a_field_that_is_not_there_is_not_added(field):
+    config = vanilla.get_config().to_dict()
+    with pytest.raises(KeyError):
+        with_fields(config, {field: 1})
 
 
 def test_a_gaussian_corruption_of_any_strength_is_accepted():

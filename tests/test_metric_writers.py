@@ -8,6 +8,7 @@ import pytest
 from vae_jax.errors import UserError
 from vae_jax.metric_writers import (
     JsonLinesWriter,
+    MembersJsonLinesWriter,
     ProgressWriter,
     TensorBoardWriter,
     Writer,
@@ -71,6 +72,57 @@ def test_numbers_keep_every_bit(tmp_path):
             writer.write(record(1, loss=value))
         writer.close()
     assert read_records(path)[0]["loss"] == value
+
+
+def members_writer(folder, last_steps):
+    paths = {member: folder / f"{member}.jsonl" for member in last_steps}
+    return MembersJsonLinesWriter(paths, last_steps)
+
+
+def test_each_member_has_its_records_in_a_file_of_its_own(tmp_path):
+    writer = members_writer(tmp_path, {3: 0, 8: 0})
+    assert isinstance(writer, Writer)
+    # What is not in the files yet is lost with the process, whose checkpoint is older too.
+    for step in (1, 2):
+        for member in (3, 5, 8):
+            writer.write({"member": member, **record(step, of=member)})
+        writer.write({"member": 3, **record(step, "valid", loss=float("nan"))})
+    assert read_records(tmp_path / "3.jsonl") == read_records(tmp_path / "8.jsonl") == []
+    writer.flush()
+    own = [[record(step, of=3), record(step, "valid", loss=None)] for step in (1, 2)]
+    assert read_records(tmp_path / "3.jsonl") == own[0] + own[1]
+    assert read_records(tmp_path / "8.jsonl") == [record(step, of=8) for step in (1, 2)]
+    writer.write({"member": 8, **record(3)})
+    writer.flush()
+    writer.write({"member": 8, **record(4)})
+    writer.flush()
+    writer.write({"member": 3, **record(3)})
+    writer.close()
+    assert [r["step"] for r in read_records(tmp_path / "8.jsonl")] == [1, 2, 3, 4]
+    assert [r["step"] for r in read_records(tmp_path / "3.jsonl")] == [1, 1, 2, 2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["3.jsonl", "8.jsonl"]
+
+
+def test_what_lies_after_a_members_own_last_step_is_removed(tmp_path):
+    for member in (3, 5, 8):
+        write_all(tmp_path / f"{member}.jsonl", [1, 2, 3, 4])
+    # A stop in the middle of a round leaves some members ahead of others.
+    writer = members_writer(tmp_path, {3: 2, 8: 3})
+    steps = {m: [r["step"] for r in read_records(tmp_path / f"{m}.jsonl")] for m in (3, 5, 8)}
+    assert steps == {3: [1, 2], 5: [1, 2, 3, 4], 8: [1, 2, 3]}
+    writer.write({"member": 3, **record(3)})
+    writer.flush()
+    assert read_records(tmp_path / "3.jsonl") == [record(step) for step in (1, 2, 3)]
+
+
+def test_records_of_members_that_cannot_be_written_are_told_in_one_line(tmp_path):
+    writer = members_writer(tmp_path, {3: 0})
+    (tmp_path / "3.jsonl").unlink()
+    (tmp_path / "3.jsonl").mkdir()
+    writer.write({"member": 3, **record(1)})
+    with pytest.raises(UserError, match=r"3\.jsonl cannot be written: .*make room") as error:
+        writer.flush()
+    assert "\n" not in str(error.value)
 
 
 def test_a_full_disk_is_told_in_one_line(tmp_path):
@@ -173,6 +225,35 @@ def test_tensorboard_hides_what_a_resumed_run_repeats(tmp_path, events_of):
     killed.close()
     events = events_of(tmp_path)
     assert scalars(events, "train/loss") == [(10, 1.0), (20, 2.0), (30, 2.0), (40, 2.0)]
+
+
+def test_tensorboard_reads_hyperparameters_and_what_came_of_them(tmp_path, events_of):
+    plugin_data = pytest.importorskip("tensorboard.plugins.hparams.plugin_data_pb2")
+    values = {
+        "hparams.beta": 0.5,
+        "model.latent_size": 2,
+        "model.gated": True,
+        "optimizer.name": "adam",
+        "model.widths": (16, 8),
+    }
+    writer = TensorBoardWriter(tmp_path, 0)
+    writer.write_hyperparameters(values, {"test/elbo": -101.5, "test/rate": 4.25}, 30)
+    writer.flush()
+    events = events_of(tmp_path)
+    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    told = plugin_data.HParamsPluginData.FromString(content).session_start_info.hparams
+    assert told["hparams.beta"].number_value == 0.5
+    assert told["model.latent_size"].number_value == 2
+    assert told["model.gated"].bool_value is True
+    assert told["optimizer.name"].string_value == "adam"
+    assert told["model.widths"].string_value == "(16, 8)"
+    content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    experiment = plugin_data.HParamsPluginData.FromString(content).experiment
+    assert {info.name for info in experiment.hparam_infos} == set(values)
+    assert {info.name.tag for info in experiment.metric_infos} == {"test/elbo", "test/rate"}
+    assert scalars(events, "test/elbo") == [(30, -101.5)]
+    assert scalars(events, "test/rate") == [(30, 4.25)]
+    writer.close()
 
 
 class Screen(io.TextIOWrapper):

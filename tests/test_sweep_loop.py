@@ -351,9 +351,6 @@ def test_all_members_may_diverge_together(step, good):
     assert max((r["step"] for r in notes.records), default=0) == good
 
 
-@pytest.mark.xfail(
-    strict=True, reason="no member has come to another step, and a checkpoint of that step stays"
-)
 @pytest.mark.parametrize("step", [3, 12])
 def test_when_all_members_diverge_the_last_checkpoint_says_so(tmp_path, step):
     bad = dict.fromkeys(range(3), (step, "rate"))
@@ -495,7 +492,6 @@ def test_members_continued_from_any_checkpoint_on_the_disk_end_the_same(tmp_path
         os.symlink(tmp_path / "whole" / str(step), part / str(step))
         tree, progress = restored(part)
         first = np.asarray(tree.train.step)
-        assert first.sum() == step
         again, ended_again, rest = run(part, Members(), plan=plan, stacked=tree, progress=progress)
         assert untimed(again) == untimed(final)
         for index in range(3):
@@ -733,7 +729,6 @@ def test_a_real_program_stopped_anywhere_ends_with_the_same_bits(tmp_path, real,
     assert leaves(real.restored(tmp_path / "part", 3)[0]) == leaves(state)
 
 
-@pytest.mark.xfail(strict=True, reason="there is nobody left to validate")
 def test_a_real_program_of_which_all_members_diverge_at_the_end_of_an_epoch(tmp_path, real):
     stacked = real.stacked(1e9, 1e9)
     # The call to come is the last one of an epoch.

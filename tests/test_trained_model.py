@@ -1,4 +1,5 @@
 import inspect
+import json
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,8 @@ from flax import nnx
 from small_models import randomized
 
 from configs import vanilla
-from vae_jax import factory, trained_model
+from vae_jax import checkpoints, factory, trained_model, workdir
+from vae_jax.errors import UserError
 from vae_jax.objectives import elbo_terms
 from vae_jax.trained_model import TrainedModel
 
@@ -181,3 +183,49 @@ def test_more_images_than_a_batch_give_what_each_alone_does(vae):
     posterior = vae.posterior(images)
     np.testing.assert_allclose(posterior.mean, vae.encode(images), rtol=1e-5, atol=1e-6)
     assert vae.elbo(images, key).shape == (2005,)
+
+
+def test_other_parameters_serve_the_same_compiled_functions():
+    first, second = make_model(), make_model(scale=0.7, **{"hparams.beta": 4.0})
+    codes = first.encode(BYTES)
+    shared = first.with_params(second.config, second.params)
+    (compiled,) = first._compiled.values()
+    assert compiled._cache_size() == 1
+    np.testing.assert_array_equal(shared.encode(BYTES), second.encode(BYTES))
+    np.testing.assert_array_equal(first.encode(BYTES), codes)
+    assert (codes != second.encode(BYTES)).any()
+    assert compiled._cache_size() == 1
+    assert (shared.config, first.config) == (second.config, first.config)
+    assert (shared.config.hparams.beta, first.config.hparams.beta) == (4.0, 1.0)
+    # What is compiled later, by either, serves both.
+    shared.reconstruct(BYTES)
+    assert set(first._compiled) == {"encode", "reconstruct"}
+
+
+def save(folder, model):
+    """A run that has just begun, with the model's parameters as its best."""
+    program = factory.build_program(model.config, IMAGE_SHAPE, num_examples=model.config.batch_size)
+    state = program.init(
+        jnp.full(IMAGE_SHAPE, 0.5), factory.make_key(0), factory.build_hparams(model.config)
+    )
+    with workdir.hold(folder, model.config.to_dict()):
+        facts = {"image_shape": IMAGE_SHAPE}
+        state = state._replace(best_params=model.params)
+        checkpoints.save(folder / "checkpoints", 0, state, facts, max_to_keep=1)
+
+
+def test_a_member_of_a_sweep_is_loaded_by_its_number(tmp_path):
+    members = {2: make_model(), 11: make_model(scale=0.7, **{"model.latent_size": 4})}
+    with workdir.hold(tmp_path, sweep={}):
+        for number, model in members.items():
+            save(workdir.member_folder(tmp_path, number), model)
+    for number, model in members.items():
+        loaded = trained_model.load(tmp_path, member=number)
+        assert loaded.config.to_dict() == json.loads(json.dumps(model.config.to_dict()))
+        np.testing.assert_array_equal(loaded.encode(BYTES), model.encode(BYTES))
+        alone = trained_model.load(workdir.member_folder(tmp_path, number))
+        np.testing.assert_array_equal(alone.encode(BYTES), model.encode(BYTES))
+    with pytest.raises(UserError, match="holds a sweep; name a member: trained so far are 2, 11"):
+        trained_model.load(tmp_path)
+    with pytest.raises(UserError, match="has no member 3"):
+        trained_model.load(tmp_path, member=3)

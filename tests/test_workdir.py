@@ -116,3 +116,86 @@ def test_what_is_not_there(tmp_path):
 def test_a_summary_comes_back(tmp_path):
     workdir.write_summary(tmp_path, {"test": {"elbo": -100.25}})
     assert workdir.read_summary(tmp_path) == {"test": {"elbo": -100.25}}
+
+
+SWEEP = {"sweep": {"method": "grid", "seeds": (0, 1)}, "base": CONFIG}
+
+
+def test_a_run_and_a_member_have_their_directories(tmp_path):
+    run, sweep = tmp_path / "run", tmp_path / "sweep"
+    with workdir.hold(run, CONFIG), workdir.hold(sweep, sweep=SWEEP):
+        pass
+    assert workdir.run_folder(run, None) == run
+    # What is not there at all is for the caller to tell.
+    assert workdir.run_folder(tmp_path / "nothing", None) == tmp_path / "nothing"
+    for member in (3, 12):
+        with workdir.hold(workdir.member_folder(sweep, member), CONFIG):
+            pass
+    assert workdir.run_folder(sweep, 3) == sweep / "members" / "0003"
+    assert workdir.read_config(workdir.run_folder(sweep, 12))["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("trained", "there"),
+    [
+        ([], "none is trained"),
+        ([3], "trained so far are 3"),
+        ([12, 3], "trained so far are 3, 12"),
+        (range(9), "trained so far are 0, 1, 2, 3, 4, 5, 6, 7, ... 8"),
+    ],
+)
+def test_a_sweep_tells_which_members_there_are(tmp_path, trained, there):
+    with workdir.hold(tmp_path, sweep=SWEEP):
+        pass
+    for member in trained:
+        workdir.member_folder(tmp_path, member).mkdir(parents=True)
+    where = f"workdir={str(tmp_path)!r}"
+    with pytest.raises(UserError) as error:
+        workdir.run_folder(tmp_path, None)
+    assert str(error.value) == f"{where} holds a sweep; name a member: {there}"
+    with pytest.raises(UserError) as error:
+        workdir.run_folder(tmp_path, 99)
+    assert str(error.value) == f"{where} has no member 99; {there}"
+
+
+def test_a_run_has_no_members(tmp_path):
+    with workdir.hold(tmp_path, CONFIG):
+        pass
+    for folder in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(UserError, match="holds no sweep, so it has no member 0"):
+            workdir.run_folder(folder, 0)
+
+
+def test_a_new_workdir_gets_the_sweep_and_the_same_sweep_may_hold_it_again(tmp_path):
+    assert workdir.read_sweep(tmp_path) is None
+    for _ in range(2):
+        with workdir.hold(tmp_path, sweep=SWEEP):
+            assert workdir.read_sweep(tmp_path) == json.loads(json.dumps(SWEEP))
+    with workdir.hold(tmp_path):
+        pass
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_another_sweep_is_refused_with_both_values(tmp_path):
+    with workdir.hold(tmp_path, sweep=SWEEP):
+        pass
+    before = (tmp_path / "sweep.json").read_bytes()
+    other = {**SWEEP, "sweep": {"method": "random", "seeds": (0, 1)}}
+    with pytest.raises(UserError) as error:
+        workdir.hold(tmp_path, sweep=other).__enter__()
+    assert "holds a sweep of another config: sweep.method='random' (there: 'grid')" in str(
+        error.value
+    )
+    assert "seeds" not in str(error.value)
+    assert (tmp_path / "sweep.json").read_bytes() == before
+
+
+def test_a_run_and_a_sweep_do_not_take_each_others_workdir(tmp_path):
+    with workdir.hold(tmp_path / "run", CONFIG), workdir.hold(tmp_path / "sweep", sweep=SWEEP):
+        pass
+    with pytest.raises(UserError, match=r"has a config\.json already, so it cannot hold a sweep"):
+        workdir.hold(tmp_path / "run", sweep=SWEEP).__enter__()
+    with pytest.raises(UserError, match=r"has a sweep\.json already, so it cannot hold a run"):
+        workdir.hold(tmp_path / "sweep", CONFIG).__enter__()
+    assert not (tmp_path / "run" / "sweep.json").exists()
+    assert not (tmp_path / "sweep" / "config.json").exists()

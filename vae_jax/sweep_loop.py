@@ -109,10 +109,12 @@ def fit_members(
         begun = time.monotonic()
         for writer in writers:
             writer.flush()
+        # Members stand at steps of their own, and one that diverges takes none. What grows with all
+        # that can happen is this.
+        num_ended = sum(entry.status != "training" for entry in progress)
         checkpoints.save(
             checkpoint_dir,
-            # Members that have ended, or are not yet as far as others, stand at other steps.
-            int(steps[:num_members].sum()),
+            int(steps[:num_members].sum()) * (num_members + 1) + num_ended,
             functions.stacked(states, num_members),
             {**metadata, "members": [dataclasses.asdict(entry) for entry in progress]},
             max_to_keep=plan.max_checkpoints,
@@ -168,7 +170,7 @@ def fit_members(
                     "examples_per_second": num_steps * plan.batch_size * len(indices) / seconds,
                 },
             )
-        if at_end:
+        if at_end and (trained & finite).any():
             states = _end_epoch(
                 states,
                 progress,
