@@ -515,7 +515,7 @@ def test_a_signal_in_the_middle_of_a_round_is_obeyed_after_a_checkpoint(tmp_path
     assert str(stop.value).startswith("stopped by SIGTERM at step 10 of 3 members; ")
     # The first call is saved whatever the time.
     assert functions.rounds == [[0], [1, 2], [0]]
-    assert checkpoints.steps(tmp_path) == [5, 20]
+    assert checkpoints.steps(tmp_path) == [5 * 4, 20 * 4]
     tree, progress = restored(tmp_path)
     np.testing.assert_array_equal(tree.train.step, [10, 5, 5])
     assert [entry.epoch for entry in progress] == [2, 1, 1]
@@ -597,7 +597,8 @@ def test_checkpoints_that_take_long_are_rare(tmp_path, monkeypatch):
     functions = Members([range(20)] * 3, after=lambda num: clock.passes(1.0))
     run(tmp_path, functions, plan=plan)
     times = [now for _, now in saved]
-    assert saved[-1][0] == 3 * plan.total_steps
+    # All steps of the three members, and that all three have ended.
+    assert saved[-1][0] == 3 * plan.total_steps * 4 + 3
     assert 3 <= len(saved) <= 5
     # Each second of writing earns twenty until the next; the last comes when all have ended.
     assert min(np.diff(times[:-1])) >= 20
