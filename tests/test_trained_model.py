@@ -205,7 +205,7 @@ def test_other_parameters_serve_the_same_compiled_functions():
 def save(folder, model):
     """A run that has just begun, with the model's parameters as its best."""
     program = factory.build_program(model.config, IMAGE_SHAPE, num_examples=model.config.batch_size)
-    state = program.init(
+    state = jax.jit(program.init)(
         jnp.full(IMAGE_SHAPE, 0.5), factory.make_key(0), factory.build_hparams(model.config)
     )
     with workdir.hold(folder, model.config.to_dict()):
