@@ -61,6 +61,8 @@ def sweeps_table(folder: Path) -> str:
     """Speed of many members, what the searches found, and kills survived, as far as measured."""
     rows = ["| what | measured |", "| --- | --- |"]
     throughput = folder / "sweep_throughput_cpu.json"
+    if not throughput.is_file():
+        rows.append("| members against runs one after the other | not measured |")
     for entry in _read(throughput)["members"] if throughput.is_file() else []:
         rows.append(
             f"| {entry['num_members']} members {entry['how']} | "

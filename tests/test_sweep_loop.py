@@ -242,7 +242,7 @@ def test_each_member_keeps_its_own_best_epoch(tmp_path):
     np.testing.assert_array_equal(tree.best_params["weight"][...][:, 0], [10, 20, 5])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     st.lists(
         st.tuples(st.lists(st.integers(-9, -1), min_size=4, max_size=4), st.integers(0, 4)),
@@ -413,7 +413,7 @@ CASES = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(CASES)
 def test_members_stopped_at_any_moments_end_as_if_never_stopped(case):
     plan = dataclasses.replace(
