@@ -21,16 +21,12 @@ from typing import Any
 
 import jax
 import optuna
-from absl import app, flags, logging
+from absl import app, logging
 from ml_collections import ConfigDict
 
-from benchmarks.killing import bits, run_until_killed
+from benchmarks.killing import KILLS, OUTPUT, SEED, bits, run_until_killed
 from vae_jax import checkpoints, factory, workdir
 from vae_jax.metric_writers import read_records
-
-_KILLS = flags.DEFINE_integer("kills", 10, "SIGKILLs that must hit a running process")
-_SEED = flags.DEFINE_integer("seed", 0, "of the moments")
-_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 
 _OVERRIDES = {
     "epochs": 6,
@@ -178,11 +174,11 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory() as scratch:
-        results = kill_and_compare(_KILLS.value, _SEED.value, Path(scratch))
+        results = kill_and_compare(KILLS.value, SEED.value, Path(scratch))
     print(f"{results['kills']} kills in {results['seconds']:.0f} s; equal: {results['equal']}")
-    if _OUTPUT.value:
-        os.makedirs(os.path.dirname(_OUTPUT.value) or ".", exist_ok=True)
-        with open(_OUTPUT.value, "w", encoding="utf-8") as file:
+    if OUTPUT.value:
+        os.makedirs(os.path.dirname(OUTPUT.value) or ".", exist_ok=True)
+        with open(OUTPUT.value, "w", encoding="utf-8") as file:
             json.dump(results, file, indent=2)
             file.write("\n")
     sys.exit(0 if results["equal"] else 1)
