@@ -48,7 +48,10 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
     if "experiments.sweep" in command:
         # Enough epochs for the marks of successive halving.
         small = {**SMALL_RUN, "epochs": "21" if "tpe" in command[4] else "1"}
-        command = [part.replace("--trials=64", "--trials=4") for part in command]
+        command = [
+            part.replace("--trials=64", "--trials=2").replace("num_samples=100", "num_samples=2")
+            for part in command
+        ]
         command += [
             f"--config.{field}={value}"
             for field, value in small.items()

@@ -52,7 +52,7 @@ class Problem:
             }
         )
         # Steps of convolutions are slow to compile. Six images are left out of every epoch.
-        self.steps_per_epoch = 4 if network == "mlp" else 2
+        self.steps_per_epoch = 4 if network == "mlp" else 1
         train_images = draw_images(16 * self.steps_per_epoch + 6, 0)
         self.images = jnp.asarray(train_images), jnp.asarray(draw_images(20, 1))
         self.program = factory.build_program(self.config, IMAGE_SHAPE, len(train_images))
