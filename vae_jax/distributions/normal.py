@@ -1,0 +1,54 @@
+"""Independent normals, and the divergence between them."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from vae_jax.distributions.base import flatten_event, static_field, sum_event
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Normal:
+    """Independent normals: density N(value; mean, exp(log_scale)^2) an element.
+
+    Attributes:
+      mean: `[*batch, *event]`.
+      log_scale: log standard deviation, any shape that broadcasts to `mean`.
+      event_ndim: how many trailing axes make up one event.
+    """
+
+    mean: Float[Array, "..."]
+    log_scale: Float[Array, "..."]
+    event_ndim: int = static_field(default=1)
+
+    def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Log density in nats, `[*batch]`."""
+        residual = flatten_event(value - self.mean, self.event_ndim)
+        log_scale = self.log_scale
+        if log_scale.ndim > 0:
+            log_scale = flatten_event(jnp.broadcast_to(log_scale, self.mean.shape), self.event_ndim)
+        standardised = residual * jnp.exp(-log_scale)
+        return (-0.5 * (jnp.square(standardised) + _LOG_2PI) - log_scale).sum(axis=-1)
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
+        """One reparameterised draw, differentiable in `mean` and `log_scale`."""
+        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return self.mean + jnp.exp(self.log_scale) * noise
+
+
+def kl_by_dimension(q: Normal, p: Normal) -> Float[Array, "..."]:
+    """KL(q || p) of each element in nats, `[*batch, *event]`: the sum over the event is the KL."""
+    difference = (q.mean - p.mean) * jnp.exp(-p.log_scale)
+    log_ratio = q.log_scale - p.log_scale
+    return 0.5 * (jnp.square(difference) + jnp.expm1(2 * log_ratio)) - log_ratio
+
+
+def kl_divergence(q: Normal, p: Normal) -> Float[Array, "..."]:
+    """KL(q || p) in nats, summed over the event, `[*batch]` (Kingma & Welling 2013, appendix B)."""
+    return sum_event(kl_by_dimension(q, p), q.event_ndim)
