@@ -12,7 +12,7 @@ train: .venv/installed
 	$(BIN)/python -m experiments.train --config=configs/vanilla.py --workdir=$(WORKDIR) $(ARGS)
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 # What CI asks beside the tests.
 check: .venv/installed-dev
