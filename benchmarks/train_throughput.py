@@ -21,26 +21,13 @@ from absl import app, flags
 from flax import nnx
 from ml_collections import ConfigDict
 
+from benchmarks.matmul_peak import matmul_peak
 from configs import conv, vanilla
 from vae_jax import factory
 from vae_jax.training import init_state, train_epoch, train_step
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "timed epochs an experiment; the fastest counts")
-
-
-def matmul_peak(sizes: tuple[int, ...] = (1024, 1536, 2048, 3072), repeats: int = 8) -> float:
-    """Fastest float32 product of two square matrices, in FLOP/s."""
-    matmul = jax.jit(jnp.matmul)
-    best = 0.0
-    for size in sizes:
-        matrix = jax.random.normal(jax.random.key(0), (size, size))
-        matmul(matrix, matrix).block_until_ready()
-        for _ in range(repeats):
-            start = time.perf_counter()
-            matmul(matrix, matrix).block_until_ready()
-            best = max(best, 2 * size**3 / (time.perf_counter() - start))
-    return best
 
 
 def matmul_flops(jaxpr: jex_core.Jaxpr) -> int:

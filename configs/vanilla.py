@@ -37,34 +37,73 @@ def get_config() -> ConfigDict:
     # vae, autoencoder.
     config.model.name = "vae"
     config.model.latent_size = 32
+    # diagonal, independent normals; iaf, the same through an inverse autoregressive flow.
+    config.model.posterior = "diagonal"
+    # standard; mixture, of normals; vamp, of the posteriors of learned images; flow.
+    config.model.prior = "standard"
+    # Only the mixture and vamp priors read this.
+    config.model.prior_components = 500
+    # Only the iaf posterior and the flow prior read these two: steps, and units of hidden layers.
+    config.model.flow_layers = 2
+    config.model.flow_width = 128
+    # none; markov, ladder: a second layer of latents above the first, to which the prior then
+    # belongs (vae_jax/models/hierarchies.py).
+    config.model.hierarchy = "none"
+    # Of that layer: its size, and the hidden layers of its encoder, which its decoder mirrors.
+    config.model.top_latent_size = 0
+    config.model.top_widths = ()
     # mlp, conv.
     config.model.network = "mlp"
     # Hidden layers of the encoder; the decoder mirrors them. In a conv network they follow it.
     config.model.widths = (400,)
     # Layers (x W) * sigmoid(x V) in place of the activation; mlp only.
     config.model.gated = False
-    # elu, gelu, leaky_relu, relu, silu, tanh.
+    # elu, gelu, leaky_relu, relu, silu, softplus, tanh.
     config.model.activation = "silu"
+    # How dense layers start: lecun, glorot.
+    config.model.initializer = "lecun"
     # Only conv networks read these four; each channel count halves the image once. Downsampling is
     # stride or pool (convolution, then pooling); upsampling transpose or resize (then convolution).
     config.model.channels = (32, 64)
     config.model.kernel_size = 4
     config.model.downsampling = "stride"
     config.model.upsampling = "transpose"
-    # bernoulli, for data in [0, 1]; normal, for any.
+    # bernoulli, continuous_bernoulli: data in [0, 1]; normal, laplace: any data;
+    # discretized_logistic, discretized_logistic_mixture, categorical (256 outputs a channel): the
+    # 256 levels of 8-bit images. All but bernoulli without binarization.
     config.model.likelihood = "bernoulli"
-    # Only the normal likelihood reads these two: its standard deviation, and whether it is learned.
+    # normal and laplace only: the scale, or where it starts.
     config.model.likelihood_scale = 1.0
-    config.model.learn_scale = False
+    # normal only. fixed; learned, one scale; per_pixel, by the decoder; optimal, of sigma-VAE.
+    config.model.normal_scale = "fixed"
+    # discretized_logistic_mixture only: components a channel.
+    config.model.num_mixture = 10
 
     # What happens to the encoder's input: none, gaussian, masking, salt_and_pepper.
     config.corruption = "none"
 
+    config.objective = ConfigDict()
+    # elbo; iwae, miwae, piwae, ciwae: importance-weighted bounds (vae_jax/objectives.py).
+    config.objective.name = "elbo"
+    # Samples of the latents an image; the elbo is averaged over them.
+    config.objective.num_samples = 1
+    # miwae and piwae only: groups of num_samples each.
+    config.objective.num_groups = 1
+    # plain; stl, sticking the landing; dreg, doubly reparameterised (iwae only).
+    config.objective.gradient = "plain"
+    # Estimate the KL of the elbo by the samples even where it has a closed form.
+    config.objective.sampled_kl = False
+
     config.optimizer = ConfigDict()
     # adam, adagrad, sgd.
     config.optimizer.name = "adam"
-    # cosine, from the learning rate to 0 over the whole run; constant.
+    # cosine, from the learning rate to 0 over the whole run; constant; powers_of_three: 3^i epochs
+    # at 10^(-i/7) of the learning rate, i = 0, 1, ... (Burda et al. 2015, section 5).
     config.optimizer.schedule = "cosine"
+    # Of Adam.
+    config.optimizer.b1 = 0.9
+    config.optimizer.b2 = 0.999
+    config.optimizer.epsilon = 1e-8
     # Global norm above which gradients are scaled down; 0 never does.
     config.optimizer.gradient_clip_norm = 0.0
 
@@ -76,8 +115,12 @@ def get_config() -> ConfigDict:
     config.hparams.distortion_weight = 1.0
     # Epochs over which beta rises from 0.
     config.hparams.warmup_epochs = 0.0
+    # Epochs after which it falls to 0 and rises anew; 0 never.
+    config.hparams.warmup_cycle_epochs = 0.0
     # Nats of KL a latent dimension may use, on average over a batch, at no cost.
     config.hparams.free_nats = 0.0
+    # Share of the elbo in the ciwae objective.
+    config.hparams.ciwae_weight = 0.0
     # Standard deviation of gaussian noise; for the other corruptions the share of pixels hit.
     config.hparams.corruption_level = 0.0
     # Decoupled, of the matrices alone.

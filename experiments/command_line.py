@@ -36,6 +36,15 @@ def required_workdir() -> Path:
     return _named_workdir()
 
 
+def workdir_or(default: Path) -> Path:
+    """The directory that --workdir names, to train in; `default` where it names none.
+
+    Raises:
+      UserError: there is a --member.
+    """
+    return required_workdir() if _WORKDIR.value or _MEMBER.value is not None else default
+
+
 def _named_workdir() -> Path:
     if not _WORKDIR.value:
         raise UserError("--workdir is missing; name the directory of the run")

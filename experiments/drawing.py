@@ -45,17 +45,23 @@ def draw_run(
     _draw_latents(out, model, targets[:NUM_MAPPED], None if labels is None else labels[:NUM_MAPPED])
     _draw_interpolations(out, model, targets, degrees)
     if model.is_vae:
-        kl = np.asarray(measured["kl_by_dimension"])
         figures.save(figures.image_grid(model.sample(keys.prior, 100)), out / "samples.png")
-        figures.save(figures.kl_by_dimension(kl, 0.01), out / "kl_by_dimension.png")
-        _draw_traversals(out, model, targets[0], kl)
+        if measured["kl_by_dimension"] is not None:
+            kl = np.asarray(measured["kl_by_dimension"])
+            figures.save(figures.kl_by_dimension(kl, 0.01), out / "kl_by_dimension.png")
+            _draw_traversals(out, model, targets[0], kl)
     if model.latent_size == 2:
-        grid = np.asarray(latent_paths.normal_quantile_grid(_MANIFOLD_SIZE))
-        images = model.decode(grid.reshape(-1, 2))
-        shape = (_MANIFOLD_SIZE, _MANIFOLD_SIZE, *model.image_shape)
-        figures.save(figures.manifold(images.reshape(shape)), out / "manifold.png")
+        draw_manifold(out / "manifold.png", model)
     if "denoising" in measured:
         _draw_denoising(out, model, first, measured["denoising"], keys.corruption)
+
+
+def draw_manifold(path: Path, model: TrainedModel) -> None:
+    """Draw the images over a grid of a two-dimensional latent space."""
+    grid = np.asarray(latent_paths.normal_quantile_grid(_MANIFOLD_SIZE))
+    images = model.decode(grid.reshape(-1, 2))
+    shape = (_MANIFOLD_SIZE, _MANIFOLD_SIZE, *model.image_shape)
+    figures.save(figures.manifold(images.reshape(shape)), path)
 
 
 def _draw_latents(

@@ -1,9 +1,10 @@
-"""Write the README's tables from the checked-in results; with --check only compare.
+"""Write the tables of both READMEs from the checked-in results; with --check only compare.
 
     python -m experiments.report
     python -m experiments.report --check
 
-Reads `results/*.json`, each the summary.json of a run, and `benchmarks/results/*.json`.
+README.md is written from `results/experiments/*.json`, each the summary.json of a run, and
+`benchmarks/results/*.json`; results/README.md from the cards' `results/CARD.json`.
 """
 
 import json
@@ -12,11 +13,11 @@ from typing import Any
 
 from absl import flags
 
-from experiments import command_line, measuring
+from experiments import card_report, cards, command_line, measuring
 from vae_jax.errors import UserError
 from vae_jax.workdir import write_atomically
 
-_CHECK = flags.DEFINE_boolean("check", False, "fail if the README disagrees, and write nothing")
+_CHECK = flags.DEFINE_boolean("check", False, "fail if a README disagrees, and write nothing")
 
 ROOT = Path(__file__).parents[1]
 
@@ -94,7 +95,7 @@ def sweeps_table(folder: Path) -> str:
 def render(readme: str) -> str:
     """The README with its tables written anew."""
     tables = {
-        "results": results_table(ROOT / "results"),
+        "results": results_table(ROOT / "results" / "experiments"),
         "sweeps": sweeps_table(ROOT / "benchmarks" / "results"),
         "speed": speed_table(ROOT / "benchmarks" / "results"),
     }
@@ -107,16 +108,21 @@ def render(readme: str) -> str:
     return readme
 
 
+def render_cards() -> str:
+    """The README of the results of all cards."""
+    return card_report.render([cards.load(name) for name in cards.names()], ROOT / "results")
+
+
 def main() -> None:
-    """Write or check README.md."""
-    path = ROOT / "README.md"
-    readme = path.read_text(encoding="utf-8")
-    rendered = render(readme)
-    if _CHECK.value:
-        if rendered != readme:
-            raise UserError("README.md disagrees with the results; run experiments.report")
-        return
-    write_atomically(path, rendered)
+    """Write or check README.md and results/README.md."""
+    path, of_cards = ROOT / "README.md", ROOT / "results" / "README.md"
+    rendered = {path: render(path.read_text(encoding="utf-8")), of_cards: render_cards()}
+    for path, text in rendered.items():
+        if not _CHECK.value:
+            write_atomically(path, text)
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+            name = path.relative_to(ROOT)
+            raise UserError(f"{name} disagrees with the results; run experiments.report")
 
 
 if __name__ == "__main__":

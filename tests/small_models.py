@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from vae_jax.models import VAE, NormalLikelihood
+from vae_jax.models import VAE, DiagonalNormal, NormalLikelihood, StandardNormalPrior
 
 
 def randomized(build, seed=0, scale=0.4):
@@ -71,20 +71,22 @@ class LinearGaussian:
         model = nnx.eval_shape(lambda: self._build(nnx.Rngs(0)))
         model.decoder.linear.kernel = _parameter(self.weights)
         model.decoder.linear.bias = _parameter(self.bias)
-        model.posterior.kernel = _parameter(np.concatenate([kernel, np.zeros_like(kernel)], axis=1))
+        model.posterior.linear.kernel = _parameter(
+            np.concatenate([kernel, np.zeros_like(kernel)], axis=1)
+        )
         # The VAE bounds its log-scale by 8 tanh(. / 8).
         raw = 8 * np.arctanh(log_scale / 8)
         mean_bias = shift * posterior_scale - self.bias @ kernel
-        model.posterior.bias = _parameter(np.concatenate([mean_bias, raw]))
+        model.posterior.linear.bias = _parameter(np.concatenate([mean_bias, raw]))
         self.model = model
 
     def _build(self, rngs):
         return VAE(
             FlatEncoder(self.image_shape),
             LinearDecoder(self.latent_size, self.image_shape, rngs=rngs),
-            NormalLikelihood(self.scale, learn_scale=False),
-            self.latent_size,
-            rngs=rngs,
+            NormalLikelihood(self.scale),
+            DiagonalNormal(math.prod(self.image_shape), self.latent_size, rngs=rngs),
+            StandardNormalPrior(self.latent_size),
         )
 
     def draw_images(self, seed, num):

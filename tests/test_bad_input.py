@@ -120,6 +120,16 @@ def refused(monkeypatch):
             "--config.model.likelihood=normal",
             ["data.binarization='dynamic'", "model.likelihood='normal'"],
         ),
+        (
+            "--config.model.likelihood=discretized_logistic --config.data.binarization=static",
+            ["data.binarization='static'", "model.likelihood='discretized_logistic'"],
+        ),
+        ("--config.model.likelihood=gaussian", ["model.likelihood='gaussian'", "laplace, normal"]),
+        (
+            "--config.model.normal_scale=learned",
+            ["model.normal_scale='learned' has no effect", "use 'fixed'"],
+        ),
+        ("--config.model.learn_scale=True", ["model.learn_scale is not a field"]),
         ("--config.patience=2 --config.data.validation_split=", ["patience=2"]),
         ("junk", ["'junk' is not a flag"]),
         ("--nonsense=3", ["nonsense"]),
@@ -211,6 +221,29 @@ def test_pixels_that_do_not_fit_are_refused(tmp_path, refused, spoil, told, bina
     error = refused(train.main, arguments)
     for part in told:
         assert part in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "value", "told"),
+    [
+        ("categorical", 0.3, "hold 0.3, which is none of the 256 levels k/255"),
+        ("discretized_logistic", 0.3, "hold 0.3, which is none of the 256 levels k/255"),
+        ("discretized_logistic_mixture", -1 / 255, "lie in [-0.00392157, 1], outside [0, 1]"),
+        ("continuous_bernoulli", 1.5, "lie in [0, 1.5], outside [0, 1]"),
+        ("laplace", np.inf, "image 3"),
+    ],
+)
+def test_values_that_a_likelihood_does_not_know_are_refused(
+    tmp_path, refused, likelihood, value, told
+):
+    train_images = RNG.integers(0, 2, (256, 8, 8)).astype(np.float32)
+    train_images[3, 2, 1] = value
+    path = tmp_path / "values.npz"
+    np.savez(path, train_images=train_images, test_images=train_images[50:60])
+    arguments = [*tiny(path, tmp_path / "run"), "--config.data.binarization=none"]
+    error = refused(train.main, [*arguments, f"--config.model.likelihood={likelihood}"])
+    assert told in error
     assert not (tmp_path / "run").exists()
 
 

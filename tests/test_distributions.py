@@ -4,11 +4,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.integrate
+import scipy.special
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from vae_jax.distributions import Bernoulli, Normal, kl_by_dimension, kl_divergence, softplus
+from vae_jax.distributions import (
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    Laplace,
+    MixtureOfDiscretizedLogistics,
+    Normal,
+    OptimalScaleNormal,
+    bounded_log_scale,
+    kl_by_dimension,
+    kl_divergence,
+    level_values,
+    softplus,
+)
 
 # One fixed shape: every new shape compiles anew.
 few = settings(max_examples=30, deadline=None)
@@ -219,16 +236,325 @@ def test_bernoulli_samples_are_ones_as_often_as_the_mean_says():
     assert (np.abs(samples.mean(axis=0) - mean) <= 5 * error + 1e-6).all()
 
 
-@pytest.mark.parametrize("make", [lambda x: Normal(x, 0.1 * x, 2), lambda x: Bernoulli(x, 2)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: Normal(x, 0.1 * x, 2),
+        lambda x: Bernoulli(x, 2),
+        lambda x: ContinuousBernoulli(x, 2),
+        lambda x: Laplace(x, 0.1 * x, 2),
+        lambda x: DiscretizedLogistic(x, 0.1 * x, 2),
+        lambda x: MixtureOfDiscretizedLogistics(*[jnp.stack([x, -x], axis=-1)] * 3, 2),
+        lambda x: Categorical(x[..., None] * level_values(), 2),
+    ],
+)
 def test_distributions_pass_through_jit_and_vmap(make):
     parameters = jax.random.normal(jax.random.key(0), (5, 2, 3))
     value = (jax.random.uniform(jax.random.key(1), (5, 2, 3)) < 0.5).astype(jnp.float32)
-    whole = make(parameters)
-    expected = whole.log_prob(value)
+
+    @jax.jit
+    def run(parameters, value):
+        whole = make(parameters)
+        each = jax.vmap(lambda distribution, x: distribution.log_prob(x))(whole, value)
+        return whole, whole.log_prob(value), each, whole.mean, whole.sample(jax.random.key(2))
+
+    whole, expected, each, mean, sample = run(parameters, value)
+    assert whole.event_ndim == 2
     assert expected.shape == (5,)
-    each = jax.vmap(lambda distribution, x: distribution.log_prob(x))(whole, value)
+    assert mean.shape == sample.shape == (5, 2, 3)
     np.testing.assert_allclose(each, expected, rtol=1e-5)
-    compiled = jax.jit(make)(parameters)
-    assert compiled.event_ndim == 2
-    jitted = jax.jit(lambda distribution, x: distribution.log_prob(x))(compiled, value)
+    jitted = jax.jit(lambda distribution, x: distribution.log_prob(x))(whole, value)
     np.testing.assert_allclose(jitted, expected, rtol=1e-5)
+
+
+def log_logistic_masses(location, log_scale):
+    """Log probabilities of the levels, in double precision; the tails by the survival function."""
+    edges = (np.arange(255) + 0.5) / 255
+    logistic = scipy.stats.logistic(location, np.exp(log_scale))
+    edges = np.concatenate([[-np.inf], edges, [np.inf]])
+    below, above = np.diff(logistic.cdf(edges)), -np.diff(logistic.sf(edges))
+    return np.log(np.where(edges[1:] < location, below, above))
+
+
+@jax.jit
+def log_prob(distribution, value):
+    return distribution.log_prob(value)
+
+
+@jax.jit
+def level_log_probs(distribution):
+    """Of each of the 256 levels, for a distribution over one pixel."""
+    return distribution.log_prob(level_values()[:, None])
+
+
+def level_probabilities(distribution):
+    return np.exp(np.asarray(level_log_probs(distribution), np.float64))
+
+
+@few
+@given(location=arrays((1,), -3, 4), log_scale=arrays((1,), -8, 8))
+def test_the_levels_of_a_discretized_logistic_sum_to_one(location, log_scale):
+    distribution = DiscretizedLogistic(jnp.asarray(location), jnp.asarray(log_scale))
+    probabilities = level_probabilities(distribution)
+    assert probabilities.shape == (256,)
+    # A narrow logistic sees the rounding of its location to float32.
+    assert probabilities.sum() == pytest.approx(1, abs=3e-6 + 3e-7 * float(np.exp(-log_scale[0])))
+
+
+@few
+@given(
+    logits=arrays((1, 3), -20, 20), location=arrays((1, 3), -1, 2), log_scale=arrays((1, 3), -6, 4)
+)
+def test_the_levels_of_a_mixture_of_discretized_logistics_sum_to_one(logits, location, log_scale):
+    parameters = (jnp.asarray(x) for x in (logits, location, log_scale))
+    probabilities = level_probabilities(MixtureOfDiscretizedLogistics(*parameters))
+    assert probabilities.shape == (256,)
+    assert probabilities.sum() == pytest.approx(1, abs=1e-4)
+
+
+@few
+@given(logits=arrays((1, 256), -50, 50))
+def test_the_levels_of_a_categorical_sum_to_one(logits):
+    probabilities = level_probabilities(Categorical(jnp.asarray(logits)))
+    assert probabilities.shape == (256,)
+    assert probabilities.sum() == pytest.approx(1, abs=3e-5)
+
+
+@few
+@given(logit=arrays((1,), -200, 200))
+def test_a_continuous_bernoulli_density_integrates_to_one(logit):
+    grid = np.linspace(0, 1, 20_001, dtype=np.float32)
+    log_density = log_prob(ContinuousBernoulli(jnp.asarray(logit)), grid[:, None])
+    density = np.exp(np.asarray(log_density, np.float64))
+    assert scipy.integrate.trapezoid(density, dx=1 / 20_000) == pytest.approx(1, abs=5e-5)
+
+
+@few
+@given(mean=arrays((1,), -3, 3), log_scale=arrays((1,), -2, 2))
+def test_a_laplace_density_integrates_to_one(mean, log_scale):
+    steps = np.linspace(-20, 20, 8001, dtype=np.float32)
+    grid = mean + np.exp(log_scale) * steps
+    log_density = log_prob(Laplace(jnp.asarray(mean), jnp.asarray(log_scale)), grid[:, None])
+    density = np.exp(np.asarray(log_density, np.float64))
+    total = scipy.integrate.trapezoid(density, dx=0.005 * np.exp(log_scale[0]))
+    assert total == pytest.approx(1, abs=1e-4)
+
+
+def test_log_densities_are_those_of_scipy():
+    rng = np.random.default_rng(0)
+    mean, log_scale, value = (rng.normal(size=50).astype(np.float32) for _ in range(3))
+    for family, reference in ((Laplace, scipy.stats.laplace), (Normal, scipy.stats.norm)):
+        expected = reference.logpdf(value.astype(np.float64), mean, np.exp(log_scale))
+        distribution = family(jnp.asarray(mean)[:, None], jnp.asarray(log_scale)[:, None])
+        by_element = log_prob(distribution, value[:, None])
+        np.testing.assert_allclose(by_element, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("location", "log_scale"),
+    [(0.5, -2.0), (0.2, -5.5), (0.999, -4.0), (-0.7, -1.0), (1.3, -2.5), (0.4, 2.0), (0.0, -5.0)],
+)
+def test_levels_have_the_logistic_mass_around_them_and_the_outermost_the_rest(location, log_scale):
+    distribution = DiscretizedLogistic(jnp.full(1, location), jnp.full(1, log_scale))
+    expected = log_logistic_masses(np.float64(np.float32(location)), log_scale)
+    np.testing.assert_allclose(level_log_probs(distribution), expected, rtol=2e-5, atol=3e-4)
+
+
+def test_a_mixture_weighs_its_components_by_their_probabilities():
+    logits, location, log_scale = np.array([[0.3, -1.0]]), np.array([[0.2, 0.7]]), [[-4.0, -2.0]]
+    mixture = MixtureOfDiscretizedLogistics(
+        *(jnp.asarray(x, jnp.float32) for x in (logits, location, log_scale))
+    )
+    weights = scipy.special.softmax(logits[0])
+    masses = [np.exp(log_logistic_masses(location[0, i], log_scale[0][i])) for i in range(2)]
+    expected = weights[0] * masses[0] + weights[1] * masses[1]
+    np.testing.assert_allclose(level_probabilities(mixture), expected, rtol=1e-4)
+
+
+def test_log_probabilities_of_levels_are_the_log_softmax_of_their_logits():
+    logits = np.random.default_rng(0).normal(scale=5, size=(1, 256)).astype(np.float32)
+    expected = scipy.special.log_softmax(logits[0].astype(np.float64))
+    actual = level_log_probs(Categorical(jnp.asarray(logits)))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+@few
+@given(logit=arrays((64,), -40, 40))
+def test_a_continuous_bernoulli_is_a_bernoulli_times_its_normaliser(logit):
+    logit = np.concatenate([logit, [0, 1e-6, -1e-3, 0.01, -0.5, 0.999, -1.001]]).astype(np.float32)
+    value = np.linspace(0, 1, len(logit), dtype=np.float32)
+    exact = logit.astype(np.float64)
+    # C(lambda) = 2 atanh(1 - 2 lambda) / (1 - 2 lambda) = logit / tanh(logit / 2), 2 at 0.
+    half = np.where(exact == 0, 1, exact / 2)
+    normaliser = np.where(exact == 0, 2, 2 * half / np.tanh(half))
+    expected = value * exact - np.logaddexp(0, exact) + np.log(normaliser)
+    actual = log_prob(ContinuousBernoulli(jnp.asarray(logit)[:, None]), value[:, None])
+    np.testing.assert_allclose(actual, expected, rtol=2e-6, atol=2e-6)
+
+
+def test_a_continuous_bernoulli_keeps_its_digits_around_one_half():
+    logit = np.array([-3, -1.01, -0.99, -0.3, -1e-2, -1e-4, 0, 1e-4, 0.02, 0.7, 0.999, 1.001, 5])
+    # 1 / (1 - exp(-a)) - 1 / a in double precision, by its series where that loses digits too.
+    safe = np.where(np.abs(logit) < 0.01, 1, logit)
+    closed = -1 / np.expm1(-safe) - 1 / safe
+    expected = np.where(np.abs(logit) < 0.01, 0.5 + logit / 12, closed)
+    mean = ContinuousBernoulli(jnp.asarray(logit, jnp.float32)).mean
+    np.testing.assert_allclose(mean, expected, rtol=3e-7)
+
+
+PIXEL = {
+    "continuous bernoulli": ContinuousBernoulli(
+        jnp.array([-300.0, -8.0, -0.5, -2e-3, -5e-4, 0, 2e-4, 1.5, 30.0])
+    ),
+    "laplace": Laplace(jnp.array([-2.0, 0.5]), jnp.array([0.3, -3.0])),
+    "discretized logistic": DiscretizedLogistic(
+        jnp.array([0.5, 0.1, 0.9, -0.5, 1.1, 0.301]), jnp.array([-3.0, -2.0, -1.0, 0.0, -2.0, -8.0])
+    ),
+    "mixture": MixtureOfDiscretizedLogistics(
+        jnp.array([[0.0, 1.0], [-2.0, 2.0]]),
+        jnp.array([[0.1, 0.8], [0.4, 1.2]]),
+        jnp.array([[-4.0, -2.0], [-1.0, -3.0]]),
+    ),
+    "categorical": Categorical(
+        jnp.stack([jnp.zeros(256), 6 * level_values(), -jnp.square(20 * level_values() - 7)])
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=PIXEL)
+def pixels_and_samples(request):
+    distribution = PIXEL[request.param]
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    samples = jax.jit(lambda distribution: jax.vmap(distribution.sample)(keys))(distribution)
+    return distribution, np.asarray(samples, np.float64)
+
+
+def test_samples_agree_with_the_mean(pixels_and_samples):
+    distribution, samples = pixels_and_samples
+    error = samples.std(axis=0) / np.sqrt(len(samples))
+    assert samples.shape[1:] == distribution.mean.shape
+    assert (np.abs(samples.mean(axis=0) - distribution.mean) < 5 * error + 1e-6).all()
+
+
+def grid_of(distribution, i):
+    """Values that hold all of the probability of pixel i, and the step between them."""
+    if isinstance(distribution, ContinuousBernoulli):
+        return np.linspace(0, 1, 20_001), 1 / 20_000
+    if isinstance(distribution, Laplace):
+        scale = np.exp(float(distribution.log_scale[i]))
+        return float(distribution.mean[i]) + scale * np.linspace(-20, 20, 8001), 0.005 * scale
+    return np.arange(256) / 255, 1
+
+
+def test_samples_are_spread_as_the_log_probabilities_say(pixels_and_samples):
+    distribution, samples = pixels_and_samples
+    for i in range(samples.shape[1]):
+        pixel = jax.tree.map(lambda x, i=i: x[i : i + 1], distribution)
+        grid, step = grid_of(distribution, i)
+        log_weight = log_prob(pixel, np.asarray(grid, np.float32)[:, None])
+        weight = np.exp(np.asarray(log_weight, np.float64))
+        discrete = len(grid) == 256
+        expected = np.cumsum(weight) - (0 if discrete else 0.5 * (weight + weight[0]))
+        expected *= step
+        below = np.searchsorted(np.sort(samples[:, i]), grid + 1e-6, side="right") / len(samples)
+        # Kolmogorov and Smirnov: beyond with a probability below 1e-4.
+        assert np.abs(below - expected).max() < 2.3 / np.sqrt(len(samples))
+
+
+def test_continuous_bernoulli_samples_are_reparameterised():
+    logits = jnp.repeat(jnp.array([[-30.0, -3.0, -1e-2, 0.0, 5e-4, 2.0, 100.0]]), 20_000, axis=0)
+
+    @jax.jit
+    def slopes_of_samples_and_mean(logits):
+        samples = jax.grad(lambda x: ContinuousBernoulli(x).sample(jax.random.key(0)).sum())
+        return samples(logits), jax.grad(lambda x: ContinuousBernoulli(x).mean.sum())(logits[0])
+
+    slopes, expected = map(np.asarray, slopes_of_samples_and_mean(logits))
+    error = slopes.std(axis=0) / np.sqrt(len(slopes))
+    assert (np.abs(slopes.mean(axis=0) - expected) < 5 * error + 1e-6).all()
+
+
+EXTREMES = jnp.array([-1e4, -90.0, -1.0, 0.0, 1e-8, 0.5, 1.0, 90.0, 1e4])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x, y: ContinuousBernoulli(x),
+        lambda x, y: Laplace(x, bounded_log_scale(y)),
+        lambda x, y: Normal(x, bounded_log_scale(y)),
+        lambda x, y: DiscretizedLogistic(x, bounded_log_scale(y)),
+        lambda x, y: MixtureOfDiscretizedLogistics(
+            jnp.stack([y, x], axis=-1),
+            jnp.stack([x, y], axis=-1),
+            bounded_log_scale(jnp.stack([y, x], axis=-1)),
+        ),
+        lambda x, y: Categorical(
+            x[..., None] * level_values() + y[..., None] * (level_values() > 0.5)
+        ),
+    ],
+    ids=["continuous bernoulli", "laplace", "normal", "logistic", "mixture", "categorical"],
+)
+def test_log_probs_and_gradients_stay_finite_at_extreme_parameters(make):
+    x, y = (jnp.ravel(a)[:, None] for a in jnp.meshgrid(EXTREMES, EXTREMES))
+
+    @jax.jit
+    def extremes(x, y, value):
+        def log_prob(x, y):
+            return make(x, y).log_prob(value).sum()
+
+        return make(x, y).log_prob(value), jax.grad(log_prob, argnums=(0, 1))(x, y), make(x, y).mean
+
+    for value in (0.0, 128 / 255, 1.0):
+        for leaf in jax.tree.leaves(extremes(x, y, jnp.full_like(x, value))):
+            assert np.isfinite(leaf).all()
+
+
+def test_a_value_is_read_as_the_nearest_level():
+    values = jnp.array([-0.3, 0.0019, 0.0021, 0.4993, 1.4])[:, None]
+    levels = jnp.array([0, 0, 1, 127, 255])[:, None] / 255
+    logistic = DiscretizedLogistic(jnp.full(1, 0.4), jnp.full(1, -1.0))
+    for distribution in (logistic, Categorical(jax.random.normal(jax.random.key(0), (1, 256)))):
+        np.testing.assert_array_equal(
+            log_prob(distribution, values), log_prob(distribution, levels)
+        )
+
+
+def test_the_optimal_scale_acts_on_gradients_alone():
+    rng = np.random.default_rng(0)
+    mean = jnp.asarray(rng.normal(size=(4, 3, 5)), jnp.float32)
+    value = jnp.asarray(rng.normal(size=(3, 5)), jnp.float32)
+
+    def mean_log_prob(mean, log_scale):
+        return OptimalScaleNormal(mean, log_scale).log_prob(value).mean()
+
+    log_scale = jnp.float32(0.3)
+    expected = log_prob(Normal(mean, log_scale), value)
+    np.testing.assert_array_equal(log_prob(OptimalScaleNormal(mean, log_scale), value), expected)
+    assert expected.shape == (4, 3)
+
+    def sigma_vae(mean):
+        # The mean over 12 examples of the loss of Rybkin et al.: D log sigma* and a constant.
+        return -5 * 0.5 * jnp.log(jnp.square(value - mean).mean())
+
+    gradient = jax.jit(jax.grad(mean_log_prob, argnums=(0, 1)))
+    by_mean, by_log_scale = gradient(mean, log_scale)
+    np.testing.assert_allclose(by_mean, jax.jit(jax.grad(sigma_vae))(mean), rtol=1e-4, atol=1e-7)
+    optimum = 0.5 * np.log(np.square(value - mean).mean())
+    np.testing.assert_allclose(by_log_scale, np.tanh(10 * (optimum - log_scale)), rtol=1e-5)
+    # Members of a sweep, side by side in one program, each have an optimum of their own.
+    members = jnp.stack([mean, 3 * mean])
+    each = jax.jit(jax.vmap(jax.grad(mean_log_prob), in_axes=(0, None)))(members, log_scale)
+    np.testing.assert_allclose(each[0], by_mean, rtol=1e-5)
+    np.testing.assert_allclose(each[1], gradient(members[1], log_scale)[0], rtol=1e-5)
+
+
+def test_a_residual_of_zero_leaves_the_optimal_scale_finite():
+    value = jnp.full((2, 3), 0.25)
+
+    def total(mean, log_scale):
+        return OptimalScaleNormal(mean, log_scale).log_prob(value).sum()
+
+    by_mean, by_log_scale = jax.jit(jax.grad(total, argnums=(0, 1)))(value, jnp.float32(0))
+    np.testing.assert_array_equal(by_mean, np.zeros((2, 3)))
+    np.testing.assert_allclose(by_log_scale, -2)

@@ -3,13 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from scipy import special, stats
 from small_models import LinearGaussian, randomized
 
 from configs import vanilla
 from vae_jax import factory
 from vae_jax.corruptions import CORRUPTIONS, gaussian
 from vae_jax.data.pixels import binarize
-from vae_jax.distributions import Bernoulli
+from vae_jax.distributions import Bernoulli, Normal
 from vae_jax.evaluation import collapse, denoising, figures_of_merit, likelihood
 from vae_jax.trained_model import TrainedModel
 
@@ -127,6 +128,37 @@ def test_a_unit_is_active_where_its_mean_varies_by_more_than_a_hundredth():
     assert collapse.active_units(np.ones((100, 4), np.float32)) == 0
 
 
+def test_a_dimension_is_collapsed_below_a_hundredth_of_a_nat():
+    assert collapse.collapsed_share(np.array([0.009, 0.0, 0.011, 3.0])) == 0.5
+
+
+def aggregate_log_density(latents, mean, log_scale):
+    """Log (1/N) sum_n N(z; mean_n, scale_n) of each z, in float64 by SciPy."""
+    densities = stats.norm.logpdf(latents[:, None], mean, np.exp(log_scale)).sum(axis=-1)
+    return special.logsumexp(densities, axis=1) - np.log(len(mean))
+
+
+def test_mutual_information_compares_each_posterior_with_their_mixture(monkeypatch):
+    monkeypatch.setattr(collapse, "_ROWS", 7)
+    rng = np.random.default_rng(0)
+    mean = rng.normal(size=(30, 3)).astype(np.float32) + 5
+    log_scale = rng.uniform(-3, 0.5, (30, 3)).astype(np.float32)
+    posterior, key = Normal(jnp.asarray(mean), jnp.asarray(log_scale)), jax.random.key(1)
+    latents = np.asarray(posterior.sample(key), np.float64)
+    conditional = stats.norm.logpdf(latents, mean, np.exp(log_scale)).sum(axis=-1)
+    expected = (conditional - aggregate_log_density(latents, mean, log_scale)).mean()
+    assert collapse.mutual_information(posterior, key) == pytest.approx(expected, abs=1e-3)
+
+
+def test_mutual_information_is_log_n_of_distinct_images_and_zero_of_a_collapsed_posterior():
+    distinct = Normal(100 * jnp.arange(50.0)[:, None], jnp.zeros((50, 1)))
+    collapsed = Normal(jnp.ones((50, 1)), jnp.zeros((50, 1)))
+    assert collapse.mutual_information(distinct, jax.random.key(0)) == pytest.approx(
+        np.log(50), abs=1e-3
+    )
+    assert collapse.mutual_information(collapsed, jax.random.key(0)) == pytest.approx(0, abs=1e-5)
+
+
 def test_denoising_errors_are_mean_squares_against_the_clean_image():
     clean = np.random.default_rng(0).random((400, 5, 5, 1)).astype(np.float32)
     seen = []
@@ -211,6 +243,31 @@ def test_figures_are_the_means_of_the_estimates_over_all_images():
     standard_error = estimates.elbo.std(ddof=1) / np.sqrt(10)
     assert figures["elbo_standard_error"] == pytest.approx(standard_error, rel=1e-3)
     assert (figures["num_examples"], figures["num_samples"]) == (10, 3)
+    assert 0 < figures["mutual_information"] < np.log(10)
+    assert figures["aggregate_kl"] == pytest.approx(
+        figures["rate"] - figures["mutual_information"], abs=1e-5
+    )
+    assert figures["collapsed_share"] == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "divides"),
+    [
+        ({"model.prior": "vamp", "model.prior_components": 4}, False),
+        ({"model.posterior": "iaf"}, False),
+        ({"model.hierarchy": "markov", "model.top_latent_size": 2, "model.top_widths": (4,)}, True),
+    ],
+)
+def test_what_is_not_defined_for_a_model_is_none_and_the_rest_is_measured(changes, divides):
+    model, images = small_model(**changes), binary_images(0, 10)
+    figures = vae_figures(model, images)
+    assert figures["elbo"] == pytest.approx(-figures["rate"] - figures["distortion"], abs=1e-4)
+    assert figures["elbo"] < figures["iwae_bound"] < 0
+    assert (figures["kl_by_dimension"] is not None) == divides
+    if divides:
+        assert len(figures["kl_by_dimension"]) == 5
+        assert sum(figures["kl_by_dimension"]) == pytest.approx(figures["rate"], rel=1e-4)
+    assert (figures["mutual_information"] is not None) == model.has_normal_posterior
 
 
 def test_grey_data_has_no_bits_and_one_image_no_standard_error():

@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import randomized
 
-from vae_jax.models import VAE, BernoulliLikelihood, NormalLikelihood
+from vae_jax.models import (
+    VAE,
+    BernoulliLikelihood,
+    DiagonalNormal,
+    NormalLikelihood,
+    StandardNormalPrior,
+)
 from vae_jax.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from vae_jax.networks.activations import ACTIVATIONS
 from vae_jax.networks.conv import max_pool, resize_nearest
@@ -254,8 +260,10 @@ def test_set_output_bias_starts_the_decoder_at_the_link_of_the_mean(body):
 @pytest.mark.parametrize("body", BODIES)
 def test_every_parameter_gets_a_gradient(body):
     def build():
-        likelihood = NormalLikelihood(0.5, learn_scale=True)
-        return VAE(*BODIES[body]((7, 5, 3)), likelihood, 3, rngs=nnx.Rngs(1))
+        likelihood = NormalLikelihood(0.5, "learned")
+        encoder, decoder = BODIES[body]((7, 5, 3))
+        posterior = DiagonalNormal(encoder.num_features, 3, rngs=nnx.Rngs(1))
+        return VAE(encoder, decoder, likelihood, posterior, StandardNormalPrior(3))
 
     graphdef, params = nnx.split(randomized(build))
     images = normal(0, 4, 7, 5, 3)
@@ -276,41 +284,22 @@ def test_every_parameter_gets_a_gradient(body):
         assert np.abs(leaf).max() > 1e-6, path
 
 
-def test_the_posterior_of_a_vae_is_split_into_mean_and_bounded_log_scale():
-    def build():
-        bodies = make_mlp((2, 2, 1), gated=False)
-        return VAE(*bodies, BernoulliLikelihood(), 3, rngs=nnx.Rngs(1))
-
-    model = randomized(build)
-    images = normal(0, 5, 2, 2, 1)
-    raw = model.posterior(model.encoder(images))
-    posterior = model.encode(images)
-    np.testing.assert_array_equal(posterior.mean, raw[:, :3])
-    np.testing.assert_array_equal(model.latents(images), posterior.mean)
-    np.testing.assert_allclose(posterior.log_scale, raw[:, 3:], atol=0.02)
-    model.posterior.bias[...] = jnp.array([0.0, 0, 0, 1e6, -1e6, 0])
-    np.testing.assert_allclose(model.encode(images).log_scale[:, :2], [[8, -8]] * 5)
-    assert model.prior.mean.shape == model.prior.log_scale.shape == (3,)
-    np.testing.assert_array_equal(model.prior.mean, np.zeros(3))
-    np.testing.assert_array_equal(model.prior.log_scale, np.zeros(3))
-
-
 def test_a_likelihood_has_the_mean_that_its_output_was_made_for():
     mean = jnp.linspace(0, 1, 12).reshape(2, 2, 3)
     bernoulli = BernoulliLikelihood()
     output = bernoulli.output_for_mean(mean)
     assert np.isfinite(output).all()
     np.testing.assert_allclose(bernoulli(output).mean, np.clip(mean, 1e-3, 1 - 1e-3), rtol=1e-4)
-    gaussian = NormalLikelihood(0.1, learn_scale=False)
+    gaussian = NormalLikelihood(0.1)
     np.testing.assert_array_equal(gaussian(gaussian.output_for_mean(mean)).mean, mean)
 
 
-@pytest.mark.parametrize("learn_scale", [False, True])
-def test_a_normal_likelihood_has_its_scale_for_every_pixel_and_sums_the_image(learn_scale):
+@pytest.mark.parametrize("kind", ["fixed", "learned", "optimal"])
+def test_a_normal_likelihood_has_its_scale_for_every_pixel_and_sums_the_image(kind):
     scale = 0.3
-    likelihood = NormalLikelihood(scale, learn_scale=learn_scale)
+    likelihood = NormalLikelihood(scale, kind)
     outputs, images = normal(0, 4, 2, 3, 1), normal(1, 4, 2, 3, 1)
     residual = np.asarray(images - outputs, np.float64) / scale
     expected = -0.5 * (residual**2 + math.log(2 * math.pi * scale**2)).sum(axis=(1, 2, 3))
     np.testing.assert_allclose(likelihood(outputs).log_prob(images), expected, rtol=1e-4)
-    assert len(jax.tree.leaves(nnx.split(likelihood)[1])) == learn_scale
+    assert len(jax.tree.leaves(nnx.split(likelihood)[1])) == (kind != "fixed")

@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,11 +10,16 @@ from small_models import LinearGaussian, randomized
 from configs import vanilla
 from vae_jax import factory
 from vae_jax.distributions import Bernoulli, kl_divergence
+from vae_jax.errors import UserError
 from vae_jax.models import Autoencoder
 from vae_jax.objectives import (
     ElboTerms,
     autoencoder_loss,
+    ciwae_bound,
     elbo_terms,
+    iwae_bound,
+    log_weight_terms,
+    miwae_bound,
     negative_elbo,
     warmup,
 )
@@ -24,7 +31,17 @@ TERMS = ElboTerms(
 )
 UNIT = {"distortion_weight": 1.0, "kl_weight": 1.0, "free_nats": 0.0}
 PLAIN = {"learning_rate": 1e-3, "beta": 1.0, "distortion_weight": 1.0}
-OFF = {"warmup_epochs": 0.0, "free_nats": 0.0, "corruption_level": 0.0, "weight_decay": 0.0}
+OFF = dict.fromkeys(
+    (
+        "warmup_epochs",
+        "warmup_cycle_epochs",
+        "free_nats",
+        "ciwae_weight",
+        "corruption_level",
+        "weight_decay",
+    ),
+    0.0,
+)
 
 
 def loss_of(terms, **weights):
@@ -66,15 +83,24 @@ def test_dimensions_below_their_free_nats_have_no_gradient():
     np.testing.assert_allclose(gradient.log_likelihood, [-1 / 3] * 3)
 
 
+def weights_at(epochs, warmup_epochs, cycle_epochs=0.0):
+    options = (jnp.float32(warmup_epochs), jnp.float32(cycle_epochs))
+    return jax.vmap(lambda epoch: warmup(epoch, *options))(jnp.asarray(epochs, jnp.float32))
+
+
 def test_warmup_is_a_ramp_from_zero_to_one():
-    epochs = jnp.array([0.0, 2.5, 5.0, 10.0, 20.0])
-    weights = jax.vmap(warmup, in_axes=(0, None))(epochs, jnp.float32(10))
-    np.testing.assert_allclose(weights, [0, 0.25, 0.5, 1, 1])
+    np.testing.assert_allclose(weights_at([0, 2.5, 5, 10, 20], 10), [0, 0.25, 0.5, 1, 1])
 
 
 def test_without_warmup_the_weight_is_one_and_its_gradient_finite():
-    assert warmup(jnp.float32(0), jnp.float32(0)) == 1
-    assert np.isfinite(jax.grad(warmup)(jnp.float32(0), jnp.float32(0)))
+    assert weights_at([0.0], 0) == 1
+    none = jnp.float32(0)
+    assert np.isfinite(jax.grad(lambda w: warmup(none, w, none))(none))
+
+
+def test_a_cyclic_warmup_begins_anew_and_has_ended_after_all_epochs():
+    weights = weights_at([0, 2, 4, 7, 8, 10, 23, np.inf], 4, 8)
+    np.testing.assert_allclose(weights, [0, 0.5, 1, 1, 0, 0.5, 1, 1])
 
 
 @pytest.mark.parametrize(("shift", "log_stretch"), [(0, 0), (0.5, 0), (0, 0.4), (-1, -0.3)])
@@ -110,7 +136,7 @@ def test_at_the_exact_posterior_the_elbo_has_no_gradient_in_the_posterior():
             elbo = jax.vmap(lambda key: elbo_terms(model, images, images, key).elbo)(keys)
             return elbo.mean()
 
-        return jax.jit(jax.grad(mean_elbo))(params)["posterior"]["bias"][...]
+        return jax.jit(jax.grad(mean_elbo))(params)["posterior"]["linear"]["bias"][...]
 
     shifted = nnx.split(LinearGaussian(shift=0.5).model)[1]
     np.testing.assert_allclose(gradient_at(params), np.zeros(4), atol=0.03)
@@ -211,3 +237,66 @@ def test_an_autoencoders_loss_is_the_distortion_of_its_own_code():
     assert float(loss) == float(metrics["distortion"]) == pytest.approx(float(expected), rel=1e-5)
     other, _ = autoencoder_loss(model, images[::-1], images)
     assert abs(float(other) - float(loss)) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("section", "estimator"),
+    [
+        ({"name": "iwae", "num_samples": 4}, lambda w: iwae_bound(w)),
+        ({"name": "iwae", "num_samples": 4, "gradient": "stl"}, lambda w: iwae_bound(w)),
+        ({"name": "iwae", "num_samples": 4, "gradient": "dreg"}, lambda w: iwae_bound(w)),
+        ({"name": "elbo", "num_samples": 4, "gradient": "stl"}, lambda w: w.mean(axis=0)),
+        ({"name": "ciwae", "num_samples": 4}, lambda w: ciwae_bound(w, jnp.float32(0.25))),
+        ({"name": "miwae", "num_samples": 2, "num_groups": 2}, lambda w: miwae_bound(w, 2)),
+        ({"name": "piwae", "num_samples": 2, "num_groups": 2}, lambda w: iwae_bound(w)),
+    ],
+)
+def test_the_objective_of_the_config_is_what_is_minimised(section, estimator):
+    config = config_of(**{f"objective.{name}": value for name, value in section.items()})
+    config.hparams.ciwae_weight = 0.25 if section["name"] == "ciwae" else 0.0
+    factory.validate(config)
+    loss_fn, params, model = loss_and_model(config)
+    images = jax.random.uniform(jax.random.key(1), (6, 3, 4, 1))
+    key = jax.random.key(0)
+    hparams = hyperparameters(ciwae_weight=0.25)
+    loss, metrics = loss_fn(params, images, hparams, jnp.float32(0), key)
+    sample_key = jax.random.split(key, 3)[2]
+    terms = log_weight_terms(model, images, images, sample_key, num_samples=4)
+    assert float(loss) == pytest.approx(-float(estimator(terms.log_weights).mean()), abs=1e-4)
+    assert float(metrics["bound"]) == -float(loss)
+    assert float(metrics["elbo"]) == pytest.approx(float(terms.log_weights.mean()), abs=1e-4)
+    assert float(metrics["elbo"]) == pytest.approx(
+        -float(metrics["rate"] + metrics["distortion"]), abs=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"objective.num_samples": 0}, "objective.num_samples=0 must be an integer of at least 1"),
+        ({"objective.name": "vae"}, "must be one of ciwae, elbo, iwae, miwae, piwae"),
+        ({"objective.gradient": "dreg"}, "for objective.name='iwae', not 'elbo'"),
+        ({"objective.name": "piwae", "objective.gradient": "stl"}, "is not defined for"),
+        ({"objective.num_groups": 2}, "objective.num_groups=2 has no effect"),
+        ({"hparams.ciwae_weight": 0.5}, "hparams.ciwae_weight=0.5 has no effect"),
+        ({"hparams.ciwae_weight": 1.0}, "must be a number of at least 0 and below 1"),
+        ({"objective.name": "iwae", "hparams.beta": 4.0}, "hparams.beta=4.0 has no effect"),
+        ({"objective.name": "iwae", "hparams.free_nats": 1.0}, "free_nats=1.0 has no effect"),
+        ({"objective.name": "iwae", "objective.sampled_kl": True}, "sampled_kl=True has no effect"),
+        ({"objective.gradient": "stl", "model.posterior": "iaf"}, "does not have; use"),
+        (
+            {"model.name": "autoencoder", "objective.num_samples": 5},
+            "has no effect with model.name",
+        ),
+        ({"hparams.warmup_cycle_epochs": 5.0}, "must be at least hparams.warmup_epochs=0.0"),
+        (
+            {"hparams.warmup_cycle_epochs": 5.0, "hparams.warmup_epochs": 6.0},
+            "warmup_cycle_epochs=5.0 must be at least hparams.warmup_epochs=6.0",
+        ),
+        ({"optimizer.b1": 1.0}, "optimizer.b1=1.0 must be a number of at least 0 and below 1"),
+    ],
+)
+def test_an_objective_that_cannot_be_is_refused_in_one_line(changes, told):
+    with pytest.raises(UserError, match=re.escape(told)) as error:
+        factory.validate(config_of(**changes))
+    assert "\n" not in str(error.value)

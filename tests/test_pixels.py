@@ -2,36 +2,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from jax.extend.random import threefry_2x32
 
-from vae_jax.data.pixels import binarize, threefry, to_unit_interval
-
-words = st.integers(0, 2**32 - 1)
-
-
-def make_key(first, second):
-    return jax.random.wrap_key_data(jnp.array([first, second], jnp.uint32), impl="threefry2x32")
-
-
-@settings(max_examples=50, deadline=None)
-@given(first=words, second=words, counts=st.tuples(*[words] * 6))
-def test_threefry_gives_the_bits_of_jax(first, second, counts):
-    counts = jnp.array(counts, jnp.uint32)
-    a, b = threefry(make_key(first, second), counts.reshape(2, 3))
-    # JAX takes the first words of all blocks, then the second words, and returns them so.
-    expected = threefry_2x32(
-        jnp.array([first, second], jnp.uint32), jnp.concatenate([counts, jnp.zeros_like(counts)])
-    )
-    np.testing.assert_array_equal(a.reshape(-1), expected[:6])
-    np.testing.assert_array_equal(b.reshape(-1), expected[6:])
-
-
-def test_threefry_passes_the_known_answer_test_of_its_authors():
-    # kat_vectors of Random123, threefry2x32 with 20 rounds.
-    a, b = threefry(make_key(0, 0), jnp.zeros(1, jnp.uint32))
-    assert (int(a[0]), int(b[0])) == (0x6B200159, 0x99BA4EFE)
+from vae_jax.data.pixels import binarize, to_unit_interval
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

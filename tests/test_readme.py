@@ -23,6 +23,17 @@ SMALL_RUN = {
     "data.validation_split": "train[-200:]",
     "data.test_split": "test[:200]",
 }
+# A card has its number of epochs from its budgets.
+SMALL_CARD = f"""
+from configs.papers import flax_example
+
+def get_card():
+    card = flax_example.get_card()
+    card.base.data.train_split = {SMALL_RUN["data.train_split"]!r}
+    card.base.data.test_split = {SMALL_RUN["data.test_split"]!r}
+    card.base.evaluation.num_samples = {SMALL_RUN["evaluation.num_samples"]}
+    return card
+"""
 
 
 def blocks(language: str) -> list[str]:
@@ -57,6 +68,8 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
             for field, value in small.items()
             if f"--config.{field}=" not in " ".join(command)
         ]
+    if "experiments.reproduce" in command:
+        command = [re.sub("--card=.*", "--card=small.py", part) for part in command]
     return [re.sub(r"--num_samples=\d+", "--num_samples=3", part) for part in command]
 
 
@@ -86,6 +99,7 @@ def test_every_command_and_program_of_the_readme_works(tmp_path):
     idx_folder = tmp_path / "idx"
     idx_folder.mkdir()
     write_idx_family(idx_folder)
+    (tmp_path / "small.py").write_text(SMALL_CARD)
     own_data, in_a_program, of_a_sweep = sorted(
         blocks("python"), key=lambda block: ("savez" not in block, "member" in block)
     )
@@ -103,6 +117,11 @@ def test_every_command_and_program_of_the_readme_works(tmp_path):
 
 def test_the_tables_of_the_readme_come_from_the_result_files():
     assert report.render(README) == README
+
+
+def test_the_readme_of_the_results_comes_from_the_cards_and_their_files():
+    text = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    assert report.render_cards() == text
 
 
 def test_the_readme_links_to_files_that_are_there():

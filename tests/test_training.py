@@ -343,3 +343,16 @@ def test_the_cosine_schedule_falls_from_the_learning_rate_to_zero():
 
 def test_the_constant_schedule_stays():
     np.testing.assert_allclose(learning_rates("constant"), 0.5, rtol=1e-5)
+
+
+def test_stages_of_three_to_the_i_epochs_fall_by_a_seventh_of_a_decade():
+    # 2 steps an epoch: 1 epoch, 3, 9, and what is left of the 27.
+    config = config_of(**(PLAIN | {"optimizer.schedule": "powers_of_three", "epochs": 15}))
+    optimizer = factory.build_optimizer(config, 30)(factory.build_hparams(config))
+    params = {"w": jnp.zeros((1, 1))}
+    state, rates = optimizer.init(params), []
+    for _ in range(30):
+        update, state = optimizer.update({"w": jnp.ones((1, 1))}, state, params)
+        rates.append(-float(update["w"][0, 0]))
+    stages = [0] * 2 + [1] * 6 + [2] * 18 + [3] * 4
+    np.testing.assert_allclose(rates, [10 ** (-stage / 7) for stage in stages], rtol=1e-5)

@@ -3,11 +3,13 @@
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from vae_jax.corruptions import CORRUPTIONS
 from vae_jax.errors import UserError
+from vae_jax.models.likelihoods import LIKELIHOODS, NormalScale
 from vae_jax.networks.activations import ACTIVATIONS
+from vae_jax.networks.initializers import INITIALIZERS
 
 # Says what would be right, or None if the value is.
 Check = Callable[[Any], str | None]
@@ -29,12 +31,13 @@ def _seed(value: Any) -> str | None:
     return None if _is_int(value) and 0 <= value < 2**32 else "an integer from 0 to 2**32 - 1"
 
 
-def _number(low: float, *, above: bool = False) -> Check:
+def _number(low: float, *, above: bool = False, below: float = math.inf) -> Check:
     def check(value: Any) -> str | None:
         number = (_is_int(value) or isinstance(value, float)) and math.isfinite(value)
-        if number and (value > low or (value == low and not above)):
+        if number and (value > low or (value == low and not above)) and value < below:
             return None
-        return f"a number {'above' if above else 'of at least'} {low:g}"
+        bound = f" and below {below:g}" if math.isfinite(below) else ""
+        return f"a number {'above' if above else 'of at least'} {low:g}{bound}"
 
     return check
 
@@ -83,26 +86,46 @@ FIELDS: dict[str, Check] = {
     "data.binarization_seed": _seed,
     "model.name": _one_of(["autoencoder", "vae"]),
     "model.latent_size": _integer(1),
+    "model.posterior": _one_of(["diagonal", "iaf"]),
+    "model.prior": _one_of(["flow", "mixture", "standard", "vamp"]),
+    "model.prior_components": _integer(1),
+    "model.flow_layers": _integer(1),
+    "model.flow_width": _integer(1),
+    "model.hierarchy": _one_of(["ladder", "markov", "none"]),
+    "model.top_latent_size": _integer(0),
+    "model.top_widths": _sizes(empty=True),
     "model.network": _one_of(["conv", "mlp"]),
     "model.widths": _sizes(empty=True),
     "model.gated": _boolean,
     "model.activation": _one_of(list(ACTIVATIONS)),
+    "model.initializer": _one_of(list(INITIALIZERS)),
     "model.channels": _sizes(empty=False),
     "model.kernel_size": _integer(2),
     "model.downsampling": _one_of(["pool", "stride"]),
     "model.upsampling": _one_of(["resize", "transpose"]),
-    "model.likelihood": _one_of(["bernoulli", "normal"]),
+    "model.likelihood": _one_of(list(LIKELIHOODS)),
     "model.likelihood_scale": _number(0.0, above=True),
-    "model.learn_scale": _boolean,
+    "model.normal_scale": _one_of(get_args(NormalScale)),
+    "model.num_mixture": _integer(1),
     "corruption": _one_of(["none", *CORRUPTIONS]),
+    "objective.name": _one_of(["ciwae", "elbo", "iwae", "miwae", "piwae"]),
+    "objective.num_samples": _integer(1),
+    "objective.num_groups": _integer(1),
+    "objective.gradient": _one_of(["dreg", "plain", "stl"]),
+    "objective.sampled_kl": _boolean,
     "optimizer.name": _one_of(["adagrad", "adam", "sgd"]),
-    "optimizer.schedule": _one_of(["constant", "cosine"]),
+    "optimizer.schedule": _one_of(["constant", "cosine", "powers_of_three"]),
+    "optimizer.b1": _number(0.0, below=1.0),
+    "optimizer.b2": _number(0.0, below=1.0),
+    "optimizer.epsilon": _number(0.0, above=True),
     "optimizer.gradient_clip_norm": _number(0.0),
     "hparams.learning_rate": _number(0.0, above=True),
     "hparams.beta": _number(0.0),
     "hparams.distortion_weight": _number(0.0),
     "hparams.warmup_epochs": _number(0.0),
+    "hparams.warmup_cycle_epochs": _number(0.0),
     "hparams.free_nats": _number(0.0),
+    "hparams.ciwae_weight": _number(0.0, below=1.0),
     "hparams.corruption_level": _number(0.0),
     "hparams.weight_decay": _number(0.0),
     "checkpoints.every_seconds": _number(0.0),

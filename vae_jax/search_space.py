@@ -15,15 +15,15 @@ once for each of the sweep's seeds.
 import dataclasses
 import itertools
 import math
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vae_jax import python_file
 from vae_jax.config_fields import FIELDS, unknown_field_message
-from vae_jax.errors import UserError, first_line
+from vae_jax.errors import UserError
 
 Setting = dict[str, Any]
 Fields = tuple[str, ...]
@@ -303,33 +303,10 @@ def load(path: str | Path) -> Sweep:
     Raises:
       UserError: there is no such file, it fails, or it gives no sweep.
     """
-    name = str(path)
-    try:
-        source = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise UserError(f"the sweep file {name} cannot be read: {reason}") from None
-    # No import: a sweep file need not lie in a package, and leaves no compiled file behind.
-    module: dict[str, Any] = {"__name__": "sweep_file", "__file__": name}
-    try:
-        exec(compile(source, name, "exec"), module)
-        get_sweep = module.get("get_sweep")
-        sweep = get_sweep() if callable(get_sweep) else None
-    except SyntaxError as error:
-        where = f"{error.filename or name}, line {error.lineno}"
-        raise UserError(f"{where}: SyntaxError: {error.msg}") from None
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == name]
-        told = first_line(error)
-        if not isinstance(error, UserError):
-            told = f"{type(error).__name__}: {told}"
-        raise UserError(f"{name}, line {lines[-1] if lines else 1}: {told}") from None
-    if not callable(get_sweep):
-        raise UserError(f"{name} has no function get_sweep()")
+    sweep = python_file.call(path, "get_sweep", "sweep file")
     if not isinstance(sweep, Sweep):
         raise UserError(
-            f"get_sweep() in {name} must return a sweep, such as search_space.grid(...), "
+            f"get_sweep() in {path} must return a sweep, such as search_space.grid(...), "
             f"not {type(sweep).__name__}"
         )
     return sweep
@@ -532,7 +509,7 @@ def _as_field_takes(field: str, value: Any) -> Any:
 
 
 def _takes_floats(field: str) -> bool:
-    return field in FIELDS and FIELDS[field](1.5) is None
+    return field in FIELDS and FIELDS[field](0.5) is None
 
 
 def _takes_integers(field: str) -> bool:

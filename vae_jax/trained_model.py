@@ -1,6 +1,7 @@
 """A trained model for notebooks and other programs: NumPy in, NumPy out, explicit keys."""
 
 import copy
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,8 @@ from vae_jax.models import VAE, Autoencoder
 from vae_jax.objectives import elbo_terms
 
 _BATCH_SIZE = 1000
+# Of a decoder in one call: a categorical likelihood has 256 for each channel of each pixel.
+_MAX_OUTPUTS = 2**25
 
 
 class TrainedModel:
@@ -40,10 +43,13 @@ class TrainedModel:
     ) -> None:
         self.config = config
         self.image_shape = image_shape
-        self.latent_size = config.model.latent_size
+        self.latent_size = factory.latent_size(config)
         self.params = params
         self.graphdef = factory.build_graphdef(config, image_shape)
         self._compiled: dict[str, Callable[..., Any]] = {}
+        outputs_per_channel = factory.build_likelihood(config).outputs_per_channel
+        most = _MAX_OUTPUTS // (math.prod(image_shape) * outputs_per_channel)
+        self._batch_size = max(1, min(_BATCH_SIZE, most))
 
     def with_params(self, config: ConfigDict, params: nnx.State) -> "TrainedModel":
         """The same network with other parameters, those of `config`: nothing is compiled anew."""
@@ -65,9 +71,9 @@ class TrainedModel:
         arrays = [value if isinstance(value, jax.Array) else np.asarray(value) for value in batched]
         parts = [
             self._compiled[name](
-                self.params, *(array[first : first + _BATCH_SIZE] for array in arrays)
+                self.params, *(array[first : first + self._batch_size] for array in arrays)
             )
-            for first in range(0, len(arrays[0]), _BATCH_SIZE)
+            for first in range(0, len(arrays[0]), self._batch_size)
         ]
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
@@ -91,11 +97,10 @@ class TrainedModel:
 
     def _targets(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
         targets = self._images(images)
-        low, high = factory.accepted_range(self.config)
-        if targets.min() < low or targets.max() > high:
+        problem = factory.refused_values(self.config, targets)
+        if problem is not None:
             raise ValueError(
-                f"images lie in [{targets.min():g}, {targets.max():g}]; "
-                f"the likelihood accepts [{low:g}, {high:g}]"
+                f"images {problem}; model.likelihood={self.config.model.likelihood!r} refuses them"
             )
         return targets
 
@@ -115,12 +120,21 @@ class TrainedModel:
         """The latent vector of each image; for a VAE the posterior mean."""
         return self._run("encode", lambda model, x: model.latents(x), self._images(images))
 
+    @property
+    def has_normal_posterior(self) -> bool:
+        """Whether q(z|x) is a diagonal normal over all latents, given by a mean and a scale."""
+        section = self.config.model
+        return self.is_vae and section.posterior == "diagonal" and section.hierarchy == "none"
+
     def posterior(self, images: ArrayLike) -> Normal:
         """q(z|x) over `[num, latents]`, of JAX arrays."""
         self._require_vae("a posterior")
+        if not self.has_normal_posterior:
+            raise ValueError("the posterior of this run is no diagonal normal; use encode or elbo")
 
         def parameters(model: VAE, x: Array) -> tuple[Array, Array]:
             posterior = model.encode(x)
+            assert isinstance(posterior, Normal)
             return posterior.mean, posterior.log_scale
 
         mean, log_scale = self._run("posterior", parameters, self._images(images))
@@ -153,7 +167,8 @@ class TrainedModel:
         self._require_vae("sampling")
         if num < 1:
             raise ValueError(f"num={num} must be at least 1")
-        return self.decode(jax.random.normal(key, (num, self.latent_size)))
+        draw = jax.vmap(lambda model, key: model.prior.sample(key), in_axes=(None, 0))
+        return self.decode(self._run("sample", draw, jax.random.split(key, num)))
 
     def interpolate(
         self,

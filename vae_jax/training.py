@@ -23,7 +23,9 @@ class Hyperparameters(NamedTuple):
       beta: weight of the KL (Higgins et al. 2017); 1 is the evidence lower bound.
       distortion_weight: weight of the reconstruction term; 0 leaves the KL alone.
       warmup_epochs: epochs over which beta rises linearly from 0; 0 is no warm-up.
+      warmup_cycle_epochs: epochs after which that rise begins anew; 0 is once.
       free_nats: nats a latent dimension may use, on average over the batch, at no cost.
+      ciwae_weight: share of the ELBO in the combination with the importance-weighted bound.
       corruption_level: strength of the corruption of the input.
       weight_decay: decoupled decay of the matrices (Loshchilov & Hutter 2017).
     """
@@ -32,7 +34,9 @@ class Hyperparameters(NamedTuple):
     beta: Scalar
     distortion_weight: Scalar
     warmup_epochs: Scalar
+    warmup_cycle_epochs: Scalar
     free_nats: Scalar
+    ciwae_weight: Scalar
     corruption_level: Scalar
     weight_decay: Scalar
 

@@ -7,20 +7,37 @@ densities and divergences sum over the event and keep the batch: a `Normal` with
 
 from vae_jax.distributions.base import (
     Distribution,
+    Draw,
     bounded_log_scale,
     softplus,
     unbounded_log_scale,
 )
-from vae_jax.distributions.bernoulli import Bernoulli
+from vae_jax.distributions.bernoulli import Bernoulli, ContinuousBernoulli
+from vae_jax.distributions.categorical import Categorical
+from vae_jax.distributions.laplace import Laplace
+from vae_jax.distributions.levels import NUM_LEVELS, level_values
+from vae_jax.distributions.logistic import DiscretizedLogistic, MixtureOfDiscretizedLogistics
+from vae_jax.distributions.mixture import NormalMixture
 from vae_jax.distributions.normal import Normal, kl_by_dimension, kl_divergence
+from vae_jax.distributions.optimal_normal import OptimalScaleNormal
 
 __all__ = [
+    "NUM_LEVELS",
     "Bernoulli",
+    "Categorical",
+    "ContinuousBernoulli",
+    "DiscretizedLogistic",
     "Distribution",
+    "Draw",
+    "Laplace",
+    "MixtureOfDiscretizedLogistics",
     "Normal",
+    "NormalMixture",
+    "OptimalScaleNormal",
     "bounded_log_scale",
     "kl_by_dimension",
     "kl_divergence",
+    "level_values",
     "softplus",
     "unbounded_log_scale",
 ]

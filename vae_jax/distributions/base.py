@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,18 @@ class Distribution(Protocol):
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
         """One draw for every batch element."""
+
+
+class Draw(NamedTuple):
+    """Reparameterised draws, and their log density under what they were drawn from.
+
+    Attributes:
+      latents: `[*samples, *batch, latents]`.
+      log_prob: nats, `[*samples, *batch]`.
+    """
+
+    latents: Float[Array, "*shape latents"]
+    log_prob: Float[Array, "*shape"]
 
 
 @jax.custom_jvp
@@ -56,10 +68,12 @@ def unbounded_log_scale(log_scale: float) -> float:
 
 
 def sum_event(value: Float[Array, "..."], event_ndim: int) -> Float[Array, "..."]:
+    """Sum over the trailing event axes."""
     return value.sum(axis=tuple(range(-event_ndim, 0)))
 
 
 def flatten_event(value: Float[Array, "..."], event_ndim: int) -> Float[Array, "..."]:
+    """The trailing event axes as one."""
     # XLA's CPU backend vectorises over the last axis, which one grey channel would leave empty:
     # without this a log likelihood takes a fifth of a convolutional VAE's training step.
     return value.reshape(*value.shape[: value.ndim - event_ndim], -1)

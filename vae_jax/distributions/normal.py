@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from vae_jax.distributions.base import flatten_event, static_field, sum_event
+from vae_jax.distributions.base import Draw, flatten_event, static_field, sum_event
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -35,6 +35,22 @@ class Normal:
             log_scale = flatten_event(jnp.broadcast_to(log_scale, self.mean.shape), self.event_ndim)
         standardised = residual * jnp.exp(-log_scale)
         return (-0.5 * (jnp.square(standardised) + _LOG_2PI) - log_scale).sum(axis=-1)
+
+    def log_prob_by_dimension(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Log density of each element in nats, `[*batch, *event]`: its sum is `log_prob`."""
+        standardised = (value - self.mean) * jnp.exp(-self.log_scale)
+        return -0.5 * (jnp.square(standardised) + _LOG_2PI) - self.log_scale
+
+    def draw(self, noise: Float[Array, "..."]) -> Draw:
+        """Mean + scale * noise, reparameterised, and its log density.
+
+        Args:
+          noise: standard normal, `[*samples, *batch, *event]`.
+        """
+        log_prob = sum_event(
+            -0.5 * (jnp.square(noise) + _LOG_2PI) - self.log_scale, self.event_ndim
+        )
+        return Draw(self.mean + jnp.exp(self.log_scale) * noise, log_prob)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
         """One reparameterised draw, differentiable in `mean` and `log_scale`."""

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from vae_jax import factory
 from vae_jax.data.pixels import Prepare
 from vae_jax.evaluation import collapse, likelihood
+from vae_jax.models.likelihoods import gives_probabilities
 from vae_jax.trained_model import TrainedModel
 
 _BATCH_SIZE = 1000
@@ -63,14 +65,18 @@ def vae_figures(
 
     Returns:
       "elbo" and "iwae_bound" with standard errors over images, "rate" and "distortion", in nats;
-      "bits_per_dim" of the ELBO where the targets are zeros and ones, since only then it is a code
-      length; "kl_by_dimension", nats; "active_units".
+      "bits_per_dim" of the ELBO where the likelihood gives probabilities of the targets, since only
+      then it is a code length; "active_units"; "kl_by_dimension" in nats and "collapsed_share",
+      None where the KL does not divide over dimensions; "mutual_information" of the images and
+      their latents and "aggregate_kl" of the aggregate posterior from the prior, nats, None where
+      the posterior is no diagonal normal.
     """
+    samples_key, information_key = key, jax.random.fold_in(key, len(targets))
     estimates = likelihood.estimate(
         model.graphdef,
         model.params,
         targets,
-        key,
+        samples_key,
         num_samples=num_samples,
         batch_size=batch_size,
         on_batch=on_batch,
@@ -96,9 +102,19 @@ def vae_figures(
         "num_samples": num_samples,
         "num_examples": len(targets),
         "active_units": collapse.active_units(np.asarray(estimates.posterior_mean)),
-        "kl_by_dimension": [float(nats) for nats in kl.mean(axis=0)],
+        "kl_by_dimension": None,
+        "collapsed_share": None,
+        "mutual_information": None,
+        "aggregate_kl": None,
     }
-    if np.isin(targets, (0, 1)).all():
+    if kl.shape[1] == model.latent_size:
+        figures["kl_by_dimension"] = [float(nats) for nats in kl.mean(axis=0)]
+        figures["collapsed_share"] = collapse.collapsed_share(kl.mean(axis=0))
+    if model.has_normal_posterior:
+        information = collapse.mutual_information(model.posterior(targets), information_key)
+        figures["mutual_information"] = information
+        figures["aggregate_kl"] = figures["rate"] - information
+    if gives_probabilities(factory.build_likelihood(model.config), targets):
         bits = -figures["elbo"] / np.log(2)
         figures["bits_per_dim"] = float(bits / np.prod(targets.shape[1:]))
     return figures

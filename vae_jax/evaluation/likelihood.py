@@ -15,9 +15,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
+from vae_jax import random_bits
 from vae_jax.data.pixels import Prepare, StoredImages
-from vae_jax.distributions import kl_by_dimension
+from vae_jax.distributions import Normal, kl_by_dimension
 from vae_jax.models import VAE
+from vae_jax.objectives import sampled_kl_parts
 
 # Decoded values that are alive at once: more falls out of the cache, fewer starve the matrix unit.
 _VALUES_PER_CHUNK = 2**21
@@ -29,13 +31,15 @@ class LikelihoodEstimates(NamedTuple):
     Attributes:
       iwae_bound: log mean_k p(x|z_k) p(z_k) / q(z_k|x) (Burda et al. 2015, equation 8).
       distortion: -log p(x|z), averaged over the same samples.
-      kl: KL(q(z|x) || p(z)) of each latent dimension.
-      posterior_mean: of each latent dimension (no unit).
+      kl: KL(q(z|x) || p(z)) of each latent dimension, or a single value where posterior and prior
+        do not both factorise; averaged over the samples where it has no closed form.
+      posterior_mean: E[z|x] of each latent dimension (no unit); the mean of the samples where the
+        posterior is not a normal.
     """
 
     iwae_bound: Float[np.ndarray | Array, " examples"]
     distortion: Float[np.ndarray | Array, " examples"]
-    kl: Float[np.ndarray | Array, "examples latents"]
+    kl: Float[np.ndarray | Array, "examples parts"]
     posterior_mean: Float[np.ndarray | Array, "examples latents"]
 
     @property
@@ -58,6 +62,15 @@ def prepare_each(
     return jax.vmap(lambda key, image: prepare(key, image[None])[0])(keys, images)
 
 
+class _Sums(NamedTuple):
+    """What is added up over the samples, one value an image."""
+
+    log_weight: Float[Array, " batch"]
+    distortion: Float[Array, " batch"]
+    kl: Float[Array, "batch parts"]
+    latents: Float[Array, "batch latents"]
+
+
 def estimate_batch(
     model: VAE,
     targets: Float[Array, "batch height width channels"],
@@ -73,37 +86,56 @@ def estimate_batch(
       keys: one an image.
       num_samples: importance samples an image.
     """
-    batch, chunk = targets.shape[0], max(1, _VALUES_PER_CHUNK // targets.size)
-    chunk = min(chunk, num_samples)
+    batch, outputs = targets.shape[0], targets.size * model.likelihood.outputs_per_channel
+    chunk = min(max(1, _VALUES_PER_CHUNK // outputs), num_samples)
     posterior, prior = model.encode(targets), model.prior
-    posterior_scale = jnp.exp(posterior.log_scale)
+    exact_kl = (
+        kl_by_dimension(posterior, prior)
+        if isinstance(posterior, Normal) and isinstance(prior, Normal)
+        else None
+    )
+    exact_mean = posterior.mean if isinstance(posterior, Normal) else None
 
-    def draw(index: Array) -> Float[Array, "batch latents"]:
-        def noise(key: Key[Array, ""]) -> Float[Array, " latents"]:
-            return jax.random.normal(jax.random.fold_in(key, index), (model.latent_size,))
+    def noise(first: Array) -> Float[Array, "chunk batch latents"]:
+        def of_image(key: Key[Array, ""]) -> Float[Array, "chunk latents"]:
+            return random_bits.normal(key, first, chunk, model.latent_size)
 
-        return posterior.mean + posterior_scale * jax.vmap(noise)(keys)
+        return jax.vmap(of_image, out_axes=1)(keys)
 
-    def add_chunk(
-        carry: tuple[Float[Array, " batch"], Float[Array, " batch"]], first: Array
-    ) -> tuple[tuple[Float[Array, " batch"], Float[Array, " batch"]], None]:
-        log_sum, distortion_sum = carry
+    def add_chunk(sums: _Sums, first: Array) -> tuple[_Sums, None]:
         indices = first + jnp.arange(chunk)
-        wanted = (indices < num_samples)[:, None]
-        latents = jax.vmap(draw)(indices)
+        wanted = indices < num_samples
+        latents, log_posterior = posterior.draw(noise(first))
         log_likelihood = model.decode(latents).log_prob(targets)
-        log_weights = log_likelihood + prior.log_prob(latents) - posterior.log_prob(latents)
-        log_weights = jnp.where(wanted, log_weights, -jnp.inf)
-        log_sum = jnp.logaddexp(log_sum, jax.nn.logsumexp(log_weights, axis=0))
-        return (log_sum, distortion_sum - jnp.where(wanted, log_likelihood, 0).sum(axis=0)), None
+        log_weights = log_likelihood + prior.log_prob(latents) - log_posterior
+        log_weights = jnp.where(wanted[:, None], log_weights, -jnp.inf)
 
-    start = (jnp.full(batch, -jnp.inf), jnp.zeros(batch))
-    (log_sum, distortion_sum), _ = jax.lax.scan(add_chunk, start, jnp.arange(0, num_samples, chunk))
+        def total(values: Float[Array, "chunk *rest"]) -> Float[Array, "*rest"]:
+            mask = wanted.reshape(-1, *(1,) * (values.ndim - 1))
+            return jnp.where(mask, values, 0).sum(axis=0)
+
+        return _Sums(
+            jnp.logaddexp(sums.log_weight, jax.nn.logsumexp(log_weights, axis=0)),
+            sums.distortion - total(log_likelihood),
+            sums.kl if exact_kl is not None else sums.kl + total(kl(latents, log_posterior)),
+            sums.latents if exact_mean is not None else sums.latents + total(latents),
+        ), None
+
+    kl = functools.partial(sampled_kl_parts, posterior, prior)
+    latents_shape = jax.ShapeDtypeStruct((chunk, batch, model.latent_size), jnp.float32)
+    parts = jax.eval_shape(kl, latents_shape, jnp.zeros((chunk, batch))).shape[-1]
+    start = _Sums(
+        jnp.full(batch, -jnp.inf),
+        jnp.zeros(batch),
+        jnp.zeros((batch, parts)),
+        jnp.zeros((batch, model.latent_size)),
+    )
+    sums, _ = jax.lax.scan(add_chunk, start, jnp.arange(0, num_samples, chunk))
     return LikelihoodEstimates(
-        iwae_bound=log_sum - jnp.log(num_samples),
-        distortion=distortion_sum / num_samples,
-        kl=kl_by_dimension(posterior, prior),
-        posterior_mean=posterior.mean,
+        iwae_bound=sums.log_weight - jnp.log(num_samples),
+        distortion=sums.distortion / num_samples,
+        kl=sums.kl / num_samples if exact_kl is None else exact_kl,
+        posterior_mean=sums.latents / num_samples if exact_mean is None else exact_mean,
     )
 
 

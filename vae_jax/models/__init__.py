@@ -1,7 +1,24 @@
 """Models: encode to a posterior, decode to a likelihood, sample, reconstruct."""
 
 from vae_jax.models.autoencoder import Autoencoder
+from vae_jax.models.hierarchies import ConditionalNormal, LadderVAE, MarkovVAE
 from vae_jax.models.likelihoods import BernoulliLikelihood, NormalLikelihood
+from vae_jax.models.posteriors import AutoregressiveFlow, DiagonalNormal
+from vae_jax.models.priors import FlowPrior, MixturePrior, StandardNormalPrior, VampPrior
 from vae_jax.models.vae import VAE
 
-__all__ = ["VAE", "Autoencoder", "BernoulliLikelihood", "NormalLikelihood"]
+__all__ = [
+    "VAE",
+    "Autoencoder",
+    "AutoregressiveFlow",
+    "BernoulliLikelihood",
+    "ConditionalNormal",
+    "DiagonalNormal",
+    "FlowPrior",
+    "LadderVAE",
+    "MarkovVAE",
+    "MixturePrior",
+    "NormalLikelihood",
+    "StandardNormalPrior",
+    "VampPrior",
+]

@@ -5,6 +5,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.distributions import Distribution
 from vae_jax.models.interfaces import Decoder, Encoder, Likelihood
+from vae_jax.networks.initializers import LECUN, Initializer
 
 
 class Autoencoder(nnx.Module):
@@ -17,12 +18,15 @@ class Autoencoder(nnx.Module):
         likelihood: Likelihood,
         latent_size: int,
         *,
+        kernel_init: Initializer = LECUN,
         rngs: nnx.Rngs,
     ) -> None:
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = likelihood
-        self.bottleneck = nnx.Linear(encoder.num_features, latent_size, rngs=rngs)
+        self.bottleneck = nnx.Linear(
+            encoder.num_features, latent_size, kernel_init=kernel_init, rngs=rngs
+        )
         self.latent_size = latent_size
 
     def latents(

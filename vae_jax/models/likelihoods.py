@@ -1,57 +1,284 @@
-"""Likelihoods p(x|z): what the decoder's output means."""
+"""Likelihoods p(x|z): what the decoder's outputs mean, and which data they are a model of.
+
+A decoder gives `outputs_per_channel` numbers for every channel of every pixel, those of a channel
+side by side: `[*batch, height, width, channels * outputs_per_channel]`. Pixels and channels are
+independent given the latents.
+"""
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vae_jax.distributions import Bernoulli, Normal, bounded_log_scale, unbounded_log_scale
+from vae_jax.distributions import (
+    NUM_LEVELS,
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    Laplace,
+    MixtureOfDiscretizedLogistics,
+    Normal,
+    OptimalScaleNormal,
+    bounded_log_scale,
+    level_values,
+    unbounded_log_scale,
+)
+from vae_jax.models.interfaces import Accepted, Likelihood, Support
+
+NormalScale = Literal["fixed", "learned", "per_pixel", "optimal"]
+
+# Where the scales that are not fixed may start: `bounded_log_scale` cannot reach its own bounds.
+LEARNED_SCALE_RANGE = (4e-4, 2500.0)
+
+Outputs = Float[Array, "*batch height width outputs"]
+Mean = Float[Array, "*shape channels"]
+MeanOutputs = Float[Array, "*shape outputs"]
 
 _IMAGE_NDIM = 3
 
-# Keeps the initial logits finite where a pixel is black, or white, in every training image; the
+# Keeps the initial outputs finite where a pixel is black, or white, in every training image; the
 # bounds are those of the IWAE authors' code (Burda et al. 2015).
 _MEAN_RANGE = (0.001, 0.999)
+
+# Beyond, a continuous Bernoulli is so steep that a pixel of the other kind costs hundreds of nats.
+_STEEPEST_MEAN_RANGE = (0.01, 0.99)
+
+# Logistics of this scale start out about uniform over the levels.
+_START_SCALE = 0.25
+
+# A value that was a level before it was rounded to float32 is closer than this to it, in levels.
+_LEVEL_TOLERANCE = 1e-3
 
 
 class BernoulliLikelihood(nnx.Module):
     """The decoder's output as logits; data in [0, 1]."""
 
-    accepts = (0.0, 1.0)
+    accepts: Accepted = "unit interval"
+    support: Support = "zeros and ones"
+    outputs_per_channel = 1
 
-    def __call__(self, outputs: Float[Array, "*batch height width channels"]) -> Bernoulli:
+    def __call__(self, outputs: Outputs) -> Bernoulli:
         return Bernoulli(outputs, event_ndim=_IMAGE_NDIM)
 
-    def output_for_mean(self, mean: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    def output_for_mean(self, mean: Mean) -> MeanOutputs:
         """Logits of `mean`, clipped away from 0 and 1."""
         clipped = jnp.clip(mean, *_MEAN_RANGE)
         return jnp.log(clipped) - jnp.log1p(-clipped)
 
 
-class NormalLikelihood(nnx.Module):
-    """The decoder's output as the mean of a normal with one scale for all pixels; any finite data.
+class ContinuousBernoulliLikelihood(nnx.Module):
+    """The decoder's output as logits of a density on [0, 1]."""
 
-    The scale is fixed at `scale`, or starts there and is learned.
+    accepts: Accepted = "unit interval"
+    support: Support = "continuous"
+    outputs_per_channel = 1
+
+    def __call__(self, outputs: Outputs) -> ContinuousBernoulli:
+        return ContinuousBernoulli(outputs, event_ndim=_IMAGE_NDIM)
+
+    def output_for_mean(self, mean: Mean) -> MeanOutputs:
+        """Logits of the density with that mean, clipped to [0.01, 0.99]."""
+        clipped = jnp.clip(mean, *_STEEPEST_MEAN_RANGE)
+        return _solve(lambda logits: ContinuousBernoulli(logits).mean, clipped, -128.0, 128.0)
+
+
+class NormalLikelihood(nnx.Module):
+    """The decoder's output as the mean of a normal; any finite data.
+
+    Its standard deviation, by `kind`:
+      fixed: `scale`, for all pixels.
+      learned: one parameter for all pixels, which starts at `scale`.
+      per_pixel: a second output of the decoder, which starts at `scale`. Bounded to exp(-8) from
+        below; where a pixel is the same in every image, the density still grows up to there.
+      optimal: that of sigma-VAE, best for each batch in training (`OptimalScaleNormal`); a
+        parameter, which starts at `scale`, follows it and is what every figure is computed with.
+        Under Adam its logarithm moves by the learning rate each step.
     """
 
-    accepts = (-math.inf, math.inf)
+    accepts: Accepted = "any finite"
+    support: Support = "continuous"
 
-    def __init__(self, scale: float, *, learn_scale: bool) -> None:
+    def __init__(self, scale: float, kind: NormalScale = "fixed") -> None:
+        self.outputs_per_channel = 2 if kind == "per_pixel" else 1
         # Strongly typed: a weak type would turn strong in the first step and compile it twice.
         unbounded = jnp.asarray(unbounded_log_scale(math.log(scale)), jnp.float32)
-        self.learned_log_scale = nnx.Param(unbounded) if learn_scale else None
+        has_parameter = kind in ("learned", "optimal")
+        self.learned_log_scale = nnx.Param(unbounded) if has_parameter else None
         self.fixed_log_scale = math.log(scale)
+        self.kind = kind
 
-    def __call__(self, outputs: Float[Array, "*batch height width channels"]) -> Normal:
+    def __call__(self, outputs: Outputs) -> Normal:
+        if self.kind == "per_pixel":
+            mean, raw = _split(outputs, 2)
+            return Normal(mean, bounded_log_scale(raw), event_ndim=_IMAGE_NDIM)
         learned = self.learned_log_scale
-        log_scale = (
-            jnp.asarray(self.fixed_log_scale, jnp.float32)
-            if learned is None
-            else bounded_log_scale(learned[...])
-        )
-        return Normal(outputs, log_scale, event_ndim=_IMAGE_NDIM)
+        if learned is None:
+            log_scale = jnp.asarray(self.fixed_log_scale, jnp.float32)
+            return Normal(outputs, log_scale, event_ndim=_IMAGE_NDIM)
+        family = OptimalScaleNormal if self.kind == "optimal" else Normal
+        return family(outputs, bounded_log_scale(learned[...]), event_ndim=_IMAGE_NDIM)
 
-    def output_for_mean(self, mean: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    def output_for_mean(self, mean: Mean) -> MeanOutputs:
+        """The mean itself, and the log-scale at which a scale per pixel starts."""
+        if self.kind == "per_pixel":
+            return _join(mean, jnp.full_like(mean, unbounded_log_scale(self.fixed_log_scale)))
+        return mean
+
+
+class LaplaceLikelihood(nnx.Module):
+    """The decoder's output as the mean of a Laplace of one fixed scale; any finite data."""
+
+    accepts: Accepted = "any finite"
+    support: Support = "continuous"
+    outputs_per_channel = 1
+
+    def __init__(self, scale: float) -> None:
+        self.log_scale = math.log(scale)
+
+    def __call__(self, outputs: Outputs) -> Laplace:
+        log_scale = jnp.asarray(self.log_scale, jnp.float32)
+        return Laplace(outputs, log_scale, event_ndim=_IMAGE_NDIM)
+
+    def output_for_mean(self, mean: Mean) -> MeanOutputs:
         """The mean itself."""
         return mean
+
+
+class DiscretizedLogisticLikelihood(nnx.Module):
+    """Location and log-scale of a logistic for each channel, cut into 256 levels."""
+
+    accepts: Accepted = "256 levels"
+    support: Support = "256 levels"
+    outputs_per_channel = 2
+
+    def __call__(self, outputs: Outputs) -> DiscretizedLogistic:
+        location, raw = _split(outputs, 2)
+        return DiscretizedLogistic(location, bounded_log_scale(raw), event_ndim=_IMAGE_NDIM)
+
+    def output_for_mean(self, mean: Mean) -> MeanOutputs:
+        """Location and scale of about uniform levels with that mean, clipped away from 0 and 1."""
+        location = _start_location(mean)
+        return _join(location, jnp.full_like(location, unbounded_log_scale(math.log(_START_SCALE))))
+
+
+class DiscretizedLogisticMixtureLikelihood(nnx.Module):
+    """For each channel logits, locations and log-scales of logistics, cut into 256 levels."""
+
+    accepts: Accepted = "256 levels"
+    support: Support = "256 levels"
+
+    def __init__(self, num_components: int) -> None:
+        self.outputs_per_channel = 3 * num_components
+
+    def __call__(self, outputs: Outputs) -> MixtureOfDiscretizedLogistics:
+        parameters = outputs.reshape(*outputs.shape[:-1], -1, 3, self.outputs_per_channel // 3)
+        logits, location, raw = (parameters[..., i, :] for i in range(3))
+        return MixtureOfDiscretizedLogistics(
+            logits, location, bounded_log_scale(raw), event_ndim=_IMAGE_NDIM
+        )
+
+    def output_for_mean(self, mean: Mean) -> MeanOutputs:
+        """Equal components, as one logistic with that mean; the decoder's weights part them."""
+        location = _start_location(mean)
+        raw = jnp.full_like(location, unbounded_log_scale(math.log(_START_SCALE)))
+        parameters = jnp.stack([jnp.zeros_like(location), location, raw], axis=-1)
+        repeated = jnp.repeat(parameters, self.outputs_per_channel // 3, axis=-1)
+        return repeated.reshape(*mean.shape[:-1], -1)
+
+
+class CategoricalLikelihood(nnx.Module):
+    """Logits of 256 levels for each channel."""
+
+    accepts: Accepted = "256 levels"
+    support: Support = "256 levels"
+    outputs_per_channel = NUM_LEVELS
+
+    def __call__(self, outputs: Outputs) -> Categorical:
+        logits = outputs.reshape(*outputs.shape[:-1], -1, NUM_LEVELS)
+        return Categorical(logits, event_ndim=_IMAGE_NDIM)
+
+    def output_for_mean(self, mean: Mean) -> MeanOutputs:
+        """Log probabilities of about uniform levels with that mean, clipped away from 0 and 1."""
+        log_scale = jnp.asarray(math.log(_START_SCALE), jnp.float32)
+        start = DiscretizedLogistic(_start_location(mean)[..., None, None], log_scale)
+        return start.log_prob(level_values()[:, None]).reshape(*mean.shape[:-1], -1)
+
+
+LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
+    "bernoulli": BernoulliLikelihood,
+    "categorical": CategoricalLikelihood,
+    "continuous_bernoulli": ContinuousBernoulliLikelihood,
+    "discretized_logistic": DiscretizedLogisticLikelihood,
+    "discretized_logistic_mixture": DiscretizedLogisticMixtureLikelihood,
+    "laplace": LaplaceLikelihood,
+    "normal": NormalLikelihood,
+}
+
+
+def gives_probabilities(likelihood: Likelihood, images: np.ndarray) -> bool:
+    """Whether `log_prob` of these images is a log probability, and so a code length.
+
+    A density is none, nor is the cross-entropy of a Bernoulli at grey values.
+    """
+    if likelihood.support == "zeros and ones":
+        return bool(np.isin(images, (0, 1)).all())
+    return likelihood.support == "256 levels"
+
+
+def unaccepted(accepted: Accepted, images: np.ndarray) -> str | None:
+    """What is wrong with finite floating images for a likelihood, None if nothing is."""
+    if accepted == "any finite":
+        return None
+    low, high = float(images.min()), float(images.max())
+    if low < 0 or high > 1:
+        return f"lie in [{low:g}, {high:g}], outside [0, 1]"
+    if accepted == "256 levels":
+        levels = images * (NUM_LEVELS - 1)
+        distance = np.abs(levels - np.round(levels))
+        if distance.max() > _LEVEL_TOLERANCE:
+            value = float(images.flat[distance.argmax()])
+            return f"hold {value:g}, which is none of the 256 levels k/255"
+    return None
+
+
+def _split(outputs: Outputs, num: int) -> list[Array]:
+    """The first, second ... output of every channel."""
+    by_channel = outputs.reshape(*outputs.shape[:-1], -1, num)
+    return [by_channel[..., i] for i in range(num)]
+
+
+def _join(*parts: Mean) -> MeanOutputs:
+    """The inverse of `_split`."""
+    return jnp.stack(parts, axis=-1).reshape(*parts[0].shape[:-1], -1)
+
+
+def _start_location(mean: Mean) -> Mean:
+    """Where a logistic of the start's scale lies whose levels have that mean."""
+    clipped = jnp.clip(mean, *_MEAN_RANGE)
+    log_scale = jnp.asarray(math.log(_START_SCALE), jnp.float32)
+    return _solve(lambda at: DiscretizedLogistic(at, log_scale).mean, clipped, -4.0, 5.0)
+
+
+def _solve(
+    increasing: Callable[[Array], Array],
+    value: Float[Array, "*shape"],
+    low: float,
+    high: float,
+) -> Float[Array, "*shape"]:
+    """The argument between `low` and `high` at which a function has `value`, by bisection."""
+
+    def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds
+        middle = 0.5 * (low + high)
+        below = increasing(middle) < value
+        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+    bounds = jnp.full_like(value, low), jnp.full_like(value, high)
+    lowest, highest = jax.lax.fori_loop(0, 40, halve, bounds)
+    return 0.5 * (lowest + highest)

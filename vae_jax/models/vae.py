@@ -1,40 +1,50 @@
 """The variational autoencoder of Kingma & Welling 2013 (arXiv 1312.6114)."""
 
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vae_jax.distributions import Distribution, Normal, bounded_log_scale
-from vae_jax.models.interfaces import Decoder, Encoder, Likelihood
+from vae_jax.distributions import Distribution
+from vae_jax.models.interfaces import (
+    Decoder,
+    Encoder,
+    Likelihood,
+    Posterior,
+    PosteriorNetwork,
+    Prior,
+    PriorNetwork,
+)
 
 
 class VAE(nnx.Module):
-    """q(z|x) a diagonal normal, p(z) the standard normal, p(x|z) the decoder's likelihood."""
+    """q(z|x) of the encoder's features, p(z) by its network, p(x|z) the decoder's likelihood.
+
+    Attributes:
+      latent_size: number of latent dimensions, of all stochastic layers together.
+    """
 
     def __init__(
         self,
         encoder: Encoder,
         decoder: Decoder,
         likelihood: Likelihood,
-        latent_size: int,
-        *,
-        rngs: nnx.Rngs,
+        posterior: PosteriorNetwork,
+        prior_network: PriorNetwork,
     ) -> None:
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = likelihood
-        self.posterior = nnx.Linear(encoder.num_features, 2 * latent_size, rngs=rngs)
-        self.latent_size = latent_size
+        self.posterior = posterior
+        self.prior_network = prior_network
+        self.latent_size = posterior.latent_size
 
     @property
-    def prior(self) -> Normal:
+    def prior(self) -> Prior:
         """p(z) over `[latents]`."""
-        return Normal(jnp.zeros(self.latent_size), jnp.zeros(self.latent_size))
+        return self.prior_network(self.encode)
 
-    def encode(self, images: Float[Array, "*batch height width channels"]) -> Normal:
-        """q(z|x) over `[*batch, latents]`; its log-scale is bounded to +-8."""
-        mean, raw = jnp.split(self.posterior(self.encoder(images)), 2, axis=-1)
-        return Normal(mean, bounded_log_scale(raw))
+    def encode(self, images: Float[Array, "*batch height width channels"]) -> Posterior:
+        """q(z|x) over `[*batch, latents]`."""
+        return self.posterior(self.encoder(images))
 
     def latents(
         self, images: Float[Array, "*batch height width channels"]

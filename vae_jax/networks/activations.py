@@ -15,5 +15,6 @@ ACTIVATIONS: dict[str, Activation] = {
     "leaky_relu": jax.nn.leaky_relu,
     "relu": jax.nn.relu,
     "silu": jax.nn.silu,
+    "softplus": jax.nn.softplus,
     "tanh": jnp.tanh,
 }

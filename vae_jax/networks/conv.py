@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.networks.activations import Activation, Link
 from vae_jax.networks.convolution import Conv, ConvTranspose
+from vae_jax.networks.initializers import LECUN, Initializer
 
 Images = Float[Array, "batch height width channels"]
 Resized = Float[Array, "batch rows columns channels"]
@@ -42,7 +43,8 @@ def resize_nearest(images: Images) -> Resized:
 class ConvEncoder(nnx.Module):
     """Images to features: one convolution a level, then hidden layers of `widths`.
 
-    `downsampling` is "stride" (strided convolution) or "pool" (convolution, then max pooling).
+    `downsampling` is "stride" (strided convolution) or "pool" (convolution, then max pooling);
+    `kernel_init` starts the hidden layers.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class ConvEncoder(nnx.Module):
         kernel_size: int,
         downsampling: Downsampling,
         activation: Activation,
+        kernel_init: Initializer = LECUN,
         rngs: nnx.Rngs,
     ) -> None:
         stride = 2 if downsampling == "stride" else 1
@@ -67,7 +70,10 @@ class ConvEncoder(nnx.Module):
         smallest = level_sizes(image_shape, len(channels))[-1]
         sizes = [math.prod(smallest) * channels[-1], *widths]
         self.dense = nnx.List(
-            [nnx.Linear(sizes[i], width, rngs=rngs) for i, width in enumerate(widths)]
+            [
+                nnx.Linear(sizes[i], width, kernel_init=kernel_init, rngs=rngs)
+                for i, width in enumerate(widths)
+            ]
         )
         self.pool = downsampling == "pool"
         self.activation = activation
@@ -92,6 +98,7 @@ class ConvDecoder(nnx.Module):
     """Latents to images: the mirror of `ConvEncoder`, given the same `channels` and `widths`.
 
     `upsampling` is "transpose" (transposed convolution) or "resize" (nearest, then convolution).
+    Each channel of a pixel has `outputs_per_channel` outputs, side by side.
     """
 
     def __init__(
@@ -104,14 +111,19 @@ class ConvDecoder(nnx.Module):
         kernel_size: int,
         upsampling: Upsampling,
         activation: Activation,
+        outputs_per_channel: int = 1,
+        kernel_init: Initializer = LECUN,
         rngs: nnx.Rngs,
     ) -> None:
         sizes = level_sizes(image_shape, len(channels))[::-1]
         inputs = channels[::-1]
-        outputs = [*inputs[1:], image_shape[2]]
+        outputs = [*inputs[1:], image_shape[2] * outputs_per_channel]
         widths = [latent_size, *widths[::-1], math.prod(sizes[0]) * inputs[0]]
         self.dense = nnx.List(
-            [nnx.Linear(widths[i], width, rngs=rngs) for i, width in enumerate(widths[1:])]
+            [
+                nnx.Linear(widths[i], width, kernel_init=kernel_init, rngs=rngs)
+                for i, width in enumerate(widths[1:])
+            ]
         )
         layers = [
             ConvTranspose(inputs[i], outputs[i], kernel_size, 2, rngs=rngs)
@@ -128,12 +140,12 @@ class ConvDecoder(nnx.Module):
     def set_output_bias(
         self, mean_image: Float[Array, "height width channels"], link: Link
     ) -> None:
-        """Start the last layer's bias, one a channel, at `link` of the mean over the pixels."""
+        """Start the last layer's bias, one an output, at `link` of the mean over the pixels."""
         self.convolutions[-1].bias = nnx.Param(link(mean_image.mean(axis=(0, 1))))
 
     def __call__(
         self, latents: Float[Array, "*batch latents"]
-    ) -> Float[Array, "*batch height width channels"]:
+    ) -> Float[Array, "*batch height width outputs"]:
         x = latents.reshape(-1, latents.shape[-1])
         for layer in self.dense:
             x = self.activation(layer(x))

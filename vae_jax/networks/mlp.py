@@ -8,14 +8,22 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vae_jax.networks.activations import Activation, Link
+from vae_jax.networks.initializers import LECUN, Initializer
 
 
 class GatedDense(nnx.Module):
     """(x W) * sigmoid(x V), the layer of Tomczak & Welling 2017 (arXiv 1705.07120, section 5)."""
 
-    def __init__(self, in_features: int, out_features: int, *, rngs: nnx.Rngs) -> None:
-        self.value = nnx.Linear(in_features, out_features, rngs=rngs)
-        self.gate = nnx.Linear(in_features, out_features, rngs=rngs)
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        kernel_init: Initializer = LECUN,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.value = nnx.Linear(in_features, out_features, kernel_init=kernel_init, rngs=rngs)
+        self.gate = nnx.Linear(in_features, out_features, kernel_init=kernel_init, rngs=rngs)
 
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
         return self.value(x) * jax.nn.sigmoid(self.gate(x))
@@ -31,12 +39,16 @@ class MLP(nnx.Module):
         *,
         activation: Activation,
         gated: bool,
+        kernel_init: Initializer = LECUN,
         rngs: nnx.Rngs,
     ) -> None:
         layer = GatedDense if gated else nnx.Linear
         sizes = [in_features, *widths]
         self.layers = nnx.List(
-            [layer(size, width, rngs=rngs) for size, width in zip(sizes, widths, strict=False)]
+            [
+                layer(size, width, kernel_init=kernel_init, rngs=rngs)
+                for size, width in zip(sizes, widths, strict=False)
+            ]
         )
         self.activation: Activation | None = None if gated else activation
         self.num_features = sizes[-1]
@@ -59,10 +71,16 @@ class MLPEncoder(nnx.Module):
         *,
         activation: Activation,
         gated: bool = False,
+        kernel_init: Initializer = LECUN,
         rngs: nnx.Rngs,
     ) -> None:
         self.mlp = MLP(
-            math.prod(image_shape), widths, activation=activation, gated=gated, rngs=rngs
+            math.prod(image_shape),
+            widths,
+            activation=activation,
+            gated=gated,
+            kernel_init=kernel_init,
+            rngs=rngs,
         )
         self.num_features = self.mlp.num_features
 
@@ -73,7 +91,10 @@ class MLPEncoder(nnx.Module):
 
 
 class MLPDecoder(nnx.Module):
-    """Latents to images; `widths` in the order in which the latents meet them."""
+    """Latents to images; `widths` in the order in which the latents meet them.
+
+    Each channel of a pixel has `outputs_per_channel` outputs, side by side.
+    """
 
     def __init__(
         self,
@@ -83,11 +104,23 @@ class MLPDecoder(nnx.Module):
         *,
         activation: Activation,
         gated: bool = False,
+        outputs_per_channel: int = 1,
+        kernel_init: Initializer = LECUN,
         rngs: nnx.Rngs,
     ) -> None:
-        self.mlp = MLP(latent_size, widths, activation=activation, gated=gated, rngs=rngs)
-        self.output = nnx.Linear(self.mlp.num_features, math.prod(image_shape), rngs=rngs)
-        self.image_shape = image_shape
+        self.mlp = MLP(
+            latent_size,
+            widths,
+            activation=activation,
+            gated=gated,
+            kernel_init=kernel_init,
+            rngs=rngs,
+        )
+        height, width, channels = image_shape
+        self.output_shape = (height, width, channels * outputs_per_channel)
+        self.output = nnx.Linear(
+            self.mlp.num_features, math.prod(self.output_shape), kernel_init=kernel_init, rngs=rngs
+        )
 
     def set_output_bias(
         self, mean_image: Float[Array, "height width channels"], link: Link
@@ -97,6 +130,6 @@ class MLPDecoder(nnx.Module):
 
     def __call__(
         self, latents: Float[Array, "*batch latents"]
-    ) -> Float[Array, "*batch height width channels"]:
-        images = self.output(self.mlp(latents))
-        return images.reshape(*latents.shape[:-1], *self.image_shape)
+    ) -> Float[Array, "*batch height width outputs"]:
+        outputs = self.output(self.mlp(latents))
+        return outputs.reshape(*latents.shape[:-1], *self.output_shape)

@@ -1,0 +1,79 @@
+"""The figures that cards ask for, of runs that have ended."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments import measuring
+from experiments.cards import NEIGHBOUR_FIGURES
+from vae_jax import factory, trained_model, workdir
+from vae_jax.errors import UserError
+from vae_jax.evaluation import figures_of_merit, neighbours
+from vae_jax.trained_model import TrainedModel
+
+# Figure: what it is in the "test" part of a summary, its sign there, and its standard error.
+_OF_SUMMARY = {
+    "nll": ("iwae_bound", -1, "iwae_bound_standard_error"),
+    "negative_elbo": ("elbo", -1, "elbo_standard_error"),
+    "rate": ("rate", 1, None),
+    "distortion": ("distortion", 1, None),
+    "active_units": ("active_units", 1, None),
+}
+
+
+def figures(folder: Path, test: dict[str, Any], asked: Sequence[str]) -> dict[str, Any]:
+    """Value and standard error over test images of a run's figures, the latter None if unknown.
+
+    Args:
+      folder: the run's workdir.
+      test: the "test" part of its summary, all of whose figures are given.
+      asked: figures that the summary may not have.
+    """
+    found = {
+        figure: (sign * test[name], test[error] if error else None)
+        for figure, (name, sign, error) in _OF_SUMMARY.items()
+        if name in test
+    }
+    by_neighbours = [figure for figure in asked if figure in NEIGHBOUR_FIGURES]
+    if by_neighbours:
+        accuracies = _neighbours(folder, by_neighbours)
+        found |= {figure: (accuracies[figure], None) for figure in by_neighbours}
+    return found
+
+
+def _neighbours(folder: Path, figures: Sequence[str]) -> dict[str, float]:
+    """The k-NN accuracies by latents, in percent; each measured once a run."""
+    path = folder / "neighbours.json"
+    known = workdir.read_json(path) if path.is_file() else {}
+    if any(figure not in known for figure in figures):
+        known |= _measure_neighbours(trained_model.load(folder), figures)
+        workdir.write_json(path, known)
+    return known
+
+
+def _measure_neighbours(model: TrainedModel, figures: Sequence[str]) -> dict[str, float]:
+    train, _, test = factory.load_splits(model.config)
+    section = model.config.data
+    labels, test_labels = train.labels, test.labels
+    if labels is None or test_labels is None:
+        raise UserError(f"data.name={section.name!r} has no labels, which k-NN accuracy needs")
+    most = max(NEIGHBOUR_FIGURES[figure] for figure in figures)
+    if most > len(labels):
+        raise UserError(
+            f"data.train_split={section.train_split!r} has {len(labels)} images, fewer than "
+            f"the {most} labels of a k-NN accuracy"
+        )
+    # Not the draw of the test images, whose keys go by the place of an image.
+    key = jax.random.fold_in(factory.build_evaluation_keys(model.config).targets, 1)
+    seen = figures_of_merit.prepare_targets(factory.build_prepare(model.config), train.images, key)
+    latents = model.encode(seen)
+    queries = model.encode(measuring.prepare_test(model.config, test))
+
+    def percent(num_labels: int) -> float:
+        return 100 * neighbours.accuracy(
+            latents, labels, queries, test_labels, num_labels=num_labels
+        )
+
+    return {figure: percent(NEIGHBOUR_FIGURES[figure]) for figure in figures}

@@ -1,0 +1,199 @@
+"""What came out of a card's runs: results/CARD.json, both budgets and all rows side by side.
+
+    {"card": NAME, "rows": {ROW: {"cpu": MEASUREMENT or null, "full": MEASUREMENT or null}}}
+
+A measurement tells everything that its figures depend on, and ends with a digest of itself, so that
+one that was edited by hand is noticed. Of another version of the card only what was expected may
+differ, not what was trained.
+"""
+
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+from configs import vanilla
+from experiments import card_figures, chunks
+from experiments.card_runs import MAX_SEEDS, Runs, num_training_images
+from experiments.cards import BUDGETS, Card, Row
+from vae_jax import workdir
+from vae_jax.config_fields import flatten
+from vae_jax.errors import UserError
+
+Measurement = dict[str, Any]
+# By row and budget.
+Measured = dict[str, dict[str, Measurement | None]]
+
+# Of a config, what no figure depends on.
+_WITHOUT_EFFECT = (
+    "seed",
+    "steps_per_call",
+    "data.dir",
+    "checkpoints.",
+    "tensorboard.",
+    "evaluation.batch_size",
+)
+
+
+def path_of(card: Card, folder: Path) -> Path:
+    """The results file of a card."""
+    return folder / f"{card.name}.json"
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    return {
+        field: value
+        for field, value in sorted(flatten(config).items())
+        if not field.startswith(_WITHOUT_EFFECT)
+    }
+
+
+def measure(runs: Runs, row: Row) -> Measurement | None:
+    """What the runs of a row came to, with every seed there is; None before all asked for are done.
+
+    Args:
+      runs: of which `row` is one.
+      row: the row.
+    """
+    known = {
+        seed: found
+        for seed in range(MAX_SEEDS)
+        if (found := chunks.read_member(runs.folder, runs.member(row, seed))) is not None
+    }
+    whole = {seed: found for seed, found in known.items() if "test" in found}
+    if not whole or not set(runs.seeds) <= known.keys():
+        return None
+    folders = {seed: workdir.member_folder(runs.folder, runs.member(row, seed)) for seed in whole}
+    by_seed = [
+        card_figures.figures(folders[seed], found["test"], list(row.figures))
+        for seed, found in whole.items()
+    ]
+    summaries = [workdir.read_summary(folder) or {} for folder in folders.values()]
+    config = runs.card.config(row, runs.budget)
+    settings = _settings(config)
+    measurement = {
+        "command": f"python -m experiments.reproduce --card={runs.card.name} --rows={row.name} "
+        f"--budget={runs.budget} --seeds={max(known) + 1}",
+        "config": settings,
+        "config_digest": workdir.config_digest(settings),
+        "seeds": list(whole),
+        "diverged": sorted(known.keys() - whole.keys()),
+        "figures": {
+            figure: _over_seeds([found[figure] for found in by_seed]) for figure in by_seed[0]
+        },
+        "epochs": [found["epoch"] for found in whole.values()],
+        "best_epochs": [found["best_epoch"] for found in whole.values()],
+        "checkpoint": "best validation loss" if config["data"]["validation_split"] else "last",
+        "num_training_images": num_training_images(config),
+        "num_test_images": next(iter(whole.values()))["test"]["num_examples"],
+        "binarization": config["data"]["binarization"],
+        "latent_size": config["model"]["latent_size"] + config["model"]["top_latent_size"],
+        "importance_samples": config["evaluation"]["num_samples"],
+        "train_seconds": [round(found["train_seconds"], 1) for found in whole.values()],
+        "device": "; ".join(sorted({summary["device"] for summary in summaries})),
+        "num_cores": sorted({summary["num_cores"] for summary in summaries}),
+        "versions": summaries[-1]["versions"],
+    }
+    return {**measurement, "digest": _digest(runs.card.name, row.name, runs.budget, measurement)}
+
+
+def _over_seeds(values: list[tuple[float, float | None]]) -> dict[str, Any]:
+    """Mean and deviation of the sample over seeds; the mean of the standard errors over images."""
+    figures = [value for value, _ in values]
+    errors = [error for _, error in values if error is not None]
+    return {
+        "by_seed": figures,
+        "mean": statistics.fmean(figures),
+        "std": statistics.stdev(figures) if len(figures) > 1 else None,
+        "standard_error": statistics.fmean(errors) if errors else None,
+    }
+
+
+def _digest(card: str, row: str, budget: str, measurement: Measurement) -> str:
+    content = {name: value for name, value in measurement.items() if name != "digest"}
+    return workdir.config_digest({"card": card, "row": row, "budget": budget, **content})
+
+
+def read(card: Card, folder: Path) -> Measured:
+    """The measurements in the results file of a card; None for what is not measured.
+
+    Raises:
+      UserError: the file is no results file of the card, was edited by hand, or tells of rows that
+        have other settings in the card.
+    """
+    measured: Measured = {row.name: dict.fromkeys(BUDGETS) for row in card.rows}
+    path = path_of(card, folder)
+    if not path.is_file():
+        return measured
+    content = workdir.read_json(path)
+    if content.get("card") != card.name or not isinstance(content.get("rows"), dict):
+        raise UserError(f"{path} is no results file of the card {card.name!r}; move it away")
+    rows = {row.name: row for row in card.rows}
+    for name, budgets in content["rows"].items():
+        for budget, measurement in (budgets if isinstance(budgets, dict) else {"": 0}).items():
+            if measurement is None:
+                continue
+            if budget not in BUDGETS or not isinstance(measurement, dict):
+                raise UserError(f"{path}: the row {name!r} is no measurement; move the file away")
+            if measurement.get("digest") != _digest(card.name, name, budget, measurement):
+                raise UserError(
+                    f"{path}: the row {name!r} at the {budget} budget was edited by hand: its "
+                    "content does not have its digest; restore it, or make it null and measure "
+                    "it again"
+                )
+            if name not in rows:
+                raise UserError(
+                    f"{path} has a row {name!r}, which the card does not have any more; take it out"
+                )
+            _check_settings(path, card, rows[name], budget, measurement["config"])
+            measured[name][budget] = measurement
+    return measured
+
+
+def _check_settings(
+    path: Path, card: Card, row: Row, budget: str, measured: dict[str, Any]
+) -> None:
+    ours, defaults = _settings(card.config(row, budget)), flatten(vanilla.get_config().to_dict())
+    for field, value in ours.items():
+        # A field that is younger than the measurement had the effect of its default.
+        default = json.loads(json.dumps(defaults[field]))
+        if measured.get(field, default) != value:
+            raise UserError(
+                f"{path}: the row {row.name!r} at the {budget} budget was measured with "
+                f"{field}={measured.get(field, default)!r}, and the card has {value!r}; make it "
+                "null and measure it again"
+            )
+
+
+def with_measurement(measured: Measured, row: Row, budget: str, new: Measurement) -> Measured:
+    """The measurements with a new one, unless there is one of more seeds."""
+    old = measured[row.name][budget]
+    if old is not None and len(old["seeds"]) > len(new["seeds"]):
+        return measured
+    return {**measured, row.name: {**measured[row.name], budget: new}}
+
+
+def write(card: Card, folder: Path, measured: Measured) -> None:
+    """Write the results file of a card.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    text = _json({"card": card.name, "rows": measured}) + "\n"
+    workdir.write_atomically(path_of(card, folder), text)
+
+
+def _json(value: Any, indent: str = "") -> str:
+    """JSON with what holds no other object on a line."""
+    if not isinstance(value, dict) or not any(isinstance(part, dict) for part in value.values()):
+        return json.dumps(value)
+    inner = indent + "  "
+    parts = [f"{inner}{json.dumps(name)}: {_json(part, inner)}" for name, part in value.items()]
+    return "{\n" + ",\n".join(parts) + f"\n{indent}}}"
+
+
+def hours(measurement: Measurement) -> float:
+    """Hours of training of all seeds together."""
+    return math.fsum(measurement["train_seconds"]) / 3600

@@ -1,0 +1,226 @@
+"""The runs of a card: its rows times seeds, dealt out and trained by the machinery of the sweeps.
+
+A run is a member of the workdir WORKDIR/CARD/BUDGET, numbered by its row's place and its seed, so
+that rows and seeds can be added later. What is begun is written down (batches/NNNN.json) before it
+is trained, so that a process that was killed goes on with the same chunks.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from experiments import chunks, sweep_plan
+from experiments.cards import Card, Row
+from experiments.chunks import Chunk
+from experiments.executors import Executor
+from experiments.sweep_plan import Resources
+from vae_jax import data, factory, search_space, workdir
+from vae_jax.config_fields import with_fields
+from vae_jax.data import idx_builder, splits
+from vae_jax.errors import UserError
+
+# Members are numbered 100 a row.
+MAX_SEEDS = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """Runs of one card at one budget.
+
+    Attributes:
+      card: the card.
+      budget: its name.
+      rows: those to train.
+      seeds: of each.
+      folder: the workdir.
+    """
+
+    card: Card
+    budget: str
+    rows: Sequence[Row]
+    seeds: Sequence[int]
+    folder: Path
+
+    def member(self, row: Row, seed: int) -> int:
+        """The number of a run in the workdir."""
+        return MAX_SEEDS * [other.name for other in self.card.rows].index(row.name) + seed
+
+    def members(self) -> list[int]:
+        """The numbers of all runs, row by row."""
+        return [self.member(row, seed) for row in self.rows for seed in self.seeds]
+
+    def row_of(self, member: int) -> Row:
+        """The row that a run is of."""
+        return self.card.rows[member // MAX_SEEDS]
+
+    def config(self, member: int) -> ConfigDict:
+        """The config of a run."""
+        config = self.card.config(self.row_of(member), self.budget)
+        return ConfigDict(with_fields(config, {"seed": member % MAX_SEEDS}))
+
+    def is_done(self, member: int) -> bool:
+        """Whether a run has been trained and measured."""
+        return chunks.read_member(self.folder, member) is not None
+
+
+def check(runs: Runs) -> None:
+    """Refuse what cannot be trained, before anything is.
+
+    Raises:
+      UserError: a config that cannot work, data that are not there, or a workdir with runs of
+        other configs.
+    """
+    try:
+        base = runs.card.base_config(runs.budget)
+        sweep_plan.check_configs(runs.card.sweep(runs.rows, runs.budget, runs.seeds), base)
+    except UserError as error:
+        raise UserError(
+            f"the card {runs.card.name!r} at the {runs.budget} budget: {error}"
+        ) from None
+    for row in runs.rows:
+        _check_data(runs.card, runs.card.config(row, runs.budget))
+    for member in runs.members():
+        folder = workdir.member_folder(runs.folder, member)
+        if (folder / "config.json").is_file():
+            with workdir.hold(folder, runs.config(member).to_dict()):
+                pass
+
+
+def _check_data(card: Card, config: dict[str, Any]) -> None:
+    name, folder = config["data"]["name"], config["data"]["dir"]
+    try:
+        data.split_sizes(name, folder)
+    except UserError as error:
+        told = str(error)
+        if name in idx_builder.FAMILY:
+            told = (
+                f"data.name={name!r} is not prepared under data.dir={folder!r}: python -m "
+                f"experiments.prepare --name={name} --data_dir={folder}, with --source=DIR where "
+                "the idx files are on a disk"
+            )
+        raise UserError(f"the card {card.name!r} needs its data: {told}") from None
+
+
+def train(runs: Runs, executor: Executor, on_progress: Callable[[], None]) -> None:
+    """Train and measure every run that has not been.
+
+    Args:
+      runs: what to train; checked.
+      executor: trains the chunks.
+      on_progress: called when runs may have ended.
+
+    Raises:
+      Interrupted: a signal came; the same command continues.
+      UserError: the workdir is of another card, or in use.
+    """
+    described = {
+        "card": runs.card.name,
+        "budget": runs.budget,
+        "config": runs.card.base_config(runs.budget),
+    }
+    with workdir.hold(runs.folder, sweep=described):
+        missing = {member for member in runs.members() if not runs.is_done(member)}
+        begun = _begun(runs, missing)
+        left = missing - {entry["member"] for chunk in begun for entry in chunk["members"]}
+        executor.run(runs.folder, [*begun, *_deal(runs, left, executor.resources)], on_progress)
+
+
+def _begun(runs: Runs, missing: set[int]) -> list[Chunk]:
+    """The chunks with a checkpoint of a missing run, as they were dealt."""
+    written = [
+        chunk
+        for path in sorted((runs.folder / "batches").glob("*.json"))
+        for chunk in workdir.read_json(path)["chunks"]
+    ]
+    return [
+        chunk
+        for chunk in written
+        if chunks.chunk_folder(runs.folder, chunk).is_dir()
+        and missing & {entry["member"] for entry in chunk["members"]}
+    ]
+
+
+def _deal(runs: Runs, members: set[int], resources: Resources) -> list[Chunk]:
+    """New chunks for some runs, written down."""
+    rows_by_seeds: dict[tuple[int, ...], list[Row]] = {}
+    for row in runs.rows:
+        seeds = tuple(seed for seed in runs.seeds if runs.member(row, seed) in members)
+        if seeds:
+            rows_by_seeds.setdefault(seeds, []).append(row)
+    directory, dealt = runs.folder / "batches", []
+    directory.mkdir(exist_ok=True)
+    base = runs.card.base_config(runs.budget)
+    for seeds, rows in rows_by_seeds.items():
+        sweep = runs.card.sweep(rows, runs.budget, seeds)
+        number = len(list(directory.glob("*.json")))
+        batch, told = sweep_plan.deal(
+            sweep,
+            base,
+            list(enumerate(search_space.settings(sweep))),
+            batch=number,
+            rivals={},
+            resources=resources,
+        )
+        for entry in (entry for chunk in batch for entry in chunk["members"]):
+            entry["member"] = runs.member(rows[entry["trial"]], entry["seed"])
+        workdir.write_json(directory / f"{number:04d}.json", {"chunks": batch})
+        names = ", ".join(row.name for row in rows)
+        print(f"batch {number}: {names}, seeds {', '.join(map(str, seeds))}\n{told}", flush=True)
+        dealt += batch
+    return dealt
+
+
+def seconds_left(all_runs: Sequence[Runs]) -> float | None:
+    """About how long the runs that are not done will take, at the pace of those that are.
+
+    None before the first is done. What a run has come to counts when it has ended.
+    """
+    cost_done = seconds = cost_left = 0.0
+    for runs in all_runs:
+        for row in runs.rows:
+            config = runs.card.config(row, runs.budget)
+            training, evaluation = _costs(json.dumps(config))
+            for seed in runs.seeds:
+                known = chunks.read_member(runs.folder, runs.member(row, seed))
+                if known is None:
+                    cost_left += training + evaluation
+                else:
+                    cost_done += training * known["epoch"] / config["epochs"]
+                    seconds += known["train_seconds"]
+    return cost_left * seconds / cost_done if cost_done > 0 else None
+
+
+@functools.cache
+def _costs(config_json: str) -> tuple[float, float]:
+    """Multiplications of training and of evaluation, but for a common factor.
+
+    Half the parameters are taken to be the decoder's, the part that every sample goes through.
+    """
+    config = json.loads(config_json)
+    section = config["data"]
+    sizes = data.split_sizes(section["name"], section["dir"])
+    split = next(iter(sizes))
+    shape = data.load(section["name"], f"{split}[:1]", section["dir"]).images.shape
+    template = factory.run_state_template(ConfigDict(config), (shape[1], shape[2], shape[3]))
+    half = sum(leaf.size for leaf in jax.tree.leaves(template.best_params)) / 2
+    num_draws = config["objective"]["num_samples"] * config["objective"]["num_groups"]
+    training = 3 * half * (1 + num_draws) * config["epochs"] * num_training_images(config)
+    num_test = _num_images(section["test_split"], sizes)
+    return training, half * config["evaluation"]["num_samples"] * num_test
+
+
+def num_training_images(config: dict[str, Any]) -> int:
+    """Images of the training split."""
+    section = config["data"]
+    sizes = data.split_sizes(section["name"], section["dir"])
+    return _num_images(section["train_split"], sizes)
+
+
+def _num_images(split: str, sizes: dict[str, int]) -> int:
+    return sum(stop - start for _, start, stop in splits.parse(split, sizes))

@@ -1,0 +1,54 @@
+"""A card that is quickly reproduced, on the images of small_data.py."""
+
+from configs import vanilla
+from experiments.cards import Budget, Card, Check, Expected, Row
+
+_CONFIG = {
+    "batch_size": 32,
+    "steps_per_call": 4,
+    "data.train_split": "train[:192]",
+    "data.validation_split": "train[192:]",
+    "model.widths": (16,),
+    "model.latent_size": 2,
+    "evaluation.num_samples": 5,
+    "checkpoints.every_seconds": 0.0,
+}
+
+
+def small_card(data: str, **changes: object) -> Card:
+    """Two rows of one program, and a third that the cpu budget leaves out."""
+    config = vanilla.get_config()
+    config.data.name = data
+    config.update_from_flattened_dict(_CONFIG)
+    parts = {
+        "title": "Bars",
+        "source": "Nobody 2000, Table 1.",
+        "setup": "Bars.",
+        "base": config,
+        "rows": (
+            Row("weak", {"hparams.beta": 1.0}, {"nll": Expected(30.0, 1.0), "rate": Expected()}),
+            Row(
+                "strong",
+                {"hparams.beta": 4.0},
+                {"nll": Expected(31.0, verified=False), "knn_accuracy_100": Expected(90.0)},
+            ),
+            Row("wide", {"model.latent_size": 3}, {"nll": Expected(29.5)}),
+        ),
+        "checks": (Check("nll", ("strong", "weak"), least=0.5),),
+        "budgets": {
+            "full": Budget({"epochs": 6}),
+            "cpu": Budget({"epochs": 3}, left_out=("wide",)),
+        },
+        "manifold": "weak",
+        "name": "bars",
+    }
+    return Card(**{**parts, **changes})
+
+
+def write_card(path, data) -> str:
+    """Write a file of the card; give its path."""
+    path.write_text(
+        "from small_cards import small_card\n\n\n"
+        f"def get_card():\n    return small_card({str(data)!r})\n"
+    )
+    return str(path)

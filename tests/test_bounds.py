@@ -1,0 +1,179 @@
+"""Importance-weighted bounds and the estimators of their gradients, on a model that is solved."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from small_models import LinearGaussian
+
+from vae_jax import objectives
+
+CASE = LinearGaussian(shift=0.5, log_stretch=0.3)
+IMAGES = jnp.asarray(CASE.draw_images(1, 3))
+GRAPHDEF, PARAMS = nnx.split(CASE.model)
+
+
+def weights(num_samples, seed=0, case=CASE, **options):
+    terms = objectives.log_weight_terms(
+        case.model, IMAGES, IMAGES, jax.random.key(seed), num_samples=num_samples, **options
+    )
+    return terms.log_weights
+
+
+def bound_of(name, model, key, k, groups=1):
+    """The mean bound over the images, by the estimator of that name."""
+    options = {"model": model, "inputs": IMAGES, "targets": IMAGES, "key": key}
+    if name == "dreg":
+        return objectives.doubly_reparameterized(**options, num_samples=k)[0].mean()
+    if name == "piwae":
+        bound, _ = objectives.piwae_bound(**options, num_samples=k, num_groups=groups)
+        return bound.mean()
+    sticking = name == "sticking elbo"
+    terms = objectives.log_weight_terms(**options, num_samples=groups * k, sticking=sticking)
+    bound = {
+        "elbo": objectives.elbo,
+        "sticking elbo": objectives.elbo,
+        "iwae": objectives.iwae_bound,
+        "miwae": functools.partial(objectives.miwae_bound, num_groups=groups),
+    }[name]
+    return bound(terms.log_weights).mean()
+
+
+def gradients(name, k, num, *, groups=1, seed=0):
+    """Gradients of `num` independent estimates: `[num, parameters]`, posterior and decoder."""
+
+    def gradient(key):
+        grad = jax.grad(lambda p: bound_of(name, nnx.merge(GRAPHDEF, p), key, k, groups))(PARAMS)
+        state = nnx.to_pure_dict(grad)
+        return tuple(
+            jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(state[part])])
+            for part in ("posterior", "decoder")
+        )
+
+    keys = jax.random.split(jax.random.key(seed), num)
+    return [np.asarray(g, np.float64) for g in jax.jit(jax.vmap(gradient))(keys)]
+
+
+def assert_equal_means(first, second):
+    error = np.sqrt((first.var(axis=0) + second.var(axis=0)) / len(first))
+    assert (error > 0).any()
+    difference = np.abs(first.mean(axis=0) - second.mean(axis=0))
+    np.testing.assert_array_less(difference, 5 * error + 1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 7])
+def test_with_the_exact_posterior_every_weight_is_log_p(k):
+    exact = LinearGaussian()
+    log_weights = np.asarray(weights(k, case=exact))
+    expected = np.broadcast_to(exact.log_likelihood(np.asarray(IMAGES)), log_weights.shape)
+    np.testing.assert_allclose(log_weights, expected, atol=2e-5)
+
+
+def test_the_bounds_lie_in_their_order_below_log_p():
+    draws = 3000
+    sizes = (1, 2, 8, 32)
+    means, errors = [], []
+    for k in sizes:
+        samples = weights(k * draws, seed=k).reshape(k, draws, -1)
+        bound = np.asarray(jax.vmap(objectives.iwae_bound, in_axes=1)(samples), np.float64)
+        means.append(bound.mean(axis=0))
+        errors.append(bound.std(axis=0) / np.sqrt(draws))
+    log_p = CASE.log_likelihood(np.asarray(IMAGES))
+    np.testing.assert_array_less(np.abs(means[0] - (log_p - CASE.gap)), 5 * errors[0])
+    for i in range(len(sizes) - 1):
+        assert (means[i] < means[i + 1] + 3 * (errors[i] + errors[i + 1])).all()
+        assert means[i].mean() < means[i + 1].mean()
+    assert (means[-1] < log_p + 4 * errors[-1]).all()
+    assert np.abs(means[-1] - log_p).max() < 0.1 * CASE.gap
+
+
+def test_grouped_and_combined_bounds_are_made_of_their_parts():
+    w = weights(12)
+    by_hand = np.mean([np.asarray(objectives.iwae_bound(w[i : i + 4])) for i in (0, 4, 8)], axis=0)
+    np.testing.assert_allclose(objectives.miwae_bound(w, 3), by_hand, rtol=1e-6)
+    np.testing.assert_allclose(objectives.miwae_bound(w, 12), objectives.elbo(w), rtol=1e-6)
+    np.testing.assert_allclose(objectives.miwae_bound(w, 1), objectives.iwae_bound(w), rtol=1e-6)
+    for share in (0.0, 0.05, 1.0):
+        combined = share * objectives.elbo(w) + (1 - share) * objectives.iwae_bound(w)
+        np.testing.assert_allclose(
+            objectives.ciwae_bound(w, jnp.float32(share)), combined, rtol=1e-6
+        )
+
+
+def test_every_estimator_has_the_value_of_its_bound():
+    key = jax.random.key(3)
+    iwae = bound_of("iwae", CASE.model, key, 6)
+    assert bound_of("dreg", CASE.model, key, 6) == pytest.approx(float(iwae), abs=1e-5)
+    assert bound_of("piwae", CASE.model, key, 3, 2) == pytest.approx(float(iwae), abs=1e-5)
+    elbo = bound_of("elbo", CASE.model, key, 6)
+    assert bound_of("sticking elbo", CASE.model, key, 6) == pytest.approx(float(elbo), abs=1e-5)
+    assert float(elbo) < float(iwae)
+
+
+def test_sticking_the_landing_keeps_the_expected_gradient_of_the_elbo():
+    plain, sticking = gradients("elbo", 1, 4000), gradients("sticking elbo", 1, 4000, seed=1)
+    assert_equal_means(plain[0], sticking[0])
+    assert_equal_means(plain[1], sticking[1])
+    # Near the optimum most of the plain estimator's variance is the score that is left out.
+    assert sticking[0].var(axis=0).sum() < plain[0].var(axis=0).sum()
+
+
+def test_the_doubly_reparameterised_gradient_has_the_bounds_expectation_and_less_variance():
+    plain, doubly = gradients("iwae", 8, 6000), gradients("dreg", 8, 6000, seed=1)
+    assert_equal_means(plain[0], doubly[0])
+    assert doubly[0].var(axis=0).sum() < 0.5 * plain[0].var(axis=0).sum()
+    # The decoder's gradient is the same function of the same draws.
+    same = gradients("dreg", 8, 50)
+    np.testing.assert_allclose(same[1], gradients("iwae", 8, 50)[1], rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize(("name", "k"), [("sticking elbo", 1), ("dreg", 5)])
+def test_at_the_exact_posterior_these_estimators_have_no_noise(name, k):
+    exact = LinearGaussian()
+    graphdef, params = nnx.split(exact.model)
+
+    def value(params, key):
+        return bound_of(name, nnx.merge(graphdef, params), key, k)
+
+    gradient = nnx.to_pure_dict(jax.grad(value)(params, jax.random.key(0)))
+    for leaf in jax.tree.leaves(gradient["posterior"]):
+        np.testing.assert_allclose(leaf, 0, atol=1e-4)
+    assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient["decoder"])) > 1e-2
+
+
+def test_the_signal_to_noise_ratio_falls_with_k_for_the_plain_gradient_alone():
+    def ratio(name, k):
+        gradient = gradients(name, k, 4000, seed=k)[0]
+        return np.median(np.abs(gradient.mean(axis=0)) / gradient.std(axis=0))
+
+    plain = [ratio("iwae", k) for k in (1, 8, 64)]
+    doubly = [ratio("dreg", k) for k in (1, 8, 64)]
+    assert plain[0] > 1.5 * plain[1] > 1.5 * 1.5 * plain[2]
+    assert doubly[2] > doubly[1] > doubly[0]
+
+
+def test_piwae_trains_the_decoder_by_iwae_and_the_encoder_by_miwae():
+    partial = gradients("piwae", 4, 5, groups=3)
+    np.testing.assert_allclose(
+        partial[0], gradients("miwae", 4, 5, groups=3)[0], rtol=1e-3, atol=1e-4
+    )
+    np.testing.assert_allclose(partial[1], gradients("iwae", 12, 5)[1], rtol=1e-3, atol=1e-4)
+
+
+def test_the_sampled_kl_and_several_samples_have_the_expectation_of_the_closed_form():
+    def terms(key, **options):
+        return objectives.elbo_terms(CASE.model, IMAGES, IMAGES, key, **options).elbo
+
+    keys = jax.random.split(jax.random.key(0), 3000)
+    options = [{}, {"sampled_kl": True}, {"num_samples": 4}, {"num_samples": 4, "sampled_kl": True}]
+    draws = [
+        np.asarray(jax.vmap(functools.partial(terms, **each))(keys), np.float64) for each in options
+    ]
+    log_p = CASE.log_likelihood(np.asarray(IMAGES))
+    for samples in draws:
+        error = samples.std(axis=0) / np.sqrt(len(keys))
+        np.testing.assert_array_less(np.abs(samples.mean(axis=0) - (log_p - CASE.gap)), 5 * error)
+    assert (draws[2].var(axis=0) < 0.5 * draws[0].var(axis=0)).all()

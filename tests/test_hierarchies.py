@@ -1,0 +1,358 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from scipy import stats
+from small_models import FlatEncoder, LinearDecoder, LinearGaussian, randomized
+
+from configs import vanilla
+from vae_jax import factory, objectives
+from vae_jax.distributions import Normal
+from vae_jax.errors import UserError
+from vae_jax.models import (
+    ConditionalNormal,
+    DiagonalNormal,
+    LadderVAE,
+    MarkovVAE,
+    NormalLikelihood,
+    StandardNormalPrior,
+)
+from vae_jax.models.hierarchies import precision_weighted
+from vae_jax.models.interfaces import Factorized
+
+IMAGE_SHAPE = (4, 3, 1)
+BOTTOM, TOP = 3, 2
+KINDS = ["markov", "ladder"]
+
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
+
+
+def config_of(**changes):
+    config = vanilla.get_config()
+    config.model.widths, config.model.latent_size = (5,), BOTTOM
+    config.model.top_latent_size, config.model.top_widths = TOP, (6, 4)
+    config.model.prior_components, config.model.flow_width = 3, 6
+    config.update_from_flattened_dict({f"model.{name}": value for name, value in changes.items()})
+    return config
+
+
+def build(**changes):
+    return factory.build_model(config_of(**changes), IMAGE_SHAPE, jax.random.key(0))
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def model(request):
+    return randomized(lambda: build(hierarchy=request.param), scale=0.5)
+
+
+IMAGES = jax.random.uniform(jax.random.key(0), (4, *IMAGE_SHAPE))
+
+
+class TwoLayerLinearGaussian:
+    """h2 ~ N(0, I), h1 = a h2 + c + s noise (a, c, s diagonal), x = W^T h1 + b + scale * noise.
+
+    The rows of W are orthogonal, so that both hierarchies hold the exact posterior.
+    """
+
+    def __init__(self, kind):
+        single = LinearGaussian()
+        self.single = single
+        weights, scale = single.weights, single.scale
+        self.a, self.c, self.s = np.array([0.8, -1.3]), np.array([0.4, -0.2]), np.array([0.5, 0.9])
+        squares = np.square(weights).sum(axis=1)
+        # What the image says of h1, as a normal: (x - b) W^T / squares, scale / sqrt(squares).
+        kernel = weights.T / squares
+        precision = squares / scale**2
+        bias = -single.bias @ kernel
+        marginal = self.a**2 + self.s**2
+        if kind == "markov":
+            # q(h1|x), from the marginal N(c, a^2 + s^2) of h1; and q(h2|h1).
+            total = precision + 1 / marginal
+            bottom = kernel * precision / total, (bias * precision + self.c / marginal) / total
+            bottom_scale = 1 / np.sqrt(total)
+            top = np.diag(self.a / marginal), -self.a / marginal * self.c
+            top_scale = self.s / np.sqrt(marginal)
+        else:
+            # The image's own word on h1; and q(h2|x), for which that is N(a h2 + c, seen).
+            bottom, bottom_scale = (kernel, bias), 1 / np.sqrt(precision)
+            seen = self.s**2 + 1 / precision
+            gain = self.a / (self.a**2 + seen)
+            top = kernel * gain, (bias - self.c) * gain
+            top_scale = np.sqrt(seen / (self.a**2 + seen))
+        model = nnx.eval_shape(lambda: self._build(kind, nnx.Rngs(0)))
+        exact = single.model
+        model.decoder, model.likelihood = exact.decoder, exact.likelihood
+        _set(model.posterior, *bottom, bottom_scale)
+        _set(model.top.head, *top, top_scale)
+        _set(model.generative.head, np.diag(self.a), self.c, self.s)
+        self.model = model
+
+    def _build(self, kind, rngs):
+        pixels = math.prod(self.single.image_shape)
+        linear = {"activation": jnp.tanh, "gated": False, "rngs": rngs}
+        parts = (
+            FlatEncoder(self.single.image_shape),
+            LinearDecoder(2, self.single.image_shape, rngs=rngs),
+            NormalLikelihood(self.single.scale),
+            DiagonalNormal(pixels, 2, rngs=rngs),
+            ConditionalNormal(2 if kind == "markov" else pixels, (), 2, **linear),
+            ConditionalNormal(2, (), 2, **linear),
+            StandardNormalPrior(2),
+        )
+        return (MarkovVAE if kind == "markov" else LadderVAE)(*parts)
+
+    def log_likelihood(self, images):
+        """log N(x; W^T c + b, W^T diag(a^2 + s^2) W + scale^2 I) of each image, in nats."""
+        weights = self.single.weights
+        covariance = weights.T @ np.diag(self.a**2 + self.s**2) @ weights
+        covariance += self.single.scale**2 * np.eye(6)
+        mean = self.c @ weights + self.single.bias
+        flat = images.reshape(len(images), -1).astype(np.float64)
+        return stats.multivariate_normal.logpdf(flat, mean, covariance)
+
+
+def _set(head, kernel, bias, scale):
+    # The head bounds its log-scale by 8 tanh(. / 8).
+    raw = 8 * np.arctanh(np.log(scale) / 8)
+    kernel = np.concatenate([kernel, np.zeros_like(kernel)], axis=1)
+    head.linear.kernel = nnx.Param(jnp.asarray(kernel, jnp.float32))
+    head.linear.bias = nnx.Param(jnp.asarray(np.concatenate([bias, raw]), jnp.float32))
+
+
+def log_weights_of(model, images, noise):
+    latents, log_posterior = model.encode(images).draw(noise)
+    log_likelihood = model.decode(latents).log_prob(images)
+    return log_likelihood + model.prior.log_prob(latents) - log_posterior
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_at_the_exact_posterior_every_importance_weight_is_the_exact_likelihood(kind):
+    case = TwoLayerLinearGaussian(kind)
+    images = case.single.draw_images(0, 5)
+    log_weights = jax.jit(lambda x, noise: log_weights_of(case.model, x, noise))(
+        images, normal(1, 20, 5, 4)
+    )
+    expected = np.broadcast_to(case.log_likelihood(images), (20, 5))
+    np.testing.assert_allclose(log_weights, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_at_a_wrong_posterior_the_importance_weights_average_to_the_exact_likelihood(kind):
+    case = TwoLayerLinearGaussian(kind)
+    images = case.single.draw_images(0, 5)
+    # Wider than the exact posterior, so that the weights have a variance.
+    case.model.posterior.linear.bias[...] += jnp.array([0.1, -0.1, 0.3, 0.2])
+    case.model.top.head.linear.bias[...] += jnp.array([-0.2, 0.2, 0.2, 0.3])
+    log_weights = jax.jit(lambda x, noise: log_weights_of(case.model, x, noise))(
+        images, normal(1, 20_000, 5, 4)
+    )
+    weights = np.exp(np.asarray(log_weights, np.float64) - case.log_likelihood(images))
+    error = weights.std(axis=0) / np.sqrt(len(weights))
+    assert (error < 0.02).all()
+    assert (weights.std(axis=0) > 0.2).all()
+    np.testing.assert_array_less(np.abs(weights.mean(axis=0) - 1), 5 * error)
+
+
+def test_a_draw_knows_its_own_density_as_a_whole_and_by_dimension(model):
+    posterior = model.encode(IMAGES)
+    latents, log_prob = posterior.draw(normal(1, 7, 4, BOTTOM + TOP))
+    assert latents.shape == (7, 4, BOTTOM + TOP)
+    assert log_prob.shape == (7, 4)
+    np.testing.assert_allclose(posterior.log_prob(latents), log_prob, rtol=1e-4, atol=1e-4)
+    by_dimension = posterior.log_prob_by_dimension(latents)
+    assert by_dimension.shape == latents.shape
+    np.testing.assert_allclose(by_dimension.sum(axis=-1), log_prob, rtol=1e-4, atol=1e-4)
+
+
+def test_the_prior_is_the_top_layers_and_the_bottom_layer_given_it(model):
+    latents = normal(1, 7, 4, BOTTOM + TOP)
+    bottom, top = latents[..., :BOTTOM], latents[..., BOTTOM:]
+    given = model.generative(top)
+    of_top = stats.norm.logpdf(top)
+    of_bottom = stats.norm.logpdf(bottom, given.mean, np.exp(given.log_scale))
+    expected = np.concatenate([of_bottom, of_top], axis=-1)
+    by_dimension = model.prior.log_prob_by_dimension(latents)
+    np.testing.assert_allclose(by_dimension, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(model.prior.log_prob(latents), expected.sum(axis=-1), rtol=1e-4)
+
+
+def test_samples_of_the_prior_go_from_the_top_layer_down(model):
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    samples = np.asarray(jax.jit(jax.vmap(model.prior.sample))(keys))
+    assert samples.shape == (20_000, BOTTOM + TOP)
+    top = samples[:, BOTTOM:]
+    given = model.generative(jnp.asarray(top))
+    noise = (samples[:, :BOTTOM] - given.mean) / np.exp(given.log_scale)
+    together = np.concatenate([noise, top], axis=1)
+    covariance = np.cov(together.T)
+    np.testing.assert_allclose(covariance, np.eye(BOTTOM + TOP), atol=0.06)
+    np.testing.assert_allclose(together.mean(axis=0), np.zeros(BOTTOM + TOP), atol=0.04)
+
+
+def test_the_bottom_layer_of_a_markov_posterior_knows_nothing_of_the_top_one():
+    model = randomized(lambda: build(hierarchy="markov"), scale=0.5)
+    posterior, features = model.encode(IMAGES), model.encoder(IMAGES)
+    bottom = model.posterior(features)
+    noise = normal(1, 4, BOTTOM + TOP)
+    latents, _ = posterior.draw(noise)
+    expected = bottom.mean + np.exp(bottom.log_scale) * noise[:, :BOTTOM]
+    np.testing.assert_allclose(latents[:, :BOTTOM], expected, rtol=1e-5, atol=1e-6)
+    top = model.top(latents[:, :BOTTOM])
+    expected = top.mean + np.exp(top.log_scale) * noise[:, BOTTOM:]
+    np.testing.assert_allclose(latents[:, BOTTOM:], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_bottom_layer_of_a_ladder_weighs_image_and_top_layer_by_their_precision():
+    model = randomized(lambda: build(hierarchy="ladder"), scale=0.5)
+    features = model.encoder(IMAGES)
+    noise = normal(1, 4, BOTTOM + TOP)
+    latents, _ = model.encode(IMAGES).draw(noise)
+    top = model.top(features)
+    expected = top.mean + np.exp(top.log_scale) * noise[:, BOTTOM:]
+    np.testing.assert_allclose(latents[:, BOTTOM:], expected, rtol=1e-5, atol=1e-6)
+    up, down = model.posterior(features), model.generative(latents[:, BOTTOM:])
+    up_precision, down_precision = (np.exp(-2 * np.asarray(q.log_scale)) for q in (up, down))
+    precision = up_precision + down_precision
+    mean = (up.mean * up_precision + down.mean * down_precision) / precision
+    expected = mean + noise[:, :BOTTOM] / np.sqrt(precision)
+    np.testing.assert_allclose(latents[:, :BOTTOM], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_precision_weighted_normal_is_the_product_of_two_up_to_a_constant():
+    a, b = Normal(normal(0, 3), normal(1, 3)), Normal(normal(2, 3), normal(3, 3))
+    value = normal(4, 50, 3)
+    product = a.log_prob_by_dimension(value) + b.log_prob_by_dimension(value)
+    constant = product - precision_weighted(a, b).log_prob_by_dimension(value)
+    # The integral of the product: the density of one mean under the other, with both variances.
+    variances = np.exp(2 * a.log_scale) + np.exp(2 * b.log_scale)
+    expected = stats.norm.logpdf(a.mean, b.mean, np.sqrt(variances))
+    np.testing.assert_allclose(constant, np.broadcast_to(expected, (50, 3)), rtol=1e-3, atol=1e-3)
+
+
+def test_of_a_sure_and_an_unsure_normal_the_sure_one_remains():
+    sure, unsure = (
+        Normal(jnp.ones(2), jnp.full(2, -8.0)),
+        Normal(jnp.full(2, -3.0), jnp.full(2, 8.0)),
+    )
+    for pair in ((sure, unsure), (unsure, sure)):
+        combined = precision_weighted(*pair)
+        np.testing.assert_allclose(combined.mean, sure.mean, rtol=1e-6)
+        np.testing.assert_allclose(combined.log_scale, sure.log_scale, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_a_top_layer_that_says_nothing_the_model_is_the_single_layer_one(kind):
+    model = randomized(lambda: build(hierarchy=kind), scale=0.5)
+    single = randomized(build_single, scale=0.5)
+    single.encoder, single.decoder = model.encoder, model.decoder
+    single.posterior = model.posterior
+    # p(h1|h2) = N(0, I), and q(h2|.) = p(h2).
+    for head in (model.generative.head, model.top.head):
+        head.linear.kernel[...] = jnp.zeros_like(head.linear.kernel[...])
+        head.linear.bias[...] = jnp.zeros_like(head.linear.bias[...])
+    noise = normal(1, 7, 4, BOTTOM + TOP)
+    if kind == "ladder":
+        standard = Normal(jnp.zeros(BOTTOM), jnp.zeros(BOTTOM))
+        single.posterior = lambda features: precision_weighted(model.posterior(features), standard)
+    one = log_weights_of(single, IMAGES, noise[..., :BOTTOM])
+    np.testing.assert_allclose(log_weights_of(model, IMAGES, noise), one, rtol=1e-4)
+
+
+def build_single():
+    return build(top_latent_size=0, top_widths=())
+
+
+def test_the_image_depends_on_the_bottom_layer_alone(model):
+    latents = normal(1, 4, BOTTOM + TOP)
+    others = latents.at[:, BOTTOM:].set(9.0)
+    means = model.decode(latents).mean
+    assert means.shape == (4, *IMAGE_SHAPE)
+    np.testing.assert_array_equal(means, model.decode(others).mean)
+    assert (np.abs(means - model.decode(latents.at[:, 0].add(1)).mean) > 1e-4).any()
+
+
+def test_one_latent_vector_holds_both_layers(model):
+    assert model.latent_size == BOTTOM + TOP
+    codes = model.latents(IMAGES)
+    assert codes.shape == (4, BOTTOM + TOP)
+    np.testing.assert_allclose(
+        codes, model.encode(IMAGES).draw(jnp.zeros((4, BOTTOM + TOP))).latents, rtol=1e-5
+    )
+    assert model.prior.mean.shape == (BOTTOM + TOP,)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("prior", ["standard", "mixture", "flow"])
+def test_every_parameter_of_a_hierarchy_gets_a_gradient(kind, prior):
+    graphdef, params = nnx.split(randomized(lambda: build(hierarchy=kind, prior=prior)))
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        model = nnx.merge(graphdef, params)
+        return objectives.elbo_terms(model, IMAGES, IMAGES, jax.random.key(1)).elbo.mean()
+
+    gradients = jax.tree_util.tree_leaves_with_path(gradient(params))
+    assert len(gradients) == len(jax.tree.leaves(params)) >= 20
+    for path, leaf in gradients:
+        assert np.isfinite(leaf).all(), path
+        assert np.abs(leaf).max() > 1e-6, path
+
+
+@pytest.mark.parametrize("prior", ["mixture", "flow"])
+def test_a_learned_prior_stands_on_the_top_layer_and_ends_the_factorisation(prior):
+    model = randomized(lambda: build(hierarchy="markov", prior=prior), scale=0.5)
+    latents = normal(1, 4, BOTTOM + TOP)
+    bottom, top = latents[:, :BOTTOM], latents[:, BOTTOM:]
+    of_top = model.prior_network(model.encode).log_prob(top)
+    expected = of_top + model.generative(top).log_prob(bottom)
+    np.testing.assert_allclose(model.prior.log_prob(latents), expected, rtol=1e-5)
+    assert not isinstance(model.prior, Factorized)
+    assert isinstance(build(hierarchy="markov").prior, Factorized)
+
+
+def test_the_iwae_papers_hierarchy_has_its_layers():
+    config = vanilla.get_config()
+    config.model.hierarchy, config.model.latent_size = "markov", 100
+    config.model.widths, config.model.top_widths = (200, 200), (100, 100)
+    config.model.top_latent_size = 50
+    factory.validate(config)
+    model = nnx.eval_shape(lambda: factory.build_model(config, (28, 28, 1), jax.random.key(0)))
+
+    def shapes(*layers):
+        return [layer.kernel.shape for layer in layers]
+
+    up = [*model.encoder.mlp.layers, model.posterior.linear, *model.top.mlp.layers]
+    assert shapes(*up) == [(784, 200), (200, 200), (200, 200), (100, 100), (100, 100)]
+    down = [*model.generative.mlp.layers, model.generative.head.linear, *model.decoder.mlp.layers]
+    assert shapes(*down) == [(50, 100), (100, 100), (100, 200), (100, 200), (200, 200)]
+    assert shapes(model.top.head.linear, model.decoder.output) == [(100, 100), (200, 784)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"top_latent_size": 0}, r"model\.top_latent_size=0 must be at least 1 with model\.hier"),
+        ({"top_latent_size": -1}, r"model\.top_latent_size=-1 must be an integer of at least 0"),
+        ({"hierarchy": "none"}, r"model\.top_latent_size=2 has no effect with model\.hierarchy="),
+        (
+            {"hierarchy": "none", "top_latent_size": 0},
+            r"model\.top_widths=\(6, 4\) has no effect .*; use \(\), or another model\.hierarchy",
+        ),
+        ({"posterior": "iaf"}, r"model\.posterior='iaf' does not fit model\.hierarchy='markov'"),
+        ({"prior": "vamp"}, r"model\.prior='vamp' mixes independent normals, which model\.hier"),
+        (
+            {"prior": "flow", "top_latent_size": 1},
+            r"model\.top_latent_size=1 must be at least 2 with model\.prior='flow'",
+        ),
+        ({"name": "autoencoder"}, r"model\.hierarchy='markov' has no effect with model\.name="),
+    ],
+)
+def test_a_hierarchy_that_cannot_work_is_refused(changes, told):
+    with pytest.raises(UserError, match=f"^{told}"):
+        factory.validate(config_of(**{"hierarchy": "markov", **changes}))

@@ -1,0 +1,285 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from small_models import randomized
+
+from configs import vanilla
+from vae_jax import factory
+from vae_jax import trained_model as trained_model_module
+from vae_jax.distributions import Distribution
+from vae_jax.evaluation import figures_of_merit
+from vae_jax.models.interfaces import Likelihood
+from vae_jax.models.likelihoods import (
+    LIKELIHOODS,
+    NormalLikelihood,
+    gives_probabilities,
+    unaccepted,
+)
+from vae_jax.networks import ConvDecoder, MLPDecoder
+from vae_jax.trained_model import TrainedModel
+
+FAMILIES = {
+    "bernoulli": {},
+    "continuous_bernoulli": {},
+    "laplace": {"likelihood_scale": 0.2},
+    "discretized_logistic": {},
+    "discretized_logistic_mixture": {"num_mixture": 3},
+    "categorical": {},
+    **{
+        f"normal {kind}": {"likelihood_scale": 0.3, "normal_scale": kind}
+        for kind in ("fixed", "learned", "per_pixel", "optimal")
+    },
+}
+
+# Where a decoder cannot start at the data's mean itself.
+CLIPPED = {
+    "continuous_bernoulli": (0.01, 0.99),
+    **dict.fromkeys(
+        ["bernoulli", "discretized_logistic", "discretized_logistic_mixture", "categorical"],
+        (0.001, 0.999),
+    ),
+}
+
+
+def config_of(family, **changes):
+    config = vanilla.get_config()
+    config.model.widths, config.model.latent_size = (8,), 2
+    config.data.binarization = "none"
+    config.model.likelihood = family.split()[0]
+    config.model.update(FAMILIES[family])
+    config.update_from_flattened_dict(changes)
+    factory.validate(config)
+    return config
+
+
+def likelihood_of(family):
+    return factory.build_likelihood(config_of(family))
+
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def grey_bytes(seed, num, image_shape=(4, 4, 1)):
+    """Images of two kinds, noisy: something to learn."""
+    rng = np.random.default_rng(seed)
+    templates = rng.choice([30, 220], size=(2, *image_shape))
+    images = templates[rng.integers(0, 2, num)] + rng.normal(scale=10, size=(num, *image_shape))
+    return np.clip(images, 0, 255).astype(np.uint8)
+
+
+def test_every_likelihood_is_tried_here():
+    assert {family.split()[0] for family in FAMILIES} == set(LIKELIHOODS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_likelihood_makes_a_distribution_over_images_of_independent_channels(family):
+    likelihood = likelihood_of(family)
+    assert isinstance(likelihood, Likelihood)
+    num = likelihood.outputs_per_channel
+    outputs = normal(0, 2, 4, 3, 2, 3 * num)
+    # Those of the second channel alone.
+    others = outputs.at[..., num : 2 * num].add(normal(1, 2, 4, 3, 2, num))
+
+    @jax.jit
+    def run(outputs):
+        distribution = likelihood(outputs)
+        assert isinstance(distribution, Distribution)
+        sample = distribution.sample(jax.random.key(0))
+        return distribution.mean, sample, distribution.log_prob(sample[0])
+
+    mean, sample, log_prob = run(outputs)
+    other_mean = run(others)[0]
+    assert mean.shape == sample.shape == (2, 4, 3, 2, 3)
+    assert log_prob.shape == (2, 4)
+    assert unaccepted(likelihood.accepts, np.asarray(sample)) is None
+    np.testing.assert_array_equal(other_mean[..., [0, 2]], mean[..., [0, 2]])
+    assert (np.abs(other_mean - mean)[..., 1] > 0).all()
+
+
+@pytest.mark.parametrize("body", ["mlp", "conv"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_decoder_starts_at_the_mean_of_the_data(family, body):
+    likelihood, shape = likelihood_of(family), (4, 6, 3)
+    options = {"activation": jnp.tanh, "outputs_per_channel": likelihood.outputs_per_channel}
+    mean = jnp.linspace(0, 1, 72).reshape(shape)
+    if body == "conv":
+        # Its bias is one a channel.
+        mean = jnp.broadcast_to(jnp.array([0.0, 0.3, 1.0]), shape)
+
+    def build():
+        if body == "mlp":
+            return MLPDecoder(2, shape, [5], rngs=nnx.Rngs(0), **options)
+        conv = {"kernel_size": 2, "upsampling": "transpose"} | options
+        return ConvDecoder(2, shape, [3], [], rngs=nnx.Rngs(0), **conv)
+
+    decoder = randomized(build)
+    last = decoder.output if body == "mlp" else decoder.convolutions[-1]
+    last.kernel = nnx.Param(jnp.zeros_like(last.kernel[...]))
+    graphdef, params = nnx.split(decoder)
+
+    @jax.jit
+    def decode(params, mean, latents):
+        decoder = nnx.merge(graphdef, params)
+        decoder.set_output_bias(mean, likelihood.output_for_mean)
+        return likelihood(decoder(latents)).mean
+
+    decoded = decode(params, mean, normal(0, 5, 2))
+    low, high = CLIPPED.get(family, (-np.inf, np.inf))
+    expected = np.clip(np.broadcast_to(mean, (5, *shape)), low, high)
+    np.testing.assert_allclose(decoded, expected, atol=2e-6)
+
+
+def test_the_scale_of_a_normal_likelihood_starts_where_the_config_says():
+    for family in FAMILIES:
+        if family.startswith("normal"):
+            likelihood = likelihood_of(family)
+            distribution = likelihood(likelihood.output_for_mean(jnp.full((2, 2, 1), 0.4)))
+            np.testing.assert_allclose(np.exp(distribution.log_scale), 0.3, rtol=1e-5)
+
+
+def test_a_scale_per_pixel_is_the_second_output_of_each_channel():
+    likelihood = NormalLikelihood(0.5, "per_pixel")
+    outputs = normal(0, 4, 2, 2, 6)
+    distribution = likelihood(outputs)
+    np.testing.assert_array_equal(distribution.mean, outputs[..., ::2])
+    np.testing.assert_allclose(distribution.log_scale, outputs[..., 1::2], atol=0.15)
+    far = likelihood(outputs.at[..., 1::2].set(1e6)).log_scale
+    np.testing.assert_allclose(far, np.full((4, 2, 2, 3), 8))
+
+
+@pytest.mark.parametrize(
+    ("images", "problems"),
+    [
+        ([0, 0.25, 1], {"256 levels": "hold 0.25, which is none"}),
+        ([0, 20 / 255, 1], {}),
+        (np.arange(256, dtype=np.float32) / 255, {}),
+        (
+            [0, -0.5, 1],
+            dict.fromkeys(["unit interval", "256 levels"], "lie in [-0.5, 1], outside [0, 1]"),
+        ),
+        (
+            [0, 255, 3],
+            dict.fromkeys(["unit interval", "256 levels"], "lie in [0, 255], outside [0, 1]"),
+        ),
+    ],
+)
+def test_each_kind_of_data_is_accepted_or_told_of(images, problems):
+    images = np.asarray(images, np.float32)
+    for accepted in ("unit interval", "any finite", "256 levels"):
+        problem = unaccepted(accepted, images)
+        assert (problem is None) == (accepted not in problems)
+        if problem is not None:
+            assert problem.startswith(problems[accepted])
+
+
+def test_only_probabilities_are_code_lengths():
+    grey, binary = np.array([0.0, 0.2, 1.0]), np.array([0.0, 1.0])
+    levels = ("discretized_logistic", "discretized_logistic_mixture", "categorical")
+    for family in FAMILIES:
+        likelihood = likelihood_of(family)
+        assert gives_probabilities(likelihood, grey) == (family in levels)
+        assert gives_probabilities(likelihood, binary) == (family in (*levels, "bernoulli"))
+
+
+def trained_model(family, scale=0.4):
+    config = config_of(family)
+    model = randomized(
+        lambda: factory.build_model(config, (3, 2, 1), jax.random.key(0)), scale=scale
+    )
+    return TrainedModel(config, (3, 2, 1), nnx.split(model)[1])
+
+
+def figures(family, scale):
+    images = grey_bytes(0, 9, (3, 2, 1)) / np.float32(255)
+    return figures_of_merit.vae_figures(
+        trained_model(family, scale), images, jax.random.key(0), num_samples=2, batch_size=9
+    )
+
+
+def test_a_categorical_model_that_knows_nothing_needs_eight_bits_a_pixel():
+    known = figures("categorical", 0.0)
+    assert known["bits_per_dim"] == pytest.approx(8, rel=1e-5)
+    assert known["elbo"] == pytest.approx(-6 * 8 * np.log(2), rel=1e-5)
+
+
+@pytest.mark.parametrize("family", ["bernoulli", "continuous_bernoulli", "normal optimal"])
+def test_densities_and_cross_entropies_of_grey_values_have_no_bits(family):
+    assert "bits_per_dim" not in figures(family, 0.3)
+
+
+def test_a_trained_model_refuses_values_that_its_likelihood_does_not_know():
+    model = trained_model("discretized_logistic")
+    stored = grey_bytes(0, 5, (3, 2, 1))
+    by_bytes = model.reconstruction_log_likelihood(stored)
+    by_floats = model.reconstruction_log_likelihood(stored / np.float32(255))
+    np.testing.assert_array_equal(by_bytes, by_floats)
+    with pytest.raises(ValueError, match=r"images hold 0\.3, which is none of the 256 levels"):
+        model.reconstruction_log_likelihood(np.full((3, 2, 1), 0.3))
+    with pytest.raises(ValueError, match=r"images lie in \[2, 2\], outside \[0, 1\]"):
+        model.elbo(np.full((3, 2, 1), 2.0), jax.random.key(0))
+
+
+def test_many_outputs_a_channel_are_decoded_in_smaller_batches(monkeypatch):
+    latents, sizes = np.asarray(normal(0, 10, 2)), []
+    whole = trained_model("categorical").decode(latents)
+    monkeypatch.setattr(trained_model_module, "_MAX_OUTPUTS", 3 * 6 * 256)
+    model = trained_model("categorical")
+    np.testing.assert_allclose(model.decode(latents), whole, rtol=1e-5)
+
+    def note(model, latents):
+        sizes.append(len(latents))
+        return latents
+
+    model._run("note", note, latents)
+    assert sizes == [3, 1]
+
+
+def train(config, images, seed=0):
+    """The state after all epochs, and the loss of every step."""
+    program = factory.build_program(config, images.shape[1:], len(images))
+    mean = jnp.asarray(images.mean(axis=0) / (255 if images.dtype == np.uint8 else 1), jnp.float32)
+    state = program.init(mean, jax.random.key(seed), factory.build_hparams(config)).train
+    run_steps = jax.jit(program.run_steps, static_argnames="num_steps")
+    losses = []
+    for _ in range(config.epochs):
+        state, metrics = run_steps(state, jnp.asarray(images), len(images) // config.batch_size)
+        losses.append(np.asarray(metrics["loss"]))
+    return program, state, np.concatenate(losses)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_training_lowers_the_loss(family):
+    config = config_of(family, batch_size=32, epochs=3)
+    config.hparams.learning_rate = 1e-2
+    losses = train(config, grey_bytes(0, 32 * 40))[2]
+    assert np.isfinite(losses).all()
+    assert losses[-20:].mean() < losses[:5].mean() - 0.3
+
+
+def test_the_optimal_scale_follows_the_noise_of_the_data():
+    noise = 0.05
+    rng = np.random.default_rng(0)
+    images = (0.5 + noise * rng.normal(size=(64 * 64, 4, 4, 1))).astype(np.float32)
+    config = config_of("normal optimal", batch_size=64, epochs=8)
+    config.hparams.learning_rate = 1e-2
+    program, state, losses = train(config, images)
+    likelihood = nnx.merge(program.graphdef, state.params).likelihood
+    scale = np.exp(likelihood(jnp.zeros((1, 1, 1))).log_scale)
+    assert scale == pytest.approx(noise, rel=0.03)
+    # The entropy of that noise: the scale that training reports its loss by is that one, too.
+    entropy = 16 * (np.log(noise) + 0.5 * np.log(2 * np.pi * np.e))
+    assert losses[-64:].mean() == pytest.approx(entropy, abs=0.5)
+
+
+def test_the_scale_of_evaluation_does_not_depend_on_the_image():
+    likelihood = likelihood_of("normal optimal")
+    outputs, images = jnp.zeros((2, 2, 2, 1)), normal(0, 2, 2, 2, 1)
+    together = likelihood(outputs).log_prob(images)
+    fixed = NormalLikelihood(0.3)(outputs)
+    np.testing.assert_allclose(together, fixed.log_prob(images), rtol=1e-5)
+    for i in range(2):
+        alone = likelihood(outputs[i : i + 1]).log_prob(images[i : i + 1])
+        np.testing.assert_allclose(alone, together[i : i + 1], rtol=1e-6)

@@ -1,0 +1,228 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from scipy import stats
+from small_models import LinearGaussian, randomized
+
+from configs import vanilla
+from vae_jax import factory
+from vae_jax.distributions import Normal
+from vae_jax.errors import UserError
+from vae_jax.models import VAE, AutoregressiveFlow, DiagonalNormal, StandardNormalPrior
+from vae_jax.models.interfaces import Factorized, TractablePosterior
+from vae_jax.networks import MLPDecoder, MLPEncoder
+from vae_jax.networks.masked import MaskedMLP
+
+SIZE, NUM_FEATURES = 4, 5
+
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
+
+
+def make_flow(num_layers=3, width=7, size=SIZE):
+    def build():
+        return AutoregressiveFlow(
+            NUM_FEATURES,
+            size,
+            num_layers=num_layers,
+            width=width,
+            activation=jnp.tanh,
+            rngs=nnx.Rngs(0),
+        )
+
+    return randomized(build, scale=0.7)
+
+
+@pytest.mark.parametrize(("event_ndim", "log_scale_shape"), [(1, (5, 3)), (1, ()), (2, (3,))])
+def test_a_draw_of_a_normal_knows_its_own_density(event_ndim, log_scale_shape):
+    posterior = Normal(normal(0, 5, 3), 0.5 * normal(1, *log_scale_shape), event_ndim)
+    latents, log_prob = posterior.draw(normal(2, 7, 5, 3))
+    densities = stats.norm.logpdf(latents, posterior.mean, np.exp(posterior.log_scale))
+    expected = densities.sum(axis=tuple(range(-event_ndim, 0)))
+    assert log_prob.shape == expected.shape
+    np.testing.assert_allclose(log_prob, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(log_prob, posterior.log_prob(latents), rtol=1e-4, atol=1e-5)
+    by_dimension = posterior.log_prob_by_dimension(latents)
+    np.testing.assert_allclose(by_dimension, densities, rtol=1e-4, atol=1e-4)
+
+
+def test_a_normal_sample_is_the_draw_of_its_keys_noise():
+    posterior = Normal(normal(0, 5, 3), 0.5 * normal(1, 5, 3))
+    key = jax.random.key(0)
+    latents, _ = posterior.draw(jax.random.normal(key, (5, 3)))
+    np.testing.assert_array_equal(posterior.sample(key), latents)
+
+
+def test_the_density_of_a_narrow_draw_comes_from_its_noise_without_rounding():
+    # The latents themselves are rounded to steps as wide as their standard deviation.
+    noise = normal(0, 100, 1)
+    posterior = Normal(jnp.full(1, 1000.0), jnp.full(1, math.log(1e-4)))
+    expected = stats.norm.logpdf(noise).sum(axis=-1) - math.log(1e-4)
+    np.testing.assert_allclose(posterior.draw(noise).log_prob, expected, rtol=1e-5)
+
+
+def test_features_are_split_into_mean_and_bounded_log_scale():
+    head = randomized(lambda: DiagonalNormal(NUM_FEATURES, 3, rngs=nnx.Rngs(0)))
+    features = normal(0, 6, NUM_FEATURES)
+    raw = head.linear(features)
+    posterior = head(features)
+    np.testing.assert_array_equal(posterior.mean, raw[:, :3])
+    np.testing.assert_allclose(posterior.log_scale, raw[:, 3:], atol=0.02)
+    head.linear.bias[...] = jnp.array([0.0, 0, 0, 1e6, -1e6, 0])
+    np.testing.assert_allclose(head(features).log_scale[:, :2], [[8, -8]] * 6)
+
+
+def test_the_default_model_starts_from_flaxs_initial_values_in_a_fixed_order():
+    config = vanilla.get_config()
+    key, image_shape = jax.random.key(7), (4, 3, 1)
+    model = factory.build_model(config, image_shape, key)
+    rngs = nnx.Rngs(key)
+    body = {"activation": jax.nn.silu, "rngs": rngs}
+    expected = [
+        MLPEncoder(image_shape, [400], **body),
+        MLPDecoder(32, image_shape, [400], **body),
+        nnx.Linear(400, 64, rngs=rngs),
+    ]
+    actual = [model.encoder, model.decoder, model.posterior.linear]
+    for one, other in zip(actual, expected, strict=True):
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert sum(a.size for a in jax.tree.leaves(actual)) == sum(
+        a.size for a in jax.tree.leaves(nnx.split(model)[1])
+    )
+
+
+# A narrow layer leaves some dimensions unseen, but none out of order.
+@pytest.mark.parametrize("widths", [(9,), (3,), (5, 2), (4, 8, 6)])
+@pytest.mark.parametrize("from_last", [False, True])
+def test_outputs_of_a_masked_network_see_only_the_dimensions_before_them(widths, from_last):
+    def build():
+        return MaskedMLP(
+            SIZE,
+            NUM_FEATURES,
+            widths,
+            from_last=from_last,
+            activation=jnp.tanh,
+            rngs=nnx.Rngs(0),
+        )
+
+    network = randomized(build)
+    x, context = normal(0, SIZE), normal(1, NUM_FEATURES)
+    for by_x, by_context in jax.jacfwd(network, argnums=(0, 1))(x, context):
+        ordered = np.asarray(by_x)
+        ordered = ordered[::-1, ::-1] if from_last else ordered
+        np.testing.assert_array_equal(np.triu(ordered), np.zeros((SIZE, SIZE)))
+        if min(widths) >= SIZE:
+            assert (ordered[np.tril_indices(SIZE, -1)] != 0).all()
+        assert (np.asarray(by_context) != 0).all()
+
+
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_the_flows_log_density_is_the_bases_less_the_log_determinant(num_layers):
+    posterior = make_flow(num_layers)(normal(0, NUM_FEATURES))
+    for seed in range(3):
+        noise = normal(seed + 1, SIZE)
+        jacobian = jax.jacfwd(lambda noise: posterior.draw(noise).latents)(noise)
+        sign, log_determinant = np.linalg.slogdet(np.asarray(jacobian, np.float64))
+        assert sign == 1
+        expected = stats.norm.logpdf(noise).sum() - log_determinant
+        assert float(posterior.draw(noise).log_prob) == pytest.approx(expected, abs=1e-4)
+    if num_layers == 1:
+        np.testing.assert_array_equal(np.triu(jacobian, 1), np.zeros((SIZE, SIZE)))
+    else:
+        assert (np.abs(np.asarray(jacobian)) > 1e-6).all()
+
+
+def test_every_sample_of_every_image_goes_through_the_flow_of_its_own_image():
+    flow = make_flow()
+    features, noise = normal(0, 5, NUM_FEATURES), normal(1, 7, 5, SIZE)
+    latents, log_prob = flow(features).draw(noise)
+    assert latents.shape == (7, 5, SIZE)
+    assert log_prob.shape == (7, 5)
+    for image in range(5):
+        alone = flow(features[image]).draw(noise[3, image])
+        np.testing.assert_allclose(latents[3, image], alone.latents, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(log_prob[3, image], alone.log_prob, rtol=1e-4)
+
+
+def test_the_mean_of_a_flow_is_its_draw_at_zero_noise():
+    posterior = make_flow()(normal(0, 5, NUM_FEATURES))
+    np.testing.assert_array_equal(posterior.mean, posterior.draw(jnp.zeros((5, SIZE))).latents)
+
+
+def test_a_fresh_flow_shrinks_its_base_by_the_gates_alone():
+    flow = AutoregressiveFlow(
+        NUM_FEATURES, SIZE, num_layers=2, width=6, activation=jnp.tanh, rngs=nnx.Rngs(0)
+    )
+    features, noise = normal(0, 5, NUM_FEATURES), normal(1, 5, SIZE)
+    gates = (1 / (1 + math.exp(-2))) ** 2
+    expected = gates * flow.base(features).draw(noise).latents
+    np.testing.assert_allclose(flow(features).draw(noise).latents, expected, rtol=1e-5)
+
+
+def test_gates_of_a_runaway_network_stay_open_and_their_densities_finite():
+    flow = make_flow(num_layers=2)
+    for step in flow.steps:
+        step.output.bias[...] = jnp.asarray([0.0] * SIZE + [1e6, -1e6, 0, 0], jnp.float32)
+    posterior, noise = flow(normal(0, NUM_FEATURES)), normal(1, SIZE)
+    assert np.isfinite(posterior.draw(noise).log_prob)
+    jacobian = jax.jacfwd(lambda noise: posterior.draw(noise).latents)(noise)
+    assert (np.abs(np.diag(jacobian)) > 0).all()
+
+
+def test_importance_weights_under_a_flow_posterior_average_to_the_exact_likelihood():
+    case = LinearGaussian(log_stretch=0.5)
+    exact = case.model
+    flow = AutoregressiveFlow(
+        exact.encoder.num_features, 2, num_layers=2, width=6, activation=jnp.tanh, rngs=nnx.Rngs(0)
+    )
+    flow = randomized(lambda: flow, scale=0.1)
+    flow.base = exact.posterior
+    for step in flow.steps:
+        step.output.bias[...] += 2
+    model = VAE(exact.encoder, exact.decoder, exact.likelihood, flow, StandardNormalPrior(2))
+    images, noise = case.draw_images(0, 3), normal(0, 40_000, 3, 2)
+
+    @jax.jit
+    def log_weights_of(images):
+        latents, log_posterior = model.encode(images).draw(noise)
+        log_likelihood = model.decode(latents).log_prob(images)
+        return log_likelihood + model.prior.log_prob(latents) - log_posterior
+
+    log_weights = log_weights_of(images)
+    weights = np.exp(np.asarray(log_weights, np.float64) - case.log_likelihood(images))
+    error = weights.std(axis=0) / np.sqrt(len(weights))
+    assert (error < 0.02).all()
+    assert (weights.std(axis=0) > 0.1).all()
+    np.testing.assert_array_less(np.abs(weights.mean(axis=0) - 1), 5 * error)
+
+
+def test_a_normal_has_its_density_anywhere_and_a_flow_at_its_draws_alone():
+    diagonal, flow = Normal(normal(0, 3), normal(1, 3)), make_flow()(normal(2, NUM_FEATURES))
+    assert isinstance(diagonal, TractablePosterior)
+    assert isinstance(diagonal, Factorized)
+    assert not isinstance(flow, TractablePosterior)
+    assert not isinstance(flow, Factorized)
+
+
+def test_a_flow_posterior_needs_two_latents():
+    config = vanilla.get_config()
+    config.model.posterior, config.model.latent_size = "iaf", 1
+    with pytest.raises(
+        UserError, match=r"^model\.latent_size=1 must be at least 2 with model\.pos"
+    ):
+        factory.validate(config)
+    config.model.latent_size = 2
+    factory.validate(config)
+
+
+def test_an_autoencoder_has_no_posterior_to_choose():
+    config = vanilla.get_config()
+    config.model.name, config.model.posterior = "autoencoder", "iaf"
+    with pytest.raises(UserError, match=r"^model\.posterior='iaf' has no effect with model\.name"):
+        factory.validate(config)

@@ -1,0 +1,273 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.extend import core
+from scipy import special, stats
+from small_models import randomized
+
+from configs import vanilla
+from vae_jax import factory, objectives
+from vae_jax.distributions import Normal, NormalMixture
+from vae_jax.errors import UserError
+from vae_jax.models import FlowPrior, MixturePrior, StandardNormalPrior, VampPrior
+
+IMAGE_SHAPE = (4, 3, 1)
+PRIORS = ["standard", "mixture", "vamp", "flow"]
+
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
+
+
+def unasked(images):
+    raise AssertionError("only a VampPrior asks the encoder")
+
+
+def config_of(**changes):
+    config = vanilla.get_config()
+    config.model.widths, config.model.latent_size = (5,), 2
+    config.model.prior_components, config.model.flow_width = 3, 6
+    config.update_from_flattened_dict({f"model.{name}": value for name, value in changes.items()})
+    return config
+
+
+def build(**changes):
+    return factory.build_model(config_of(**changes), IMAGE_SHAPE, jax.random.key(0))
+
+
+@pytest.fixture(scope="module", params=PRIORS)
+def prior(request):
+    return randomized(lambda: build(prior=request.param), scale=0.5).prior
+
+
+def log_mixture(mixture, value):
+    """The density of a mixture, component by component, in double precision."""
+    value = np.asarray(value, np.float64)[..., None, :]
+    means, scales = np.asarray(mixture.means, np.float64), np.exp(mixture.log_scales)
+    densities = stats.norm.logpdf(value, means, scales).sum(axis=-1)
+    return special.logsumexp(densities + np.asarray(mixture.log_weights), axis=-1)
+
+
+def random_mixture(num_components=6, size=3, spread=1.0):
+    return NormalMixture(
+        spread * normal(0, num_components, size),
+        0.5 * normal(1, num_components, size),
+        jax.nn.log_softmax(normal(2, num_components)),
+    )
+
+
+def test_a_mixture_is_the_weighted_sum_of_its_components():
+    mixture, value = random_mixture(), 2 * normal(3, 5, 4, 3)
+    expected = log_mixture(mixture, value)
+    assert expected.shape == (5, 4)
+    np.testing.assert_allclose(mixture.log_prob(value), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_narrow_components_far_from_the_origin_keep_their_digits():
+    # Means of 30 standard deviations, as the dimensions of a trained VAE have them.
+    means = 30 * normal(0, 500, 40)
+    mixture = NormalMixture(means, jnp.zeros((500, 40)), jnp.full(500, -jnp.log(500.0)))
+    value = means[:100] + normal(1, 100, 40)
+    np.testing.assert_allclose(mixture.log_prob(value), log_mixture(mixture, value), atol=0.02)
+
+
+def test_values_far_from_every_component_have_a_finite_density_and_gradient():
+    mixture = random_mixture()
+    value, gradient = jax.value_and_grad(mixture.log_prob)(jnp.full(3, 1e4))
+    np.testing.assert_allclose(value, log_mixture(mixture, np.full(3, 1e4)), rtol=1e-5)
+    assert (np.asarray(gradient) < 0).all()
+
+
+def test_a_mixture_makes_nothing_that_grows_with_samples_components_and_latents_at_once():
+    samples, components, size = 11, 7, 5
+    value = jnp.zeros((samples, 2, size))
+    gradient = jax.make_jaxpr(jax.grad(lambda m, v: m.log_prob(v).sum(), argnums=(0, 1)))(
+        random_mixture(components, size), value
+    )
+
+    def sizes(jaxpr):
+        for equation in jaxpr.eqns:
+            yield from (variable.aval.size for variable in equation.outvars)
+            for inner in core.jaxprs_in_params(equation.params):
+                yield from sizes(inner)
+
+    assert max(sizes(gradient.jaxpr)) < samples * 2 * components * size
+
+
+def test_a_mixtures_samples_come_from_its_components_as_often_as_their_weights_say():
+    log_weights = jnp.log(jnp.array([0.7, 0.2, 0.1]))
+    means = jnp.array([[-10.0, 0.0], [0.0, 5.0], [10.0, 0.0]])
+    mixture = NormalMixture(means, jnp.full((3, 2), -1.0), log_weights)
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    samples = np.asarray(jax.jit(jax.vmap(mixture.sample))(keys))
+    component = np.abs(samples[:, :1] - means[:, 0]).argmin(axis=1)
+    for k, weight in enumerate([0.7, 0.2, 0.1]):
+        own = samples[component == k]
+        assert len(own) / len(samples) == pytest.approx(weight, abs=0.02)
+        np.testing.assert_allclose(own.mean(axis=0), means[k], atol=0.05)
+        np.testing.assert_allclose(own.std(axis=0), np.exp(-1), rtol=0.1)
+    np.testing.assert_allclose(samples.mean(axis=0), mixture.mean, atol=0.3)
+
+
+def test_every_prior_integrates_to_one_and_its_samples_have_its_moments(prior):
+    axis = np.linspace(-15, 15, 601, dtype=np.float32)
+    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
+    density = np.exp(np.asarray(prior.log_prob(jnp.asarray(grid)), np.float64))
+    density *= (axis[1] - axis[0]) ** 2
+    assert density.sum() == pytest.approx(1, abs=2e-3)
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    samples = np.asarray(jax.jit(jax.vmap(prior.sample))(keys), np.float64)
+    assert samples.shape == (20_000, 2)
+    # Bounded functions, so that tails beyond the grid do not matter.
+    for function in (np.tanh, np.cos, lambda z: np.tanh(z[..., :1] * z[..., 1:])):
+        expected = (density[..., None] * function(grid)).sum(axis=(0, 1))
+        error = function(samples).std(axis=0) / np.sqrt(len(samples))
+        assert (np.abs(function(samples).mean(axis=0) - expected) < 5 * error + 2e-3).all()
+
+
+def test_every_prior_takes_axes_of_samples_and_batch(prior):
+    latents = normal(0, 3, 4, 2)
+    log_prob = prior.log_prob(latents)
+    assert log_prob.shape == (3, 4)
+    np.testing.assert_allclose(log_prob[1, 2], prior.log_prob(latents[1, 2]), rtol=1e-4)
+    assert prior.mean.shape == (2,)
+
+
+def make_flow(size, num_layers=2):
+    def build_flow():
+        options = {"width": 6, "activation": jnp.tanh, "rngs": nnx.Rngs(0)}
+        return FlowPrior(size, num_layers=num_layers, **options)
+
+    return randomized(build_flow, scale=0.7)(unasked)
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_a_flow_priors_map_is_inverted_and_its_density_is_that_of_the_noise(size):
+    flow, noise = make_flow(size), normal(0, 6, size)
+    latents = flow.forward(noise)
+    back, log_determinant = flow.inverse(latents)
+    np.testing.assert_allclose(back, noise, rtol=1e-3, atol=1e-4)
+    jacobians = np.asarray(jax.vmap(jax.jacfwd(flow.forward))(noise), np.float64)
+    assert (np.abs(jacobians) > 1e-6).all()
+    expected = np.linalg.slogdet(jacobians)[1]
+    np.testing.assert_allclose(log_determinant, -expected, rtol=1e-3, atol=1e-4)
+    base = stats.norm.logpdf(noise).sum(axis=-1)
+    np.testing.assert_allclose(flow.log_prob(latents), base - expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_flow_prior_starts_as_the_standard_normal():
+    options = {"num_layers": 2, "width": 6, "activation": jnp.tanh, "rngs": nnx.Rngs(0)}
+    flow, standard = FlowPrior(3, **options)(unasked), StandardNormalPrior(3)(unasked)
+    latents = normal(0, 4, 3)
+    np.testing.assert_allclose(flow.log_prob(latents), standard.log_prob(latents), rtol=1e-5)
+    key = jax.random.key(0)
+    np.testing.assert_allclose(flow.sample(key), standard.sample(key), rtol=1e-6)
+
+
+def test_a_fresh_mixture_has_the_moments_of_the_standard_normal():
+    mixture = MixturePrior(2, 5000, rngs=nnx.Rngs(0))(unasked)
+    np.testing.assert_allclose(mixture.mean, [0, 0], atol=0.05)
+    variance = np.asarray(mixture.means).var(axis=0) + np.exp(2 * mixture.log_scales).mean(axis=0)
+    np.testing.assert_allclose(variance, [1, 1], rtol=0.05)
+    assert np.exp(mixture.log_weights).sum() == pytest.approx(1, rel=1e-4)
+
+
+def test_a_vampprior_is_the_equal_mixture_of_the_posteriors_of_its_pseudo_inputs():
+    model = randomized(lambda: build(prior="vamp", prior_components=4), scale=0.6)
+    latents = normal(0, 5, 6, 2)
+    densities = [
+        model.encode(image).log_prob(latents) for image in model.prior_network.pseudo_inputs
+    ]
+    expected = special.logsumexp(np.asarray(densities, np.float64), axis=0) - np.log(4)
+    assert np.ptp(np.asarray(densities), axis=0).min() > 1e-3
+    np.testing.assert_allclose(model.prior.log_prob(latents), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_pseudo_inputs_start_near_the_mean_image_and_each_elsewhere():
+    mean_image = jnp.linspace(0, 1, 12).reshape(IMAGE_SHAPE)
+    config = config_of(prior="vamp", prior_components=50)
+    model = factory.build_model(config, IMAGE_SHAPE, jax.random.key(0), mean_image)
+    pseudo_inputs = np.asarray(model.prior_network.pseudo_inputs)
+    assert pseudo_inputs.shape == (50, *IMAGE_SHAPE)
+    expected = np.clip(mean_image, 0.05, 0.95)
+    np.testing.assert_allclose(pseudo_inputs.mean(axis=0), expected, atol=0.03)
+    deviations = pseudo_inputs.std(axis=0)
+    assert (deviations > 0.005).all()
+    assert (deviations < 0.1).all()
+
+
+def test_pseudo_inputs_stay_images_wherever_their_parameters_go():
+    model = randomized(lambda: build(prior="vamp"), scale=1000.0)
+    pseudo_inputs = np.asarray(model.prior_network.pseudo_inputs)
+    assert pseudo_inputs.min() >= 0
+    assert pseudo_inputs.max() <= 1
+    assert np.ptp(pseudo_inputs) > 0.5
+
+
+def test_a_vampprior_of_a_posterior_that_is_no_normal_is_refused():
+    network = VampPrior(jnp.zeros(IMAGE_SHAPE), 3, rngs=nnx.Rngs(0))
+    flow = build(posterior="iaf").encode
+    with pytest.raises(TypeError, match="TransformedNormal is none"):
+        network(flow)
+
+
+@pytest.mark.parametrize(
+    ("posterior", "name"),
+    [*(("diagonal", name) for name in PRIORS), ("iaf", "standard"), ("iaf", "flow")],
+)
+def test_every_parameter_of_every_prior_and_posterior_gets_a_gradient(posterior, name):
+    graphdef, params = nnx.split(randomized(lambda: build(prior=name, posterior=posterior)))
+    images = jax.random.uniform(jax.random.key(0), (6, *IMAGE_SHAPE))
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        model = nnx.merge(graphdef, params)
+        return objectives.elbo_terms(model, images, images, jax.random.key(1)).elbo.mean()
+
+    gradients = jax.tree_util.tree_leaves_with_path(gradient(params))
+    assert len(gradients) == len(jax.tree.leaves(params)) >= 8
+    for path, leaf in gradients:
+        assert np.isfinite(leaf).all(), path
+        assert np.abs(leaf).max() > 1e-6, path
+
+
+def test_the_standard_prior_is_a_normal_without_parameters():
+    prior = build().prior
+    assert isinstance(prior, Normal)
+    np.testing.assert_array_equal(prior.mean, np.zeros(2))
+    np.testing.assert_array_equal(prior.log_scale, np.zeros(2))
+    assert not jax.tree.leaves(StandardNormalPrior(2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"prior": "flow", "latent_size": 1}, r"model\.latent_size=1 must be at least 2 with"),
+        ({"prior": "vamp", "posterior": "iaf"}, r"model\.prior='vamp' mixes independent normals"),
+        ({"prior_components": 0}, r"model\.prior_components=0 must be an integer of at least 1"),
+        ({"prior": "flow", "flow_layers": 0}, r"model\.flow_layers=0 must be an integer of at le"),
+        ({"prior": "mixture", "name": "autoencoder"}, r"model\.prior='mixture' has no effect with"),
+    ],
+)
+def test_a_prior_that_does_not_fit_is_refused(changes, told):
+    with pytest.raises(UserError, match=f"^{told}"):
+        factory.validate(config_of(**changes))
+
+
+def test_a_vampprior_is_refused_for_data_outside_the_unit_interval(tmp_path):
+    images = np.linspace(-1, 1, 20 * 64, dtype=np.float32).reshape(20, 8, 8)
+    np.savez(tmp_path / "data.npz", train_images=images, test_images=images)
+    config = config_of(prior="vamp", likelihood="normal")
+    config.data.name, config.data.binarization = str(tmp_path / "data.npz"), "none"
+    config.data.train_split, config.data.validation_split = "train", ""
+    config.batch_size = 5
+    factory.validate(config)
+    with pytest.raises(
+        UserError, match=r"data\.train_split: .* lie in \[-1, 1\], outside \[0, 1\]"
+    ):
+        factory.load_splits(config)
+    config.model.prior = "standard"
+    factory.load_splits(config)

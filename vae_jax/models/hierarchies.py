@@ -1,0 +1,198 @@
+"""VAEs with two stochastic layers: x - h1 - h2, with latents the concatenation [h1, h2].
+
+Both have the generative model p(h2) p(h1|h2) p(x|h1). `MarkovVAE` infers h2 from h1, `LadderVAE`
+both from x.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from vae_jax.distributions import Distribution, Draw, Normal
+from vae_jax.models.interfaces import (
+    Decoder,
+    Encoder,
+    Likelihood,
+    Prior,
+    PriorNetwork,
+)
+from vae_jax.models.posteriors import DiagonalNormal
+from vae_jax.models.vae import VAE
+from vae_jax.networks.activations import Activation
+from vae_jax.networks.initializers import LECUN, Initializer
+from vae_jax.networks.mlp import MLP
+
+Latents = Float[Array, "*shape latents"]
+
+
+class ConditionalNormal(nnx.Module):
+    """Independent normals whose means and log-scales an MLP makes of a vector."""
+
+    def __init__(
+        self,
+        in_features: int,
+        widths: Sequence[int],
+        latent_size: int,
+        *,
+        activation: Activation,
+        gated: bool,
+        kernel_init: Initializer = LECUN,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.mlp = MLP(
+            in_features,
+            widths,
+            activation=activation,
+            gated=gated,
+            kernel_init=kernel_init,
+            rngs=rngs,
+        )
+        self.head = DiagonalNormal(
+            self.mlp.num_features, latent_size, kernel_init=kernel_init, rngs=rngs
+        )
+        self.latent_size = latent_size
+
+    def __call__(self, x: Float[Array, "*batch inputs"]) -> Normal:
+        return self.head(self.mlp(x))
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    """One layer's distribution and the other's given that layer: p(first) p(second|first).
+
+    Attributes:
+      first: the layer that depends on no other.
+      second: from values of the first layer to the distribution of the second.
+      bottom_size: size of h1, the first part of the latents.
+      top_first: whether the first layer is h2, the last part of the latents.
+    """
+
+    first: Prior
+    second: Callable[[Array], Normal]
+    bottom_size: int
+    top_first: bool
+
+    @property
+    def mean(self) -> Latents:
+        """The mean of the first layer, and that of the second given it."""
+        return self._join(self.first.mean, self.second(self.first.mean).mean)
+
+    def log_prob(self, latents: Latents) -> Float[Array, "*shape"]:
+        """Log density in nats."""
+        first, second = self._split(latents)
+        return self.first.log_prob(first) + self.second(first).log_prob(second)
+
+    def sample(self, key: Key[Array, ""]) -> Latents:
+        """One reparameterised draw."""
+        first_key, second_key = jax.random.split(key)
+        first = self.first.sample(first_key)
+        return self._join(first, self.second(first).sample(second_key))
+
+    def _split(self, latents: Latents) -> tuple[Array, Array]:
+        bottom, top = jnp.split(latents, [self.bottom_size], axis=-1)
+        return (top, bottom) if self.top_first else (bottom, top)
+
+    def _join(self, first: Array, second: Array) -> Latents:
+        parts = (second, first) if self.top_first else (first, second)
+        return jnp.concatenate(parts, axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class NormalChain(Chain):
+    """A chain of two independent normals, which factorises over the dimensions."""
+
+    first: Normal
+
+    def log_prob_by_dimension(self, latents: Latents) -> Latents:
+        """Log density of each dimension given the first layer, in nats; its sum is `log_prob`."""
+        first, second = self._split(latents)
+        return self._join(
+            self.first.log_prob_by_dimension(first),
+            self.second(first).log_prob_by_dimension(second),
+        )
+
+    def draw(self, noise: Latents) -> Draw:
+        """Reparameterised draws from standard normal noise, and their log density in nats."""
+        first_noise, second_noise = self._split(noise)
+        first, first_log_prob = self.first.draw(first_noise)
+        second, second_log_prob = self.second(first).draw(second_noise)
+        return Draw(self._join(first, second), first_log_prob + second_log_prob)
+
+
+def precision_weighted(a: Normal, b: Normal) -> Normal:
+    """The normalised product of two normal densities (Sonderby et al. 2016)."""
+    weight = jax.nn.sigmoid(2 * (b.log_scale - a.log_scale))
+    log_precision = jnp.logaddexp(-2 * a.log_scale, -2 * b.log_scale)
+    return Normal(b.mean + weight * (a.mean - b.mean), -0.5 * log_precision)
+
+
+class TwoLayerVAE(VAE):
+    """The generative half of both: p(h2) p(h1|h2) p(x|h1).
+
+    The constructor takes `bottom`, from the encoder's features to a distribution over h1; `top`,
+    to one over h2 from what the subclass says; `generative`, p(h1|h2); and the prior of h2.
+    """
+
+    posterior: DiagonalNormal
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: Decoder,
+        likelihood: Likelihood,
+        bottom: DiagonalNormal,
+        top: ConditionalNormal,
+        generative: ConditionalNormal,
+        prior_network: PriorNetwork,
+    ) -> None:
+        super().__init__(encoder, decoder, likelihood, bottom, prior_network)
+        self.top = top
+        self.generative = generative
+        self.bottom_size = bottom.latent_size
+        self.latent_size = bottom.latent_size + top.latent_size
+
+    @property
+    def prior(self) -> Chain:
+        """p(h2) p(h1|h2) over `[latents]`."""
+        top = self.prior_network(self.encode)
+        if isinstance(top, Normal):
+            return NormalChain(top, self.generative, self.bottom_size, top_first=True)
+        return Chain(top, self.generative, self.bottom_size, top_first=True)
+
+    def decode(self, latents: Float[Array, "*batch latents"]) -> Distribution:
+        """p(x|h1) over `[*batch, height, width, channels]`; h2 is not read."""
+        return super().decode(latents[..., : self.bottom_size])
+
+
+class MarkovVAE(TwoLayerVAE):
+    """q(h1|x) q(h2|h1): the two-layer model of Burda et al. 2015 (arXiv 1509.00519, section 2).
+
+    `top` takes h1.
+    """
+
+    def encode(self, images: Float[Array, "*batch height width channels"]) -> NormalChain:
+        """q(h1|x) q(h2|h1) over `[*batch, latents]`."""
+        bottom = self.posterior(self.encoder(images))
+        return NormalChain(bottom, self.top, self.bottom_size, top_first=False)
+
+
+class LadderVAE(TwoLayerVAE):
+    """q(h2|x) q(h1|h2, x) of Sonderby et al. 2016 (arXiv 1602.02282), without batch normalisation.
+
+    On a deterministic way up the encoder's features give an estimate of h1, and `top`, which takes
+    them too, q(h2|x). On the way down q(h1|h2, x) is the product of that estimate and p(h1|h2).
+    """
+
+    def encode(self, images: Float[Array, "*batch height width channels"]) -> NormalChain:
+        """q(h2|x) q(h1|h2, x) over `[*batch, latents]`."""
+        features = self.encoder(images)
+        estimate = self.posterior(features)
+
+        def bottom(top: Array) -> Normal:
+            return precision_weighted(estimate, self.generative(top))
+
+        return NormalChain(self.top(features), bottom, self.bottom_size, top_first=True)

@@ -1,0 +1,112 @@
+"""Posteriors q(z|x): what the encoder's features mean."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vae_jax.distributions import Draw, Normal, bounded_log_scale, softplus
+from vae_jax.networks.activations import Activation
+from vae_jax.networks.initializers import LECUN, Initializer
+from vae_jax.networks.masked import MaskedMLP
+
+# Kingma et al. 2016, section 4: the steps start near the identity.
+_GATE_BIAS = 2.0
+
+
+class DiagonalNormal(nnx.Module):
+    """Features to independent normals, by one dense layer; the log-scale is bounded to +-8."""
+
+    def __init__(
+        self,
+        num_features: int,
+        latent_size: int,
+        *,
+        kernel_init: Initializer = LECUN,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.linear = nnx.Linear(num_features, 2 * latent_size, kernel_init=kernel_init, rngs=rngs)
+        self.latent_size = latent_size
+
+    def __call__(self, features: Float[Array, "*batch features"]) -> Normal:
+        mean, raw = jnp.split(self.linear(features), 2, axis=-1)
+        return Normal(mean, bounded_log_scale(raw))
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformedNormal:
+    """What an invertible map makes of a normal; its density is known at its own draws alone.
+
+    Attributes:
+      base: over `[*batch, latents]`.
+      transform: from draws of the base to latents, and the log |determinant| of its Jacobian.
+    """
+
+    base: Normal
+    transform: Callable[[Array], tuple[Array, Array]]
+
+    @property
+    def mean(self) -> Float[Array, "*batch latents"]:
+        """The draw at zero noise: the expected value has no closed form."""
+        return self.transform(self.base.mean)[0]
+
+    def draw(self, noise: Float[Array, "*shape latents"]) -> Draw:
+        """Latents from standard normal noise, and log q(latents|x) = log q(base) - log |det|."""
+        start, log_prob = self.base.draw(noise)
+        latents, log_determinant = self.transform(start)
+        return Draw(latents, log_prob - log_determinant)
+
+
+class AutoregressiveFlow(nnx.Module):
+    """The inverse autoregressive flow posterior of Kingma et al. 2016 (arXiv 1606.04934).
+
+    z_t = gate_t z_{t-1} + (1 - gate_t) shift_t with gate_t = sigmoid(raw_t) (algorithm 1): shift
+    and raw of a dimension come from the dimensions before it, whose order alternates from step to
+    step, and from the encoder's features.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        latent_size: int,
+        *,
+        num_layers: int,
+        width: int,
+        activation: Activation,
+        kernel_init: Initializer = LECUN,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.base = DiagonalNormal(num_features, latent_size, kernel_init=kernel_init, rngs=rngs)
+        self.steps = nnx.List(
+            [
+                MaskedMLP(
+                    latent_size,
+                    num_features,
+                    (width, width),
+                    from_last=index % 2 == 1,
+                    activation=activation,
+                    kernel_init=kernel_init,
+                    rngs=rngs,
+                )
+                for index in range(num_layers)
+            ]
+        )
+        self.latent_size = latent_size
+
+    def __call__(self, features: Float[Array, "*batch features"]) -> TransformedNormal:
+        return TransformedNormal(self.base(features), functools.partial(self._transform, features))
+
+    def _transform(
+        self, features: Float[Array, "*batch features"], latents: Float[Array, "*shape latents"]
+    ) -> tuple[Float[Array, "*shape latents"], Float[Array, "*shape"]]:
+        log_gates = jnp.zeros_like(latents)
+        for step in self.steps:
+            shift, raw = step(latents, features)
+            raw = bounded_log_scale(raw) + _GATE_BIAS
+            latents = shift + jax.nn.sigmoid(raw) * (latents - shift)
+            log_gates -= softplus(-raw)
+        return latents, log_gates.sum(axis=-1)

@@ -1,0 +1,87 @@
+"""Masked networks, whose outputs for a dimension depend on the dimensions before it alone."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vae_jax.networks.activations import Activation
+from vae_jax.networks.initializers import LECUN, Initializer
+
+Degrees = tuple[int, ...]
+
+
+class MaskedLinear(nnx.Module):
+    """A dense layer in which an output sees the inputs of at most its own degree."""
+
+    def __init__(
+        self,
+        in_degrees: Degrees,
+        out_degrees: Degrees,
+        *,
+        kernel_init: Initializer = LECUN,
+        rngs: nnx.Rngs,
+    ) -> None:
+        shape = (len(in_degrees), len(out_degrees))
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape))
+        self.bias = nnx.Param(jnp.zeros(len(out_degrees)))
+        # Made in each call from the degrees: an array here would count among the parameters.
+        self.in_degrees = in_degrees
+        self.out_degrees = out_degrees
+
+    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
+        mask = np.array(self.in_degrees)[:, None] <= np.array(self.out_degrees)
+        return x @ jnp.where(mask, self.kernel[...], 0) + self.bias[...]
+
+
+class MaskedMLP(nnx.Module):
+    """Two outputs for each dimension, from the dimensions before it and a context.
+
+    The masked autoencoder of Germain et al. 2015 (arXiv 1502.03509), with degrees from 0: the
+    units of degree 0, and with them the outputs of the first dimension, see the context alone. The
+    last layer starts at 0, and so do the outputs.
+
+    `widths` are those of the hidden layers, one at least; with `from_last` the order of the
+    dimensions runs from the last to the first.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        context_size: int,
+        widths: Sequence[int],
+        *,
+        from_last: bool,
+        activation: Activation,
+        kernel_init: Initializer = LECUN,
+        rngs: nnx.Rngs,
+    ) -> None:
+        order = tuple(range(size, 0, -1)) if from_last else tuple(range(1, size + 1))
+        hidden = [tuple(unit * size // width for unit in range(width)) for width in widths]
+        degrees = [order, *hidden]
+        self.context = nnx.Linear(
+            context_size, widths[0], use_bias=False, kernel_init=kernel_init, rngs=rngs
+        )
+        self.layers = nnx.List(
+            [
+                MaskedLinear(degrees[i], degrees[i + 1], kernel_init=kernel_init, rngs=rngs)
+                for i in range(len(widths))
+            ]
+        )
+        before = tuple(place - 1 for place in order)
+        self.output = MaskedLinear(
+            hidden[-1], before + before, kernel_init=nnx.initializers.zeros, rngs=rngs
+        )
+        self.activation = activation
+
+    def __call__(
+        self, x: Float[Array, "*batch size"], context: Float[Array, "*any features"]
+    ) -> tuple[Float[Array, "*batch size"], Float[Array, "*batch size"]]:
+        # Once an image, however many samples of it there are.
+        x = self.layers[0](x) + self.context(context)
+        for layer in list(self.layers)[1:]:
+            x = layer(self.activation(x))
+        first, second = jnp.split(self.output(self.activation(x)), 2, axis=-1)
+        return first, second
