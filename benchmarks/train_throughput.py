@@ -102,9 +102,14 @@ def main(argv: list[str]) -> None:
     for config in (mlp, grey, convolutional):
         config.model.latent_size = 20
         config.model.activation = "relu"
+    small_batch = vanilla.get_config()
+    small_batch.batch_size, small_batch.optimizer.epsilon = 20, 1e-4
+    small_batch.model.widths, small_batch.model.latent_size = (200, 200), 50
+    small_batch.model.activation = "tanh"
     experiments = {
         "mlp 784-400-20-400-784, dynamic binarisation": (mlp, 54_912),
         "mlp 784-400-20-400-784, grey": (grey, 54_912),
+        "mlp 784-200-200-50-200-200-784, batch 20, dynamic binarisation": (small_batch, 12_000),
         "conv 32-64-20-64-32, dynamic binarisation": (convolutional, 12_800),
     }
     results: dict[str, Any] = {

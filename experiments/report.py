@@ -41,6 +41,7 @@ def speed_table(folder: Path) -> str:
     throughput = _read(folder / "train_throughput_cpu.json")
     costs = _read(folder / "run_costs_cpu.json")
     kills = _read(folder / "kill_resume_cpu.json")
+    likelihood = _read(folder / "likelihood_cpu.json")
     rows = ["| what | measured |", "| --- | --- |"]
     for name, measured in throughput["experiments"].items():
         rows.append(
@@ -48,6 +49,10 @@ def speed_table(folder: Path) -> str:
             f"{measured['share_of_matmul_peak']:.0%} of the peak |"
         )
     rows += [
+        f"| log likelihood of {likelihood['num_images']:,} images, {likelihood['num_samples']:,} "
+        f"samples each | {likelihood['seconds']:.0f} s, of which matrix products "
+        f"at the peak {likelihood['seconds_of_products_at_peak']:.0f} s; "
+        f"{likelihood['peak_memory_gib']:.2f} GiB |",
         f"| the loop around the compiled epochs | {costs['loop_share']:.1%} of the time |",
         f"| from the second start to the first step | {costs['second_start_seconds']:.1f} s |",
         f"| peak memory of training, evaluation and figures | {costs['peak_memory_gib']:.2f} GiB |",

@@ -51,7 +51,7 @@ def initial():
         step=jnp.int32(0),
         params=params,
         opt_state={"count": jnp.int32(0)},
-        hparams=Hyperparameters(*jnp.ones(7)),
+        hparams=Hyperparameters(*jnp.ones(len(Hyperparameters._fields))),
         noise_key=jax.random.key(1),
         order_key=jax.random.key(2),
     )

@@ -12,6 +12,7 @@ from configs import vanilla
 from experiments.sweep_plan import _member_memory
 from vae_jax import factory
 from vae_jax.sweeps import InTurn, MemberMemory, SideBySide, stack
+from vae_jax.training import Hyperparameters
 
 IMAGE_SHAPE = (8, 8, 1)
 NETWORKS = ["mlp", "conv"]
@@ -358,9 +359,9 @@ def test_the_memory_of_a_state_is_counted_to_the_byte(mlp):
     encoder, posterior = 64 * 16 + 16, 16 * 4 + 4
     decoder = 2 * 16 + 16 + 16 * 64 + 64
     num_params = encoder + posterior + decoder
-    # The parameters, the best ones, and Adam's two moments; seven hyperparameters, the step and
+    # The parameters, the best ones, and Adam's two moments; the hyperparameters, the step and
     # Adam's and the schedule's counts; two keys of two words.
-    words = 4 * num_params + 7 + 3 + 4
+    words = 4 * num_params + len(Hyperparameters._fields) + 3 + 4
     assert sum(leaf.nbytes for leaf in leaves(mlp.member())) == 4 * words
     # Before a call, after it, and on the way to the disk.
     assert memory.state == 3 * 4 * words
