@@ -22,7 +22,7 @@ from vae_jax.models import VAE
 from vae_jax.objectives import sampled_kl_parts
 
 # Decoded values that are alive at once: more falls out of the cache, fewer starve the matrix unit.
-_VALUES_PER_CHUNK = 2**21
+_VALUES_PER_CHUNK = 2**22
 
 
 class LikelihoodEstimates(NamedTuple):
