@@ -103,7 +103,8 @@ def use_compilation_cache() -> None:
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "vae_jax"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    # The quick ones too: a run has a hundred of them, which together take two seconds.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 

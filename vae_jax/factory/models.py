@@ -1,0 +1,165 @@
+"""The model that a config describes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Key
+from ml_collections import ConfigDict
+
+from vae_jax.models import (
+    VAE,
+    Autoencoder,
+    AutoregressiveFlow,
+    ConditionalNormal,
+    DiagonalNormal,
+    FlowPrior,
+    LadderVAE,
+    MarkovVAE,
+    MixturePrior,
+    StandardNormalPrior,
+    VampPrior,
+)
+from vae_jax.models.interfaces import Decoder, Encoder, Likelihood, PriorNetwork
+from vae_jax.models.likelihoods import LIKELIHOODS, unaccepted
+from vae_jax.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from vae_jax.networks.activations import ACTIVATIONS
+from vae_jax.networks.initializers import INITIALIZERS
+
+ImageShape = tuple[int, int, int]
+
+
+def build_likelihood(config: ConfigDict) -> Likelihood:
+    """The likelihood that the config names, as it starts."""
+    section = config.model
+    options: dict[str, dict[str, Any]] = {
+        "discretized_logistic_mixture": {"num_components": section.num_mixture},
+        "laplace": {"scale": section.likelihood_scale},
+        "normal": {"scale": section.likelihood_scale, "kind": section.normal_scale},
+    }
+    return LIKELIHOODS[section.likelihood](**options.get(section.likelihood, {}))
+
+
+def refused_values(config: ConfigDict, images: np.ndarray) -> str | None:
+    """What is wrong with finite floating images for the likelihood; None if it accepts them."""
+    return unaccepted(build_likelihood(config).accepts, images)
+
+
+def _build_bodies(
+    config: ConfigDict, image_shape: ImageShape, outputs_per_channel: int, rngs: nnx.Rngs
+) -> tuple[Encoder, Decoder]:
+    model = config.model
+    widths = list(model.widths)
+    options: dict[str, Any] = {
+        "activation": ACTIVATIONS[model.activation],
+        "kernel_init": INITIALIZERS[model.initializer],
+        "rngs": rngs,
+    }
+    if model.network == "mlp":
+        options["gated"] = model.gated
+        return (
+            MLPEncoder(image_shape, widths, **options),
+            MLPDecoder(
+                model.latent_size,
+                image_shape,
+                widths[::-1],
+                outputs_per_channel=outputs_per_channel,
+                **options,
+            ),
+        )
+    channels = list(model.channels)
+    options["kernel_size"] = model.kernel_size
+    return (
+        ConvEncoder(image_shape, channels, widths, downsampling=model.downsampling, **options),
+        ConvDecoder(
+            model.latent_size,
+            image_shape,
+            channels,
+            widths,
+            upsampling=model.upsampling,
+            outputs_per_channel=outputs_per_channel,
+            **options,
+        ),
+    )
+
+
+def _build_vae(
+    config: ConfigDict,
+    encoder: Encoder,
+    decoder: Decoder,
+    likelihood: Likelihood,
+    mean_image: Float[Array, "height width channels"],
+    rngs: nnx.Rngs,
+) -> VAE:
+    model = config.model
+    dense: dict[str, Any] = {"kernel_init": INITIALIZERS[model.initializer], "rngs": rngs}
+    hidden: dict[str, Any] = {"activation": ACTIVATIONS[model.activation], **dense}
+    flow = {"num_layers": model.flow_layers, "width": model.flow_width, **hidden}
+    # The prior belongs to the layer that is farthest from the image.
+    prior_size = model.latent_size if model.hierarchy == "none" else model.top_latent_size
+    priors: dict[str, Callable[[], PriorNetwork]] = {
+        "flow": lambda: FlowPrior(prior_size, **flow),
+        "mixture": lambda: MixturePrior(prior_size, model.prior_components, rngs=rngs),
+        "standard": lambda: StandardNormalPrior(prior_size),
+        "vamp": lambda: VampPrior(mean_image, model.prior_components, rngs=rngs),
+    }
+    if model.posterior == "iaf":
+        posterior = AutoregressiveFlow(encoder.num_features, model.latent_size, **flow)
+        return VAE(encoder, decoder, likelihood, posterior, priors[model.prior]())
+    bottom = DiagonalNormal(encoder.num_features, model.latent_size, **dense)
+    if model.hierarchy == "none":
+        return VAE(encoder, decoder, likelihood, bottom, priors[model.prior]())
+    hidden["gated"] = model.gated
+    ladder, widths = model.hierarchy == "ladder", list(model.top_widths)
+    top = ConditionalNormal(
+        encoder.num_features if ladder else model.latent_size, widths, prior_size, **hidden
+    )
+    generative = ConditionalNormal(prior_size, widths[::-1], model.latent_size, **hidden)
+    model_class = LadderVAE if ladder else MarkovVAE
+    parts = encoder, decoder, likelihood, bottom, top, generative
+    return model_class(*parts, priors[model.prior]())
+
+
+def build_model(
+    config: ConfigDict,
+    image_shape: ImageShape,
+    key: Key[Array, ""],
+    mean_image: Float[Array, "height width channels"] | None = None,
+) -> VAE | Autoencoder:
+    """The model with fresh parameters.
+
+    Args:
+      config: a validated config.
+      image_shape: height, width, channels.
+      key: of the initial parameters.
+      mean_image: mean of the training images in the unit interval, where the decoder starts, and
+        the pseudo-inputs of a VampPrior.
+    """
+    section = config.model
+    rngs = nnx.Rngs(key)
+    likelihood = build_likelihood(config)
+    encoder, decoder = _build_bodies(config, image_shape, likelihood.outputs_per_channel, rngs)
+    if mean_image is not None:
+        decoder.set_output_bias(mean_image, likelihood.output_for_mean)
+    if section.name == "autoencoder":
+        kernel_init = INITIALIZERS[section.initializer]
+        return Autoencoder(
+            encoder, decoder, likelihood, section.latent_size, kernel_init=kernel_init, rngs=rngs
+        )
+    start = jnp.full(image_shape, 0.5) if mean_image is None else mean_image
+    return _build_vae(config, encoder, decoder, likelihood, start, rngs)
+
+
+def latent_size(config: ConfigDict) -> int:
+    """Number of latent dimensions, those of both layers where there are two."""
+    top = config.model.top_latent_size if config.model.hierarchy != "none" else 0
+    return int(config.model.latent_size + top)
+
+
+def build_graphdef(config: ConfigDict, image_shape: ImageShape) -> nnx.GraphDef:
+    """The model without its parameters, for `nnx.merge`."""
+    model = nnx.eval_shape(lambda: build_model(config, image_shape, jax.random.key(0)))
+    return nnx.split(model)[0]

@@ -1,0 +1,166 @@
+"""What a run executes: hyperparameters, optimiser, schedule, and the functions put together."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Key
+from ml_collections import ConfigDict
+
+from vae_jax.data.pixels import StoredImages
+from vae_jax.factory.keys import build_evaluation_keys, make_key
+from vae_jax.factory.losses import build_loss
+from vae_jax.factory.models import ImageShape, build_graphdef, build_model
+from vae_jax.optimizers import scale_by_adam
+from vae_jax.training import (
+    Hyperparameters,
+    MakeOptimizer,
+    Metrics,
+    TrainState,
+    evaluate,
+    init_state,
+    train_epoch,
+    train_step,
+)
+from vae_jax.training_loop import Plan, RunState
+
+
+def build_hparams(config: ConfigDict) -> Hyperparameters:
+    """The scalars that enter the compiled program."""
+    values = {name: jnp.float32(value) for name, value in config.hparams.items()}
+    return Hyperparameters(**values)
+
+
+def _powers_of_three(steps_per_epoch: int, epochs: int) -> optax.Schedule:
+    """3^i epochs at 10^(-i/7), i = 0, 1, ... (Burda et al. 2015, section 5)."""
+    ends, stage = [], 0
+    while (3 ** (stage + 1) - 1) // 2 < epochs:
+        stage += 1
+        ends.append((3**stage - 1) // 2 * steps_per_epoch)
+    return optax.piecewise_constant_schedule(1.0, dict.fromkeys(ends, 10 ** (-1 / 7)))
+
+
+def build_optimizer(config: ConfigDict, num_steps: int) -> MakeOptimizer:
+    """The optimiser as a function of the hyperparameters, which may be traced.
+
+    Args:
+      config: a validated config.
+      num_steps: steps of the whole run, over which the schedule runs.
+    """
+    section = config.optimizer
+    schedules: dict[str, Callable[[], optax.Schedule]] = {
+        "constant": lambda: optax.constant_schedule(1.0),
+        "cosine": lambda: optax.cosine_decay_schedule(1.0, num_steps),
+        "powers_of_three": lambda: _powers_of_three(num_steps // config.epochs, config.epochs),
+    }
+    schedule = schedules[section.schedule]()
+    scalings = {
+        "adagrad": lambda: optax.scale_by_rss(initial_accumulator_value=0.1),
+        "adam": lambda: scale_by_adam(section.b1, section.b2, section.epsilon),
+        "sgd": optax.identity,
+    }
+
+    def make_optimizer(hparams: Hyperparameters) -> optax.GradientTransformation:
+        clip = section.gradient_clip_norm
+        return optax.chain(
+            optax.clip_by_global_norm(clip) if clip > 0 else optax.identity(),
+            scalings[section.name](),
+            # Decay pulls weights towards zero; a bias or a scale has no reason to be near it.
+            optax.add_decayed_weights(
+                hparams.weight_decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
+            ),
+            optax.scale_by_learning_rate(lambda count: hparams.learning_rate * schedule(count)),
+        )
+
+    return make_optimizer
+
+
+def build_plan(config: ConfigDict, num_examples: int) -> Plan:
+    """How long to train on so many examples, and when to look up."""
+    return Plan(
+        epochs=config.epochs,
+        steps_per_epoch=num_examples // config.batch_size,
+        steps_per_call=config.steps_per_call,
+        batch_size=config.batch_size,
+        patience=config.patience,
+        checkpoint_seconds=config.checkpoints.every_seconds,
+        max_checkpoints=config.checkpoints.max_to_keep,
+        warmup_epochs=config.hparams.warmup_epochs,
+    )
+
+
+class Program(NamedTuple):
+    """What a run executes: pure functions, not yet compiled, and its initial state.
+
+    Attributes:
+      graphdef: the model without its parameters.
+      init: `init(mean_image, key, hparams)` makes the state before the first step.
+      run_steps: `run_steps(state, images, num_steps)` trains.
+      validate: `validate(state, images)` measures the objective on other images.
+    """
+
+    graphdef: nnx.GraphDef
+    init: Callable[
+        [Float[Array, "height width channels"], Key[Array, ""], Hyperparameters], RunState
+    ]
+    run_steps: Callable[..., tuple[TrainState, dict[str, Float[Array, " steps"]]]]
+    validate: Callable[[TrainState, StoredImages], Metrics]
+
+
+def build_program(config: ConfigDict, image_shape: ImageShape, num_examples: int) -> Program:
+    """Everything that a run executes.
+
+    Args:
+      config: a validated config.
+      image_shape: height, width, channels.
+      num_examples: size of the training set.
+    """
+    steps_per_epoch = num_examples // config.batch_size
+    graphdef = build_graphdef(config, image_shape)
+    loss_fn = build_loss(config, graphdef)
+    make_optimizer = build_optimizer(config, config.epochs * steps_per_epoch)
+    step_fn = functools.partial(train_step, loss_fn=loss_fn, make_optimizer=make_optimizer)
+    # The same draw for every epoch and every seed: validation scores can be compared.
+    validation_key = build_evaluation_keys(config).validation
+
+    def init(
+        mean_image: Float[Array, "height width channels"],
+        key: Key[Array, ""],
+        hparams: Hyperparameters,
+    ) -> RunState:
+        model_key, run_key = jax.random.split(key)
+        params = nnx.split(build_model(config, image_shape, model_key, mean_image))[1]
+        state = init_state(params, hparams, make_optimizer, run_key)
+        return RunState(train=state, best_params=jax.tree.map(jnp.copy, params))
+
+    def run_steps(
+        state: TrainState, images: StoredImages, num_steps: int
+    ) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
+        return train_epoch(
+            state, images, step_fn=step_fn, batch_size=config.batch_size, num_steps=num_steps
+        )
+
+    def validate(state: TrainState, images: StoredImages) -> Metrics:
+        return evaluate(
+            state.params,
+            images,
+            state.hparams,
+            # After any warm-up: epochs are compared by the objective that training ends with.
+            jnp.float32(jnp.inf),
+            validation_key,
+            loss_fn=loss_fn,
+            batch_size=config.evaluation.batch_size,
+        )
+
+    return Program(graphdef, init, run_steps, validate)
+
+
+def run_state_template(config: ConfigDict, image_shape: ImageShape) -> RunState:
+    """The shapes of a run's state, to restore a checkpoint into."""
+    program = build_program(config, image_shape, num_examples=config.batch_size)
+    image = jax.ShapeDtypeStruct(image_shape, jnp.float32)
+    return jax.eval_shape(program.init, image, make_key(config.seed), build_hparams(config))

@@ -1,0 +1,191 @@
+"""Which values of a config's fields fit together."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vae_jax.config_fields import check_fields, flatten
+from vae_jax.corruptions import CORRUPTIONS, MAX_LEVEL
+from vae_jax.errors import UserError
+from vae_jax.factory.losses import GROUPED, is_plain_elbo
+from vae_jax.factory.models import build_likelihood
+from vae_jax.models.likelihoods import LEARNED_SCALE_RANGE
+
+# What some likelihoods read, the value that the others need, and the likelihoods that read it.
+_LIKELIHOOD_FIELDS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "likelihood_scale": (1.0, ("laplace", "normal")),
+    "normal_scale": ("fixed", ("normal",)),
+    "num_mixture": (10, ("discretized_logistic_mixture",)),
+}
+
+
+# What neither a deterministic autoencoder nor a bound of several samples reads, and the value that
+# says so.
+_VAE_ONLY = {
+    "beta": 1.0,
+    "distortion_weight": 1.0,
+    "warmup_epochs": 0.0,
+    "warmup_cycle_epochs": 0.0,
+    "free_nats": 0.0,
+}
+
+
+def validate(config: ConfigDict) -> None:
+    """Refuse a config that cannot work, before anything is read or compiled.
+
+    Raises:
+      UserError: names the field, its value, and what would be right.
+    """
+    check_fields(flatten(config.to_dict()))
+    level, corruption = config.hparams.corruption_level, config.corruption
+    if corruption == "none" and level > 0:
+        raise UserError(
+            f"hparams.corruption_level={level} needs a corruption; set corruption to one of "
+            f"{', '.join(CORRUPTIONS)}"
+        )
+    if corruption != "none" and level > MAX_LEVEL[corruption]:
+        raise UserError(
+            f"hparams.corruption_level={level} must be at most {MAX_LEVEL[corruption]:g} for "
+            f"corruption={corruption!r}"
+        )
+    if corruption != "none" and level == 0:
+        raise UserError(
+            f"hparams.corruption_level={level} leaves corruption={corruption!r} without effect; "
+            "raise it, or use corruption='none'"
+        )
+    if config.model.gated and config.model.network == "conv":
+        raise UserError("model.gated=True has no effect with model.network='conv'; use 'mlp'")
+    if config.model.name == "autoencoder":
+        for field, neutral in _VAE_ONLY.items():
+            if config.hparams[field] != neutral:
+                raise UserError(
+                    f"hparams.{field}={config.hparams[field]} has no effect with "
+                    f"model.name='autoencoder'; use {neutral}"
+                )
+    _validate_latents(config)
+    _validate_objective(config)
+    cycle, ramp = config.hparams.warmup_cycle_epochs, config.hparams.warmup_epochs
+    if 0 < cycle < ramp or (cycle > 0 and ramp == 0):
+        raise UserError(
+            f"hparams.warmup_cycle_epochs={cycle} must be at least hparams.warmup_epochs={ramp}, "
+            "and that above 0"
+        )
+    if config.patience > 0 and not config.data.validation_split:
+        raise UserError(
+            f"patience={config.patience} needs a validation set; name one in data.validation_split"
+        )
+    if config.model.network == "mlp" and not config.model.widths:
+        raise UserError("model.widths=() must name at least one hidden layer of an mlp network")
+    _validate_likelihood(config)
+
+
+def _validate_objective(config: ConfigDict) -> None:
+    section = config.objective
+    if config.model.name == "autoencoder":
+        defaults = {"name": "elbo", "num_samples": 1, "gradient": "plain", "sampled_kl": False}
+        for field, neutral in defaults.items():
+            if section[field] != neutral:
+                raise UserError(
+                    f"objective.{field}={section[field]!r} has no effect with "
+                    f"model.name='autoencoder'; use {neutral!r}"
+                )
+    if section.gradient == "dreg" and section.name != "iwae":
+        raise UserError(
+            f"objective.gradient='dreg' is an estimator for objective.name='iwae', not "
+            f"{section.name!r}"
+        )
+    if section.gradient == "stl" and section.name == "piwae":
+        raise UserError("objective.gradient='stl' is not defined for objective.name='piwae'")
+    if section.gradient != "plain" and config.model.posterior == "iaf":
+        raise UserError(
+            f"objective.gradient={section.gradient!r} needs the posterior's density at given "
+            "latents, which model.posterior='iaf' does not have; use objective.gradient='plain'"
+        )
+    if section.num_groups > 1 and section.name not in GROUPED:
+        raise UserError(
+            f"objective.num_groups={section.num_groups} has no effect with objective.name="
+            f"{section.name!r}; use 1, or one of {', '.join(GROUPED)}"
+        )
+    if config.hparams.ciwae_weight > 0 and section.name != "ciwae":
+        raise UserError(
+            f"hparams.ciwae_weight={config.hparams.ciwae_weight} has no effect with "
+            f"objective.name={section.name!r}; use 0.0, or objective.name='ciwae'"
+        )
+    if not is_plain_elbo(config):
+        # These weigh the terms of the elbo, which a bound over several samples does not have.
+        for field, neutral in _VAE_ONLY.items():
+            if config.hparams[field] != neutral:
+                raise UserError(
+                    f"hparams.{field}={config.hparams[field]} has no effect with objective.name="
+                    f"{section.name!r} and objective.gradient={section.gradient!r}; use {neutral}"
+                )
+        if section.sampled_kl:
+            raise UserError(
+                f"objective.sampled_kl=True has no effect with objective.name={section.name!r} "
+                f"and objective.gradient={section.gradient!r}, which sample it anyway; use False"
+            )
+
+
+def _validate_latents(config: ConfigDict) -> None:
+    model = config.model
+    if model.name == "autoencoder":
+        neutral_values = {"posterior": "diagonal", "prior": "standard", "hierarchy": "none"}
+        for field, neutral in neutral_values.items():
+            if model[field] != neutral:
+                raise UserError(
+                    f"model.{field}={model[field]!r} has no effect with model.name='autoencoder'; "
+                    f"use {neutral!r}"
+                )
+    if model.hierarchy == "none":
+        for field in ("top_latent_size", "top_widths"):
+            if model[field]:
+                raise UserError(
+                    f"model.{field}={model[field]} has no effect with model.hierarchy='none'; use "
+                    f"{type(model[field])()}, or another model.hierarchy"
+                )
+    else:
+        if model.top_latent_size == 0:
+            raise UserError(
+                "model.top_latent_size=0 must be at least 1 with model.hierarchy="
+                f"{model.hierarchy!r}; Burda et al. 2015 use 50"
+            )
+        if model.posterior == "iaf":
+            raise UserError(
+                f"model.posterior='iaf' does not fit model.hierarchy={model.hierarchy!r}; use "
+                "'diagonal', or model.hierarchy='none'"
+            )
+    for field, neutral in (("posterior", "diagonal"), ("hierarchy", "none")):
+        if model.prior == "vamp" and model[field] != neutral:
+            raise UserError(
+                f"model.prior='vamp' mixes independent normals, which model.{field}="
+                f"{model[field]!r} does not give; use {neutral!r}, or another prior"
+            )
+    size = "latent_size" if model.hierarchy == "none" else "top_latent_size"
+    for field, name in (("posterior", "iaf"), ("prior", "flow")):
+        if model[field] == name and model[size] < 2:
+            raise UserError(
+                f"model.{size}={model[size]} must be at least 2 with model.{field}={name!r}, where "
+                "one dimension depends on another"
+            )
+
+
+def _validate_likelihood(config: ConfigDict) -> None:
+    section = config.model
+    for field, (neutral, readers) in _LIKELIHOOD_FIELDS.items():
+        if section.likelihood not in readers and section[field] != neutral:
+            raise UserError(
+                f"model.{field}={section[field]!r} has no effect with model.likelihood="
+                f"{section.likelihood!r}; use {neutral!r}, or model.likelihood="
+                f"{' or '.join(map(repr, readers))}"
+            )
+    low, high = LEARNED_SCALE_RANGE
+    if section.normal_scale != "fixed" and not low <= section.likelihood_scale <= high:
+        raise UserError(
+            f"model.likelihood_scale={section.likelihood_scale} must lie in [{low:g}, {high:g}] "
+            f"with model.normal_scale={section.normal_scale!r}, which is bounded there"
+        )
+    if config.data.binarization != "none" and build_likelihood(config).support != "zeros and ones":
+        raise UserError(
+            f"data.binarization={config.data.binarization!r} does not fit model.likelihood="
+            f"{section.likelihood!r}; use data.binarization='none', or model.likelihood='bernoulli'"
+        )
