@@ -175,7 +175,7 @@ def conditions(card: Card, measured: Measured, budget: str) -> str:
         f"checkpoint: {values('checkpoint')}",
         f"{values('importance_samples')} importance samples",
         *_standard_error(rows),
-        f"{values('device')}, {sum(map(card_results.hours, rows)):.1f} h of training",
+        f"{values('device')}, {_duration(sum(map(card_results.hours, rows)))} of training",
     ]
     return f"{'CPU' if budget == 'cpu' else 'Full'} budget: {'; '.join(told)}.\n"
 
@@ -225,3 +225,7 @@ def render(cards: Sequence[Card], folder: Path) -> str:
         if path.stem not in [card.name for card in cards]:
             raise UserError(f"{path} is the results file of no card; take it away")
     return "\n".join([_INTRODUCTION, *(section(card, folder) for card in cards)])
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
