@@ -9,7 +9,6 @@ optimiser's state, the keys and the best parameters bit for bit, metrics.jsonl b
 and the test figures of summary.json. Takes about 6 s a kill on 2 cores.
 """
 
-import json
 import os
 import random
 import shutil
@@ -23,6 +22,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
+from benchmarks import results_file
 from benchmarks.killing import KILLS, OUTPUT, SEED, bits, run_until_killed
 from vae_jax import checkpoints, factory, workdir
 from vae_jax.metric_writers import Record, read_records
@@ -176,11 +176,7 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         results = kill_and_compare(KILLS.value, SEED.value, _EPOCHS.value, Path(scratch))
     print(f"{results['kills']} kills in {results['seconds']:.0f} s; equal: {results['equal']}")
-    if OUTPUT.value:
-        os.makedirs(os.path.dirname(OUTPUT.value) or ".", exist_ok=True)
-        with open(OUTPUT.value, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=2)
-            file.write("\n")
+    results_file.write(OUTPUT.value, results)
     sys.exit(0 if results["equal"] else 1)
 
 

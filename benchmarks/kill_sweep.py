@@ -9,7 +9,6 @@ and keys bit for bit, its records and test figures, the settings that the search
 the study holds. Takes about 12 s a kill on 2 cores.
 """
 
-import json
 import os
 import random
 import shutil
@@ -24,6 +23,7 @@ import optuna
 from absl import app, logging
 from ml_collections import ConfigDict
 
+from benchmarks import results_file
 from benchmarks.killing import KILLS, OUTPUT, SEED, bits, run_until_killed
 from vae_jax import checkpoints, factory, workdir
 from vae_jax.metric_writers import read_records
@@ -176,11 +176,7 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         results = kill_and_compare(KILLS.value, SEED.value, Path(scratch))
     print(f"{results['kills']} kills in {results['seconds']:.0f} s; equal: {results['equal']}")
-    if OUTPUT.value:
-        os.makedirs(os.path.dirname(OUTPUT.value) or ".", exist_ok=True)
-        with open(OUTPUT.value, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=2)
-            file.write("\n")
+    results_file.write(OUTPUT.value, results)
     sys.exit(0 if results["equal"] else 1)
 
 

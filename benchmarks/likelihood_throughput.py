@@ -8,7 +8,6 @@ alone would take at the float32 peak, measured just before in the same process.
 """
 
 import itertools
-import json
 import os
 import resource
 import time
@@ -19,6 +18,7 @@ import numpy as np
 from absl import app, flags
 from flax import nnx
 
+from benchmarks import results_file
 from benchmarks.matmul_peak import matmul_peak
 from configs import vanilla
 from vae_jax import factory
@@ -77,11 +77,7 @@ def main(argv: list[str]) -> None:
         f"matrix products alone, at {peak / 1e9:.0f} GFLOP/s, {flops / peak:.0f} s; "
         f"{results['peak_memory_gib']:.2f} GiB"
     )
-    if _OUTPUT.value:
-        os.makedirs(os.path.dirname(_OUTPUT.value) or ".", exist_ok=True)
-        with open(_OUTPUT.value, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=2)
-            file.write("\n")
+    results_file.write(_OUTPUT.value, results)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from typing import Any
 import jax
 from absl import app, flags
 
+from benchmarks import results_file
 from configs import vanilla
 from experiments import command_line, train
 from vae_jax import training_loop
@@ -123,9 +124,7 @@ def main(argv: list[str]) -> None:
         "loop_share": 1 - loop["compiled"] / loop["fit"],
     }
     print(json.dumps(results, indent=2))
-    if _OUTPUT.value:
-        os.makedirs(os.path.dirname(_OUTPUT.value) or ".", exist_ok=True)
-        Path(_OUTPUT.value).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    results_file.write(_OUTPUT.value, results)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ import jax
 import numpy as np
 from absl import app, flags
 
+from benchmarks import results_file
+
 _WORKDIR = flags.DEFINE_string("workdir", "runs/search_quality", "directory of the sweeps")
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _TRIALS = flags.DEFINE_integer("trials", 48, "settings a search tries")
@@ -109,11 +111,7 @@ def main(argv: list[str]) -> None:
     }
     for method, entry in summary.items():
         print(f"{method}: {entry['mean']:.2f} +- {entry['std']:.2f} nats")
-    if _OUTPUT.value:
-        os.makedirs(os.path.dirname(_OUTPUT.value) or ".", exist_ok=True)
-        with open(_OUTPUT.value, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=2)
-            file.write("\n")
+    results_file.write(_OUTPUT.value, results)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ faster of the two counts. Compilation is counted apart. With
 --repeats=1 it takes about 6 min on 2 cores.
 """
 
-import json
 import os
 import time
 from typing import Any
@@ -18,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from benchmarks import results_file
 from configs import vanilla
 from vae_jax import factory
 from vae_jax.sweeps import InTurn, MemberFunctions, SideBySide, prefers_side_by_side, stack
@@ -118,11 +118,7 @@ def main(argv: list[str]) -> None:
                 f"{measured['compile_seconds']:.1f} s",
                 flush=True,
             )
-    if _OUTPUT.value:
-        os.makedirs(os.path.dirname(_OUTPUT.value) or ".", exist_ok=True)
-        with open(_OUTPUT.value, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=2)
-            file.write("\n")
+    results_file.write(_OUTPUT.value, results)
 
 
 if __name__ == "__main__":

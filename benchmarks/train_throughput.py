@@ -8,7 +8,6 @@ gradient with respect to the images, which nobody needs and the step does not co
 """
 
 import functools
-import json
 import math
 import os
 import time
@@ -21,6 +20,7 @@ from absl import app, flags
 from flax import nnx
 from ml_collections import ConfigDict
 
+from benchmarks import results_file
 from benchmarks.matmul_peak import matmul_peak
 from configs import conv, vanilla
 from vae_jax import factory
@@ -134,11 +134,7 @@ def main(argv: list[str]) -> None:
             f"GFLOP/s; compiled in {measured['compile_seconds']:.1f} s",
             flush=True,
         )
-    if _OUTPUT.value:
-        os.makedirs(os.path.dirname(_OUTPUT.value) or ".", exist_ok=True)
-        with open(_OUTPUT.value, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=2)
-            file.write("\n")
+    results_file.write(_OUTPUT.value, results)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,13 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from configs import vanilla
 from experiments import card_figures, chunks
 from experiments.card_runs import MAX_SEEDS, Runs, num_training_images
 from experiments.cards import BUDGETS, Card, Row
-from vae_jax import workdir
+from vae_jax import factory, workdir
 from vae_jax.config_fields import flatten
 from vae_jax.errors import UserError
 
@@ -88,7 +90,7 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
         "num_training_images": num_training_images(config),
         "num_test_images": next(iter(whole.values()))["test"]["num_examples"],
         "binarization": config["data"]["binarization"],
-        "latent_size": config["model"]["latent_size"] + config["model"]["top_latent_size"],
+        "latent_size": factory.latent_size(ConfigDict(config)),
         "importance_samples": config["evaluation"]["num_samples"],
         "train_seconds": [round(found["train_seconds"], 1) for found in whole.values()],
         "device": "; ".join(sorted({summary["device"] for summary in summaries})),

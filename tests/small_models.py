@@ -21,6 +21,11 @@ def randomized(build, seed=0, scale=0.4):
     return nnx.merge(graphdef, jax.tree.map(draw, abstract))
 
 
+def normal(seed, *shape):
+    """Standard normal values by NumPy."""
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
+
+
 class FlatEncoder(nnx.Module):
     """The image itself as features."""
 

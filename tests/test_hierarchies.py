@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from scipy import stats
-from small_models import FlatEncoder, LinearDecoder, LinearGaussian, randomized
+from small_models import FlatEncoder, LinearDecoder, LinearGaussian, normal, randomized
 
 from configs import vanilla
 from vae_jax import factory, objectives
@@ -26,10 +26,6 @@ from vae_jax.models.interfaces import Factorized
 IMAGE_SHAPE = (4, 3, 1)
 BOTTOM, TOP = 3, 2
 KINDS = ["markov", "ladder"]
-
-
-def normal(seed, *shape):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
 
 
 def config_of(**changes):

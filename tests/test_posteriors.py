@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from scipy import stats
-from small_models import LinearGaussian, randomized
+from small_models import LinearGaussian, normal, randomized
 
 from configs import vanilla
 from vae_jax import factory
@@ -18,10 +18,6 @@ from vae_jax.networks import MLPDecoder, MLPEncoder
 from vae_jax.networks.masked import MaskedMLP
 
 SIZE, NUM_FEATURES = 4, 5
-
-
-def normal(seed, *shape):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
 
 
 def make_flow(num_layers=3, width=7, size=SIZE):

@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 from jax.extend import core
 from scipy import special, stats
-from small_models import randomized
+from small_models import normal, randomized
 
 from configs import vanilla
 from vae_jax import factory, objectives
@@ -15,10 +15,6 @@ from vae_jax.models import FlowPrior, MixturePrior, StandardNormalPrior, VampPri
 
 IMAGE_SHAPE = (4, 3, 1)
 PRIORS = ["standard", "mixture", "vamp", "flow"]
-
-
-def normal(seed, *shape):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
 
 
 def unasked(images):

@@ -1,10 +1,10 @@
 import json
-import signal
 import sys
 
 import numpy as np
 import pytest
 from absl import flags
+from interruptions import StopsAfter, stopped_again_and_again
 from small_cards import small_card, write_card
 from small_data import write_bars
 
@@ -13,7 +13,6 @@ from experiments.card_runs import Runs
 from experiments.executors import LocalExecutor
 from vae_jax import trained_model, workdir
 from vae_jax.errors import UserError
-from vae_jax.interruption import Interruption
 from vae_jax.training_loop import Interrupted
 
 
@@ -120,35 +119,11 @@ def test_the_same_command_again_changes_nothing(card, reproduced, capsys):
     assert (reproduced / "results" / "bars.json").read_bytes() == before
 
 
-class StopsAfter(Interruption):
-    """Asks to stop when it has been asked so many times."""
-
-    def __init__(self, num_questions):
-        super().__init__()
-        self._left = num_questions
-
-    def __bool__(self):
-        self._left -= 1
-        if self._left < 0:
-            self.signal = signal.SIGTERM
-        return self._left < 0
-
-
 def test_stopped_again_and_again_it_comes_to_the_same(card, reproduced, tmp_path, monkeypatch):
-    original, stops = chunks.train_chunk, []
-
-    def train_chunk(folder, chunk, interruption, on_end):
-        # More patient each time, or a stop before the first save would come for ever.
-        original(folder, chunk, StopsAfter(6 + 3 * len(stops)), on_end)
-
-    monkeypatch.setattr(chunks, "train_chunk", train_chunk)
-    while True:
-        try:
-            run(runs_of(card, tmp_path / "runs"), tmp_path / "results")
-            break
-        except Interrupted as stop:
-            stops.append(str(stop))
-    assert len(stops) >= 3
+    num_stops = stopped_again_and_again(
+        monkeypatch, lambda: run(runs_of(card, tmp_path / "runs"), tmp_path / "results")
+    )
+    assert num_stops >= 3
     assert len(list((tmp_path / "runs" / "batches").glob("*.json"))) == 1
     ours, theirs = content(tmp_path / "results"), content(reproduced / "results")
     assert timeless(ours) == timeless(theirs)

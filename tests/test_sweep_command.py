@@ -1,25 +1,23 @@
 import csv
 import json
 import shutil
-import signal
 import sys
 
 import jax
 import numpy as np
 import pytest
 from absl import flags
+from interruptions import stopped_again_and_again
 from ml_collections import ConfigDict
 from small_data import write_bars
 
 import vae_jax
 from configs import vanilla
-from experiments import chunks, draw, evaluate, sweep, sweep_batches, train
+from experiments import draw, evaluate, sweep, sweep_batches, train
 from vae_jax import checkpoints, factory, workdir
 from vae_jax import search_space as space
 from vae_jax.errors import UserError
-from vae_jax.interruption import Interruption
 from vae_jax.metric_writers import read_records
-from vae_jax.training_loop import Interrupted
 
 # Of ml_collections, on loading a config file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -227,39 +225,15 @@ def test_a_finished_sweep_is_only_told_of(data, grid, capsys):
     assert {path: path.read_bytes() for path in grid.rglob("*.json*")} == kept
 
 
-class StopsAfter(Interruption):
-    """Asks to stop when it has been asked so many times."""
-
-    def __init__(self, num_questions):
-        super().__init__()
-        self._left = num_questions
-
-    def __bool__(self):
-        self._left -= 1
-        if self._left < 0:
-            self.signal = signal.SIGTERM
-        return self._left < 0
-
-
 @pytest.mark.parametrize("sweep_of", [GRID, TPE], ids=["grid", "tpe"])
 def test_a_sweep_stopped_again_and_again_equals_the_undisturbed_one(
     data, grid, tpe, sweep_of, tmp_path, monkeypatch
 ):
     folder, whole = tmp_path / "sweep", grid if sweep_of is GRID else tpe
-    original, stops = chunks.train_chunk, []
-
-    def train_chunk(folder, chunk, interruption, on_end):
-        # More patient each time, or a stop before the first save would come for ever.
-        original(folder, chunk, StopsAfter(6 + 3 * len(stops)), on_end)
-
-    monkeypatch.setattr(chunks, "train_chunk", train_chunk)
-    while True:
-        try:
-            sweep.run_sweep(config_of(data), sweep_of, folder)
-            break
-        except Interrupted as stop:
-            stops.append(str(stop))
-    assert len(stops) >= 3
+    num_stops = stopped_again_and_again(
+        monkeypatch, lambda: sweep.run_sweep(config_of(data), sweep_of, folder)
+    )
+    assert num_stops >= 3
     assert_same_sweep(folder, whole)
 
 

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Key
 
 from vae_jax.distributions import Normal, kl_by_dimension
 from vae_jax.models import VAE, Autoencoder
-from vae_jax.models.interfaces import Density, Factorized, Posterior, Prior
+from vae_jax.models.interfaces import Factorized, Posterior, Prior, TractablePosterior
 
 Images = Float[Array, "batch height width channels"]
 Scalar = Float[Array, ""]
@@ -78,9 +78,9 @@ def frozen(model: VAE) -> VAE:
     return nnx.merge(graphdef, jax.lax.stop_gradient(params))
 
 
-def _frozen_posterior(model: VAE, inputs: Images) -> Density:
+def _frozen_posterior(model: VAE, inputs: Images) -> TractablePosterior:
     posterior = frozen(model).encode(inputs)
-    if not isinstance(posterior, Density):
+    if not isinstance(posterior, TractablePosterior):
         raise TypeError(f"{type(posterior).__name__} has no density at given latents")
     return posterior
 
@@ -180,6 +180,13 @@ def _complete(
     )
 
 
+def _with_gradient_of(
+    value: Float[Array, " batch"], surrogate: Float[Array, " batch"]
+) -> Float[Array, " batch"]:
+    """`value`, with the gradient of `surrogate` added to its own."""
+    return value + surrogate - jax.lax.stop_gradient(surrogate)
+
+
 def elbo(log_weights: LogWeights) -> Float[Array, " batch"]:
     """E[log w], the mean over the samples: the "VAE" objective of Burda et al. 2015, Table 1."""
     return log_weights.mean(axis=0)
@@ -230,7 +237,7 @@ def piwae_bound(
         _complete(frozen(model), targets, latents, log_posterior).log_weights, num_groups
     )
     value = iwae_bound(generative.log_weights)
-    return value + inference - jax.lax.stop_gradient(inference), generative
+    return _with_gradient_of(value, inference), generative
 
 
 @jax.custom_vjp
@@ -274,8 +281,7 @@ def doubly_reparameterized(
     scaled = _scale_gradient(latents, weights)
     terms = _complete(model, targets, scaled, log_posterior(scaled))
     surrogate = (weights * terms.log_weights).sum(axis=0)
-    value = iwae_bound(log_weights)
-    return value + surrogate - jax.lax.stop_gradient(surrogate), terms
+    return _with_gradient_of(iwae_bound(log_weights), surrogate), terms
 
 
 def warmup(epoch: Scalar, warmup_epochs: Scalar, cycle_epochs: Scalar) -> Scalar:

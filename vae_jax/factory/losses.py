@@ -10,22 +10,13 @@ from ml_collections import ConfigDict
 from vae_jax import objectives
 from vae_jax.data.pixels import StoredImages
 from vae_jax.factory.datasets import build_corrupt, build_prepare
-from vae_jax.models import (
-    VAE,
-    Autoencoder,
-)
-from vae_jax.training import (
-    Hyperparameters,
-    LossFn,
-    Metrics,
-)
+from vae_jax.models import VAE, Autoencoder
+from vae_jax.training import Hyperparameters, LossFn, Metrics
 
 # The objectives whose samples come in groups.
 GROUPED = ("miwae", "piwae")
 
-
 Images = Float[Array, "batch height width channels"]
-
 
 # objective(model, inputs, targets, key, hparams, epoch) -> (loss, metrics)
 Objective = Callable[

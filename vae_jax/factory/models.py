@@ -155,8 +155,7 @@ def build_model(
 
 def latent_size(config: ConfigDict) -> int:
     """Number of latent dimensions, those of both layers where there are two."""
-    top = config.model.top_latent_size if config.model.hierarchy != "none" else 0
-    return int(config.model.latent_size + top)
+    return int(config.model.latent_size + config.model.top_latent_size)
 
 
 def build_graphdef(config: ConfigDict, image_shape: ImageShape) -> nnx.GraphDef:

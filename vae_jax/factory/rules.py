@@ -1,5 +1,6 @@
 """Which values of a config's fields fit together."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -56,12 +57,7 @@ def validate(config: ConfigDict) -> None:
     if config.model.gated and config.model.network == "conv":
         raise UserError("model.gated=True has no effect with model.network='conv'; use 'mlp'")
     if config.model.name == "autoencoder":
-        for field, neutral in _VAE_ONLY.items():
-            if config.hparams[field] != neutral:
-                raise UserError(
-                    f"hparams.{field}={config.hparams[field]} has no effect with "
-                    f"model.name='autoencoder'; use {neutral}"
-                )
+        _refuse_without_effect(config, "hparams", _VAE_ONLY, "model.name='autoencoder'")
     _validate_latents(config)
     _validate_objective(config)
     cycle, ramp = config.hparams.warmup_cycle_epochs, config.hparams.warmup_epochs
@@ -79,16 +75,23 @@ def validate(config: ConfigDict) -> None:
     _validate_likelihood(config)
 
 
+def _refuse_without_effect(
+    config: ConfigDict, section: str, neutral_values: Mapping[str, Any], cause: str
+) -> None:
+    """Refuse fields of a section that are not read because of `cause`, unless they say nothing."""
+    for field, neutral in neutral_values.items():
+        value = config[section][field]
+        if value != neutral:
+            raise UserError(
+                f"{section}.{field}={value!r} has no effect with {cause}; use {neutral!r}"
+            )
+
+
 def _validate_objective(config: ConfigDict) -> None:
     section = config.objective
     if config.model.name == "autoencoder":
         defaults = {"name": "elbo", "num_samples": 1, "gradient": "plain", "sampled_kl": False}
-        for field, neutral in defaults.items():
-            if section[field] != neutral:
-                raise UserError(
-                    f"objective.{field}={section[field]!r} has no effect with "
-                    f"model.name='autoencoder'; use {neutral!r}"
-                )
+        _refuse_without_effect(config, "objective", defaults, "model.name='autoencoder'")
     if section.gradient == "dreg" and section.name != "iwae":
         raise UserError(
             f"objective.gradient='dreg' is an estimator for objective.name='iwae', not "
@@ -113,12 +116,8 @@ def _validate_objective(config: ConfigDict) -> None:
         )
     if not is_plain_elbo(config):
         # These weigh the terms of the elbo, which a bound over several samples does not have.
-        for field, neutral in _VAE_ONLY.items():
-            if config.hparams[field] != neutral:
-                raise UserError(
-                    f"hparams.{field}={config.hparams[field]} has no effect with objective.name="
-                    f"{section.name!r} and objective.gradient={section.gradient!r}; use {neutral}"
-                )
+        cause = f"objective.name={section.name!r} and objective.gradient={section.gradient!r}"
+        _refuse_without_effect(config, "hparams", _VAE_ONLY, cause)
         if section.sampled_kl:
             raise UserError(
                 f"objective.sampled_kl=True has no effect with objective.name={section.name!r} "
@@ -130,12 +129,7 @@ def _validate_latents(config: ConfigDict) -> None:
     model = config.model
     if model.name == "autoencoder":
         neutral_values = {"posterior": "diagonal", "prior": "standard", "hierarchy": "none"}
-        for field, neutral in neutral_values.items():
-            if model[field] != neutral:
-                raise UserError(
-                    f"model.{field}={model[field]!r} has no effect with model.name='autoencoder'; "
-                    f"use {neutral!r}"
-                )
+        _refuse_without_effect(config, "model", neutral_values, "model.name='autoencoder'")
     if model.hierarchy == "none":
         for field in ("top_latent_size", "top_widths"):
             if model[field]:

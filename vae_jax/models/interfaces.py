@@ -45,14 +45,6 @@ class Prior(Protocol):
 
 
 @runtime_checkable
-class Density(Protocol):
-    """A posterior whose density can be had at any latents, not at its own draws alone."""
-
-    def log_prob(self, latents: Float[Array, "*shape latents"], /) -> Float[Array, "*shape"]:
-        """Log q(z|x) in nats."""
-
-
-@runtime_checkable
 class Factorized(Protocol):
     """A posterior or a prior that is a product over the dimensions, each given those before it."""
 
