@@ -48,5 +48,5 @@ def get_card() -> Card:
             Check("negative_elbo", ("noise_0", "noise_5"), least=0.1, most=1.1),
             Check("negative_elbo", ("noise_15", "noise_5")),
         ),
-        budgets={"full": Budget({"epochs": 1093}), "cpu": Budget({"epochs": 121})},
+        budgets={"full": Budget({"epochs": 1093}), "cpu": Budget({"epochs": 40})},
     )

@@ -53,6 +53,6 @@ def get_card() -> Card:
         ),
         budgets={
             "full": Budget({"epochs": 3280}),
-            "cpu": Budget({"epochs": 121}, left_out=("vae_50", "iwae_50")),
+            "cpu": Budget({"epochs": 40}, left_out=("vae_50", "iwae_50")),
         },
     )

@@ -31,7 +31,7 @@ def get_card() -> Card:
         "warm-up over 100 epochs, up to 2,000 epochs, early stopping with a patience of 50. 50,000 "
         "training images, a fresh binarisation each minibatch, 500 pseudo-inputs, NLL by 5,000 "
         "samples. The authors' Adam normalises gradients; ours does not. The smaller budget has "
-        "60 epochs, 10 of them of warm-up, and 1,000 samples.",
+        "30 epochs, 10 of them of warm-up, and 1,000 samples.",
         base=config,
         rows=(
             Row("standard", {"model.prior": "standard"}, {"nll": Expected(84.45, 0.5)}),
@@ -43,7 +43,7 @@ def get_card() -> Card:
                 {"epochs": 2000, "hparams.warmup_epochs": 100.0, "evaluation.num_samples": 5000}
             ),
             "cpu": Budget(
-                {"epochs": 60, "hparams.warmup_epochs": 10.0, "evaluation.num_samples": 1000}
+                {"epochs": 30, "hparams.warmup_epochs": 10.0, "evaluation.num_samples": 1000}
             ),
         },
     )
