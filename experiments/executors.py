@@ -1,4 +1,4 @@
-"""Where the chunks of a sweep are trained: here, one after the other, or on a Ray cluster.
+"""Where the chunks of a sweep are trained: here, in processes of this machine, or on a Ray cluster.
 
 On a cluster all machines must see the workdir under the same path. A worker that dies is replaced,
 and its chunk continues from its last checkpoint.
@@ -8,11 +8,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from absl import flags
+
 from experiments import chunks, command_line
 from experiments.sweep_plan import Resources, resources_here
+from experiments.worker_processes import ProcessExecutor
 from vae_jax.errors import UserError
 from vae_jax.interruption import deferred
 from vae_jax.training_loop import Interrupted
+
+_EXECUTOR = flags.DEFINE_enum(
+    "executor",
+    "local",
+    ["local", "processes", "ray"],
+    "where runs are trained: in this process, in one for each core, or on a Ray cluster",
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "of --executor=processes; by default as many as there are cores"
+)
+_RAY_ADDRESS = flags.DEFINE_string("ray_address", "", "of a Ray cluster, or auto; empty starts one")
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,6 +49,25 @@ class Executor(Protocol):
         Raises:
           Interrupted: a signal came; the same command continues.
         """
+
+
+def named_executor() -> Executor:
+    """The executor that the flags name.
+
+    Raises:
+      UserError: flags that do not go together, or an executor that cannot work here.
+    """
+    if _EXECUTOR.value != "ray" and _RAY_ADDRESS.value:
+        raise UserError(f"--ray_address={_RAY_ADDRESS.value!r} needs --executor=ray")
+    if _EXECUTOR.value != "processes" and _NUM_PROCESSES.value is not None:
+        raise UserError(f"--num_processes={_NUM_PROCESSES.value} needs --executor=processes")
+    if _EXECUTOR.value == "ray":
+        return RayExecutor(_RAY_ADDRESS.value)
+    if _EXECUTOR.value == "processes":
+        return ProcessExecutor(
+            command_line.num_cores() if _NUM_PROCESSES.value is None else _NUM_PROCESSES.value
+        )
+    return LocalExecutor()
 
 
 class LocalExecutor:

@@ -25,7 +25,7 @@ from experiments import (
 )
 from experiments.card_runs import MAX_SEEDS, Runs
 from experiments.cards import BUDGETS, Card
-from experiments.executors import Executor, LocalExecutor
+from experiments.executors import Executor, named_executor
 from vae_jax import trained_model, workdir
 from vae_jax.errors import UserError
 
@@ -145,7 +145,7 @@ def main() -> None:
         )
         for card in named
     ]
-    reproduce(all_runs, Path(_RESULTS.value), LocalExecutor())
+    reproduce(all_runs, Path(_RESULTS.value), named_executor())
 
 
 if __name__ == "__main__":

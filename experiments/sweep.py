@@ -21,7 +21,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import command_line, config_flag, sweep_batches, sweep_plan, sweep_results
-from experiments.executors import Executor, LocalExecutor, RayExecutor
+from experiments.executors import named_executor
 from vae_jax import search_space, workdir
 from vae_jax.config_fields import flatten
 from vae_jax.errors import UserError
@@ -39,8 +39,6 @@ _RECLAIM_AFTER = flags.DEFINE_integer(
     0,
     "seconds without a sign of life until another machine's trials are taken over; 0 never does",
 )
-_EXECUTOR = flags.DEFINE_enum("executor", "local", ["local", "ray"], "where members are trained")
-_RAY_ADDRESS = flags.DEFINE_string("ray_address", "", "of a Ray cluster, or auto; empty starts one")
 
 
 def _memory_limit() -> int | None:
@@ -72,14 +70,6 @@ def _named_sweep() -> Sweep:
     return sweep
 
 
-def _executor() -> Executor:
-    if _EXECUTOR.value == "ray":
-        return RayExecutor(_RAY_ADDRESS.value)
-    if _RAY_ADDRESS.value:
-        raise UserError(f"--ray_address={_RAY_ADDRESS.value!r} needs --executor=ray")
-    return LocalExecutor()
-
-
 def _owner(folder: Path) -> str:
     """The name under which this workdir claims trials."""
     path = folder / "owner.json"
@@ -103,7 +93,7 @@ def run_sweep(config: ConfigDict, sweep: Sweep, folder: Path) -> None:
     where = {"storage": masked(storage) if _STORAGE.value else "", "study": name}
     with workdir.hold(folder, sweep={**described, **where}), contextlib.ExitStack() as stack:
         sweep_results.check_results(folder, digest)
-        executor = _executor()
+        executor = named_executor()
         resources = executor.resources
         if limit is not None:
             resources = resources._replace(memory_limit=limit)

@@ -26,12 +26,12 @@ def undisturbed(tmp_path_factory):
     return folder
 
 
-def ray_workers(mark):
-    """Process numbers of the Ray workers below us that are in the middle of a chunk."""
+def workers_marked(mark, name):
+    """Process numbers of the workers below us, by what their command line says."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            trains = b"ray::_train_in_worker" in (process / "cmdline").read_bytes()
+            trains = name in (process / "cmdline").read_bytes()
             if trains and mark.encode() in (process / "environ").read_bytes():
                 found.append(int(process.name))
         except OSError:
@@ -39,13 +39,18 @@ def ray_workers(mark):
     return found
 
 
-# Two whole sweeps; Ray and each of its workers start Python anew.
+# Each begins several processes anew, and is killed in the middle of its work.
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds Ray's workers through /proc")
-def test_ray_workers_killed_in_mid_task_change_nothing(undisturbed, tmp_path):
-    pytest.importorskip("ray", reason="Ray is an optional requirement")
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers through /proc")
+@pytest.mark.parametrize(
+    ("executor", "worker_name"),
+    [("ray", b"ray::_train_in_worker"), ("processes", b"multiprocessing.spawn")],
+)
+def test_workers_killed_in_mid_task_change_nothing(undisturbed, tmp_path, executor, worker_name):
+    if executor == "ray":
+        pytest.importorskip("ray", reason="Ray is an optional requirement")
     folder, mark, rng = tmp_path / "sweep", uuid.uuid4().hex, random.Random(0)
-    command = [*kill_sweep.command(folder), "--executor=ray"]
+    command = [*kill_sweep.command(folder), f"--executor={executor}"]
     environment = {**os.environ, "SWEEP_TEST_MARK": mark}
     log = tmp_path / "log"
     kills = 0
@@ -53,7 +58,7 @@ def test_ray_workers_killed_in_mid_task_change_nothing(undisturbed, tmp_path):
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
         try:
             while process.poll() is None:
-                workers = ray_workers(mark)
+                workers = workers_marked(mark, worker_name)
                 if workers and kills < 3:
                     # Late enough for a chunk to have begun, whose worker imports JAX first.
                     time.sleep(rng.uniform(2, 6))
