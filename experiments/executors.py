@@ -23,8 +23,8 @@ _EXECUTOR = flags.DEFINE_enum(
     ["local", "processes", "ray"],
     "where runs are trained: in this process, in one for each core, or on a Ray cluster",
 )
-_NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "of --executor=processes; by default as many as there are cores"
+_NUM_WORKERS = flags.DEFINE_integer(
+    "num_workers", None, "of --executor=processes; by default as many as there are cores"
 )
 _RAY_ADDRESS = flags.DEFINE_string("ray_address", "", "of a Ray cluster, or auto; empty starts one")
 
@@ -59,13 +59,13 @@ def named_executor() -> Executor:
     """
     if _EXECUTOR.value != "ray" and _RAY_ADDRESS.value:
         raise UserError(f"--ray_address={_RAY_ADDRESS.value!r} needs --executor=ray")
-    if _EXECUTOR.value != "processes" and _NUM_PROCESSES.value is not None:
-        raise UserError(f"--num_processes={_NUM_PROCESSES.value} needs --executor=processes")
+    if _EXECUTOR.value != "processes" and _NUM_WORKERS.value is not None:
+        raise UserError(f"--num_workers={_NUM_WORKERS.value} needs --executor=processes")
     if _EXECUTOR.value == "ray":
         return RayExecutor(_RAY_ADDRESS.value)
     if _EXECUTOR.value == "processes":
         return ProcessExecutor(
-            command_line.num_cores() if _NUM_PROCESSES.value is None else _NUM_PROCESSES.value
+            command_line.num_cores() if _NUM_WORKERS.value is None else _NUM_WORKERS.value
         )
     return LocalExecutor()
 

@@ -30,7 +30,7 @@ _SECONDS_BETWEEN_CHUNKS = 0.2
 _SPAWN = multiprocessing.get_context("spawn")
 
 
-def shares_of_cores(num_processes: int) -> list[set[int]]:
+def shares_of_cores(num_workers: int) -> list[set[int]]:
     """The cores this process may use, dealt out to so many processes.
 
     Raises:
@@ -39,12 +39,12 @@ def shares_of_cores(num_processes: int) -> list[set[int]]:
     if not hasattr(os, "sched_getaffinity"):
         raise UserError(f"--executor=processes needs Linux, not {sys.platform}; use local or ray")
     cores = sorted(os.sched_getaffinity(0))
-    if not 1 <= num_processes <= len(cores):
+    if not 1 <= num_workers <= len(cores):
         raise UserError(
-            f"--num_processes={num_processes} must be at least 1 and at most {len(cores)}, the "
+            f"--num_workers={num_workers} must be at least 1 and at most {len(cores)}, the "
             "cores there are"
         )
-    return [set(cores[index::num_processes]) for index in range(num_processes)]
+    return [set(cores[index::num_workers]) for index in range(num_workers)]
 
 
 class _Worker(NamedTuple):
@@ -60,19 +60,19 @@ class ProcessExecutor:
     with the process that began them.
     """
 
-    def __init__(self, num_processes: int) -> None:
+    def __init__(self, num_workers: int) -> None:
         here = resources_here()
         if here.side_by_side:
             raise UserError(
                 "--executor=processes deals out the cores of a CPU, and JAX uses an accelerator "
                 "here; use --executor=local, which trains members side by side on it"
             )
-        self._shares = shares_of_cores(num_processes)
+        self._shares = shares_of_cores(num_workers)
         self.resources = Resources(
-            memory_limit=here.memory_limit // num_processes,
+            memory_limit=here.memory_limit // num_workers,
             num_devices=here.num_devices,
             side_by_side=False,
-            num_workers=num_processes,
+            num_workers=num_workers,
         )
 
     def run(
@@ -114,7 +114,7 @@ class ProcessExecutor:
                                 raise UserError(
                                     f"the chunk {chunk['name']} lost its worker {_MAX_DEATHS} "
                                     "times, for want of memory perhaps; run the same command "
-                                    "again to continue, with a smaller --num_processes"
+                                    "again to continue, with a smaller --num_workers"
                                 ) from None
                             waiting.appendleft(chunk)
                             worker = _start(worker.cores)
