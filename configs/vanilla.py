@@ -106,6 +106,8 @@ def get_config() -> ConfigDict:
     config.optimizer.epsilon = 1e-8
     # Global norm above which gradients are scaled down; 0 never does.
     config.optimizer.gradient_clip_norm = 0.0
+    # Parts that a batch goes through the model in, one after the other, to save memory.
+    config.optimizer.accumulation_steps = 1
 
     # Enter the compiled program as arrays: a sweep over them compiles once.
     config.hparams = ConfigDict()

@@ -8,7 +8,7 @@ import pytest
 # fast; must be set before JAX starts.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
 )
 # A program compiled in one test run serves the next.
 os.environ.setdefault(

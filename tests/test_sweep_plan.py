@@ -285,7 +285,7 @@ def test_a_limit_below_one_member_is_refused_with_the_flag_and_what_is_needed(tm
 def test_what_a_sweep_may_use_is_found_out():
     resources = resources_here()
     assert resources.memory_limit > 0
-    assert resources.num_devices == jax.local_device_count() == 2
+    assert resources.num_devices == jax.local_device_count() > 1
     assert resources.num_workers == 1
     if jax.default_backend() == "cpu":
         assert not resources.side_by_side

@@ -119,6 +119,7 @@ FIELDS: dict[str, Check] = {
     "optimizer.b2": _number(0.0, below=1.0),
     "optimizer.epsilon": _number(0.0, above=True),
     "optimizer.gradient_clip_norm": _number(0.0),
+    "optimizer.accumulation_steps": _integer(1),
     "hparams.learning_rate": _number(0.0, above=True),
     "hparams.beta": _number(0.0),
     "hparams.distortion_weight": _number(0.0),

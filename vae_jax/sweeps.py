@@ -19,8 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Num, PyTree
 
 from vae_jax.data.pixels import StoredImages
-from vae_jax.training import TrainState
-from vae_jax.training_loop import RunState, all_finite, copy_tree
+from vae_jax.training_loop import Program, RunState, all_finite, copy_tree
 
 Mask = Bool[np.ndarray, " members"]
 # Of each member, and of each step if there are several; NaN for a member that rested.
@@ -32,19 +31,6 @@ _AXIS = "members"
 # Copies of a member's state that are alive at once: before a call, after it, and on the way to
 # the disk.
 _STATE_COPIES = 3
-
-
-@runtime_checkable
-class Program(Protocol):
-    """The functions of one run, which `vae_jax.factory.build_program` makes from a config."""
-
-    @property
-    def run_steps(self) -> Callable[..., tuple[TrainState, dict[str, Float[Array, " steps"]]]]:
-        """`run_steps(state, images, num_steps)` trains."""
-
-    @property
-    def validate(self) -> Callable[[TrainState, StoredImages], dict[str, Float[Array, ""]]]:
-        """`validate(state, images)` measures the objective on other images."""
 
 
 class Trained(NamedTuple):

@@ -68,6 +68,14 @@ LossFn = Callable[
 # The optimiser for given, possibly traced, hyperparameters.
 MakeOptimizer = Callable[[Hyperparameters], optax.GradientTransformation]
 TrainStep = Callable[[TrainState, StoredImages, Scalar], tuple[TrainState, Metrics]]
+# Of an array with a leading axis of a batch, the part that is computed here: all of it on one
+# device (see vae_jax.parallel for several).
+SplitBatch = Callable[[Array], Array]
+
+
+def whole_batch(batch: Array) -> Array:
+    """What one device computes of a batch."""
+    return batch
 
 
 def init_state(
@@ -95,6 +103,7 @@ def train_step(
     *,
     loss_fn: LossFn,
     make_optimizer: MakeOptimizer,
+    accumulation_steps: int = 1,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One gradient step on one batch.
@@ -105,6 +114,8 @@ def train_step(
       epoch: passes over the data so far, a fraction within an epoch.
       loss_fn: the objective.
       make_optimizer: the optimiser, given hyperparameters.
+      accumulation_steps: parts that the batch goes through the model in, one after the other, each
+        with noise of its own; it must divide over them.
       axis_name: the mapped axis under `jax.pmap`, over which gradients and metrics are averaged;
         every device draws noise of its own.
 
@@ -115,14 +126,43 @@ def train_step(
     if axis_name is not None:
         key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-    (loss, metrics), grads = grad_fn(state.params, images, state.hparams, epoch, key)
-    metrics = {"loss": loss, **metrics}
+
+    def gradients(images: StoredImages, key: Key[Array, ""]) -> tuple[nnx.State, Metrics]:
+        (loss, metrics), grads = grad_fn(state.params, images, state.hparams, epoch, key)
+        return grads, {"loss": loss, **metrics}
+
+    if accumulation_steps == 1:
+        grads, metrics = gradients(images, key)
+    else:
+        grads, metrics = _accumulated(gradients, images, key, accumulation_steps)
     if axis_name is not None:
         grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
     optimizer = make_optimizer(state.hparams)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return state._replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+
+
+def _accumulated(
+    gradients: Callable[[StoredImages, Key[Array, ""]], tuple[nnx.State, Metrics]],
+    images: StoredImages,
+    key: Key[Array, ""],
+    num_parts: int,
+) -> tuple[nnx.State, Metrics]:
+    """Means over parts of a batch, of which one at a time is in memory."""
+    # Every part takes from all over the batch: where its images lie on several devices, each
+    # device keeps its own.
+    parts = images.reshape(-1, num_parts, *images.shape[1:]).swapaxes(0, 1)
+    keys = jax.random.split(key, num_parts)
+
+    def body(
+        total: tuple[nnx.State, Metrics], part: tuple[StoredImages, Key[Array, ""]]
+    ) -> tuple[tuple[nnx.State, Metrics], None]:
+        return jax.tree.map(jnp.add, total, gradients(*part)), None
+
+    first = gradients(parts[0], keys[0])
+    total, _ = jax.lax.scan(body, first, (parts[1:], keys[1:]))
+    return jax.tree.map(lambda leaf: leaf / num_parts, total)
 
 
 def train_epoch(
@@ -132,6 +172,7 @@ def train_epoch(
     step_fn: TrainStep,
     batch_size: int,
     num_steps: int,
+    split_batch: SplitBatch = whole_batch,
 ) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
     """Scan `num_steps` steps over images that lie on the device.
 
@@ -146,6 +187,7 @@ def train_epoch(
       step_fn: `train_step` with its objective and optimiser.
       batch_size: examples a step.
       num_steps: steps to take.
+      split_batch: says which of a batch's examples are computed here.
 
     Returns:
       The state after the last step, and the metrics of every step.
@@ -159,6 +201,7 @@ def train_epoch(
     rows = images.reshape(num_examples, -1)
 
     def body(state: TrainState, indices: Int[Array, " batch"]) -> tuple[TrainState, Metrics]:
+        indices = split_batch(indices)
         batch = rows.at[indices].get(mode="promise_in_bounds").reshape(-1, *images.shape[1:])
         return step_fn(state, batch, state.step / steps_per_epoch)
 
@@ -175,11 +218,13 @@ def evaluate(
     *,
     loss_fn: LossFn,
     batch_size: int,
+    split_batch: SplitBatch = whole_batch,
 ) -> Metrics:
     """The objective's metrics over all images, each image counting the same.
 
     The last partial batch is computed at its own size. The keys depend on `key` and on the place
-    of a batch alone, so that two calls with the same key compare the same draws.
+    of a batch alone, so that two calls with the same key compare the same draws. `split_batch` may
+    spread whole batches over devices; the last partial one is computed by each.
 
     Returns:
       Means over the images, "loss" among them, in nats.
@@ -194,7 +239,9 @@ def evaluate(
         return {"loss": loss, **metrics}
 
     whole = images[: num_batches * batch_size].reshape(num_batches, batch_size, *images.shape[1:])
-    metrics = jax.lax.map(lambda args: batch_metrics(*args), (whole, jnp.arange(num_batches)))
+    metrics = jax.lax.map(
+        lambda args: batch_metrics(split_batch(args[0]), args[1]), (whole, jnp.arange(num_batches))
+    )
     sums = jax.tree.map(lambda values: values.sum() * batch_size, metrics)
     if remainder:
         last = batch_metrics(images[num_batches * batch_size :], jnp.asarray(num_batches))

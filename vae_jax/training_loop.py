@@ -8,7 +8,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, PyTree
 
 from vae_jax import checkpoints
+from vae_jax.data.pixels import StoredImages
 from vae_jax.errors import UserError
 from vae_jax.interruption import Interruption
 from vae_jax.metric_writers import Record, Writer
@@ -44,6 +45,23 @@ class RunState(NamedTuple):
 
     train: TrainState
     best_params: nnx.State
+
+
+@runtime_checkable
+class Program(Protocol):
+    """The functions of one run, which `vae_jax.factory.build_program` makes from a config."""
+
+    @property
+    def init(self) -> Callable[..., RunState]:
+        """`init(mean_image, key, hparams)` makes the state before the first step."""
+
+    @property
+    def run_steps(self) -> Callable[..., tuple[TrainState, dict[str, Float[Array, " steps"]]]]:
+        """`run_steps(state, images, num_steps)` trains."""
+
+    @property
+    def validate(self) -> Callable[[TrainState, StoredImages], dict[str, Float[Array, ""]]]:
+        """`validate(state, images)` measures the objective on other images."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,11 +20,13 @@ from vae_jax.training import (
     Hyperparameters,
     MakeOptimizer,
     Metrics,
+    SplitBatch,
     TrainState,
     evaluate,
     init_state,
     train_epoch,
     train_step,
+    whole_batch,
 )
 from vae_jax.training_loop import Plan, RunState
 
@@ -111,19 +113,34 @@ class Program(NamedTuple):
     validate: Callable[[TrainState, StoredImages], Metrics]
 
 
-def build_program(config: ConfigDict, image_shape: ImageShape, num_examples: int) -> Program:
+def build_program(
+    config: ConfigDict,
+    image_shape: ImageShape,
+    num_examples: int,
+    *,
+    split_batch: SplitBatch = whole_batch,
+    axis_name: str | None = None,
+) -> Program:
     """Everything that a run executes.
 
     Args:
       config: a validated config.
       image_shape: height, width, channels.
       num_examples: size of the training set.
+      split_batch: says which of a batch's examples are computed here.
+      axis_name: the mapped axis under `jax.pmap`.
     """
     steps_per_epoch = num_examples // config.batch_size
     graphdef = build_graphdef(config, image_shape)
     loss_fn = build_loss(config, graphdef)
     make_optimizer = build_optimizer(config, config.epochs * steps_per_epoch)
-    step_fn = functools.partial(train_step, loss_fn=loss_fn, make_optimizer=make_optimizer)
+    step_fn = functools.partial(
+        train_step,
+        loss_fn=loss_fn,
+        make_optimizer=make_optimizer,
+        accumulation_steps=config.optimizer.accumulation_steps,
+        axis_name=axis_name,
+    )
     # The same draw for every epoch and every seed: validation scores can be compared.
     validation_key = build_evaluation_keys(config).validation
 
@@ -141,7 +158,12 @@ def build_program(config: ConfigDict, image_shape: ImageShape, num_examples: int
         state: TrainState, images: StoredImages, num_steps: int
     ) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
         return train_epoch(
-            state, images, step_fn=step_fn, batch_size=config.batch_size, num_steps=num_steps
+            state,
+            images,
+            step_fn=step_fn,
+            batch_size=config.batch_size,
+            num_steps=num_steps,
+            split_batch=split_batch,
         )
 
     def validate(state: TrainState, images: StoredImages) -> Metrics:
@@ -154,6 +176,7 @@ def build_program(config: ConfigDict, image_shape: ImageShape, num_examples: int
             validation_key,
             loss_fn=loss_fn,
             batch_size=config.evaluation.batch_size,
+            split_batch=split_batch,
         )
 
     return Program(graphdef, init, run_steps, validate)

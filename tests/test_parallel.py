@@ -1,0 +1,196 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from benchmarks.collectives import collectives
+from configs import vanilla
+from vae_jax import factory
+from vae_jax.errors import UserError
+from vae_jax.parallel import check_batch_size, compile_program
+
+IMAGE_SHAPE = (6, 6, 1)
+NUM_EXAMPLES = 80
+NUM_STEPS = 4
+NOISE_FREE = {"model.name": "autoencoder", "data.binarization": "none"}
+
+
+def config_of(**changes):
+    config = vanilla.get_config()
+    config.batch_size = 16
+    config.model.widths, config.model.latent_size = (12,), 3
+    config.evaluation.batch_size = 16
+    with config.unlocked():
+        config.update_from_flattened_dict(changes)
+    factory.validate(config)
+    return config
+
+
+def draw_images(num, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (num, *IMAGE_SHAPE), dtype=np.uint8)
+
+
+def builder(config):
+    return partial(factory.build_program, config, IMAGE_SHAPE, NUM_EXAMPLES)
+
+
+def start(compiled, config):
+    mean_image = jnp.full(IMAGE_SHAPE, 0.5)
+    key, hparams = compiled.put((factory.make_key(0), factory.build_hparams(config)))
+    return compiled.init(compiled.put(mean_image), key, hparams)
+
+
+def trained(config, num_devices, kind="jit"):
+    """Metrics of every step, the parameters afterwards, and the validation metrics."""
+    compiled = compile_program(builder(config), jax.devices()[:num_devices], kind)
+    images = compiled.put(draw_images(NUM_EXAMPLES))
+    state, metrics = compiled.run_steps(start(compiled, config).train, images, NUM_STEPS)
+    valid = compiled.validate(state, compiled.put(draw_images(41, seed=1)))
+    return jax.device_get((metrics, jax.tree.leaves(state.params), valid))
+
+
+def assert_same(first, second):
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6), first, second)
+
+
+@pytest.fixture(scope="module")
+def on_one():
+    return trained(config_of(**{"hparams.free_nats": 0.1}), 1)
+
+
+@pytest.mark.parametrize("num_devices", [2, 4, 8])
+def test_the_numbers_do_not_depend_on_the_number_of_devices(on_one, num_devices):
+    assert_same(trained(config_of(**{"hparams.free_nats": 0.1}), num_devices), on_one)
+
+
+def test_corruption_and_several_samples_do_not_depend_on_it_either():
+    config = config_of(
+        **{
+            "corruption": "salt_and_pepper",
+            "hparams.corruption_level": 0.2,
+            "objective.name": "iwae",
+            "objective.num_samples": 3,
+        }
+    )
+    assert_same(trained(config, 4), trained(config, 1))
+
+
+def test_without_noise_pmap_and_jit_agree():
+    config = config_of(**NOISE_FREE)
+    on_one = trained(config, 1)
+    assert_same(trained(config, 4, "pmap"), on_one)
+    assert_same(trained(config, 4), on_one)
+
+
+def test_pmap_is_the_same_step_mapped_over_devices_with_noise_of_their_own():
+    config, num_devices = config_of(), 4
+    metrics, params, _ = trained(config, num_devices, "pmap")
+
+    # On one device, where `jax.vmap` gives the names to the devices' shares of each batch.
+    def split_batch(batch):
+        size = batch.shape[0] // num_devices
+        return jax.lax.dynamic_slice_in_dim(batch, jax.lax.axis_index("d") * size, size)
+
+    program = builder(config)(split_batch=split_batch, axis_name="d")
+    compiled = compile_program(builder(config), jax.devices()[:1])
+    images = jnp.asarray(draw_images(NUM_EXAMPLES))
+
+    def run(_, state):
+        return program.run_steps(state, images, NUM_STEPS)
+
+    run = jax.jit(jax.vmap(run, axis_name="d", in_axes=(0, None), out_axes=None))
+    state, expected = run(jnp.arange(num_devices), start(compiled, config).train)
+    assert_same((metrics, params), jax.device_get((expected, jax.tree.leaves(state.params))))
+
+
+def steps_hlo(config, num_devices):
+    """The text of the compiled steps, and the numbers of parameters and of latents."""
+    devices = jax.devices()[:num_devices]
+    compiled = compile_program(builder(config), devices)
+    state = start(compiled, config).train
+    images = compiled.put(draw_images(NUM_EXAMPLES))
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    lowered = compiled.run_steps.lower(state, images, NUM_STEPS)
+    return lowered.compile().as_text(), num_params
+
+
+def test_gradients_cross_devices_once_a_step_and_beside_them_only_scalars():
+    config = config_of()
+    text, num_params = steps_hlo(config, 4)
+    found = collectives(text)
+    assert {collective.kind for collective in found} == {"all-reduce"}
+    # The scan is unrolled by four, so that the text has every step.
+    assert NUM_STEPS == 4
+    sent = sum(size for collective in found for size in collective.sizes if size > 1)
+    # Free nats compare the KL of each latent on average over the whole batch, and the gradients
+    # wait for the outcome: that takes an operation of its own.
+    assert sent == NUM_STEPS * (num_params + config.model.latent_size)
+    assert len(found) <= 2 * NUM_STEPS
+
+
+def test_one_device_sends_nothing():
+    text, _ = steps_hlo(config_of(), 1)
+    assert collectives(text) == []
+
+
+def test_collectives_are_read_from_hlo():
+    text = """
+  %all-reduce.4 = (f32[64,8]{1,0}, /*index=1*/f32[]) all-reduce(%a, %b), channel_id=1, to_apply=%add
+  %x = bf16[16]{0} all-gather(%y), dimensions={0}
+  %dot = f32[3,3]{1,0} dot(%all-reduce.4, %x)
+"""
+    assert collectives(text) == [("all-reduce", [512, 1], 2052), ("all-gather", [16], 32)]
+
+
+def test_every_device_computes_its_share_of_the_batch():
+    config = config_of(batch_size=64)
+    compiled = compile_program(builder(config), jax.devices()[:8])
+    state = start(compiled, config).train
+    assert state.step.sharding == NamedSharding(state.step.sharding.mesh, PartitionSpec())
+    args = state, compiled.put(draw_images(NUM_EXAMPLES)), 1
+    shared = compiled.run_steps.lower(*args).compile().cost_analysis()["flops"]
+    alone = compile_program(builder(config), jax.devices()[:1])
+    state = start(alone, config).train
+    args = state, alone.put(draw_images(NUM_EXAMPLES)), 1
+    whole = alone.run_steps.lower(*args).compile().cost_analysis()["flops"]
+    # The optimiser's share is everywhere the same.
+    assert shared < whole / 4
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch():
+    whole, parts = (
+        trained(config_of(**{**NOISE_FREE, "optimizer.accumulation_steps": parts}), 1)
+        for parts in (1, 4)
+    )
+    assert_same(parts, whole)
+
+
+def test_accumulated_parts_draw_noise_of_their_own():
+    config = config_of(**{"optimizer.accumulation_steps": 2})
+    same = np.repeat(draw_images(1), NUM_EXAMPLES, axis=0)
+    program = builder(config)()
+    state = jax.jit(program.init)(
+        jnp.full(IMAGE_SHAPE, 0.5), factory.make_key(0), factory.build_hparams(config)
+    ).train
+    _, metrics = jax.jit(program.run_steps, static_argnums=2)(state, same, 1)
+    halved = config_of(batch_size=8)
+    _, half = jax.jit(builder(halved)().run_steps, static_argnums=2)(state, same, 1)
+    # The same images in both halves: with the same noise, their mean would be that of one half.
+    assert float(metrics["loss"][0]) != pytest.approx(float(half["loss"][0]), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ((100, 1, 8), "batch_size=100 does not divide over 8 devices; use 96 or 104"),
+        ((4, 1, 8), "batch_size=4 does not divide over 8 devices; use 8"),
+        ((24, 2, 8), "batch_size=24 does not divide over 8 devices in 2 parts each; use 16 or 32"),
+    ],
+)
+def test_a_batch_that_does_not_divide_is_refused_with_sizes_that_do(sizes, told):
+    with pytest.raises(UserError, match=told):
+        check_batch_size(*sizes)
+    check_batch_size(96, 3, 8)

@@ -1,0 +1,151 @@
+"""One program over several devices: `jax.jit` over a mesh, or `jax.pmap`.
+
+Under jit the state is replicated, the examples of a batch are shared out, and the compiler puts in
+the sums over devices: the program is that of one device, noise included, and its numbers are the
+same but for the order of sums. Under pmap every device runs the program on its share of the batch,
+with noise of its own, and `train_step` averages the gradients itself.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, PyTree
+
+from vae_jax.data.pixels import StoredImages
+from vae_jax.errors import UserError
+from vae_jax.training import Metrics, TrainState, whole_batch
+from vae_jax.training_loop import Program, RunState
+
+Kind = Literal["jit", "pmap"]
+
+_AXIS = "data"
+
+StepMetrics = dict[str, Float[Array, " steps"]]
+# build_program(split_batch=..., axis_name=...)
+BuildProgram = Callable[..., Program]
+
+
+class Compiled(NamedTuple):
+    """A program on its devices.
+
+    Attributes:
+      init: as the program's; the state is where the others want it.
+      run_steps: as the program's; consumes the state.
+      validate: as the program's.
+      put: a tree of arrays, the same in every process, to where the functions want it.
+    """
+
+    init: Callable[..., RunState]
+    run_steps: Callable[[TrainState, StoredImages, int], tuple[TrainState, StepMetrics]]
+    validate: Callable[[TrainState, StoredImages], Metrics]
+    put: Callable[[PyTree], PyTree]
+
+
+def check_batch_size(batch_size: int, accumulation_steps: int, num_devices: int) -> None:
+    """Refuse batches that do not divide over the devices.
+
+    Raises:
+      UserError: names the nearest batch sizes that do.
+    """
+    unit = accumulation_steps * num_devices
+    if batch_size % unit:
+        below = batch_size // unit * unit
+        nearest = [str(size) for size in (below, below + unit) if size]
+        parts = f" in {accumulation_steps} parts each" if accumulation_steps > 1 else ""
+        raise UserError(
+            f"batch_size={batch_size} does not divide over {num_devices} devices{parts}; use "
+            f"{' or '.join(nearest)}, or another --num_devices"
+        )
+
+
+def compile_program(
+    build_program: BuildProgram, devices: Sequence[jax.Device], kind: Kind = "jit"
+) -> Compiled:
+    """The functions of a run for some devices, those of other processes among them.
+
+    Args:
+      build_program: makes the program for one way to split batches.
+      devices: whose number divides the batch size.
+      kind: how they are used together; one device needs neither.
+    """
+    if len(devices) == 1:
+        return _on_one(build_program(split_batch=whole_batch, axis_name=None), devices[0])
+    # Auto: the compiler finds the shardings that are not given.
+    mesh = Mesh(np.asarray(devices), (_AXIS,), axis_types=(AxisType.Auto,))
+    return (_over_mesh if kind == "jit" else _under_pmap)(build_program, mesh)
+
+
+def _on_one(program: Program, device: jax.Device) -> Compiled:
+    return Compiled(
+        init=jax.jit(program.init),
+        run_steps=jax.jit(program.run_steps, static_argnums=2, donate_argnums=0),
+        validate=jax.jit(program.validate),
+        put=functools.partial(jax.device_put, device=device),
+    )
+
+
+def data_sharding(mesh: Mesh, *leading: None) -> NamedSharding:
+    """Examples shared out over the mesh, after some leading axes that are not."""
+    return NamedSharding(mesh, PartitionSpec(*leading, _AXIS))
+
+
+def _over_mesh(build_program: BuildProgram, mesh: Mesh) -> Compiled:
+    examples, everywhere = data_sharding(mesh), NamedSharding(mesh, PartitionSpec())
+
+    def split_batch(batch: Array) -> Array:
+        divides = batch.shape[0] % mesh.size == 0
+        return jax.lax.with_sharding_constraint(batch, examples) if divides else batch
+
+    program = build_program(split_batch=split_batch, axis_name=None)
+    jit = functools.partial(jax.jit, out_shardings=everywhere)
+    return Compiled(
+        init=jit(program.init),
+        run_steps=jit(program.run_steps, static_argnums=2, donate_argnums=0),
+        validate=jit(program.validate),
+        put=functools.partial(_replicate, sharding=everywhere),
+    )
+
+
+def _under_pmap(build_program: BuildProgram, mesh: Mesh) -> Compiled:
+    def split_batch(batch: Array) -> Array:
+        size = batch.shape[0] // mesh.size
+        return jax.lax.dynamic_slice_in_dim(batch, jax.lax.axis_index(_AXIS) * size, size)
+
+    def run_steps(
+        index: Array, state: TrainState, images: StoredImages, num_steps: int
+    ) -> tuple[TrainState, StepMetrics]:
+        # pmap wants one argument that differs between devices.
+        del index
+        return program.run_steps(state, images, num_steps)
+
+    program = build_program(split_batch=split_batch, axis_name=_AXIS)
+    mapped: Any = jax.pmap(
+        run_steps,
+        axis_name=_AXIS,
+        in_axes=(0, None, None, None),
+        out_axes=None,
+        static_broadcasted_argnums=3,
+        donate_argnums=1,
+        devices=list(mesh.devices.flat),
+    )
+    # Initialising and validating have no gradients to average.
+    others = _over_mesh(build_program, mesh)
+    return others._replace(run_steps=functools.partial(mapped, jnp.arange(mesh.size)))
+
+
+def _replicate(tree: PyTree, sharding: NamedSharding) -> PyTree:
+    """A tree that every process has, as one of global arrays; keys go as their bits."""
+
+    def put(leaf: Any) -> Array:
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = put(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(put, tree)
