@@ -18,14 +18,14 @@ class ChunkProgress:
         num_members: int,
         total_steps: int,
         batch_size: int,
-        stream: TextIO = sys.stderr,
+        stream: TextIO | None = None,
         seconds_between_lines: float = 10.0,
     ) -> None:
         self._name = name
         self._num_members = num_members
         self._total_steps = total_steps
         self._batch_size = batch_size
-        self._stream = stream
+        self._stream = stream or sys.stderr
         self._seconds_between_lines = seconds_between_lines
         self._start = self._last_line = time.monotonic()
         self._done = 0

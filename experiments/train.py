@@ -1,100 +1,165 @@
 """Train an experiment, evaluate it and draw its figures; started again, continue where it stopped.
 
-python -m experiments.train --config=configs/vanilla.py --workdir=runs/vanilla
-python -m experiments.train --config=configs/beta.py --config.hparams.beta=4 --workdir=runs/beta4
+    python -m experiments.train --config=configs/vanilla.py --workdir=runs/vanilla
+    python -m experiments.train --config=configs/beta.py --config.hparams.beta=4 --workdir=runs/b4
+
+All devices that JAX sees are used, batches shared out among them; docs/scaling.md has more on that,
+and on several processes.
 """
 
 import contextlib
 import functools
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 from ml_collections import ConfigDict
 
-from experiments import command_line, config_flag, measuring
-from vae_jax import checkpoints, factory, workdir
+from experiments import command_line, config_flag, measuring, process_flags, profiling
+from vae_jax import checkpoints, factory, parallel, processes, workdir
+from vae_jax.config_fields import flatten
 from vae_jax.data.pixels import to_unit_interval
+from vae_jax.errors import UserError
 from vae_jax.interruption import deferred
 from vae_jax.metric_writers import JsonLinesWriter, ProgressWriter, TensorBoardWriter, Writer
 from vae_jax.trained_model import TrainedModel
-from vae_jax.training_loop import Progress, RunState, fit
+from vae_jax.training import Metrics, TrainState
+from vae_jax.training_loop import Progress, RunState, Validate, fit
+
+_PARALLEL = flags.DEFINE_enum(
+    "parallel", "jit", ["jit", "pmap"], "how several devices are used together"
+)
+_NUM_DEVICES = flags.DEFINE_integer("num_devices", None, "devices to use; by default all")
+_PROFILE = flags.DEFINE_bool(
+    "profile", False, "trace one compiled call of the training into the workdir's tensorboard/"
+)
 
 
-def train(config: ConfigDict, folder: Path) -> None:
-    """Train until the plan is fulfilled, from the newest checkpoint if there is one."""
+def train(
+    config: ConfigDict,
+    folder: Path,
+    *,
+    devices: Sequence[jax.Device] | None = None,
+    kind: parallel.Kind = "jit",
+    profile: bool = False,
+) -> None:
+    """Train until the plan is fulfilled, from the newest checkpoint if there is one.
+
+    Args:
+      config: a validated config.
+      folder: the run's directory; several processes must share it.
+      devices: to train on, those of all processes; by default one.
+      kind: how several are used together.
+      profile: whether to trace a compiled call.
+
+    Raises:
+      UserError: the data or the directory do not fit the config, or training cannot go on.
+      Interrupted: a signal came; a checkpoint has been written.
+    """
+    devices = jax.local_devices()[:1] if devices is None else devices
+    parallel.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, len(devices))
     splits = factory.load_splits(config)
     num_examples, *shape = splits.train.images.shape
     image_shape = (shape[0], shape[1], shape[2])
-    program = factory.build_program(config, image_shape, num_examples)
+    build_program = functools.partial(factory.build_program, config, image_shape, num_examples)
+    compiled = parallel.compile_program(build_program, devices, kind)
     plan = factory.build_plan(config, num_examples)
     directory = folder / "checkpoints"
-    with workdir.hold(folder, config.to_dict()):
-        state, progress = _initial_or_restored(program, config, splits, directory)
+    with _held(folder, config):
+        state, progress = _initial_or_restored(compiled, config, splits, directory)
         finished = progress.stopped_early or int(state.train.step) == plan.total_steps
         first_step = int(state.train.step)
-        summary = workdir.read_summary(folder)
+        summary = workdir.read_summary(folder) if processes.is_first() else None
         # A summary of an earlier state is that of an evaluation in mid-run.
         if finished and summary is not None and summary.get("step") == first_step:
             print(f"{folder} is finished: {measuring.describe(summary)}")
             return
-        images = jnp.asarray(splits.train.images)
-        run_steps = jax.jit(program.run_steps, static_argnames="num_steps", donate_argnums=0)
-        validate = None
-        if splits.validation is not None:
-            validate = functools.partial(
-                jax.jit(program.validate), images=jnp.asarray(splits.validation.images)
-            )
-        tensorboard = TensorBoardWriter(folder / "tensorboard", first_step)
-        writers: list[Writer] = [
-            JsonLinesWriter(folder / "metrics.jsonl", first_step),
-            tensorboard,
-            ProgressWriter(
-                total_steps=plan.total_steps, first_step=first_step, batch_size=plan.batch_size
-            ),
-        ]
+        images = compiled.put(splits.train.images)
+        validate = _validation(compiled, splits)
+        run_steps = compiled.run_steps
+        if profile:
+            run_steps = profiling.profiled(run_steps, folder / "tensorboard")
         shown = jnp.asarray((splits.validation or splits.train).images[:40])
-        model = TrainedModel(config, image_shape, state.train.params)
+        model = TrainedModel(config, image_shape, jax.device_get(state.train.params))
         with contextlib.ExitStack() as stack:
+            writers: list[Writer] = []
+            on_epoch = None
+            if processes.is_first():
+                tensorboard = TensorBoardWriter(folder / "tensorboard", first_step)
+                writers = [
+                    JsonLinesWriter(folder / "metrics.jsonl", first_step),
+                    tensorboard,
+                    ProgressWriter(
+                        total_steps=plan.total_steps,
+                        first_step=first_step,
+                        batch_size=plan.batch_size,
+                    ),
+                ]
+                on_epoch = functools.partial(
+                    _write_images, tensorboard, model, np.asarray(to_unit_interval(shown))
+                )
             for writer in writers:
                 stack.enter_context(contextlib.closing(writer))
-            with deferred() as interruption:
-                fit(
-                    state,
-                    progress,
-                    plan=plan,
-                    run_steps=lambda state, num_steps: run_steps(
-                        state, images, num_steps=num_steps
-                    ),
-                    validate=validate,
-                    writers=writers,
-                    checkpoint_dir=directory,
-                    metadata={"image_shape": image_shape},
-                    interruption=interruption,
-                    on_epoch=functools.partial(
-                        _write_images, tensorboard, model, np.asarray(to_unit_interval(shown))
-                    ),
-                )
+            interruption = stack.enter_context(deferred())
+            fit(
+                state,
+                progress,
+                plan=plan,
+                run_steps=lambda state, num_steps: run_steps(state, images, num_steps),
+                validate=validate,
+                writers=writers,
+                checkpoint_dir=directory,
+                metadata={"image_shape": image_shape},
+                interruption=interruption,
+                on_epoch=on_epoch or (lambda state, epoch: None),
+            )
+        # What is left is small, and done by one process on one device.
+        if not processes.is_first():
+            return
         summary = measuring.evaluate_run(folder, splits.test, config.evaluation.num_samples)
         print(f"{folder}: {measuring.describe(summary)}")
 
 
+def _held(folder: Path, config: ConfigDict) -> contextlib.AbstractContextManager[None]:
+    """The run's directory for ourselves; the first of several processes holds it for all."""
+    if processes.is_first():
+        return workdir.hold(folder, config.to_dict())
+    return contextlib.nullcontext()
+
+
 def _initial_or_restored(
-    program: factory.Program, config: ConfigDict, splits: factory.Splits, directory: Path
+    compiled: parallel.Compiled, config: ConfigDict, splits: factory.Splits, directory: Path
 ) -> tuple[RunState, Progress]:
-    if checkpoints.steps(directory):
-        template = factory.run_state_template(config, splits.train.images.shape[1:])
-        checkpoint = checkpoints.restore(directory, template, set_torn_aside=True)
-        if checkpoint is not None:
-            saved = checkpoint.metadata
-            fields = Progress.__dataclass_fields__
-            return checkpoint.tree, Progress(**{name: saved[name] for name in fields})
+    begun = processes.is_first() and bool(checkpoints.steps(directory))
+    newest = checkpoints.newest(directory, set_torn_aside=True) if begun else None
+    if begun and newest is None:
         logging.warning("no checkpoint in %s is whole; starting anew", directory)
+    step = processes.from_first(-1 if newest is None else newest)
+    if step >= 0:
+        template = factory.run_state_template(config, splits.train.images.shape[1:])
+        checkpoint = checkpoints.read(directory, step, template)
+        saved = checkpoint.metadata
+        progress = Progress(**{name: saved[name] for name in Progress.__dataclass_fields__})
+        return compiled.put(checkpoint.tree), progress
     mean_image = factory.mean_image(splits.train)
     key, hparams = factory.make_key(config.seed), factory.build_hparams(config)
-    return jax.jit(program.init)(mean_image, key, hparams), Progress()
+    return compiled.init(*compiled.put((mean_image, key, hparams))), Progress()
+
+
+def _validation(compiled: parallel.Compiled, splits: factory.Splits) -> Validate | None:
+    if splits.validation is None:
+        return None
+    images = compiled.put(splits.validation.images)
+
+    def validate(state: TrainState) -> Metrics:
+        return compiled.validate(state, images)
+
+    return validate
 
 
 def _write_images(
@@ -108,18 +173,42 @@ def _write_images(
     every = model.config.tensorboard.images_every_epochs
     if every == 0 or epoch % every:
         return
-    model.params, step = state.train.params, int(state.train.step)
+    # To this process: what only one computes must not wait for the others' devices.
+    model.params, step = jax.device_get(state.train.params), int(state.train.step)
     tensorboard.write_images("originals", images, step)
     tensorboard.write_images("reconstructions", model.reconstruct(images), step)
     if model.is_vae:
         tensorboard.write_images("samples", model.sample(jax.random.key(0), len(images)), step)
 
 
+def _devices() -> list[jax.Device]:
+    """The devices that --num_devices leaves, those of all processes."""
+    devices, wanted = jax.devices(), _NUM_DEVICES.value
+    if wanted is None:
+        return devices
+    if not 1 <= wanted <= len(devices):
+        raise UserError(
+            f"--num_devices={wanted} must be at least 1 and at most {len(devices)}, the devices "
+            "that JAX sees"
+        )
+    if jax.process_count() > 1 and wanted < len(devices):
+        raise UserError(
+            f"--num_devices={wanted} leaves processes without a device; use all {len(devices)} "
+            "with --num_processes"
+        )
+    return devices[:wanted]
+
+
 def main() -> None:
     """Check the config, then train; a finished run is only told of."""
     folder, config = command_line.required_workdir(), config_flag.required_config()
     command_line.use_compilation_cache()
-    train(config, folder)
+    told = {**flatten(config.to_dict()), "--parallel": _PARALLEL.value}
+    with process_flags.together(told, folder):
+        if _PARALLEL.value == "pmap" and jax.process_count() > 1:
+            raise UserError("--parallel=pmap works in one process only; use --parallel=jit")
+        kind = cast(parallel.Kind, _PARALLEL.value)
+        train(config, folder, devices=_devices(), kind=kind, profile=_PROFILE.value)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,13 @@
 
 import os
 
+import jax
 import pytest
 
-# Simulated devices, for the tests of pmap, and programs that are compiled quickly rather than run
-# fast; must be set before JAX starts.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
-)
+# Programs that are compiled quickly rather than run fast; must be set before JAX starts.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Simulated devices, in the tests' own processes and not in those of the commands.
+jax.config.update("jax_num_cpu_devices", 8)
 # A program compiled in one test run serves the next.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", os.path.join(os.path.dirname(__file__), "..", ".cache", "jax")

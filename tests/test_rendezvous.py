@@ -52,7 +52,7 @@ def wait_for(condition, seconds=10.0):
 
 
 def test_all_come_and_learn_of_one_address(address):
-    members = meeting(address, [(rank, 3, {"beta": 1.0}) for rank in (2, 0, 1)])
+    members = meeting(address, [(rank, 3, {"beta": 1.0, "widths": (8,)}) for rank in (2, 0, 1)])
     addresses = {company.service_address for company, _ in members}
     assert len(addresses) == 1
     assert addresses != {address}

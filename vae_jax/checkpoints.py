@@ -6,6 +6,9 @@
 
 A checkpoint is written beside its place and renamed into it, so that a kill leaves a whole one or
 none. The manifest is for what comes later: orbax restores arrays with flipped bytes unnoticed.
+
+Of several processes, which must share the directory, each writes a part of the arrays; the first
+does the rest. Arrays are read whole by each, so that another number of them may go on.
 """
 
 import contextlib
@@ -22,6 +25,7 @@ import jax
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
+from vae_jax import processes
 from vae_jax.errors import UserError, first_line
 
 _MANIFEST = "manifest.json"
@@ -100,33 +104,45 @@ def save(
 ) -> None:
     """Write a checkpoint, then delete all but the newest `max_to_keep`. One of this step stays.
 
+    All processes call it together.
+
     Raises:
       UserError: it cannot be written; the checkpoints that are there stay as they were.
     """
     final = directory / str(step)
-    if final.exists():
+    if processes.from_first(int(final.exists())):
         return
     partial = directory / f"{step}{_PARTIAL}"
     try:
-        _check_room(directory, tree)
-        for leftover in directory.glob(f"*{_PARTIAL}"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        partial.mkdir(parents=True)
+        if processes.is_first():
+            _check_room(directory, tree)
+            for leftover in directory.glob(f"*{_PARTIAL}"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            partial.mkdir(parents=True)
+        processes.wait_for_all("checkpoint begins")
         with _quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(partial.absolute() / "state", tree)
-        (partial / _METADATA).write_text(json.dumps(metadata), encoding="utf-8")
-        (partial / _MANIFEST).write_text(json.dumps(_digests(partial)), encoding="utf-8")
-        _sync(*partial.rglob("*"), partial)
-        os.rename(partial, final)
-        _sync(directory)
+        if processes.is_first():
+            _complete(partial, final, metadata)
+        processes.wait_for_all("checkpoint is written")
     except Exception as error:  # tensorstore reports a full disk as one of many kinds
         shutil.rmtree(partial, ignore_errors=True)
         raise UserError(
             f"checkpoint {final} cannot be written: {first_line(error)[:200]}; make room and run "
             "the same command again to continue from the last one"
         ) from error
-    for old in steps(directory)[:-max_to_keep]:
-        shutil.rmtree(directory / str(old), ignore_errors=True)
+    if processes.is_first():
+        for old in steps(directory)[:-max_to_keep]:
+            shutil.rmtree(directory / str(old), ignore_errors=True)
+
+
+def _complete(partial: Path, final: Path, metadata: dict[str, Any]) -> None:
+    """Add what stands beside the arrays, and put the checkpoint into its place."""
+    (partial / _METADATA).write_text(json.dumps(metadata), encoding="utf-8")
+    (partial / _MANIFEST).write_text(json.dumps(_digests(partial)), encoding="utf-8")
+    _sync(*partial.rglob("*"), partial)
+    os.rename(partial, final)
+    _sync(final.parent)
 
 
 def read_metadata(directory: Path) -> dict[str, Any]:
@@ -142,36 +158,56 @@ def read_metadata(directory: Path) -> dict[str, Any]:
     raise UserError(f"{directory} holds no checkpoint that can be read; train the run first")
 
 
-def restore(
-    directory: Path, template: PyTree, *, set_torn_aside: bool = False
-) -> Checkpoint | None:
-    """Read the newest checkpoint that is whole, warning of those that are not.
+def newest(directory: Path, *, set_torn_aside: bool = False) -> int | None:
+    """The step of the newest checkpoint that is whole, warning of those that are not.
 
     Args:
       directory: the run's `checkpoints` folder.
-      template: the pytree with `jax.ShapeDtypeStruct` leaves.
       set_torn_aside: rename a damaged checkpoint so that it is out of the way.
 
     Returns:
       None if there is none that is whole.
     """
-    placed = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(
-            leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        ),
-        template,
-    )
     for step in reversed(steps(directory)):
         folder = directory / str(step)
-        if not _is_whole(folder):
-            logging.warning("checkpoint %s is damaged and is passed over", folder)
-            if set_torn_aside:
-                torn = folder.with_name(folder.name + _TORN)
-                shutil.rmtree(torn, ignore_errors=True)
-                os.rename(folder, torn)
-            continue
-        metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
-        with ocp.StandardCheckpointer() as checkpointer:
-            tree = checkpointer.restore(folder.absolute() / "state", placed)
-        return Checkpoint(step, tree, metadata)
+        if _is_whole(folder):
+            return step
+        logging.warning("checkpoint %s is damaged and is passed over", folder)
+        if set_torn_aside:
+            torn = folder.with_name(folder.name + _TORN)
+            shutil.rmtree(torn, ignore_errors=True)
+            os.rename(folder, torn)
     return None
+
+
+def read(directory: Path, step: int, template: PyTree) -> Checkpoint:
+    """Read the checkpoint of a step to this process' first device, whatever others do.
+
+    Args:
+      directory: the run's `checkpoints` folder.
+      step: one of which there is a whole checkpoint.
+      template: the pytree with `jax.ShapeDtypeStruct` leaves.
+    """
+    folder = directory / str(step)
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    placed = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), template
+    )
+    metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix=f"process {jax.process_index()}",
+    )
+    options = {"multiprocessing_options": alone} if jax.process_count() > 1 else {}
+    with ocp.StandardCheckpointer(**options) as checkpointer:
+        tree = checkpointer.restore(folder.absolute() / "state", placed)
+    return Checkpoint(step, tree, metadata)
+
+
+def restore(
+    directory: Path, template: PyTree, *, set_torn_aside: bool = False
+) -> Checkpoint | None:
+    """Read the newest checkpoint that is whole; None if there is none (see `newest`, `read`)."""
+    step = newest(directory, set_torn_aside=set_torn_aside)
+    return None if step is None else read(directory, step, template)

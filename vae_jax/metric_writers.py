@@ -215,14 +215,14 @@ class ProgressWriter:
         total_steps: int,
         first_step: int,
         batch_size: int,
-        stream: TextIO = sys.stderr,
+        stream: TextIO | None = None,
         seconds_between_lines: float = 10.0,
     ) -> None:
         from tqdm import tqdm
 
         self._batch_size = batch_size
         self._total_steps = total_steps
-        self._stream = stream
+        self._stream = stream or sys.stderr
         self._seconds_between_lines = seconds_between_lines
         self._latest = ""
         self._start = self._last_line = time.monotonic()
@@ -233,8 +233,8 @@ class ProgressWriter:
             unit="img",
             unit_scale=True,
             dynamic_ncols=True,
-            file=stream,
-            disable=not stream.isatty(),
+            file=self._stream,
+            disable=not self._stream.isatty(),
         )
 
     def write(self, record: Record) -> None:

@@ -8,6 +8,7 @@ own service ends the others too, but later, with a stack trace, and without nami
 Nothing here knows of JAX. A message is a JSON object in a line; an empty line says "still here".
 """
 
+import contextlib
 import json
 import socket
 import threading
@@ -34,13 +35,10 @@ class Connection:
         self._sending = threading.Lock()
 
     def send(self, message: Mapping[str, Any] | None) -> None:
-        """Send a message; None is a sign of life. A connection that is gone is noticed elsewhere."""
+        """Send a message; None is a sign of life. Who is gone is noticed where it is read."""
         line = (b"" if message is None else json.dumps(message).encode()) + b"\n"
-        try:
-            with self._sending:
-                self._socket.sendall(line)
-        except OSError:
-            pass
+        with self._sending, contextlib.suppress(OSError):
+            self._socket.sendall(line)
 
     def receive(self, seconds: float) -> dict[str, Any]:
         """The next message, signs of life left out.
@@ -64,10 +62,8 @@ class Connection:
 
     def close(self) -> None:
         """Close it; the other side reads to the end of what was sent."""
-        try:
+        with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self._socket.close()
 
 
@@ -156,7 +152,10 @@ def meet(
             f"--process_id={rank} must be at least 0 and below --num_processes={num_processes}"
         )
     deadline = time.monotonic() + timeout_seconds
-    own = {"rank": rank, "num_processes": num_processes, "settings": dict(settings)}
+    # Through JSON, as those of the others come.
+    own = json.loads(
+        json.dumps({"rank": rank, "num_processes": num_processes, "settings": dict(settings)})
+    )
     if rank == 0:
         connections, service = _receive(host, int(port), own, deadline, timeout_seconds)
     else:

@@ -5,6 +5,7 @@ any moment and started again goes through the same bits as one that never was.
 """
 
 import dataclasses
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PyTree
 
-from vae_jax import checkpoints
+from vae_jax import checkpoints, processes
 from vae_jax.data.pixels import StoredImages
 from vae_jax.errors import UserError
 from vae_jax.interruption import Interruption
@@ -33,8 +34,8 @@ class Interrupted(Exception):
     """A signal stopped the run after its checkpoint was written."""
 
     def __init__(self, interruption: Interruption, where: str) -> None:
-        assert interruption.signal is not None
-        self.signal = interruption.signal
+        # Without a signal of our own it was another process of the run that got one.
+        self.signal = interruption.signal or signal.SIGTERM
         super().__init__(
             f"stopped by {self.signal.name} at {where}; the same command continues from there"
         )
@@ -262,12 +263,14 @@ def fit(
         progress = dataclasses.replace(
             progress, train_seconds=progress.train_seconds + time.perf_counter() - start
         )
-        if interruption:
-            save(state, progress)
-            raise Interrupted(interruption, f"step {step}")
-        if time.monotonic() - last_save >= plan.checkpoint_seconds:
+        stop, is_due = processes.any_says(
+            bool(interruption), time.monotonic() - last_save >= plan.checkpoint_seconds
+        )
+        if stop or is_due:
             save(state, progress)
             last_save = time.monotonic()
+        if stop:
+            raise Interrupted(interruption, f"step {step}")
     save(state, progress)
     return state, progress
 

@@ -1,0 +1,179 @@
+"""Runs of several processes on this machine, started as a user starts them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from small_data import write_bars
+
+from configs import vanilla
+from experiments import process_flags
+from experiments.train import train
+from vae_jax import checkpoints, factory
+from vae_jax.config_fields import with_fields
+from vae_jax.metric_writers import read_records
+
+ROOT = Path(__file__).parents[1]
+EPOCHS = 60
+
+
+def overrides(data):
+    return {
+        "batch_size": 32,
+        "epochs": EPOCHS,
+        "data.name": str(data),
+        "data.train_split": "train[:192]",
+        "data.validation_split": "train[192:]",
+        "model.widths": (16,),
+        "model.latent_size": 3,
+        "evaluation.num_samples": 10,
+        "tensorboard.images_every_epochs": 0,
+        # A checkpoint after every call, so that there is one to go on from.
+        "checkpoints.every_seconds": 0.0,
+    }
+
+
+def config_of(data):
+    return vanilla.ConfigDict(with_fields(vanilla.get_config().to_dict(), overrides(data)))
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def start(data, folder, rank, num_processes, port, *extra, num_devices=2):
+    """One process of a run."""
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} "
+        f"--xla_force_host_platform_device_count={num_devices}",
+    }
+    command = [
+        sys.executable,
+        *("-m", "experiments.train", "--config=configs/vanilla.py", f"--workdir={folder}"),
+        *(f"--coordinator=127.0.0.1:{port}", "--process_timeout=120"),
+        *(f"--num_processes={num_processes}", f"--process_id={rank}"),
+        *(f"--config.{field}={value}" for field, value in overrides(data).items()),
+        *extra,
+    ]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def ended(processes):
+    """The output and the exit code of each."""
+    try:
+        outputs = [process.communicate(timeout=120)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [
+        (output, process.returncode) for output, process in zip(outputs, processes, strict=True)
+    ]
+
+
+def wait_for_checkpoint(folder, after, processes):
+    deadline = time.monotonic() + 120
+    while (checkpoints.steps(folder / "checkpoints") or [0])[-1] <= after:
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.05)
+
+
+def final_state(data, folder):
+    template = factory.run_state_template(config_of(data), (8, 8, 1))
+    checkpoint = checkpoints.restore(folder / "checkpoints", template)
+    return checkpoint.step, [
+        np.asarray(leaf) for leaf in jax.tree.leaves(checkpoint.tree.train.params)
+    ]
+
+
+# Two processes begin anew three times.
+@pytest.mark.slow
+def test_whichever_process_dies_the_run_goes_on_with_nothing_lost(tmp_path):
+    data, folder, port = write_bars(tmp_path / "bars.npz"), tmp_path / "run", free_port()
+    alone = tmp_path / "alone"
+    train(config_of(data), alone)
+    step = 0
+    for lost in (1, 0):
+        processes = [start(data, folder, rank, 2, port) for rank in range(2)]
+        wait_for_checkpoint(folder, step, processes)
+        processes[lost].send_signal(signal.SIGKILL)
+        begin = time.monotonic()
+        output, code = ended(processes)[1 - lost]
+        assert time.monotonic() - begin < 60
+        assert code == process_flags.EXIT_LOST, output
+        assert f"error: process {lost} of 2 died; so this one ends. Start all" in output
+        assert "Traceback" not in output
+        step = checkpoints.steps(folder / "checkpoints")[-1]
+        assert 0 < step < 6 * EPOCHS, "it was not killed on its way"
+
+    # To its end on eight devices of one process, where four of two were before.
+    train(config_of(data), folder, devices=jax.devices())
+    assert len(jax.devices()) == 8
+    steps, params = zip(final_state(data, folder), final_state(data, alone), strict=True)
+    assert steps == (6 * EPOCHS, 6 * EPOCHS)
+    for ours, expected in zip(*params, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=2e-3, atol=2e-4)
+    ours, expected = (read_records(path / "metrics.jsonl") for path in (folder, alone))
+    assert [(r["step"], r["split"]) for r in ours] == [(r["step"], r["split"]) for r in expected]
+    losses = [[record["loss"] for record in records] for records in (ours, expected)]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+# Two processes, once.
+@pytest.mark.slow
+def test_two_processes_train_stop_together_and_tell_of_the_end_once(tmp_path):
+    data, folder, port = write_bars(tmp_path / "bars.npz"), tmp_path / "run", free_port()
+    short = "--config.epochs=3"
+    (first, code), (second, other_code) = ended(
+        [start(data, folder, rank, 2, port, short) for rank in range(2)]
+    )
+    assert code == other_code == 0, first + second
+    assert "test elbo" in first
+    assert "test elbo" not in second
+    # The chatter of native code is in files, beside the run's.
+    assert "Gloo" not in first + second
+    assert {"process_0.log", "process_1.log", "summary.json"} <= set(os.listdir(folder))
+    assert json.loads((folder / "summary.json").read_text())["step"] == 18
+
+
+@pytest.mark.slow
+def test_processes_that_were_told_different_things_end_before_they_begin(tmp_path):
+    data, folder, port = write_bars(tmp_path / "bars.npz"), tmp_path / "run", free_port()
+    others = ["--config.hparams.beta=4", "--config.hparams.beta=1"]
+    for output, code in ended([start(data, folder, r, 2, port, others[r]) for r in range(2)]):
+        assert code == 2
+        assert output.splitlines()[-1] == (
+            "error: process 1 was started with hparams.beta=1.0 and process 0 with 4.0; start all "
+            "with the same"
+        )
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("hosts", "first"),
+    [
+        ("node7", "node7"),
+        ("node[03-05,9],other", "node03"),
+        ("a1,a2", "a1"),
+        ("rack[12]-ib,x", "rack12-ib"),
+    ],
+)
+def test_the_first_host_of_slurms_list(hosts, first):
+    assert process_flags.first_host(hosts) == first
