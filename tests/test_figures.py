@@ -344,6 +344,17 @@ def test_a_run_without_the_metric_is_named():
         )
 
 
+def test_losses_laid_over_one_another_show_how_far_they_are_apart():
+    epochs = np.arange(1.0, 6.0)
+    runs = {"one": np.stack([epochs, 100 - epochs]), "two": np.stack([epochs, 100.01 - epochs])}
+    upper, lower = figures.overlaid_losses(runs).axes
+    assert texts(upper.get_legend().get_texts()) == ["one", "two"]
+    # What lies below is wider, so that it is seen.
+    assert upper.lines[0].get_linewidth() > upper.lines[1].get_linewidth()
+    (apart,) = lower.lines
+    np.testing.assert_allclose(apart.get_ydata(), 0.01, rtol=1e-6)
+
+
 def test_the_denoising_curve_marks_the_level_of_training():
     levels = np.array([1.0, 0.0, 0.5])
     axes = figures.denoising_curve(levels, levels**2, levels**2 / 4, 0.5).axes[0]

@@ -5,7 +5,12 @@ on disk. Each returns a `matplotlib.figure.Figure` that pyplot has never heard o
 be closed, no display is needed, and `save` writes it.
 """
 
-from vae_jax.figures.curves import compared_curves, denoising_curve, training_curves
+from vae_jax.figures.curves import (
+    compared_curves,
+    denoising_curve,
+    overlaid_losses,
+    training_curves,
+)
 from vae_jax.figures.images import (
     denoising,
     image_grid,
@@ -44,6 +49,7 @@ __all__ = [
     "manifold",
     "member_curves",
     "metric_by_value",
+    "overlaid_losses",
     "parallel_coordinates",
     "principal_components",
     "rate_distortion",

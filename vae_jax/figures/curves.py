@@ -92,6 +92,35 @@ def compared_curves(
 
 
 @styled
+def overlaid_losses(
+    runs: Mapping[str, Float[np.ndarray, "2 calls"]],
+) -> "matplotlib.figure.Figure":
+    """Losses that should be the same, laid over one another, and below them how far they are apart.
+
+    `runs` gives epochs and losses in nats of each run under its name in the legend. The first is
+    the one that the others are compared with.
+    """
+    from matplotlib.figure import Figure
+
+    reference = next(iter(runs.values()))
+    figure = Figure(figsize=(5.0, 3.6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    for index, (name, (epochs, values)) in enumerate(runs.items()):
+        # Each line is thinner than the one below, so that all are seen where they agree.
+        line = {"color": CLASS_COLOURS[index], "linewidth": 4.5 - index}
+        _draw_series(upper, epochs, values, label=name, **line)
+        apart = np.abs(values - reference[1])
+        if index:
+            lower.semilogy(epochs, np.maximum(apart, 1e-7), color=CLASS_COLOURS[index])
+    upper.set_ylim(*settled_range([(epochs, values) for epochs, values in runs.values()]))
+    upper.set_ylabel("training loss (nats)")
+    lower.set_ylabel("difference (nats)")
+    lower.set_xlabel("epoch")
+    upper.legend()
+    return figure
+
+
+@styled
 def denoising_curve(
     levels: Float[np.ndarray, " levels"],
     noisy_error: Float[np.ndarray, " levels"],

@@ -1,0 +1,64 @@
+"""The tables of docs/scaling.md, from benchmarks/results/scaling_cpu.json."""
+
+from typing import Any
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def costs_table(measured: dict[str, Any]) -> str:
+    """FLOPs and bytes of one device in a step, by the number of devices."""
+    rows = [
+        [
+            name,
+            str(entry["devices"]),
+            f"{entry['flops'] / 1e9:.2f}",
+            f"{entry['bytes_accessed'] / 1e6:.0f}",
+            f"{entry['bytes_reduced'] / 1e6:.2f}",
+            str(entry["collectives"]),
+        ]
+        for name, entries in measured["step_costs"].items()
+        for entry in entries
+    ]
+    header = ["network", "devices", "GFLOP a device", "MB accessed a device"]
+    return _table([*header, "MB reduced", "operations between devices"], rows)
+
+
+def projections_table(measured: dict[str, Any]) -> str:
+    """Time of a step on more accelerators, computed and not measured."""
+    rows = [
+        [
+            name,
+            batch.removeprefix("batch of ").removesuffix(" a device"),
+            str(entry["devices"]),
+            f"{1e6 * entry['compute_seconds']:,.0f}",
+            f"{1e6 * entry['reduce_seconds']:,.0f}",
+            f"{entry['compute_seconds'] / (entry['compute_seconds'] + entry['reduce_seconds']):.0%}",
+        ]
+        for name, by_batch in measured["projected"].items()
+        for batch, entries in by_batch.items()
+        for entry in entries
+    ]
+    header = ["network", "batch a device", "devices", "products, us", "sum of gradients, us"]
+    return _table([*header, "share of products"], rows)
+
+
+def noise_table(measured: dict[str, Any]) -> str:
+    """The gradient noise scale by epoch."""
+    rows = [
+        [
+            str(entry["epoch"]),
+            f"{entry['noise_scale']:,.0f}",
+            f"{entry['lowest_of_draws']:,.0f} to {entry['highest_of_draws']:,.0f}",
+        ]
+        for entry in measured["gradient_noise_scale"]
+    ]
+    return _table(["epochs trained", "noise scale, examples", "range of the draws"], rows)
+
+
+def layouts_table(measured: dict[str, Any]) -> str:
+    """How far the losses are from those on one device."""
+    rows = [[name, f"{apart:.2g}"] for name, apart in measured["losses_apart"].items()]
+    return _table(["layout", "largest difference of the training loss, nats"], rows)
