@@ -7,6 +7,7 @@ python -m experiments.train --config=configs/beta.py --config.hparams.beta=4 --w
 import contextlib
 import functools
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -16,20 +17,25 @@ from ml_collections import ConfigDict
 
 from experiments import command_line, config_flag, measuring
 from vae_jax import checkpoints, factory, workdir
+from vae_jax.data import Dataset
 from vae_jax.data.pixels import to_unit_interval
+from vae_jax.data.streaming import Stream
 from vae_jax.interruption import deferred
 from vae_jax.metric_writers import JsonLinesWriter, ProgressWriter, TensorBoardWriter, Writer
 from vae_jax.trained_model import TrainedModel
-from vae_jax.training_loop import Progress, RunState, fit
+from vae_jax.training_loop import Progress, RunState, RunSteps, fit
 
 
 def train(config: ConfigDict, folder: Path) -> None:
     """Train until the plan is fulfilled, from the newest checkpoint if there is one."""
-    splits = factory.load_splits(config)
-    num_examples, *shape = splits.train.images.shape
+    splits = factory.open_splits(config)
+    num_examples, *shape = splits.train.shape
     image_shape = (shape[0], shape[1], shape[2])
     program = factory.build_program(config, image_shape, num_examples)
-    plan = factory.build_plan(config, num_examples)
+    most_steps = None
+    if isinstance(splits, factory.StreamedSplits):
+        most_steps = factory.most_streamed_steps(config, splits.train)
+    plan = factory.build_plan(config, num_examples, most_steps)
     directory = folder / "checkpoints"
     with workdir.hold(folder, config.to_dict()):
         state, progress = _initial_or_restored(program, config, splits, directory)
@@ -40,8 +46,6 @@ def train(config: ConfigDict, folder: Path) -> None:
         if finished and summary is not None and summary.get("step") == first_step:
             print(f"{folder} is finished: {measuring.describe(summary)}")
             return
-        images = jnp.asarray(splits.train.images)
-        run_steps = jax.jit(program.run_steps, static_argnames="num_steps", donate_argnums=0)
         validate = None
         if splits.validation is not None:
             validate = functools.partial(
@@ -55,19 +59,26 @@ def train(config: ConfigDict, folder: Path) -> None:
                 total_steps=plan.total_steps, first_step=first_step, batch_size=plan.batch_size
             ),
         ]
-        shown = jnp.asarray((splits.validation or splits.train).images[:40])
+        shown_from = splits.validation or splits.train
+        shown = jnp.asarray(shown_from.read(np.arange(min(40, shown_from.shape[0]))).images)
         model = TrainedModel(config, image_shape, state.train.params)
         with contextlib.ExitStack() as stack:
             for writer in writers:
                 stack.enter_context(contextlib.closing(writer))
+            describe_call: Callable[[float], dict[str, float]] = _no_figures
+            if isinstance(splits, factory.StreamedSplits):
+                stream = factory.build_stream(config, splits.train, plan, state.train)
+                stack.enter_context(stream)
+                run_steps = _steps_from_stream(program, stream)
+                describe_call = functools.partial(_data_wait_share, stream)
+            else:
+                run_steps = _steps_from_memory(program, splits.train)
             with deferred() as interruption:
                 fit(
                     state,
                     progress,
                     plan=plan,
-                    run_steps=lambda state, num_steps: run_steps(
-                        state, images, num_steps=num_steps
-                    ),
+                    run_steps=run_steps,
                     validate=validate,
                     writers=writers,
                     checkpoint_dir=directory,
@@ -76,16 +87,43 @@ def train(config: ConfigDict, folder: Path) -> None:
                     on_epoch=functools.partial(
                         _write_images, tensorboard, model, np.asarray(to_unit_interval(shown))
                     ),
+                    describe_call=describe_call,
                 )
         summary = measuring.evaluate_run(folder, splits.test, config.evaluation.num_samples)
         print(f"{folder}: {measuring.describe(summary)}")
 
 
+def _steps_from_memory(program: factory.Program, train: Dataset) -> RunSteps:
+    """The compiled steps on images that are kept on the device."""
+    images = jnp.asarray(train.images)
+    run_steps = jax.jit(program.run_steps, static_argnames="num_steps", donate_argnums=0)
+    return lambda state, num_steps: run_steps(state, images, num_steps=num_steps)
+
+
+def _steps_from_stream(program: factory.Program, stream: Stream) -> RunSteps:
+    """The compiled steps on batches that come as they are needed."""
+    run_batches = jax.jit(program.run_batches, donate_argnums=0)
+    return lambda state, num_steps: run_batches(state, stream.take(num_steps))
+
+
+def _data_wait_share(stream: Stream, seconds: float) -> dict[str, float]:
+    """Of the time of the latest call, the share in which it waited for its batches."""
+    return {"data_wait_share": stream.seconds_waited / seconds}
+
+
+def _no_figures(seconds: float) -> dict[str, float]:
+    del seconds
+    return {}
+
+
 def _initial_or_restored(
-    program: factory.Program, config: ConfigDict, splits: factory.Splits, directory: Path
+    program: factory.Program,
+    config: ConfigDict,
+    splits: factory.Splits | factory.StreamedSplits,
+    directory: Path,
 ) -> tuple[RunState, Progress]:
     if checkpoints.steps(directory):
-        template = factory.run_state_template(config, splits.train.images.shape[1:])
+        template = factory.run_state_template(config, splits.train.shape[1:])
         checkpoint = checkpoints.restore(directory, template, set_torn_aside=True)
         if checkpoint is not None:
             saved = checkpoint.metadata

@@ -165,6 +165,7 @@ def fit(
     metadata: dict[str, Any],
     interruption: Interruption,
     on_epoch: Callable[[RunState, int], None] = lambda state, epoch: None,
+    describe_call: Callable[[float], dict[str, float]] = lambda seconds: {},
 ) -> tuple[RunState, Progress]:
     """Train from wherever `state` stands to the end of the plan.
 
@@ -179,6 +180,8 @@ def fit(
       metadata: written into every checkpoint beside the progress.
       interruption: asked after every call.
       on_epoch: called after every epoch with the state and the number of epochs.
+      describe_call: called after every call with the seconds that it took; what it returns is added
+        to the call's record.
 
     Returns:
       The final state and progress, of which a checkpoint has been written.
@@ -236,6 +239,7 @@ def fit(
                 "split": "train",
                 **{name: float(values.mean()) for name, values in host_metrics.items()},
                 "examples_per_second": num_steps * plan.batch_size / seconds,
+                **describe_call(seconds),
             }
         )
         if at_end:

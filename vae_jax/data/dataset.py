@@ -1,4 +1,4 @@
-"""What every source of data returns: examples in memory, or examples read when they are asked for."""
+"""What every source of data returns: examples in memory, or read when they are asked for."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
