@@ -65,8 +65,9 @@ def _resize_central_square(image: "Image.Image", size: int) -> "Image.Image":
 
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    # Not by the argument `box` of resize, which lets pixels in from outside of it.
+    square = image.crop((left, top, left + side, top + side))
+    return square.resize((size, size), Image.Resampling.BICUBIC)
 
 
 def _one_line(error: Exception) -> str:

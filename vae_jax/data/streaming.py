@@ -60,11 +60,17 @@ def read_ahead(
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
     results = iter(grain.MapDataset.source(_Calls(read, num)).to_iter_dataset(options))
     with contextlib.closing(results):
-        yield from results
+        for result in results:
+            if isinstance(result, UserError):
+                raise result
+            yield result
 
 
 class _Calls:
-    """The results of a function of an index, as a source of data for grain."""
+    """The results of a function of an index, as a source of data for grain.
+
+    A mistake of the user is a result too: raised, grain would add lines of its own to it.
+    """
 
     def __init__(self, function: Callable[[int], np.ndarray], num: int) -> None:
         self._function = function
@@ -73,8 +79,11 @@ class _Calls:
     def __len__(self) -> int:
         return self._num
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self._function(index)
+    def __getitem__(self, index: int) -> np.ndarray | UserError:
+        try:
+            return self._function(index)
+        except UserError as error:
+            return error
 
 
 class Stream:
