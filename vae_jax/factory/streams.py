@@ -17,17 +17,11 @@ _MOST_BYTES_A_CALL = 64 * 2**20
 _SHARE_OF_LIMIT = 8
 
 
-def _budget(config: ConfigDict) -> float:
-    return min(_MOST_BYTES_A_CALL, config.data.memory_limit * 2**30 / _SHARE_OF_LIMIT)
-
-
-def _batch_bytes(config: ConfigDict, train: LazyDataset) -> int:
-    return num_bytes(train) // train.shape[0] * config.batch_size
-
-
 def most_streamed_steps(config: ConfigDict, train: LazyDataset) -> int:
     """Steps of a call whose batches are not too large to be transferred at once."""
-    return max(1, int(_budget(config) / _batch_bytes(config, train)))
+    budget = min(_MOST_BYTES_A_CALL, config.data.memory_limit * 2**30 / _SHARE_OF_LIMIT)
+    batch_bytes = num_bytes(train) // train.shape[0] * config.batch_size
+    return max(1, int(budget / batch_bytes))
 
 
 def build_stream(config: ConfigDict, train: LazyDataset, plan: Plan, state: TrainState) -> Stream:
@@ -39,7 +33,6 @@ def build_stream(config: ConfigDict, train: LazyDataset, plan: Plan, state: Trai
       plan: the run's, whose calls are of at most `most_streamed_steps`.
       state: the initial or restored state. The stream keeps nothing of its buffers.
     """
-    most_threads = max(1, int(_budget(config) / _batch_bytes(config, train)))
     return Stream(
         train,
         _order_on_host(state.order_key, train.shape[0]),
@@ -47,7 +40,8 @@ def build_stream(config: ConfigDict, train: LazyDataset, plan: Plan, state: Trai
         first_step=int(state.step),
         total_steps=plan.total_steps,
         steps_of_call=plan.next_call,
-        num_threads=min(num_read_threads(), most_threads),
+        # Each has two batches, so that they are together bounded by two calls' worth.
+        num_threads=min(num_read_threads(), most_streamed_steps(config, train)),
     )
 
 
