@@ -128,7 +128,7 @@ class Stream:
         if rest:
             raise ValueError(f"{batch_size} examples do not divide over {process_count} processes")
         self._first_row = process_index * self._num_rows
-        self._first_step, self._total_steps = first_step, total_steps
+        self._total_steps = total_steps
         self._steps_of_call = steps_of_call
         self._put = put
         self._step = first_step
