@@ -5,10 +5,10 @@
 The data are colour PNG images of 64x64 pixels, soft shapes under noise, in array_record files.
 Decoding alone is the same reads by the same number of threads, without grain and without training;
 the stream alone is taken from as fast as it gives; the training is a run of experiments.train whose
-step is slower than decoding. Each is measured in a process of its own, several times, and the best
-counts: what else the machine does can only make it worse. Memory is the peak of such a process
-above what it had before it began to read; for the training, which has its programs and its state
-beside, what the peak grew by after a tenth of the calls.
+step is slower than decoding. Each is measured several times, and the best counts: what else the
+machine does can only make it worse. Memory is the peak of a process that streams above what it had
+before it began to; of the training, which has its programs and its state beside, what the peak grew
+by after a tenth of the calls.
 """
 
 import concurrent.futures
@@ -33,15 +33,14 @@ from PIL import Image, ImageDraw, ImageFilter
 from benchmarks import results_file
 from configs import vanilla
 from experiments import command_line, train
-from vae_jax import data, factory
-from vae_jax.data import LazyDataset
+from vae_jax import factory
 from vae_jax.data.streaming import num_read_threads
 from vae_jax.metric_writers import read_records
 from vae_jax.training import TrainState
-from vae_jax.training_loop import Plan, RunSteps
+from vae_jax.training_loop import RunSteps
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
-_REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each; the best counts")
+_REPEATS = flags.DEFINE_integer("repeats", 4, "measurements of each; the best counts")
 _LIMIT_MIB = flags.DEFINE_integer("limit_mib", 32, "memory limit; the data are ten times as large")
 
 _SIZE = 64
@@ -125,61 +124,76 @@ def _peak_rss_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def decode_alone(config: ConfigDict) -> dict[str, Any]:
-    """Read the batches of an epoch by as many threads as a stream has."""
-    dataset = data.open_lazily(config.data.name, "train", config.data.dir)
-    num_steps = dataset.shape[0] // config.batch_size
-    order = np.random.default_rng(0).permutation(dataset.shape[0])
-    batches = order[: num_steps * config.batch_size].reshape(num_steps, config.batch_size)
+class _Epoch:
+    """An epoch of a streamed run without the training."""
 
-    def read(indices: np.ndarray) -> None:
-        dataset.read(indices)
+    def __init__(self, config: ConfigDict) -> None:
+        splits = factory.open_splits(config)
+        assert isinstance(splits, factory.StreamedSplits)
+        self.config, self.train_set = config, splits.train
+        self.num_examples = splits.train.shape[0]
+        most_steps = factory.most_streamed_steps(config, splits.train)
+        self.num_threads = min(num_read_threads(), most_steps)
+        self.plan = factory.build_plan(config, self.num_examples, most_steps)
+        shape = (_SIZE, _SIZE, 3)
+        program = factory.build_program(config, shape, self.num_examples)
+        key, hparams = factory.make_key(config.seed), factory.build_hparams(config)
+        self.state = program.init(jnp.zeros(shape), key, hparams).train
 
-    num_threads = min(num_read_threads(), factory.most_streamed_steps(config, dataset))
-    with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-        list(pool.map(read, batches[:num_threads]))
+    def decode(self) -> float:
+        """Images a second, read in batches by as many threads as the stream has."""
+        num_steps, batch_size = self.plan.total_steps, self.config.batch_size
+        order = np.random.default_rng(0).permutation(self.num_examples)[: num_steps * batch_size]
+
+        def read(indices: np.ndarray) -> None:
+            self.train_set.read(indices)
+
         start = time.perf_counter()
-        list(pool.map(read, batches))
-        seconds = time.perf_counter() - start
-    return {"images_per_second": batches.size / seconds, "num_threads": num_threads}
+        with concurrent.futures.ThreadPoolExecutor(self.num_threads) as pool:
+            list(pool.map(read, order.reshape(num_steps, batch_size)))
+        return num_steps * batch_size / (time.perf_counter() - start)
+
+    def stream(self, first_step: int = 0) -> float:
+        """Images a second, taken from a stream as fast as they come."""
+        state = self.state._replace(step=jnp.asarray(first_step))
+        start, step = time.perf_counter(), first_step
+        with factory.build_stream(self.config, self.train_set, self.plan, state) as stream:
+            while step < self.plan.total_steps:
+                num_steps = self.plan.next_call(step)
+                jax.block_until_ready(stream.take(num_steps))
+                step += num_steps
+        return (step - first_step) * self.config.batch_size / (time.perf_counter() - start)
 
 
-def _take_all(config: ConfigDict, train_set: LazyDataset, state: TrainState, plan: Plan) -> float:
-    """Seconds of taking everything, what has been begun before the first call included."""
-    start, step = time.perf_counter(), int(state.step)
-    with factory.build_stream(config, train_set, plan, state) as stream:
-        while step < plan.total_steps:
-            num_steps = plan.next_call(step)
-            jax.block_until_ready(stream.take(num_steps))
-            step += num_steps
-    return time.perf_counter() - start
-
-
-def stream_alone(config: ConfigDict) -> dict[str, Any]:
-    """Take the batches of an epoch as fast as they come."""
-    splits = factory.open_splits(config)
-    assert isinstance(splits, factory.StreamedSplits)
-    num_examples = splits.train.shape[0]
-    most_steps = factory.most_streamed_steps(config, splits.train)
-    plan = factory.build_plan(config, num_examples, most_steps)
-    shape = (_SIZE, _SIZE, 3)
-    program = factory.build_program(config, shape, num_examples)
-    key, hparams = factory.make_key(config.seed), factory.build_hparams(config)
-    state = program.init(jnp.zeros(shape), key, hparams).train
-    # The last call alone: grain is imported and the order of an epoch compiled.
-    last = state._replace(step=jnp.asarray(plan.total_steps - 1))
-    _take_all(config, splits.train, last, plan)
-    before = _rss_bytes()
-    seconds = _take_all(config, splits.train, state, plan)
+def compare_speeds(config: ConfigDict, repeats: int) -> dict[str, Any]:
+    """Images a second of decoding alone and of the stream, one after the other again and again."""
+    epoch = _Epoch(config)
+    # Grain is imported and the order of an epoch compiled.
+    epoch.stream(first_step=epoch.plan.total_steps - 1)
+    rates = [(epoch.decode(), epoch.stream()) for _ in range(repeats)]
+    decode, stream = (max(column) for column in zip(*rates, strict=True))
     return {
-        "images_per_second": plan.total_steps * config.batch_size / seconds,
-        "memory_mib": (_peak_rss_bytes() - before) / 2**20,
-        "steps_per_call": plan.steps_per_call,
+        "num_threads": epoch.num_threads,
+        "steps_per_call": epoch.plan.steps_per_call,
+        "decode_images_per_second": decode,
+        "stream_images_per_second": stream,
+        "stream_share_of_decode": stream / decode,
     }
 
 
-def train_slowly(config: ConfigDict) -> dict[str, Any]:
+def stream_memory(config: ConfigDict, repeats: int) -> dict[str, Any]:
+    """Peak memory of epochs of a stream above what the process had before the first."""
+    epoch = _Epoch(config)
+    epoch.stream(first_step=epoch.plan.total_steps - 1)
+    before = _rss_bytes()
+    for _ in range(repeats):
+        epoch.stream()
+    return {"peak_memory_mib": (_peak_rss_bytes() - before) / 2**20}
+
+
+def train_slowly(config: ConfigDict, repeats: int) -> dict[str, Any]:
     """A run whose step takes longer than decoding; how long it waited after its first call."""
+    del repeats
     peaks: list[int] = []
     original_fit = train.fit
 
@@ -214,32 +228,27 @@ def train_slowly(config: ConfigDict) -> dict[str, Any]:
     }
 
 
-def _in_a_process(measure: Callable[[ConfigDict], dict[str, Any]], config: ConfigDict) -> Any:
+def _in_a_process(
+    measure: Callable[[ConfigDict, int], dict[str, Any]], config: ConfigDict, repeats: int
+) -> dict[str, Any]:
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(measure, config).result()
+        measured = pool.submit(measure, config, repeats).result()
+    print(f"{measure.__name__}: {json.dumps(measured)}", flush=True)
+    return measured
 
 
 def main(argv: list[str]) -> None:
     """Write the data, measure, print, write the JSON."""
     del argv
-    limit = _LIMIT_MIB.value * 2**20
+    limit, repeats = _LIMIT_MIB.value * 2**20, _REPEATS.value
     num_train = 10 * limit // _IMAGE_BYTES
     with tempfile.TemporaryDirectory() as folder:
         file_bytes = write_images(Path(folder), num_train)
         config = _config(folder, limit)
-        measured: dict[str, list[dict[str, Any]]] = {"decode": [], "stream": [], "train": []}
-        for _ in range(_REPEATS.value):
-            # In turn: the machine's speed wanders.
-            measured["decode"].append(_in_a_process(decode_alone, config))
-            measured["stream"].append(_in_a_process(stream_alone, config))
-            measured["train"].append(_in_a_process(train_slowly, config))
-            print(json.dumps({name: runs[-1] for name, runs in measured.items()}), flush=True)
-    decode, stream = (
-        max(measured[name], key=lambda run: run["images_per_second"])
-        for name in ("decode", "stream")
-    )
-    training = min(measured["train"], key=lambda run: run["data_wait_share"])
+        speeds = _in_a_process(compare_speeds, config, repeats)
+        memory = _in_a_process(stream_memory, config, 1)
+        trained = [_in_a_process(train_slowly, config, 1) for _ in range(repeats)]
     results = {
         "command": "python -m benchmarks.streaming",
         "device": jax.devices()[0].device_kind,
@@ -250,14 +259,10 @@ def main(argv: list[str]) -> None:
         "bytes_a_file": file_bytes,
         "decoded_mib": num_train * _IMAGE_BYTES / 2**20,
         "memory_limit_mib": _LIMIT_MIB.value,
-        "decode": decode,
-        "stream": stream,
-        "stream_share_of_decode": stream["images_per_second"] / decode["images_per_second"],
-        "train": training,
-        "peak_memory_mib": max(run["memory_mib"] for run in measured["stream"]),
-        "peak_growth_in_training_mib": max(run["memory_growth_mib"] for run in measured["train"]),
+        **speeds,
+        **memory,
+        "train": min(trained, key=lambda run: run["data_wait_share"]),
     }
-    print(json.dumps(results, indent=2))
     results_file.write(_OUTPUT.value, results)
 
 

@@ -55,7 +55,7 @@ def speed_table(folder: Path) -> str:
         f"at the peak {likelihood['seconds_of_products_at_peak']:.0f} s; "
         f"{likelihood['peak_memory_gib']:.2f} GiB |",
         f"| streaming {streaming['image_size']}x{streaming['image_size']} PNG files, no training | "
-        f"{streaming['stream']['images_per_second']:,.0f} images/s, "
+        f"{streaming['stream_images_per_second']:,.0f} images/s, "
         f"{streaming['stream_share_of_decode']:.0%} of decoding alone |",
         f"| streaming, a step slower than decoding | waits for data "
         f"{streaming['train']['data_wait_share']:.1%} of the time |",
