@@ -35,7 +35,7 @@ def expected_batch(step):
 
 
 def stream_of(dataset, first_step=0, **options):
-    options = {"num_threads": 2, "total_steps": TOTAL_STEPS, **options}
+    options = {"num_threads": 2, "num_ahead": 4, "total_steps": TOTAL_STEPS, **options}
     return Stream(
         dataset,
         order,
@@ -157,14 +157,15 @@ def settled(count):
     return value
 
 
-@pytest.mark.parametrize("num_threads", [1, 3])
-def test_what_is_read_ahead_is_bounded(num_threads):
+@pytest.mark.parametrize(("num_threads", "num_ahead"), [(1, 1), (3, 5)])
+def test_what_is_read_ahead_is_bounded(num_threads, num_ahead):
     counting = Counting()
-    with stream_of(counting, total_steps=10**6, num_threads=num_threads) as stream:
-        ahead = 4 + 2 * num_threads
-        assert settled(lambda: counting.num_read) == ahead * BATCH_SIZE
+    with stream_of(
+        counting, total_steps=10**6, num_threads=num_threads, num_ahead=num_ahead
+    ) as stream:
+        assert settled(lambda: counting.num_read) == (4 + num_ahead) * BATCH_SIZE
         stream.take(4)
-        assert settled(lambda: counting.num_read) == (2 + 4 + 2 * num_threads) * BATCH_SIZE
+        assert settled(lambda: counting.num_read) == (4 + 2 + num_ahead) * BATCH_SIZE
     assert len(counting.threads) <= num_threads
 
 
@@ -244,7 +245,7 @@ def test_results_come_in_order_and_errors_where_they_occur():
             raise UserError("seven")
         return np.array(index)
 
-    results = read_ahead(read, 20, 3)
+    results = read_ahead(read, 20, num_threads=3, num_ahead=6)
     assert [int(next(results)) for _ in range(7)] == list(range(7))
     with pytest.raises(UserError, match=r"^seven$"):
         next(results)
@@ -255,7 +256,8 @@ def test_grain_brings_neither_tensorflow_nor_torch(data_dir):
         "import sys; from vae_jax.data import open_lazily; "
         "from vae_jax.data.streaming import read_ahead; "
         f"data = open_lazily('noise', 'train', {data_dir!r}); import numpy as np; "
-        "list(read_ahead(lambda i: data.read(np.array([i])).images, 3, 2)); "
+        "read = lambda i: data.read(np.array([i])).images; "
+        "list(read_ahead(read, 3, num_threads=1, num_ahead=1)); "
         "assert 'grain' in sys.modules; print({'tensorflow', 'torch'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

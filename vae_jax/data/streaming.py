@@ -34,7 +34,7 @@ def num_read_threads() -> int:
 
 
 def read_ahead(
-    read: Callable[[int], np.ndarray], num: int, num_threads: int
+    read: Callable[[int], np.ndarray], num: int, *, num_threads: int, num_ahead: int
 ) -> Generator[np.ndarray, None, None]:
     """`read(0)`, ..., `read(num - 1)` in this order, read by threads before they are asked for.
 
@@ -42,7 +42,8 @@ def read_ahead(
       read: called by several threads at once. Worth tens of images: what surrounds a call costs a
         tenth of a millisecond.
       num: calls.
-      num_threads: that read; at most twice as many results wait to be taken.
+      num_threads: that read.
+      num_ahead: results that are being read or wait to be taken, at most.
 
     Returns:
       A generator; closing it ends the threads.
@@ -57,7 +58,7 @@ def read_ahead(
             f"data.mode='stream' cannot be used here ({error}): it needs grain; use "
             "data.mode='memory'"
         ) from None
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_ahead)
     results = iter(grain.MapDataset.source(_Calls(read, num)).to_iter_dataset(options))
     with contextlib.closing(results):
         for result in results:
@@ -89,8 +90,8 @@ class _Calls:
 class Stream:
     """The batches of a run from some step to its end, a compiled call's worth at a time.
 
-    While a call trains, the next one's batches are read, put together and transferred; no more than
-    that, and two batches a thread, are held. Which examples a step sees depends on the step alone.
+    While a call trains, the next one's batches are read, put together and transferred, and then
+    `num_ahead` more are read. Which examples a step sees depends on the step alone.
 
     Args:
       dataset: the training set.
@@ -100,6 +101,7 @@ class Stream:
       total_steps: steps of the whole run.
       steps_of_call: steps of the call that begins at a step.
       num_threads: that read and decode, each a batch at a time.
+      num_ahead: batches that are being read, or wait to be put together, at most.
       put: takes batches to where they are trained on.
       process_index: of this process, which reads the rows of a batch that are its own: the batch
         is cut into contiguous parts, one a process.
@@ -116,6 +118,7 @@ class Stream:
         total_steps: int,
         steps_of_call: Callable[[int], int],
         num_threads: int,
+        num_ahead: int,
         put: Callable[[np.ndarray], Array] = jax.device_put,
         process_index: int = 0,
         process_count: int = 1,
@@ -137,7 +140,8 @@ class Stream:
         self._batches = read_ahead(
             lambda index: self._read_batch(first_step + index),
             total_steps - first_step,
-            num_threads,
+            num_threads=num_threads,
+            num_ahead=num_ahead,
         )
         self._assembler = ThreadPoolExecutor(1, thread_name_prefix="stream")
         self._next: Future[Array] | None = None

@@ -265,7 +265,9 @@ def mean_image(train: LazyDataset) -> Float[Array, "height width channels"]:
     if isinstance(train, Dataset):
         mean = sum(map(total, range(len(chunks)))) / num
     else:
-        with contextlib.closing(read_ahead(total, len(chunks), num_read_threads())) as totals:
+        num_threads = num_read_threads()
+        totals = read_ahead(total, len(chunks), num_threads=num_threads, num_ahead=2 * num_threads)
+        with contextlib.closing(totals):
             mean = sum(totals) / num
     scale = 255 if train.dtype == np.uint8 else 1
     return jnp.asarray(mean / scale, jnp.float32)

@@ -13,13 +13,13 @@ from vae_jax.training_loop import Plan
 
 # More than this is not transferred any faster.
 _MOST_BYTES_A_CALL = 64 * 2**20
-# Of the memory limit: a call that trains, the next one, and twice as much in the reading threads.
-_SHARE_OF_LIMIT = 8
+# Held are three calls' worth: what is trained on, what comes next, and what is read ahead.
+_SHARE_OF_LIMIT = 1 / 4
 
 
 def most_streamed_steps(config: ConfigDict, train: LazyDataset) -> int:
     """Steps of a call whose batches are not too large to be transferred at once."""
-    budget = min(_MOST_BYTES_A_CALL, config.data.memory_limit * 2**30 / _SHARE_OF_LIMIT)
+    budget = min(_MOST_BYTES_A_CALL, config.data.memory_limit * 2**30 * _SHARE_OF_LIMIT)
     batch_bytes = num_bytes(train) // train.shape[0] * config.batch_size
     return max(1, int(budget / batch_bytes))
 
@@ -33,6 +33,7 @@ def build_stream(config: ConfigDict, train: LazyDataset, plan: Plan, state: Trai
       plan: the run's, whose calls are of at most `most_streamed_steps`.
       state: the initial or restored state. The stream keeps nothing of its buffers.
     """
+    num_steps = most_streamed_steps(config, train)
     return Stream(
         train,
         _order_on_host(state.order_key, train.shape[0]),
@@ -40,8 +41,9 @@ def build_stream(config: ConfigDict, train: LazyDataset, plan: Plan, state: Trai
         first_step=int(state.step),
         total_steps=plan.total_steps,
         steps_of_call=plan.next_call,
-        # Each has two batches, so that they are together bounded by two calls' worth.
-        num_threads=min(num_read_threads(), most_streamed_steps(config, train)),
+        num_threads=min(num_read_threads(), num_steps),
+        # So that a thread has something to do while its batch is being copied.
+        num_ahead=max(2, num_steps),
     )
 
 
