@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
     # memory: the training set is decoded once and kept; stream: read and decoded while it is
     # trained on; auto: stream where the decoded images take more than memory_limit.
     config.data.mode = "auto"
-    # GiB; three quarters of it bound what a stream holds. The other splits must fit into it.
+    # GiB; two thirds of it bound what a stream holds. The other splits must fit into it.
     config.data.memory_limit = 4.0
 
     config.model = ConfigDict()

@@ -13,8 +13,9 @@ from vae_jax.training_loop import Plan
 
 # More than this is not transferred any faster.
 _MOST_BYTES_A_CALL = 64 * 2**20
-# Held are three calls' worth: what is trained on, what comes next, and what is read ahead.
-_SHARE_OF_LIMIT = 1 / 4
+# Held are four calls' worth: what is trained on, what comes next, that once more while it is
+# transferred, and what is read ahead. The rest is for files and for decoding.
+_SHARE_OF_LIMIT = 1 / 6
 
 
 def most_streamed_steps(config: ConfigDict, train: LazyDataset) -> int:
