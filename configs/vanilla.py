@@ -32,6 +32,13 @@ def get_config() -> ConfigDict:
     # dynamic: a fresh draw each minibatch; static: one draw from binarization_seed; none: greys.
     config.data.binarization = "dynamic"
     config.data.binarization_seed = 0
+    # Crop image files to the central square and resize it, to this height and width; 0 does not.
+    config.data.image_size = 0
+    # memory: the training set is decoded once and kept; stream: read and decoded while it is
+    # trained on; auto: stream where the decoded images take more than memory_limit.
+    config.data.mode = "auto"
+    # GiB; two thirds of it bound what a stream holds. The other splits must fit into it.
+    config.data.memory_limit = 4.0
 
     config.model = ConfigDict()
     # vae, autoencoder.

@@ -93,6 +93,7 @@ def check(runs: Runs) -> None:
 
 
 def _check_data(card: Card, config: dict[str, Any]) -> None:
+    factory.refuse_stream(ConfigDict(config))
     name, folder = config["data"]["name"], config["data"]["dir"]
     try:
         data.split_sizes(name, folder)
@@ -206,8 +207,8 @@ def _costs(config_json: str) -> tuple[float, float]:
     section = config["data"]
     sizes = data.split_sizes(section["name"], section["dir"])
     split = next(iter(sizes))
-    shape = data.load(section["name"], f"{split}[:1]", section["dir"]).images.shape
-    template = factory.run_state_template(ConfigDict(config), (shape[1], shape[2], shape[3]))
+    first = data.open_lazily(section["name"], f"{split}[:1]", section["dir"], section["image_size"])
+    template = factory.run_state_template(ConfigDict(config), first.shape[1:])
     half = sum(leaf.size for leaf in jax.tree.leaves(template.best_params)) / 2
     num_draws = config["objective"]["num_samples"] * config["objective"]["num_groups"]
     training = 3 * half * (1 + num_draws) * config["epochs"] * num_training_images(config)

@@ -27,7 +27,7 @@ _OUTPUT = flags.DEFINE_string("output", "", "directory to write to")
 
 def latent_points(model: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
     """Two coordinates of the test images in latent space, and their labels."""
-    test = factory.load_splits(model.config).test
+    test = factory.load_test(model.config)
     latents = model.encode(measuring.prepare_test(model.config, test)[:NUM_MAPPED])
     labels = None if test.labels is None else test.labels[:NUM_MAPPED]
     if model.latent_size == 1:

@@ -38,7 +38,7 @@ def main() -> None:
         summary = workdir.read_summary(folder)
         if summary is None:
             raise UserError(f"workdir={str(folder)!r} has no summary.json; evaluate it first")
-        test = factory.load_splits(model.config).test
+        test = factory.load_test(model.config)
         targets = measuring.prepare_test(model.config, test)
         drawing.draw_run(folder, model, targets, test.labels, summary["test"], degrees)
     print(f"drew {folder / 'figures'}")

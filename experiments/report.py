@@ -42,6 +42,7 @@ def speed_table(folder: Path) -> str:
     costs = _read(folder / "run_costs_cpu.json")
     kills = _read(folder / "kill_resume_cpu.json")
     likelihood = _read(folder / "likelihood_cpu.json")
+    streaming = _read(folder / "streaming_cpu.json")
     rows = ["| what | measured |", "| --- | --- |"]
     for name, measured in throughput["experiments"].items():
         rows.append(
@@ -53,6 +54,13 @@ def speed_table(folder: Path) -> str:
         f"samples each | {likelihood['seconds']:.0f} s, of which matrix products "
         f"at the peak {likelihood['seconds_of_products_at_peak']:.0f} s; "
         f"{likelihood['peak_memory_gib']:.2f} GiB |",
+        f"| streaming {streaming['image_size']}x{streaming['image_size']} PNG files, no training | "
+        f"{streaming['stream_images_per_second']:,.0f} images/s, "
+        f"{streaming['stream_share_of_decode']:.0%} of decoding alone |",
+        f"| streaming, a step slower than decoding | waits for data "
+        f"{streaming['train']['data_wait_share']:.1%} of the time |",
+        f"| streaming {streaming['decoded_mib']:.0f} MiB, limit {streaming['memory_limit_mib']} "
+        f"MiB | {streaming['peak_memory_mib']:.0f} MiB in memory |",
         f"| the loop around the compiled epochs | {costs['loop_share']:.1%} of the time |",
         f"| from the second start to the first step | {costs['second_start_seconds']:.1f} s |",
         f"| peak memory of training, evaluation and figures | {costs['peak_memory_gib']:.2f} GiB |",

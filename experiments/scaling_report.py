@@ -28,19 +28,21 @@ def costs_table(measured: dict[str, Any]) -> str:
 
 def projections_table(measured: dict[str, Any]) -> str:
     """Time of a step on more accelerators, computed and not measured."""
-    rows = [
-        [
-            name,
-            batch.removeprefix("batch of ").removesuffix(" a device"),
-            str(entry["devices"]),
-            f"{1e6 * entry['compute_seconds']:,.0f}",
-            f"{1e6 * entry['reduce_seconds']:,.0f}",
-            f"{entry['compute_seconds'] / (entry['compute_seconds'] + entry['reduce_seconds']):.0%}",
-        ]
-        for name, by_batch in measured["projected"].items()
-        for batch, entries in by_batch.items()
-        for entry in entries
-    ]
+    rows = []
+    for name, by_batch in measured["projected"].items():
+        for batch, entries in by_batch.items():
+            for entry in entries:
+                products, sums = entry["compute_seconds"], entry["reduce_seconds"]
+                rows.append(
+                    [
+                        name,
+                        batch.removeprefix("batch of ").removesuffix(" a device"),
+                        str(entry["devices"]),
+                        f"{1e6 * products:,.0f}",
+                        f"{1e6 * sums:,.0f}",
+                        f"{products / (products + sums):.0%}",
+                    ]
+                )
     header = ["network", "batch a device", "devices", "products, us", "sum of gradients, us"]
     return _table([*header, "share of products"], rows)
 

@@ -96,6 +96,7 @@ def check_configs(sweep: Sweep, base: Mapping[str, Any]) -> None:
         config = ConfigDict(with_fields(base, setting))
         try:
             factory.validate(config)
+            factory.refuse_stream(config)
         except UserError as error:
             described = ", ".join(f"{field}={value!r}" for field, value in setting.items())
             raise UserError(f"the setting {described}: {error}") from None

@@ -10,7 +10,7 @@ and on several processes.
 import contextlib
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -24,12 +24,15 @@ from experiments import command_line, config_flag, measuring, process_flags, pro
 from vae_jax import checkpoints, factory, parallel, processes, workdir
 from vae_jax.config_fields import flatten
 from vae_jax.data.pixels import to_unit_interval
+from vae_jax.data.streaming import Stream
 from vae_jax.errors import UserError
 from vae_jax.interruption import deferred
 from vae_jax.metric_writers import JsonLinesWriter, ProgressWriter, TensorBoardWriter, Writer
 from vae_jax.trained_model import TrainedModel
 from vae_jax.training import Metrics, TrainState
-from vae_jax.training_loop import Progress, RunState, Validate, fit
+from vae_jax.training_loop import Plan, Progress, RunState, RunSteps, Validate, fit
+
+Splits = factory.Splits | factory.StreamedSplits
 
 _PARALLEL = flags.DEFINE_enum(
     "parallel", "jit", ["jit", "pmap"], "how several devices are used together"
@@ -63,12 +66,15 @@ def train(
     """
     devices = jax.local_devices()[:1] if devices is None else devices
     parallel.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, len(devices))
-    splits = factory.load_splits(config)
-    num_examples, *shape = splits.train.images.shape
+    splits = factory.open_splits(config)
+    num_examples, *shape = splits.train.shape
     image_shape = (shape[0], shape[1], shape[2])
     build_program = functools.partial(factory.build_program, config, image_shape, num_examples)
     compiled = parallel.compile_program(build_program, devices, kind)
-    plan = factory.build_plan(config, num_examples)
+    most_steps = None
+    if isinstance(splits, factory.StreamedSplits):
+        most_steps = factory.most_streamed_steps(config, splits.train)
+    plan = factory.build_plan(config, num_examples, most_steps)
     directory = folder / "checkpoints"
     with _held(folder, config):
         state, progress = _initial_or_restored(compiled, config, splits, directory)
@@ -79,12 +85,9 @@ def train(
         if finished and summary is not None and summary.get("step") == first_step:
             print(f"{folder} is finished: {measuring.describe(summary)}")
             return
-        images = compiled.put(splits.train.images)
         validate = _validation(compiled, splits)
-        run_steps = compiled.run_steps
-        if profile:
-            run_steps = profiling.profiled(run_steps, folder / "tensorboard")
-        shown = jnp.asarray((splits.validation or splits.train).images[:40])
+        shown_from = splits.validation or splits.train
+        shown = jnp.asarray(shown_from.read(np.arange(min(40, shown_from.shape[0]))).images)
         model = TrainedModel(config, image_shape, jax.device_get(state.train.params))
         with contextlib.ExitStack() as stack:
             writers: list[Writer] = []
@@ -105,18 +108,22 @@ def train(
                 )
             for writer in writers:
                 stack.enter_context(contextlib.closing(writer))
+            run_steps, describe_call = _steps(config, compiled, splits, plan, state.train, stack)
+            if profile:
+                run_steps = profiling.profiled(run_steps, folder / "tensorboard")
             interruption = stack.enter_context(deferred())
             fit(
                 state,
                 progress,
                 plan=plan,
-                run_steps=lambda state, num_steps: run_steps(state, images, num_steps),
+                run_steps=run_steps,
                 validate=validate,
                 writers=writers,
                 checkpoint_dir=directory,
                 metadata={"image_shape": image_shape},
                 interruption=interruption,
                 on_epoch=on_epoch or (lambda state, epoch: None),
+                describe_call=describe_call,
             )
         # What is left is small, and done by one process on one device.
         if not processes.is_first():
@@ -133,7 +140,7 @@ def _held(folder: Path, config: ConfigDict) -> contextlib.AbstractContextManager
 
 
 def _initial_or_restored(
-    compiled: parallel.Compiled, config: ConfigDict, splits: factory.Splits, directory: Path
+    compiled: parallel.Compiled, config: ConfigDict, splits: Splits, directory: Path
 ) -> tuple[RunState, Progress]:
     begun = processes.is_first() and bool(checkpoints.steps(directory))
     newest = checkpoints.newest(directory, set_torn_aside=True) if begun else None
@@ -141,7 +148,7 @@ def _initial_or_restored(
         logging.warning("no checkpoint in %s is whole; starting anew", directory)
     step = processes.from_first(-1 if newest is None else newest)
     if step >= 0:
-        template = factory.run_state_template(config, splits.train.images.shape[1:])
+        template = factory.run_state_template(config, splits.train.shape[1:])
         checkpoint = checkpoints.read(directory, step, template)
         saved = checkpoint.metadata
         progress = Progress(**{name: saved[name] for name in Progress.__dataclass_fields__})
@@ -151,7 +158,46 @@ def _initial_or_restored(
     return compiled.init(*compiled.put((mean_image, key, hparams))), Progress()
 
 
-def _validation(compiled: parallel.Compiled, splits: factory.Splits) -> Validate | None:
+def _steps(
+    config: ConfigDict,
+    compiled: parallel.Compiled,
+    splits: Splits,
+    plan: Plan,
+    state: TrainState,
+    stack: contextlib.ExitStack,
+) -> tuple[RunSteps, Callable[[float], dict[str, float]]]:
+    """The compiled steps on their data, and what else a call's record tells, given its seconds."""
+    if isinstance(splits, factory.StreamedSplits):
+        stream = factory.build_stream(
+            config,
+            splits.train,
+            plan,
+            state,
+            put=compiled.put_batches,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        stack.enter_context(stream)
+        return _steps_from_stream(compiled, stream), functools.partial(_data_wait_share, stream)
+    images = compiled.put(splits.train.images)
+    return lambda state, num_steps: compiled.run_steps(state, images, num_steps), _no_figures
+
+
+def _steps_from_stream(compiled: parallel.Compiled, stream: Stream) -> RunSteps:
+    return lambda state, num_steps: compiled.run_batches(state, stream.take(num_steps))
+
+
+def _data_wait_share(stream: Stream, seconds: float) -> dict[str, float]:
+    """Of the time of the latest call, the share in which it waited for its batches."""
+    return {"data_wait_share": stream.seconds_waited / seconds}
+
+
+def _no_figures(seconds: float) -> dict[str, float]:
+    del seconds
+    return {}
+
+
+def _validation(compiled: parallel.Compiled, splits: Splits) -> Validate | None:
     if splits.validation is None:
         return None
     images = compiled.put(splits.validation.images)

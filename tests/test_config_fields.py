@@ -40,6 +40,9 @@ BAD_VALUES = {
     "data.test_split": ["", *TEXTS],
     "data.binarization": NAMES,
     "data.binarization_seed": SEEDS,
+    "data.image_size": AT_LEAST_0,
+    "data.mode": NAMES,
+    "data.memory_limit": [0, 0.0, *NUMBERS],
     "model.name": NAMES,
     "model.latent_size": AT_LEAST_1,
     "model.posterior": NAMES,
@@ -152,6 +155,14 @@ def test_every_config_file_passes(name):
         (
             {"corruption": "salt_and_pepper", "hparams.corruption_level": 1.5},
             "hparams.corruption_level=1.5 must be at most 1 for corruption='salt_and_pepper'",
+        ),
+        (
+            {"data.mode": "stream", "data.binarization": "static"},
+            "data.binarization='static' keeps a draw of every image, which data.mode='stream'",
+        ),
+        (
+            {"data.mode": "memory", "data.memory_limit": 1.0},
+            "data.memory_limit=1.0 has no effect with data.mode='memory'; use 4.0",
         ),
         ({"patience": 3, "data.validation_split": ""}, "patience=3 needs a validation set"),
         ({"model.widths": ()}, r"model.widths=\(\) must name at least one hidden layer"),

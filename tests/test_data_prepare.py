@@ -182,7 +182,7 @@ def test_other_features_than_png_bytes(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "value", "message"),
     [
-        ((2, 2), np.array([[1, np.nan], [1, 1]], np.float32), "NaN or infinite .* in example 1"),
+        ((2, 2), np.array([[1, np.nan], [1, 1]], np.float32), "example 1 has NaN or infinite"),
         ((None, 2), np.ones((3, 2), np.float32), r"example 1 has shape \[3, 2\]"),
     ],
 )

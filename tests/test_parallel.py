@@ -11,6 +11,7 @@ from configs import vanilla
 from vae_jax import factory
 from vae_jax.errors import UserError
 from vae_jax.parallel import check_batch_size, compile_program
+from vae_jax.training import epoch_order
 
 IMAGE_SHAPE = (6, 6, 1)
 NUM_EXAMPLES = 80
@@ -52,6 +53,17 @@ def trained(config, num_devices, kind="jit"):
     return jax.device_get((metrics, jax.tree.leaves(state.params), valid))
 
 
+def trained_on_batches(config, num_devices, kind="jit"):
+    """The same from batches that are given, not gathered."""
+    compiled = compile_program(builder(config), jax.devices()[:num_devices], kind)
+    state = start(compiled, config).train
+    order = np.asarray(epoch_order(state.order_key, 0, NUM_EXAMPLES))
+    chosen = order[: NUM_STEPS * config.batch_size].reshape(NUM_STEPS, -1)
+    batches = compiled.put_batches(draw_images(NUM_EXAMPLES)[chosen])
+    state, metrics = compiled.run_batches(state, batches)
+    return jax.device_get((metrics, jax.tree.leaves(state.params)))
+
+
 def assert_same(first, second):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6), first, second)
 
@@ -83,6 +95,12 @@ def test_without_noise_pmap_and_jit_agree():
     on_one = trained(config, 1)
     assert_same(trained(config, 4, "pmap"), on_one)
     assert_same(trained(config, 4), on_one)
+
+
+@pytest.mark.parametrize("kind", ["jit", "pmap"])
+def test_batches_that_are_given_are_trained_on_as_those_from_memory(kind):
+    config = config_of()
+    assert_same(trained_on_batches(config, 4, kind), trained(config, 4, kind)[:2])
 
 
 def test_pmap_is_the_same_step_mapped_over_devices_with_noise_of_their_own():

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PyTree
 
 from vae_jax.data.pixels import StoredImages
 from vae_jax.errors import UserError
-from vae_jax.training import Metrics, TrainState, whole_batch
+from vae_jax.training import Metrics, StoredBatches, TrainState, whole_batch
 from vae_jax.training_loop import Program, RunState
 
 Kind = Literal["jit", "pmap"]
@@ -37,13 +37,17 @@ class Compiled(NamedTuple):
       init: as the program's; the state is where the others want it.
       run_steps: as the program's; consumes the state.
       validate: as the program's.
+      run_batches: as the program's; consumes the state.
       put: a tree of arrays, the same in every process, to where the functions want it.
+      put_batches: this process' rows of some batches, `[num_steps, rows, ...]`, likewise.
     """
 
     init: Callable[..., RunState]
     run_steps: Callable[[TrainState, StoredImages, int], tuple[TrainState, StepMetrics]]
+    run_batches: Callable[[TrainState, StoredBatches], tuple[TrainState, StepMetrics]]
     validate: Callable[[TrainState, StoredImages], Metrics]
     put: Callable[[PyTree], PyTree]
+    put_batches: Callable[[np.ndarray], Array]
 
 
 def check_batch_size(batch_size: int, accumulation_steps: int, num_devices: int) -> None:
@@ -81,21 +85,20 @@ def compile_program(
 
 
 def _on_one(program: Program, device: jax.Device) -> Compiled:
+    put = functools.partial(jax.device_put, device=device)
     return Compiled(
         init=jax.jit(program.init),
         run_steps=jax.jit(program.run_steps, static_argnums=2, donate_argnums=0),
+        run_batches=jax.jit(program.run_batches, donate_argnums=0),
         validate=jax.jit(program.validate),
-        put=functools.partial(jax.device_put, device=device),
+        put=put,
+        put_batches=put,
     )
 
 
-def data_sharding(mesh: Mesh, *leading: None) -> NamedSharding:
-    """Examples shared out over the mesh, after some leading axes that are not."""
-    return NamedSharding(mesh, PartitionSpec(*leading, _AXIS))
-
-
 def _over_mesh(build_program: BuildProgram, mesh: Mesh) -> Compiled:
-    examples, everywhere = data_sharding(mesh), NamedSharding(mesh, PartitionSpec())
+    examples, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ([_AXIS], []))
+    batches = NamedSharding(mesh, PartitionSpec(None, _AXIS))
 
     def split_batch(batch: Array) -> Array:
         divides = batch.shape[0] % mesh.size == 0
@@ -106,8 +109,10 @@ def _over_mesh(build_program: BuildProgram, mesh: Mesh) -> Compiled:
     return Compiled(
         init=jit(program.init),
         run_steps=jit(program.run_steps, static_argnums=2, donate_argnums=0),
+        run_batches=jit(program.run_batches, donate_argnums=0),
         validate=jit(program.validate),
         put=functools.partial(_replicate, sharding=everywhere),
+        put_batches=functools.partial(jax.make_array_from_process_local_data, batches),
     )
 
 
@@ -123,19 +128,27 @@ def _under_pmap(build_program: BuildProgram, mesh: Mesh) -> Compiled:
         del index
         return program.run_steps(state, images, num_steps)
 
+    def put_batches(batches: np.ndarray) -> Array:
+        parts = batches.reshape(len(batches), mesh.size, -1, *batches.shape[2:])
+        return jax.device_put(parts, NamedSharding(mesh, PartitionSpec(None, _AXIS)))
+
     program = build_program(split_batch=split_batch, axis_name=_AXIS)
-    mapped: Any = jax.pmap(
+    pmap = functools.partial(
+        jax.pmap, axis_name=_AXIS, out_axes=None, devices=list(mesh.devices.flat)
+    )
+    mapped: Any = pmap(
         run_steps,
-        axis_name=_AXIS,
         in_axes=(0, None, None, None),
-        out_axes=None,
         static_broadcasted_argnums=3,
         donate_argnums=1,
-        devices=list(mesh.devices.flat),
     )
     # Initialising and validating have no gradients to average.
     others = _over_mesh(build_program, mesh)
-    return others._replace(run_steps=functools.partial(mapped, jnp.arange(mesh.size)))
+    return others._replace(
+        run_steps=functools.partial(mapped, jnp.arange(mesh.size)),
+        run_batches=pmap(program.run_batches, in_axes=(None, 1), donate_argnums=0),
+        put_batches=put_batches,
+    )
 
 
 def _replicate(tree: PyTree, sharding: NamedSharding) -> PyTree:

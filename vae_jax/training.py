@@ -7,12 +7,19 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from vae_jax.data.pixels import StoredImages
 
 Scalar = Float[Array, ""]
 Metrics = dict[str, Scalar]
+StoredBatches = (
+    UInt8[Array, "steps batch height width channels"]
+    | Float[Array, "steps batch height width channels"]
+)
+
+# Unrolled, XLA's CPU backend keeps the parameters in place instead of copying them each step.
+_UNROLL = 4
 
 
 class Hyperparameters(NamedTuple):
@@ -165,6 +172,13 @@ def _accumulated(
     return jax.tree.map(lambda leaf: leaf / num_parts, total)
 
 
+def epoch_order(
+    order_key: Key[Array, ""], epoch: Int[Array, ""] | int, num_examples: int
+) -> Int[Array, " num_examples"]:
+    """The order in which an epoch goes through the examples, in memory or from a stream."""
+    return jax.random.permutation(jax.random.fold_in(order_key, epoch), num_examples)
+
+
 def train_epoch(
     state: TrainState,
     images: StoredImages,
@@ -195,7 +209,7 @@ def train_epoch(
     num_examples = images.shape[0]
     steps_per_epoch = num_examples // batch_size
     epoch, first = state.step // steps_per_epoch, state.step % steps_per_epoch
-    order = jax.random.permutation(jax.random.fold_in(state.order_key, epoch), num_examples)
+    order = epoch_order(state.order_key, epoch, num_examples)
     order = jax.lax.dynamic_slice_in_dim(order, first * batch_size, num_steps * batch_size)
 
     rows = images.reshape(num_examples, -1)
@@ -205,8 +219,32 @@ def train_epoch(
         batch = rows.at[indices].get(mode="promise_in_bounds").reshape(-1, *images.shape[1:])
         return step_fn(state, batch, state.step / steps_per_epoch)
 
-    # Unrolled, XLA's CPU backend keeps the parameters in place instead of copying them each step.
-    return jax.lax.scan(body, state, order.reshape(num_steps, batch_size), unroll=4)
+    return jax.lax.scan(body, state, order.reshape(num_steps, batch_size), unroll=_UNROLL)
+
+
+def train_batches(
+    state: TrainState,
+    batches: StoredBatches,
+    *,
+    step_fn: TrainStep,
+    steps_per_epoch: int,
+) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
+    """Scan a step over each of the batches, which were read in the order of `epoch_order`.
+
+    Args:
+      state: the state before the first of them.
+      batches: `[num_steps, batch, height, width, channels]` as stored.
+      step_fn: `train_step` with its objective and optimiser.
+      steps_per_epoch: steps in a pass over the data.
+
+    Returns:
+      The state after the last step, and the metrics of every step.
+    """
+
+    def body(state: TrainState, batch: StoredImages) -> tuple[TrainState, Metrics]:
+        return step_fn(state, batch, state.step / steps_per_epoch)
+
+    return jax.lax.scan(body, state, batches, unroll=_UNROLL)
 
 
 def evaluate(

@@ -61,6 +61,10 @@ class Program(Protocol):
         """`run_steps(state, images, num_steps)` trains."""
 
     @property
+    def run_batches(self) -> Callable[..., tuple[TrainState, dict[str, Float[Array, " steps"]]]]:
+        """`run_batches(state, batches)` trains on the batches given, a step each."""
+
+    @property
     def validate(self) -> Callable[[TrainState, StoredImages], dict[str, Float[Array, ""]]]:
         """`validate(state, images)` measures the objective on other images."""
 
@@ -184,6 +188,7 @@ def fit(
     metadata: dict[str, Any],
     interruption: Interruption,
     on_epoch: Callable[[RunState, int], None] = lambda state, epoch: None,
+    describe_call: Callable[[float], dict[str, float]] = lambda seconds: {},
 ) -> tuple[RunState, Progress]:
     """Train from wherever `state` stands to the end of the plan.
 
@@ -198,6 +203,8 @@ def fit(
       metadata: written into every checkpoint beside the progress.
       interruption: asked after every call.
       on_epoch: called after every epoch with the state and the number of epochs.
+      describe_call: called after every call with the seconds that it took; what it returns is added
+        to the call's record.
 
     Returns:
       The final state and progress, of which a checkpoint has been written.
@@ -255,6 +262,7 @@ def fit(
                 "split": "train",
                 **{name: float(values.mean()) for name, values in host_metrics.items()},
                 "examples_per_second": num_steps * plan.batch_size / seconds,
+                **describe_call(seconds),
             }
         )
         if at_end:

@@ -1,10 +1,10 @@
-"""Where images come from: `load` reads any source by its name.
+"""Where images come from: `load` reads any source by its name, `open_lazily` as far as asked.
 
 Importing this package imports neither jax nor TensorFlow Datasets nor Pillow: the bundled MNIST
 needs NumPy only, and the other sources import what they need when they are read.
 """
 
-from vae_jax.data.dataset import Dataset
-from vae_jax.data.sources import load, split_sizes
+from vae_jax.data.dataset import Dataset, LazyDataset
+from vae_jax.data.sources import load, open_lazily, split_sizes
 
-__all__ = ["Dataset", "load", "split_sizes"]
+__all__ = ["Dataset", "LazyDataset", "load", "open_lazily", "split_sizes"]

@@ -1,12 +1,16 @@
-"""What every source of data returns."""
+"""What every source of data returns: examples in memory, or read when they are asked for."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Int
 
 # (split, start, stop) for each term of a split expression, as `splits.parse` returns it.
 Ranges = Sequence[tuple[str, int, int]]
+
+# num_examples, height, width, channels.
+ImagesShape = tuple[int, int, int, int]
 
 
 class Dataset(NamedTuple):
@@ -19,6 +23,58 @@ class Dataset(NamedTuple):
 
     images: np.ndarray
     labels: np.ndarray | None
+
+    @property
+    def shape(self) -> ImagesShape:
+        """Number of examples, height, width, channels."""
+        num_examples, height, width, channels = self.images.shape
+        return num_examples, height, width, channels
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the images."""
+        return self.images.dtype
+
+    def read(self, indices: Int[np.ndarray, " num"]) -> "Dataset":
+        """The examples at these places, in the order asked for."""
+        return Dataset(self.images[indices], None if self.labels is None else self.labels[indices])
+
+
+@runtime_checkable
+class LazyDataset(Protocol):
+    """Examples that are read when they are asked for; a `Dataset` is one whose reading is done.
+
+    Attributes:
+        shape: number of examples, height, width, channels.
+        dtype: of the images, uint8 or float32.
+    """
+
+    @property
+    def shape(self) -> ImagesShape:
+        """Number of examples, height, width, channels."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the images."""
+
+    def read(self, indices: Int[np.ndarray, " num"]) -> Dataset:
+        """Read the examples at these places, in the order asked for. Threads may call it at once.
+
+        Raises:
+            UserError: an example is damaged or of another form than the first.
+        """
+
+
+def num_bytes(dataset: LazyDataset) -> int:
+    """Memory that the decoded images take."""
+    return int(np.prod(dataset.shape, dtype=np.int64)) * dataset.dtype.itemsize
+
+
+def read_all(dataset: LazyDataset) -> Dataset:
+    """All examples in memory. Those that are there already are not copied."""
+    if isinstance(dataset, Dataset):
+        return dataset
+    return dataset.read(np.arange(dataset.shape[0]))
 
 
 def concatenate(parts: Sequence[Dataset]) -> Dataset:

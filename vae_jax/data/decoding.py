@@ -2,9 +2,13 @@
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # Other modes, such as CMYK or a palette, are turned into RGB.
 _GREY_MODES = ("1", "L", "LA", "La")
@@ -12,13 +16,15 @@ _CHANNEL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def decode(
-    file: str | Path | io.BytesIO, num_channels: int | None = None
+    file: str | Path | io.BytesIO, num_channels: int | None = None, image_size: int = 0
 ) -> UInt8[np.ndarray, "height width channels"]:
     """Decodes a png, jpeg, bmp, gif, webp or tiff file with Pillow; of several frames the first.
 
     Args:
         file: a path or the file's bytes.
         num_channels: 1, 3 or 4; None means 1 for a grey image and 3, without opacity, for others.
+        image_size: height and width to which the central square is resized, antialiased; 0 leaves
+            the image as it is.
 
     Returns:
         uint8, [height, width, channels].
@@ -40,7 +46,10 @@ def decode(
                 mode = "L" if image.mode in _GREY_MODES else "RGB"
             else:
                 mode = _CHANNEL_MODES[num_channels]
-            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+            image = image if image.mode == mode else image.convert(mode)
+            if image_size:
+                image = _resize_central_square(image, image_size)
+            pixels = np.asarray(image)
     except UnidentifiedImageError:
         raise ValueError("cannot be decoded: it is no image of a known format") from None
     except ValueError as error:
@@ -49,6 +58,16 @@ def decode(
     except Exception as error:
         raise ValueError(f"cannot be decoded: {_one_line(error)}") from None
     return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _resize_central_square(image: "Image.Image", size: int) -> "Image.Image":
+    from PIL import Image
+
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    # Not by the argument `box` of resize, which lets pixels in from outside of it.
+    square = image.crop((left, top, left + side, top + side))
+    return square.resize((size, size), Image.Resampling.BICUBIC)
 
 
 def _one_line(error: Exception) -> str:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
-from vae_jax.data.dataset import Dataset, Ranges, concatenate
+from vae_jax.data.dataset import Dataset, ImagesShape, Ranges
 from vae_jax.data.decoding import decode
 from vae_jax.errors import UserError
 
@@ -38,49 +39,69 @@ def sizes(path: str) -> dict[str, int]:
     return {name: len(split.files) for name, split in _list_splits(Path(path)).items()}
 
 
-def read(path: str, ranges: Ranges) -> Dataset:
-    """Reads ranges of a folder's images, in the sorted order of their paths.
+class FolderDataset:
+    """Ranges of a folder's images, in the sorted order of their paths, read when asked for.
 
-    Returns:
-        images uint8, [num_examples, height, width, channels], with one channel if they are grey
-        and three otherwise; labels if there are folders of classes.
+    Images are uint8, with one channel if the first is grey and three otherwise; there are labels
+    if there are folders of classes in every range.
+
+    Args:
+        path: the folder.
+        ranges: which of its images.
+        image_size: height and width to which central squares are resized; 0 leaves images as they
+            are, and they must have one shape.
 
     Raises:
-        UserError: as `sizes`; an unreadable image; images that differ in size or channels.
+        UserError: as `sizes`; an unreadable first image.
     """
-    splits = _list_splits(Path(path))
-    files = [file for name, start, stop in ranges for file in splits[name].files[start:stop]]
-    images = _decode_all(files)
-    parts, position = [], 0
-    for name, start, stop in ranges:
-        labels = splits[name].labels
-        parts.append(
-            Dataset(
-                images[position : position + stop - start],
-                None if labels is None else labels[start:stop],
-            )
-        )
-        position += stop - start
-    return concatenate(parts)
+
+    def __init__(self, path: str, ranges: Ranges, image_size: int = 0) -> None:
+        splits = _list_splits(Path(path))
+        self._files = [
+            file for name, start, stop in ranges for file in splits[name].files[start:stop]
+        ]
+        labels = [
+            found[start:stop]
+            for name, start, stop in ranges
+            if (found := splits[name].labels) is not None
+        ]
+        self._labels = np.concatenate(labels) if len(labels) == len(ranges) else None
+        self._image_size = image_size
+        self._first = _decode(self._files[0], image_size)
+
+    @property
+    def shape(self) -> ImagesShape:
+        """Number of images, height, width, channels."""
+        height, width, channels = self._first.shape
+        return len(self._files), height, width, channels
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the images."""
+        return self._first.dtype
+
+    def read(self, indices: Int[np.ndarray, " num"]) -> Dataset:
+        """Decodes the images at these places.
+
+        Raises:
+            UserError: an unreadable image; images that differ in size or channels.
+        """
+        images = np.empty((len(indices), *self._first.shape), np.uint8)
+        for place, index in enumerate(indices.tolist()):
+            image = _decode(self._files[index], self._image_size)
+            if image.shape != self._first.shape:
+                raise UserError(
+                    f"{self._files[index]} is {_describe(image)}, but {self._files[0]} is "
+                    f"{_describe(self._first)}; all images must have one size and one number of "
+                    "channels: data.image_size crops and resizes them"
+                )
+            images[place] = image
+        return Dataset(images, None if self._labels is None else self._labels[indices])
 
 
-def _decode_all(files: list[Path]) -> np.ndarray:
-    first = _decode(files[0])
-    images = np.empty((len(files), *first.shape), np.uint8)
-    for index, file in enumerate(files):
-        image = _decode(file)
-        if image.shape != first.shape:
-            raise UserError(
-                f"{file} is {_describe(image)}, but {files[0]} is {_describe(first)}; "
-                "all images must have one size and one number of channels"
-            )
-        images[index] = image
-    return images
-
-
-def _decode(file: Path) -> np.ndarray:
+def _decode(file: Path, image_size: int) -> np.ndarray:
     try:
-        return decode(file)
+        return decode(file, image_size=image_size)
     except ValueError as error:
         raise UserError(f"{file}: {error}") from None
 

@@ -5,21 +5,22 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
-from vae_jax.data.dataset import Dataset, Ranges, concatenate
+from vae_jax.data.dataset import Dataset, ImagesShape, Ranges
 from vae_jax.data.decoding import decode
 from vae_jax.errors import UserError, first_line
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 # Records asked for at once: one at a time costs four times as much.
-_BATCH_SIZE = 1024
+_RECORDS_AT_ONCE = 1024
 
 
 def import_tfds() -> ModuleType:
@@ -105,85 +106,147 @@ def sizes(folder: Path) -> dict[str, int]:
     return {name: info.num_examples for name, info in _builder(folder).info.splits.items()}
 
 
-def read(folder: Path, ranges: Ranges) -> Dataset:
-    """Reads the features `image` and, if there is one, `label`.
+class PreparedDataset:
+    """The features `image` and, if there is one, `label` of ranges of a prepared data set.
 
-    Returns:
-        images [num_examples, height, width, channels], uint8 or float32; labels int32.
+    Read when they are asked for: images uint8 or float32, labels int32.
+
+    Args:
+        folder: of the version of the data set.
+        ranges: which of its examples.
+        image_size: height and width to which central squares are resized; 0 leaves images as they
+            are, and they must have one shape.
 
     Raises:
-        UserError: no `image`, images that vary in shape or are of another type, labels that are
-            no integers, another file format than array_record, a damaged file.
+        UserError: no `image`, images of another type than uint8 or floating, labels that are no
+            integers, another file format than array_record, a damaged file.
     """
-    builder = _builder(folder)
-    features = builder.info.features
-    if "image" not in features:
-        raise UserError(f"{folder} has no feature 'image'; its features are {sorted(features)}")
-    if "label" in features and not (
-        features["label"].shape == () and np.issubdtype(features["label"].np_dtype, np.integer)
-    ):
-        raise UserError(f"{folder}: the feature 'label' is {features['label']}, not an integer")
-    return concatenate([_read_range(builder, folder, *one_range) for one_range in ranges])
 
-
-def _read_range(builder: Any, folder: Path, split: str, start: int, stop: int) -> Dataset:
-    what = f"{folder}, split {split!r}"
-    has_labels = "label" in builder.info.features
-    labels = np.empty(stop - start, np.int32) if has_labels else None
-    images = None
-    for index, (image, label) in enumerate(_examples(builder, folder, split, start, stop)):
-        if images is None:
-            images = _allocate(what, stop - start, image)
-        if image.shape not in (images.shape[1:], images.shape[1:-1]):
+    def __init__(self, folder: Path, ranges: Ranges, image_size: int = 0) -> None:
+        tfds = import_tfds()
+        builder = _builder(folder)
+        features = builder.info.features
+        if "image" not in features:
+            raise UserError(f"{folder} has no feature 'image'; its features are {sorted(features)}")
+        self._has_labels = "label" in features
+        if self._has_labels and not (
+            features["label"].shape == () and np.issubdtype(features["label"].np_dtype, np.integer)
+        ):
+            raise UserError(f"{folder}: the feature 'label' is {features['label']}, not an integer")
+        # Pillow, called here, is faster than through TFDS, which also logs that it misses OpenCV.
+        self._is_encoded = (
+            isinstance(features["image"], tfds.features.Image)
+            and features["image"].np_dtype == np.uint8
+        )
+        if image_size and not self._is_encoded:
             raise UserError(
-                f"{what}: example {start + index} has shape {list(image.shape)}, but example "
-                f"{start} has {list(images.shape[1:])}; all images must have one shape"
+                f"data.image_size={image_size} resizes 8-bit images, but those of {folder} are "
+                f"{features['image']}; use data.image_size=0"
             )
-        images[index] = image.reshape(images.shape[1:])
-        if labels is not None:
-            labels[index] = label
-    assert images is not None, "splits.parse gives no empty ranges"
-    if images.dtype == np.float32:
-        bad = ~np.isfinite(images).all(axis=(1, 2, 3))
-        if bad.any():
+        self._decoders = {"image": tfds.decode.SkipDecoding()} if self._is_encoded else None
+        self._folder, self._ranges, self._image_size = folder, ranges, image_size
+        self._features = features
+        self._records = _records(builder, folder, ranges)
+        ((first, _),) = self._examples([0])
+        if first.ndim not in (2, 3):
             raise UserError(
-                f"{what} has NaN or infinite values in {np.count_nonzero(bad)} of {len(bad)} "
-                f"images, first in example {start + int(np.argmax(bad))}"
+                f"{self._name(0)}: images have shape {list(first.shape)}; they must be "
+                "[height, width] or [height, width, channels]"
             )
-    return Dataset(images, labels)
+        if first.dtype != np.uint8 and not np.issubdtype(first.dtype, np.floating):
+            raise UserError(
+                f"{self._name(0)}: images are {first.dtype}; they must be uint8 or floating"
+            )
+        self._image_shape = first.shape if first.ndim == 3 else (*first.shape, 1)
+        self._dtype = np.dtype(np.uint8 if first.dtype == np.uint8 else np.float32)
 
+    @property
+    def shape(self) -> ImagesShape:
+        """Number of examples, height, width, channels."""
+        height, width, channels = self._image_shape
+        return len(self._records), height, width, channels
 
-def _examples(
-    builder: Any, folder: Path, split: str, start: int, stop: int
-) -> Iterator[tuple[np.ndarray, Any]]:
-    """Yields the image and the label, None if there is none, of each example."""
-    tfds = import_tfds()
-    features = builder.info.features
-    # Pillow, called here, is faster than through TFDS, which also logs that it misses OpenCV.
-    encoded = (
-        isinstance(features["image"], tfds.features.Image)
-        and features["image"].np_dtype == np.uint8
-    )
-    decoders = {"image": tfds.decode.SkipDecoding()} if encoded else None
-    for index, record in enumerate(_records(builder, folder, split, start, stop), start):
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the images."""
+        return self._dtype
+
+    def read(self, indices: Int[np.ndarray, " num"]) -> Dataset:
+        """Reads and decodes the examples at these places.
+
+        Raises:
+            UserError: a damaged file, images that differ in shape or are not finite.
+        """
+        places = indices.tolist()
+        images = np.empty((len(places), *self._image_shape), self._dtype)
+        labels = np.empty(len(places), np.int32) if self._has_labels else None
+        for place, (image, label) in enumerate(self._examples(places)):
+            if image.shape not in (self._image_shape, self._image_shape[:-1]):
+                raise UserError(
+                    f"{self._name(places[place])} has shape {list(image.shape)}, but "
+                    f"{self._name(0)} has {list(self._image_shape)}; all images must have one "
+                    "shape: data.image_size crops and resizes encoded ones"
+                )
+            images[place] = image.reshape(self._image_shape)
+            if labels is not None:
+                labels[place] = label
+        if images.dtype == np.float32:
+            bad = ~np.isfinite(images).all(axis=(1, 2, 3))
+            if bad.any():
+                raise UserError(
+                    f"{self._name(places[int(np.argmax(bad))])} has NaN or infinite values; all "
+                    "must be finite"
+                )
+        return Dataset(images, labels)
+
+    def _examples(self, places: list[int]) -> Iterator[tuple[np.ndarray, Any]]:
+        """Yields the image and the label, None if there is none, of each example."""
+        for first in range(0, len(places), _RECORDS_AT_ONCE):
+            some = places[first : first + _RECORDS_AT_ONCE]
+            for place, record in zip(some, self._read_records(some), strict=True):
+                try:
+                    example = self._features.deserialize_example_np(record, decoders=self._decoders)
+                    image = example["image"]
+                    if self._is_encoded:
+                        channels = self._features["image"].shape[-1]
+                        image = decode(io.BytesIO(image), channels, self._image_size)
+                # Protobuf, TFDS and NumPy each have their own exceptions for what does not fit.
+                except Exception as error:
+                    raise UserError(f"{self._name(place)}: {first_line(error)}") from None
+                yield image, example.get("label")
+
+    def _read_records(self, places: list[int]) -> Sequence[bytes]:
         try:
-            example = features.deserialize_example_np(record, decoders=decoders)
-            image = example["image"]
-            if encoded:
-                image = decode(io.BytesIO(image), features["image"].shape[-1])
-        # Protobuf, TFDS and NumPy each have their own exceptions for what does not fit.
+            records = self._records.__getitems__(places)
+        # array_record raises RuntimeError on damage today, but promises no type.
         except Exception as error:
-            raise UserError(
-                f"{folder}, split {split!r}, example {index}: {first_line(error)}"
-            ) from None
-        yield image, example.get("label")
+            raise self._damaged(first_line(error)) from None
+        # A file cut at a block's end opens all the same, and gives empty records.
+        if not all(records):
+            raise self._damaged("it has empty records")
+        return records
+
+    def _damaged(self, how: str) -> UserError:
+        splits = " or ".join(dict.fromkeys(repr(split) for split, _, _ in self._ranges))
+        return UserError(
+            f"{self._folder}, split {splits} is damaged: {how}; delete the folder and prepare it "
+            "again"
+        )
+
+    def _name(self, place: int) -> str:
+        """Names the example at a place by its split and its number there."""
+        for split, start, stop in self._ranges:
+            if place < stop - start:
+                return f"{self._folder}, split {split!r}, example {start + place}"
+            place -= stop - start
+        raise IndexError(place)
 
 
-def _records(builder: Any, folder: Path, split: str, start: int, stop: int) -> Iterator[bytes]:
+def _records(builder: Any, folder: Path, ranges: Ranges) -> Any:
     tfds = import_tfds()
     try:
-        source = builder.as_data_source(
-            split=f"{split}[{start}:{stop}]",
+        return builder.as_data_source(
+            split="+".join(f"{split}[{start}:{stop}]" for split, start, stop in ranges),
             file_format="array_record",
             deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
         )
@@ -193,34 +256,6 @@ def _records(builder: Any, folder: Path, split: str, start: int, stop: int) -> I
             f"{folder} is prepared as {builder.info.file_format.value}; "
             "it must be array_record: prepare it with file_format='array_record'"
         ) from None
-    for first in range(0, stop - start, _BATCH_SIZE):
-        try:
-            records = source.__getitems__(range(first, min(first + _BATCH_SIZE, stop - start)))
-        # array_record raises RuntimeError on damage today, but promises no type.
-        except Exception as error:
-            raise _damaged(folder, split, first_line(error)) from None
-        # A file cut at a block's end opens all the same, and gives empty records.
-        if not all(records):
-            raise _damaged(folder, split, "it has empty records")
-        yield from records
-
-
-def _damaged(folder: Path, split: str, how: str) -> UserError:
-    return UserError(
-        f"{folder}, split {split!r} is damaged: {how}; delete the folder and prepare it again"
-    )
-
-
-def _allocate(what: str, num_examples: int, image: np.ndarray) -> np.ndarray:
-    if image.ndim not in (2, 3):
-        raise UserError(
-            f"{what}: images have shape {list(image.shape)}; they must be [height, width] "
-            "or [height, width, channels]"
-        )
-    if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
-        raise UserError(f"{what}: images are {image.dtype}; they must be uint8 or floating")
-    shape = image.shape if image.ndim == 3 else (*image.shape, 1)
-    return np.empty((num_examples, *shape), np.uint8 if image.dtype == np.uint8 else np.float32)
 
 
 def _builder(folder: Path) -> Any:

@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vae_jax.data import arrays, bundled, image_folder, prepared, splits
-from vae_jax.data.dataset import Dataset, Ranges
+from vae_jax.data.dataset import Dataset, LazyDataset, Ranges, read_all
 from vae_jax.errors import UserError
 
 
 class _Source(NamedTuple):
     sizes: Callable[[], dict[str, int]]
-    read: Callable[[Ranges], Dataset]
+    open: Callable[[Ranges], LazyDataset]
 
 
-def load(name: str, split: str, data_dir: str) -> Dataset:
-    """Reads a split of a data set into memory.
+def open_lazily(name: str, split: str, data_dir: str, image_size: int = 0) -> LazyDataset:
+    """Opens a split of a data set, of which no more is read than is asked for.
+
+    Bundled data and .npz files are read into memory all the same.
 
     Args:
         name: `mnist`, which is bundled; a path that ends in .npz (see `arrays`); the path of a
@@ -25,6 +27,8 @@ def load(name: str, split: str, data_dir: str) -> Dataset:
             before a folder of the same name; write `./name` for the folder.
         split: in TFDS's syntax (see `splits`), such as `train[:55000]`.
         data_dir: where prepared data sets are; "" is TFDS's default.
+        image_size: height and width to which the central squares of image files are resized; 0
+            leaves them as they are.
 
     Returns:
         images [num_examples, height, width, channels], uint8 or float32, in the order of the
@@ -33,20 +37,34 @@ def load(name: str, split: str, data_dir: str) -> Dataset:
     Raises:
         UserError: the name or split is not known, or the data are damaged or of a wrong form.
     """
-    source = _find(name, data_dir)
-    return source.read(splits.parse(split, source.sizes()))
+    source = _find(name, data_dir, image_size)
+    return source.open(splits.parse(split, source.sizes()))
+
+
+def load(name: str, split: str, data_dir: str, image_size: int = 0) -> Dataset:
+    """Reads a split of a data set into memory; the arguments are those of `open_lazily`.
+
+    Raises:
+        UserError: as `open_lazily`.
+    """
+    return read_all(open_lazily(name, split, data_dir, image_size))
 
 
 def split_sizes(name: str, data_dir: str) -> dict[str, int]:
     """Returns the number of examples in each split of a data set; reads no images.
 
     Raises:
-        UserError: as `load`.
+        UserError: as `open_lazily`.
     """
-    return _find(name, data_dir).sizes()
+    return _find(name, data_dir, 0).sizes()
 
 
-def _find(name: str, data_dir: str) -> _Source:
+def _find(name: str, data_dir: str, image_size: int) -> _Source:
+    if image_size and (name in bundled.NAMES or name.endswith(".npz")):
+        raise UserError(
+            f"data.image_size={image_size} is for folders of images and prepared data sets, but "
+            f"data.name={name!r} holds arrays; resize those, and use data.image_size=0"
+        )
     if name in bundled.NAMES:
         return _Source(bundled.sizes, bundled.read)
     path = str(Path(name).expanduser())
@@ -54,9 +72,15 @@ def _find(name: str, data_dir: str) -> _Source:
         return _Source(partial(arrays.sizes, path), partial(arrays.read, path))
     folder = None if _looks_like_a_path(name) else prepared.find(name, data_dir)
     if folder is not None:
-        return _Source(partial(prepared.sizes, folder), partial(prepared.read, folder))
+        return _Source(
+            partial(prepared.sizes, folder),
+            partial(prepared.PreparedDataset, folder, image_size=image_size),
+        )
     if name and Path(path).is_dir():
-        return _Source(partial(image_folder.sizes, path), partial(image_folder.read, path))
+        return _Source(
+            partial(image_folder.sizes, path),
+            partial(image_folder.FolderDataset, path, image_size=image_size),
+        )
     if _looks_like_a_path(name):
         what = "is a file" if Path(path).exists() else "does not exist"
         raise UserError(

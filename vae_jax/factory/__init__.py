@@ -2,10 +2,14 @@
 
 from vae_jax.factory.datasets import (
     Splits,
+    StreamedSplits,
     build_corrupt,
     build_prepare,
     load_splits,
+    load_test,
     mean_image,
+    open_splits,
+    refuse_stream,
 )
 from vae_jax.factory.keys import EvaluationKeys, build_evaluation_keys, make_key
 from vae_jax.factory.losses import build_loss
@@ -26,12 +30,14 @@ from vae_jax.factory.programs import (
     run_state_template,
 )
 from vae_jax.factory.rules import validate
+from vae_jax.factory.streams import build_stream, most_streamed_steps
 
 __all__ = [
     "EvaluationKeys",
     "ImageShape",
     "Program",
     "Splits",
+    "StreamedSplits",
     "build_corrupt",
     "build_evaluation_keys",
     "build_graphdef",
@@ -43,10 +49,15 @@ __all__ = [
     "build_plan",
     "build_prepare",
     "build_program",
+    "build_stream",
     "latent_size",
     "load_splits",
+    "load_test",
     "make_key",
     "mean_image",
+    "most_streamed_steps",
+    "open_splits",
+    "refuse_stream",
     "refused_values",
     "run_state_template",
     "validate",

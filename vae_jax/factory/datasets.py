@@ -1,21 +1,35 @@
 """The data sets that a config names, and how their images become what a model sees."""
 
+import contextlib
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from vae_jax import data
 from vae_jax.corruptions import CORRUPTIONS, Corruption
-from vae_jax.data import Dataset, splits
+from vae_jax.data import Dataset, LazyDataset, splits
+from vae_jax.data.dataset import ImagesShape, num_bytes, read_all
 from vae_jax.data.pixels import Prepare, binarize, to_unit_interval
+from vae_jax.data.streaming import num_read_threads, read_ahead
 from vae_jax.errors import UserError
 from vae_jax.factory.keys import make_key
 from vae_jax.factory.models import ImageShape, refused_values
 from vae_jax.models.likelihoods import unaccepted
+
+_TRAIN, _VALIDATION, _TEST = "data.train_split", "data.validation_split", "data.test_split"
+# The place here of a split's field tells its static binarisation from the others'.
+_STATIC_DRAWS = (_TEST, _TRAIN, _VALIDATION)
+
+# Images over which the mean is taken: with more the standard error of a pixel is below a level.
+_MOST_IMAGES_AVERAGED = 100_000
+# Of the images that are read at once for it.
+_BYTES_AVERAGED_AT_ONCE = 4 * 2**20
+
+_GIB = 2**30
 
 
 class Splits(NamedTuple):
@@ -26,8 +40,15 @@ class Splits(NamedTuple):
     test: Dataset
 
 
-def _check_images(config: ConfigDict, field: str, dataset: Dataset) -> None:
-    images = dataset.images
+class StreamedSplits(NamedTuple):
+    """The same, but the training set is read while it is trained on."""
+
+    train: LazyDataset
+    validation: Dataset | None
+    test: Dataset
+
+
+def _check_images(config: ConfigDict, field: str, images: np.ndarray) -> None:
     if images.dtype == np.uint8:
         return
     problem = refused_values(config, images)
@@ -42,6 +63,26 @@ def _check_images(config: ConfigDict, field: str, dataset: Dataset) -> None:
             f"{field}: pixels of {config.data.name!r} {problem}, where the learned images of "
             "model.prior='vamp' lie; rescale them, or use another prior"
         )
+
+
+class _Checked:
+    """A data set whose images are refused, as they are read, if the model cannot take them."""
+
+    def __init__(self, config: ConfigDict, field: str, dataset: LazyDataset) -> None:
+        self._config, self._field, self._dataset = config, field, dataset
+
+    @property
+    def shape(self) -> ImagesShape:
+        return self._dataset.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._dataset.dtype
+
+    def read(self, indices: Int[np.ndarray, " num"]) -> Dataset:
+        part = self._dataset.read(indices)
+        _check_images(self._config, self._field, part.images)
+        return part
 
 
 def _check_image_shape(config: ConfigDict, image_shape: ImageShape) -> None:
@@ -59,17 +100,13 @@ def _check_image_shape(config: ConfigDict, image_shape: ImageShape) -> None:
         )
 
 
-def load_splits(config: ConfigDict) -> Splits:
-    """Read the training, validation and test sets; a static binarisation is drawn here.
-
-    Raises:
-      UserError: unknown, damaged or unfit data; splits that overlap; a batch larger than the data.
-    """
+def _split_names(config: ConfigDict) -> dict[str, str]:
+    """The split expressions by field, which are known, not empty and share no examples."""
     section = config.data
     sizes = data.split_sizes(section.name, section.dir)
-    names = {"data.train_split": section.train_split, "data.test_split": section.test_split}
+    names = {_TRAIN: section.train_split, _TEST: section.test_split}
     if section.validation_split:
-        names["data.validation_split"] = section.validation_split
+        names[_VALIDATION] = section.validation_split
     for field, name in names.items():
         try:
             splits.parse(name, sizes)
@@ -84,30 +121,122 @@ def load_splits(config: ConfigDict) -> Splits:
                     f"{field}={names[field]!r} shares {shared} examples with "
                     f"{other}={names[other]!r}; use splits that do not overlap"
                 )
-    loaded = {field: data.load(section.name, name, section.dir) for field, name in names.items()}
-    shapes = {field: dataset.images.shape[1:] for field, dataset in loaded.items()}
-    if len(set(shapes.values())) > 1:
-        described = ", ".join(f"{field} {shape}" for field, shape in shapes.items())
-        raise UserError(f"data.name={section.name!r} has images of several shapes: {described}")
-    for field, dataset in loaded.items():
-        _check_images(config, field, dataset)
-    _check_image_shape(config, shapes["data.train_split"])
-    num_train = loaded["data.train_split"].images.shape[0]
+    return names
+
+
+def _open(config: ConfigDict, field: str, name: str) -> LazyDataset:
+    section = config.data
+    dataset = data.open_lazily(section.name, name, section.dir, section.image_size)
+    if not isinstance(dataset, Dataset):
+        return _Checked(config, field, dataset)
+    _check_images(config, field, dataset.images)
+    return dataset
+
+
+def _load(config: ConfigDict, field: str, dataset: LazyDataset) -> Dataset:
+    loaded = read_all(dataset)
+    if config.data.binarization == "static":
+        index = _STATIC_DRAWS.index(field)
+        loaded = loaded._replace(images=_static_draw(loaded.images, index, config))
+    return loaded
+
+
+def _too_large(config: ConfigDict, field: str, name: str, dataset: LazyDataset) -> str | None:
+    """By how much decoded images exceed the limit, and how many would fit; None if they do not."""
+    limit = config.data.memory_limit
+    if config.data.mode == "memory" or num_bytes(dataset) <= limit * _GIB:
+        return None
+    most = int(limit * _GIB * dataset.shape[0] / num_bytes(dataset))
+    return (
+        f"{field}={name!r} takes {num_bytes(dataset) / _GIB:.3g} GiB decoded, more than "
+        f"data.memory_limit={limit:g}; use a slice of at most {most} images, or a higher limit"
+    )
+
+
+def _load_held_out(config: ConfigDict, field: str, name: str) -> Dataset:
+    dataset = _open(config, field, name)
+    problem = _too_large(config, field, name, dataset)
+    if problem is not None:
+        raise UserError(f"{problem}: only the training set can be streamed")
+    return _load(config, field, dataset)
+
+
+def refuse_stream(config: ConfigDict) -> None:
+    """Refuse `data.mode='stream'` where the training set is kept in memory.
+
+    Raises:
+      UserError: the config asks for it.
+    """
+    if config.data.mode == "stream":
+        raise UserError(
+            "data.mode='stream' is for experiments.train; here the training set is kept in memory: "
+            "use data.mode='memory' or 'auto'"
+        )
+
+
+def open_splits(config: ConfigDict) -> Splits | StreamedSplits:
+    """Read the validation and test sets, and the training set unless it is to be streamed.
+
+    A static binarisation is drawn here.
+
+    Raises:
+      UserError: unknown, damaged or unfit data; splits that overlap; a batch larger than the data;
+        a validation or test set above the memory limit.
+    """
+    section = config.data
+    names = _split_names(config)
+    train = _open(config, _TRAIN, names[_TRAIN])
+    _check_image_shape(config, train.shape[1:])
+    num_train = train.shape[0]
     if config.batch_size > num_train:
         raise UserError(
             f"batch_size={config.batch_size} is larger than the {num_train} images of "
             f"data.train_split={section.train_split!r}; use at most {num_train}"
         )
-    if section.binarization == "static":
-        loaded = {
-            field: dataset._replace(images=_static_draw(dataset.images, index, config))
-            for index, (field, dataset) in enumerate(sorted(loaded.items()))
-        }
-    return Splits(
-        train=loaded["data.train_split"],
-        validation=loaded.get("data.validation_split"),
-        test=loaded["data.test_split"],
-    )
+    problem = _too_large(config, _TRAIN, names[_TRAIN], train)
+    if problem is not None and section.binarization == "static":
+        raise UserError(
+            f"{problem}: streamed, as it would be, data.binarization='static' cannot be kept; use "
+            "'dynamic'"
+        )
+    streamed = section.mode == "stream" or problem is not None
+    loaded = None if streamed else _load(config, _TRAIN, train)
+    test = _load_held_out(config, _TEST, names[_TEST])
+    validation = None
+    if _VALIDATION in names:
+        validation = _load_held_out(config, _VALIDATION, names[_VALIDATION])
+    shapes = {_TRAIN: train.shape[1:], _TEST: test.shape[1:]}
+    if validation is not None:
+        shapes[_VALIDATION] = validation.shape[1:]
+    if len(set(shapes.values())) > 1:
+        described = ", ".join(f"{field} {shape}" for field, shape in shapes.items())
+        raise UserError(f"data.name={section.name!r} has images of several shapes: {described}")
+    if loaded is None:
+        return StreamedSplits(train, validation, test)
+    return Splits(loaded, validation, test)
+
+
+def load_splits(config: ConfigDict) -> Splits:
+    """Read the training, validation and test sets into memory, as `open_splits` does.
+
+    Raises:
+      UserError: as `open_splits`; the training set is to be streamed, or above the memory limit.
+    """
+    refuse_stream(config)
+    opened = open_splits(config)
+    if isinstance(opened, Splits):
+        return opened
+    problem = _too_large(config, _TRAIN, config.data.train_split, opened.train)
+    raise UserError(f"{problem}: only experiments.train can stream it")
+
+
+def load_test(config: ConfigDict) -> Dataset:
+    """Read the test set alone, as `open_splits` does.
+
+    Raises:
+      UserError: as `open_splits`.
+    """
+    return _load_held_out(config, _TEST, _split_names(config)[_TEST])
 
 
 def _static_draw(images: np.ndarray, index: int, config: ConfigDict) -> np.ndarray:
@@ -117,10 +246,31 @@ def _static_draw(images: np.ndarray, index: int, config: ConfigDict) -> np.ndarr
     return (drawn * 255).astype(np.uint8)
 
 
-def mean_image(train: Dataset) -> Float[Array, "height width channels"]:
-    """Mean of the training images in the unit interval, where the decoder starts."""
-    scale = 255 if train.images.dtype == np.uint8 else 1
-    return jnp.asarray(train.images.mean(axis=0) / scale, jnp.float32)
+def mean_image(train: LazyDataset) -> Float[Array, "height width channels"]:
+    """Mean of the training images in the unit interval, where the decoder starts.
+
+    Of more than 100,000 images, so many are taken, evenly spaced. The same bits come out whether
+    the images are in memory or not.
+    """
+    num_examples = train.shape[0]
+    num = min(num_examples, _MOST_IMAGES_AVERAGED)
+    places = np.arange(num) * num_examples // num
+    at_once = max(1, _BYTES_AVERAGED_AT_ONCE * num_examples // num_bytes(train))
+    chunks = [places[first : first + at_once] for first in range(0, num, at_once)]
+
+    def total(index: int) -> np.ndarray:
+        images = train.read(chunks[index]).images
+        return images.sum(axis=0, dtype=np.uint64 if images.dtype == np.uint8 else np.float64)
+
+    if isinstance(train, Dataset):
+        mean = sum(map(total, range(len(chunks)))) / num
+    else:
+        num_threads = num_read_threads()
+        totals = read_ahead(total, len(chunks), num_threads=num_threads, num_ahead=2 * num_threads)
+        with contextlib.closing(totals):
+            mean = sum(totals) / num
+    scale = 255 if train.dtype == np.uint8 else 1
+    return jnp.asarray(mean / scale, jnp.float32)
 
 
 def build_prepare(config: ConfigDict) -> Prepare:

@@ -21,9 +21,11 @@ from vae_jax.training import (
     MakeOptimizer,
     Metrics,
     SplitBatch,
+    StoredBatches,
     TrainState,
     evaluate,
     init_state,
+    train_batches,
     train_epoch,
     train_step,
     whole_batch,
@@ -81,12 +83,23 @@ def build_optimizer(config: ConfigDict, num_steps: int) -> MakeOptimizer:
     return make_optimizer
 
 
-def build_plan(config: ConfigDict, num_examples: int) -> Plan:
-    """How long to train on so many examples, and when to look up."""
+def build_plan(
+    config: ConfigDict, num_examples: int, most_steps_per_call: int | None = None
+) -> Plan:
+    """How long to train on so many examples, and when to look up.
+
+    Args:
+      config: a validated config.
+      num_examples: size of the training set.
+      most_steps_per_call: a bound on `config.steps_per_call`, which a stream has.
+    """
+    steps_per_call = config.steps_per_call
+    if most_steps_per_call is not None:
+        steps_per_call = min(steps_per_call, most_steps_per_call)
     return Plan(
         epochs=config.epochs,
         steps_per_epoch=num_examples // config.batch_size,
-        steps_per_call=config.steps_per_call,
+        steps_per_call=steps_per_call,
         batch_size=config.batch_size,
         patience=config.patience,
         checkpoint_seconds=config.checkpoints.every_seconds,
@@ -101,7 +114,8 @@ class Program(NamedTuple):
     Attributes:
       graphdef: the model without its parameters.
       init: `init(mean_image, key, hparams)` makes the state before the first step.
-      run_steps: `run_steps(state, images, num_steps)` trains.
+      run_steps: `run_steps(state, images, num_steps)` trains on images that lie on the device.
+      run_batches: `run_batches(state, batches)` trains on the batches given, a step each.
       validate: `validate(state, images)` measures the objective on other images.
     """
 
@@ -110,6 +124,9 @@ class Program(NamedTuple):
         [Float[Array, "height width channels"], Key[Array, ""], Hyperparameters], RunState
     ]
     run_steps: Callable[..., tuple[TrainState, dict[str, Float[Array, " steps"]]]]
+    run_batches: Callable[
+        [TrainState, StoredBatches], tuple[TrainState, dict[str, Float[Array, " steps"]]]
+    ]
     validate: Callable[[TrainState, StoredImages], Metrics]
 
 
@@ -166,6 +183,11 @@ def build_program(
             split_batch=split_batch,
         )
 
+    def run_batches(
+        state: TrainState, batches: StoredBatches
+    ) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
+        return train_batches(state, batches, step_fn=step_fn, steps_per_epoch=steps_per_epoch)
+
     def validate(state: TrainState, images: StoredImages) -> Metrics:
         return evaluate(
             state.params,
@@ -179,7 +201,7 @@ def build_program(
             split_batch=split_batch,
         )
 
-    return Program(graphdef, init, run_steps, validate)
+    return Program(graphdef, init, run_steps, run_batches, validate)
 
 
 def run_state_template(config: ConfigDict, image_shape: ImageShape) -> RunState:

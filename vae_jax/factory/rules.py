@@ -73,6 +73,18 @@ def validate(config: ConfigDict) -> None:
     if config.model.network == "mlp" and not config.model.widths:
         raise UserError("model.widths=() must name at least one hidden layer of an mlp network")
     _validate_likelihood(config)
+    _validate_mode(config)
+
+
+def _validate_mode(config: ConfigDict) -> None:
+    section = config.data
+    if section.mode == "stream" and section.binarization == "static":
+        raise UserError(
+            "data.binarization='static' keeps a draw of every image, which data.mode='stream' does "
+            "not; use data.binarization='dynamic', or data.mode='memory'"
+        )
+    if section.mode == "memory":
+        _refuse_without_effect(config, "data", {"memory_limit": 4.0}, "data.mode='memory'")
 
 
 def _refuse_without_effect(

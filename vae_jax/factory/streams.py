@@ -1,0 +1,87 @@
+"""The stream of a training set that is not kept in memory."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Key
+from ml_collections import ConfigDict
+
+from vae_jax.data.dataset import LazyDataset, num_bytes
+from vae_jax.data.streaming import Order, Stream, num_read_threads
+from vae_jax.training import TrainState, epoch_order
+from vae_jax.training_loop import Plan
+
+# More than this is not transferred any faster.
+_MOST_BYTES_A_CALL = 64 * 2**20
+# Held are four calls' worth: what is trained on, what comes next, that once more while it is
+# transferred, and what is read ahead. The rest is for files and for decoding.
+_SHARE_OF_LIMIT = 1 / 6
+
+
+def most_streamed_steps(config: ConfigDict, train: LazyDataset) -> int:
+    """Steps of a call whose batches are not too large to be transferred at once."""
+    budget = min(_MOST_BYTES_A_CALL, config.data.memory_limit * 2**30 * _SHARE_OF_LIMIT)
+    batch_bytes = num_bytes(train) // train.shape[0] * config.batch_size
+    return max(1, int(budget / batch_bytes))
+
+
+def build_stream(
+    config: ConfigDict,
+    train: LazyDataset,
+    plan: Plan,
+    state: TrainState,
+    *,
+    put: Callable[[np.ndarray], Array] = jax.device_put,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Stream:
+    """The batches that a run trains on from the step of `state` on.
+
+    Args:
+      config: a validated config.
+      train: the training set.
+      plan: the run's, whose calls are of at most `most_streamed_steps`.
+      state: the initial or restored state. The stream keeps nothing of its buffers.
+      put: takes a process' rows of batches to where they are trained on.
+      process_index: of this process.
+      process_count: processes of the run; it divides the batch size.
+    """
+    num_steps = most_streamed_steps(config, train)
+    return Stream(
+        train,
+        _order_on_host(state.order_key, train.shape[0]),
+        batch_size=config.batch_size,
+        first_step=int(state.step),
+        total_steps=plan.total_steps,
+        steps_of_call=plan.next_call,
+        num_threads=min(num_read_threads(), num_steps),
+        # So that a thread has something to do while its batch is being copied.
+        num_ahead=max(2, num_steps),
+        put=put,
+        process_index=process_index,
+        process_count=process_count,
+    )
+
+
+def _order_on_host(order_key: Key[Array, ""], num_examples: int) -> Order:
+    """`training.epoch_order` on the CPU: an accelerator would finish its call of steps first."""
+    # A copy, since the state's own buffers are given up to the first call.
+    key_data, impl = np.array(jax.random.key_data(order_key)), jax.random.key_impl(order_key)
+    shuffle = jax.jit(epoch_order, static_argnames="num_examples")
+
+    def order(epoch: int) -> Int[np.ndarray, " num_examples"]:
+        with jax.default_device(_cpu()):
+            key = jax.random.wrap_key_data(jnp.asarray(key_data), impl=impl)
+            return np.asarray(shuffle(key, epoch, num_examples=num_examples))
+
+    return order
+
+
+def _cpu() -> jax.Device | None:
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    # JAX_PLATFORMS may leave it out.
+    except RuntimeError:
+        return None
