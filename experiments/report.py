@@ -1,23 +1,25 @@
-"""Write the tables of both READMEs from the checked-in results; with --check only compare.
+"""Write the tables of the documents from the checked-in results; with --check only compare.
 
     python -m experiments.report
     python -m experiments.report --check
 
 README.md is written from `results/experiments/*.json`, each the summary.json of a run, and
-`benchmarks/results/*.json`; results/README.md from the cards' `results/CARD.json`.
+`benchmarks/results/*.json`, as docs/scaling.md is; results/README.md from the cards'
+`results/CARD.json`.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from experiments import card_report, cards, command_line, measuring
+from experiments import card_report, cards, command_line, measuring, scaling_report
 from vae_jax.errors import UserError
 from vae_jax.workdir import write_atomically
 
-_CHECK = flags.DEFINE_boolean("check", False, "fail if a README disagrees, and write nothing")
+_CHECK = flags.DEFINE_boolean("check", False, "fail if a document disagrees, and write nothing")
 
 ROOT = Path(__file__).parents[1]
 
@@ -105,20 +107,34 @@ def sweeps_table(folder: Path) -> str:
     return "\n".join(rows) + "\n"
 
 
-def render(readme: str) -> str:
-    """The README with its tables written anew."""
-    tables = {
-        "results": results_table(ROOT / "results" / "experiments"),
-        "sweeps": sweeps_table(ROOT / "benchmarks" / "results"),
-        "speed": speed_table(ROOT / "benchmarks" / "results"),
+def render(text: str, name: str, tables: Mapping[str, str]) -> str:
+    """A document with its tables, each between marks that bear its name, written anew."""
+    for table_name, table in tables.items():
+        begin, end = f"<!-- {table_name}: begin -->\n", f"<!-- {table_name}: end -->"
+        if begin not in text or end not in text:
+            raise UserError(f"{name} has no place for the table {table_name!r}: {begin.strip()}")
+        head, rest = text.split(begin)
+        text = head + begin + table + end + rest.split(end)[1]
+    return text
+
+
+def _tables() -> dict[str, dict[str, str]]:
+    """The tables of each document that has text around them."""
+    measured = ROOT / "benchmarks" / "results"
+    scaling = _read(measured / "scaling_cpu.json")
+    return {
+        "README.md": {
+            "results": results_table(ROOT / "results" / "experiments"),
+            "sweeps": sweeps_table(measured),
+            "speed": speed_table(measured),
+        },
+        "docs/scaling.md": {
+            "layouts": scaling_report.layouts_table(scaling),
+            "costs": scaling_report.costs_table(scaling),
+            "projections": scaling_report.projections_table(scaling),
+            "noise": scaling_report.noise_table(scaling),
+        },
     }
-    for name, table in tables.items():
-        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
-        if begin not in readme or end not in readme:
-            raise UserError(f"README.md has no place for the table {name!r}: {begin.strip()}")
-        head, rest = readme.split(begin)
-        readme = head + begin + table + end + rest.split(end)[1]
-    return readme
 
 
 def render_cards() -> str:
@@ -126,15 +142,22 @@ def render_cards() -> str:
     return card_report.render([cards.load(name) for name in cards.names()], ROOT / "results")
 
 
+def documents() -> dict[str, str]:
+    """The documents with tables, by name, as they should be."""
+    rendered = {
+        name: render((ROOT / name).read_text(encoding="utf-8"), name, tables)
+        for name, tables in _tables().items()
+    }
+    return {**rendered, "results/README.md": render_cards()}
+
+
 def main() -> None:
-    """Write or check README.md and results/README.md."""
-    path, of_cards = ROOT / "README.md", ROOT / "results" / "README.md"
-    rendered = {path: render(path.read_text(encoding="utf-8")), of_cards: render_cards()}
-    for path, text in rendered.items():
+    """Write or check README.md, docs/scaling.md and results/README.md."""
+    for name, text in documents().items():
+        path = ROOT / name
         if not _CHECK.value:
             write_atomically(path, text)
         elif not path.is_file() or path.read_text(encoding="utf-8") != text:
-            name = path.relative_to(ROOT)
             raise UserError(f"{name} disagrees with the results; run experiments.report")
 
 

@@ -115,16 +115,15 @@ def test_every_command_and_program_of_the_readme_works(tmp_path):
     subprocess.run([sys.executable, "-c", of_a_sweep], check=True, **run)
 
 
-def test_the_tables_of_the_readme_come_from_the_result_files():
-    assert report.render(README) == README
-
-
-def test_the_readme_of_the_results_comes_from_the_cards_and_their_files():
-    text = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
-    assert report.render_cards() == text
+def test_the_tables_of_all_documents_come_from_the_result_files():
+    documents = report.documents()
+    assert {"README.md", "docs/scaling.md", "results/README.md"} == set(documents)
+    for name, text in documents.items():
+        assert (ROOT / name).read_text(encoding="utf-8") == text, name
 
 
 def test_the_readme_links_to_files_that_are_there():
-    targets = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert targets
-    assert all((ROOT / target).exists() for target in targets)
+    for document in (ROOT / "README.md", ROOT / "docs" / "scaling.md"):
+        targets = re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8"))
+        assert targets
+        assert all((document.parent / target).exists() for target in targets)

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Train one run with two processes on this machine, as a rehearsal of a cluster:
+#
+#   experiments/launchers/two_processes.sh --config=configs/vanilla.py --workdir=runs/two
+#
+# PORT is where the first process listens. Without accelerators
+# XLA_FLAGS=--xla_force_host_platform_device_count=4 gives each process four devices.
+together="--coordinator=127.0.0.1:${PORT:-12345} --num_processes=2"
+
+python -m experiments.train "$@" $together --process_id=1 &
+second=$!
+python -m experiments.train "$@" $together --process_id=0
+code=$?
+wait $second || [ $code -ne 0 ] || code=$?
+exit $code
