@@ -1,7 +1,9 @@
 """Residual convolutional bodies, for larger and coloured images.
 
 At each level blocks that keep the image's size, then a convolution that halves it on the way down;
-the same in reverse on the way up.
+the same in reverse on the way up. Inside the blocks images are normalised, but what runs past the
+blocks is not, not even at the end: there an image would lose its brightness and contrast, and the
+bodies learn much more slowly without them.
 """
 
 import math
@@ -34,10 +36,6 @@ Outputs = Float[Array, "batch height width outputs"]
 
 # Of every convolution that keeps the size: an even kernel would shift the image by half a pixel.
 _KERNEL_SIZE = 3
-
-# Outputs near the bias, and so near the data's mean, but not so near that those which mean the same
-# (components of a mixture) stay the same for ever.
-_OUTPUT_INIT: Initializer = nnx.initializers.variance_scaling(0.01, "fan_in", "normal")
 
 
 class ResidualBlock(nnx.Module):
@@ -150,7 +148,6 @@ class ResidualEncoder(nnx.Module):
                 for i in range(len(channels))
             ]
         )
-        self.norm = GroupNorm(channels[-1])
         smallest = level_sizes(image_shape, len(channels))[-1]
         self.mlp = MLP(
             math.prod(smallest) * channels[-1],
@@ -172,7 +169,7 @@ class ResidualEncoder(nnx.Module):
             x = halving(stage(x))
             if self.pool:
                 x = max_pool(x)
-        x = self.activation(self.norm(x))
+        x = self.activation(x)
         return self.mlp(x.reshape(*images.shape[:-3], -1))
 
 
@@ -220,11 +217,8 @@ class ResidualDecoder(nnx.Module):
                 for size in outputs
             ]
         )
-        self.norm = GroupNorm(channels[0])
         num_outputs = image_shape[2] * outputs_per_channel
-        self.output = Conv(
-            channels[0], num_outputs, _KERNEL_SIZE, kernel_init=_OUTPUT_INIT, **options
-        )
+        self.output = Conv(channels[0], num_outputs, _KERNEL_SIZE, **options)
         self.resize = upsampling == "resize"
         self.activation = activation
         self.sizes = tuple(sizes[1:])
@@ -243,5 +237,5 @@ class ResidualDecoder(nnx.Module):
             self.doublings, self.stages, self.sizes, strict=True
         ):
             x = stage(doubling(resize_nearest(x) if self.resize else x)[:, :height, :width])
-        x = self.output(self.activation(self.norm(x)))
+        x = self.output(self.activation(x))
         return x.reshape(*latents.shape[:-1], *x.shape[1:])
