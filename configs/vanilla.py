@@ -59,9 +59,9 @@ def get_config() -> ConfigDict:
     # Of that layer: its size, and the hidden layers of its encoder, which its decoder mirrors.
     config.model.top_latent_size = 0
     config.model.top_widths = ()
-    # mlp, conv.
+    # mlp, conv, resnet (vae_jax/networks/residual.py).
     config.model.network = "mlp"
-    # Hidden layers of the encoder; the decoder mirrors them. In a conv network they follow it.
+    # Hidden layers of the encoder; the decoder mirrors them. After convolutions, if any.
     config.model.widths = (400,)
     # Layers (x W) * sigmoid(x V) in place of the activation; mlp only.
     config.model.gated = False
@@ -69,12 +69,20 @@ def get_config() -> ConfigDict:
     config.model.activation = "silu"
     # How dense layers start: lecun, glorot.
     config.model.initializer = "lecun"
-    # Only conv networks read these four; each channel count halves the image once. Downsampling is
-    # stride or pool (convolution, then pooling); upsampling transpose or resize (then convolution).
+    # Not for mlp: each channel count halves the image once, by a convolution of that kernel size.
+    # Downsampling is stride or pool (convolution, then pooling); upsampling transpose or resize
+    # (then convolution).
     config.model.channels = (32, 64)
     config.model.kernel_size = 4
     config.model.downsampling = "stride"
     config.model.upsampling = "transpose"
+    # resnet only: residual blocks a level; whether the backward pass computes their insides anew
+    # rather than keep them.
+    config.model.blocks = 2
+    config.model.remat = False
+    # What the encoder's and decoder's products run in: float32, bfloat16. Parameters, sums and loss
+    # stay float32.
+    config.model.compute_dtype = "float32"
     # bernoulli, continuous_bernoulli: data in [0, 1]; normal, laplace: any data;
     # discretized_logistic, discretized_logistic_mixture, categorical (256 outputs a channel): the
     # 256 levels of 8-bit images. All but bernoulli without binarization.

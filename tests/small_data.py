@@ -1,6 +1,7 @@
 """Images that are quickly made and quickly learned."""
 
 import numpy as np
+from PIL import Image
 
 
 def write_bars(path):
@@ -16,3 +17,41 @@ def write_bars(path):
         arrays[f"{split}_labels"] = labels
     np.savez(path, **arrays)
     return path
+
+
+def shapes(num, size, seed=0):
+    """`[num, size, size, 3]` of 8 bits: a shaded disc, square or diamond before a gradient.
+
+    Place, size, kind and all colours vary.
+    """
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:size, :size] / (size - 1)
+    images = np.empty((num, size, size, 3), np.uint8)
+    for image in images:
+        y, x = rng.uniform(0.3, 0.7, 2)
+        radius, angle = rng.uniform(0.15, 0.3), rng.uniform(0, 2 * np.pi)
+        slope = np.cos(angle) * (rows - 0.5) + np.sin(angle) * (columns - 0.5)
+        start, end, colour = rng.uniform(0.1, 0.9, (3, 3))
+        background = start + (end - start) * (0.5 + slope / 1.5)[..., None]
+        down, right = (rows - y) / radius, (columns - x) / radius
+        distances = {
+            0: np.hypot(down, right),
+            1: np.maximum(abs(down), abs(right)) * 1.2,
+            2: (abs(down) + abs(right)) * 0.9,
+        }
+        distance = distances[rng.integers(3)]
+        shading = np.clip(1 - 0.5 * (down + right + 1) / 2, 0.3, 1)[..., None]
+        # A soft edge, one pixel wide.
+        cover = np.clip((1 - distance) * radius * (size - 1) + 0.5, 0, 1)[..., None]
+        image[:] = np.round(255 * (cover * colour * shading + (1 - cover) * background))
+    return images
+
+
+def write_shapes(folder, size, *, train, test, seed=0):
+    """Write `shapes` as PNG files into `train/` and `test/` of a folder; give the folder."""
+    images = shapes(train + test, size, seed)
+    for index, image in enumerate(images):
+        split = folder / ("train" if index < train else "test")
+        split.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(split / f"{index:05d}.png")
+    return folder

@@ -62,6 +62,9 @@ BAD_VALUES = {
     "model.kernel_size": [1, *AT_LEAST_1],
     "model.downsampling": NAMES,
     "model.upsampling": NAMES,
+    "model.blocks": AT_LEAST_1,
+    "model.remat": FLAGS,
+    "model.compute_dtype": NAMES,
     "model.likelihood": NAMES,
     "model.likelihood_scale": [0, 0.0, *NUMBERS],
     "model.normal_scale": NAMES,
@@ -180,6 +183,17 @@ def test_every_config_file_passes(name):
             {"model.normal_scale": "optimal", "model.likelihood": "laplace"},
             "model.normal_scale='optimal' has no effect with model.likelihood='laplace'",
         ),
+        (
+            {"model.gated": True, "model.network": "conv"},
+            "model.gated=True has no effect with model.network='conv'; use False, or "
+            "model.network='mlp'",
+        ),
+        (
+            {"model.blocks": 3, "model.network": "conv"},
+            "model.blocks=3 has no effect with model.network='conv'; use 2, or "
+            "model.network='resnet'",
+        ),
+        ({"model.remat": True}, "model.remat=True has no effect with model.network='mlp'"),
         ({"model.num_mixture": 5}, "model.num_mixture=5 has no effect with"),
         (
             {

@@ -17,7 +17,14 @@ from vae_jax.models import (
     NormalLikelihood,
     StandardNormalPrior,
 )
-from vae_jax.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from vae_jax.networks import (
+    ConvDecoder,
+    ConvEncoder,
+    MLPDecoder,
+    MLPEncoder,
+    ResidualDecoder,
+    ResidualEncoder,
+)
 from vae_jax.networks.activations import ACTIVATIONS
 from vae_jax.networks.conv import max_pool, resize_nearest
 from vae_jax.networks.convolution import (
@@ -187,6 +194,21 @@ def make_conv(image_shape, downsampling, upsampling, *, kernel_size=3, widths=(5
     )
 
 
+def make_residual(image_shape, downsampling, upsampling, *, remat, widths=(5,)):
+    options = {
+        "num_blocks": 2,
+        "kernel_size": 4,
+        "activation": jax.nn.silu,
+        "remat": remat,
+        "rngs": nnx.Rngs(0),
+    }
+    channels = (4, 6)
+    return (
+        ResidualEncoder(image_shape, channels, widths, downsampling=downsampling, **options),
+        ResidualDecoder(3, image_shape, channels, widths, upsampling=upsampling, **options),
+    )
+
+
 # Each body occurs: encoder and decoder know nothing of each other.
 BODIES = {
     "plain": partial(make_mlp, gated=False),
@@ -196,6 +218,10 @@ BODIES = {
     "even kernel": partial(
         make_conv, downsampling="stride", upsampling="transpose", kernel_size=4, widths=()
     ),
+    "residual": partial(
+        make_residual, downsampling="stride", upsampling="transpose", remat=False, widths=()
+    ),
+    "residual, anew": partial(make_residual, downsampling="pool", upsampling="resize", remat=True),
 }
 
 
@@ -242,7 +268,9 @@ def test_hidden_layers_apply_their_activation(name):
     np.testing.assert_allclose(encoder(images), x, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("body", ["plain", "gated", "stride, transpose", "pool, resize"])
+@pytest.mark.parametrize(
+    "body", ["plain", "gated", "stride, transpose", "pool, resize", "residual"]
+)
 def test_set_output_bias_starts_the_decoder_at_the_link_of_the_mean(body):
     image_shape = (6, 5, 3)
     _, decoder = make_pair(body, image_shape)
@@ -252,7 +280,7 @@ def test_set_output_bias_starts_the_decoder_at_the_link_of_the_mean(body):
     # Not linear: a convolution must average over the pixels first and link afterwards.
     decoder.set_output_bias(image, jnp.exp)
     mean = np.asarray(image)
-    mean = mean.mean(axis=(0, 1)) if isinstance(decoder, ConvDecoder) else mean
+    mean = mean if isinstance(decoder, MLPDecoder) else mean.mean(axis=(0, 1))
     expected = from_zero + np.exp(mean)
     np.testing.assert_allclose(decoder(latents), expected, rtol=1e-4, atol=1e-5)
 

@@ -10,6 +10,7 @@ from vae_jax.errors import UserError
 from vae_jax.models.likelihoods import LIKELIHOODS, NormalScale
 from vae_jax.networks.activations import ACTIVATIONS
 from vae_jax.networks.initializers import INITIALIZERS
+from vae_jax.networks.precision import COMPUTE_DTYPES
 
 # Says what would be right, or None if the value is.
 Check = Callable[[Any], str | None]
@@ -97,7 +98,7 @@ FIELDS: dict[str, Check] = {
     "model.hierarchy": _one_of(["ladder", "markov", "none"]),
     "model.top_latent_size": _integer(0),
     "model.top_widths": _sizes(empty=True),
-    "model.network": _one_of(["conv", "mlp"]),
+    "model.network": _one_of(["conv", "mlp", "resnet"]),
     "model.widths": _sizes(empty=True),
     "model.gated": _boolean,
     "model.activation": _one_of(list(ACTIVATIONS)),
@@ -106,6 +107,9 @@ FIELDS: dict[str, Check] = {
     "model.kernel_size": _integer(2),
     "model.downsampling": _one_of(["pool", "stride"]),
     "model.upsampling": _one_of(["resize", "transpose"]),
+    "model.blocks": _integer(1),
+    "model.remat": _boolean,
+    "model.compute_dtype": _one_of(list(COMPUTE_DTYPES)),
     "model.likelihood": _one_of(list(LIKELIHOODS)),
     "model.likelihood_scale": _number(0.0, above=True),
     "model.normal_scale": _one_of(get_args(NormalScale)),

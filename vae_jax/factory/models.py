@@ -25,9 +25,17 @@ from vae_jax.models import (
 )
 from vae_jax.models.interfaces import Decoder, Encoder, Likelihood, PriorNetwork
 from vae_jax.models.likelihoods import LIKELIHOODS, unaccepted
-from vae_jax.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from vae_jax.networks import (
+    ConvDecoder,
+    ConvEncoder,
+    MLPDecoder,
+    MLPEncoder,
+    ResidualDecoder,
+    ResidualEncoder,
+)
 from vae_jax.networks.activations import ACTIVATIONS
 from vae_jax.networks.initializers import INITIALIZERS
+from vae_jax.networks.precision import COMPUTE_DTYPES
 
 ImageShape = tuple[int, int, int]
 
@@ -56,6 +64,7 @@ def _build_bodies(
     options: dict[str, Any] = {
         "activation": ACTIVATIONS[model.activation],
         "kernel_init": INITIALIZERS[model.initializer],
+        "dtype": COMPUTE_DTYPES[model.compute_dtype],
         "rngs": rngs,
     }
     if model.network == "mlp":
@@ -72,9 +81,14 @@ def _build_bodies(
         )
     channels = list(model.channels)
     options["kernel_size"] = model.kernel_size
+    bodies: tuple[Callable[..., Encoder], Callable[..., Decoder]] = ConvEncoder, ConvDecoder
+    if model.network == "resnet":
+        bodies = ResidualEncoder, ResidualDecoder
+        options |= {"num_blocks": model.blocks, "remat": model.remat}
+    build_encoder, build_decoder = bodies
     return (
-        ConvEncoder(image_shape, channels, widths, downsampling=model.downsampling, **options),
-        ConvDecoder(
+        build_encoder(image_shape, channels, widths, downsampling=model.downsampling, **options),
+        build_decoder(
             model.latent_size,
             image_shape,
             channels,

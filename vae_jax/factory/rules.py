@@ -12,11 +12,18 @@ from vae_jax.factory.losses import GROUPED, is_plain_elbo
 from vae_jax.factory.models import build_likelihood
 from vae_jax.models.likelihoods import LEARNED_SCALE_RANGE
 
-# What some likelihoods read, the value that the others need, and the likelihoods that read it.
-_LIKELIHOOD_FIELDS: dict[str, tuple[Any, tuple[str, ...]]] = {
-    "likelihood_scale": (1.0, ("laplace", "normal")),
-    "normal_scale": ("fixed", ("normal",)),
-    "num_mixture": (10, ("discretized_logistic_mixture",)),
+# What some likelihoods, or networks, read, the value that the others need, and those that read it.
+_READERS: dict[str, dict[str, tuple[Any, tuple[str, ...]]]] = {
+    "likelihood": {
+        "likelihood_scale": (1.0, ("laplace", "normal")),
+        "normal_scale": ("fixed", ("normal",)),
+        "num_mixture": (10, ("discretized_logistic_mixture",)),
+    },
+    "network": {
+        "gated": (False, ("mlp",)),
+        "blocks": (2, ("resnet",)),
+        "remat": (False, ("resnet",)),
+    },
 }
 
 
@@ -54,8 +61,7 @@ def validate(config: ConfigDict) -> None:
             f"hparams.corruption_level={level} leaves corruption={corruption!r} without effect; "
             "raise it, or use corruption='none'"
         )
-    if config.model.gated and config.model.network == "conv":
-        raise UserError("model.gated=True has no effect with model.network='conv'; use 'mlp'")
+    _refuse_unread(config)
     if config.model.name == "autoencoder":
         _refuse_without_effect(config, "hparams", _VAE_ONLY, "model.name='autoencoder'")
     _validate_latents(config)
@@ -97,6 +103,19 @@ def _refuse_without_effect(
             raise UserError(
                 f"{section}.{field}={value!r} has no effect with {cause}; use {neutral!r}"
             )
+
+
+def _refuse_unread(config: ConfigDict) -> None:
+    """Refuse fields that the chosen likelihood or network does not read."""
+    section = config.model
+    for part, fields in _READERS.items():
+        for field, (neutral, readers) in fields.items():
+            if section[part] not in readers and section[field] != neutral:
+                raise UserError(
+                    f"model.{field}={section[field]!r} has no effect with model.{part}="
+                    f"{section[part]!r}; use {neutral!r}, or model.{part}="
+                    f"{' or '.join(map(repr, readers))}"
+                )
 
 
 def _validate_objective(config: ConfigDict) -> None:
@@ -177,13 +196,6 @@ def _validate_latents(config: ConfigDict) -> None:
 
 def _validate_likelihood(config: ConfigDict) -> None:
     section = config.model
-    for field, (neutral, readers) in _LIKELIHOOD_FIELDS.items():
-        if section.likelihood not in readers and section[field] != neutral:
-            raise UserError(
-                f"model.{field}={section[field]!r} has no effect with model.likelihood="
-                f"{section.likelihood!r}; use {neutral!r}, or model.likelihood="
-                f"{' or '.join(map(repr, readers))}"
-            )
     low, high = LEARNED_SCALE_RANGE
     if section.normal_scale != "fixed" and not low <= section.likelihood_scale <= high:
         raise UserError(

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from vae_jax.networks.activations import Activation, Link
 from vae_jax.networks.convolution import Conv, ConvTranspose
 from vae_jax.networks.initializers import LECUN, Initializer
+from vae_jax.networks.precision import ComputeDtype, Dense
 
 Images = Float[Array, "batch height width channels"]
 Resized = Float[Array, "batch rows columns channels"]
@@ -40,11 +41,40 @@ def resize_nearest(images: Images) -> Resized:
     return images.repeat(2, axis=1).repeat(2, axis=2)
 
 
+def halving_layer(
+    inputs: int,
+    outputs: int,
+    kernel_size: int,
+    downsampling: Downsampling,
+    *,
+    dtype: ComputeDtype,
+    rngs: nnx.Rngs,
+) -> Conv:
+    """The convolution that halves an image, by itself ("stride") or with a `max_pool` after it."""
+    stride = 2 if downsampling == "stride" else 1
+    return Conv(inputs, outputs, kernel_size, stride, dtype=dtype, rngs=rngs)
+
+
+def doubling_layer(
+    inputs: int,
+    outputs: int,
+    kernel_size: int,
+    upsampling: Upsampling,
+    *,
+    dtype: ComputeDtype,
+    rngs: nnx.Rngs,
+) -> Conv | ConvTranspose:
+    """The one that doubles it, by itself ("transpose") or after a `resize_nearest`."""
+    if upsampling == "transpose":
+        return ConvTranspose(inputs, outputs, kernel_size, 2, dtype=dtype, rngs=rngs)
+    return Conv(inputs, outputs, kernel_size, dtype=dtype, rngs=rngs)
+
+
 class ConvEncoder(nnx.Module):
     """Images to features: one convolution a level, then hidden layers of `widths`.
 
     `downsampling` is "stride" (strided convolution) or "pool" (convolution, then max pooling);
-    `kernel_init` starts the hidden layers.
+    `kernel_init` starts the hidden layers; products run in `dtype`.
     """
 
     def __init__(
@@ -56,14 +86,16 @@ class ConvEncoder(nnx.Module):
         kernel_size: int,
         downsampling: Downsampling,
         activation: Activation,
+        dtype: ComputeDtype = jnp.float32,
         kernel_init: Initializer = LECUN,
         rngs: nnx.Rngs,
     ) -> None:
-        stride = 2 if downsampling == "stride" else 1
         inputs = [image_shape[2], *channels]
         self.convolutions = nnx.List(
             [
-                Conv(inputs[level], outputs, kernel_size, stride, rngs=rngs)
+                halving_layer(
+                    inputs[level], outputs, kernel_size, downsampling, dtype=dtype, rngs=rngs
+                )
                 for level, outputs in enumerate(channels)
             ]
         )
@@ -71,7 +103,7 @@ class ConvEncoder(nnx.Module):
         sizes = [math.prod(smallest) * channels[-1], *widths]
         self.dense = nnx.List(
             [
-                nnx.Linear(sizes[i], width, kernel_init=kernel_init, rngs=rngs)
+                Dense(sizes[i], width, dtype=dtype, kernel_init=kernel_init, rngs=rngs)
                 for i, width in enumerate(widths)
             ]
         )
@@ -112,6 +144,7 @@ class ConvDecoder(nnx.Module):
         upsampling: Upsampling,
         activation: Activation,
         outputs_per_channel: int = 1,
+        dtype: ComputeDtype = jnp.float32,
         kernel_init: Initializer = LECUN,
         rngs: nnx.Rngs,
     ) -> None:
@@ -121,17 +154,18 @@ class ConvDecoder(nnx.Module):
         widths = [latent_size, *widths[::-1], math.prod(sizes[0]) * inputs[0]]
         self.dense = nnx.List(
             [
-                nnx.Linear(widths[i], width, kernel_init=kernel_init, rngs=rngs)
+                Dense(widths[i], width, dtype=dtype, kernel_init=kernel_init, rngs=rngs)
                 for i, width in enumerate(widths[1:])
             ]
         )
-        layers = [
-            ConvTranspose(inputs[i], outputs[i], kernel_size, 2, rngs=rngs)
-            if upsampling == "transpose"
-            else Conv(inputs[i], outputs[i], kernel_size, rngs=rngs)
-            for i in range(len(inputs))
-        ]
-        self.convolutions = nnx.List(layers)
+        self.convolutions = nnx.List(
+            [
+                doubling_layer(
+                    inputs[i], outputs[i], kernel_size, upsampling, dtype=dtype, rngs=rngs
+                )
+                for i in range(len(inputs))
+            ]
+        )
         self.resize = upsampling == "resize"
         self.activation = activation
         self.start_shape = (*sizes[0], inputs[0])

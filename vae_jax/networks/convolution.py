@@ -14,6 +14,11 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
+from vae_jax.networks.initializers import Initializer
+from vae_jax.networks.precision import ComputeDtype
+
+_HE: Initializer = nnx.initializers.he_normal()
+
 _DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 Images = Float[Array, "batch height width channels"]
@@ -77,6 +82,12 @@ def _slice_patches(images: Images, kernel_size: int, stride: int) -> Patches:
 
 def _add_patches(patches: Patches, kernel_size: int, stride: int) -> Images:
     """The linear transpose of `_slice_patches` onto images that the windows cover exactly."""
+    # The sum that XLA's own convolution would keep in float32 too.
+    total = _add_float32_patches(patches.astype(jnp.float32), kernel_size, stride)
+    return total.astype(patches.dtype)
+
+
+def _add_float32_patches(patches: Patches, kernel_size: int, stride: int) -> Images:
     batch, rows, columns, size = patches.shape
     channels = size // kernel_size**2
     if kernel_size % stride == 0:
@@ -184,6 +195,8 @@ def conv_transpose_by_lax(images: Images, kernel: Kernel, stride: int) -> Output
 
 
 class _Convolution(nnx.Module):
+    """Operands and product in `dtype`; parameters, the bias's sum and the result in float32."""
+
     def __init__(
         self,
         in_channels: int,
@@ -192,16 +205,20 @@ class _Convolution(nnx.Module):
         stride: int,
         *,
         forms: tuple[Callable[..., Outputs], Callable[..., Outputs]],
+        dtype: ComputeDtype,
+        kernel_init: Initializer,
         rngs: nnx.Rngs,
     ) -> None:
         shape = (kernel_size, kernel_size, in_channels, out_channels)
-        self.kernel = nnx.Param(jax.nn.initializers.he_normal()(rngs.params(), shape))
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros(out_channels))
         self.stride = stride
+        self.dtype = dtype
         self.apply = forms[0] if use_matrix_products() else forms[1]
 
     def __call__(self, images: Images) -> Outputs:
-        return self.apply(images, self.kernel[...], self.stride) + self.bias[...]
+        kernel = self.kernel[...].astype(self.dtype)
+        return self.apply(images.astype(self.dtype), kernel, self.stride) + self.bias[...]
 
 
 class Conv(_Convolution):
@@ -214,6 +231,8 @@ class Conv(_Convolution):
         kernel_size: int,
         stride: int = 1,
         *,
+        dtype: ComputeDtype = jnp.float32,
+        kernel_init: Initializer = _HE,
         rngs: nnx.Rngs,
     ) -> None:
         super().__init__(
@@ -222,6 +241,8 @@ class Conv(_Convolution):
             kernel_size,
             stride,
             forms=(conv_as_matmul, conv_by_lax),
+            dtype=dtype,
+            kernel_init=kernel_init,
             rngs=rngs,
         )
 
@@ -239,6 +260,8 @@ class ConvTranspose(_Convolution):
         kernel_size: int,
         stride: int,
         *,
+        dtype: ComputeDtype = jnp.float32,
+        kernel_init: Initializer = _HE,
         rngs: nnx.Rngs,
     ) -> None:
         super().__init__(
@@ -247,5 +270,7 @@ class ConvTranspose(_Convolution):
             kernel_size,
             stride,
             forms=(conv_transpose_as_matmul, conv_transpose_by_lax),
+            dtype=dtype,
+            kernel_init=kernel_init,
             rngs=rngs,
         )

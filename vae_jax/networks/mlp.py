@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from vae_jax.networks.activations import Activation, Link
 from vae_jax.networks.initializers import LECUN, Initializer
+from vae_jax.networks.precision import ComputeDtype, Dense
 
 
 class GatedDense(nnx.Module):
@@ -19,18 +22,23 @@ class GatedDense(nnx.Module):
         in_features: int,
         out_features: int,
         *,
+        dtype: ComputeDtype = jnp.float32,
         kernel_init: Initializer = LECUN,
         rngs: nnx.Rngs,
     ) -> None:
-        self.value = nnx.Linear(in_features, out_features, kernel_init=kernel_init, rngs=rngs)
-        self.gate = nnx.Linear(in_features, out_features, kernel_init=kernel_init, rngs=rngs)
+        options: dict[str, Any] = {"dtype": dtype, "kernel_init": kernel_init, "rngs": rngs}
+        self.value = Dense(in_features, out_features, **options)
+        self.gate = Dense(in_features, out_features, **options)
 
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
         return self.value(x) * jax.nn.sigmoid(self.gate(x))
 
 
 class MLP(nnx.Module):
-    """Hidden layers of the given widths; gated layers bring their own non-linearity."""
+    """Hidden layers of the given widths, their products in `dtype`.
+
+    Gated layers bring their own non-linearity.
+    """
 
     def __init__(
         self,
@@ -39,14 +47,15 @@ class MLP(nnx.Module):
         *,
         activation: Activation,
         gated: bool,
+        dtype: ComputeDtype = jnp.float32,
         kernel_init: Initializer = LECUN,
         rngs: nnx.Rngs,
     ) -> None:
-        layer = GatedDense if gated else nnx.Linear
+        layer = GatedDense if gated else Dense
         sizes = [in_features, *widths]
         self.layers = nnx.List(
             [
-                layer(size, width, kernel_init=kernel_init, rngs=rngs)
+                layer(size, width, dtype=dtype, kernel_init=kernel_init, rngs=rngs)
                 for size, width in zip(sizes, widths, strict=False)
             ]
         )
@@ -71,6 +80,7 @@ class MLPEncoder(nnx.Module):
         *,
         activation: Activation,
         gated: bool = False,
+        dtype: ComputeDtype = jnp.float32,
         kernel_init: Initializer = LECUN,
         rngs: nnx.Rngs,
     ) -> None:
@@ -79,6 +89,7 @@ class MLPEncoder(nnx.Module):
             widths,
             activation=activation,
             gated=gated,
+            dtype=dtype,
             kernel_init=kernel_init,
             rngs=rngs,
         )
@@ -105,6 +116,7 @@ class MLPDecoder(nnx.Module):
         activation: Activation,
         gated: bool = False,
         outputs_per_channel: int = 1,
+        dtype: ComputeDtype = jnp.float32,
         kernel_init: Initializer = LECUN,
         rngs: nnx.Rngs,
     ) -> None:
@@ -113,13 +125,18 @@ class MLPDecoder(nnx.Module):
             widths,
             activation=activation,
             gated=gated,
+            dtype=dtype,
             kernel_init=kernel_init,
             rngs=rngs,
         )
         height, width, channels = image_shape
         self.output_shape = (height, width, channels * outputs_per_channel)
-        self.output = nnx.Linear(
-            self.mlp.num_features, math.prod(self.output_shape), kernel_init=kernel_init, rngs=rngs
+        self.output = Dense(
+            self.mlp.num_features,
+            math.prod(self.output_shape),
+            dtype=dtype,
+            kernel_init=kernel_init,
+            rngs=rngs,
         )
 
     def set_output_bias(

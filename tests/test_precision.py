@@ -1,0 +1,194 @@
+import collections
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.extend import core
+
+from configs import vanilla
+from vae_jax import factory
+from vae_jax.networks import convolution
+from vae_jax.networks.convolution import overlap_add
+from vae_jax.objectives import elbo_terms
+from vae_jax.training import init_state, train_step
+
+IMAGE_SHAPE = (8, 6, 3)
+KEY = jax.random.key(0)
+NETWORKS = {
+    "mlp": {"model.widths": (12, 8)},
+    "gated mlp": {"model.widths": (12, 8), "model.gated": True},
+    "conv": {"model.network": "conv", "model.widths": (8,)},
+    "conv, resized": {
+        "model.network": "conv",
+        "model.widths": (),
+        "model.kernel_size": 3,
+        "model.downsampling": "pool",
+        "model.upsampling": "resize",
+    },
+    "resnet": {"model.network": "resnet", "model.widths": ()},
+    "resnet, anew": {"model.network": "resnet", "model.widths": (8,), "model.remat": True},
+    "resnet, one level": {
+        "model.network": "resnet",
+        "model.widths": (),
+        "model.channels": (4,),
+        "model.blocks": 1,
+    },
+}
+# Of the posterior, which stays float32: the product, and its two gradients.
+NUM_FLOAT32_PRODUCTS = 3
+
+
+def config_of(network, compute_dtype="bfloat16"):
+    config = vanilla.get_config()
+    config.model.latent_size, config.model.channels = 4, (4, 6)
+    config.model.likelihood = "discretized_logistic"
+    config.data.binarization = "none"
+    config.optimizer.schedule = "constant"
+    config.model.compute_dtype = compute_dtype
+    config.update_from_flattened_dict(NETWORKS[network])
+    factory.validate(config)
+    return config
+
+
+def striped(num):
+    """8-bit images of three stripes whose colours vary."""
+    colours = np.random.default_rng(0).integers(40, 216, (num, 1, 3, 3), dtype=np.uint8)
+    return jnp.asarray(np.tile(np.repeat(colours, 2, axis=2), (1, IMAGE_SHAPE[0], 1, 1)))
+
+
+@functools.cache
+def build_problem(network, compute_dtype="bfloat16"):
+    """Graph, initial state, training step and loss."""
+    config = config_of(network, compute_dtype)
+
+    def params_of(key):
+        model = factory.build_model(config, IMAGE_SHAPE, key, jnp.full(IMAGE_SHAPE, 0.5))
+        return nnx.split(model)[1]
+
+    graphdef = factory.build_graphdef(config, IMAGE_SHAPE)
+    make_optimizer = factory.build_optimizer(config, 10)
+    loss_fn = factory.build_loss(config, graphdef)
+    step = functools.partial(train_step, loss_fn=loss_fn, make_optimizer=make_optimizer)
+
+    def init(key):
+        return init_state(params_of(key), factory.build_hparams(config), make_optimizer, key)
+
+    return graphdef, init, step, loss_fn
+
+
+def equations(jaxpr):
+    """Those of a jaxpr and of all inside it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in core.jaxprs_in_params(equation.params):
+            yield from equations(inner)
+
+
+def trace(function, state):
+    arguments = state.params, striped(4), state.hparams, jnp.float32(0), KEY
+    return jax.make_jaxpr(function)(*arguments)
+
+
+def operand_dtypes(jaxpr):
+    """Those of every call of a primitive, by its name."""
+    found = collections.defaultdict(list)
+    for equation in equations(jaxpr.jaxpr):
+        dtypes = tuple(str(operand.aval.dtype) for operand in equation.invars)
+        found[equation.primitive.name].append(dtypes)
+    return found
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_products_run_in_bfloat16_and_sums_in_float32(network):
+    _, init, _, loss_fn = build_problem(network)
+    gradient = trace(jax.grad(loss_fn, has_aux=True), jax.eval_shape(init, KEY))
+    dtypes = operand_dtypes(gradient)
+    products = dtypes["dot_general"]
+    assert products.count(("float32", "float32")) == NUM_FLOAT32_PRODUCTS
+    assert products.count(("bfloat16", "bfloat16")) == len(products) - NUM_FLOAT32_PRODUCTS > 6
+    for primitive in ("reduce_sum", "exp"):
+        assert dtypes[primitive]
+        assert ("bfloat16",) not in dtypes[primitive]
+
+
+@pytest.mark.parametrize("network", ["conv", "resnet"])
+def test_convolutions_of_accelerators_run_in_bfloat16(network, monkeypatch):
+    monkeypatch.setattr(convolution, "use_matrix_products", lambda: False)
+    # Not the cached one, which has its convolutions as matrix products.
+    _, init, _, loss_fn = build_problem.__wrapped__(network)
+    gradient = trace(jax.grad(loss_fn, has_aux=True), jax.eval_shape(init, KEY))
+    found = operand_dtypes(gradient)["conv_general_dilated"]
+    assert len(found) > 10
+    assert set(found) == {("bfloat16", "bfloat16")}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_nothing_runs_in_bfloat16_unless_asked_for(network):
+    _, init, _, loss_fn = build_problem(network, "float32")
+    assert "bf16" not in str(trace(loss_fn, jax.eval_shape(init, KEY)))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_what_is_kept_is_float32(network):
+    graphdef, init, step, loss_fn = build_problem(network)
+    state = jax.eval_shape(init, KEY)
+    after, metrics = jax.eval_shape(step, state, striped(4), jnp.float32(0))
+    grads, _ = jax.eval_shape(
+        jax.grad(loss_fn, has_aux=True),
+        state.params,
+        striped(4),
+        state.hparams,
+        jnp.float32(0),
+        KEY,
+    )
+
+    def parts(params):
+        model = nnx.merge(graphdef, params)
+        posterior = model.encode(striped(4) / 255)
+        likelihood = model.decode(posterior.mean)
+        return posterior.mean, posterior.log_scale, likelihood.location, likelihood.log_scale
+
+    floats = [
+        leaf
+        for leaf in jax.tree.leaves(
+            (after.params, after.opt_state, metrics, grads, jax.eval_shape(parts, state.params))
+        )
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+    assert {leaf.dtype for leaf in floats} == {jnp.dtype(jnp.float32)}
+
+
+def test_overlapping_patches_are_added_in_float32():
+    # 256 and eight ones, of which bfloat16 would lose each.
+    patches = jnp.ones((1, 3, 3, 9)).at[0, 0, 0, 8].set(256).astype(jnp.bfloat16)
+    assert overlap_add(patches, 3, 1)[0, 2, 2, 0] == 264
+    assert overlap_add(patches, 3, 1).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("network", ["mlp", "resnet, one level"])
+def test_a_model_trained_in_bfloat16_has_the_terms_of_the_bound_that_float32_gives_it(network):
+    graphdef, init, step, _ = build_problem(network)
+    images = striped(16)
+    step = jax.jit(step)
+    state, losses = jax.jit(init)(KEY), []
+    for _ in range(40):
+        state, metrics = step(state, images, jnp.float32(0))
+        losses.append(metrics["loss"])
+    assert losses[-1] < 0.99 * losses[0]
+    float32 = factory.build_graphdef(config_of(network, "float32"), IMAGE_SHAPE)
+    targets = images / jnp.float32(255)
+
+    def terms(graphdef):
+        return jax.jit(
+            lambda params: elbo_terms(nnx.merge(graphdef, params), targets, targets, KEY)
+        )
+
+    rounded, exact = terms(graphdef)(state.params), terms(float32)(state.params)
+    # A number is rounded by up to 2^-9 of itself; over the values of an image that averages out.
+    np.testing.assert_allclose(rounded.elbo, exact.elbo, rtol=2e-2)
+    np.testing.assert_allclose(rounded.elbo.mean(), exact.elbo.mean(), rtol=2e-3)
+    np.testing.assert_allclose(rounded.kl.sum(), exact.kl.sum(), rtol=1e-2)
+    assert np.abs(rounded.elbo - exact.elbo).max() > 0

@@ -1,0 +1,166 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl import flags
+from flax import nnx
+from PIL import Image
+from small_data import write_shapes
+from small_models import normal, randomized
+
+from configs import celeba
+from experiments import train
+from vae_jax import factory, workdir
+from vae_jax.metric_writers import read_records
+from vae_jax.networks import ResidualDecoder, ResidualEncoder
+from vae_jax.networks.normalization import GroupNorm
+from vae_jax.networks.residual import ResidualStage
+
+OPTIONS = {"num_blocks": 1, "kernel_size": 4, "activation": jax.nn.silu}
+CHANNELS = (4, 6, 8)
+
+
+@pytest.mark.parametrize(
+    "image_shape",
+    [(32, 32, 3), (64, 64, 3), (128, 128, 1), (218, 178, 3), (65, 33, 1), (8, 8, 3), (1, 5, 1)],
+)
+@pytest.mark.parametrize("upsampling", ["transpose", "resize"])
+def test_images_of_every_size_come_back_at_that_size(image_shape, upsampling):
+    def run(images, latents):
+        options = {**OPTIONS, "rngs": nnx.Rngs(0)}
+        encoder = ResidualEncoder(image_shape, CHANNELS, (), downsampling="stride", **options)
+        decoder = ResidualDecoder(
+            2, image_shape, CHANNELS, (), upsampling=upsampling, outputs_per_channel=2, **options
+        )
+        features = encoder(images)
+        assert features.shape == (2, encoder.num_features)
+        return features, decoder(latents)
+
+    features, outputs = jax.eval_shape(run, jnp.zeros((2, *image_shape)), jnp.zeros((2, 2)))
+    rows, columns = (-(-size // 8) for size in image_shape[:2])
+    assert features.shape[1] == rows * columns * CHANNELS[-1]
+    assert outputs.shape == (2, *image_shape[:2], 2 * image_shape[2])
+
+
+def build_stage(num_blocks, *, remat=False, dtype=jnp.float32, channels=4):
+    return ResidualStage(
+        channels,
+        num_blocks,
+        activation=jax.nn.silu,
+        remat=remat,
+        dtype=dtype,
+        rngs=nnx.Rngs(0),
+    )
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_blocks_start_as_the_identity(remat):
+    images = normal(0, 2, 5, 3, 4)
+    np.testing.assert_array_equal(build_stage(3, remat=remat)(images), images)
+
+
+def test_a_block_adds_two_convolutions_of_its_normalised_input():
+    block = randomized(lambda: build_stage(1)).blocks[0]
+    images = normal(0, 2, 5, 3, 4)
+    hidden = block.first(jax.nn.silu(block.first_norm(images)))
+    expected = images + block.second(jax.nn.silu(block.second_norm(hidden)))
+    np.testing.assert_allclose(block(images), expected, rtol=1e-6)
+    assert np.abs(block(images) - images).max() > 0.1
+
+
+def gradient_of(stage, images):
+    graphdef, params = nnx.split(stage)
+
+    def loss(params, images):
+        return jnp.square(nnx.merge(graphdef, params)(images)).mean()
+
+    compiled = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(params, images).compile()
+    return compiled(params, images), compiled.memory_analysis().temp_size_in_bytes
+
+
+def test_recomputation_changes_no_value_and_keeps_far_less_in_memory():
+    images = normal(0, 4, 16, 16, 8)
+    kept, most = gradient_of(randomized(lambda: build_stage(8, channels=8)), images)
+    anew, least = gradient_of(randomized(lambda: build_stage(8, channels=8, remat=True)), images)
+    for a, b in zip(jax.tree.leaves(anew), jax.tree.leaves(kept), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
+    assert least < most / 3
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(4, 1), (24, 1), (32, 2), (48, 3), (80, 5)])
+def test_normalisation_is_that_of_flax_whatever_the_number_of_channels(channels, groups):
+    norm = randomized(lambda: GroupNorm(channels))
+    assert norm.num_groups == groups
+    flax = nnx.GroupNorm(channels, groups, rngs=nnx.Rngs(0))
+    flax.scale[...], flax.bias[...] = norm.scale[...], norm.bias[...]
+    images = 3 + normal(1, 2, 4, 3, channels)
+    np.testing.assert_allclose(norm(images), flax(images), rtol=1e-4, atol=1e-5)
+
+
+def test_normalisation_of_rounded_images_is_computed_in_float32():
+    images = (100 + normal(1, 2, 4, 3, 16)).astype(jnp.bfloat16)
+    out = GroupNorm(16)(images)
+    assert out.dtype == jnp.float32
+    np.testing.assert_allclose(out.mean(axis=(1, 2, 3)), 0, atol=1e-4)
+    np.testing.assert_allclose(out.std(axis=(1, 2, 3)), 1, atol=1e-3)
+
+
+def test_an_encoder_tells_images_that_differ_in_brightness_alone():
+    options = {**OPTIONS, "rngs": nnx.Rngs(0)}
+    encoder = ResidualEncoder((8, 8, 1), CHANNELS, (), downsampling="stride", **options)
+    features = jax.jit(encoder)(jnp.array([0.25, 0.5]).reshape(2, 1, 1, 1) * jnp.ones((8, 8, 1)))
+    assert np.abs(features[1]).max() > 1.5 * np.abs(features[0]).max() > 0.01
+
+
+@pytest.fixture
+def parsed_flags():
+    flags.FLAGS(["test"])
+    yield
+    flags.FLAGS.unparse_flags()
+
+
+SMALL = {
+    "epochs": 20,
+    "batch_size": 16,
+    # Of a longer scan several steps are compiled.
+    "steps_per_call": 1,
+    "data.train_split": "train[:128]",
+    "data.validation_split": "train[128:]",
+    "data.test_split": "test",
+    "model.channels": (16,),
+    "model.latent_size": 8,
+    "model.blocks": 1,
+    "model.compute_dtype": "float32",
+    "hparams.learning_rate": 2e-3,
+    "hparams.warmup_epochs": 1.0,
+    "checkpoints.every_seconds": 1e6,
+    "tensorboard.images_every_epochs": 0,
+    "evaluation.num_samples": 4,
+    "evaluation.batch_size": 12,
+}
+
+
+@pytest.mark.slow  # a whole run, whose dozen programs are compiled first
+def test_it_learns_a_folder_of_colour_images(parsed_flags, tmp_path):
+    config = celeba.get_config()
+    folder = write_shapes(tmp_path / "shapes", 8, train=160, test=24)
+    config.update_from_flattened_dict({**SMALL, "data.name": str(folder)})
+    factory.validate(config)
+    train.train(config, tmp_path / "run")
+    elbos = [
+        record["elbo"]
+        for record in read_records(tmp_path / "run" / "metrics.jsonl")
+        if record["split"] == "valid"
+    ]
+    # Eight bits a channel is what knowing nothing costs.
+    nothing = -8 * 8 * 3 * np.log(256)
+    assert nothing * 1.1 < elbos[0] < elbos[-1]
+    assert elbos[-1] > 0.9 * nothing
+    test = workdir.read_summary(tmp_path / "run")["test"]
+    assert 4 < test["bits_per_dim"] < 7.5
+    assert test["bits_per_dim"] == pytest.approx(test["elbo"] / nothing * 8)
+    assert test["active_units"] > 0
+    with Image.open(tmp_path / "run" / "figures" / "reconstructions.png") as image:
+        pixels = np.asarray(image.convert("RGB"), np.float32)
+    # In colour.
+    assert np.ptp(pixels, axis=2).mean() > 5

@@ -1,0 +1,241 @@
+"""Residual convolutional bodies, for larger and coloured images.
+
+At each level blocks that keep the image's size, then a convolution that halves it on the way down;
+the same in reverse on the way up. Inside the blocks images are normalised, but what runs past the
+blocks is not, not even at the end: there an image would lose its brightness and contrast, and the
+bodies learn much more slowly without them.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vae_jax.networks.activations import Activation, Link
+from vae_jax.networks.conv import (
+    Downsampling,
+    Upsampling,
+    doubling_layer,
+    halving_layer,
+    level_sizes,
+    max_pool,
+    resize_nearest,
+)
+from vae_jax.networks.convolution import Conv
+from vae_jax.networks.initializers import LECUN, Initializer
+from vae_jax.networks.mlp import MLP
+from vae_jax.networks.normalization import GroupNorm
+from vae_jax.networks.precision import ComputeDtype, Dense
+
+Images = Float[Array, "batch height width channels"]
+Outputs = Float[Array, "batch height width outputs"]
+
+# Of every convolution that keeps the size: an even kernel would shift the image by half a pixel.
+_KERNEL_SIZE = 3
+
+
+class ResidualBlock(nnx.Module):
+    """Images plus what two convolutions, each after normalisation and activation, make of them.
+
+    He et al. 2016 (arXiv 1603.05027, figure 1b). The second convolution starts at 0, and the block
+    as the identity, so that a deep body starts as a shallow one.
+    """
+
+    def __init__(
+        self, channels: int, *, activation: Activation, dtype: ComputeDtype, rngs: nnx.Rngs
+    ) -> None:
+        options: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
+        zeros = nnx.initializers.zeros
+        self.first_norm = GroupNorm(channels)
+        self.first = Conv(channels, channels, _KERNEL_SIZE, **options)
+        self.second_norm = GroupNorm(channels)
+        self.second = Conv(channels, channels, _KERNEL_SIZE, kernel_init=zeros, **options)
+        self.activation = activation
+
+    def __call__(self, images: Images) -> Images:
+        hidden = self.first(self.activation(self.first_norm(images)))
+        return images + self.second(self.activation(self.second_norm(hidden)))
+
+
+class ResidualStage(nnx.Module):
+    """Residual blocks one after the other.
+
+    With `remat` the backward pass computes the inside of each block anew from its input, which is
+    all that is kept of it (Chen et al. 2016, arXiv 1604.06174): memory grows with the number of
+    blocks by one image each, for about a third more time.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_blocks: int,
+        *,
+        activation: Activation,
+        remat: bool,
+        dtype: ComputeDtype,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.blocks = nnx.List(
+            [
+                ResidualBlock(channels, activation=activation, dtype=dtype, rngs=rngs)
+                for _ in range(num_blocks)
+            ]
+        )
+        self.remat = remat
+        self.dtype = dtype
+
+    def __call__(self, images: Images) -> Images:
+        # Between blocks is where images stay in memory.
+        images = images.astype(self.dtype)
+        if self.remat:
+            return self._scan(images)
+        for block in self.blocks:
+            images = block(images).astype(self.dtype)
+        return images
+
+    def _scan(self, images: Images) -> Images:
+        graphdefs, params = zip(*(nnx.split(block) for block in self.blocks), strict=True)
+
+        def apply(images: Images, params: nnx.State) -> tuple[Images, None]:
+            return nnx.merge(graphdefs[0], params)(images).astype(self.dtype), None
+
+        # A loop, since XLA's CPU backend finds what is computed twice in a row of blocks and keeps
+        # it after all. For the same reason nothing needs to hide it inside the loop.
+        step = jax.checkpoint(apply, prevent_cse=False)
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+        return jax.lax.scan(step, images, stacked)[0]
+
+
+class ResidualEncoder(nnx.Module):
+    """Images to features: `num_blocks` residual blocks a level, then hidden layers of `widths`.
+
+    Each of `channels` is the number of channels of a level, after which the image is halved by a
+    convolution of `kernel_size`: "stride" (strided) or "pool" (max pooling after it).
+    `kernel_init` starts the hidden layers; products run in `dtype`.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        channels: Sequence[int],
+        widths: Sequence[int],
+        *,
+        num_blocks: int,
+        kernel_size: int,
+        downsampling: Downsampling,
+        activation: Activation,
+        remat: bool = False,
+        dtype: ComputeDtype = jnp.float32,
+        kernel_init: Initializer = LECUN,
+        rngs: nnx.Rngs,
+    ) -> None:
+        options: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
+        self.input = Conv(image_shape[2], channels[0], _KERNEL_SIZE, **options)
+        self.stages = nnx.List(
+            [
+                ResidualStage(size, num_blocks, activation=activation, remat=remat, **options)
+                for size in channels
+            ]
+        )
+        outputs = [*channels[1:], channels[-1]]
+        self.halvings = nnx.List(
+            [
+                halving_layer(channels[i], outputs[i], kernel_size, downsampling, **options)
+                for i in range(len(channels))
+            ]
+        )
+        smallest = level_sizes(image_shape, len(channels))[-1]
+        self.mlp = MLP(
+            math.prod(smallest) * channels[-1],
+            widths,
+            activation=activation,
+            gated=False,
+            kernel_init=kernel_init,
+            **options,
+        )
+        self.pool = downsampling == "pool"
+        self.activation = activation
+        self.num_features = self.mlp.num_features
+
+    def __call__(
+        self, images: Float[Array, "*batch height width channels"]
+    ) -> Float[Array, "*batch features"]:
+        x = self.input(images.reshape(-1, *images.shape[-3:]))
+        for stage, halving in zip(self.stages, self.halvings, strict=True):
+            x = halving(stage(x))
+            if self.pool:
+                x = max_pool(x)
+        x = self.activation(x)
+        return self.mlp(x.reshape(*images.shape[:-3], -1))
+
+
+class ResidualDecoder(nnx.Module):
+    """Latents to images: the mirror of `ResidualEncoder`, given the same arguments.
+
+    `upsampling` is "transpose" (transposed convolution) or "resize" (nearest, then convolution).
+    Each channel of a pixel has `outputs_per_channel` outputs, side by side.
+    """
+
+    def __init__(
+        self,
+        latent_size: int,
+        image_shape: tuple[int, int, int],
+        channels: Sequence[int],
+        widths: Sequence[int],
+        *,
+        num_blocks: int,
+        kernel_size: int,
+        upsampling: Upsampling,
+        activation: Activation,
+        outputs_per_channel: int = 1,
+        remat: bool = False,
+        dtype: ComputeDtype = jnp.float32,
+        kernel_init: Initializer = LECUN,
+        rngs: nnx.Rngs,
+    ) -> None:
+        options: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
+        dense: dict[str, Any] = {"kernel_init": kernel_init, **options}
+        sizes = level_sizes(image_shape, len(channels))[::-1]
+        outputs = channels[::-1]
+        inputs = [channels[-1], *outputs]
+        self.start_shape = (*sizes[0], channels[-1])
+        self.mlp = MLP(latent_size, widths[::-1], activation=activation, gated=False, **dense)
+        self.start = Dense(self.mlp.num_features, math.prod(self.start_shape), **dense)
+        self.doublings = nnx.List(
+            [
+                doubling_layer(inputs[i], outputs[i], kernel_size, upsampling, **options)
+                for i in range(len(channels))
+            ]
+        )
+        self.stages = nnx.List(
+            [
+                ResidualStage(size, num_blocks, activation=activation, remat=remat, **options)
+                for size in outputs
+            ]
+        )
+        num_outputs = image_shape[2] * outputs_per_channel
+        self.output = Conv(channels[0], num_outputs, _KERNEL_SIZE, **options)
+        self.resize = upsampling == "resize"
+        self.activation = activation
+        self.sizes = tuple(sizes[1:])
+
+    def set_output_bias(
+        self, mean_image: Float[Array, "height width channels"], link: Link
+    ) -> None:
+        """Start the last layer's bias, one an output, at `link` of the mean over the pixels."""
+        self.output.bias = nnx.Param(link(mean_image.mean(axis=(0, 1))))
+
+    def __call__(
+        self, latents: Float[Array, "*batch latents"]
+    ) -> Float[Array, "*batch height width outputs"]:
+        x = self.start(self.mlp(latents)).reshape(-1, *self.start_shape)
+        for doubling, stage, (height, width) in zip(
+            self.doublings, self.stages, self.sizes, strict=True
+        ):
+            x = stage(doubling(resize_nearest(x) if self.resize else x)[:, :height, :width])
+        x = self.output(self.activation(x))
+        return x.reshape(*latents.shape[:-1], *x.shape[1:])
