@@ -6,7 +6,8 @@ r"""A residual convolutional VAE on CIFAR-10, 32x32 pixels in colour.
 Products run in bfloat16. Test figures include bits per dimension: the likelihood is one of 8-bit
 values.
 
-Not measured here: the data set has to be downloaded, and the training wants an accelerator.
+Not measured here: the data set has to be downloaded, which TFDS does with TensorFlow, and the
+training wants an accelerator.
 """
 
 from ml_collections import ConfigDict
