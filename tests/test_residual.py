@@ -127,6 +127,7 @@ SMALL = {
     "data.train_split": "train[:128]",
     "data.validation_split": "train[128:]",
     "data.test_split": "test",
+    "data.image_size": 8,
     "model.channels": (16,),
     "model.latent_size": 8,
     "model.blocks": 1,
