@@ -11,13 +11,17 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 from small_data import write_bars
 
 from configs import vanilla
 from experiments import process_flags
+from experiments import train as train_command
 from experiments.train import train
 from vae_jax import checkpoints, factory
 from vae_jax.config_fields import with_fields
+from vae_jax.errors import UserError
 from vae_jax.metric_writers import read_records
 
 ROOT = Path(__file__).parents[1]
@@ -178,6 +182,68 @@ def test_processes_that_were_told_different_things_end_before_they_begin(tmp_pat
             "with the same"
         )
     assert not folder.exists()
+
+
+@pytest.fixture
+def no_cluster(monkeypatch):
+    """Flags as they are by default, and no variables of a cluster."""
+    flags.FLAGS(["test"])
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "JAX_COORDINATOR"))]:
+        monkeypatch.delenv(name)
+    yield monkeypatch
+    flags.FLAGS.unparse_flags()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"num_processes": 2}, "--num_processes=2 needs --coordinator"),
+        ({"process_id": 1}, "--process_id=1 needs --coordinator"),
+        (
+            {"coordinator": "a:1", "process_id": 1},
+            "--num_processes is missing, which --coordinator",
+        ),
+        ({"coordinator": "slurm"}, "--coordinator=slurm needs a job step of Slurm"),
+    ],
+)
+def test_flags_of_processes_that_do_not_fit_together(no_cluster, tmp_path, given, told):
+    with (
+        flagsaver.flagsaver(**given),
+        pytest.raises(UserError, match=told),
+        process_flags.together({}, tmp_path),
+    ):
+        pass
+
+
+def test_the_place_of_a_process_comes_from_flags_variables_or_slurm(no_cluster):
+    assert process_flags._place() is None
+    with flagsaver.flagsaver(coordinator="a:1", num_processes=3, process_id=2):
+        assert process_flags._place() == ("a:1", 3, 2)
+    for name, value in (
+        ("COORDINATOR_ADDRESS", "b:2"),
+        ("NUM_PROCESSES", "4"),
+        ("PROCESS_ID", "0"),
+    ):
+        no_cluster.setenv(f"JAX_{name}", value)
+    assert process_flags._place() == ("b:2", 4, 0)
+    no_cluster.setenv("JAX_PROCESS_ID", "first")
+    with pytest.raises(UserError, match="JAX_PROCESS_ID='first' must be a number"):
+        process_flags._place()
+    for name in ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID"):
+        no_cluster.delenv(f"JAX_{name}")
+    for name, value in (("STEP_NODELIST", "node[3-4]"), ("NTASKS", "2"), ("PROCID", "1")):
+        no_cluster.setenv(f"SLURM_{name}", value)
+    with flagsaver.flagsaver(coordinator="slurm"):
+        assert process_flags._place() == (f"node3:{process_flags._SLURM_PORT}", 2, 1)
+
+
+@pytest.mark.parametrize("wrong", [0, 9])
+def test_more_devices_than_there_are_are_refused(no_cluster, wrong):
+    with (
+        flagsaver.flagsaver(num_devices=wrong),
+        pytest.raises(UserError, match=f"--num_devices={wrong} must be at least 1 and at most 8"),
+    ):
+        train_command._devices()
 
 
 @pytest.mark.parametrize(
