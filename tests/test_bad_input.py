@@ -100,6 +100,7 @@ def refused(monkeypatch):
         ("--config.evaluation.num_samples=0", ["evaluation.num_samples=0", "at least 1"]),
         ("--config.seed=99999999999999999999", ["seed=99999999999999999999"]),
         ("--config.batch_size=193", ["batch_size=193", "192 images"]),
+        ("--config.optimizer.accumulation_steps=7", ["accumulation_steps=7", "batch_size="]),
         ("--config.data.name=mnst", ["data.name='mnst'", "mnist"]),
         ("--config.data.train_split=foo", ["data.train_split", "'foo'", "train", "test"]),
         ("--config.data.test_split=test[:0]", ["data.test_split", "empty"]),

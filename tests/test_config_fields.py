@@ -81,6 +81,7 @@ BAD_VALUES = {
     "optimizer.b2": [1, 1.0, *NUMBERS],
     "optimizer.epsilon": [0, 0.0, *NUMBERS],
     "optimizer.gradient_clip_norm": NUMBERS,
+    "optimizer.accumulation_steps": AT_LEAST_1,
     "hparams.learning_rate": [0, 0.0, *NUMBERS],
     "hparams.beta": NUMBERS,
     "hparams.distortion_weight": NUMBERS,

@@ -19,10 +19,11 @@ from vae_jax import workdir
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed") / "sweep"
-    subprocess.run(kill_sweep.command(folder), cwd=ROOT, check=True, capture_output=True)
+def undisturbed(folder, executor):
+    """The sweep without kills, its members on as many cores: bits depend on their number."""
+    alone = [f"--executor={executor}"] if executor == "processes" else []
+    command = [*kill_sweep.command(folder), *alone]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return folder
 
 
@@ -46,7 +47,7 @@ def workers_marked(mark, name):
     ("executor", "worker_name"),
     [("ray", b"ray::_train_in_worker"), ("processes", b"multiprocessing.spawn")],
 )
-def test_workers_killed_in_mid_task_change_nothing(undisturbed, tmp_path, executor, worker_name):
+def test_workers_killed_in_mid_task_change_nothing(tmp_path, executor, worker_name):
     if executor == "ray":
         pytest.importorskip("ray", reason="Ray is an optional requirement")
     folder, mark, rng = tmp_path / "sweep", uuid.uuid4().hex, random.Random(0)
@@ -73,7 +74,7 @@ def test_workers_killed_in_mid_task_change_nothing(undisturbed, tmp_path, execut
             process.kill()
     assert process.returncode == 0, log.read_text(errors="replace")
     assert kills >= 2
-    assert kill_sweep.differences(folder, undisturbed) == []
+    assert kill_sweep.differences(folder, undisturbed(tmp_path / "undisturbed", executor)) == []
 
 
 # A database server and two whole processes.

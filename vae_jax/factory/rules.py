@@ -62,6 +62,11 @@ def validate(config: ConfigDict) -> None:
             "raise it, or use corruption='none'"
         )
     _refuse_unread(config)
+    if config.batch_size % config.optimizer.accumulation_steps:
+        raise UserError(
+            f"optimizer.accumulation_steps={config.optimizer.accumulation_steps} must divide "
+            f"batch_size={config.batch_size}"
+        )
     if config.model.name == "autoencoder":
         _refuse_without_effect(config, "hparams", _VAE_ONLY, "model.name='autoencoder'")
     _validate_latents(config)
