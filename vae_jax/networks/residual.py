@@ -78,7 +78,7 @@ class ResidualStage(nnx.Module):
 
     With `remat` the backward pass computes the inside of each block anew from its input, which is
     all that is kept of it (Chen et al. 2016, arXiv 1604.06174): memory grows with the number of
-    blocks by one image each, for about a third more time.
+    blocks by one image each, for about a third more arithmetic.
     """
 
     def __init__(
