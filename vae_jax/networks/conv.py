@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import nnx
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.networks.activations import Activation, Link
 from vae_jax.networks.convolution import Conv, ConvTranspose
-from vae_jax.networks.initializers import LECUN, Initializer
+from vae_jax.networks.initializers import HE, LECUN, Initializer
 from vae_jax.networks.precision import ComputeDtype, Dense
 
 Images = Float[Array, "batch height width channels"]
@@ -48,11 +48,13 @@ def halving_layer(
     downsampling: Downsampling,
     *,
     dtype: ComputeDtype,
+    kernel_init: Initializer = HE,
     rngs: nnx.Rngs,
 ) -> Conv:
     """The convolution that halves an image, by itself ("stride") or with a `max_pool` after it."""
     stride = 2 if downsampling == "stride" else 1
-    return Conv(inputs, outputs, kernel_size, stride, dtype=dtype, rngs=rngs)
+    options: dict[str, Any] = {"dtype": dtype, "kernel_init": kernel_init, "rngs": rngs}
+    return Conv(inputs, outputs, kernel_size, stride, **options)
 
 
 def doubling_layer(
@@ -62,12 +64,14 @@ def doubling_layer(
     upsampling: Upsampling,
     *,
     dtype: ComputeDtype,
+    kernel_init: Initializer = HE,
     rngs: nnx.Rngs,
 ) -> Conv | ConvTranspose:
     """The one that doubles it, by itself ("transpose") or after a `resize_nearest`."""
+    options: dict[str, Any] = {"dtype": dtype, "kernel_init": kernel_init, "rngs": rngs}
     if upsampling == "transpose":
-        return ConvTranspose(inputs, outputs, kernel_size, 2, dtype=dtype, rngs=rngs)
-    return Conv(inputs, outputs, kernel_size, dtype=dtype, rngs=rngs)
+        return ConvTranspose(inputs, outputs, kernel_size, 2, **options)
+    return Conv(inputs, outputs, kernel_size, **options)
 
 
 class ConvEncoder(nnx.Module):

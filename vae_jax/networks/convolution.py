@@ -14,10 +14,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from vae_jax.networks.initializers import Initializer
+from vae_jax.networks.initializers import HE, Initializer
 from vae_jax.networks.precision import ComputeDtype
-
-_HE: Initializer = nnx.initializers.he_normal()
 
 _DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
@@ -232,7 +230,7 @@ class Conv(_Convolution):
         stride: int = 1,
         *,
         dtype: ComputeDtype = jnp.float32,
-        kernel_init: Initializer = _HE,
+        kernel_init: Initializer = HE,
         rngs: nnx.Rngs,
     ) -> None:
         super().__init__(
@@ -261,7 +259,7 @@ class ConvTranspose(_Convolution):
         stride: int,
         *,
         dtype: ComputeDtype = jnp.float32,
-        kernel_init: Initializer = _HE,
+        kernel_init: Initializer = HE,
         rngs: nnx.Rngs,
     ) -> None:
         super().__init__(

@@ -4,6 +4,9 @@ from flax import nnx
 
 Initializer = nnx.Initializer
 
+# Keeps the variance of what passes a rectifier.
+HE: Initializer = nnx.initializers.he_normal()
+# Keeps the variance of what passes no activation.
 LECUN: Initializer = nnx.initializers.lecun_normal()
 
 INITIALIZERS: dict[str, Initializer] = {

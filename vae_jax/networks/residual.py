@@ -38,6 +38,18 @@ Outputs = Float[Array, "batch height width outputs"]
 _KERNEL_SIZE = 3
 
 
+# What halves and doubles an image meets no activation, and is to keep its variance; a pixel that a
+# transposed convolution makes meets a quarter of the kernel.
+_DOUBLING_INIT: dict[Upsampling, Initializer] = {
+    "resize": LECUN,
+    "transpose": nnx.initializers.variance_scaling(4.0, "fan_in", "normal"),
+}
+
+# Outputs near the bias, and so near the data's mean, but not so near that those which mean the same
+# (components of a mixture) stay the same.
+_OUTPUT_INIT: Initializer = nnx.initializers.variance_scaling(0.05, "fan_in", "normal")
+
+
 class ResidualBlock(nnx.Module):
     """Images plus what two convolutions, each after normalisation and activation, make of them.
 
@@ -66,7 +78,7 @@ class ResidualStage(nnx.Module):
 
     With `remat` the backward pass computes the inside of each block anew from its input, which is
     all that is kept of it (Chen et al. 2016, arXiv 1604.06174): memory grows with the number of
-    blocks by one image each, for about a third more time.
+    blocks by one image each, for about a third more arithmetic.
     """
 
     def __init__(
@@ -134,7 +146,7 @@ class ResidualEncoder(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         options: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
-        self.input = Conv(image_shape[2], channels[0], _KERNEL_SIZE, **options)
+        self.input = Conv(image_shape[2], channels[0], _KERNEL_SIZE, kernel_init=LECUN, **options)
         self.stages = nnx.List(
             [
                 ResidualStage(size, num_blocks, activation=activation, remat=remat, **options)
@@ -144,7 +156,9 @@ class ResidualEncoder(nnx.Module):
         outputs = [*channels[1:], channels[-1]]
         self.halvings = nnx.List(
             [
-                halving_layer(channels[i], outputs[i], kernel_size, downsampling, **options)
+                halving_layer(
+                    channels[i], outputs[i], kernel_size, downsampling, kernel_init=LECUN, **options
+                )
                 for i in range(len(channels))
             ]
         )
@@ -207,7 +221,14 @@ class ResidualDecoder(nnx.Module):
         self.start = Dense(self.mlp.num_features, math.prod(self.start_shape), **dense)
         self.doublings = nnx.List(
             [
-                doubling_layer(inputs[i], outputs[i], kernel_size, upsampling, **options)
+                doubling_layer(
+                    inputs[i],
+                    outputs[i],
+                    kernel_size,
+                    upsampling,
+                    kernel_init=_DOUBLING_INIT[upsampling],
+                    **options,
+                )
                 for i in range(len(channels))
             ]
         )
@@ -218,7 +239,9 @@ class ResidualDecoder(nnx.Module):
             ]
         )
         num_outputs = image_shape[2] * outputs_per_channel
-        self.output = Conv(channels[0], num_outputs, _KERNEL_SIZE, **options)
+        self.output = Conv(
+            channels[0], num_outputs, _KERNEL_SIZE, kernel_init=_OUTPUT_INIT, **options
+        )
         self.resize = upsampling == "resize"
         self.activation = activation
         self.sizes = tuple(sizes[1:])
