@@ -92,7 +92,7 @@ def _check_image_shape(config: ConfigDict, image_shape: ImageShape) -> None:
             "or 3 (colour)"
         )
     levels = len(config.model.channels)
-    if config.model.network == "conv" and min(image_shape[:2]) < 2**levels:
+    if config.model.network != "mlp" and min(image_shape[:2]) < 2**levels:
         raise UserError(
             f"images of {image_shape[0]}x{image_shape[1]} pixels are too small for "
             f"model.channels={tuple(config.model.channels)}, which halves them {levels} times; "
