@@ -111,6 +111,8 @@ def test_two_of_one_number_are_refused(address):
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_process_that_dies_is_named_to_all_others(address, lost):
     members = meeting(address, [(rank, 3, {}) for rank in range(3)])
+    # As the system does it for a process that is killed: without a word.
+    members[lost][0]._gone.set()
     for connection in members[lost][0]._connections.values():
         connection.close()
     left = [losses for rank, (_, losses) in enumerate(members) if rank != lost]

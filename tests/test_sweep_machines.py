@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 def undisturbed(folder, executor):
     """The sweep without kills, its members on as many cores: bits depend on their number."""
     alone = [f"--executor={executor}"] if executor == "processes" else []
-    command = [*kill_sweep.command(folder), *alone]
+    command = [*kill_sweep.command(folder), "--trials=4", *alone]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return folder
 
@@ -51,7 +51,7 @@ def test_workers_killed_in_mid_task_change_nothing(tmp_path, executor, worker_na
     if executor == "ray":
         pytest.importorskip("ray", reason="Ray is an optional requirement")
     folder, mark, rng = tmp_path / "sweep", uuid.uuid4().hex, random.Random(0)
-    command = [*kill_sweep.command(folder), f"--executor={executor}"]
+    command = [*kill_sweep.command(folder), "--trials=4", f"--executor={executor}"]
     environment = {**os.environ, "SWEEP_TEST_MARK": mark}
     log = tmp_path / "log"
     kills = 0
@@ -60,7 +60,7 @@ def test_workers_killed_in_mid_task_change_nothing(tmp_path, executor, worker_na
         try:
             while process.poll() is None:
                 workers = workers_marked(mark, worker_name)
-                if workers and kills < 3:
+                if workers and kills < 2:
                     # Late enough for a chunk to have begun, whose worker imports JAX first.
                     time.sleep(rng.uniform(2, 6))
                     for worker in workers[:1]:
@@ -73,7 +73,7 @@ def test_workers_killed_in_mid_task_change_nothing(tmp_path, executor, worker_na
         finally:
             process.kill()
     assert process.returncode == 0, log.read_text(errors="replace")
-    assert kills >= 2
+    assert kills >= 1
     assert kill_sweep.differences(folder, undisturbed(tmp_path / "undisturbed", executor)) == []
 
 
