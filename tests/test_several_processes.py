@@ -1,5 +1,6 @@
 """Runs of several processes on this machine, started as a user starts them."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from interruptions import StopsAfter
 from small_data import write_bars
 
 from configs import vanilla
@@ -23,6 +25,7 @@ from vae_jax import checkpoints, factory
 from vae_jax.config_fields import with_fields
 from vae_jax.errors import UserError
 from vae_jax.metric_writers import read_records
+from vae_jax.training_loop import Interrupted
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 60
@@ -109,7 +112,7 @@ def final_state(data, folder):
 
 # Two processes begin anew three times.
 @pytest.mark.slow
-def test_whichever_process_dies_the_run_goes_on_with_nothing_lost(tmp_path):
+def test_whichever_process_dies_the_run_goes_on_with_nothing_lost(tmp_path, monkeypatch):
     data, folder, port = write_bars(tmp_path / "bars.npz"), tmp_path / "run", free_port()
     alone = tmp_path / "alone"
     train(config_of(data), alone)
@@ -127,9 +130,15 @@ def test_whichever_process_dies_the_run_goes_on_with_nothing_lost(tmp_path):
         step = checkpoints.steps(folder / "checkpoints")[-1]
         assert 0 < step < 6 * EPOCHS, "it was not killed on its way"
 
-    # To its end on eight devices of one process, where four of two were before.
-    train(config_of(data), folder, devices=jax.devices())
+    # Four devices of two processes, then eight of one, then one.
     assert len(jax.devices()) == 8
+    with monkeypatch.context() as patch:
+        stopping = contextlib.nullcontext(StopsAfter(EPOCHS // 6))
+        patch.setattr(train_command, "deferred", lambda: stopping)
+        with pytest.raises(Interrupted):
+            train(config_of(data), folder, devices=jax.devices())
+    assert step < checkpoints.steps(folder / "checkpoints")[-1] < 6 * EPOCHS
+    train(config_of(data), folder)
     steps, params = zip(final_state(data, folder), final_state(data, alone), strict=True)
     assert steps == (6 * EPOCHS, 6 * EPOCHS)
     for ours, expected in zip(*params, strict=True):
