@@ -132,6 +132,9 @@ def together(told: Mapping[str, Any], folder: Path) -> Iterator[None]:
         reason = str(error).splitlines()[0]
         company.leave(reason)
         _end(reason, EXIT_LOST)
+    except KeyboardInterrupt:
+        company.leave("it was interrupted twice")
+        _end("interrupted; the same command continues from the last checkpoint", 130)
     except Exception as error:
         company.leave(f"it failed with {type(error).__name__}")
         traceback.print_exc()

@@ -82,8 +82,11 @@ def train(
         first_step = int(state.train.step)
         summary = workdir.read_summary(folder) if processes.is_first() else None
         # A summary of an earlier state is that of an evaluation in mid-run.
-        if finished and summary is not None and summary.get("step") == first_step:
-            print(f"{folder} is finished: {measuring.describe(summary)}")
+        is_told_of = finished and summary is not None and summary.get("step") == first_step
+        # What the first process decides is for all: the others do not read the summary.
+        if processes.from_first(int(is_told_of)):
+            if summary is not None:
+                print(f"{folder} is finished: {measuring.describe(summary)}")
             return
         validate = _validation(compiled, splits)
         shown_from = splits.validation or splits.train

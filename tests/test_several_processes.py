@@ -171,6 +171,12 @@ def test_two_processes_share_a_stream_and_tell_of_the_end_once(tmp_path):
     # The chatter of native code is in files, beside the run's.
     assert "Gloo" not in output
     assert {"process_0.log", "process_1.log", "summary.json"} <= set(os.listdir(folder))
+    # Started again, both know that there is nothing left.
+    again = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert (again.stdout + again.stderr).count("is finished") == 1
     alone = tmp_path / "alone"
     train(config_of(data, epochs=3), alone)
     losses = [
