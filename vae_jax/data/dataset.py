@@ -6,6 +6,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int
 
+from vae_jax.data import factors as known_factors
+from vae_jax.data.factors import Factors
+
 # (split, start, stop) for each term of a split expression, as `splits.parse` returns it.
 Ranges = Sequence[tuple[str, int, int]]
 
@@ -14,15 +17,17 @@ ImagesShape = tuple[int, int, int, int]
 
 
 class Dataset(NamedTuple):
-    """Images and, where the source has them, their classes.
+    """Images and, where the source has them, their classes and factors of variation.
 
     Attributes:
         images: [num_examples, height, width, channels]; uint8 in 0..255, or float32 as stored.
         labels: [num_examples], int32; None where the source has no labels.
+        factors: of every example; None where the source does not tell them.
     """
 
     images: np.ndarray
     labels: np.ndarray | None
+    factors: Factors | None = None
 
     @property
     def shape(self) -> ImagesShape:
@@ -37,7 +42,11 @@ class Dataset(NamedTuple):
 
     def read(self, indices: Int[np.ndarray, " num"]) -> "Dataset":
         """The examples at these places, in the order asked for."""
-        return Dataset(self.images[indices], None if self.labels is None else self.labels[indices])
+        return Dataset(
+            self.images[indices],
+            None if self.labels is None else self.labels[indices],
+            None if self.factors is None else self.factors.read(indices),
+        )
 
 
 @runtime_checkable
@@ -82,8 +91,10 @@ def concatenate(parts: Sequence[Dataset]) -> Dataset:
     if len(parts) == 1:
         return parts[0]
     labels = [part.labels for part in parts if part.labels is not None]
+    factors = [part.factors for part in parts if part.factors is not None]
     return Dataset(
         images=np.concatenate([part.images for part in parts]),
         # One part without labels leaves the whole without: a made-up label would be worse.
         labels=np.concatenate(labels) if len(labels) == len(parts) else None,
+        factors=known_factors.concatenate(factors) if len(factors) == len(parts) else None,
     )
