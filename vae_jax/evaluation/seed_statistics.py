@@ -1,0 +1,81 @@
+"""What may be said of settings from a few seeds each: differences with intervals.
+
+A run with another seed is the unit that is drawn again by the bootstrap: an interval tells what
+other seeds would have given, not what another data set would.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+# What became of the runs of one method: figures of each seed at each strength.
+Runs = Float[np.ndarray, "_strengths _seeds figures"]
+
+_NUM_DRAWS = 2000
+_NUM_PLACES = 20
+
+
+class Interval(NamedTuple):
+    """An estimate, and the ends between which 95 % of its bootstrap draws lie."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def _bootstrap(statistic: Callable[[Runs, Runs], float], first: Runs, second: Runs) -> Interval:
+    """The percentile interval (Efron & Tibshirani 1993, chapter 13), seeds drawn with replacement.
+
+    Draws of which the statistic is NaN are left out.
+    """
+    rng = np.random.default_rng(0)
+
+    def drawn(runs: Runs) -> Runs:
+        num_strengths, num_seeds, _ = runs.shape
+        places = rng.integers(num_seeds, size=(num_strengths, num_seeds))
+        return runs[np.arange(num_strengths)[:, None], places]
+
+    values = [statistic(drawn(first), drawn(second)) for _ in range(_NUM_DRAWS)]
+    low, high = np.nanquantile(values, [0.025, 0.975])
+    return Interval(statistic(first, second), float(low), float(high))
+
+
+def difference_of_means(
+    first: Float[np.ndarray, " seeds"], second: Float[np.ndarray, " others"]
+) -> Interval:
+    """The mean of `second` less that of `first`."""
+    return _bootstrap(
+        lambda a, b: float(b.mean() - a.mean()), first[None, :, None], second[None, :, None]
+    )
+
+
+def gain_at_equal_cost(first: Runs, second: Runs) -> Interval | None:
+    """How much higher a score is with the second method where both cost the same.
+
+    The means over seeds of cost and score at each strength make a curve, straight in between; the
+    gain is the mean height between the two curves over the costs that both reach.
+
+    Args:
+      first: `[strengths, seeds, 2]`, cost and score of each run.
+      second: the same of the other method.
+
+    Returns:
+      None where the two have no costs in common.
+    """
+
+    def gain(first: Runs, second: Runs) -> float:
+        curves = [runs.mean(axis=1) for runs in (first, second)]
+        curves = [curve[np.argsort(curve[:, 0], kind="stable")] for curve in curves]
+        low = max(curve[0, 0] for curve in curves)
+        high = min(curve[-1, 0] for curve in curves)
+        if low > high:
+            return float("nan")
+        places = np.linspace(low, high, _NUM_PLACES)
+        heights = [np.interp(places, curve[:, 0], curve[:, 1]) for curve in curves]
+        return float((heights[1] - heights[0]).mean())
+
+    if np.isnan(gain(first, second)):
+        return None
+    return _bootstrap(gain, first, second)
