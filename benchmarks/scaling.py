@@ -99,7 +99,7 @@ def projected_seconds(costs: dict[str, Any], batch_size: int, num_devices: int) 
 
 def noise_scales(config: ConfigDict, epochs: Sequence[int]) -> list[dict[str, float]]:
     """The simple noise scale after some epochs: examples beyond which a batch gains little."""
-    images = jnp.asarray(factory.load_splits(config).train.images)
+    images = jnp.asarray(factory.load_splits(config).train_examples)
     steps_per_epoch = len(images) // config.batch_size
     program = factory.build_program(config, (28, 28, 1), len(images))
     loss_fn = factory.build_loss(config, program.graphdef)

@@ -38,11 +38,11 @@ class Experiment:
         self.config.model.latent_size = 20
         self.config.model.activation = "relu"
         self.config.batch_size = _BATCH_SIZE
-        train = factory.load_splits(self.config).train
+        splits = factory.load_splits(self.config)
         num_examples = _NUM_STEPS * _BATCH_SIZE
-        self.images = jnp.asarray(train.images[:num_examples])
+        self.images = jnp.asarray(splits.train_examples[:num_examples])
         self.program = factory.build_program(self.config, (28, 28, 1), num_examples)
-        self.mean_image = factory.mean_image(train)
+        self.mean_image = factory.mean_image(splits.train)
         self.init = jax.jit(self.program.init)
         self.solo = jax.jit(self.program.run_steps, static_argnames="num_steps", donate_argnums=0)
 

@@ -60,9 +60,9 @@ def matmul_flops(jaxpr: jex_core.Jaxpr) -> int:
 def measure(config: ConfigDict, num_examples: int, repeats: int) -> dict[str, Any]:
     """Images a second of the compiled epoch, and the FLOPs of one image's forward pass."""
     factory.validate(config)
-    train = factory.load_splits(config).train
-    images = jnp.asarray(train.images[:num_examples])
-    model = factory.build_model(config, train.images.shape[1:], jax.random.key(0))
+    splits = factory.load_splits(config)
+    examples = jnp.asarray(splits.train_examples[:num_examples])
+    model = factory.build_model(config, splits.train.shape[1:], jax.random.key(0))
     graphdef, params = nnx.split(model)
     loss_fn = factory.build_loss(config, graphdef)
     num_steps = num_examples // config.batch_size
@@ -70,7 +70,7 @@ def measure(config: ConfigDict, num_examples: int, repeats: int) -> dict[str, An
     state = init_state(params, factory.build_hparams(config), make_optimizer, jax.random.key(1))
 
     forward = jax.make_jaxpr(loss_fn)(
-        state.params, images[: config.batch_size], state.hparams, jnp.float32(0), state.noise_key
+        state.params, examples[: config.batch_size], state.hparams, jnp.float32(0), state.noise_key
     )
     epoch = jax.jit(
         functools.partial(
@@ -82,12 +82,12 @@ def measure(config: ConfigDict, num_examples: int, repeats: int) -> dict[str, An
         donate_argnums=0,
     )
     start = time.perf_counter()
-    compiled = epoch.lower(state, images).compile()
+    compiled = epoch.lower(state, examples).compile()
     compile_seconds = time.perf_counter() - start
     seconds = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
-        state, metrics = compiled(state, images)
+        state, metrics = compiled(state, examples)
         jax.block_until_ready(metrics)
         seconds.append(time.perf_counter() - start)
     return {

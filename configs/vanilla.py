@@ -22,7 +22,8 @@ def get_config() -> ConfigDict:
     config.patience = 0
 
     config.data = ConfigDict()
-    # "mnist" is bundled. Else a TFDS data set prepared under data.dir, a .npz file, or a folder.
+    # "mnist" is bundled; "sprites", "sprites_smooth" and "sprites_color" are rendered. Else a TFDS
+    # data set prepared under data.dir, a .npz file, or a folder.
     config.data.name = "mnist"
     config.data.dir = "data"
     # TFDS's syntax. An empty validation split trains without one and keeps the last parameters.
@@ -33,10 +34,14 @@ def get_config() -> ConfigDict:
     config.data.binarization = "dynamic"
     config.data.binarization_seed = 0
     # Crop image files to the central square and resize it, to this height and width; 0 does not.
+    # Sprites are rendered in this size; 0 is 64.
     config.data.image_size = 0
     # memory: the training set is decoded once and kept; stream: read and decoded while it is
-    # trained on; auto: stream where the decoded images take more than memory_limit.
+    # trained on; auto: stream where the decoded images take more than memory_limit; render, of
+    # sprites: only factors are kept, and each step renders its images.
     config.data.mode = "auto"
+    # render only. grid: the values that factors have; continuous: those around them, too.
+    config.data.factors = "grid"
     # GiB; two thirds of it bound what a stream holds. The other splits must fit into it.
     config.data.memory_limit = 4.0
 

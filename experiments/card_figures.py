@@ -9,6 +9,7 @@ import jax
 from experiments import measuring
 from experiments.cards import NEIGHBOUR_FIGURES
 from vae_jax import factory, trained_model, workdir
+from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import figures_of_merit, neighbours
 from vae_jax.trained_model import TrainedModel
@@ -54,7 +55,8 @@ def _neighbours(folder: Path, figures: Sequence[str]) -> dict[str, float]:
 
 
 def _measure_neighbours(model: TrainedModel, figures: Sequence[str]) -> dict[str, float]:
-    train, _, test = factory.load_splits(model.config)
+    splits = factory.load_splits(model.config)
+    train, test = read_all(splits.train), splits.test
     section = model.config.data
     labels, test_labels = train.labels, test.labels
     if labels is None or test_labels is None:

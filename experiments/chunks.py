@@ -58,7 +58,7 @@ class _Group:
     def __init__(self, config: ConfigDict) -> None:
         self.config = config
         self.splits = factory.load_splits(config)
-        num_examples, height, width, channels = self.splits.train.images.shape
+        num_examples, height, width, channels = self.splits.train.shape
         self.image_shape = (height, width, channels)
         self.plan = factory.build_plan(config, num_examples)
         self.mean_image = factory.mean_image(self.splits.train)
@@ -66,12 +66,12 @@ class _Group:
         # Compiled by itself, as a run alone does: then a member begins with the same bits.
         self.init = jax.jit(program.init)
         validation = self.splits.validation
-        images = jnp.asarray(self.splits.train.images)
+        examples = jnp.asarray(self.splits.train_examples)
         others = None if validation is None else jnp.asarray(validation.images)
         self.functions: MemberFunctions[Any] = (
-            SideBySide(program, images, others, jax.local_devices())
+            SideBySide(program, examples, others, jax.local_devices())
             if prefers_side_by_side()
-            else InTurn(program, images, others)
+            else InTurn(program, examples, others)
         )
 
     def init_members(self, configs: Sequence[ConfigDict]) -> RunState:

@@ -108,13 +108,13 @@ def check_configs(sweep: Sweep, base: Mapping[str, Any]) -> None:
 
 @functools.cache
 def _needs(config_json: str) -> tuple[int, MemberMemory]:
-    """Bytes of the images that a program keeps on a device, and what a member needs there."""
+    """Bytes of the examples that a program keeps on a device, and what a member needs there."""
     config = ConfigDict(json.loads(config_json))
     splits = factory.load_splits(config)
-    images = [part.images for part in (splits.train, splits.validation) if part is not None]
-    shape = images[0].shape
-    memory = _member_memory(config, (shape[1], shape[2], shape[3]))
-    return sum(array.nbytes for array in images), memory
+    num_bytes = splits.train_examples.nbytes
+    if splits.validation is not None:
+        num_bytes += splits.validation.images.nbytes
+    return num_bytes, _member_memory(config, splits.train.shape[1:])
 
 
 def _member_memory(config: ConfigDict, image_shape: factory.ImageShape) -> MemberMemory:

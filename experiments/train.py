@@ -182,8 +182,8 @@ def _steps(
         )
         stack.enter_context(stream)
         return _steps_from_stream(compiled, stream), functools.partial(_data_wait_share, stream)
-    images = compiled.put(splits.train.images)
-    return lambda state, num_steps: compiled.run_steps(state, images, num_steps), _no_figures
+    examples = compiled.put(splits.train_examples)
+    return lambda state, num_steps: compiled.run_steps(state, examples, num_steps), _no_figures
 
 
 def _steps_from_stream(compiled: parallel.Compiled, stream: Stream) -> RunSteps:

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
-from vae_jax.data.pixels import StoredImages
+from vae_jax.data.pixels import StoredExamples, StoredImages
 from vae_jax.errors import UserError
 from vae_jax.training import Metrics, StoredBatches, TrainState, whole_batch
 from vae_jax.training_loop import Program, RunState
@@ -43,7 +43,7 @@ class Compiled(NamedTuple):
     """
 
     init: Callable[..., RunState]
-    run_steps: Callable[[TrainState, StoredImages, int], tuple[TrainState, StepMetrics]]
+    run_steps: Callable[[TrainState, StoredExamples, int], tuple[TrainState, StepMetrics]]
     run_batches: Callable[[TrainState, StoredBatches], tuple[TrainState, StepMetrics]]
     validate: Callable[[TrainState, StoredImages], Metrics]
     put: Callable[[PyTree], PyTree]
@@ -122,11 +122,11 @@ def _under_pmap(build_program: BuildProgram, mesh: Mesh) -> Compiled:
         return jax.lax.dynamic_slice_in_dim(batch, jax.lax.axis_index(_AXIS) * size, size)
 
     def run_steps(
-        index: Array, state: TrainState, images: StoredImages, num_steps: int
+        index: Array, state: TrainState, examples: StoredExamples, num_steps: int
     ) -> tuple[TrainState, StepMetrics]:
         # pmap wants one argument that differs between devices.
         del index
-        return program.run_steps(state, images, num_steps)
+        return program.run_steps(state, examples, num_steps)
 
     def put_batches(batches: np.ndarray) -> Array:
         parts = batches.reshape(len(batches), mesh.size, -1, *batches.shape[2:])

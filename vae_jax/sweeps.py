@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Num, PyTree
 
-from vae_jax.data.pixels import StoredImages
+from vae_jax.data.pixels import StoredExamples
 from vae_jax.training_loop import Program, RunState, all_finite, copy_tree
 
 Mask = Bool[np.ndarray, " members"]
@@ -121,10 +121,10 @@ class InTurn:
     def __init__(
         self,
         program: Program,
-        train_images: StoredImages,
+        train_examples: StoredExamples,
         validation_images: Num[Array, "held_out height width channels"] | None,
     ) -> None:
-        self._train_images = train_images
+        self._train_examples = train_examples
         self._validation_images = validation_images
         self._run_steps = jax.jit(program.run_steps, static_argnames="num_steps", donate_argnums=0)
         self._validate = jax.jit(program.validate)
@@ -156,7 +156,7 @@ class InTurn:
             # run_steps consumes its argument; the copy is what stays should the call go wrong.
             before = copy_tree(states[index].train)
             after, metrics = self._run_steps(
-                states[index].train, self._train_images, num_steps=num_steps
+                states[index].train, self._train_examples, num_steps=num_steps
             )
             rows[index] = {name: np.asarray(values) for name, values in metrics.items()}
             finite[index] = np.isfinite(rows[index]["loss"]).all() and all_finite(after.params)
@@ -193,11 +193,15 @@ def _select(keep: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
 
 
 def _advance(
-    program: Program, state: RunState, active: Bool[Array, ""], images: StoredImages, num_steps: int
+    program: Program,
+    state: RunState,
+    active: Bool[Array, ""],
+    examples: StoredExamples,
+    num_steps: int,
 ) -> tuple[RunState, Bool[Array, ""], dict[str, Float[Array, " steps"]]]:
     """Train one member if it is active; what is not finite leaves it as it was."""
     old = state.train
-    new, metrics = program.run_steps(old, images, num_steps)
+    new, metrics = program.run_steps(old, examples, num_steps)
     finite = jnp.isfinite(metrics["loss"]).all() & all_finite(new.params)
     kept = old._replace(
         step=_select(active & finite, new.step, old.step),
@@ -216,7 +220,7 @@ class SideBySide:
     def __init__(
         self,
         program: Program,
-        train_images: StoredImages,
+        train_examples: StoredExamples,
         validation_images: Num[Array, "held_out height width channels"] | None,
         devices: Sequence[jax.Device],
     ) -> None:
@@ -225,7 +229,7 @@ class SideBySide:
         self._by_member = NamedSharding(mesh, split)
         everywhere = NamedSharding(mesh, whole)
         self._device = devices[0]
-        self._train_images = jax.device_put(train_images, everywhere)
+        self._train_examples = jax.device_put(train_examples, everywhere)
         self._validation_images = (
             None if validation_images is None else jax.device_put(validation_images, everywhere)
         )
@@ -284,7 +288,7 @@ class SideBySide:
         """See `MemberFunctions`; all members go at once, so that nobody is asked to stop."""
         del stop
         after, finite, metrics = self._run_steps(
-            states, jnp.asarray(active), self._train_images, num_steps=num_steps
+            states, jnp.asarray(active), self._train_examples, num_steps=num_steps
         )
         on_host = {
             name: np.where(active[:, None], np.asarray(values), np.nan)
@@ -314,7 +318,7 @@ class SideBySide:
     def lower(self, states: PyTree, num_steps: int) -> jax.stages.Lowered:
         """The training program for states of these shapes, before compilation."""
         active = jax.ShapeDtypeStruct(states.train.step.shape, jnp.bool_)
-        return self._run_steps.lower(states, active, self._train_images, num_steps=num_steps)
+        return self._run_steps.lower(states, active, self._train_examples, num_steps=num_steps)
 
 
 def prefers_side_by_side() -> bool:

@@ -9,7 +9,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
-from vae_jax.data.pixels import StoredImages
+from vae_jax.data.pixels import StoredExamples, StoredImages
 
 Scalar = Float[Array, ""]
 Metrics = dict[str, Scalar]
@@ -68,13 +68,13 @@ class TrainState(NamedTuple):
     order_key: Key[Array, ""]
 
 
-# loss_fn(params, stored images, hparams, epoch, key) -> (loss, metrics): batch means in nats.
+# loss_fn(params, stored examples, hparams, epoch, key) -> (loss, metrics): batch means in nats.
 LossFn = Callable[
-    [nnx.State, StoredImages, Hyperparameters, Scalar, Key[Array, ""]], tuple[Scalar, Metrics]
+    [nnx.State, StoredExamples, Hyperparameters, Scalar, Key[Array, ""]], tuple[Scalar, Metrics]
 ]
 # The optimiser for given, possibly traced, hyperparameters.
 MakeOptimizer = Callable[[Hyperparameters], optax.GradientTransformation]
-TrainStep = Callable[[TrainState, StoredImages, Scalar], tuple[TrainState, Metrics]]
+TrainStep = Callable[[TrainState, StoredExamples, Scalar], tuple[TrainState, Metrics]]
 # Of an array with a leading axis of a batch, the part that is computed here: all of it on one
 # device (see vae_jax.parallel for several).
 SplitBatch = Callable[[Array], Array]
@@ -105,7 +105,7 @@ def init_state(
 
 def train_step(
     state: TrainState,
-    images: StoredImages,
+    examples: StoredExamples,
     epoch: Scalar,
     *,
     loss_fn: LossFn,
@@ -117,7 +117,7 @@ def train_step(
 
     Args:
       state: the state before the step.
-      images: `[batch, height, width, channels]` as stored.
+      examples: images `[batch, height, width, channels]` as stored, or `[batch, factors]`.
       epoch: passes over the data so far, a fraction within an epoch.
       loss_fn: the objective.
       make_optimizer: the optimiser, given hyperparameters.
@@ -134,14 +134,14 @@ def train_step(
         key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
 
-    def gradients(images: StoredImages, key: Key[Array, ""]) -> tuple[nnx.State, Metrics]:
-        (loss, metrics), grads = grad_fn(state.params, images, state.hparams, epoch, key)
+    def gradients(examples: StoredExamples, key: Key[Array, ""]) -> tuple[nnx.State, Metrics]:
+        (loss, metrics), grads = grad_fn(state.params, examples, state.hparams, epoch, key)
         return grads, {"loss": loss, **metrics}
 
     if accumulation_steps == 1:
-        grads, metrics = gradients(images, key)
+        grads, metrics = gradients(examples, key)
     else:
-        grads, metrics = _accumulated(gradients, images, key, accumulation_steps)
+        grads, metrics = _accumulated(gradients, examples, key, accumulation_steps)
     if axis_name is not None:
         grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
     optimizer = make_optimizer(state.hparams)
@@ -151,19 +151,19 @@ def train_step(
 
 
 def _accumulated(
-    gradients: Callable[[StoredImages, Key[Array, ""]], tuple[nnx.State, Metrics]],
-    images: StoredImages,
+    gradients: Callable[[StoredExamples, Key[Array, ""]], tuple[nnx.State, Metrics]],
+    examples: StoredExamples,
     key: Key[Array, ""],
     num_parts: int,
 ) -> tuple[nnx.State, Metrics]:
     """Means over parts of a batch, of which one at a time is in memory."""
-    # Every part takes from all over the batch: where its images lie on several devices, each
+    # Every part takes from all over the batch: where its examples lie on several devices, each
     # device keeps its own.
-    parts = images.reshape(-1, num_parts, *images.shape[1:]).swapaxes(0, 1)
+    parts = examples.reshape(-1, num_parts, *examples.shape[1:]).swapaxes(0, 1)
     keys = jax.random.split(key, num_parts)
 
     def body(
-        total: tuple[nnx.State, Metrics], part: tuple[StoredImages, Key[Array, ""]]
+        total: tuple[nnx.State, Metrics], part: tuple[StoredExamples, Key[Array, ""]]
     ) -> tuple[tuple[nnx.State, Metrics], None]:
         return jax.tree.map(jnp.add, total, gradients(*part)), None
 
@@ -181,23 +181,24 @@ def epoch_order(
 
 def train_epoch(
     state: TrainState,
-    images: StoredImages,
+    examples: StoredExamples,
     *,
     step_fn: TrainStep,
     batch_size: int,
     num_steps: int,
     split_batch: SplitBatch = whole_batch,
 ) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
-    """Scan `num_steps` steps over images that lie on the device.
+    """Scan `num_steps` steps over examples that lie on the device.
 
     The order of an epoch depends on the run's key and the epoch's number alone, and the place in
     it on the step, so that a call may begin in the middle of an epoch (it must not reach past its
-    end). What is left over when the batch size does not divide the data is skipped, other images
+    end). What is left over when the batch size does not divide the data is skipped, other examples
     each epoch.
 
     Args:
       state: the state; its step says where in which epoch to begin.
-      images: the training set, `[num_examples, height, width, channels]` as stored.
+      examples: the training set: images `[num_examples, height, width, channels]` as stored, or
+        `[num_examples, factors]`.
       step_fn: `train_step` with its objective and optimiser.
       batch_size: examples a step.
       num_steps: steps to take.
@@ -206,17 +207,17 @@ def train_epoch(
     Returns:
       The state after the last step, and the metrics of every step.
     """
-    num_examples = images.shape[0]
+    num_examples = examples.shape[0]
     steps_per_epoch = num_examples // batch_size
     epoch, first = state.step // steps_per_epoch, state.step % steps_per_epoch
     order = epoch_order(state.order_key, epoch, num_examples)
     order = jax.lax.dynamic_slice_in_dim(order, first * batch_size, num_steps * batch_size)
 
-    rows = images.reshape(num_examples, -1)
+    rows = examples.reshape(num_examples, -1)
 
     def body(state: TrainState, indices: Int[Array, " batch"]) -> tuple[TrainState, Metrics]:
         indices = split_batch(indices)
-        batch = rows.at[indices].get(mode="promise_in_bounds").reshape(-1, *images.shape[1:])
+        batch = rows.at[indices].get(mode="promise_in_bounds").reshape(-1, *examples.shape[1:])
         return step_fn(state, batch, state.step / steps_per_epoch)
 
     return jax.lax.scan(body, state, order.reshape(num_steps, batch_size), unroll=_UNROLL)

@@ -58,7 +58,7 @@ class Program(Protocol):
 
     @property
     def run_steps(self) -> Callable[..., tuple[TrainState, dict[str, Float[Array, " steps"]]]]:
-        """`run_steps(state, images, num_steps)` trains."""
+        """`run_steps(state, examples, num_steps)` trains."""
 
     @property
     def run_batches(self) -> Callable[..., tuple[TrainState, dict[str, Float[Array, " steps"]]]]:

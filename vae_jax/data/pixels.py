@@ -12,8 +12,11 @@ StoredImages = (
     UInt8[Array, "batch height width channels"] | Float[Array, "batch height width channels"]
 )
 
-# prepare(key, stored images) -> targets in the unit interval.
-Prepare = Callable[[Key[Array, ""], StoredImages], Float[Array, "..."]]
+# What a training step gets: images, or the factors that it renders them from.
+StoredExamples = StoredImages | UInt8[Array, "batch factors"]
+
+# prepare(key, stored examples) -> targets in the unit interval.
+Prepare = Callable[[Key[Array, ""], StoredExamples], Float[Array, "..."]]
 
 
 def to_unit_interval(images: StoredImages) -> Float[Array, "batch height width channels"]:

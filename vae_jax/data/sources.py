@@ -1,11 +1,11 @@
-"""Every source of data by its name: bundled, .npz, a folder of images, or prepared by TFDS."""
+"""Every source of data by its name: bundled, rendered, .npz, images in a folder, or of TFDS."""
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from vae_jax.data import arrays, bundled, image_folder, prepared, splits
+from vae_jax.data import arrays, bundled, image_folder, prepared, splits, sprites
 from vae_jax.data.dataset import Dataset, LazyDataset, Ranges, read_all
 from vae_jax.errors import UserError
 
@@ -21,18 +21,19 @@ def open_lazily(name: str, split: str, data_dir: str, image_size: int = 0) -> La
     Bundled data and .npz files are read into memory all the same.
 
     Args:
-        name: `mnist`, which is bundled; a path that ends in .npz (see `arrays`); the path of a
+        name: `mnist`, which is bundled; `sprites`, `sprites_smooth` or `sprites_color`, which are
+            rendered (see `sprites`); a path that ends in .npz (see `arrays`); the path of a
             folder of images (see `image_folder`); or a data set that TFDS has prepared in
             `data_dir`, as `name`, `name/config` or `name:version`. A prepared data set goes
             before a folder of the same name; write `./name` for the folder.
         split: in TFDS's syntax (see `splits`), such as `train[:55000]`.
         data_dir: where prepared data sets are; "" is TFDS's default.
         image_size: height and width to which the central squares of image files are resized; 0
-            leaves them as they are.
+            leaves them as they are. What is rendered has this size; 0 means 64.
 
     Returns:
         images [num_examples, height, width, channels], uint8 or float32, in the order of the
-        source; labels [num_examples], int32, or None.
+        source; labels [num_examples], int32, or None; factors of variation or None.
 
     Raises:
         UserError: the name or split is not known, or the data are damaged or of a wrong form.
@@ -67,6 +68,11 @@ def _find(name: str, data_dir: str, image_size: int) -> _Source:
         )
     if name in bundled.NAMES:
         return _Source(bundled.sizes, bundled.read)
+    if name in sprites.VARIANTS:
+        return _Source(
+            partial(sprites.sizes, name),
+            partial(sprites.SpritesDataset, name, image_size=image_size),
+        )
     path = str(Path(name).expanduser())
     if name.endswith(".npz"):
         return _Source(partial(arrays.sizes, path), partial(arrays.read, path))
@@ -88,8 +94,9 @@ def _find(name: str, data_dir: str, image_size: int) -> _Source:
         )
     raise UserError(
         f"data.name={name!r} is not known; bundled: {', '.join(bundled.NAMES)}; prepared under "
-        f"data.dir={data_dir!r}: {', '.join(prepared.list_names(data_dir)) or 'nothing'}; or give "
-        "a .npz file or a folder of images, or see python -m experiments.prepare --help"
+        f"data.dir={data_dir!r}: {', '.join(prepared.list_names(data_dir)) or 'nothing'}; "
+        f"rendered: {', '.join(sprites.VARIANTS)}; or give a .npz file or a folder of images, or "
+        "see python -m experiments.prepare --help"
     )
 
 

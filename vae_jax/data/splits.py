@@ -7,6 +7,9 @@ shards, `all` and slices whose two ends have different units are left out.
 import re
 from collections.abc import Mapping
 
+import numpy as np
+from jaxtyping import Bool
+
 from vae_jax.errors import UserError
 
 _TERM = re.compile(
@@ -38,17 +41,20 @@ def overlap(split_a: str, split_b: str, sizes: Mapping[str, int]) -> int:
     Raises:
         UserError: as `parse` does, for either of the two.
     """
-    indices_a, indices_b = _indices(split_a, sizes), _indices(split_b, sizes)
+    members_a, members_b = _members(split_a, sizes), _members(split_b, sizes)
     return sum(
-        len(indices & indices_b[name]) for name, indices in indices_a.items() if name in indices_b
+        int(np.count_nonzero(members & members_b[name]))
+        for name, members in members_a.items()
+        if name in members_b
     )
 
 
-def _indices(split: str, sizes: Mapping[str, int]) -> dict[str, set[int]]:
-    indices: dict[str, set[int]] = {}
+def _members(split: str, sizes: Mapping[str, int]) -> dict[str, Bool[np.ndarray, " examples"]]:
+    """Whether each example of the splits that are named is meant."""
+    members: dict[str, np.ndarray] = {}
     for name, start, stop in parse(split, sizes):
-        indices.setdefault(name, set()).update(range(start, stop))
-    return indices
+        members.setdefault(name, np.zeros(sizes[name], np.bool_))[start:stop] = True
+    return members
 
 
 def _parse_term(term: str, split: str, sizes: Mapping[str, int]) -> tuple[str, int, int]:

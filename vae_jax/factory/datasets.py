@@ -6,14 +6,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 from ml_collections import ConfigDict
 
 from vae_jax import data
 from vae_jax.corruptions import CORRUPTIONS, Corruption
 from vae_jax.data import Dataset, LazyDataset, splits
 from vae_jax.data.dataset import ImagesShape, num_bytes, read_all
-from vae_jax.data.pixels import Prepare, binarize, to_unit_interval
+from vae_jax.data.pixels import Prepare, StoredExamples, binarize, to_unit_interval
+from vae_jax.data.simulators import Simulator, SpritesSimulator, StoredSimulator
+from vae_jax.data.sprite_rendering import draw_within_cells, render
+from vae_jax.data.sprites import VARIANTS, SpritesDataset, resolve_image_size
 from vae_jax.data.streaming import num_read_threads, read_ahead
 from vae_jax.errors import UserError
 from vae_jax.factory.keys import make_key
@@ -33,11 +36,19 @@ _GIB = 2**30
 
 
 class Splits(NamedTuple):
-    """The three parts of a data set; no validation set where the config names none."""
+    """The three parts of a data set; no validation set where the config names none.
 
-    train: Dataset
+    The images of a training set that is rendered while it is trained on are not there.
+    """
+
+    train: Dataset | SpritesDataset
     validation: Dataset | None
     test: Dataset
+
+    @property
+    def train_examples(self) -> np.ndarray:
+        """What the compiled steps take: images, or the factors that they render them from."""
+        return self.train.images if isinstance(self.train, Dataset) else self.train.factor_rows
 
 
 class StreamedSplits(NamedTuple):
@@ -49,8 +60,6 @@ class StreamedSplits(NamedTuple):
 
 
 def _check_images(config: ConfigDict, field: str, images: np.ndarray) -> None:
-    if images.dtype == np.uint8:
-        return
     problem = refused_values(config, images)
     if problem is not None:
         raise UserError(
@@ -127,6 +136,8 @@ def _split_names(config: ConfigDict) -> dict[str, str]:
 def _open(config: ConfigDict, field: str, name: str) -> LazyDataset:
     section = config.data
     dataset = data.open_lazily(section.name, name, section.dir, section.image_size)
+    if dataset.dtype == np.uint8:
+        return dataset
     if not isinstance(dataset, Dataset):
         return _Checked(config, field, dataset)
     _check_images(config, field, dataset.images)
@@ -193,14 +204,20 @@ def open_splits(config: ConfigDict) -> Splits | StreamedSplits:
             f"batch_size={config.batch_size} is larger than the {num_train} images of "
             f"data.train_split={section.train_split!r}; use at most {num_train}"
         )
-    problem = _too_large(config, _TRAIN, names[_TRAIN], train)
+    rendered = section.mode == "render"
+    problem = None if rendered else _too_large(config, _TRAIN, names[_TRAIN], train)
     if problem is not None and section.binarization == "static":
         raise UserError(
             f"{problem}: streamed, as it would be, data.binarization='static' cannot be kept; use "
             "'dynamic'"
         )
     streamed = section.mode == "stream" or problem is not None
-    loaded = None if streamed else _load(config, _TRAIN, train)
+    loaded: Dataset | SpritesDataset | None = None
+    if rendered:
+        assert isinstance(train, SpritesDataset), "validate refuses other data"
+        loaded = train
+    elif not streamed:
+        loaded = _load(config, _TRAIN, train)
     test = _load_held_out(config, _TEST, names[_TEST])
     validation = None
     if _VALIDATION in names:
@@ -274,12 +291,56 @@ def mean_image(train: LazyDataset) -> Float[Array, "height width channels"]:
 
 
 def build_prepare(config: ConfigDict) -> Prepare:
-    """How stored images become targets: `prepare(key, images)` in the unit interval."""
-    if config.data.binarization == "dynamic":
-        return binarize
-    return lambda key, images: to_unit_interval(images)
+    """How stored examples become targets: `prepare(key, examples)` in the unit interval.
+
+    With `data.mode='render'` examples with two axes are factors, whose images are drawn first.
+    """
+    section = config.data
+
+    prepare_images: Prepare = (
+        binarize
+        if section.binarization == "dynamic"
+        else lambda key, images: to_unit_interval(images)
+    )
+    if section.mode != "render":
+        return prepare_images
+    variant, image_size = VARIANTS[section.name], resolve_image_size(section.image_size)
+
+    def prepare(key: Key[Array, ""], examples: StoredExamples) -> Float[Array, "..."]:
+        if examples.ndim == 4:
+            return prepare_images(key, examples)
+        # On the grid the key is left whole: targets are those of the images in memory.
+        factors: Array = examples
+        if section.factors == "continuous":
+            key, cell_key = jax.random.split(key)
+            factors = draw_within_cells(cell_key, examples, variant)
+        return prepare_images(key, render(factors, variant, image_size))
+
+    return prepare
 
 
 def build_corrupt(config: ConfigDict) -> Corruption | None:
     """What happens to the encoder's input; None where it sees the target itself."""
     return CORRUPTIONS.get(config.corruption)
+
+
+def build_simulator(config: ConfigDict) -> Simulator:
+    """Draws examples by their factors: of the whole grid of what is rendered, or the test set.
+
+    Raises:
+      UserError: the data have no factors, or one with a single value; otherwise as `load_test`.
+    """
+    section = config.data
+    if section.name in VARIANTS:
+        image_size = resolve_image_size(section.image_size)
+        return SpritesSimulator(VARIANTS[section.name], image_size)
+    test = load_test(config)
+    if test.factors is None:
+        raise UserError(
+            f"data.name={section.name!r} has no factors of variation; {', '.join(VARIANTS)} have, "
+            "and dsprites and shapes3d of TFDS, and .npz files with test_factors"
+        )
+    try:
+        return StoredSimulator(test)
+    except UserError as error:
+        raise UserError(f"{_TEST}={section.test_split!r} of {section.name!r}: {error}") from None

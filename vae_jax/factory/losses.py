@@ -1,4 +1,4 @@
-"""The objective that a config names, as a function of parameters and stored images."""
+"""The objective that a config names, as a function of parameters and stored examples."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from vae_jax import objectives
-from vae_jax.data.pixels import StoredImages
+from vae_jax.data.pixels import StoredExamples
 from vae_jax.factory.datasets import build_corrupt, build_prepare
 from vae_jax.models import VAE, Autoencoder
 from vae_jax.training import Hyperparameters, LossFn, Metrics
@@ -104,20 +104,20 @@ def _build_bound(config: ConfigDict) -> Objective:
 
 
 def build_loss(config: ConfigDict, graphdef: nnx.GraphDef) -> LossFn:
-    """The objective as a function of parameters and stored images."""
+    """The objective as a function of parameters and stored examples."""
     prepare, corrupt = build_prepare(config), build_corrupt(config)
     objective = _build_elbo(config) if is_plain_elbo(config) else _build_bound(config)
 
     def loss_fn(
         params: nnx.State,
-        images: StoredImages,
+        examples: StoredExamples,
         hparams: Hyperparameters,
         epoch: Float[Array, ""],
         key: Key[Array, ""],
     ) -> tuple[Float[Array, ""], Metrics]:
         prepare_key, corrupt_key, sample_key = jax.random.split(key, 3)
         model = nnx.merge(graphdef, params)
-        targets = prepare(prepare_key, images)
+        targets = prepare(prepare_key, examples)
         inputs = targets
         if corrupt is not None:
             inputs = corrupt(corrupt_key, targets, hparams.corruption_level)

@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
-from vae_jax.data.pixels import StoredImages
+from vae_jax.data.pixels import StoredExamples, StoredImages
 from vae_jax.factory.keys import build_evaluation_keys, make_key
 from vae_jax.factory.losses import build_loss
 from vae_jax.factory.models import ImageShape, build_graphdef, build_model
@@ -114,7 +114,7 @@ class Program(NamedTuple):
     Attributes:
       graphdef: the model without its parameters.
       init: `init(mean_image, key, hparams)` makes the state before the first step.
-      run_steps: `run_steps(state, images, num_steps)` trains on images that lie on the device.
+      run_steps: `run_steps(state, examples, num_steps)` trains on examples that lie on the device.
       run_batches: `run_batches(state, batches)` trains on the batches given, a step each.
       validate: `validate(state, images)` measures the objective on other images.
     """
@@ -172,11 +172,11 @@ def build_program(
         return RunState(train=state, best_params=jax.tree.map(jnp.copy, params))
 
     def run_steps(
-        state: TrainState, images: StoredImages, num_steps: int
+        state: TrainState, examples: StoredExamples, num_steps: int
     ) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
         return train_epoch(
             state,
-            images,
+            examples,
             step_fn=step_fn,
             batch_size=config.batch_size,
             num_steps=num_steps,

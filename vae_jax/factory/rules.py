@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from vae_jax.config_fields import check_fields, flatten
 from vae_jax.corruptions import CORRUPTIONS, MAX_LEVEL
+from vae_jax.data.sprites import VARIANTS
 from vae_jax.errors import UserError
 from vae_jax.factory.losses import GROUPED, is_plain_elbo
 from vae_jax.factory.models import build_likelihood
@@ -89,10 +90,21 @@ def validate(config: ConfigDict) -> None:
 
 def _validate_mode(config: ConfigDict) -> None:
     section = config.data
-    if section.mode == "stream" and section.binarization == "static":
+    if section.mode in ("render", "stream") and section.binarization == "static":
         raise UserError(
-            "data.binarization='static' keeps a draw of every image, which data.mode='stream' does "
-            "not; use data.binarization='dynamic', or data.mode='memory'"
+            f"data.binarization='static' keeps a draw of every image, which data.mode="
+            f"{section.mode!r} does not; use data.binarization='dynamic', or data.mode='memory'"
+        )
+    if section.mode == "render" and section.name not in VARIANTS:
+        raise UserError(
+            f"data.mode='render' draws images from their factors, which data.name="
+            f"{section.name!r} cannot; use data.mode='auto', or data.name="
+            f"{' or '.join(map(repr, VARIANTS))}"
+        )
+    if section.factors == "continuous" and section.mode != "render":
+        raise UserError(
+            f"data.factors='continuous' has no effect with data.mode={section.mode!r}; use 'grid', "
+            "or data.mode='render'"
         )
     if section.mode == "memory":
         _refuse_without_effect(config, "data", {"memory_limit": 4.0}, "data.mode='memory'")

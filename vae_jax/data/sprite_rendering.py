@@ -1,0 +1,142 @@
+"""Pixels of sprites from their factors: a pure function, for inside and outside of a training step.
+
+A sprite of radius r lies at the origin of coordinates (u, v) that turn with it, v upwards:
+
+    square   max(|u|, |v|) <= r / sqrt(2)
+    ellipse  u^2 + 4 v^2 <= r^2
+    heart    18 u^2 - 24 |u| w + 16 w^2 <= 7 r^2,  w = v + 0.2807 r,
+
+where the heart is half an ellipse and its mirror image, with the centroid in the origin. None
+reaches farther than 1.005 r, so that all lie inside of the image; the areas are 2 r^2, pi/2 r^2
+and 7 pi/12 r^2.
+
+All of a pixel is integers, but for one quotient of two integers: compilers round sums of floating
+products in ways of their own, and the same factors must give the same bits in every program.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, UInt8
+
+from vae_jax.data.sprites import SHAPES, Variant
+
+# The side of an image in units of length.
+_SIDE = 2048
+# One, for sines and cosines.
+_ONE_BITS = 14
+
+# By shape, from the equations above: the factors of u^2, |u| w, w^2 and r^2, and 1024 (w - v) / r.
+_QUADRATICS = np.array([(0, 0, 0, 0, 0), (1, 0, 4, 1, 0), (18, 24, 16, 7, 287)], np.int32)
+
+
+def render(
+    factors: Float[Array, "num factors"] | Int[Array, "num factors"] | UInt8[Array, "num factors"],
+    variant: Variant,
+    image_size: int,
+) -> UInt8[Array, "num image_size image_size channels"]:
+    """Draws sprites.
+
+    Args:
+        factors: of each image, in the order of `variant.names`, as places in the grid: 2.5 is
+            halfway between the third value and the fourth. Shapes are whole.
+        variant: says how images look.
+        image_size: height and width.
+
+    Returns:
+        8 bits a pixel: 0 or 255, or the share of the pixel that the sprite covers, or its colour.
+    """
+    factors = factors.astype(jnp.float32)
+    inside, steepness = _edge(factors, image_size)
+    if not variant.smooth:
+        return jnp.where(inside >= 0, jnp.uint8(255), jnp.uint8(0))[..., None]
+    levels_a_length = np.float32(255 * image_size / _SIDE)
+    # In levels, from the edge. Nothing is added before it is an integer again.
+    distance = inside.astype(jnp.float32) / steepness.astype(jnp.float32)
+    distance = jnp.floor(distance * levels_a_length)
+    cover = jnp.clip(distance, -128, 127).astype(jnp.int32) + 128
+    if variant.num_channels == 1:
+        return cover.astype(jnp.uint8)[..., None]
+    return _blend(cover, *_colors(factors[:, 5], factors[:, 6]))
+
+
+@functools.partial(jax.jit, static_argnames=("variant", "image_size"))
+def render_compiled(
+    factors: UInt8[Array, "num factors"] | UInt8[np.ndarray, "num factors"],
+    variant: Variant,
+    image_size: int,
+) -> UInt8[Array, "num image_size image_size channels"]:
+    """`render` as a program of its own, for callers outside of one."""
+    return render(jnp.asarray(factors), variant, image_size)
+
+
+def draw_within_cells(
+    key: Key[Array, ""], rows: UInt8[Array, "num factors"], variant: Variant
+) -> Float[Array, "num factors"]:
+    """Moves every factor but the shape to a uniform place in its cell of the grid.
+
+    Over the rows of the whole grid, the factors so cover their ranges evenly.
+    """
+    moves = jax.random.uniform(key, (len(rows), len(variant.names) - 1), minval=-0.5, maxval=0.5)
+    return rows.astype(jnp.float32) + jnp.pad(moves, ((0, 0), (1, 0)))
+
+
+def _edge(
+    factors: Float[Array, "num factors"], image_size: int
+) -> tuple[Int[Array, "num rows columns"], Int[Array, "num rows columns"]]:
+    """How far each pixel is inside of the sprite's edge, and how fast that grows; integers.
+
+    Close to the edge their quotient is the distance to it, to 7 percent.
+    """
+    shape = factors[:, 0].astype(jnp.int32)
+    # Scale 0.5, 0.6, ..., 1; a place is in the middle of its cell of the image's inner half.
+    radius = jnp.round(48 * (factors[:, 1] + 5)).astype(jnp.int32)
+    angle = factors[:, 2] * np.float32(2 * np.pi / 40)
+    x, y = (jnp.round(32 * factors[:, i]).astype(jnp.int32) + 528 for i in (3, 4))
+    cosine, sine = (
+        jnp.round(part * 2**_ONE_BITS).astype(jnp.int32)
+        for part in (jnp.cos(angle), jnp.sin(angle))
+    )
+    quadratic = jnp.asarray(_QUADRATICS)[shape]
+    half_side = radius * 11585 >> _ONE_BITS
+    shift = radius * quadratic[:, 4] >> 10
+
+    def by_pixel(values: Int[Array, " num"]) -> Int[Array, "num 1 1"]:
+        return values[:, None, None]
+
+    centres = (np.arange(image_size) * 2 + 1) * _SIDE // (2 * image_size)
+    right = centres[None, None, :] - by_pixel(x)
+    up = by_pixel(y) - centres[None, :, None]
+    cosine, sine = by_pixel(cosine), by_pixel(sine)
+    u = jnp.abs(cosine * right + sine * up >> _ONE_BITS)
+    w = (cosine * up - sine * right >> _ONE_BITS) + by_pixel(shift)
+    a, b, c, d = (by_pixel(quadratic[:, i]) for i in range(4))
+    r = by_pixel(radius)
+    # Of the quadratic, whose gradient's length is taken to be its larger part and 3/8 of the other.
+    inside = d * r * r - (a * u * u - b * u * w + c * w * w)
+    slope_u, slope_w = jnp.abs(2 * a * u - b * w), jnp.abs(2 * c * w - b * u)
+    steepness = jnp.maximum(slope_u, slope_w) + (3 * jnp.minimum(slope_u, slope_w) >> 3)
+    is_square = by_pixel(shape == SHAPES.index("square"))
+    inside = jnp.where(is_square, by_pixel(half_side) - jnp.maximum(u, jnp.abs(w)), inside)
+    return inside, jnp.where(is_square, 1, steepness)
+
+
+def _colors(
+    hue: Float[Array, " num"], background: Float[Array, " num"]
+) -> tuple[Int[Array, "num 3"], Int[Array, " num"]]:
+    """The sprites' colours, saturated and light, and the darker grey behind each, in 0..255."""
+    # Red, yellow, green, cyan, blue, magenta: from each to the next one channel rises or falls.
+    sextant = (hue[:, None] + np.array([0, 4, 2], np.float32)) % 6
+    channels = jnp.clip(jnp.abs(sextant - 3) - 1, 0, 1)
+    grey = jnp.round(32 * background).astype(jnp.int32) + 16
+    return jnp.round(channels * 255).astype(jnp.int32), grey
+
+
+def _blend(
+    cover: Int[Array, "num rows columns"], color: Int[Array, "num 3"], grey: Int[Array, " num"]
+) -> UInt8[Array, "num rows columns 3"]:
+    cover, color, grey = cover[..., None], color[:, None, None], grey[:, None, None, None]
+    mixed = (255 - cover) * grey + cover * color
+    return ((mixed.astype(jnp.uint32) + 127) // 255).astype(jnp.uint8)

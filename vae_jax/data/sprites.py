@@ -1,0 +1,158 @@
+"""Sprites with known factors of variation: rendered when they are asked for, never stored.
+
+As in dSprites (Matthey et al. 2017) a sprite has a shape, a scale, an orientation and a place, and
+every combination of their values is an example: 737,280 of them. A colour has two factors more.
+
+Rendering is `vae_jax.data.sprite_rendering`; here is what needs no JAX: which examples there are,
+and in which order.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from vae_jax.data.dataset import Dataset, ImagesShape, Ranges
+from vae_jax.data.factors import Factors
+from vae_jax.errors import UserError
+
+SHAPES = ("square", "ellipse", "heart")
+DEFAULT_IMAGE_SIZE = 64
+# Below, hearts are blots; above, the renderer's unit of length is no longer small.
+_IMAGE_SIZES = (16, 256)
+
+# Images of one call of the renderer.
+_IMAGES_AT_ONCE = 256
+
+
+class Variant(NamedTuple):
+    """A grid of factors and how its images look.
+
+    Attributes:
+        names: of the factors. The first is the shape, which has no values between those of the
+            grid; the others are continuous.
+        sizes: the number of values of each factor.
+        smooth: whether edges are antialiased; otherwise pixels are 0 or 255.
+    """
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    smooth: bool
+
+    @property
+    def num_channels(self) -> int:
+        """Of an image: 1, grey, or 3."""
+        return 3 if "hue" in self.names else 1
+
+
+_NAMES = ("shape", "scale", "orientation", "x", "y")
+_SIZES = (len(SHAPES), 6, 40, 32, 32)
+
+VARIANTS = {
+    "sprites": Variant(_NAMES, _SIZES, smooth=False),
+    "sprites_smooth": Variant(_NAMES, _SIZES, smooth=True),
+    "sprites_color": Variant((*_NAMES, "hue", "background"), (*_SIZES, 6, 4), smooth=True),
+}
+
+
+def sizes(name: str) -> dict[str, int]:
+    """Returns the number of examples of a variant in its one split, the whole grid."""
+    return {"train": int(np.prod(VARIANTS[name].sizes))}
+
+
+@functools.lru_cache(maxsize=1)
+def _order(num_points: int) -> Int[np.ndarray, " points"]:
+    """The place in the grid of every example.
+
+    Shuffled, so that a slice of the split has all values of all factors. NumPy has frozen what
+    RandomState draws.
+    """
+    return np.random.RandomState(0).permutation(num_points).astype(np.int32)
+
+
+def resolve_image_size(image_size: int) -> int:
+    """Returns the height and width that `data.image_size` means, of which 0 is the default.
+
+    Raises:
+        UserError: it is too small or too large.
+    """
+    low, high = _IMAGE_SIZES
+    if image_size and not low <= image_size <= high:
+        raise UserError(
+            f"data.image_size={image_size} must be from {low} to {high} for sprites, or 0 for "
+            f"{DEFAULT_IMAGE_SIZE}"
+        )
+    return image_size or DEFAULT_IMAGE_SIZE
+
+
+class SpritesDataset:
+    """Ranges of the examples of a variant, rendered when they are read; labels are the shapes.
+
+    Args:
+        name: a key of `VARIANTS`.
+        ranges: which examples.
+        image_size: height and width, 0 for the default.
+
+    Raises:
+        UserError: the image size is too small or too large.
+    """
+
+    def __init__(self, name: str, ranges: Ranges, image_size: int = 0) -> None:
+        self.variant, self.image_size = VARIANTS[name], resolve_image_size(image_size)
+        order = _order(sizes(name)["train"])
+        self._points = np.concatenate([order[start:stop] for _, start, stop in ranges])
+
+    @property
+    def shape(self) -> ImagesShape:
+        """Number of examples, height, width, channels."""
+        return len(self._points), self.image_size, self.image_size, self.variant.num_channels
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the images."""
+        return np.dtype(np.uint8)
+
+    @functools.cached_property
+    def factor_rows(self) -> UInt8[np.ndarray, "num_examples factors"]:
+        """The factors of every example, as a compiled step takes them in place of images."""
+        return _factor_rows(self._points, self.variant.sizes)
+
+    def read(self, indices: Int[np.ndarray, " num"]) -> Dataset:
+        """Renders the examples at these places."""
+        rows = _factor_rows(self._points[indices], self.variant.sizes)
+        values = rows.astype(np.int32)
+        factors = Factors(self.variant.names, self.variant.sizes, values)
+        return Dataset(render_rows(self.variant, rows, self.image_size), values[:, 0], factors)
+
+
+def _factor_rows(
+    points: Int[np.ndarray, " num"], sizes: tuple[int, ...]
+) -> UInt8[np.ndarray, "num factors"]:
+    rows = np.empty((len(points), len(sizes)), np.uint8)
+    for column in reversed(range(len(sizes))):
+        points, rows[:, column] = np.divmod(points, np.int32(sizes[column]))
+    return rows
+
+
+def render_rows(
+    variant: Variant, rows: UInt8[np.ndarray, "num factors"], image_size: int
+) -> UInt8[np.ndarray, "num height width channels"]:
+    """Renders any number of images by a program for one number of them.
+
+    Args:
+        variant: says how they look.
+        rows: which value of each factor every image has.
+        image_size: height and width.
+    """
+    from vae_jax.data.sprite_rendering import render_compiled
+
+    num = len(rows)
+    images = np.empty((num, image_size, image_size, variant.num_channels), np.uint8)
+    for first in range(0, num, _IMAGES_AT_ONCE):
+        some = rows[first : first + _IMAGES_AT_ONCE]
+        padded = np.zeros((_IMAGES_AT_ONCE, rows.shape[1]), np.uint8)
+        padded[: len(some)] = some
+        rendered = render_compiled(padded, variant, image_size)
+        images[first : first + len(some)] = np.asarray(rendered)[: len(some)]
+    return images
