@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from vae_jax.data import idx, idx_builder, load, prepared, split_sizes
+from vae_jax.data import idx, idx_builder, load, prepared, split_sizes, tfds_writing
 from vae_jax.errors import UserError
 
 pytest.importorskip("array_record", reason="has no Windows version")
@@ -214,7 +214,7 @@ def test_a_missing_or_damaged_file_is_refused(copied):
 
 def test_an_interrupted_preparation_leaves_no_data_set(tmp_path, monkeypatch):
     source, data_dir = write_source(tmp_path / "source"), tmp_path / "data"
-    encode, calls = idx_builder._encode_png, []
+    encode, calls = tfds_writing.encode_png, []
 
     def interrupt(image):
         calls.append(image)
@@ -223,7 +223,7 @@ def test_an_interrupted_preparation_leaves_no_data_set(tmp_path, monkeypatch):
         return encode(image)
 
     with monkeypatch.context() as patch:
-        patch.setattr(idx_builder, "_encode_png", interrupt)
+        patch.setattr(tfds_writing, "encode_png", interrupt)
         with pytest.raises(KeyboardInterrupt):
             idx_builder.prepare("fashion_mnist", source, str(data_dir))
     assert prepared.list_names(str(data_dir)) == []

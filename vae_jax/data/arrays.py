@@ -1,7 +1,8 @@
 """Images from a NumPy .npz file.
 
-The file holds either `images` and perhaps `labels`, which are then the split `train`, or
-`<split>_images` and perhaps `<split>_labels` for each split.
+The file holds either `images` and perhaps `labels` and `factors`, which are then the split `train`,
+or `<split>_images` and perhaps `<split>_labels` and `<split>_factors` for each split. Factors of
+variation are integers from 0, [num_examples, num_factors]; `factors_names` may name them.
 """
 
 import zipfile
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from vae_jax.data.dataset import Dataset, Ranges, concatenate
+from vae_jax.data.factors import Factors
 from vae_jax.errors import UserError, first_line
 
 
@@ -24,55 +26,63 @@ def sizes(path: str) -> dict[str, int]:
     headers = _headers(path)
     return {
         split: _num_examples(path, key, *headers[key])
-        for split, (key, _) in _split_keys(path, headers).items()
+        for split, (key, _, _) in _split_keys(path, headers).items()
     }
 
 
 def read(path: str, ranges: Ranges) -> Dataset:
-    """Reads ranges of a file's images, [num_examples, height, width, channels], and labels.
+    """Reads ranges of a file's images, [num_examples, height, width, channels], labels and factors.
 
     Images without a channel axis get one. uint8 stays as it is; False and True become 0 and 255,
     so that they too are black and white; floating numbers become float32.
 
     Raises:
-        UserError: as `sizes`; labels that do not fit the images; numbers that are not finite.
+        UserError: as `sizes`; labels or factors that do not fit the images; numbers that are not
+            finite.
     """
     headers = _headers(path)
     keys = _split_keys(path, headers)
     splits = {}
     for name, _, _ in ranges:
         if name not in splits:
-            images_key, labels_key = keys[name]
+            images_key, labels_key, factors_key = keys[name]
             num_examples = _num_examples(path, images_key, *headers[images_key])
             labels = None
             if labels_key in headers:
                 _check_labels(path, labels_key, *headers[labels_key], num_examples)
                 labels = _read_array(path, labels_key)
-            splits[name] = (_read_array(path, images_key), labels)
+            factors = None
+            if factors_key in headers:
+                all_factors = [of_split for _, _, of_split in keys.values() if of_split in headers]
+                factors = _read_factors(path, headers, factors_key, num_examples, all_factors)
+            splits[name] = (_read_array(path, images_key), labels, factors)
     parts = []
     for name, start, stop in ranges:
-        images, labels = splits[name]
+        images, labels, factors = splits[name]
         parts.append(
             Dataset(
                 _convert(path, keys[name][0], images[start:stop], start),
                 None if labels is None else labels[start:stop].astype(np.int32),
+                None if factors is None else factors.read(np.arange(start, stop)),
             )
         )
     return concatenate(parts)
 
 
-def _split_keys(
-    path: str, headers: dict[str, tuple[tuple[int, ...], np.dtype]]
-) -> dict[str, tuple[str, str]]:
+_Headers = dict[str, tuple[tuple[int, ...], np.dtype]]
+
+
+def _split_keys(path: str, headers: _Headers) -> dict[str, tuple[str, str, str]]:
+    """Names a split's images, labels and factors, of which only the images must be there."""
     splits = {
-        key.removesuffix("_images"): (key, key.removesuffix("_images") + "_labels")
+        (split := key.removesuffix("_images")): (key, f"{split}_labels", f"{split}_factors")
         for key in headers
         if key.endswith("_images") and key != "_images"
     }
     if "images" in headers and splits:
         raise UserError(f"{path} has both 'images' and {splits.popitem()[1][0]!r}; keep one kind")
     if "images" in headers:
-        return {"train": ("images", "labels")}
+        return {"train": ("images", "labels", "factors")}
     if not splits:
         raise UserError(
             f"{path} holds {sorted(headers)}; it must hold 'images', or 'train_images' and so on"
@@ -103,6 +113,42 @@ def _check_labels(
         raise UserError(f"{path}: {key!r} has type {dtype}; labels must be integers")
 
 
+def _read_factors(
+    path: str, headers: _Headers, key: str, num_examples: int, all_factors: list[str]
+) -> Factors:
+    """Reads a split's factors. Their sizes and names are those of all splits together."""
+    arrays = {}
+    for other in all_factors:
+        shape, dtype = headers[other]
+        if len(shape) != 2 or 0 in shape or not np.issubdtype(dtype, np.integer):
+            raise UserError(
+                f"{path}: {other!r} has shape {list(shape)} and type {dtype}; factors must be "
+                "integers, [num_examples, num_factors]"
+            )
+        arrays[other] = _read_array(path, other)
+        if arrays[other].min() < 0:
+            raise UserError(f"{path}: {other!r} has negative values; factors are numbered from 0")
+    num_factors = arrays[key].shape[1]
+    if any(array.shape[1] != num_factors for array in arrays.values()):
+        shapes = ", ".join(f"{other} {list(array.shape)}" for other, array in arrays.items())
+        raise UserError(f"{path} has several numbers of factors: {shapes}; use one")
+    if len(arrays[key]) != num_examples:
+        raise UserError(
+            f"{path}: {key!r} has shape {list(arrays[key].shape)}; with {num_examples} images "
+            f"it must be [{num_examples}, num_factors]"
+        )
+    names = tuple(f"factor_{i}" for i in range(num_factors))
+    if "factors_names" in headers:
+        names = tuple(map(str, _read_array(path, "factors_names")))
+        if len(set(names)) != num_factors:
+            raise UserError(
+                f"{path}: 'factors_names' is {list(names)}; it must be {num_factors} different "
+                "texts"
+            )
+    sizes = np.max([array.max(axis=0) for array in arrays.values()], axis=0) + 1
+    return Factors(names, tuple(sizes.tolist()), arrays[key].astype(np.int32))
+
+
 def _convert(path: str, key: str, images: np.ndarray, start: int) -> np.ndarray:
     if images.ndim == 3:
         images = images[..., np.newaxis]
@@ -123,7 +169,7 @@ def _convert(path: str, key: str, images: np.ndarray, start: int) -> np.ndarray:
     return images
 
 
-def _headers(path: str) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+def _headers(path: str) -> _Headers:
     headers = {}
     with _told_in_one_line(path), zipfile.ZipFile(path) as archive:
         for member in archive.namelist():

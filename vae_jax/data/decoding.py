@@ -16,7 +16,10 @@ _CHANNEL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def decode(
-    file: str | Path | io.BytesIO, num_channels: int | None = None, image_size: int = 0
+    file: str | Path | io.BytesIO,
+    num_channels: int | None = None,
+    image_size: int = 0,
+    white: int = 255,
 ) -> UInt8[np.ndarray, "height width channels"]:
     """Decodes a png, jpeg, bmp, gif, webp or tiff file with Pillow; of several frames the first.
 
@@ -25,6 +28,7 @@ def decode(
         num_channels: 1, 3 or 4; None means 1 for a grey image and 3, without opacity, for others.
         image_size: height and width to which the central square is resized, antialiased; 0 leaves
             the image as it is.
+        white: the value that stands for white, which becomes 255.
 
     Returns:
         uint8, [height, width, channels].
@@ -47,6 +51,8 @@ def decode(
             else:
                 mode = _CHANNEL_MODES[num_channels]
             image = image if image.mode == mode else image.convert(mode)
+            if white != 255:
+                image = image.point(lambda value: min(255, value * 255 // white))
             if image_size:
                 image = _resize_central_square(image, image_size)
             pixels = np.asarray(image)

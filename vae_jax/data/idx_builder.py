@@ -5,18 +5,16 @@ same names, versions and features, so that `tfds.data_source` reads them too. On
 the examples keep the order of the idx files instead of being shuffled.
 """
 
-import contextlib
 import hashlib
-import io
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vae_jax.data import idx, prepared
+from vae_jax.data import idx, prepared, tfds_writing
 from vae_jax.data.download import fetch, is_url
+from vae_jax.data.tfds_writing import Description, Prepared
 from vae_jax.errors import UserError
 
 VERSION = "3.0.1"
@@ -91,22 +89,6 @@ GZIP_SHA256 = {
 }
 
 
-class Prepared(NamedTuple):
-    """What `prepare` has made or found.
-
-    Attributes:
-        folder: where the data set is.
-        sizes: the number of examples in each split.
-        num_bytes: the size of all its files.
-        was_there: whether it had been prepared before, so that nothing was done.
-    """
-
-    folder: Path
-    sizes: dict[str, int]
-    num_bytes: int
-    was_there: bool
-
-
 def prepare(name: str, source: str, data_dir: str) -> Prepared:
     """Writes a data set of the MNIST family as TFDS does, in array_record format.
 
@@ -126,25 +108,11 @@ def prepare(name: str, source: str, data_dir: str) -> Prepared:
     """
     if name not in FAMILY:
         raise UserError(f"name={name!r} cannot be prepared; known: {', '.join(FAMILY)}")
-    tfds = prepared.import_tfds()
-    import filelock
 
-    root = prepared.resolve_data_dir(data_dir)
-    folder = root / name / VERSION
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        # Whoever comes second waits, then finds the work done.
-        with filelock.FileLock(root / f".{name}.lock"):
-            was_there = (folder / "dataset_info.json").exists()
-            if not was_there:
-                for left_over in (root / name).glob("incomplete.*"):
-                    shutil.rmtree(left_over)
-                splits = _read_splits(name, source, root / "downloads" / name)
-                _write(tfds, name, splits, root)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error}") from None
-    num_bytes = sum(file.stat().st_size for file in folder.iterdir())
-    return Prepared(folder, prepared.sizes(folder), num_bytes, was_there)
+    def write_into(root: Path) -> None:
+        _write(name, _read_splits(name, source, root / "downloads" / name), root)
+
+    return tfds_writing.prepare_once(_describe(name), data_dir, write_into)
 
 
 _Splits = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -210,53 +178,28 @@ def _check_split(name: str, images_path: Path, labels_path: Path) -> tuple[np.nd
     return images, labels
 
 
-def _write(tfds: Any, name: str, splits: _Splits, root: Path) -> None:
-    family, dataset_name = FAMILY[name], name
-
-    # Made here, since TFDS is imported only when it is needed; not registered, since TFDS
-    # registers builders of its own under these names.
-    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-        """TFDS calls these three methods; what they mean stands in its documentation."""
-
-        name = dataset_name
-        VERSION = tfds.core.Version(VERSION)
-
-        def _info(self) -> Any:
-            return tfds.core.DatasetInfo(
-                builder=self,
-                description=f"{dataset_name}, in the order of its idx files.",
-                features=tfds.features.FeaturesDict(
-                    {
-                        "image": tfds.features.Image(shape=(*_IMAGE_SHAPE, 1)),
-                        "label": tfds.features.ClassLabel(names=family.classes),
-                    }
-                ),
-                supervised_keys=("image", "label"),
-                homepage=family.homepage,
-                citation=family.citation,
-                disable_shuffling=True,
-            )
-
-        def _split_generators(self, dl_manager: Any) -> Any:
-            return {split: self._generate_examples(*arrays) for split, arrays in splits.items()}
-
-        def _generate_examples(
-            self, images: np.ndarray, labels: np.ndarray
-        ) -> Iterator[tuple[int, dict[str, Any]]]:
-            for index, (image, label) in enumerate(zip(images, labels, strict=True)):
-                yield index, {"image": _encode_png(image), "label": int(label)}
-
-    tfds.disable_progress_bar()
-    builder = Builder(data_dir=root, file_format="array_record")
-    # TFDS prints sizes that it does not know.
-    with contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare(download_dir=root / "downloads")
+def _describe(name: str) -> Description:
+    family = FAMILY[name]
+    return Description(
+        name=name,
+        config="",
+        version=VERSION,
+        text=f"{name}, in the order of its idx files.",
+        homepage=family.homepage,
+        citation=family.citation,
+    )
 
 
-def _encode_png(image: np.ndarray) -> bytes:
-    """Returns PNG bytes: given pixels instead, TFDS would encode them with TensorFlow."""
-    from PIL import Image
+def _write(name: str, splits: _Splits, root: Path) -> None:
+    tfds = prepared.import_tfds()
+    features = {
+        "image": tfds.features.Image(shape=(*_IMAGE_SHAPE, 1)),
+        "label": tfds.features.ClassLabel(names=FAMILY[name].classes),
+    }
+    examples = {split: _examples(*arrays) for split, arrays in splits.items()}
+    tfds_writing.write(root, _describe(name), features, examples)
 
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, format="png")
-    return file.getvalue()
+
+def _examples(images: np.ndarray, labels: np.ndarray) -> Iterator[dict[str, Any]]:
+    for image, label in zip(images, labels.tolist(), strict=True):
+        yield {"image": tfds_writing.encode_png(image), "label": label}

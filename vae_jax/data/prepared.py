@@ -15,12 +15,17 @@ from jaxtyping import Int
 
 from vae_jax.data.dataset import Dataset, ImagesShape, Ranges
 from vae_jax.data.decoding import decode
+from vae_jax.data.factors import Factors
 from vae_jax.errors import UserError, first_line
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 # Records asked for at once: one at a time costs four times as much.
 _RECORDS_AT_ONCE = 1024
+# How TFDS's data sets of known factors name those of an example.
+_FACTOR = "label_"
+# Data sets whose white is not 255.
+_WHITE = {"dsprites": 1}
 
 
 def import_tfds() -> ModuleType:
@@ -107,9 +112,10 @@ def sizes(folder: Path) -> dict[str, int]:
 
 
 class PreparedDataset:
-    """The features `image` and, if there is one, `label` of ranges of a prepared data set.
+    """The features `image` and, if there are any, `label` and factors of a prepared data set.
 
-    Read when they are asked for: images uint8 or float32, labels int32.
+    Read when they are asked for: images uint8 or float32, labels int32. Class labels whose names
+    begin with `label_`, such as those of dsprites and shapes3d, are factors of variation.
 
     Args:
         folder: of the version of the data set.
@@ -133,6 +139,12 @@ class PreparedDataset:
             features["label"].shape == () and np.issubdtype(features["label"].np_dtype, np.integer)
         ):
             raise UserError(f"{folder}: the feature 'label' is {features['label']}, not an integer")
+        self._factor_sizes = {
+            name.removeprefix(_FACTOR): feature.num_classes
+            for name, feature in sorted(features.items())
+            if name.startswith(_FACTOR) and isinstance(feature, tfds.features.ClassLabel)
+        }
+        self._white = _WHITE.get(builder.name, 255)
         # Pillow, called here, is faster than through TFDS, which also logs that it misses OpenCV.
         self._is_encoded = (
             isinstance(features["image"], tfds.features.Image)
@@ -180,7 +192,8 @@ class PreparedDataset:
         places = indices.tolist()
         images = np.empty((len(places), *self._image_shape), self._dtype)
         labels = np.empty(len(places), np.int32) if self._has_labels else None
-        for place, (image, label) in enumerate(self._examples(places)):
+        values = np.empty((len(places), len(self._factor_sizes)), np.int32)
+        for place, (image, example) in enumerate(self._examples(places)):
             if image.shape not in (self._image_shape, self._image_shape[:-1]):
                 raise UserError(
                     f"{self._name(places[place])} has shape {list(image.shape)}, but "
@@ -189,7 +202,8 @@ class PreparedDataset:
                 )
             images[place] = image.reshape(self._image_shape)
             if labels is not None:
-                labels[place] = label
+                labels[place] = example["label"]
+            values[place] = [example[f"{_FACTOR}{name}"] for name in self._factor_sizes]
         if images.dtype == np.float32:
             bad = ~np.isfinite(images).all(axis=(1, 2, 3))
             if bad.any():
@@ -197,10 +211,13 @@ class PreparedDataset:
                     f"{self._name(places[int(np.argmax(bad))])} has NaN or infinite values; all "
                     "must be finite"
                 )
-        return Dataset(images, labels)
+        if not self._factor_sizes:
+            return Dataset(images, labels)
+        names, sizes = tuple(self._factor_sizes), tuple(self._factor_sizes.values())
+        return Dataset(images, labels, Factors(names, sizes, values))
 
-    def _examples(self, places: list[int]) -> Iterator[tuple[np.ndarray, Any]]:
-        """Yields the image and the label, None if there is none, of each example."""
+    def _examples(self, places: list[int]) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+        """Yields the image and all features of each example."""
         for first in range(0, len(places), _RECORDS_AT_ONCE):
             some = places[first : first + _RECORDS_AT_ONCE]
             for place, record in zip(some, self._read_records(some), strict=True):
@@ -209,11 +226,11 @@ class PreparedDataset:
                     image = example["image"]
                     if self._is_encoded:
                         channels = self._features["image"].shape[-1]
-                        image = decode(io.BytesIO(image), channels, self._image_size)
+                        image = decode(io.BytesIO(image), channels, self._image_size, self._white)
                 # Protobuf, TFDS and NumPy each have their own exceptions for what does not fit.
                 except Exception as error:
                     raise UserError(f"{self._name(place)}: {first_line(error)}") from None
-                yield image, example.get("label")
+                yield image, example
 
     def _read_records(self, places: list[int]) -> Sequence[bytes]:
         try:

@@ -1,0 +1,147 @@
+"""Writes data sets as TFDS does, in array_record format and without TensorFlow."""
+
+import contextlib
+import io
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vae_jax.data import prepared
+from vae_jax.errors import UserError
+
+
+class Prepared(NamedTuple):
+    """What `prepare_once` has made or found.
+
+    Attributes:
+        folder: where the data set is.
+        sizes: the number of examples in each split.
+        num_bytes: the size of all its files.
+        was_there: whether it had been prepared before, so that nothing was done.
+    """
+
+    folder: Path
+    sizes: dict[str, int]
+    num_bytes: int
+    was_there: bool
+
+
+class Description(NamedTuple):
+    """A data set to be written.
+
+    Attributes:
+        name: of the data set; with a config, `name/config` is what it is read as.
+        config: "" for none.
+        version: such as "1.0.0".
+        text: what it is.
+        homepage: where it is described.
+        citation: who made it.
+    """
+
+    name: str
+    config: str
+    version: str
+    text: str
+    homepage: str = ""
+    citation: str = ""
+
+
+def prepare_once(
+    described: Description, data_dir: str, write_into: Callable[[Path], None]
+) -> Prepared:
+    """Has a data set written, or does nothing if it is there.
+
+    It appears when it is whole: an interrupted call leaves nothing that is taken for a data set.
+
+    Args:
+        described: which data set.
+        data_dir: where to write; "" is TFDS's default.
+        write_into: calls `write` with the folder of all data sets.
+
+    Raises:
+        UserError: no TFDS, or a folder that cannot be written.
+    """
+    prepared.import_tfds()
+    import filelock
+
+    root = prepared.resolve_data_dir(data_dir)
+    folder = root / described.name / described.config / described.version
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        # Whoever comes second waits, then finds the work done.
+        with filelock.FileLock(root / f".{described.name}.lock"):
+            was_there = (folder / "dataset_info.json").exists()
+            if not was_there:
+                for left_over in folder.parent.glob("incomplete.*"):
+                    shutil.rmtree(left_over)
+                write_into(root)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error}") from None
+    num_bytes = sum(file.stat().st_size for file in folder.iterdir())
+    return Prepared(folder, prepared.sizes(folder), num_bytes, was_there)
+
+
+def write(
+    root: Path,
+    described: Description,
+    features: Mapping[str, Any],
+    splits: Mapping[str, Iterator[dict[str, Any]]],
+) -> None:
+    """Writes examples in the order in which they come.
+
+    Args:
+        root: the folder of all data sets.
+        described: what is written.
+        features: TFDS's, by name.
+        splits: the examples of each split; images are `encode_png`'s.
+    """
+    tfds: Any = prepared.import_tfds()
+
+    # Made here, since TFDS is imported only when it is needed; not registered, since TFDS
+    # registers builders of its own under some of these names.
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+        """TFDS calls these three methods; what they mean stands in its documentation."""
+
+        name = described.name
+        VERSION = tfds.core.Version(described.version)
+        if described.config:
+            BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=described.config)]
+
+        def _info(self) -> Any:
+            return tfds.core.DatasetInfo(
+                builder=self,
+                description=described.text,
+                features=tfds.features.FeaturesDict(dict(features)),
+                homepage=described.homepage,
+                citation=described.citation,
+                supervised_keys=("image", "label") if "label" in features else None,
+                disable_shuffling=True,
+            )
+
+        def _split_generators(self, dl_manager: Any) -> Any:
+            return {split: enumerate(examples) for split, examples in splits.items()}
+
+        def _generate_examples(self) -> Any:
+            raise NotImplementedError
+
+    tfds.disable_progress_bar()
+    builder = Builder(data_dir=root, file_format="array_record")
+    # TFDS prints sizes that it does not know.
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(download_dir=root / "downloads")
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Returns PNG bytes: given pixels instead, TFDS would encode them with TensorFlow.
+
+    Args:
+        image: [height, width] or [height, width, 3].
+    """
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="png")
+    return file.getvalue()
