@@ -42,6 +42,7 @@ BAD_VALUES = {
     "data.binarization_seed": SEEDS,
     "data.image_size": AT_LEAST_0,
     "data.mode": NAMES,
+    "data.factors": NAMES,
     "data.memory_limit": [0, 0.0, *NUMBERS],
     "model.name": NAMES,
     "model.latent_size": AT_LEAST_1,
@@ -159,6 +160,20 @@ def test_every_config_file_passes(name):
         (
             {"corruption": "salt_and_pepper", "hparams.corruption_level": 1.5},
             "hparams.corruption_level=1.5 must be at most 1 for corruption='salt_and_pepper'",
+        ),
+        (
+            {"data.mode": "render"},
+            "data.mode='render' draws images from their factors, which data.name='mnist' cannot; "
+            "use data.mode='auto', or data.name='sprites' or 'sprites_smooth' or 'sprites_color'",
+        ),
+        (
+            {"data.mode": "render", "data.name": "sprites", "data.binarization": "static"},
+            "data.binarization='static' keeps a draw of every image, which data.mode='render'",
+        ),
+        (
+            {"data.name": "sprites", "data.factors": "continuous"},
+            "data.factors='continuous' has no effect with data.mode='auto'; use 'grid', or "
+            "data.mode='render'",
         ),
         (
             {"data.mode": "stream", "data.binarization": "static"},
