@@ -1,20 +1,18 @@
-import contextlib
 import os
 import sys
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+import short_runs
 from absl import flags
-from interruptions import StopsAfter
 from prepared_data import write_prepared
+from short_runs import stops_after
 from small_cards import small_card
 from small_data import write_bars
 
 from configs import vanilla
 from experiments import card_runs, command_line, sweep_plan, train
-from vae_jax import checkpoints, factory
+from vae_jax import factory
 from vae_jax import search_space as space
 from vae_jax.data.dataset import Dataset
 from vae_jax.errors import UserError
@@ -68,33 +66,12 @@ def config_of(data_dir, **changes):
 
 @pytest.fixture
 def unmeasured(monkeypatch):
-    """Runs end with the training."""
-    monkeypatch.setattr(train.measuring, "evaluate_run", lambda *_: {})
-    monkeypatch.setattr(train.measuring, "describe", lambda _: "trained")
+    short_runs.leave_unmeasured(monkeypatch)
 
 
 def trained(config, folder):
-    """The last state's bits, and the records but for times."""
-    train.train(config, folder)
     size = config.data.image_size or 8
-    template = factory.run_state_template(config, (size, size, 1))
-    tree = checkpoints.restore(folder / "checkpoints", template).tree
-    is_key = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(tree)]
-    leaves = [
-        np.asarray(jax.random.key_data(leaf) if key else leaf).tobytes()
-        for leaf, key in zip(jax.tree.leaves(tree), is_key, strict=True)
-    ]
-    timed = ("examples_per_second", "data_wait_share")
-    records = read_records(folder / "metrics.jsonl")
-    return leaves, [{k: v for k, v in record.items() if k not in timed} for record in records]
-
-
-def stops_after(patch, num_questions):
-    @contextlib.contextmanager
-    def stopping():
-        yield StopsAfter(num_questions)
-
-    patch.setattr(train, "deferred", stopping)
+    return short_runs.trained(config, folder, (size, size, 1))
 
 
 def test_streamed_or_in_memory_stopped_or_not_a_run_is_bitwise_the_same(

@@ -86,41 +86,36 @@ def draw_within_cells(
 def _edge(
     factors: Float[Array, "num factors"], image_size: int
 ) -> tuple[Int[Array, "num rows columns"], Int[Array, "num rows columns"]]:
-    """How far each pixel is inside of the sprite's edge, and how fast that grows; integers.
+    """How far each pixel is inside of the sprite's edge, and how steeply that changes there.
 
-    Close to the edge their quotient is the distance to it, to 7 percent.
+    Their quotient, near the edge, is the distance to it in units of length.
     """
-    shape = factors[:, 0].astype(jnp.int32)
+    # Of each image one value, [num, 1, 1].
+    shape, scale, orientation, x, y = (factors[:, i, None, None] for i in range(5))
+    shape = shape.astype(jnp.int32)
     # Scale 0.5, 0.6, ..., 1; a place is in the middle of its cell of the image's inner half.
-    radius = jnp.round(48 * (factors[:, 1] + 5)).astype(jnp.int32)
-    angle = factors[:, 2] * np.float32(2 * np.pi / 40)
-    x, y = (jnp.round(32 * factors[:, i]).astype(jnp.int32) + 528 for i in (3, 4))
-    cosine, sine = (
-        jnp.round(part * 2**_ONE_BITS).astype(jnp.int32)
-        for part in (jnp.cos(angle), jnp.sin(angle))
-    )
-    quadratic = jnp.asarray(_QUADRATICS)[shape]
-    half_side = radius * 11585 >> _ONE_BITS
-    shift = radius * quadratic[:, 4] >> 10
-
-    def by_pixel(values: Int[Array, " num"]) -> Int[Array, "num 1 1"]:
-        return values[:, None, None]
+    radius = _rounded(48 * (scale + 5))
+    x, y = _rounded(32 * x) + 528, _rounded(32 * y) + 528
+    angle = orientation * np.float32(2 * np.pi / 40)
+    cosine, sine = (_rounded(part * 2**_ONE_BITS) for part in (jnp.cos(angle), jnp.sin(angle)))
+    a, b, c, d, shift = (jnp.asarray(column)[shape] for column in _QUADRATICS.T)
 
     centres = (np.arange(image_size) * 2 + 1) * _SIDE // (2 * image_size)
-    right = centres[None, None, :] - by_pixel(x)
-    up = by_pixel(y) - centres[None, :, None]
-    cosine, sine = by_pixel(cosine), by_pixel(sine)
+    right, up = centres[None, None, :] - x, y - centres[None, :, None]
     u = jnp.abs(cosine * right + sine * up >> _ONE_BITS)
-    w = (cosine * up - sine * right >> _ONE_BITS) + by_pixel(shift)
-    a, b, c, d = (by_pixel(quadratic[:, i]) for i in range(4))
-    r = by_pixel(radius)
-    # Of the quadratic, whose gradient's length is taken to be its larger part and 3/8 of the other.
-    inside = d * r * r - (a * u * u - b * u * w + c * w * w)
+    w = (cosine * up - sine * right >> _ONE_BITS) + (radius * shift >> 10)
+    inside = d * radius * radius - (a * u * u - b * u * w + c * w * w)
+    # The length of the gradient: the larger part and 3/8 of the other, to 7 percent.
     slope_u, slope_w = jnp.abs(2 * a * u - b * w), jnp.abs(2 * c * w - b * u)
     steepness = jnp.maximum(slope_u, slope_w) + (3 * jnp.minimum(slope_u, slope_w) >> 3)
-    is_square = by_pixel(shape == SHAPES.index("square"))
-    inside = jnp.where(is_square, by_pixel(half_side) - jnp.maximum(u, jnp.abs(w)), inside)
+    is_square = shape == SHAPES.index("square")
+    half_side = radius * 11585 >> _ONE_BITS
+    inside = jnp.where(is_square, half_side - jnp.maximum(u, jnp.abs(w)), inside)
     return inside, jnp.where(is_square, 1, steepness)
+
+
+def _rounded(values: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
+    return jnp.round(values).astype(jnp.int32)
 
 
 def _colors(
@@ -130,8 +125,8 @@ def _colors(
     # Red, yellow, green, cyan, blue, magenta: from each to the next one channel rises or falls.
     sextant = (hue[:, None] + np.array([0, 4, 2], np.float32)) % 6
     channels = jnp.clip(jnp.abs(sextant - 3) - 1, 0, 1)
-    grey = jnp.round(32 * background).astype(jnp.int32) + 16
-    return jnp.round(channels * 255).astype(jnp.int32), grey
+    grey = _rounded(32 * background) + 16
+    return _rounded(channels * 255), grey
 
 
 def _blend(
