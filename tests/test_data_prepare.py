@@ -10,7 +10,15 @@ import threading
 import numpy as np
 import pytest
 
-from vae_jax.data import idx, idx_builder, load, prepared, split_sizes, tfds_writing
+from vae_jax.data import (
+    idx,
+    idx_builder,
+    load,
+    prepared,
+    split_sizes,
+    sprites_builder,
+    tfds_writing,
+)
 from vae_jax.errors import UserError
 
 pytest.importorskip("array_record", reason="has no Windows version")
@@ -344,3 +352,76 @@ def test_the_command_tells_a_mistake_in_one_line(tmp_path):
     assert done.stdout == ""
     assert done.stderr.startswith("error: source=")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["sprites", "sprites_color"])
+def test_sprites_are_written_with_their_factors_and_read_back(name, tmp_path):
+    made = sprites_builder.prepare(name, 16, 1100, str(tmp_path))
+    assert (made.sizes, made.was_there) == ({"train": 1100}, False)
+    assert sprites_builder.prepare(name, 16, 1100, str(tmp_path)).was_there
+    config = f"{name}/16x16_first_1100"
+    assert prepared.list_names(str(tmp_path)) == [config]
+    rendered, read = load(name, "train[:1100]", "", 16), load(config, "train", str(tmp_path))
+    np.testing.assert_array_equal(read.images, rendered.images)
+    columns = [rendered.factors.names.index(factor) for factor in read.factors.names]
+    assert sorted(columns) == list(range(len(rendered.factors.names)))
+    np.testing.assert_array_equal(read.factors.values, rendered.factors.values[:, columns])
+    assert read.factors.sizes == tuple(rendered.factors.sizes[column] for column in columns)
+
+
+def test_tfds_itself_reads_sprites(tmp_path):
+    import tensorflow_datasets as tfds
+
+    sprites_builder.prepare("sprites", 0, 5, str(tmp_path))
+    (first, *_) = tfds.data_source("sprites/64x64_first_5", split="train", data_dir=tmp_path)
+    expected = load("sprites", "train[:1]", "")
+    np.testing.assert_array_equal(first["image"], expected.images[0])
+    labels = [first[f"label_{factor}"] for factor in expected.factors.names]
+    np.testing.assert_array_equal(labels, expected.factors.values[0])
+
+
+def test_more_sprites_than_there_are_are_refused(tmp_path):
+    for num in (-1, 737_281):
+        with pytest.raises(UserError, match=f"num_examples={num} must be from 1 to 737280"):
+            sprites_builder.prepare("sprites", 0, num, str(tmp_path))
+
+
+def write_as_tfds_does(data_dir, name, white):
+    """The features of TFDS's dsprites and shapes3d, in part."""
+    import tensorflow_datasets as tfds
+
+    features = {
+        "image": tfds.features.Image(shape=(8, 8, 1)),
+        "label_shape": tfds.features.ClassLabel(num_classes=3),
+        "label_x_position": tfds.features.ClassLabel(num_classes=32),
+        "value_shape": tfds.features.Tensor(shape=[], dtype=np.float32),
+        "id": tfds.features.Text(),
+    }
+    pixels = np.zeros((8, 8), np.uint8)
+    pixels[:4] = white
+    examples = (
+        {
+            "image": tfds_writing.encode_png(pixels),
+            "label_shape": index,
+            "label_x_position": 31 - index,
+            "value_shape": 1.0 + index,
+            "id": str(index),
+        }
+        for index in range(3)
+    )
+    described = tfds_writing.Description(name, "", "2.0.0", "")
+    tfds_writing.write(data_dir, described, features, {"train": examples})
+
+
+@pytest.mark.parametrize(("name", "white"), [("dsprites", 1), ("shapes3d", 255)])
+def test_class_labels_of_tfds_are_factors_and_its_ones_are_white(name, white, tmp_path):
+    write_as_tfds_does(tmp_path, name, white)
+    data = load(name, "train", str(tmp_path))
+    assert data.labels is None
+    assert (data.factors.names, data.factors.sizes) == (("shape", "x_position"), (3, 32))
+    np.testing.assert_array_equal(data.factors.values, [[0, 31], [1, 30], [2, 29]])
+    assert (data.images[:, :4] == 255).all()
+    assert (data.images[:, 4:] == 0).all()
+    small = load(name, "train", str(tmp_path), 4)
+    assert small.images.shape == (3, 4, 4, 1)
+    assert (small.images[:, 0] == 255).all()

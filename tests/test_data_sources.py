@@ -26,7 +26,7 @@ def refused(name, message, split="train", data_dir="/nowhere"):
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path):
     refused("mnst", r"data\.name='mnst' is not known; bundled: mnist; prepared .*: nothing")
-    refused("fashion_mnist", "experiments.prepare")
+    refused("fashion_mnist", "rendered: sprites, .*experiments.prepare")
     refused("a/b", "not known")
     refused("", "not known")
     refused(tmp_path / "nowhere", "does not exist")
@@ -46,6 +46,10 @@ def test_parts_of_several_splits_come_in_the_order_asked_for():
         ("import vae_jax.data", "jax tensorflow_datasets array_record PIL tensorflow"),
         (
             "import vae_jax.data; vae_jax.data.load('mnist', 'test', '')",
+            "jax tensorflow_datasets array_record PIL tensorflow",
+        ),
+        (
+            "import vae_jax.data; vae_jax.data.open_lazily('sprites', 'train[:9]', '').shape",
             "jax tensorflow_datasets array_record PIL tensorflow",
         ),
     ],
@@ -202,3 +206,52 @@ def test_folder_mistakes(tmp_path):
     (tmp_path / "a.png").unlink()
     save_image(tmp_path / "test" / "a.png", GREY[0])
     refused(tmp_path, "the split 'test' and beside it 'cat'", "test")
+
+
+FACTORS = {
+    "train_factors": np.array([[0, 2], [1, 0], [0, 1], [1, 1], [0, 0], [1, 2]], np.uint8),
+    "test_factors": np.array([[2, 0], [0, 3]]),
+}
+
+
+def test_npz_with_factors_has_their_names_and_the_sizes_of_all_splits(tmp_path):
+    path = tmp_path / "known.npz"
+    images = {"train_images": GREY, "test_images": GREY[:2]}
+    np.savez(path, **images, **FACTORS, factors_names=["kind", "place"])
+    both = load(str(path), "test+train[4:]", "").factors
+    assert (both.names, both.sizes) == (("kind", "place"), (3, 4))
+    assert both.values.dtype == np.int32
+    np.testing.assert_array_equal(both.values, [[2, 0], [0, 3], [0, 0], [1, 2]])
+    np.savez(path, images=GREY, factors=FACTORS["train_factors"])
+    train = load(str(path), "train", "").factors
+    assert (train.names, train.sizes) == (("factor_0", "factor_1"), (2, 3))
+    np.savez(path, train_factors=FACTORS["train_factors"], **images)
+    assert load(str(path), "train", "").factors is not None
+    assert load(str(path), "test", "").factors is None
+
+
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        ({"factors": np.zeros(6, int)}, r"'factors' has shape \[6\].* \[num_examples, num_factors"),
+        ({"factors": np.zeros((6, 2))}, "type float64; factors must be integers"),
+        ({"factors": np.zeros((6, 0), int)}, r"has shape \[6, 0\]"),
+        ({"factors": np.zeros((5, 2), int)}, r"with 6 images it must be \[6, num_factors\]"),
+        ({"factors": -np.ones((6, 2), int)}, "'factors' has negative values"),
+        (
+            {"factors": np.zeros((6, 2), int), "factors_names": ["a", "a"]},
+            r"'factors_names' is \['a', 'a'\]; it must be 2 different texts",
+        ),
+    ],
+)
+def test_npz_mistakes_in_the_factors(tmp_path, factors, message):
+    path = tmp_path / "wrong.npz"
+    np.savez(path, images=GREY, **factors)
+    refused(path, f"wrong.npz.*{message}")
+
+
+def test_npz_splits_with_several_numbers_of_factors(tmp_path):
+    path = tmp_path / "wrong.npz"
+    factors = {"train_factors": np.zeros((6, 2), int), "test_factors": np.zeros((2, 3), int)}
+    np.savez(path, train_images=GREY, test_images=GREY[:2], **factors)
+    refused(path, r"several numbers of factors: .*train_factors \[6, 2\]")
