@@ -17,7 +17,7 @@ from jaxtyping import Array, Key, UInt8
 from ml_collections import ConfigDict
 
 from benchmarks import results_file
-from benchmarks.train_throughput import measure
+from benchmarks.epoch_speed import measure
 from configs import vanilla
 from vae_jax.data.sprite_rendering import render
 from vae_jax.data.sprites import VARIANTS, Variant
@@ -81,7 +81,7 @@ def main(argv: list[str]) -> None:
         "experiments": {},
     }
     for image_size, network in ((32, "mlp 1024-256-256-10"), (64, "conv 32-32-64-64-256-10")):
-        num_examples = 6400 if image_size == 32 else 1920
+        num_examples = 6400 if image_size == 32 else 640
         for name in ("sprites", "sprites_smooth"):
             rendered = rendering_speed(VARIANTS[name], image_size, _REPEATS.value)
             stored, in_step = (

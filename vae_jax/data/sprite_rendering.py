@@ -50,12 +50,13 @@ def render(
     """
     factors = factors.astype(jnp.float32)
     inside, steepness = _edge(factors, image_size)
-    if not variant.smooth:
-        return jnp.where(inside >= 0, jnp.uint8(255), jnp.uint8(0))[..., None]
-    levels_a_length = np.float32(255 * image_size / _SIDE)
-    # In levels, from the edge. Nothing is added before it is an integer again.
     distance = inside.astype(jnp.float32) / steepness.astype(jnp.float32)
-    distance = jnp.floor(distance * levels_a_length)
+    if not variant.smooth:
+        # Not inside >= 0, which is the same: what has no quotient in it XLA computes anew wherever
+        # a training step uses an image.
+        return jnp.where(distance >= 0, jnp.uint8(255), jnp.uint8(0))[..., None]
+    # In levels, from the edge. Nothing is added before it is an integer again.
+    distance = jnp.floor(distance * np.float32(255 * image_size / _SIDE))
     cover = jnp.clip(distance, -128, 127).astype(jnp.int32) + 128
     if variant.num_channels == 1:
         return cover.astype(jnp.uint8)[..., None]

@@ -1,0 +1,79 @@
+"""How fast a config trains, and the matrix products in it."""
+
+import functools
+import math
+import time
+from typing import Any
+
+import jax
+import jax.extend.core as jex_core
+import jax.numpy as jnp
+from flax import nnx
+from ml_collections import ConfigDict
+
+from vae_jax import factory
+from vae_jax.training import init_state, train_epoch, train_step
+
+
+def matmul_flops(jaxpr: jex_core.Jaxpr) -> int:
+    """FLOPs of the matrix products in a jaxpr, those of its inner jaxprs included."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape  # type: ignore[attr-defined]
+            total += (
+                2
+                * math.prod(equation.outvars[0].aval.shape)  # type: ignore[attr-defined]
+                * math.prod(left[axis] for axis in contracted)
+            )
+        for inner in jax.tree.leaves(
+            list(equation.params.values()),
+            is_leaf=lambda p: isinstance(p, jex_core.Jaxpr | jex_core.ClosedJaxpr),
+        ):
+            if isinstance(inner, jex_core.ClosedJaxpr):
+                total += matmul_flops(inner.jaxpr)
+            elif isinstance(inner, jex_core.Jaxpr):
+                total += matmul_flops(inner)
+    return total
+
+
+def measure(config: ConfigDict, num_examples: int, repeats: int) -> dict[str, Any]:
+    """Images a second of the compiled epoch, and the FLOPs of one image's forward pass."""
+    factory.validate(config)
+    splits = factory.load_splits(config)
+    examples = jnp.asarray(splits.train_examples[:num_examples])
+    model = factory.build_model(config, splits.train.shape[1:], jax.random.key(0))
+    graphdef, params = nnx.split(model)
+    loss_fn = factory.build_loss(config, graphdef)
+    num_steps = num_examples // config.batch_size
+    make_optimizer = factory.build_optimizer(config, num_steps)
+    state = init_state(params, factory.build_hparams(config), make_optimizer, jax.random.key(1))
+
+    forward = jax.make_jaxpr(loss_fn)(
+        state.params, examples[: config.batch_size], state.hparams, jnp.float32(0), state.noise_key
+    )
+    epoch = jax.jit(
+        functools.partial(
+            train_epoch,
+            step_fn=functools.partial(train_step, loss_fn=loss_fn, make_optimizer=make_optimizer),
+            batch_size=config.batch_size,
+            num_steps=num_steps,
+        ),
+        donate_argnums=0,
+    )
+    start = time.perf_counter()
+    compiled = epoch.lower(state, examples).compile()
+    compile_seconds = time.perf_counter() - start
+    seconds = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        state, metrics = compiled(state, examples)
+        jax.block_until_ready(metrics)
+        seconds.append(time.perf_counter() - start)
+    return {
+        "batch_size": config.batch_size,
+        "examples_per_second": num_steps * config.batch_size / min(seconds[1:]),
+        "forward_flops_per_example": matmul_flops(forward.jaxpr) / config.batch_size,
+        "compile_seconds": compile_seconds,
+    }
