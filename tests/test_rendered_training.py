@@ -82,6 +82,15 @@ def test_training_on_rendered_examples_is_bitwise_that_on_stored_ones(
         np.testing.assert_array_equal(one, other)
 
 
+def test_rendering_is_not_fused_with_what_uses_the_images():
+    prepare = factory.build_prepare(config_of(**{"data.mode": "render"}))
+    program = jax.jit(lambda key, rows: prepare(key, rows).sum())
+    rows = jnp.zeros((4, 5), jnp.uint8)
+    compiled = program.lower(factory.make_key(0), rows).compile()
+    assert "conditional(" in compiled.as_text()
+    assert float(compiled(factory.make_key(0), rows)) > 0
+
+
 def test_a_rendered_run_that_was_stopped_is_bitwise_the_undisturbed_one(
     tmp_path, monkeypatch, unmeasured
 ):

@@ -50,17 +50,38 @@ def render(
     """
     factors = factors.astype(jnp.float32)
     inside, steepness = _edge(factors, image_size)
-    distance = inside.astype(jnp.float32) / steepness.astype(jnp.float32)
     if not variant.smooth:
-        # Not inside >= 0, which is the same: what has no quotient in it XLA computes anew wherever
-        # a training step uses an image.
-        return jnp.where(distance >= 0, jnp.uint8(255), jnp.uint8(0))[..., None]
+        return jnp.where(inside >= 0, jnp.uint8(255), jnp.uint8(0))[..., None]
     # In levels, from the edge. Nothing is added before it is an integer again.
-    distance = jnp.floor(distance * np.float32(255 * image_size / _SIDE))
+    levels_a_length = np.float32(255 * image_size / _SIDE)
+    distance = inside.astype(jnp.float32) / steepness.astype(jnp.float32)
+    distance = jnp.floor(distance * levels_a_length)
     cover = jnp.clip(distance, -128, 127).astype(jnp.int32) + 128
     if variant.num_channels == 1:
         return cover.astype(jnp.uint8)[..., None]
     return _blend(cover, *_colors(factors[:, 5], factors[:, 6]))
+
+
+def render_apart(
+    factors: Float[Array, "num factors"] | UInt8[Array, "num factors"],
+    variant: Variant,
+    image_size: int,
+) -> UInt8[Array, "num image_size image_size channels"]:
+    """`render` within a larger program, whose images lie in memory as stored ones do.
+
+    XLA would otherwise fuse it with whatever uses the images: pixels would be computed anew in each
+    of these places, and what follows rounded otherwise than it is on stored images.
+    """
+
+    def draw(factors: Array) -> Array:
+        return render(factors, variant, image_size)
+
+    def leave_blank(factors: Array) -> Array:
+        shape = (len(factors), image_size, image_size, variant.num_channels)
+        return jnp.zeros(shape, jnp.uint8)
+
+    # Branches are not fused with what follows. XLA does not know that this one is always taken.
+    return jax.lax.cond(factors[0, 0] < 255, draw, leave_blank, factors)
 
 
 @functools.partial(jax.jit, static_argnames=("variant", "image_size"))

@@ -15,7 +15,7 @@ from vae_jax.data import Dataset, LazyDataset, splits
 from vae_jax.data.dataset import ImagesShape, num_bytes, read_all
 from vae_jax.data.pixels import Prepare, StoredExamples, binarize, to_unit_interval
 from vae_jax.data.simulators import Simulator, SpritesSimulator, StoredSimulator
-from vae_jax.data.sprite_rendering import draw_within_cells, render
+from vae_jax.data.sprite_rendering import draw_within_cells, render_apart
 from vae_jax.data.sprites import VARIANTS, SpritesDataset, resolve_image_size
 from vae_jax.data.streaming import num_read_threads, read_ahead
 from vae_jax.errors import UserError
@@ -314,7 +314,7 @@ def build_prepare(config: ConfigDict) -> Prepare:
         if section.factors == "continuous":
             key, cell_key = jax.random.split(key)
             factors = draw_within_cells(cell_key, examples, variant)
-        return prepare_images(key, render(factors, variant, image_size))
+        return prepare_images(key, render_apart(factors, variant, image_size))
 
     return prepare
 
