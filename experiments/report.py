@@ -45,6 +45,7 @@ def speed_table(folder: Path) -> str:
     kills = _read(folder / "kill_resume_cpu.json")
     likelihood = _read(folder / "likelihood_cpu.json")
     streaming = _read(folder / "streaming_cpu.json")
+    sprites = _read(folder / "sprites_cpu.json")
     rows = ["| what | measured |", "| --- | --- |"]
     for name, measured in throughput["experiments"].items():
         rows.append(
@@ -63,6 +64,11 @@ def speed_table(folder: Path) -> str:
         f"{streaming['train']['data_wait_share']:.1%} of the time |",
         f"| streaming {streaming['decoded_mib']:.0f} MiB, limit {streaming['memory_limit_mib']} "
         f"MiB | {streaming['peak_memory_mib']:.0f} MiB in memory |",
+        *(
+            f"| rendering {name} | {measured['rendered_per_second']:,.0f} images/s, "
+            f"{measured['rendered_to_trained']:.0f} times the training |"
+            for name, measured in sprites["experiments"].items()
+        ),
         f"| the loop around the compiled epochs | {costs['loop_share']:.1%} of the time |",
         f"| from the second start to the first step | {costs['second_start_seconds']:.1f} s |",
         f"| peak memory of training, evaluation and figures | {costs['peak_memory_gib']:.2f} GiB |",
