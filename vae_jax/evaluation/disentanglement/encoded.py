@@ -1,0 +1,65 @@
+"""Codes of examples that a simulator draws."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from vae_jax.data.simulators import Simulator
+from vae_jax.evaluation.disentanglement import usable
+
+# From images, as stored, to a row of numbers each, such as posterior means.
+Encode = Callable[[np.ndarray], Float[np.ndarray, "images latents"]]
+
+# Images drawn and encoded at once. Every call has as many, so that one program serves all.
+_NUM_IMAGES = 8000
+
+
+def encode_points(
+    encode: Encode, simulator: Simulator, key: Key[Array, ""], num: int
+) -> tuple[Float[np.ndarray, "num latents"], Int[np.ndarray, "num factors"]]:
+    """Codes and factors of examples whose factors are independent and uniform.
+
+    Raises:
+      UserError: a code is not finite.
+    """
+    codes, factors = [], []
+    num_images = min(num, _NUM_IMAGES)
+    for call in range(-(-num // num_images)):
+        sample = simulator.sample(jax.random.fold_in(key, call), num_images)
+        codes.append(np.asarray(encode(sample.images)))
+        factors.append(sample.factors)
+    usable.require_finite(np.concatenate(codes))
+    return np.concatenate(codes)[:num], np.concatenate(factors)[:num]
+
+
+def encode_groups(
+    encode: Encode,
+    simulator: Simulator,
+    key: Key[Array, ""],
+    shared: Int[np.ndarray, " groups"],
+    group_size: int,
+) -> Float[np.ndarray, "groups group_size latents"]:
+    """Codes of groups of examples, within each of which one factor has one value.
+
+    Args:
+      encode: images to codes.
+      simulator: draws the images.
+      key: of the draws.
+      shared: which factor each group shares.
+      group_size: examples in a group.
+
+    Raises:
+      UserError: a code is not finite.
+    """
+    num_groups = min(len(shared), max(1, _NUM_IMAGES // group_size))
+    codes = []
+    for call, first in enumerate(range(0, len(shared), num_groups)):
+        # The last call is filled up with groups that are not kept.
+        chosen = np.resize(shared[first : first + num_groups], num_groups)
+        call_key = jax.random.fold_in(key, call)
+        images = simulator.sample_sharing(call_key, chosen, group_size).images
+        codes.append(np.asarray(encode(images)).reshape(num_groups, group_size, -1))
+    usable.require_finite(np.concatenate(codes))
+    return np.concatenate(codes)[: len(shared)]
