@@ -4,14 +4,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from vae_jax.data.simulators import Simulator
-from vae_jax.evaluation.disentanglement import usable
-from vae_jax.evaluation.disentanglement.encoded import Encode, encode_groups
+from vae_jax.evaluation.disentanglement.encoded import DrawGroups
 
 
 def mean_differences(
-    encode: Encode,
-    simulator: Simulator,
+    draw_groups: DrawGroups,
     key: Key[Array, ""],
     shared: Int[np.ndarray, " points"],
     num_pairs: int,
@@ -19,20 +16,19 @@ def mean_differences(
     """Mean of |z_1 - z_2| over pairs of images that share one factor, whose value a pair has.
 
     Args:
-      encode: images to codes.
-      simulator: draws the images.
+      draw_groups: codes of images that share a factor.
       key: of the draws.
       shared: the factor of each point's pairs.
       num_pairs: of each point.
     """
-    pairs = encode_groups(encode, simulator, key, np.repeat(shared, num_pairs), 2)
+    pairs = draw_groups(key, np.repeat(shared, num_pairs), 2)
     differences = np.abs(pairs[:, 0] - pairs[:, 1])
     return differences.reshape(len(shared), num_pairs, -1).mean(axis=1)
 
 
 def beta_vae_score(
-    encode: Encode,
-    simulator: Simulator,
+    draw_groups: DrawGroups,
+    used: list[int],
     key: Key[Array, ""],
     *,
     num_train: int,
@@ -50,8 +46,8 @@ def beta_vae_score(
     rotation of two factors: chance.
 
     Args:
-      encode: images to codes.
-      simulator: draws the images.
+      draw_groups: codes of images that share a factor.
+      used: places of the factors with several values.
       key: of the draws.
       num_train: points the classifier learns from, at least as many as factors.
       num_test: points it is tested on.
@@ -59,19 +55,15 @@ def beta_vae_score(
 
     Returns:
       From 0 to 1; None where there is one factor only.
-
-    Raises:
-      UserError: no factor with several values, codes that are not finite.
     """
     from sklearn.linear_model import LogisticRegression
 
-    used = usable.several_valued(simulator.sizes)
     if len(used) == 1:
         return None
     shared, test_shared = np.resize(used, num_train), np.resize(used, num_test)
     train_key, test_key = jax.random.split(key)
-    differences = mean_differences(encode, simulator, train_key, shared, num_pairs)
-    test_differences = mean_differences(encode, simulator, test_key, test_shared, num_pairs)
+    differences = mean_differences(draw_groups, train_key, shared, num_pairs)
+    test_differences = mean_differences(draw_groups, test_key, test_shared, num_pairs)
     scale = differences.std(axis=0)
     scale = np.where(scale > 0, scale, 1)
     classifier = LogisticRegression(max_iter=1000)

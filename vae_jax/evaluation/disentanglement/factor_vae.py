@@ -6,9 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from vae_jax.data.simulators import Simulator
-from vae_jax.evaluation.disentanglement import usable
-from vae_jax.evaluation.disentanglement.encoded import Encode, encode_groups
+from vae_jax.evaluation.disentanglement.encoded import DrawGroups
 
 # Latents whose posterior mean varies less have collapsed onto the prior, whose variance is 1.
 VARIANCE_THRESHOLD = 0.05
@@ -20,12 +18,10 @@ class FactorVaeScore(NamedTuple):
     Attributes:
       score: accuracy of the majority vote, from 0 to 1; None where there is one factor only.
       votes: training groups in which this latent varied least and that factor was fixed.
-      factors: places of the factors used.
     """
 
     score: float | None
     votes: Int[np.ndarray, "latents used"]
-    factors: list[int]
 
 
 def least_varying(
@@ -42,8 +38,8 @@ def least_varying(
 
 
 def factor_vae_score(
-    encode: Encode,
-    simulator: Simulator,
+    draw_groups: DrawGroups,
+    used: list[int],
     key: Key[Array, ""],
     *,
     variance: Float[np.ndarray, " latents"],
@@ -58,29 +54,25 @@ def factor_vae_score(
     The 45-degree rotation of two factors: chance. No latent that varies enough: 0.
 
     Args:
-      encode: images to codes.
-      simulator: draws the images.
+      draw_groups: codes of images that share a factor.
+      used: places of the factors with several values, in order.
       key: of the draws.
       variance: of each latent over the data.
       num_train: groups that vote, at least as many as factors.
       num_test: groups that the vote is tested on.
       group_size: images in a group, at least 2.
-
-    Raises:
-      UserError: no factor with several values, codes that are not finite.
     """
-    used = usable.several_valued(simulator.sizes)
     votes = np.zeros((len(variance), len(used)), np.int64)
     if len(used) == 1:
-        return FactorVaeScore(None, votes, used)
+        return FactorVaeScore(None, votes)
     if (variance < VARIANCE_THRESHOLD).all():
-        return FactorVaeScore(0.0, votes, used)
+        return FactorVaeScore(0.0, votes)
     fixed, test_fixed = np.resize(used, num_train), np.resize(used, num_test)
     train_key, test_key = jax.random.split(key)
 
     def least(key: Key[Array, ""], fixed: Int[np.ndarray, " groups"]) -> np.ndarray:
-        return least_varying(encode_groups(encode, simulator, key, fixed, group_size), variance)
+        return least_varying(draw_groups(key, fixed, group_size), variance)
 
     np.add.at(votes, (least(train_key, fixed), np.searchsorted(used, fixed)), 1)
     predicted = np.array(used)[votes.argmax(axis=1)][least(test_key, test_fixed)]
-    return FactorVaeScore(float((predicted == test_fixed).mean()), votes, used)
+    return FactorVaeScore(float((predicted == test_fixed).mean()), votes)
