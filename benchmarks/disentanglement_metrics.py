@@ -1,0 +1,210 @@
+"""Time of all metrics of disentanglement of one model, at 32x32 and 64x64 pixels.
+
+    python -m benchmarks.disentanglement_metrics \
+        --output=benchmarks/results/disentanglement_metrics_cpu.json
+
+The encoders have fresh parameters and 10 latents, and the images are noise that is looked up by its
+factors, of 3 to 40 values: what a model has learned changes the time of the classifiers only, and
+codes that tell nothing, as these, give them the most to do. The total includes compilation and, of
+the first model, imports; afterwards the metrics are timed one by one.
+"""
+
+import functools
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from absl import app, flags
+from flax import nnx
+from jaxtyping import Array, Int, Key
+
+from benchmarks import results_file
+from configs import conv, vanilla
+from vae_jax import factory
+from vae_jax.data.simulators import FactorSample
+from vae_jax.evaluation.disentanglement import (
+    MetricSizes,
+    disentanglement_figures,
+    encoded,
+    unsupervised,
+)
+from vae_jax.evaluation.disentanglement.beta_vae import beta_vae_score
+from vae_jax.evaluation.disentanglement.dci import dci
+from vae_jax.evaluation.disentanglement.factor_vae import factor_vae_score
+from vae_jax.evaluation.disentanglement.irs import interventional_robustness
+from vae_jax.evaluation.disentanglement.mig import mutual_information_gap
+from vae_jax.evaluation.disentanglement.modularity import modularity
+from vae_jax.evaluation.disentanglement.sap import separated_attribute_predictability
+from vae_jax.trained_model import TrainedModel
+
+_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
+
+_CONFIGS = {"mlp": vanilla.get_config, "conv": conv.get_config}
+
+# Network, image size, and whether groups are chosen among the points that are encoded anyhow.
+_MODELS = [
+    ("mlp", 32, False),
+    ("mlp", 64, False),
+    ("conv", 32, True),
+    ("conv", 64, True),
+]
+
+
+class NoiseImages:
+    """A stand-in for a rendered data set: an image of random bytes for each combination."""
+
+    names = ("shape", "scale", "orientation", "x", "y")
+    sizes = (3, 6, 40, 8, 8)
+
+    def __init__(self, image_size: int) -> None:
+        num_images = int(np.prod(self.sizes))
+        random_bytes = np.random.default_rng(0).bytes(num_images * image_size**2)
+        self._images = np.frombuffer(random_bytes, np.uint8).reshape(-1, image_size, image_size, 1)
+
+    def _draw(self, key: Key[Array, ""], num: int) -> Int[np.ndarray, "num factors"]:
+        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        return rng.integers(0, self.sizes, (num, len(self.sizes))).astype(np.int32)
+
+    def _look_up(self, factors: Int[np.ndarray, "num factors"]) -> FactorSample:
+        return FactorSample(factors, self._images[np.ravel_multi_index(factors.T, self.sizes)])
+
+    def sample(self, key: Key[Array, ""], num: int) -> FactorSample:
+        """Examples whose factors are independent and uniform."""
+        return self._look_up(self._draw(key, num))
+
+    def sample_sharing(
+        self, key: Key[Array, ""], shared: Int[np.ndarray, " groups"], group_size: int
+    ) -> FactorSample:
+        """Groups of examples, within each of which one factor has one value."""
+        groups = self._draw(key, len(shared) * group_size).reshape(len(shared), group_size, -1)
+        rows = np.arange(len(shared))
+        groups[rows, :, shared] = groups[rows, 0, shared][:, None]
+        return self._look_up(groups.reshape(-1, len(self.sizes)))
+
+
+def build_encode(network: str, image_size: int) -> encoded.Encode:
+    """Posterior means of an untrained network."""
+    config = _CONFIGS[network]()
+    config.model.latent_size = 10
+    image_shape = (image_size, image_size, 1)
+    model = factory.build_model(config, image_shape, jax.random.key(0))
+    trained = TrainedModel(config, image_shape, nnx.split(model)[1])
+    # Untrained codes hardly vary, and the FactorVAE score would leave them out.
+    return lambda images: 100 * trained.encode(images)
+
+
+def seconds_of(compute: Callable[[], Any]) -> float:
+    """Time of one call."""
+    start = time.perf_counter()
+    compute()
+    return time.perf_counter() - start
+
+
+def measure(network: str, image_size: int, reuse_points: bool) -> dict[str, Any]:
+    """Seconds of all metrics of one model, of each of them, and images encoded a second."""
+    encode, simulator, sizes = (
+        build_encode(network, image_size),
+        NoiseImages(image_size),
+        MetricSizes(),
+    )
+    key, num_images = jax.random.key(0), 0
+
+    def counted(images: np.ndarray) -> np.ndarray:
+        nonlocal num_images
+        num_images += len(images)
+        return encode(images)
+
+    total = seconds_of(
+        lambda: disentanglement_figures(counted, simulator, key, sizes, reuse_points=reuse_points)
+    )
+    num_points = sizes.num_train + sizes.num_test
+    start = time.perf_counter()
+    all_codes, all_factors = encoded.encode_points(encode, simulator, key, num_points)
+    points_seconds = time.perf_counter() - start
+    codes, test_codes = np.split(all_codes, [sizes.num_train])
+    factors, test_factors = np.split(all_factors, [sizes.num_train])
+    parts = codes, factors, test_codes, test_factors
+    covariance = unsupervised.covariance(codes)
+    information = mutual_information_gap(codes, factors).information
+    draw_groups: encoded.DrawGroups = (
+        functools.partial(encoded.choose_groups, codes, factors)
+        if reuse_points
+        else functools.partial(encoded.encode_groups, encode, simulator)
+    )
+    used = list(range(len(simulator.sizes)))
+    seconds = {
+        "points": points_seconds,
+        "mig": seconds_of(lambda: mutual_information_gap(codes, factors)),
+        "modularity": seconds_of(lambda: modularity(information)),
+        "sap": seconds_of(lambda: separated_attribute_predictability(*parts)),
+        "dci": seconds_of(lambda: dci(*parts, seed=0)),
+        "irs": seconds_of(lambda: interventional_robustness(codes, factors)),
+        "gaussian correlations": seconds_of(
+            lambda: (
+                unsupervised.gaussian_total_correlation(covariance),
+                unsupervised.gaussian_wasserstein_correlation(covariance),
+            )
+        ),
+        "average mutual information": seconds_of(
+            lambda: unsupervised.average_mutual_information(codes)
+        ),
+        "beta-VAE score": seconds_of(
+            lambda: beta_vae_score(
+                draw_groups,
+                used,
+                key,
+                num_train=sizes.beta_train,
+                num_test=sizes.beta_test,
+                num_pairs=sizes.num_pairs,
+            )
+        ),
+        "FactorVAE score": seconds_of(
+            lambda: factor_vae_score(
+                draw_groups,
+                used,
+                key,
+                variance=np.diag(covariance),
+                num_train=sizes.factor_train,
+                num_test=sizes.factor_test,
+                group_size=sizes.group_size,
+            )
+        ),
+    }
+    return {
+        "network": network,
+        "image_size": image_size,
+        "reuse_points": reuse_points,
+        "num_images": num_images,
+        "total_seconds": total,
+        "seconds": seconds,
+    }
+
+
+def main(argv: list[str]) -> None:
+    """Measure, print a line a model, write the JSON."""
+    del argv
+    rows = []
+    for network, image_size, reuse_points in _MODELS:
+        row = measure(network, image_size, reuse_points)
+        rows.append(row)
+        each = ", ".join(f"{name} {seconds:.2f}" for name, seconds in row["seconds"].items())
+        print(
+            f"{network} at {image_size}x{image_size}, {row['num_images']:,} images: all metrics in "
+            f"{row['total_seconds']:.1f} s; {each}"
+        )
+    results = {
+        "command": "python -m benchmarks.disentanglement_metrics",
+        "device": jax.devices()[0].device_kind,
+        "num_cores": os.cpu_count(),
+        "jax": jax.__version__,
+        "sizes": MetricSizes()._asdict(),
+        "models": rows,
+    }
+    results_file.write(_OUTPUT.value, results)
+
+
+if __name__ == "__main__":
+    app.run(main)
