@@ -3,9 +3,8 @@
     python -m benchmarks.disentanglement_metrics \
         --output=benchmarks/results/disentanglement_metrics_cpu.json
 
-The encoders have fresh parameters and 10 latents, and the images are noise that is looked up by its
-factors, of 3 to 40 values: what a model has learned changes the time of the classifiers only, and
-codes that tell nothing, as these, give them the most to do. The total includes compilation and, of
+The images are sprites, and the encoders have fresh parameters and 10 latents: what a model has
+learned changes the time of the classifiers only. The total includes compilation and, of
 the first model, imports; afterwards the metrics are timed one by one.
 """
 
@@ -19,12 +18,11 @@ import jax
 import numpy as np
 from absl import app, flags
 from flax import nnx
-from jaxtyping import Array, Int, Key
+from ml_collections import ConfigDict
 
 from benchmarks import results_file
 from configs import conv, vanilla
 from vae_jax import factory
-from vae_jax.data.simulators import FactorSample
 from vae_jax.evaluation.disentanglement import (
     MetricSizes,
     disentanglement_figures,
@@ -53,43 +51,17 @@ _MODELS = [
 ]
 
 
-class NoiseImages:
-    """A stand-in for a rendered data set: an image of random bytes for each combination."""
-
-    names = ("shape", "scale", "orientation", "x", "y")
-    sizes = (3, 6, 40, 8, 8)
-
-    def __init__(self, image_size: int) -> None:
-        num_images = int(np.prod(self.sizes))
-        random_bytes = np.random.default_rng(0).bytes(num_images * image_size**2)
-        self._images = np.frombuffer(random_bytes, np.uint8).reshape(-1, image_size, image_size, 1)
-
-    def _draw(self, key: Key[Array, ""], num: int) -> Int[np.ndarray, "num factors"]:
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        return rng.integers(0, self.sizes, (num, len(self.sizes))).astype(np.int32)
-
-    def _look_up(self, factors: Int[np.ndarray, "num factors"]) -> FactorSample:
-        return FactorSample(factors, self._images[np.ravel_multi_index(factors.T, self.sizes)])
-
-    def sample(self, key: Key[Array, ""], num: int) -> FactorSample:
-        """Examples whose factors are independent and uniform."""
-        return self._look_up(self._draw(key, num))
-
-    def sample_sharing(
-        self, key: Key[Array, ""], shared: Int[np.ndarray, " groups"], group_size: int
-    ) -> FactorSample:
-        """Groups of examples, within each of which one factor has one value."""
-        groups = self._draw(key, len(shared) * group_size).reshape(len(shared), group_size, -1)
-        rows = np.arange(len(shared))
-        groups[rows, :, shared] = groups[rows, 0, shared][:, None]
-        return self._look_up(groups.reshape(-1, len(self.sizes)))
-
-
-def build_encode(network: str, image_size: int) -> encoded.Encode:
-    """Posterior means of an untrained network."""
+def build_config(network: str, image_size: int) -> ConfigDict:
+    """Of a model of 10 latents of sprites."""
     config = _CONFIGS[network]()
+    config.data.name, config.data.image_size = "sprites", image_size
     config.model.latent_size = 10
-    image_shape = (image_size, image_size, 1)
+    return config
+
+
+def build_encode(config: ConfigDict) -> encoded.Encode:
+    """Posterior means of an untrained network."""
+    image_shape = (config.data.image_size, config.data.image_size, 1)
     model = factory.build_model(config, image_shape, jax.random.key(0))
     trained = TrainedModel(config, image_shape, nnx.split(model)[1])
     # Untrained codes hardly vary, and the FactorVAE score would leave them out.
@@ -104,12 +76,9 @@ def seconds_of(compute: Callable[[], Any]) -> float:
 
 
 def measure(network: str, image_size: int, reuse_points: bool) -> dict[str, Any]:
-    """Seconds of all metrics of one model, of each of them, and images encoded a second."""
-    encode, simulator, sizes = (
-        build_encode(network, image_size),
-        NoiseImages(image_size),
-        MetricSizes(),
-    )
+    """Seconds of all metrics of one model, of its points, and of each metric."""
+    config, sizes = build_config(network, image_size), MetricSizes()
+    encode, simulator = build_encode(config), factory.build_simulator(config)
     key, num_images = jax.random.key(0), 0
 
     def counted(images: np.ndarray) -> np.ndarray:

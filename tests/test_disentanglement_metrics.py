@@ -552,6 +552,13 @@ def test_points_at_hand_serve_as_well_as_new_images(score):
     assert chosen == pytest.approx(drawn, abs=0.1)
 
 
+@pytest.mark.parametrize("spread", [0.1, 1e-3])
+def test_latents_that_are_almost_copies_leave_the_classifier_well_behaved(spread):
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(3, 1)) + spread * rng.normal(size=(3, 8))
+    assert 1 / 3 < beta_of(lambda factors: 30 * factors @ mixing) <= 1
+
+
 def test_groups_chosen_among_points_share_a_factor_whose_values_are_as_frequent_as_in_the_points():
     factors = np.random.default_rng(0).choice([0, 1, 1, 1, 3], (2000, 3)).astype(np.int32)
     shared = np.resize([2, 0], 3000)
