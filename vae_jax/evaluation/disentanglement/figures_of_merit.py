@@ -97,7 +97,7 @@ def disentanglement_figures(
       key: of all draws.
       sizes: how many.
       reuse_points: choose the groups of the beta-VAE and FactorVAE scores among the training points
-        instead of drawing images of their own, for encoders that are slow: 15,000 images instead
+        instead of drawing images of their own, for encoders that are slow: 16,000 images instead
         of 368,000 by the default sizes, and of 2.9 million by those of the paper.
       posterior: q(z|x) of images, for the figures of samples.
 
