@@ -102,7 +102,7 @@ def noise_scales(config: ConfigDict, epochs: Sequence[int]) -> list[dict[str, fl
     images = jnp.asarray(factory.load_splits(config).train_examples)
     steps_per_epoch = len(images) // config.batch_size
     program = factory.build_program(config, (28, 28, 1), len(images))
-    loss_fn = factory.build_loss(config, program.graphdef)
+    loss_fn = factory.build_loss(config, program.graphdef, len(images))
     make_optimizer = factory.build_optimizer(config, max(epochs) * steps_per_epoch)
     step_fn = functools.partial(train_step, loss_fn=loss_fn, make_optimizer=make_optimizer)
     state = jax.jit(program.init)(

@@ -98,12 +98,16 @@ def get_config() -> ConfigDict:
     config.model.normal_scale = "fixed"
     # discretized_logistic_mixture only: components a channel.
     config.model.num_mixture = 10
+    # factor objective only: hidden layers of the discriminator. Kim & Mnih 2018: (1000,) * 6.
+    config.model.discriminator_widths = ()
 
     # What happens to the encoder's input: none, gaussian, masking, salt_and_pepper.
     config.corruption = "none"
 
     config.objective = ConfigDict()
-    # elbo; iwae, miwae, piwae, ciwae: importance-weighted bounds (vae_jax/objectives.py).
+    # elbo; iwae, miwae, piwae, ciwae: importance-weighted bounds (vae_jax/objectives.py); capacity,
+    # tc, factor, dip: beta-VAE of a given rate, beta-TCVAE, FactorVAE, DIP-VAE
+    # (vae_jax/disentangling.py).
     config.objective.name = "elbo"
     # Samples of the latents an image; the elbo is averaged over them.
     config.objective.num_samples = 1
@@ -113,6 +117,10 @@ def get_config() -> ConfigDict:
     config.objective.gradient = "plain"
     # Estimate the KL of the elbo by the samples even where it has a closed form.
     config.objective.sampled_kl = False
+    # tc only: minibatch-weighted or minibatch-stratified sampling (weighted, stratified).
+    config.objective.tc_estimator = "weighted"
+    # dip only: the covariance of the posterior means (i), or of the latents (ii).
+    config.objective.dip_kind = "i"
 
     config.optimizer = ConfigDict()
     # adam, adagrad, sgd.
@@ -132,7 +140,7 @@ def get_config() -> ConfigDict:
     # Enter the compiled program as arrays: a sweep over them compiles once.
     config.hparams = ConfigDict()
     config.hparams.learning_rate = 3e-3
-    # Weights of the KL and of the distortion in the loss.
+    # Weights of the KL (with tc: of its total correlation alone) and of the distortion in the loss.
     config.hparams.beta = 1.0
     config.hparams.distortion_weight = 1.0
     # Epochs over which beta rises from 0.
@@ -143,6 +151,16 @@ def get_config() -> ConfigDict:
     config.hparams.free_nats = 0.0
     # Share of the elbo in the ciwae objective.
     config.hparams.ciwae_weight = 0.0
+    # Weight of the total correlation (factor), or of |rate - capacity| (capacity).
+    config.hparams.gamma = 1.0
+    # Nats of the capacity objective, and the epochs over which they rise from 0.
+    config.hparams.capacity = 0.0
+    config.hparams.capacity_epochs = 0.0
+    # Weights of the dip objective: of the squared covariances, and of variances that are not 1.
+    config.hparams.dip_off_diagonal = 1.0
+    config.hparams.dip_diagonal = 1.0
+    # Of the factor objective's discriminator, which has an Adam of its own.
+    config.hparams.discriminator_learning_rate = 1e-4
     # Standard deviation of gaussian noise; for the other corruptions the share of pixels hit.
     config.hparams.corruption_level = 0.0
     # Decoupled, of the matrices alone.

@@ -118,7 +118,9 @@ def _needs(config_json: str) -> tuple[int, MemberMemory]:
 
 
 def _member_memory(config: ConfigDict, image_shape: factory.ImageShape) -> MemberMemory:
-    loss_fn = factory.build_loss(config, factory.build_graphdef(config, image_shape))
+    # No memory depends on how many examples there are.
+    graphdef, num_examples = factory.build_graphdef(config, image_shape), config.batch_size
+    loss_fn = factory.build_loss(config, graphdef, num_examples)
     hparams, key = factory.build_hparams(config), factory.make_key(config.seed)
     images = jnp.zeros((config.batch_size, *image_shape), jnp.uint8)
 

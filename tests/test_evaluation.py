@@ -147,7 +147,7 @@ def test_mutual_information_compares_each_posterior_with_their_mixture(monkeypat
     latents = np.asarray(posterior.sample(key), np.float64)
     conditional = stats.norm.logpdf(latents, mean, np.exp(log_scale)).sum(axis=-1)
     expected = (conditional - aggregate_log_density(latents, mean, log_scale)).mean()
-    assert collapse.mutual_information(posterior, key) == pytest.approx(expected, abs=1e-3)
+    assert collapse.aggregate_posterior(posterior, key).mutual_information == pytest.approx(expected, abs=1e-3)
 
 
 def test_mutual_information_is_log_n_of_distinct_images_and_zero_of_a_collapsed_posterior():

@@ -70,7 +70,7 @@ def build_problem(network, compute_dtype="bfloat16"):
 
     graphdef = factory.build_graphdef(config, IMAGE_SHAPE)
     make_optimizer = factory.build_optimizer(config, 10)
-    loss_fn = factory.build_loss(config, graphdef)
+    loss_fn = factory.build_loss(config, graphdef, 100)
     step = functools.partial(train_step, loss_fn=loss_fn, make_optimizer=make_optimizer)
 
     def init(key):

@@ -35,7 +35,7 @@ class Problem:
         model = randomized(lambda: factory.build_model(config, IMAGE_SHAPE, KEY))
         graphdef, self.params = nnx.split(model)
         self.num_traces = 0
-        loss_fn = factory.build_loss(config, graphdef)
+        loss_fn = factory.build_loss(config, graphdef, 80)
 
         def counted(*args):
             self.num_traces += 1

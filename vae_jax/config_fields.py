@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from vae_jax.corruptions import CORRUPTIONS
 from vae_jax.errors import UserError
+from vae_jax.kl_decomposition import Estimator
 from vae_jax.models.likelihoods import LIKELIHOODS, NormalScale
 from vae_jax.networks.activations import ACTIVATIONS
 from vae_jax.networks.initializers import INITIALIZERS
@@ -115,12 +116,17 @@ FIELDS: dict[str, Check] = {
     "model.likelihood_scale": _number(0.0, above=True),
     "model.normal_scale": _one_of(get_args(NormalScale)),
     "model.num_mixture": _integer(1),
+    "model.discriminator_widths": _sizes(empty=True),
     "corruption": _one_of(["none", *CORRUPTIONS]),
-    "objective.name": _one_of(["ciwae", "elbo", "iwae", "miwae", "piwae"]),
+    "objective.name": _one_of(
+        ["capacity", "ciwae", "dip", "elbo", "factor", "iwae", "miwae", "piwae", "tc"]
+    ),
     "objective.num_samples": _integer(1),
     "objective.num_groups": _integer(1),
     "objective.gradient": _one_of(["dreg", "plain", "stl"]),
     "objective.sampled_kl": _boolean,
+    "objective.tc_estimator": _one_of(get_args(Estimator)),
+    "objective.dip_kind": _one_of(["i", "ii"]),
     "optimizer.name": _one_of(["adagrad", "adam", "sgd"]),
     "optimizer.schedule": _one_of(["constant", "cosine", "powers_of_three"]),
     "optimizer.b1": _number(0.0, below=1.0),
@@ -135,6 +141,12 @@ FIELDS: dict[str, Check] = {
     "hparams.warmup_cycle_epochs": _number(0.0),
     "hparams.free_nats": _number(0.0),
     "hparams.ciwae_weight": _number(0.0, below=1.0),
+    "hparams.gamma": _number(0.0),
+    "hparams.capacity": _number(0.0),
+    "hparams.capacity_epochs": _number(0.0),
+    "hparams.dip_off_diagonal": _number(0.0),
+    "hparams.dip_diagonal": _number(0.0),
+    "hparams.discriminator_learning_rate": _number(0.0, above=True),
     "hparams.corruption_level": _number(0.0),
     "hparams.weight_decay": _number(0.0),
     "checkpoints.every_seconds": _number(0.0),

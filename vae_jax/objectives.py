@@ -180,9 +180,9 @@ def _complete(
     )
 
 
-def _with_gradient_of(
-    value: Float[Array, " batch"], surrogate: Float[Array, " batch"]
-) -> Float[Array, " batch"]:
+def with_gradient_of(
+    value: Float[Array, "*shape"], surrogate: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
     """`value`, with the gradient of `surrogate` added to its own."""
     return value + surrogate - jax.lax.stop_gradient(surrogate)
 
@@ -237,7 +237,7 @@ def piwae_bound(
         _complete(frozen(model), targets, latents, log_posterior).log_weights, num_groups
     )
     value = iwae_bound(generative.log_weights)
-    return _with_gradient_of(value, inference), generative
+    return with_gradient_of(value, inference), generative
 
 
 @jax.custom_vjp
@@ -281,7 +281,7 @@ def doubly_reparameterized(
     scaled = _scale_gradient(latents, weights)
     terms = _complete(model, targets, scaled, log_posterior(scaled))
     surrogate = (weights * terms.log_weights).sum(axis=0)
-    return _with_gradient_of(iwae_bound(log_weights), surrogate), terms
+    return with_gradient_of(iwae_bound(log_weights), surrogate), terms
 
 
 def warmup(epoch: Scalar, warmup_epochs: Scalar, cycle_epochs: Scalar) -> Scalar:

@@ -27,12 +27,20 @@ class Hyperparameters(NamedTuple):
 
     Attributes:
       learning_rate: peak of the schedule.
-      beta: weight of the KL (Higgins et al. 2017); 1 is the evidence lower bound.
+      beta: weight of the KL (Higgins et al. 2017), or of its total correlation alone; 1 is the
+        evidence lower bound.
       distortion_weight: weight of the reconstruction term; 0 leaves the KL alone.
       warmup_epochs: epochs over which beta rises linearly from 0; 0 is no warm-up.
       warmup_cycle_epochs: epochs after which that rise begins anew; 0 is once.
       free_nats: nats a latent dimension may use, on average over the batch, at no cost.
       ciwae_weight: share of the ELBO in the combination with the importance-weighted bound.
+      gamma: weight of the total correlation that a discriminator estimates, or of the distance of
+        the rate from the capacity.
+      capacity: nats that the rate is drawn to.
+      capacity_epochs: epochs over which these rise linearly from 0; 0 is at once.
+      dip_off_diagonal: weight of the squared covariances of the latents.
+      dip_diagonal: weight of the squared differences of their variances from 1.
+      discriminator_learning_rate: of a discriminator's own optimiser.
       corruption_level: strength of the corruption of the input.
       weight_decay: decoupled decay of the matrices (Loshchilov & Hutter 2017).
     """
@@ -44,6 +52,12 @@ class Hyperparameters(NamedTuple):
     warmup_cycle_epochs: Scalar
     free_nats: Scalar
     ciwae_weight: Scalar
+    gamma: Scalar
+    capacity: Scalar
+    capacity_epochs: Scalar
+    dip_off_diagonal: Scalar
+    dip_diagonal: Scalar
+    discriminator_learning_rate: Scalar
     corruption_level: Scalar
     weight_decay: Scalar
 

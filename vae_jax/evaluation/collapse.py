@@ -1,5 +1,7 @@
 """Whether a model uses its latents, and how well the prior fits them."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,34 +31,58 @@ def collapsed_share(kl_by_dimension: Float[np.ndarray, " latents"]) -> float:
     return float((kl_by_dimension < COLLAPSE_THRESHOLD).mean())
 
 
+class AggregatePosterior(NamedTuple):
+    """What q(z) = (1/N) sum_n q(z|x_n) tells, in nats.
+
+    The mean KL from a standard prior is the sum of both and of sum_j KL(q(z_j) || p(z_j)).
+
+    Attributes:
+      mutual_information: I(n; z) = E[KL(q(z|x_n) || q(z))], at most log N.
+      total_correlation: KL(q(z) || prod_j q(z_j)).
+    """
+
+    mutual_information: float
+    total_correlation: float
+
+
 @jax.jit
-def _log_aggregate_posterior(
+def _log_aggregates(
     latents: Float[Array, "rows latents"], posterior: Normal
-) -> Float[Array, " rows"]:
-    """Log of (1/N) sum_n q(z|x_n) for each z."""
+) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
+    """Log q(z) of each z, and log prod_j q(z_j)."""
 
     # One dimension after another: no [rows, examples, latents] values, and no squares multiplied
     # out, which would cost the digits that matter where posteriors are narrow.
     def add_dimension(
-        log_densities: Float[Array, "rows examples"], dimension: tuple[Array, Array, Array]
-    ) -> tuple[Float[Array, "rows examples"], None]:
-        z, mean, log_scale = dimension
+        sums: tuple[Float[Array, "rows examples"], Float[Array, " rows"]],
+        dimension: tuple[Array, Array, Array],
+    ) -> tuple[tuple[Float[Array, "rows examples"], Float[Array, " rows"]], None]:
+        (log_densities, log_product), (z, mean, log_scale) = sums, dimension
         standardised = (z[:, None] - mean) * jnp.exp(-log_scale)
-        return log_densities - 0.5 * jnp.square(standardised) - log_scale, None
+        # In one dimension the sum needs no largest term set apart: z was drawn from one of these
+        # normals, whose density there is far from underflow.
+        density = jnp.exp(-0.5 * jnp.square(standardised) - log_scale).mean(axis=1)
+        log_densities = log_densities - 0.5 * jnp.square(standardised) - log_scale
+        return (log_densities, log_product + jnp.log(density)), None
 
     constant = -0.5 * latents.shape[1] * np.log(2 * np.pi)
-    start = jnp.full((len(latents), len(posterior.mean)), constant, jnp.float32)
+    start = (
+        jnp.full((len(latents), len(posterior.mean)), constant, jnp.float32),
+        jnp.full(len(latents), constant, jnp.float32),
+    )
     dimensions = (latents.T, posterior.mean.T, posterior.log_scale.T)
-    log_densities, _ = jax.lax.scan(add_dimension, start, dimensions)
-    return jax.nn.logsumexp(log_densities, axis=1) - jnp.log(len(posterior.mean))
+    (log_densities, log_product), _ = jax.lax.scan(add_dimension, start, dimensions)
+    log_joint = jax.nn.logsumexp(log_densities, axis=1) - jnp.log(len(posterior.mean))
+    return log_joint, log_product
 
 
-def mutual_information(posterior: Normal, key: Key[Array, ""]) -> float:
-    """I(n; z) between the number n of an image and its latents, in nats.
+def aggregate_posterior(posterior: Normal, key: Key[Array, ""]) -> AggregatePosterior:
+    """The mutual information of images and latents, and the total correlation of the latents.
 
-    E[log q(z|x_n) - log q(z)] with q(z) = (1/N) sum_n q(z|x_n), by one draw an image (Hoffman &
-    Johnson 2016, "ELBO surgery", the index-code mutual information). It is a figure of these N
-    images, at most log N. The mean KL from the prior less this is KL(q(z) || p(z)).
+    E[log q(z|x_n) - log q(z)] (Hoffman & Johnson 2016, "ELBO surgery", the index-code mutual
+    information) and E[log q(z) - sum_j log q(z_j)] (Chen et al. 2018, arXiv 1802.04942, equation
+    2), by one draw an image. They are figures of these N images: where the mutual information nears
+    log N, the q(z) of so few images is a set of peaks, and most of the total correlation is theirs.
 
     Args:
       posterior: of every image, over `[examples, latents]`.
@@ -64,8 +90,9 @@ def mutual_information(posterior: Normal, key: Key[Array, ""]) -> float:
     """
     latents = posterior.sample(key)
     conditional = np.asarray(posterior.log_prob(latents), np.float64)
-    aggregate = [
-        np.asarray(_log_aggregate_posterior(latents[first : first + _ROWS], posterior))
+    parts = [
+        np.asarray(_log_aggregates(latents[first : first + _ROWS], posterior), np.float64)
         for first in range(0, len(latents), _ROWS)
     ]
-    return float((conditional - np.concatenate(aggregate)).mean())
+    joint, product = np.concatenate(parts, axis=1)
+    return AggregatePosterior(float((conditional - joint).mean()), float((joint - product).mean()))

@@ -68,8 +68,10 @@ def vae_figures(
       "bits_per_dim" of the ELBO where the likelihood gives probabilities of the targets, since only
       then it is a code length; "active_units"; "kl_by_dimension" in nats and "collapsed_share",
       None where the KL does not divide over dimensions; "mutual_information" of the images and
-      their latents and "aggregate_kl" of the aggregate posterior from the prior, nats, None where
-      the posterior is no diagonal normal.
+      their latents, "aggregate_kl" of the aggregate posterior from the prior and its
+      "total_correlation", nats, None where the posterior is no diagonal normal; "dimensionwise_kl",
+      the sum of the KLs of its dimensions from the prior's, None also where the prior is not
+      standard. The rate is the sum of mutual information, total correlation and dimension-wise KL.
     """
     samples_key, information_key = key, jax.random.fold_in(key, len(targets))
     estimates = likelihood.estimate(
@@ -106,14 +108,18 @@ def vae_figures(
         "collapsed_share": None,
         "mutual_information": None,
         "aggregate_kl": None,
+        "total_correlation": None,
+        "dimensionwise_kl": None,
     }
     if kl.shape[1] == model.latent_size:
         figures["kl_by_dimension"] = [float(nats) for nats in kl.mean(axis=0)]
         figures["collapsed_share"] = collapse.collapsed_share(kl.mean(axis=0))
     if model.has_normal_posterior:
-        information = collapse.mutual_information(model.posterior(targets), information_key)
-        figures["mutual_information"] = information
-        figures["aggregate_kl"] = figures["rate"] - information
+        aggregate = collapse.aggregate_posterior(model.posterior(targets), information_key)
+        figures |= aggregate._asdict()
+        figures["aggregate_kl"] = figures["rate"] - aggregate.mutual_information
+        if model.config.model.prior == "standard":
+            figures["dimensionwise_kl"] = figures["aggregate_kl"] - aggregate.total_correlation
     if gives_probabilities(factory.build_likelihood(model.config), targets):
         bits = -figures["elbo"] / np.log(2)
         figures["bits_per_dim"] = float(bits / np.prod(targets.shape[1:]))

@@ -30,7 +30,7 @@ from vae_jax.factory.programs import (
     build_program,
     run_state_template,
 )
-from vae_jax.factory.rules import validate
+from vae_jax.factory.rules import refuse_parts, validate
 from vae_jax.factory.streams import build_stream, most_streamed_steps
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "mean_image",
     "most_streamed_steps",
     "open_splits",
+    "refuse_parts",
     "refuse_stream",
     "refused_values",
     "run_state_template",

@@ -16,6 +16,8 @@ from vae_jax.models import (
     AutoregressiveFlow,
     ConditionalNormal,
     DiagonalNormal,
+    Discriminator,
+    FactorVAE,
     FlowPrior,
     LadderVAE,
     MarkovVAE,
@@ -124,6 +126,10 @@ def _build_vae(
         posterior = AutoregressiveFlow(encoder.num_features, model.latent_size, **flow)
         return VAE(encoder, decoder, likelihood, posterior, priors[model.prior]())
     bottom = DiagonalNormal(encoder.num_features, model.latent_size, **dense)
+    if config.objective.name == "factor":
+        prior, widths = priors[model.prior](), list(model.discriminator_widths)
+        discriminator = Discriminator(model.latent_size, widths, rngs=rngs)
+        return FactorVAE(encoder, decoder, likelihood, bottom, prior, discriminator)
     if model.hierarchy == "none":
         return VAE(encoder, decoder, likelihood, bottom, priors[model.prior]())
     hidden["gated"] = model.gated

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 from ml_collections import ConfigDict
 
 from vae_jax.data.pixels import StoredExamples, StoredImages
@@ -48,6 +48,13 @@ def _powers_of_three(steps_per_epoch: int, epochs: int) -> optax.Schedule:
     return optax.piecewise_constant_schedule(1.0, dict.fromkeys(ends, 10 ** (-1 / 7)))
 
 
+def _part_of_factor_vae(params: PyTree) -> PyTree:
+    """Of each parameter of a FactorVAE, what it belongs to: "discriminator" or "vae"."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: "discriminator" if path[0].key == "discriminator" else "vae", params
+    )
+
+
 def build_optimizer(config: ConfigDict, num_steps: int) -> MakeOptimizer:
     """The optimiser as a function of the hyperparameters, which may be traced.
 
@@ -68,7 +75,7 @@ def build_optimizer(config: ConfigDict, num_steps: int) -> MakeOptimizer:
         "sgd": optax.identity,
     }
 
-    def make_optimizer(hparams: Hyperparameters) -> optax.GradientTransformation:
+    def of_model(hparams: Hyperparameters) -> optax.GradientTransformation:
         clip = section.gradient_clip_norm
         return optax.chain(
             optax.clip_by_global_norm(clip) if clip > 0 else optax.identity(),
@@ -80,7 +87,16 @@ def build_optimizer(config: ConfigDict, num_steps: int) -> MakeOptimizer:
             optax.scale_by_learning_rate(lambda count: hparams.learning_rate * schedule(count)),
         )
 
-    return make_optimizer
+    def with_discriminator(hparams: Hyperparameters) -> optax.GradientTransformation:
+        # Kim & Mnih 2018 (arXiv 1802.05983, appendix A).
+        of_discriminator = optax.chain(
+            scale_by_adam(0.5, 0.9, section.epsilon),
+            optax.scale_by_learning_rate(hparams.discriminator_learning_rate),
+        )
+        parts = {"discriminator": of_discriminator, "vae": of_model(hparams)}
+        return optax.partition(parts, _part_of_factor_vae)
+
+    return with_discriminator if config.objective.name == "factor" else of_model
 
 
 def build_plan(
@@ -149,7 +165,7 @@ def build_program(
     """
     steps_per_epoch = num_examples // config.batch_size
     graphdef = build_graphdef(config, image_shape)
-    loss_fn = build_loss(config, graphdef)
+    loss_fn = build_loss(config, graphdef, num_examples)
     make_optimizer = build_optimizer(config, config.epochs * steps_per_epoch)
     step_fn = functools.partial(
         train_step,

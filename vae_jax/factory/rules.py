@@ -1,6 +1,5 @@
 """Which values of a config's fields fit together."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -9,34 +8,78 @@ from vae_jax.config_fields import check_fields, flatten
 from vae_jax.corruptions import CORRUPTIONS, MAX_LEVEL
 from vae_jax.data.sprites import VARIANTS
 from vae_jax.errors import UserError
-from vae_jax.factory.losses import GROUPED, is_plain_elbo
+from vae_jax.factory.losses import BOUNDS, GROUPED, OF_WHOLE_BATCHES
 from vae_jax.factory.models import build_likelihood
 from vae_jax.models.likelihoods import LEARNED_SCALE_RANGE
 
-# What some likelihoods, or networks, read, the value that the others need, and those that read it.
+# What an objective that is no bound of several samples may weigh.
+_ELBO_WEIGHTS = {
+    "hparams.beta": 1.0,
+    "hparams.distortion_weight": 1.0,
+    "hparams.warmup_epochs": 0.0,
+    "hparams.warmup_cycle_epochs": 0.0,
+    "hparams.free_nats": 0.0,
+}
+
+# By the field that chooses: the fields that only some of its choices read, the value that the
+# others need, and those that read it.
 _READERS: dict[str, dict[str, tuple[Any, tuple[str, ...]]]] = {
-    "likelihood": {
-        "likelihood_scale": (1.0, ("laplace", "normal")),
-        "normal_scale": ("fixed", ("normal",)),
-        "num_mixture": (10, ("discretized_logistic_mixture",)),
+    "model.name": {
+        field: (neutral, ("vae",))
+        for field, neutral in {
+            **_ELBO_WEIGHTS,
+            "model.posterior": "diagonal",
+            "model.prior": "standard",
+            "model.hierarchy": "none",
+            "objective.name": "elbo",
+            "objective.num_samples": 1,
+            "objective.gradient": "plain",
+            "objective.sampled_kl": False,
+        }.items()
     },
-    "network": {
-        "gated": (False, ("mlp",)),
-        "blocks": (2, ("resnet",)),
-        "remat": (False, ("resnet",)),
+    "model.likelihood": {
+        "model.likelihood_scale": (1.0, ("laplace", "normal")),
+        "model.normal_scale": ("fixed", ("normal",)),
+        "model.num_mixture": (10, ("discretized_logistic_mixture",)),
     },
+    "model.network": {
+        "model.gated": (False, ("mlp",)),
+        "model.blocks": (2, ("resnet",)),
+        "model.remat": (False, ("resnet",)),
+    },
+    "model.hierarchy": {
+        "model.top_latent_size": (0, ("ladder", "markov")),
+        "model.top_widths": ((), ("ladder", "markov")),
+    },
+    "objective.name": {
+        **{field: (neutral, ("elbo",)) for field, neutral in _ELBO_WEIGHTS.items()},
+        "hparams.beta": (1.0, ("elbo", "tc")),
+        "hparams.ciwae_weight": (0.0, ("ciwae",)),
+        "hparams.gamma": (1.0, ("capacity", "factor")),
+        "hparams.capacity": (0.0, ("capacity",)),
+        "hparams.capacity_epochs": (0.0, ("capacity",)),
+        "hparams.dip_off_diagonal": (1.0, ("dip",)),
+        "hparams.dip_diagonal": (1.0, ("dip",)),
+        "hparams.discriminator_learning_rate": (1e-4, ("factor",)),
+        "model.discriminator_widths": ((), ("factor",)),
+        "objective.num_samples": (1, ("capacity", "elbo", *BOUNDS)),
+        "objective.num_groups": (1, GROUPED),
+        "objective.gradient": ("plain", ("elbo", *BOUNDS)),
+        "objective.sampled_kl": (False, ("capacity", "elbo")),
+        "objective.tc_estimator": ("weighted", ("tc",)),
+        "objective.dip_kind": ("i", ("dip",)),
+    },
+    # Other gradients are those of log weights, in which the elbo's terms are no longer apart.
+    "objective.gradient": {
+        field: (neutral, ("plain",))
+        for field, neutral in {**_ELBO_WEIGHTS, "objective.sampled_kl": False}.items()
+    },
+    "data.mode": {"data.memory_limit": (4.0, ("auto", "stream"))},
 }
 
-
-# What neither a deterministic autoencoder nor a bound of several samples reads, and the value that
-# says so.
-_VAE_ONLY = {
-    "beta": 1.0,
-    "distortion_weight": 1.0,
-    "warmup_epochs": 0.0,
-    "warmup_cycle_epochs": 0.0,
-    "free_nats": 0.0,
-}
+# Objectives of the aggregate posterior of independent normals, and what gives these.
+_OF_NORMALS = ("dip", "factor", "tc")
+_NORMALS = {"posterior": "diagonal", "prior": "standard", "hierarchy": "none"}
 
 
 def validate(config: ConfigDict) -> None:
@@ -68,8 +111,6 @@ def validate(config: ConfigDict) -> None:
             f"optimizer.accumulation_steps={config.optimizer.accumulation_steps} must divide "
             f"batch_size={config.batch_size}"
         )
-    if config.model.name == "autoencoder":
-        _refuse_without_effect(config, "hparams", _VAE_ONLY, "model.name='autoencoder'")
     _validate_latents(config)
     _validate_objective(config)
     cycle, ramp = config.hparams.warmup_cycle_epochs, config.hparams.warmup_epochs
@@ -106,40 +147,42 @@ def _validate_mode(config: ConfigDict) -> None:
             f"data.factors='continuous' has no effect with data.mode={section.mode!r}; use 'grid', "
             "or data.mode='render'"
         )
-    if section.mode == "memory":
-        _refuse_without_effect(config, "data", {"memory_limit": 4.0}, "data.mode='memory'")
-
-
-def _refuse_without_effect(
-    config: ConfigDict, section: str, neutral_values: Mapping[str, Any], cause: str
-) -> None:
-    """Refuse fields of a section that are not read because of `cause`, unless they say nothing."""
-    for field, neutral in neutral_values.items():
-        value = config[section][field]
-        if value != neutral:
-            raise UserError(
-                f"{section}.{field}={value!r} has no effect with {cause}; use {neutral!r}"
-            )
 
 
 def _refuse_unread(config: ConfigDict) -> None:
-    """Refuse fields that the chosen likelihood or network does not read."""
-    section = config.model
-    for part, fields in _READERS.items():
+    """Refuse fields that the choices made do not read, unless they say nothing."""
+    values = flatten(config.to_dict())
+    for choice, fields in _READERS.items():
         for field, (neutral, readers) in fields.items():
-            if section[part] not in readers and section[field] != neutral:
+            value = values[field]
+            # An empty tuple comes back from a file as an empty list.
+            if values[choice] not in readers and (value or neutral) and value != neutral:
                 raise UserError(
-                    f"model.{field}={section[field]!r} has no effect with model.{part}="
-                    f"{section[part]!r}; use {neutral!r}, or model.{part}="
-                    f"{' or '.join(map(repr, readers))}"
+                    f"{field}={value!r} has no effect with {choice}={values[choice]!r}; use "
+                    f"{neutral!r}, or {choice}={' or '.join(map(repr, readers))}"
                 )
+
+
+def refuse_parts(config: ConfigDict, cause: str, remedy: str) -> None:
+    """Refuse an objective that compares the examples of a batch, where each batch is parted.
+
+    Args:
+      config: a config.
+      cause: what parts batches.
+      remedy: what would not.
+
+    Raises:
+      UserError: the config has such an objective.
+    """
+    if config.objective.name in OF_WHOLE_BATCHES:
+        raise UserError(
+            f"{cause} parts each batch, whose examples objective.name={config.objective.name!r} "
+            f"compares with each other; use {remedy}"
+        )
 
 
 def _validate_objective(config: ConfigDict) -> None:
     section = config.objective
-    if config.model.name == "autoencoder":
-        defaults = {"name": "elbo", "num_samples": 1, "gradient": "plain", "sampled_kl": False}
-        _refuse_without_effect(config, "objective", defaults, "model.name='autoencoder'")
     if section.gradient == "dreg" and section.name != "iwae":
         raise UserError(
             f"objective.gradient='dreg' is an estimator for objective.name='iwae', not "
@@ -152,40 +195,26 @@ def _validate_objective(config: ConfigDict) -> None:
             f"objective.gradient={section.gradient!r} needs the posterior's density at given "
             "latents, which model.posterior='iaf' does not have; use objective.gradient='plain'"
         )
-    if section.num_groups > 1 and section.name not in GROUPED:
+    if section.name == "factor" and not config.model.discriminator_widths:
         raise UserError(
-            f"objective.num_groups={section.num_groups} has no effect with objective.name="
-            f"{section.name!r}; use 1, or one of {', '.join(GROUPED)}"
+            "model.discriminator_widths=() must name at least one hidden layer with "
+            "objective.name='factor'; Kim & Mnih 2018 use (1000,) * 6"
         )
-    if config.hparams.ciwae_weight > 0 and section.name != "ciwae":
-        raise UserError(
-            f"hparams.ciwae_weight={config.hparams.ciwae_weight} has no effect with "
-            f"objective.name={section.name!r}; use 0.0, or objective.name='ciwae'"
-        )
-    if not is_plain_elbo(config):
-        # These weigh the terms of the elbo, which a bound over several samples does not have.
-        cause = f"objective.name={section.name!r} and objective.gradient={section.gradient!r}"
-        _refuse_without_effect(config, "hparams", _VAE_ONLY, cause)
-        if section.sampled_kl:
-            raise UserError(
-                f"objective.sampled_kl=True has no effect with objective.name={section.name!r} "
-                f"and objective.gradient={section.gradient!r}, which sample it anyway; use False"
-            )
+    if section.name in _OF_NORMALS:
+        for field, value in _NORMALS.items():
+            if config.model[field] != value:
+                raise UserError(
+                    f"model.{field}={config.model[field]!r} does not fit objective.name="
+                    f"{section.name!r}, which is about independent normals; use {value!r}"
+                )
+    parts = config.optimizer.accumulation_steps
+    if parts > 1:
+        refuse_parts(config, f"optimizer.accumulation_steps={parts}", "1")
 
 
 def _validate_latents(config: ConfigDict) -> None:
     model = config.model
-    if model.name == "autoencoder":
-        neutral_values = {"posterior": "diagonal", "prior": "standard", "hierarchy": "none"}
-        _refuse_without_effect(config, "model", neutral_values, "model.name='autoencoder'")
-    if model.hierarchy == "none":
-        for field in ("top_latent_size", "top_widths"):
-            if model[field]:
-                raise UserError(
-                    f"model.{field}={model[field]} has no effect with model.hierarchy='none'; use "
-                    f"{type(model[field])()}, or another model.hierarchy"
-                )
-    else:
+    if model.hierarchy != "none":
         if model.top_latent_size == 0:
             raise UserError(
                 "model.top_latent_size=0 must be at least 1 with model.hierarchy="

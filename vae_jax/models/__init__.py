@@ -1,6 +1,7 @@
 """Models: encode to a posterior, decode to a likelihood, sample, reconstruct."""
 
 from vae_jax.models.autoencoder import Autoencoder
+from vae_jax.models.factor_vae import Discriminator, FactorVAE
 from vae_jax.models.hierarchies import ConditionalNormal, LadderVAE, MarkovVAE
 from vae_jax.models.likelihoods import BernoulliLikelihood, NormalLikelihood
 from vae_jax.models.posteriors import AutoregressiveFlow, DiagonalNormal
@@ -14,6 +15,8 @@ __all__ = [
     "BernoulliLikelihood",
     "ConditionalNormal",
     "DiagonalNormal",
+    "Discriminator",
+    "FactorVAE",
     "FlowPrior",
     "LadderVAE",
     "MarkovVAE",

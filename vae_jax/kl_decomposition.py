@@ -1,0 +1,83 @@
+"""The KL to the prior in three parts, by the examples of a minibatch. Nats.
+
+With q(z) = (1/N) sum_n q(z|x_n) of the N training examples (Chen et al. 2018, arXiv 1802.04942,
+equation 2), at a draw z of q(z|x_n):
+
+    log q(z|x_n) - log p(z) = log q(z|x_n) - log q(z)           [index-code mutual information]
+                            + log q(z) - sum_j log q(z_j)       [total correlation]
+                            + sum_j log q(z_j) - log p(z_j)     [dimension-wise KL]
+
+A minibatch has M of the N posteriors, and the draws of these M. What stands for q(z) is a weighted
+sum of the M densities, whose log is too low on average: the smaller the batch, the more.
+"""
+
+from typing import Literal, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from vae_jax.distributions import Normal
+from vae_jax.models.interfaces import Factorized
+
+Estimator = Literal["weighted", "stratified"]
+
+
+class KlTerms(NamedTuple):
+    """The parts of log q(z|x) - log p(z), one value a draw, in nats."""
+
+    mutual_information: Float[Array, " batch"]
+    total_correlation: Float[Array, " batch"]
+    dimensionwise_kl: Float[Array, " batch"]
+
+
+def log_importance_weights(
+    estimator: Estimator, batch_size: int, num_examples: int
+) -> Float[np.ndarray, "draws examples"]:
+    """Log of the weight of q(z_i|x_m) in the estimate of q(z_i), `[batch_size, batch_size]`.
+
+    weighted: 1 / (N M) for all (Chen et al. 2018, appendix C.1), in expectation a lower bound of
+    log q(z): too low by about log M where the posteriors of a batch are far from each other, and by
+    log N where they are alike.
+
+    stratified: 1 / N for the posterior that z came from, and (N - 1) / (N (M - 1)) for the others:
+    given z an unbiased estimate of q(z) over the batches drawn without replacement, and q(z) itself
+    where the batch is the data set. In the paper (appendix C.2) one of the others, whichever comes
+    last, has a smaller weight than the rest; this is the mean of its estimate over their order.
+
+    Args:
+      estimator: which of the two.
+      batch_size: M.
+      num_examples: N, of the training set.
+    """
+    size, num = batch_size, num_examples
+    if estimator == "weighted":
+        return np.full((size, size), -np.log(num * size), np.float32)
+    # A batch of one has no others.
+    others = np.log((num - 1) / (num * max(size - 1, 1)))
+    return np.where(np.eye(size, dtype=bool), -np.log(num), others).astype(np.float32)
+
+
+def decompose(
+    posterior: Normal,
+    prior: Factorized,
+    latents: Float[Array, "batch latents"],
+    log_weights: Float[Array | np.ndarray, "batch batch"],
+) -> KlTerms:
+    """The three parts at a draw of each posterior of a batch.
+
+    Args:
+      posterior: q(z|x_m) of the batch.
+      prior: p(z).
+      latents: a draw of each.
+      log_weights: of the posteriors (columns) in what stands for q(z_i) (rows).
+    """
+    # [draws, examples, latents]
+    log_densities = posterior.log_prob_by_dimension(latents[:, None])
+    log_joint = jax.nn.logsumexp(log_densities.sum(axis=-1) + log_weights, axis=1)
+    log_marginals = jax.nn.logsumexp(log_densities + log_weights[..., None], axis=1)
+    return KlTerms(
+        mutual_information=posterior.log_prob(latents) - log_joint,
+        total_correlation=log_joint - log_marginals.sum(axis=-1),
+        dimensionwise_kl=(log_marginals - prior.log_prob_by_dimension(latents)).sum(axis=-1),
+    )

@@ -1,0 +1,51 @@
+"""FactorVAE (Kim & Mnih 2018, arXiv 1802.05983): a VAE, and a discriminator of its latents."""
+
+from collections.abc import Sequence
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vae_jax.models.interfaces import Decoder, Encoder, Likelihood, PosteriorNetwork, PriorNetwork
+from vae_jax.models.vae import VAE
+from vae_jax.networks.initializers import HE
+from vae_jax.networks.mlp import MLP
+from vae_jax.networks.precision import Dense
+
+
+def _leaky_relu(x: Array) -> Array:
+    return jax.nn.leaky_relu(x, negative_slope=0.2)
+
+
+class Discriminator(nnx.Module):
+    """Latents to log D / (1 - D), with D the probability that they are of q(z).
+
+    D tells q(z) from the product of its marginals, from each of which half of what it is shown
+    comes, so that the best D has log D / (1 - D) = log q(z) - sum_j log q(z_j). One output serves
+    for the paper's two logits, of which only the difference matters.
+    """
+
+    def __init__(self, latent_size: int, widths: Sequence[int], *, rngs: nnx.Rngs) -> None:
+        self.mlp = MLP(
+            latent_size, widths, activation=_leaky_relu, gated=False, kernel_init=HE, rngs=rngs
+        )
+        self.output = Dense(self.mlp.num_features, 1, rngs=rngs)
+
+    def __call__(self, latents: Float[Array, "*batch latents"]) -> Float[Array, "*batch"]:
+        return self.output(self.mlp(latents))[..., 0]
+
+
+class FactorVAE(VAE):
+    """A VAE whose parameters are trained together with those of a discriminator."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: Decoder,
+        likelihood: Likelihood,
+        posterior: PosteriorNetwork,
+        prior_network: PriorNetwork,
+        discriminator: Discriminator,
+    ) -> None:
+        super().__init__(encoder, decoder, likelihood, posterior, prior_network)
+        self.discriminator = discriminator
