@@ -65,10 +65,10 @@ def train(
       Interrupted: a signal came; a checkpoint has been written.
     """
     devices = jax.local_devices()[:1] if devices is None else devices
-    splits = factory.open_splits(config)
-    parallel.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, len(devices))
     if kind == "pmap" and len(devices) > 1:
         factory.refuse_parts(config, "--parallel=pmap", "--parallel=jit")
+    splits = factory.open_splits(config)
+    parallel.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, len(devices))
     num_examples, *shape = splits.train.shape
     image_shape = (shape[0], shape[1], shape[2])
     build_program = functools.partial(factory.build_program, config, image_shape, num_examples)

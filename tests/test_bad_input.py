@@ -84,6 +84,14 @@ def refused(monkeypatch):
             "--config.model.name=autoencoder --config.hparams.beta=4",
             ["hparams.beta=4.0 has no effect"],
         ),
+        (
+            "--config.objective.name=factor",
+            ["model.discriminator_widths=()", "at least one hidden layer"],
+        ),
+        (
+            "--config.objective.name=tc --config.optimizer.accumulation_steps=2",
+            ["accumulation_steps=2 parts each batch", "objective.name='tc'", "use 1"],
+        ),
         ("--config.hparams.bta=1", ["hparams.bta", "did you mean hparams.beta?"]),
         ("--config.epochs=1 --config.epoch=1", ["epoch ", "did you mean epochs?"]),
         ("--config.nonsense=1", ["nonsense is not a field"]),

@@ -147,16 +147,69 @@ def test_mutual_information_compares_each_posterior_with_their_mixture(monkeypat
     latents = np.asarray(posterior.sample(key), np.float64)
     conditional = stats.norm.logpdf(latents, mean, np.exp(log_scale)).sum(axis=-1)
     expected = (conditional - aggregate_log_density(latents, mean, log_scale)).mean()
-    assert collapse.aggregate_posterior(posterior, key).mutual_information == pytest.approx(expected, abs=1e-3)
+    assert collapse.aggregate_posterior(posterior, key).mutual_information == pytest.approx(
+        expected, abs=1e-3
+    )
 
 
 def test_mutual_information_is_log_n_of_distinct_images_and_zero_of_a_collapsed_posterior():
     distinct = Normal(100 * jnp.arange(50.0)[:, None], jnp.zeros((50, 1)))
     collapsed = Normal(jnp.ones((50, 1)), jnp.zeros((50, 1)))
-    assert collapse.mutual_information(distinct, jax.random.key(0)) == pytest.approx(
-        np.log(50), abs=1e-3
+    informations = [
+        collapse.aggregate_posterior(posterior, jax.random.key(0)).mutual_information
+        for posterior in (distinct, collapsed)
+    ]
+    np.testing.assert_allclose(informations, [np.log(50), 0], atol=1e-3)
+
+
+def test_the_total_correlation_compares_the_mixture_with_the_product_of_its_marginals(monkeypatch):
+    monkeypatch.setattr(collapse, "_ROWS", 7)
+    rng = np.random.default_rng(0)
+    mean = rng.normal(size=(30, 3)).astype(np.float32) + 5
+    log_scale = rng.uniform(-8, 8, (30, 3)).astype(np.float32)
+    posterior, key = Normal(jnp.asarray(mean), jnp.asarray(log_scale)), jax.random.key(1)
+    latents = np.asarray(posterior.sample(key), np.float64)
+    product = sum(
+        aggregate_log_density(latents[:, j : j + 1], mean[:, j : j + 1], log_scale[:, j : j + 1])
+        for j in range(3)
     )
-    assert collapse.mutual_information(collapsed, jax.random.key(0)) == pytest.approx(0, abs=1e-5)
+    expected = (aggregate_log_density(latents, mean, log_scale) - product).mean()
+    total_correlation = collapse.aggregate_posterior(posterior, key).total_correlation
+    assert total_correlation == pytest.approx(expected, abs=1e-2)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.8])
+def test_the_total_correlation_of_a_normal_is_that_of_its_correlations(correlation):
+    noise, num = 0.4, 3000
+    covariance = np.array([[1, correlation], [correlation, 1]]) - noise**2 * np.eye(2)
+    mean = np.random.default_rng(0).multivariate_normal(np.zeros(2), covariance, num)
+    log_scale = jnp.full((num, 2), np.log(noise), jnp.float32)
+    posterior = Normal(jnp.asarray(mean, jnp.float32), log_scale)
+    aggregate = collapse.aggregate_posterior(posterior, jax.random.key(0))
+    expected = -0.5 * np.log(1 - correlation**2)
+    assert aggregate.total_correlation == pytest.approx(expected, abs=0.03)
+
+
+def test_the_rate_is_mutual_information_total_correlation_and_dimensionwise_kl():
+    model, images = small_model(scale=1.0), binary_images(0, 300)
+    figures = vae_figures(model, images, num_samples=1)
+    parts = ("mutual_information", "total_correlation", "dimensionwise_kl")
+    assert sum(figures[part] for part in parts) == pytest.approx(figures["rate"], rel=1e-6)
+    assert figures["aggregate_kl"] == pytest.approx(
+        figures["total_correlation"] + figures["dimensionwise_kl"], rel=1e-6
+    )
+    # By its definition, from more draws.
+    posterior = model.posterior(images)
+    mean, log_scale = np.asarray(posterior.mean), np.asarray(posterior.log_scale)
+    dimensionwise = 0.0
+    for j in range(3):
+        draws = np.concatenate([posterior.sample(jax.random.key(i))[:, j] for i in range(20)])
+        aggregate = aggregate_log_density(
+            draws[:, None], mean[:, j : j + 1], log_scale[:, j : j + 1]
+        )
+        dimensionwise += (aggregate - stats.norm.logpdf(draws)).mean()
+    assert dimensionwise > 0.3
+    assert figures["dimensionwise_kl"] == pytest.approx(dimensionwise, abs=0.25)
 
 
 def test_denoising_errors_are_mean_squares_against_the_clean_image():
@@ -268,6 +321,9 @@ def test_what_is_not_defined_for_a_model_is_none_and_the_rest_is_measured(change
         assert len(figures["kl_by_dimension"]) == 5
         assert sum(figures["kl_by_dimension"]) == pytest.approx(figures["rate"], rel=1e-4)
     assert (figures["mutual_information"] is not None) == model.has_normal_posterior
+    assert (figures["total_correlation"] is not None) == model.has_normal_posterior
+    # None of these has a diagonal posterior and the standard prior.
+    assert figures["dimensionwise_kl"] is None
 
 
 def test_grey_data_has_no_bits_and_one_image_no_standard_error():
