@@ -191,7 +191,7 @@ def test_the_total_correlation_of_a_normal_is_that_of_its_correlations(correlati
 
 
 def test_the_rate_is_mutual_information_total_correlation_and_dimensionwise_kl():
-    model, images = small_model(scale=1.0), binary_images(0, 300)
+    model, images = small_model(), binary_images(0, 300)
     figures = vae_figures(model, images, num_samples=1)
     parts = ("mutual_information", "total_correlation", "dimensionwise_kl")
     assert sum(figures[part] for part in parts) == pytest.approx(figures["rate"], rel=1e-6)

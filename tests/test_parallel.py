@@ -90,6 +90,11 @@ def test_corruption_and_several_samples_do_not_depend_on_it_either():
     assert_same(trained(config, 4), trained(config, 1))
 
 
+def test_latents_are_permuted_over_the_batch_of_all_devices():
+    changes = {"objective.name": "factor", "model.discriminator_widths": (8,), "hparams.gamma": 5.0}
+    assert_same(trained(config_of(**changes), 4), trained(config_of(**changes), 1))
+
+
 def test_without_noise_pmap_and_jit_agree():
     config = config_of(**NOISE_FREE)
     on_one = trained(config, 1)
