@@ -38,7 +38,8 @@ def log_importance_weights(
 
     weighted: 1 / (N M) for all (Chen et al. 2018, appendix C.1), in expectation a lower bound of
     log q(z): too low by about log M where the posteriors of a batch are far from each other, and by
-    log N where they are alike.
+    log N where they are alike. So is log q(z_j) of each of the J latents, and the total correlation
+    is too high by about (J - 1) log N: what counts is its gradient.
 
     stratified: 1 / N for the posterior that z came from, and (N - 1) / (N (M - 1)) for the others:
     given z an unbiased estimate of q(z) over the batches drawn without replacement, and q(z) itself
