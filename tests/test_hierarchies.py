@@ -338,7 +338,7 @@ def test_the_iwae_papers_hierarchy_has_its_layers():
         ({"hierarchy": "none"}, r"model\.top_latent_size=2 has no effect with model\.hierarchy="),
         (
             {"hierarchy": "none", "top_latent_size": 0},
-            r"model\.top_widths=\(6, 4\) has no effect .*; use \(\), or another model\.hierarchy",
+            r"model\.top_widths=\(6, 4\) has no effect .*; use \(\), or model\.hierarchy='ladder'",
         ),
         ({"posterior": "iaf"}, r"model\.posterior='iaf' does not fit model\.hierarchy='markov'"),
         ({"prior": "vamp"}, r"model\.prior='vamp' mixes independent normals, which model\.hier"),
