@@ -34,6 +34,13 @@ def prepare_test(config: ConfigDict, test: Dataset) -> np.ndarray:
     return figures_of_merit.prepare_targets(factory.build_prepare(config), test.images, key)
 
 
+def integer_test_images(config: ConfigDict, test: Dataset) -> np.ndarray:
+    """The test images in whole numbers: as stored, or 0 and 1 where the model sees them so."""
+    if config.data.binarization == "none":
+        return test.images
+    return prepare_test(config, test).astype(np.uint8)
+
+
 def measure(
     model: TrainedModel, targets: np.ndarray, num_samples: int, *, show_progress: bool = True
 ) -> dict[str, Any]:

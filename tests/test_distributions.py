@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import jax
@@ -369,6 +370,37 @@ def test_a_mixture_weighs_its_components_by_their_probabilities():
     masses = [np.exp(log_logistic_masses(location[0, i], log_scale[0][i])) for i in range(2)]
     expected = weights[0] * masses[0] + weights[1] * masses[1]
     np.testing.assert_allclose(level_probabilities(mixture), expected, rtol=1e-4)
+
+
+RANDOM = np.random.default_rng(3).normal(size=(3, 2, 3, 1, 256)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        Categorical(jnp.asarray(3 * RANDOM[0]), 3),
+        DiscretizedLogistic(jnp.asarray(RANDOM[0, ..., 0]), jnp.asarray(-3.0), 3),
+        MixtureOfDiscretizedLogistics(*jnp.asarray(RANDOM[..., :4]), 3),
+        # All the mass between two levels' middles, and far outside.
+        DiscretizedLogistic(jnp.asarray(3 * RANDOM[0, ..., 0]), jnp.asarray(-8.0), 3),
+    ],
+)
+def test_the_probability_of_an_interval_is_that_of_its_levels(distribution):
+    shape = (2, 3, 1)
+    single = dataclasses.replace(distribution, event_ndim=0)
+    levels = [np.asarray(single.log_prob(jnp.full(shape, value))) for value in level_values()]
+    probabilities = np.exp(np.asarray(levels, np.float64))
+    assert probabilities.shape == (256, *shape)
+    rng = np.random.default_rng(0)
+    for low, high in [(0, 256), (0, 1), (255, 256), (0, 128), (128, 256), (90, 91), (97, 203)]:
+        ends = np.full(shape, float(low)), np.full(shape, float(high))
+        actual = distribution.interval_probability(*map(jnp.asarray, ends))
+        expected = probabilities[low:high].sum(axis=0)
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-30)
+    low = rng.integers(0, 256, shape)
+    actual = distribution.interval_probability(jnp.asarray(low, float), jnp.asarray(low + 1.0))
+    expected = np.take_along_axis(probabilities, low[None], axis=0)[0]
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-30)
 
 
 def test_log_probabilities_of_levels_are_the_log_softmax_of_their_logits():

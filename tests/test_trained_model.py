@@ -5,11 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_runs
 from flax import nnx
-from small_models import randomized
 
-from configs import vanilla
-from vae_jax import checkpoints, factory, trained_model, workdir
+from vae_jax import trained_model, workdir
 from vae_jax.errors import UserError
 from vae_jax.objectives import elbo_terms
 from vae_jax.trained_model import TrainedModel
@@ -20,14 +19,7 @@ FLOATS = BYTES / np.float32(255)
 
 
 def make_model(scale=0.4, **changes):
-    config = vanilla.get_config()
-    config.model.widths, config.model.latent_size = (5,), 3
-    with config.unlocked():
-        config.update_from_flattened_dict(changes)
-    model = randomized(
-        lambda: factory.build_model(config, IMAGE_SHAPE, jax.random.key(0)), scale=scale
-    )
-    return TrainedModel(config, IMAGE_SHAPE, nnx.split(model)[1])
+    return small_runs.make_model(IMAGE_SHAPE, scale, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -202,23 +194,11 @@ def test_other_parameters_serve_the_same_compiled_functions():
     assert set(first._compiled) == {"encode", "reconstruct"}
 
 
-def save(folder, model):
-    """A run that has just begun, with the model's parameters as its best."""
-    program = factory.build_program(model.config, IMAGE_SHAPE, num_examples=model.config.batch_size)
-    state = jax.jit(program.init)(
-        jnp.full(IMAGE_SHAPE, 0.5), factory.make_key(0), factory.build_hparams(model.config)
-    )
-    with workdir.hold(folder, model.config.to_dict()):
-        facts = {"image_shape": IMAGE_SHAPE}
-        state = state._replace(best_params=model.params)
-        checkpoints.save(folder / "checkpoints", 0, state, facts, max_to_keep=1)
-
-
 def test_a_member_of_a_sweep_is_loaded_by_its_number(tmp_path):
     members = {2: make_model(), 11: make_model(scale=0.7, **{"model.latent_size": 4})}
     with workdir.hold(tmp_path, sweep={}):
         for number, model in members.items():
-            save(workdir.member_folder(tmp_path, number), model)
+            small_runs.save(workdir.member_folder(tmp_path, number), model)
     for number, model in members.items():
         loaded = trained_model.load(tmp_path, member=number)
         assert loaded.config.to_dict() == json.loads(json.dumps(model.config.to_dict()))

@@ -21,6 +21,8 @@ def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
     assert path.read_text() == "old"
     workdir.write_atomically(path, "new")
     assert path.read_text() == "new"
+    workdir.write_atomically(path, b"\xff\n")
+    assert path.read_bytes() == b"\xff\n"
     assert [path] == list(tmp_path.iterdir())
 
 

@@ -27,16 +27,20 @@ _SUMMARY = "summary.json"
 _SWEEP = "sweep.json"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file such that a reader, or a kill, finds the old one or the new one whole.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file such that a reader, or a kill, finds the old one or the new one whole.
+
+    Args:
+      path: the file.
+      content: text is written as UTF-8.
 
     Raises:
       UserError: it cannot be written; the old one stays.
     """
     partial = path.with_name(path.name + ".partial")
     try:
-        with open(partial, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(partial, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

@@ -36,6 +36,14 @@ class Categorical:
         elements = logits - jax.nn.logsumexp(self.logits, axis=-1)
         return flatten_event(elements, self.event_ndim).sum(axis=-1)
 
+    def interval_probability(
+        self, low: Float[Array, "..."], high: Float[Array, "..."]
+    ) -> Float[Array, "..."]:
+        """P(low <= level < high) of each element, `[*batch, *event]`."""
+        levels = jnp.arange(NUM_LEVELS)
+        inside = (low[..., None] <= levels) & (levels < high[..., None])
+        return jnp.where(inside, jax.nn.softmax(self.logits), 0).sum(axis=-1)
+
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
         """One draw of levels, k / 255 (no gradient flows through it)."""
         level = jax.random.categorical(key, self.logits)

@@ -48,6 +48,14 @@ class DiscretizedLogistic:
         )
         return _log_level_probability(nearest_level(value), location, log_scale).sum(axis=-1)
 
+    def interval_probability(
+        self, low: Float[Array, "..."], high: Float[Array, "..."]
+    ) -> Float[Array, "..."]:
+        """P(low <= level < high) of each element, `[*batch, *event]`."""
+        log_scale = jnp.broadcast_to(self.log_scale, self.location.shape)
+        flat = (flatten_event(x, self.event_ndim) for x in (low, high, self.location, log_scale))
+        return _interval_probability(*flat).reshape(self.location.shape)
+
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
         """One draw of levels, k / 255 (no gradient flows through it)."""
         return _draw_level(key, self.location, self.log_scale)
@@ -79,14 +87,29 @@ class MixtureOfDiscretizedLogistics:
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
         """Log probability in nats of the level nearest to each value, `[*batch]`."""
         level = nearest_level(flatten_event(value, self.event_ndim))[..., None, :]
-        # The few components before the many pixels: XLA's CPU backend vectorises the last axis.
         logits, location, log_scale = (
-            jnp.moveaxis(flatten_event(jnp.moveaxis(x, -1, 0), self.event_ndim), 0, -2)
-            for x in (self.logits, self.location, self.log_scale)
+            self._components_before_event(x) for x in (self.logits, self.location, self.log_scale)
         )
         components = _log_level_probability(level, location, log_scale)
         log_weights = jax.nn.log_softmax(logits, axis=-2)
         return jax.nn.logsumexp(log_weights + components, axis=-2).sum(axis=-1)
+
+    def _components_before_event(self, parameter: Float[Array, "..."]) -> Float[Array, "..."]:
+        """`[*batch, components, event]`: XLA's CPU backend vectorises the last axis."""
+        first = jnp.moveaxis(parameter, -1, 0)
+        return jnp.moveaxis(flatten_event(first, self.event_ndim), 0, -2)
+
+    def interval_probability(
+        self, low: Float[Array, "..."], high: Float[Array, "..."]
+    ) -> Float[Array, "..."]:
+        """P(low <= level < high) of each element, `[*batch, *event]`."""
+        low, high = (flatten_event(x, self.event_ndim)[..., None, :] for x in (low, high))
+        logits, location, log_scale = (
+            self._components_before_event(x) for x in (self.logits, self.location, self.log_scale)
+        )
+        components = _interval_probability(low, high, location, log_scale)
+        total = (jax.nn.softmax(logits, axis=-2) * components).sum(axis=-2)
+        return total.reshape(self.location.shape[:-1])
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
         """One draw of levels, k / 255 (no gradient flows through it)."""
@@ -117,6 +140,19 @@ def _log_level_probability(
         - jnp.where(is_darkest, 0, softplus(lower))
         + jnp.where(is_darkest | is_lightest, 0, log_shared)
     )
+
+
+def _interval_probability(
+    low: Float[Array, "..."],
+    high: Float[Array, "..."],
+    location: Float[Array, "..."],
+    log_scale: Float[Array, "..."],
+) -> Float[Array, "..."]:
+    """sigmoid(upper) - sigmoid(lower) as the product above, for the edges of levels low..high-1."""
+    inverse_scale = jnp.exp(-log_scale)
+    upper = jnp.where(high > _LIGHTEST, jnp.inf, ((high - 0.5) * _WIDTH - location) * inverse_scale)
+    lower = jnp.where(low <= 0, -jnp.inf, ((low - 0.5) * _WIDTH - location) * inverse_scale)
+    return jax.nn.sigmoid(upper) * jax.nn.sigmoid(-lower) * -jnp.expm1(lower - upper)
 
 
 def _mean_level(

@@ -1,0 +1,36 @@
+"""Compress images without loss, by a trained run; `experiments.decompress` brings them back.
+
+    python -m experiments.compress --workdir=runs/compression --input=digits.npy --output=digits.vae
+
+--input is a .npy file, or a .npz file with `images`. Without it, it is the run's own test images,
+as zeros and ones if the run binarises them.
+"""
+
+from experiments import command_line, compression_flags, measuring
+from vae_jax import factory, trained_model, workdir
+from vae_jax.compression import Compressor, image_arrays, pack
+
+
+def main() -> None:
+    """Compress --input into --output by the run of --workdir."""
+    folder = command_line.existing_workdir()
+    source, target = compression_flags.input_path(), compression_flags.required_output()
+    images = None if source is None else image_arrays.read(source)
+    command_line.use_compilation_cache()
+    model = trained_model.load(folder)
+    compressor = Compressor(model)
+    if images is None:
+        images = measuring.integer_test_images(model.config, factory.load_test(model.config))
+    compressed = compressor.compress(images)
+    # Before a file is trusted with them: an error where they do not come back.
+    compressor.decompress(compressed)
+    content = pack(compressed)
+    workdir.write_atomically(target, content)
+    print(
+        f"{target}: {len(images):,} images in {len(content):,} bytes, "
+        f"{8 * len(content) / images.size:.4f} bits a dimension"
+    )
+
+
+if __name__ == "__main__":
+    command_line.run(main)

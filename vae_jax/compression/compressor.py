@@ -1,0 +1,255 @@
+"""Arrays of images to compressed ones and back, by a trained model."""
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array
+
+from vae_jax import factory
+from vae_jax.compression import bits_back
+from vae_jax.compression.bits_back import Images, Latents, NextBit
+from vae_jax.compression.file_format import CompressedImages
+from vae_jax.distributions import (
+    NUM_LEVELS,
+    Bernoulli,
+    Categorical,
+    DiscretizedLogistic,
+    Distribution,
+    MixtureOfDiscretizedLogistics,
+    Normal,
+)
+from vae_jax.errors import UserError, first_line
+from vae_jax.models import VAE
+from vae_jax.trained_model import TrainedModel
+
+_BATCH_SIZE = 256
+# Of a decoder in one call.
+_MAX_OUTPUTS = 2**24
+
+
+class Compressor:
+    """A trained model as a lossless code for images.
+
+    Images are uint8 or bool, `[num, height, width, channels]` or, of one channel, `[num, height,
+    width]`. A likelihood of zeros and ones takes bool, or uint8 with no more than two values: 0
+    and either 1 or 255. One of 256 levels takes uint8.
+
+    The networks run on the CPU, where their bits do not change from run to run, and always over
+    batches of one size: the images that are missing in a batch are black.
+
+    Attributes:
+      image_shape: height, width, channels.
+      latent_size: number of latent dimensions.
+      num_level_bits: bits of a pixel's level: 1, or 8.
+      batch_size: images that the networks see at once.
+      digest: of the model: of its config and its parameters.
+    """
+
+    def __init__(self, model: TrainedModel) -> None:
+        """Take the model's posterior, likelihood and parameters.
+
+        Raises:
+          UserError: its latents or its likelihood cannot be coded.
+        """
+        _refuse_uncodable(model)
+        self.image_shape = model.image_shape
+        self.latent_size = model.latent_size
+        likelihood = factory.build_likelihood(model.config)
+        self.num_level_bits = 1 if likelihood.support == "zeros and ones" else 8
+        outputs = math.prod(self.image_shape) * likelihood.outputs_per_channel
+        self.batch_size = max(1, min(_BATCH_SIZE, _MAX_OUTPUTS // outputs))
+        self.digest = _model_digest(model)
+        self._params = jax.device_put(model.params, jax.local_devices(backend="cpu")[0])
+        levels = 2**self.num_level_bits
+
+        def posterior(params: nnx.State, images: Array) -> tuple[Array, Array]:
+            vae = nnx.merge(model.graphdef, params)
+            assert isinstance(vae, VAE)
+            normal = vae.encode(images / (levels - 1))
+            assert isinstance(normal, Normal)
+            return normal.mean, jnp.exp(normal.log_scale)
+
+        def decode(params: nnx.State, latents: Array) -> Distribution:
+            return nnx.merge(model.graphdef, params).decode(latents)
+
+        self._posterior = jax.jit(posterior)
+        self._decode = jax.jit(decode)
+        self._next_bit = jax.jit(_next_bit)
+
+    def compress(self, images: np.ndarray) -> CompressedImages:
+        """Code images, at least one.
+
+        Raises:
+          UserError: the array is none of images that the model is of.
+        """
+        without_channels = self.image_shape[:2] if self.image_shape[2] == 1 else self.image_shape
+        if images.size == 0 or images.shape[1:] not in (self.image_shape, without_channels):
+            raise UserError(
+                f"the images have shape {list(images.shape)}; this model takes [num, "
+                f"{', '.join(map(str, self.image_shape))}] with num at least 1"
+            )
+        brightest = self._brightest(images)
+        levels = images.reshape(-1, *self.image_shape) // np.uint8(self._level_height(brightest))
+        return CompressedImages(
+            model=self.digest,
+            images=_images_digest(images),
+            shape=images.shape,
+            dtype=images.dtype.name,
+            brightest=brightest,
+            platform=_platform(),
+            words=bits_back.encode(self, levels.astype(np.int32), self._initial_words()),
+        )
+
+    def decompress(self, compressed: CompressedImages) -> np.ndarray:
+        """The images, exactly as they were.
+
+        Raises:
+          UserError: they were coded with another model, or where the networks have other bits.
+        """
+        if compressed.model != self.digest:
+            raise UserError(
+                f"the images were compressed with the model {compressed.model}, and this is "
+                f"{self.digest}; name the workdir of the run that compressed them, as it was then"
+            )
+        try:
+            levels, rest = bits_back.decode(self, compressed.words, compressed.shape[0])
+            values = levels * self._level_height(compressed.brightest)
+            images = values.astype(compressed.dtype).reshape(compressed.shape)
+            exact = np.array_equal(rest, self._initial_words())
+        except ValueError as error:
+            raise UserError(f"{_elsewhere(compressed)}: {first_line(error)}") from None
+        if not exact or _images_digest(images) != compressed.images:
+            raise UserError(_elsewhere(compressed))
+        return images
+
+    def _level_height(self, brightest: int) -> int:
+        """What one level more adds to the value."""
+        return brightest // (2**self.num_level_bits - 1)
+
+    def _brightest(self, images: np.ndarray) -> int:
+        """The value that stands for the brightest level.
+
+        Raises:
+          UserError: there are values that are no levels.
+        """
+        if self.num_level_bits == 8:
+            if images.dtype != np.uint8:
+                raise UserError(f"the images are {images.dtype}; this model takes uint8")
+            return NUM_LEVELS - 1
+        if images.dtype == np.bool_:
+            return 1
+        if images.dtype != np.uint8:
+            raise UserError(f"the images are {images.dtype}; this model takes uint8 or bool")
+        brightest = 255 if (images == 255).any() else 1
+        others = images[(images != 0) & (images != brightest)]
+        if others.size:
+            raise UserError(
+                f"the images hold {others[0]}; this model is of black and white: bool, or uint8 "
+                "with the values 0 and 1, or 0 and 255"
+            )
+        return brightest
+
+    def _initial_words(self) -> np.ndarray:
+        """Random words that are the same everywhere."""
+        num = bits_back.num_initial_words(self.latent_size)
+        words = np.frombuffer(hashlib.shake_256(b"bits back").digest(4 * num), "<u4")
+        # The entropy coder takes no stack with a zero on top.
+        return np.append(words, 1).astype(np.uint32)
+
+    def posterior(self, images: Images) -> tuple[Latents, Latents]:
+        """Mean and standard deviation of the latents of each image, for the coder.
+
+        Raises:
+          UserError: one is not finite.
+        """
+        padded = self._padded(images.astype(np.float32))
+        mean, scale = (
+            np.asarray(part)[: len(images)] for part in self._posterior(self._params, padded)
+        )
+        if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
+            raise UserError("the model's posterior has values that are not finite")
+        return mean, scale
+
+    def next_bit(self, latents: Latents) -> NextBit:
+        """p(x|z) as the probability of one bit after the other, for the coder."""
+        likelihood = self._decode(self._params, self._padded(latents))
+
+        def probability(known: Images, place: int) -> np.ndarray:
+            return np.asarray(self._next_bit(likelihood, self._padded(known), place))[: len(known)]
+
+        return probability
+
+    def _padded(self, values: np.ndarray) -> np.ndarray:
+        missing = self.batch_size - len(values)
+        return np.pad(values, [(0, missing), *[(0, 0)] * (values.ndim - 1)])
+
+
+def _next_bit(likelihood: Distribution, known: Array, place: Array) -> Array:
+    """The probability that the bit at `place` is 1, given those above it."""
+    if isinstance(likelihood, Bernoulli):
+        return likelihood.mean
+    assert isinstance(likelihood, Categorical | DiscretizedLogistic | MixtureOfDiscretizedLogistics)
+    half = 1 << place
+    low, middle, high = ((known + step).astype(jnp.float32) for step in (0, half, 2 * half))
+    zero = likelihood.interval_probability(low, middle)
+    one = likelihood.interval_probability(middle, high)
+    total = zero + one
+    # Both vanish where the levels above are all but impossible.
+    return jnp.where(total > 0, one / total, 0.5)
+
+
+def _refuse_uncodable(model: TrainedModel) -> None:
+    section = model.config.model
+    needed = {"name": "vae", "posterior": "diagonal", "prior": "standard", "hierarchy": "none"}
+    for field, value in needed.items():
+        if section[field] != value:
+            raise UserError(
+                f"model.{field}={section[field]!r} cannot compress images: bits-back coding takes "
+                f"independent latents, model.{field}={value!r}"
+            )
+    if factory.build_likelihood(model.config).support == "continuous":
+        raise UserError(
+            f"model.likelihood={section.likelihood!r} cannot compress images, for it is a density; "
+            "use bernoulli, categorical, discretized_logistic or discretized_logistic_mixture"
+        )
+
+
+def _model_digest(model: TrainedModel) -> str:
+    """The first 32 hexadecimal digits of SHA-256 over what the model computes with."""
+    digest = hashlib.sha256()
+    described = [model.config.model.to_dict(), model.image_shape]
+    digest.update(json.dumps(described, sort_keys=True).encode())
+    for path, leaf in jax.tree.leaves_with_path(model.params):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _images_digest(images: np.ndarray) -> str:
+    """The first 32 hexadecimal digits of SHA-256 over the values, row by row."""
+    return hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()[:32]
+
+
+def _platform() -> str:
+    """What the last bits of the probabilities depend on."""
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("jax", "constriction")]
+    return f"{', '.join(versions)}, {platform.machine()}, {os.cpu_count()} cores"
+
+
+def _elsewhere(compressed: CompressedImages) -> str:
+    here = _platform()
+    if compressed.platform == here:
+        return "the images do not come back as they were, though the file is whole: it was forged"
+    return (
+        f"the images were compressed under {compressed.platform} and do not come back under {here},"
+        " where the networks have other last bits; decompress them there"
+    )

@@ -1,0 +1,100 @@
+"""The file of compressed images: what they were coded with, the coder's words, and a checksum.
+
+4 bytes    b"VAEC"
+2          version of the format, little-endian as every number here
+4          length of the header
+...        the header: `CompressedImages` without its words, JSON in UTF-8
+...        the words, 4 bytes each
+32         SHA-256 of all before
+"""
+
+import dataclasses
+import hashlib
+import json
+import struct
+from typing import Any
+
+import numpy as np
+
+from vae_jax.errors import UserError
+
+VERSION = 1
+
+_MAGIC = b"VAEC"
+_START = struct.Struct("<4sHI")
+_CHECKSUM_SIZE = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressedImages:
+    """What a file holds.
+
+    Attributes:
+      model: digest of the model that codes the images.
+      images: digest of the images.
+      shape: of their array.
+      dtype: of their array, "uint8" or "bool".
+      brightest: the value of the brightest level.
+      platform: what the last bits of a network's outputs depend on.
+      words: uint32, what the entropy coder made.
+    """
+
+    model: str
+    images: str
+    shape: tuple[int, ...]
+    dtype: str
+    brightest: int
+    platform: str
+    words: np.ndarray
+
+
+def pack(compressed: CompressedImages) -> bytes:
+    """The content of the file."""
+    fields = {
+        field.name: getattr(compressed, field.name)
+        for field in dataclasses.fields(compressed)
+        if field.name != "words"
+    }
+    header = json.dumps(fields, separators=(",", ":")).encode()
+    start = _START.pack(_MAGIC, VERSION, len(header))
+    content = start + header + compressed.words.astype("<u4").tobytes()
+    return content + hashlib.sha256(content).digest()
+
+
+def unpack(content: bytes, name: str) -> CompressedImages:
+    """What `pack` was given.
+
+    Args:
+      content: of the file.
+      name: of the file, for errors.
+
+    Raises:
+      UserError: it is of another kind or version, cut short, or altered.
+    """
+    if not content.startswith(_MAGIC):
+        raise UserError(f"{name} is no file that experiments.compress wrote")
+    damaged = UserError(f"{name} is cut short or altered: its checksum is not that of its content")
+    body, checksum = content[:-_CHECKSUM_SIZE], content[-_CHECKSUM_SIZE:]
+    if len(body) < _START.size or hashlib.sha256(body).digest() != checksum:
+        raise damaged
+    _, version, header_size = _START.unpack_from(body)
+    if version != VERSION:
+        raise UserError(f"{name} has format {version}; this program reads format {VERSION}")
+    header, words = body[_START.size :][:header_size], body[_START.size + header_size :]
+    try:
+        return CompressedImages(**_fields(json.loads(header)), words=_words(words))
+    except (TypeError, ValueError, KeyError) as error:
+        raise UserError(f"{name} holds what experiments.compress does not write: {error}") from None
+
+
+def _words(content: bytes) -> np.ndarray:
+    return np.frombuffer(content, "<u4").astype(np.uint32)
+
+
+def _fields(header: dict[str, Any]) -> dict[str, Any]:
+    shape = tuple(header["shape"])
+    if not all(isinstance(size, int) and size > 0 for size in shape):
+        raise ValueError(f"shape {shape}")
+    if header["dtype"] not in ("uint8", "bool") or header["brightest"] not in (1, 255):
+        raise ValueError(f"{header['dtype']} up to {header['brightest']}")
+    return {**header, "shape": shape}

@@ -1,0 +1,62 @@
+"""The arrays of images in a user's .npy or .npz file. No objects: nothing is unpickled."""
+
+import io
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from vae_jax.errors import UserError, first_line
+from vae_jax.workdir import write_atomically
+
+_KEY = "images"
+_SUFFIXES = (".npy", ".npz")
+
+
+def read(path: Path) -> np.ndarray:
+    """The array of a .npy file, or `images` of a .npz file that holds nothing else.
+
+    Raises:
+      UserError: it is missing, damaged, or holds something else.
+    """
+    require_suffix(path)
+    try:
+        with open(path, "rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return content
+            if content.files != [_KEY]:
+                raise UserError(f"{path} holds {sorted(content.files)}; it must hold {_KEY!r} only")
+            return np.asarray(content[_KEY])
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is not a whole {path.suffix} file: {first_line(error)}") from None
+    except (OSError, RuntimeError, NotImplementedError) as error:
+        raise UserError(f"{path} cannot be read: {first_line(error)}") from None
+
+
+def write(path: Path, images: np.ndarray) -> None:
+    """Write such a file; a kill leaves the old one or the new one whole.
+
+    Raises:
+      UserError: its name is of another kind, or it cannot be written.
+    """
+    require_suffix(path)
+    content = io.BytesIO()
+    if path.suffix == ".npy":
+        np.save(content, images, allow_pickle=False)
+    else:
+        np.savez_compressed(content, allow_pickle=False, **{_KEY: images})
+    write_atomically(path, content.getvalue())
+
+
+def require_suffix(path: Path) -> None:
+    """Refuse the name of another kind of file.
+
+    Raises:
+      UserError: it ends in neither .npy nor .npz.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise UserError(f"{path} must end in {' or '.join(_SUFFIXES)}")
