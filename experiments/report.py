@@ -5,7 +5,7 @@
 
 README.md is written from `results/experiments/*.json`, each the summary.json of a run, and
 `benchmarks/results/*.json`, as docs/scaling.md is; results/README.md from the cards'
-`results/CARD.json`.
+`results/CARD.json` and `results/uses/*.json`.
 """
 
 import json
@@ -15,7 +15,14 @@ from typing import Any
 
 from absl import flags
 
-from experiments import card_report, cards, command_line, measuring, scaling_report
+from experiments import (
+    card_report,
+    cards,
+    command_line,
+    compression_report,
+    measuring,
+    scaling_report,
+)
 from vae_jax.errors import UserError
 from vae_jax.workdir import write_atomically
 
@@ -143,9 +150,14 @@ def _tables() -> dict[str, dict[str, str]]:
     }
 
 
-def render_cards() -> str:
-    """The README of the results of all cards."""
-    return card_report.render([cards.load(name) for name in cards.names()], ROOT / "results")
+def render_results() -> str:
+    """The README of the results: of all cards, and of the uses of trained models."""
+    folder = ROOT / "results"
+    parts = [
+        card_report.render([cards.load(name) for name in cards.names()], folder),
+        compression_report.section(folder / "uses" / "compression.json"),
+    ]
+    return "\n".join(part for part in parts if part)
 
 
 def documents() -> dict[str, str]:
@@ -154,7 +166,7 @@ def documents() -> dict[str, str]:
         name: render((ROOT / name).read_text(encoding="utf-8"), name, tables)
         for name, tables in _tables().items()
     }
-    return {**rendered, "results/README.md": render_cards()}
+    return {**rendered, "results/README.md": render_results()}
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from vae_jax.distributions import (
     MixtureOfDiscretizedLogistics,
     Normal,
 )
-from vae_jax.errors import UserError, first_line
+from vae_jax.errors import UserError
 from vae_jax.models import VAE
 from vae_jax.trained_model import TrainedModel
 
@@ -125,7 +125,7 @@ class Compressor:
             images = values.astype(compressed.dtype).reshape(compressed.shape)
             exact = np.array_equal(rest, self._initial_words())
         except ValueError as error:
-            raise UserError(f"{_elsewhere(compressed)}: {first_line(error)}") from None
+            raise UserError(_elsewhere(compressed)) from error
         if not exact or _images_digest(images) != compressed.images:
             raise UserError(_elsewhere(compressed))
         return images
@@ -246,10 +246,8 @@ def _platform() -> str:
 
 
 def _elsewhere(compressed: CompressedImages) -> str:
-    here = _platform()
-    if compressed.platform == here:
-        return "the images do not come back as they were, though the file is whole: it was forged"
     return (
-        f"the images were compressed under {compressed.platform} and do not come back under {here},"
-        " where the networks have other last bits; decompress them there"
+        f"the images do not come back as they were; they were compressed under "
+        f"{compressed.platform}, and this is {_platform()}: other versions, or another processor, "
+        "give the networks other last bits; decompress them where they were compressed"
     )

@@ -18,6 +18,8 @@ import numpy as np
 
 from vae_jax.errors import UserError
 
+# Another one with every change to what `bits_back` or `compressor` make of the same images: their
+# grid, their pads, how many images the networks see at once.
 VERSION = 1
 
 _MAGIC = b"VAEC"
