@@ -64,6 +64,5 @@ def _cell(name: str, values: list[float]) -> str:
         return f"{mean:,.0f}"
     if name == "above":
         return f"{mean:.2%}"
-    if len(set(values)) == 1:
-        return f"{mean:.3f}"
-    return f"{mean:.4f} ± {statistics.stdev(values):.4f}"
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(set(values)) > 1 else ""
+    return f"{mean:.4f}{deviation}"

@@ -447,7 +447,7 @@ def test_the_report_shows_the_mean_over_seeds_and_nothing_before_a_measurement(t
     }
     rows = [{**row, "bits_per_dim": bits} for bits in (0.201, 0.203)]
     path.write_text(json.dumps({"num_cores": 2, "rows": rows}))
-    expected = "0.200 | 0.2020 ± 0.0014 | 1.00% | 0.250 | 0.250 | 0.250 | 20,123 | 1,000 |"
+    expected = "0.2000 | 0.2020 ± 0.0014 | 1.00% | 0.2500 | 0.2500 | 0.2500 | 20,123 | 1,000 |"
     assert f"| mnist, binarised | 2 | {expected}" in compression_report.section(path)
     path.write_text('{"torn')
     with pytest.raises(UserError, match=r"compression\.json cannot be read"):
