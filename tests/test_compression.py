@@ -217,9 +217,16 @@ def test_models_that_cannot_be_coded_with_are_refused(changes, told):
         Compressor(small_runs.make_model(GREY_SHAPE, **changes))
 
 
-def test_a_model_that_is_not_finite_is_told():
+@pytest.mark.parametrize("part", ["posterior", "decoder"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "discretized_logistic"])
+def test_a_model_that_is_not_finite_is_told(part, likelihood):
+    model = make_model(likelihood)
+    vae = nnx.merge(model.graphdef, model.params)
+    nan = jax.tree.map(lambda leaf: leaf * np.nan, nnx.state(getattr(vae, part)))
+    nnx.update(getattr(vae, part), nan)
+    compressor = Compressor(model.with_params(model.config, nnx.state(vae)))
     with pytest.raises(UserError, match="not finite"):
-        make_compressor("bernoulli", scale=np.nan).compress(random_images("bernoulli", 2))
+        compressor.compress(random_images(likelihood, 2))
 
 
 def test_another_model_is_refused():

@@ -179,11 +179,17 @@ class Compressor:
         return mean, scale
 
     def next_bit(self, latents: Latents) -> NextBit:
-        """p(x|z) as the probability of one bit after the other, for the coder."""
+        """p(x|z) as the probability of one bit after the other, for the coder.
+
+        The function raises UserError where one is not finite.
+        """
         likelihood = self._decode(self._params, self._padded(latents))
 
         def probability(known: Images, place: int) -> np.ndarray:
-            return np.asarray(self._next_bit(likelihood, self._padded(known), place))[: len(known)]
+            ones = np.asarray(self._next_bit(likelihood, self._padded(known), place))
+            if not np.isfinite(ones).all():
+                raise UserError("the model's likelihood has values that are not finite")
+            return ones[: len(known)]
 
         return probability
 
@@ -203,7 +209,7 @@ def _next_bit(likelihood: Distribution, known: Array, place: Array) -> Array:
     one = likelihood.interval_probability(middle, high)
     total = zero + one
     # Both vanish where the levels above are all but impossible.
-    return jnp.where(total > 0, one / total, 0.5)
+    return jnp.where(total == 0, 0.5, one / total)
 
 
 def _refuse_uncodable(model: TrainedModel) -> None:
@@ -247,7 +253,7 @@ def _platform() -> str:
 
 def _elsewhere(compressed: CompressedImages) -> str:
     return (
-        f"the images do not come back as they were; they were compressed under "
+        "the images do not come back as they were; they were compressed under "
         f"{compressed.platform}, and this is {_platform()}: other versions, or another processor, "
         "give the networks other last bits; decompress them where they were compressed"
     )

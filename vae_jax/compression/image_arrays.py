@@ -10,7 +10,6 @@ import numpy as np
 from vae_jax.errors import UserError, first_line
 from vae_jax.workdir import write_atomically
 
-_KEY = "images"
 _SUFFIXES = (".npy", ".npz")
 
 
@@ -26,9 +25,9 @@ def read(path: Path) -> np.ndarray:
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
                 return content
-            if content.files != [_KEY]:
-                raise UserError(f"{path} holds {sorted(content.files)}; it must hold {_KEY!r} only")
-            return np.asarray(content[_KEY])
+            if content.files != ["images"]:
+                raise UserError(f"{path} holds {sorted(content.files)}; it must hold 'images' only")
+            return np.asarray(content["images"])
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
@@ -48,7 +47,7 @@ def write(path: Path, images: np.ndarray) -> None:
     if path.suffix == ".npy":
         np.save(content, images, allow_pickle=False)
     else:
-        np.savez_compressed(content, allow_pickle=False, **{_KEY: images})
+        np.savez_compressed(content, images=images)
     write_atomically(path, content.getvalue())
 
 
