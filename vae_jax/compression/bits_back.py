@@ -144,6 +144,7 @@ def _push_images(
     next_bit = model.next_bit(_latents(indices, model))
     places = range(model.num_level_bits)
     probabilities = [next_bit(images & -(2 << place), place) for place in places]
+    # The least significant first, for what is coded last comes back first.
     for place in places:
         bits = (images >> place & 1).astype(np.int32)
         stack.encode_reverse(bits.ravel(), _BIT, probabilities[place].ravel())
@@ -164,8 +165,8 @@ def _pop_images(stack: constriction.stream.stack.AnsCoder, model: CodingModel, s
 
 def _on_grid(mean: Latents, scale: Latents) -> tuple[np.ndarray, np.ndarray]:
     """A posterior in steps of the grid. Beyond its ends the last point has all the mass."""
-    steps = np.clip(mean.ravel() / _STEP, -_LAST, _LAST)
-    return steps.astype(np.float64), scale.ravel().astype(np.float64) / _STEP
+    mean, scale = mean.ravel().astype(np.float64), scale.ravel().astype(np.float64)
+    return np.clip(mean / _STEP, -_LAST, _LAST), scale / _STEP
 
 
 def _prior(num: int) -> tuple[np.ndarray, np.ndarray]:
