@@ -45,7 +45,7 @@ def measure(config: ConfigDict, num_examples: int, repeats: int) -> dict[str, An
     examples = jnp.asarray(splits.train_examples[:num_examples])
     model = factory.build_model(config, splits.train.shape[1:], jax.random.key(0))
     graphdef, params = nnx.split(model)
-    loss_fn = factory.build_loss(config, graphdef)
+    loss_fn = factory.build_loss(config, graphdef, num_examples)
     num_steps = num_examples // config.batch_size
     make_optimizer = factory.build_optimizer(config, num_steps)
     state = init_state(params, factory.build_hparams(config), make_optimizer, jax.random.key(1))
