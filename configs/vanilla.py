@@ -181,4 +181,6 @@ def get_config() -> ConfigDict:
     config.evaluation.batch_size = 500
     # Of the binarisation of the test set and of every sample drawn there.
     config.evaluation.seed = 0
+    # Measure how single latents hold single factors, of data whose factors are known.
+    config.evaluation.disentanglement = False
     return config

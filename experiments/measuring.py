@@ -15,6 +15,7 @@ from vae_jax import checkpoints, factory, trained_model, workdir
 from vae_jax.corruptions import MAX_LEVEL
 from vae_jax.data import Dataset
 from vae_jax.evaluation import denoising, figures_of_merit
+from vae_jax.evaluation.disentanglement import MetricSizes, disentanglement_figures
 from vae_jax.trained_model import TrainedModel
 
 COLUMNS = {
@@ -80,6 +81,16 @@ def measure(
             model.reconstruct, targets, corrupt, levels, keys.corruption
         )
         figures["denoising"] = errors._asdict()
+    if config.evaluation.disentanglement:
+        figures |= disentanglement_figures(
+            model.encode,
+            factory.build_simulator(config),
+            keys.factors,
+            MetricSizes(),
+            # Encoded anew, the groups of two scores would take a convolutional encoder minutes.
+            reuse_points=config.model.network != "mlp",
+            posterior=model.posterior if model.has_normal_posterior else None,
+        )
     return figures
 
 

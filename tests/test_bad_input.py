@@ -92,6 +92,10 @@ def refused(monkeypatch):
             "--config.objective.name=tc --config.optimizer.accumulation_steps=2",
             ["accumulation_steps=2 parts each batch", "objective.name='tc'", "use 1"],
         ),
+        (
+            "--config.evaluation.disentanglement=True",
+            ["toy.npz' has no factors", "sprites", "test_factors"],
+        ),
         ("--config.hparams.bta=1", ["hparams.bta", "did you mean hparams.beta?"]),
         ("--config.epochs=1 --config.epoch=1", ["epoch ", "did you mean epochs?"]),
         ("--config.nonsense=1", ["nonsense is not a field"]),

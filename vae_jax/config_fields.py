@@ -155,6 +155,7 @@ FIELDS: dict[str, Check] = {
     "evaluation.num_samples": _integer(1),
     "evaluation.batch_size": _integer(1),
     "evaluation.seed": _seed,
+    "evaluation.disentanglement": _boolean,
 }
 
 

@@ -192,7 +192,7 @@ def open_splits(config: ConfigDict) -> Splits | StreamedSplits:
 
     Raises:
       UserError: unknown, damaged or unfit data; splits that overlap; a batch larger than the data;
-        a validation or test set above the memory limit.
+        a validation or test set above the memory limit; no known factors where they are needed.
     """
     section = config.data
     names = _split_names(config)
@@ -228,6 +228,8 @@ def open_splits(config: ConfigDict) -> Splits | StreamedSplits:
     if len(set(shapes.values())) > 1:
         described = ", ".join(f"{field} {shape}" for field, shape in shapes.items())
         raise UserError(f"data.name={section.name!r} has images of several shapes: {described}")
+    if config.evaluation.disentanglement:
+        _simulator(config, test)
     if loaded is None:
         return StreamedSplits(train, validation, test)
     return Splits(loaded, validation, test)
@@ -330,11 +332,14 @@ def build_simulator(config: ConfigDict) -> Simulator:
     Raises:
       UserError: the data have no factors, or one with a single value; otherwise as `load_test`.
     """
+    if config.data.name in VARIANTS:
+        image_size = resolve_image_size(config.data.image_size)
+        return SpritesSimulator(VARIANTS[config.data.name], image_size)
+    return _simulator(config, load_test(config))
+
+
+def _simulator(config: ConfigDict, test: Dataset) -> Simulator:
     section = config.data
-    if section.name in VARIANTS:
-        image_size = resolve_image_size(section.image_size)
-        return SpritesSimulator(VARIANTS[section.name], image_size)
-    test = load_test(config)
     if test.factors is None:
         raise UserError(
             f"data.name={section.name!r} has no factors of variation; {', '.join(VARIANTS)} have, "

@@ -15,6 +15,7 @@ class EvaluationKeys(NamedTuple):
     samples: Key[Array, ""]
     corruption: Key[Array, ""]
     prior: Key[Array, ""]
+    factors: Key[Array, ""]
 
 
 def make_key(seed: int) -> Key[Array, ""]:
