@@ -1,5 +1,6 @@
 """The flag --config, of the commands that train."""
 
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from vae_jax import factory
@@ -19,3 +20,8 @@ def required_config() -> ConfigDict:
     config: ConfigDict = _CONFIG.value
     factory.validate(config)
     return config
+
+
+def config_path() -> str:
+    """What the user gave as --config."""
+    return str(config_flags.get_config_filename(flags.FLAGS["config"]))

@@ -49,7 +49,7 @@ def draw_run(
         if measured["kl_by_dimension"] is not None:
             kl = np.asarray(measured["kl_by_dimension"])
             figures.save(figures.kl_by_dimension(kl, 0.01), out / "kl_by_dimension.png")
-            _draw_traversals(out, model, targets[0], kl)
+            draw_traversals(out / "traversals.png", model, targets[0], kl)
     if model.latent_size == 2:
         draw_manifold(out / "manifold.png", model)
     if "denoising" in measured:
@@ -92,7 +92,8 @@ def _draw_interpolations(
         figures.save(figure, out / f"interpolation_{path}.png")
 
 
-def _draw_traversals(out: Path, model: TrainedModel, image: np.ndarray, kl: np.ndarray) -> None:
+def draw_traversals(path: Path, model: TrainedModel, image: np.ndarray, kl: np.ndarray) -> None:
+    """Draw the dimensions of the largest KL, each varied around the code of an image."""
     values = np.linspace(-3, 3, 9, dtype=np.float32)
     dimensions = np.argsort(-kl)[:_TRAVERSED]
     latents = model.encode(image)
@@ -100,7 +101,7 @@ def _draw_traversals(out: Path, model: TrainedModel, image: np.ndarray, kl: np.n
     images = model.decode(np.concatenate(paths))
     shape = (len(dimensions), len(values), *model.image_shape)
     figure = figures.traversals(images.reshape(shape), dimensions, values, kl)
-    figures.save(figure, out / "traversals.png")
+    figures.save(figure, path)
 
 
 def _draw_denoising(

@@ -5,7 +5,8 @@
 
 README.md is written from `results/experiments/*.json`, each the summary.json of a run, and
 `benchmarks/results/*.json`, as docs/scaling.md is; results/README.md from the cards'
-`results/CARD.json` and `results/uses/*.json`.
+`results/CARD.json` and `results/uses/*.json`; results/disentanglement/README.md from the study.json
+beside it.
 """
 
 import json
@@ -20,6 +21,7 @@ from experiments import (
     cards,
     command_line,
     compression_report,
+    disentanglement_report,
     measuring,
     scaling_report,
 )
@@ -166,11 +168,16 @@ def documents() -> dict[str, str]:
         name: render((ROOT / name).read_text(encoding="utf-8"), name, tables)
         for name, tables in _tables().items()
     }
-    return {**rendered, "results/README.md": render_results()}
+    study = disentanglement_report.render(ROOT / "results" / "disentanglement")
+    return {
+        **rendered,
+        "results/README.md": render_results(),
+        "results/disentanglement/README.md": study,
+    }
 
 
 def main() -> None:
-    """Write or check README.md, docs/scaling.md and results/README.md."""
+    """Write or check the documents."""
     for name, text in documents().items():
         path = ROOT / name
         if not _CHECK.value:

@@ -57,7 +57,12 @@ def _memory_limit() -> int | None:
     return int(float(match[1]) * base ** ("KMG".index(match[2][0]) + 1))
 
 
-def _named_sweep() -> Sweep:
+def named_sweep() -> Sweep:
+    """The sweep that the flags name.
+
+    Raises:
+      UserError: there is none, or it is not understood.
+    """
     if not _SWEEP.value:
         raise UserError("--sweep is missing; name a file such as configs/sweeps/rate_distortion.py")
     sweep = search_space.load(_SWEEP.value)
@@ -148,7 +153,7 @@ def _report(folder: Path, study: Study, sweep: Sweep, settings: list[dict[str, A
 def main() -> None:
     """Check the config and the sweep, then train what is left of it."""
     folder, config = command_line.required_workdir(), config_flag.required_config()
-    sweep = _named_sweep()
+    sweep = named_sweep()
     command_line.use_compilation_cache()
     run_sweep(config, sweep, folder)
 

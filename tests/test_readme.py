@@ -35,6 +35,13 @@ def get_card():
     return card
 """
 
+SMALL_STUDY = """
+from vae_jax import search_space
+
+def get_sweep():
+    return search_space.grid({"hparams.beta": (1.0, 4.0)}, seeds=(0, 1))
+"""
+
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
@@ -56,6 +63,11 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
         ]
         if "own.npz" in given:
             command += ["--config.epochs=1", "--config.evaluation.num_samples=2"]
+    if "experiments.disentanglement" in command:
+        command = [re.sub("--sweep=.*", "--sweep=small_study.py", part) for part in command]
+        small = {"epochs": 1, "data.train_split": "train[:2000]", "evaluation.num_samples": 2}
+        small |= {"data.validation_split": "train[-200:]", "data.test_split": "train[-600:-200]"}
+        command += [f"--config.{field}={value}" for field, value in small.items()]
     if "experiments.sweep" in command:
         # Enough epochs for the marks of successive halving.
         small = {**SMALL_RUN, "epochs": "21" if "tpe" in command[4] else "1"}
@@ -100,6 +112,7 @@ def test_every_command_and_program_of_the_readme_works(tmp_path):
     idx_folder.mkdir()
     write_idx_family(idx_folder)
     (tmp_path / "small.py").write_text(SMALL_CARD)
+    (tmp_path / "small_study.py").write_text(SMALL_STUDY)
     own_data, in_a_program, of_a_sweep = sorted(
         blocks("python"), key=lambda block: ("savez" not in block, "member" in block)
     )
@@ -117,7 +130,12 @@ def test_every_command_and_program_of_the_readme_works(tmp_path):
 
 def test_the_tables_of_all_documents_come_from_the_result_files():
     documents = report.documents()
-    assert {"README.md", "docs/scaling.md", "results/README.md"} == set(documents)
+    assert set(documents) == {
+        "README.md",
+        "docs/scaling.md",
+        "results/README.md",
+        "results/disentanglement/README.md",
+    }
     for name, text in documents.items():
         assert (ROOT / name).read_text(encoding="utf-8") == text, name
 

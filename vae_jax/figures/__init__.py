@@ -11,6 +11,12 @@ from vae_jax.figures.curves import (
     overlaid_losses,
     training_curves,
 )
+from vae_jax.figures.disentanglement import (
+    importance_matrices,
+    rank_correlations,
+    scores_by_distortion,
+    scores_by_strength,
+)
 from vae_jax.figures.images import (
     denoising,
     image_grid,
@@ -41,6 +47,7 @@ __all__ = [
     "denoising_curve",
     "heat_map",
     "image_grid",
+    "importance_matrices",
     "interpolations",
     "kl_by_dimension",
     "latent_map",
@@ -52,9 +59,12 @@ __all__ = [
     "overlaid_losses",
     "parallel_coordinates",
     "principal_components",
+    "rank_correlations",
     "rate_distortion",
     "reconstructions",
     "save",
+    "scores_by_distortion",
+    "scores_by_strength",
     "search_history",
     "training_curves",
     "traversals",

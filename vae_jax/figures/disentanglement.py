@@ -29,7 +29,7 @@ _MARKERS = "osD^vP"
 
 
 @styled
-def metrics_by_strength(
+def scores_by_strength(
     strengths: Mapping[str, Sequence[float]],
     symbols: Mapping[str, str],
     metrics: Mapping[str, Mapping[str, Scores]],
@@ -79,7 +79,7 @@ def metrics_by_strength(
 
 
 @styled
-def metrics_by_distortion(
+def scores_by_distortion(
     distortion: Mapping[str, Scores], metrics: Mapping[str, Mapping[str, Scores]]
 ) -> "matplotlib.figure.Figure":
     """A panel a metric: what disentanglement costs in distortion, a colour and a mark a method.

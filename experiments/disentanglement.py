@@ -1,0 +1,83 @@
+"""A study of disentanglement: train a sweep over methods, strengths and seeds; compare and draw it.
+
+    python -m experiments.disentanglement --config=configs/disentanglement.py \
+        --sweep=configs/sweeps/disentanglement.py --workdir=runs/disentanglement
+
+The flags are those of experiments.sweep, and what was stopped is continued as there. Writes
+study.json, a row a run, and pictures into results/disentanglement/; afterwards `python -m
+experiments.report` writes the tables.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from experiments import (
+    command_line,
+    config_flag,
+    disentanglement_figures,
+    disentanglement_results,
+    sweep,
+)
+from vae_jax import search_space, workdir
+from vae_jax.config_fields import flatten
+from vae_jax.errors import UserError
+
+_RESULTS = flags.DEFINE_string(
+    "results", "results/disentanglement", "folder of study.json and the pictures"
+)
+
+# Of a config, what no figure depends on.
+_WITHOUT_EFFECT = ("seed", "steps_per_call", "data.dir", "checkpoints.", "tensorboard.")
+
+
+def check_study(config: ConfigDict, settings: search_space.Sweep) -> None:
+    """Refuse a sweep of which nothing would be compared.
+
+    Raises:
+      UserError: no run is measured, or an objective is not among those that a study compares.
+    """
+    if not config.evaluation.disentanglement:
+        raise UserError(
+            "evaluation.disentanglement=False leaves nothing to compare; use True, with data whose "
+            "factors are known"
+        )
+    names = {
+        setting.get("objective.name", config.objective.name)
+        for setting in search_space.settings(settings)
+    }
+    disentanglement_results.check_objectives(sorted(names))
+
+
+def _write(folder: Path, config: ConfigDict, out: Path) -> None:
+    base = flatten(config.to_dict())
+    rows = sorted(workdir.read_json(folder / "results.json")["members"], key=lambda r: r["member"])
+    runs = [disentanglement_results.study_run({**base, **row}) for row in rows]
+    summary = workdir.read_summary(workdir.member_folder(folder, rows[0]["member"])) or {}
+    study = {
+        "command": f"python -m experiments.disentanglement --config={config_flag.config_path()} "
+        f"--sweep={flags.FLAGS.sweep}",
+        "config": {n: v for n, v in base.items() if not n.startswith(_WITHOUT_EFFECT)},
+        "steps": summary["step"],
+        **{name: summary[name] for name in ("device", "num_cores", "versions")},
+        "runs": runs,
+    }
+    path = disentanglement_results.write(out, study)
+    disentanglement_figures.draw(out, runs)
+    disentanglement_figures.draw_models(out, folder, runs)
+    print(f"{path} and the pictures beside it are written")
+
+
+def main() -> None:
+    """Check the config and the sweep, train what is left of it, and write down what it came to."""
+    folder, config = command_line.required_workdir(), config_flag.required_config()
+    settings = sweep.named_sweep()
+    check_study(config, settings)
+    command_line.use_compilation_cache()
+    sweep.run_sweep(config, settings, folder)
+    _write(folder, config, Path(_RESULTS.value))
+
+
+if __name__ == "__main__":
+    command_line.run(main)

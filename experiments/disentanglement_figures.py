@@ -1,0 +1,71 @@
+"""The pictures of a study of disentanglement."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import drawing, measuring
+from experiments.disentanglement_results import (
+    JUDGE,
+    SCORES,
+    Row,
+    methods,
+    rank_correlations,
+    ranked,
+)
+from vae_jax import factory, figures, trained_model, workdir
+
+
+def draw(out: Path, runs: Sequence[Row]) -> None:
+    """Draw what all runs together show, from their rows alone."""
+    found = methods(runs)
+    by_strength = {
+        label: {method.name: method.figures(name) for method in found}
+        for name, label in SCORES.items()
+    }
+    figures.save(
+        figures.scores_by_strength(
+            {method.name: method.strengths for method in found},
+            {method.name: method.symbol for method in found},
+            by_strength,
+        ),
+        out / "scores_by_strength.png",
+    )
+    distortion = {method.name: method.figures("distortion") for method in found}
+    shown = {SCORES[name]: by_strength[SCORES[name]] for name in (JUDGE, "mig")}
+    by_distortion = figures.scores_by_distortion(distortion, shown)
+    figures.save(by_distortion, out / "scores_by_distortion.png")
+    labels, correlations = rank_correlations(runs)
+    figures.save(figures.rank_correlations(labels, correlations), out / "rank_correlations.png")
+
+
+def draw_models(out: Path, folder: Path, runs: Sequence[Row]) -> None:
+    """Draw what the latents of the best and of the median model mean.
+
+    Args:
+      out: where the pictures go.
+      folder: the workdir of the sweep, with its members.
+      runs: of the study.
+    """
+    best_first = ranked(
+        [run for run in runs if workdir.member_folder(folder, run["member"]).is_dir()]
+    )
+    if not best_first:
+        return
+    shown = {"best": best_first[0], "median": best_first[len(best_first) // 2]}
+    importances, names = {}, ()
+    for which, run in shown.items():
+        model = trained_model.load(folder, run["member"])
+        test = factory.load_test(model.config)
+        measured: dict[str, Any] = (
+            workdir.read_summary(workdir.member_folder(folder, run["member"])) or {}
+        )["test"]
+        target = measuring.prepare_test(model.config, test)[0]
+        kl = np.asarray(measured["kl_by_dimension"])
+        drawing.draw_traversals(out / f"traversals_{which}.png", model, target, kl)
+        title = f"{which}: {run['method']}, {run['symbol']} = {run['strength']:g}"
+        importances[title] = np.asarray(measured["dci_importance_matrix"])
+        names = measured["factors"]
+    figures.save(figures.importance_matrices(importances, names), out / "importance_matrices.png")

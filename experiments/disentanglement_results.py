@@ -1,0 +1,215 @@
+"""What came out of a study of disentanglement: a row a run, and methods side by side."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from vae_jax import workdir
+from vae_jax.errors import UserError
+from vae_jax.evaluation.seed_statistics import Interval, difference_of_means, gain_at_equal_cost
+
+Row = dict[str, Any]
+
+_STUDY = "study.json"
+
+# Scores of disentanglement, from 0 to 1, by their name in a run's summary.
+SCORES = {
+    "beta_vae_score": "β-VAE score",
+    "factor_vae_score": "FactorVAE score",
+    "mig": "MIG",
+    "dci_disentanglement": "DCI",
+    "sap": "SAP",
+    "modularity": "modularity",
+}
+# What else is told of every run, in nats.
+NATS = {
+    "elbo": "ELBO",
+    "rate": "rate",
+    "distortion": "distortion",
+    "total_correlation": "total correlation",
+    "mutual_information": "mutual information",
+    "dimensionwise_kl": "dimension-wise KL",
+}
+# The score by which models are called the best and the median.
+JUDGE = "factor_vae_score"
+
+_BETA_VAE = "β-VAE"
+_METHODS = {"elbo": _BETA_VAE, "capacity": "annealed", "factor": "FactorVAE", "tc": "β-TCVAE"}
+# The field whose value is the strength of an objective.
+_STRENGTHS = {
+    "elbo": ("hparams.beta", "β"),
+    "capacity": ("hparams.capacity", "C (nats)"),
+    "factor": ("hparams.gamma", "γ"),
+    "dip": ("hparams.dip_off_diagonal", "λ"),
+    "tc": ("hparams.beta", "β"),
+}
+
+
+class Method(NamedTuple):
+    """The runs of one objective.
+
+    Attributes:
+      name: what the literature calls it.
+      symbol: what its strength is called there.
+      strengths: from weak to strong.
+      runs: by strength and seed.
+    """
+
+    name: str
+    symbol: str
+    strengths: list[float]
+    runs: list[list[Row]]
+
+    def figures(self, name: str) -> np.ndarray:
+        """[strengths, seeds] of a figure; NaN where a run lacks it."""
+        values = [[_number(run.get(name)) for run in runs] for runs in self.runs]
+        return np.array(values, float)
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def check_objectives(names: Sequence[str]) -> None:
+    """Refuse objectives that a study does not know how to compare.
+
+    Raises:
+      UserError: names one.
+    """
+    for name in names:
+        if name not in _STRENGTHS:
+            raise UserError(
+                f"objective.name={name!r} is not among the objectives that a study compares; they "
+                f"are {', '.join(_STRENGTHS)}"
+            )
+
+
+def _described(row: Row) -> tuple[str, str, float]:
+    """Method, symbol and strength of a member's setting."""
+    objective = row["objective.name"]
+    field, symbol = _STRENGTHS[objective]
+    name = _METHODS.get(objective) or f"DIP-VAE-{row['objective.dip_kind'].upper()}"
+    return name, symbol, float(row[field])
+
+
+def study_run(row: Row) -> Row:
+    """What is kept of a member: method, strength, seed, status and figures.
+
+    Args:
+      row: of the sweep's results, beside the fields of the base config that it leaves as they are.
+    """
+    method, symbol, strength = _described(row)
+    run = {"member": row["member"], "method": method, "symbol": symbol, "strength": strength}
+    run |= {name: row[name] for name in ("seed", "status", "train_seconds")}
+    return {**run, **{name: row.get(f"test_{name}") for name in (*SCORES, *NATS)}}
+
+
+def methods(runs: Sequence[Row]) -> list[Method]:
+    """The runs by method, in the order in which they first come.
+
+    Raises:
+      UserError: the strengths of a method have not all the same seeds.
+    """
+    found = []
+    for name in dict.fromkeys(run["method"] for run in runs):
+        own = [run for run in runs if run["method"] == name]
+        strengths = sorted({run["strength"] for run in own})
+        by_strength = [[run for run in own if run["strength"] == value] for value in strengths]
+        if len({tuple(sorted(run["seed"] for run in group)) for group in by_strength}) > 1:
+            raise UserError(
+                f"the strengths of {name} have different seeds; let the sweep end first"
+            )
+        found.append(Method(name, own[0]["symbol"], strengths, by_strength))
+    return found
+
+
+def ranked(runs: Sequence[Row]) -> list[Row]:
+    """The runs that have the judging score, the best first."""
+    scored = [run for run in runs if run[JUDGE] is not None]
+    return sorted(scored, key=lambda run: (-run[JUDGE], run["member"]))
+
+
+class Comparison(NamedTuple):
+    """A claim, and by how much it holds; None where it cannot be compared."""
+
+    claim: str
+    gain: Interval | None
+
+    @property
+    def verdict(self) -> str:
+        """What 95 % of the bootstrap draws say."""
+        if self.gain is None:
+            return "not comparable"
+        if self.gain.low > 0:
+            return "holds"
+        return "the opposite holds" if self.gain.high < 0 else "undecided"
+
+
+def comparisons(found: Sequence[Method]) -> list[Comparison]:
+    """Pressure against none, and the methods that name total correlation against the beta-VAE."""
+    by_name = {method.name: method for method in found}
+    if _BETA_VAE not in by_name:
+        return []
+    plain = by_name[_BETA_VAE]
+    scores = plain.figures(JUDGE)
+    strengths = np.array(plain.strengths)
+    some, none = scores[(strengths >= 4) & (strengths <= 8)].ravel(), scores[strengths == 1].ravel()
+    some, none = some[np.isfinite(some)], none[np.isfinite(none)]
+    told = []
+    if some.size and none.size:
+        gain = difference_of_means(none, some)
+        told.append(Comparison(f"{SCORES[JUDGE]}: β from 4 to 8 above β = 1", gain))
+    for name in ("β-TCVAE", "FactorVAE"):
+        for score in (JUDGE, "mig") if name in by_name else ():
+            claim = f"{SCORES[score]}: {name} above {_BETA_VAE} at equal distortion"
+            first, second = (_cost_and_score(method, score) for method in (plain, by_name[name]))
+            gain_at = gain_at_equal_cost(first, second) if len(first) and len(second) else None
+            told.append(Comparison(claim, gain_at))
+    return told
+
+
+def _cost_and_score(method: Method, score: str) -> np.ndarray:
+    """[strengths, seeds, 2], of the strengths none of whose runs diverged."""
+    runs = np.stack([method.figures("distortion"), method.figures(score)], axis=-1)
+    return runs[np.isfinite(runs).all(axis=(1, 2))]
+
+
+def rank_correlations(runs: Sequence[Row]) -> tuple[list[str], np.ndarray]:
+    """Spearman's correlations over all runs of the scores and of what is told in nats.
+
+    Returns:
+      The labels of the figures that vary among the runs, and their correlations.
+    """
+    labels = {**SCORES, **NATS}
+    columns = {name: np.array([_number(run[name]) for run in runs]) for name in labels}
+    whole = np.isfinite(list(columns.values())).all(axis=0)
+    varying = {n: v[whole] for n, v in columns.items() if whole.any() and np.ptp(v[whole]) > 0}
+    ranks = spearmanr(np.stack(list(varying.values()), axis=1)).statistic
+    return [labels[name] for name in varying], np.atleast_2d(ranks)
+
+
+def write(folder: Path, study: Mapping[str, Any]) -> Path:
+    """Write study.json, which ends with a digest of itself."""
+    path = folder / _STUDY
+    folder.mkdir(parents=True, exist_ok=True)
+    workdir.write_json(path, {**study, "digest": workdir.config_digest(dict(study))})
+    return path
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The content of study.json.
+
+    Raises:
+      UserError: it cannot be read, or was edited by hand.
+    """
+    path = folder / _STUDY
+    study = workdir.read_json(path)
+    digest = study.pop("digest", None)
+    if digest != workdir.config_digest(study):
+        raise UserError(
+            f"{path} was edited by hand: its content does not have its digest; restore it"
+        )
+    return study

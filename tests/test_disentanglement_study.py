@@ -1,0 +1,176 @@
+import json
+
+import numpy as np
+import pytest
+
+from configs import disentanglement as disentanglement_config
+from configs.sweeps import disentanglement as disentanglement_sweep
+from experiments import disentanglement_report, disentanglement_results, sweep_plan
+from experiments.disentanglement import check_study
+from experiments.disentanglement_results import (
+    NATS,
+    SCORES,
+    comparisons,
+    methods,
+    rank_correlations,
+    ranked,
+    study_run,
+)
+from vae_jax import figures, search_space
+from vae_jax.config_fields import flatten
+from vae_jax.errors import UserError
+
+
+def run(method, strength, seed, score, distortion=50.0, **others):
+    """A run all of whose scores are the same, as a study keeps it."""
+    told = dict.fromkeys(SCORES, score) | dict.fromkeys(NATS, -distortion)
+    about = {"member": 0, "method": method, "symbol": "β", "strength": strength, "seed": seed}
+    return {
+        **about,
+        "status": "finished",
+        "train_seconds": 1.0,
+        **told,
+        "distortion": distortion,
+        **others,
+    }
+
+
+def study(shift=0.0, noise=0.01):
+    """Two methods whose scores rise with distortion, the second one `shift` above the first."""
+    rng = np.random.default_rng(0)
+    runs = []
+    for name, gain in (("β-VAE", 0.0), ("β-TCVAE", shift)):
+        for strength in (1.0, 4.0, 8.0):
+            for seed in range(5):
+                score = 0.3 + 0.05 * strength + gain + noise * rng.normal()
+                runs.append(run(name, strength, seed, score, 40 + 2 * strength))
+    return runs
+
+
+def test_a_members_row_is_told_as_method_and_strength():
+    row = {"member": 7, "seed": 3, "status": "finished", "train_seconds": 2.5, "test_mig": 0.25}
+    row |= {"objective.name": "dip", "objective.dip_kind": "ii", "hparams.dip_off_diagonal": 5}
+    kept = study_run(row)
+    assert (kept["method"], kept["symbol"], kept["strength"]) == ("DIP-VAE-II", "λ", 5.0)
+    assert (kept["mig"], kept["elbo"], kept["seed"]) == (0.25, None, 3)
+
+
+def test_methods_have_their_runs_by_strength_and_seed():
+    runs = study()
+    first, second = methods(runs)
+    assert (first.name, second.name) == ("β-VAE", "β-TCVAE")
+    assert first.strengths == [1.0, 4.0, 8.0]
+    assert first.figures("mig").shape == (3, 5)
+    np.testing.assert_array_equal(
+        second.figures("mig")[1], [r["mig"] for r in runs if r["strength"] == 4][5:]
+    )
+
+
+def test_a_sweep_that_has_not_ended_is_refused():
+    with pytest.raises(UserError, match="the strengths of β-TCVAE have different seeds"):
+        methods(study()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"), [(0.1, "holds"), (0.0, "undecided"), (-0.1, "the opposite holds")]
+)
+def test_a_claim_holds_where_its_interval_is_above_zero(shift, verdict):
+    told = comparisons(methods(study(shift, noise=0.02 if shift else 0.05)))
+    pressure, *against = told
+    assert pressure.verdict == "holds"
+    assert pressure.gain.estimate == pytest.approx(0.05 * 5, abs=0.05)
+    assert len(against) == 2
+    assert {comparison.verdict for comparison in against} == {verdict}
+    assert against[0].gain.estimate == pytest.approx(shift, abs=0.05)
+
+
+def test_diverged_runs_are_left_out_and_counted(tmp_path):
+    runs = study(0.1)
+    runs[0] |= dict.fromkeys([*SCORES, *NATS], None) | {"status": "diverged"}
+    assert comparisons(methods(runs))[0].verdict == "holds"
+    assert len(ranked(runs)) == len(runs) - 1
+    labels, correlations = rank_correlations(runs)
+    assert len(labels) == len(SCORES) + len(NATS)
+    assert correlations[0, 1] == pytest.approx(1)
+    figures.save(figures.rank_correlations(labels, correlations), tmp_path / "ranks.png")
+
+
+def a_study_file(folder):
+    config = {"data.name": "sprites", "data.image_size": 32, "model.network": "mlp"}
+    config |= {"model.latent_size": 10, "batch_size": 64}
+    content = {"command": "python", "config": config, "steps": 100, "device": "1 x cpu"}
+    content |= {"num_cores": 2, "versions": {}, "runs": study(0.1)}
+    return disentanglement_results.write(folder, content)
+
+
+def test_the_document_tells_every_setting_and_every_claim(tmp_path):
+    a_study_file(tmp_path)
+    text = disentanglement_report.render(tmp_path)
+    assert text.count("| β-TCVAE | β = ") == 3
+    assert "| β-VAE | β = 8 | 5 |" in text
+    assert "FactorVAE score: β from 4 to 8 above β = 1 | +0.2" in text
+    assert "100 steps of 64" in text
+    # No picture is shown that is not there.
+    assert ".png" not in text
+
+
+def test_a_study_edited_by_hand_is_refused(tmp_path):
+    path = a_study_file(tmp_path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["runs"][0]["mig"] = 1.0
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(UserError, match="edited by hand"):
+        disentanglement_report.render(tmp_path)
+
+
+def test_the_pictures_of_a_study_are_drawn(tmp_path):
+    found = methods(study())
+    scores = {"MIG": {method.name: method.figures("mig") for method in found}}
+    strengths = {method.name: method.strengths for method in found}
+    symbols = {method.name: method.symbol for method in found}
+    picture = figures.scores_by_strength(strengths, symbols, scores)
+    panels = picture.axes
+    assert [axes.get_title() for axes in panels] == ["β-VAE", "β-TCVAE"]
+    means = panels[1].lines[-1].get_ydata()
+    np.testing.assert_allclose(means, scores["MIG"]["β-TCVAE"].mean(axis=1))
+    distortion = {method.name: method.figures("distortion") for method in found}
+    figures.save(figures.scores_by_distortion(distortion, scores), tmp_path / "distortion.png")
+    with pytest.raises(ValueError, match="no run has a finite MIG"):
+        figures.scores_by_strength(
+            strengths, symbols, {"MIG": {name: np.full((3, 5), np.nan) for name in strengths}}
+        )
+
+
+def test_importances_are_drawn_in_the_order_of_what_the_latents_tell(tmp_path):
+    matrix = np.array([[0.1, 0.0], [0.0, 0.9], [0.5, 0.1]])
+    picture = figures.importance_matrices({"best": matrix}, ["scale", "x"])
+    assert [text.get_text() for text in picture.axes[0].get_xticklabels()] == [
+        "$z_{1}$",
+        "$z_{2}$",
+        "$z_{0}$",
+    ]
+    drawn = picture.axes[0].collections[0].get_array()
+    np.testing.assert_allclose(drawn.reshape(2, 3), matrix[[1, 2, 0]].T)
+
+
+def test_the_study_that_comes_with_the_project_can_be_run():
+    config, sweep = disentanglement_config.get_config(), disentanglement_sweep.get_sweep()
+    check_study(config, sweep)
+    sweep_plan.check_configs(sweep, config.to_dict())
+    rows = [{**flatten(config.to_dict()), **s} for s in search_space.settings(sweep)]
+    about = {"member": 0, "seed": 0, "status": "finished", "train_seconds": 1.0}
+    found = methods([study_run({**row, **about}) for row in rows])
+    assert len(found) == 6
+    assert {len(method.strengths) for method in found} == {4}
+    assert len(sweep.seeds) == 5
+
+
+def test_a_study_of_nothing_is_refused_before_it_is_trained():
+    config, sweep = disentanglement_config.get_config(), disentanglement_sweep.get_sweep()
+    config.evaluation.disentanglement = False
+    with pytest.raises(UserError, match=r"evaluation.disentanglement=False .* use True"):
+        check_study(config, sweep)
+    config.evaluation.disentanglement = True
+    bounds = search_space.grid({"objective.name": ("elbo", "iwae")})
+    with pytest.raises(UserError, match=r"objective.name='iwae' .* elbo, capacity, factor"):
+        check_study(config, bounds)
