@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from absl import app, flags, logging
+from ml_collections import ConfigDict
 
 from benchmarks import results_file
 from experiments import command_line, measuring
 from vae_jax import factory, figures, trained_model, workdir
+from vae_jax.corruptions import MAX_LEVEL
 from vae_jax.errors import UserError
 from vae_jax.evaluation import denoising, figures_of_merit, recovery, restoration
 from vae_jax.trained_model import TrainedModel
@@ -33,6 +35,12 @@ _NUM_CHOSEN = flags.DEFINE_integer("num_chosen", 100, "validation images", lower
 _SHOWN = 10
 
 
+def use_name(config: ConfigDict) -> str:
+    """What a run is for, as a part of a file's name."""
+    level = f"{config.hparams.corruption_level:g}"
+    return "_".join([Path(config.data.name).stem, config.model.name, config.corruption, level])
+
+
 class Recovered(NamedTuple):
     """What a method without a model made of the test images, and the parameter it had."""
 
@@ -41,11 +49,21 @@ class Recovered(NamedTuple):
 
 
 def alike(models: list[TrainedModel]) -> list[list[TrainedModel]]:
-    """The models in groups that differ in nothing but their seed, in the order given."""
+    """The models in groups that differ in nothing but their seed, in the order given.
+
+    Raises:
+      UserError: two groups are for the same use.
+    """
     groups: dict[str, list[TrainedModel]] = {}
     for model in models:
         fields = {**model.config.to_dict(), "seed": None}
         groups.setdefault(json.dumps(fields, sort_keys=True), []).append(model)
+    uses = [use_name(group[0].config) for group in groups.values()]
+    if len(set(uses)) < len(uses):
+        raise UserError(
+            f"--workdirs holds runs that differ in more than their seed but not in their use "
+            f"({', '.join(uses)}); measure them apart"
+        )
     return list(groups.values())
 
 
@@ -97,9 +115,10 @@ def measure(
         factory.load_validation(config).images[:num_chosen],
         prepare_key,
     )
-    use = f"{Path(config.data.name).stem}_{name}_{trained_level:g}"
     rows: list[dict[str, Any]] = []
-    for level in denoising.levels_around(name, trained_level, shape, parts=2)[1:]:
+    levels = denoising.levels_around(name, trained_level, shape, parts=2)[1:]
+    # Where all is lost there is nothing to recover it from.
+    for level in [level for level in levels if level < MAX_LEVEL[name]]:
         corrupted = recovery.corrupt(name, clean, level, keys.corruption)
         known = recovery.corrupt(name, known_clean, level, chosen_key)
         others = without_a_model(corrupted, known, known_clean, restoration.METHODS[name])
@@ -111,7 +130,8 @@ def measure(
         for model in models:
             found = corrupted.known_kept(model.reconstruct(corrupted.images))
             row = {
-                "use": use,
+                "use": use_name(config),
+                "model": config.model.name,
                 "corruption": name,
                 "data": config.data.name,
                 "trained_level": trained_level,
@@ -133,7 +153,7 @@ def measure(
             }
             strips = {label: strip[:_SHOWN] for label, strip in images.items()}
             title = f"{name.replace('_', ' ')}, level {level:g}"
-            figures.save(figures.recovery(strips, title), pictures / f"{use}_images.png")
+            figures.save(figures.recovery(strips, title), pictures / f"{row['use']}_images.png")
     if pictures is not None:
         _draw_curves(rows, pictures)
     return rows

@@ -2,9 +2,8 @@
 
 python -m experiments.train --config=configs/deblurring.py --workdir=runs/deblurring
 
-The blur is normal, of two pixels. `python -m benchmarks.recovery` compares it with deconvolution
-that is told this: expect that to win where the blur is weaker. Time and figures on two cores: not
-measured yet.
+The blur is normal, of two pixels. `benchmarks/recovery.py` compares with deconvolution that is told
+this: expect that to win where the blur is weaker. Time and figures on two cores: not measured yet.
 """
 
 from ml_collections import ConfigDict

@@ -2,9 +2,9 @@
 
 python -m experiments.train --config=configs/inpainting.py --workdir=runs/inpainting
 
-The box is half as high and wide as the image and lies anywhere in it, grey. `python -m
-benchmarks.recovery` keeps the pixels outside it and compares with biharmonic inpainting. Time and
-figures on two cores: not measured yet.
+The box is half as high and wide as the image and lies anywhere in it, grey.
+`benchmarks/recovery.py` keeps the pixels outside it and compares with biharmonic inpainting. Time
+and figures on two cores: not measured yet.
 """
 
 from ml_collections import ConfigDict

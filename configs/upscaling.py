@@ -4,8 +4,8 @@ r"""An autoencoder that upscales digits: it sees them at half their height and w
     python -m experiments.train --config=configs/upscaling.py --workdir=runs/upscaling4 \
         --config.hparams.corruption_level=4
 
-Each square of 2x2 pixels, or of 4x4, has its mean, so that the image keeps its size. `python -m
-benchmarks.recovery` compares it with bicubic interpolation. Time and figures on two cores: not
+Each square of 2x2 pixels, or of 4x4, has its mean, so that the image keeps its size.
+`benchmarks/recovery.py` compares with bicubic interpolation. Time and figures on two cores: not
 measured yet.
 """
 

@@ -79,8 +79,8 @@ def _table(rows: list[dict[str, Any]], path: Path) -> str:
             ]
         )
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    title = f"### {name.replace('_', ' ')} on {first['data']}\n\n"
-    text = f"The level is the {_LEVELS[name]}; trained at {trained_level:g}, {seeds} seeds.\n\n"
+    title = f"### {name.replace('_', ' ')}, {trained_level:g}: {first['data']}\n\n"
+    text = f"The level is the {_LEVELS[name]}. Model: {first['model']}, {seeds} seeds.\n\n"
     return title + text + table + _pictures(first["use"], path)
 
 

@@ -101,7 +101,7 @@ def test_downsampling_leaves_the_mean_of_each_square(factor):
     images = np.asarray(grey_images(5, 12, 20, 3))
     squares = images.reshape(5, 12 // factor, factor, 20 // factor, factor, 3)
     expected = squares.mean(axis=(2, 4)).repeat(factor, axis=1).repeat(factor, axis=2)
-    small = np.asarray(downsampling(jax.random.key(0), images, jnp.float32(factor)))
+    small = downsampling(jax.random.key(0), jnp.asarray(images), jnp.float32(factor))
     np.testing.assert_allclose(small, expected, atol=1e-6)
     np.testing.assert_allclose(small.mean(axis=(1, 2)), images.mean(axis=(1, 2)), atol=1e-6)
     again = downsampling(jax.random.key(0), small, jnp.float32(factor))
@@ -118,7 +118,7 @@ def test_downsampling_cuts_the_last_squares_off_where_the_factor_does_not_divide
 def test_blur_is_the_normal_one_and_keeps_what_is_even(level):
     images = np.zeros((2, 40, 44, 3), np.float32)
     images[:, 15:25, 15:29] = grey_images(2, 10, 14, 3)
-    blurred = np.asarray(blur(jax.random.key(0), images, jnp.float32(level)))
+    blurred = blur(jax.random.key(0), jnp.asarray(images), jnp.float32(level))
     expected = ndimage.gaussian_filter(images, (0, level, level, 0), truncate=7)
     np.testing.assert_allclose(blurred, expected, atol=1e-6)
     np.testing.assert_allclose(blurred.mean(axis=(1, 2)), images.mean(axis=(1, 2)), rtol=1e-5)

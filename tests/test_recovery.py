@@ -116,12 +116,11 @@ def test_enlarging_leaves_even_images_even(name):
 
 def test_bicubic_interpolation_puts_a_slope_where_it_was():
     # A cubic interpolates a line exactly, away from the edge, if it stands at the right places.
-    clean = np.tile(np.arange(32, dtype=np.float32)[:, None] / 32, (1, 1, 32)).reshape(1, 32, 32, 1)
-    small = recovery.Corrupted(
-        np.asarray(CORRUPTIONS["downsampling"](jax.random.key(0), clean, np.float32(2))), 2.0, None
-    )
+    clean = np.broadcast_to(np.arange(32, dtype=np.float32) / 32, (32, 32))
+    squares = clean.reshape(16, 2, 16, 2).mean(axis=(1, 3)).repeat(2, axis=0).repeat(2, axis=1)
+    small = recovery.Corrupted(squares[None, :, :, None], 2.0, None)
     restored = restoration.bicubic(small, 0.0)
-    np.testing.assert_allclose(restored[0, :, 6:-6], clean[0, :, 6:-6], atol=1e-5)
+    np.testing.assert_allclose(restored[0, :, 6:-6, 0], clean[:, 6:-6], atol=1e-5)
 
 
 class Idle:
@@ -141,11 +140,10 @@ def write_data(path):
 
 
 def make_model(path, corruption="gaussian", seed=0):
-    return small_runs.make_model(
+    model = small_runs.make_model(
         (16, 20, 1),
         seed=seed,
         **{
-            "seed": seed,
             "data.name": str(path),
             "data.train_split": "train[:20]",
             "data.validation_split": "train[20:]",
@@ -155,6 +153,8 @@ def make_model(path, corruption="gaussian", seed=0):
             "hparams.corruption_level": LEVELS.get(corruption, 0.25),
         },
     )
+    model.config.seed = seed
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +185,9 @@ def test_runs_that_differ_in_more_than_their_seed_are_kept_apart(data):
         [("gaussian", 0), ("gaussian", 1)],
         [("box", 0)],
     ]
+    models[2].config.epochs += 1
+    with pytest.raises(UserError, match=r"differ in more than their seed.*_vae_gaussian_0\.25"):
+        recovery_command.alike(models)
 
 
 def test_runs_that_cannot_be_measured_are_refused(data):
@@ -211,8 +214,9 @@ def test_the_command_measures_and_the_report_shows_it(data, tmp_path, capsys):
     rows = json.loads(output.read_text())["rows"]
     assert [(row["seed"], row["level"]) for row in rows[:3]] == [(0, 0.125), (1, 0.125), (0, 0.25)]
     text = recovery_report.section(output)
-    assert "trained at 0.25, 2 seeds" in text
-    names = {"discs_gaussian_0.25_images.png", "discs_gaussian_0.25_psnr.png"}
+    assert "### gaussian, 0.25" in text
+    assert "Model: vae, 2 seeds" in text
+    names = {"discs_vae_gaussian_0.25_images.png", "discs_vae_gaussian_0.25_psnr.png"}
     assert {path.name for path in (tmp_path / "uses" / "recovery").iterdir()} == names
     assert all(f"](uses/recovery/{name})" in text for name in names)
 
@@ -231,7 +235,8 @@ def test_the_report_shows_how_far_the_model_is_ahead_and_nothing_before_a_measur
     }
     rows = [
         {
-            "use": "mnist_gaussian_0.5",
+            "use": "mnist_vae_gaussian_0.5",
+            "model": "vae",
             "corruption": "gaussian",
             "data": "mnist",
             "trained_level": 0.5,

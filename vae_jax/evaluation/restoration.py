@@ -18,6 +18,9 @@ from vae_jax.evaluation.recovery import Corrupted, Images
 _AT_ONCE = 100
 
 
+Parameter = int | float
+
+
 class Method(NamedTuple):
     """A way to recover images.
 
@@ -29,7 +32,7 @@ class Method(NamedTuple):
 
     restore: Callable[[Corrupted, Any], Images]
     parameter: str = ""
-    values: tuple[float, ...] = (0.0,)
+    values: tuple[Parameter, ...] = (0,)
 
 
 def median_filter(corrupted: Corrupted, size: int) -> Images:
@@ -51,7 +54,7 @@ def constant(corrupted: Corrupted, value: float) -> Images:
     return corrupted.known_kept(np.full_like(corrupted.images, value))
 
 
-def biharmonic(corrupted: Corrupted, _: float) -> Images:
+def biharmonic(corrupted: Corrupted, _: Parameter) -> Images:
     """Fill what is missing with the smoothest surface that meets its border (biharmonic)."""
     from skimage.restoration import inpaint_biharmonic
 
@@ -75,12 +78,12 @@ def _enlarged(corrupted: Corrupted, resampling: Image.Resampling) -> Images:
     return _each_channel(enlarge, corrupted.images)
 
 
-def bicubic(corrupted: Corrupted, _: float) -> Images:
+def bicubic(corrupted: Corrupted, _: Parameter) -> Images:
     """Enlarge the small image by Pillow's bicubic interpolation."""
     return _enlarged(corrupted, Image.Resampling.BICUBIC)
 
 
-def lanczos(corrupted: Corrupted, _: float) -> Images:
+def lanczos(corrupted: Corrupted, _: Parameter) -> Images:
     """Enlarge the small image by Pillow's Lanczos filter."""
     return _enlarged(corrupted, Image.Resampling.LANCZOS)
 
@@ -149,12 +152,12 @@ METHODS: dict[str, dict[str, Method]] = {
 }
 
 
-def choose(method: Method, corrupted: Corrupted, clean: Images) -> float:
+def choose(method: Method, corrupted: Corrupted, clean: Images) -> Parameter:
     """The value of the parameter that recovers these images with the least squared error."""
     if len(method.values) == 1:
         return method.values[0]
 
-    def squared_error(value: float) -> float:
+    def squared_error(value: Parameter) -> float:
         restored = np.clip(method.restore(corrupted, value), 0, 1)
         return float(np.square(restored - clean).mean())
 
