@@ -4,12 +4,9 @@ import jax
 import numpy as np
 import pytest
 import small_runs
-from absl import flags
-from absl.testing import flagsaver
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from benchmarks import recovery as recovery_command
-from experiments import recovery_report
+from experiments import recovery_measuring, recovery_report
 from vae_jax.corruptions import CORRUPTIONS
 from vae_jax.errors import UserError
 from vae_jax.evaluation import recovery, restoration
@@ -24,7 +21,7 @@ def smooth_images(num, height=16, width=20, channels=1):
     rows, columns = np.mgrid[:height, :width]
     centre = RNG.uniform(5, 11, (num, 2, 1, 1))
     distance = np.hypot(rows - centre[:, 0], columns - centre[:, 1])
-    discs = np.clip(RNG.uniform(2, 5, (num, 1, 1)) - distance, 0, 1)
+    discs = np.clip(RNG.uniform(3.5, 6, (num, 1, 1)) - distance, 0, 1)
     return (discs[..., None] * np.ones(channels)).astype(np.float32)
 
 
@@ -51,7 +48,7 @@ def test_scores_are_those_of_scikit_image():
 
 
 def test_the_standard_error_of_psnr_is_its_deviation_over_sets_of_images():
-    scale = RNG.gamma(4.0, 0.05, (200, 50, 1, 1, 1))
+    scale = RNG.gamma(16.0, 0.0125, (200, 50, 1, 1, 1))
     squared = np.square(RNG.normal(0, scale, (200, 50, 12, 12, 1))).mean(axis=(2, 3, 4))
     spread = np.std(-10 * np.log10(squared.mean(axis=1)))
     clean = np.full((50, 12, 12, 1), 0.5, np.float32)
@@ -166,7 +163,7 @@ def data(tmp_path_factory):
 
 @pytest.mark.parametrize("corruption", ["box", "downsampling", "gaussian"])
 def test_a_model_that_does_nothing_scores_as_the_corrupted_images(data, corruption):
-    rows = recovery_command.measure([Idle(make_model(data, corruption))], 6, 4, None)
+    rows = recovery_measuring.measure([Idle(make_model(data, corruption))], 6, 4, None)
     expected = {"box": [0.125, 0.25, 0.375, 0.5], "downsampling": [2, 4]}
     assert [row["level"] for row in rows] == expected.get(corruption, [0.125, 0.25, 0.375, 0.5])
     for row in rows:
@@ -180,44 +177,41 @@ def test_runs_that_differ_in_more_than_their_seed_are_kept_apart(data):
         make_model(data, corruption, seed)
         for corruption, seed in (("gaussian", 0), ("box", 0), ("gaussian", 1))
     ]
-    groups = recovery_command.alike(models)
+    groups = recovery_measuring.alike(models)
     assert [[(m.config.corruption, m.config.seed) for m in group] for group in groups] == [
         [("gaussian", 0), ("gaussian", 1)],
         [("box", 0)],
     ]
     models[2].config.epochs += 1
     with pytest.raises(UserError, match=r"differ in more than their seed.*_vae_gaussian_0\.25"):
-        recovery_command.alike(models)
+        recovery_measuring.alike(models)
 
 
 def test_runs_that_cannot_be_measured_are_refused(data):
     model = make_model(data)
     model.config.data.validation_split = ""
     with pytest.raises(UserError, match=r"data\.validation_split=''"):
-        recovery_command.measure([model], 6, 4, None)
+        recovery_measuring.measure([model], 6, 4, None)
     model.config.corruption = "none"
     with pytest.raises(UserError, match="corruption='none' leaves nothing to recover"):
-        recovery_command.measure([model], 6, 4, None)
+        recovery_measuring.measure([model], 6, 4, None)
 
 
-def test_the_command_measures_and_the_report_shows_it(data, tmp_path, capsys):
-    folders = [tmp_path / "a", tmp_path / "b"]
-    for seed, folder in enumerate(folders):
-        small_runs.save(folder, make_model(data, seed=seed))
-    output = tmp_path / "uses" / "recovery.json"
-    flags.FLAGS(["command"])
-    given = {"workdirs": list(map(str, folders)), "output": str(output), "num_images": 5}
-    with flagsaver.flagsaver(**given, num_chosen=3):
-        recovery_command.main([])
-    flags.FLAGS.unparse_flags()
+def test_runs_of_two_seeds_are_measured_drawn_and_reported(data, tmp_path, capsys):
+    models = [make_model(data, seed=seed) for seed in (0, 1)]
+    folder = tmp_path / "uses" / "recovery"
+    rows = recovery_measuring.measure(models, 5, 3, folder)
     assert "gaussian 0.25 (trained), seed 1: model" in capsys.readouterr().out
-    rows = json.loads(output.read_text())["rows"]
     assert [(row["seed"], row["level"]) for row in rows[:3]] == [(0, 0.125), (1, 0.125), (0, 0.25)]
-    text = recovery_report.section(output)
+    first, second = (row["methods"] for row in rows[:2])
+    assert first["model"] != second["model"]
+    assert first["median filter"] == second["median filter"]
+    folder.with_suffix(".json").write_text(json.dumps({"num_chosen": 3, "rows": rows}))
+    text = recovery_report.section(folder.with_suffix(".json"))
     assert "### gaussian, 0.25" in text
     assert "Model: vae, 2 seeds" in text
     names = {"discs_vae_gaussian_0.25_images.png", "discs_vae_gaussian_0.25_psnr.png"}
-    assert {path.name for path in (tmp_path / "uses" / "recovery").iterdir()} == names
+    assert {path.name for path in folder.iterdir()} == names
     assert all(f"](uses/recovery/{name})" in text for name in names)
 
 
