@@ -18,15 +18,12 @@ from experiments import (
     config_flag,
     disentanglement_figures,
     disentanglement_results,
+    results_flag,
     sweep,
 )
 from vae_jax import search_space, workdir
 from vae_jax.config_fields import flatten
 from vae_jax.errors import UserError
-
-_RESULTS = flags.DEFINE_string(
-    "results", "results/disentanglement", "folder of study.json and the pictures"
-)
 
 # Of a config, what no figure depends on.
 _WITHOUT_EFFECT = ("seed", "steps_per_call", "data.dir", "checkpoints.", "tensorboard.")
@@ -76,7 +73,7 @@ def main() -> None:
     check_study(config, settings)
     command_line.use_compilation_cache()
     sweep.run_sweep(config, settings, folder)
-    _write(folder, config, Path(_RESULTS.value))
+    _write(folder, config, results_flag.results_folder() / "disentanglement")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ _READERS: dict[str, dict[str, tuple[Any, tuple[str, ...]]]] = {
         field: (neutral, ("plain",))
         for field, neutral in {**_ELBO_WEIGHTS, "objective.sampled_kl": False}.items()
     },
-    "data.mode": {"data.memory_limit": (4.0, ("auto", "stream"))},
+    "data.mode": {"data.memory_limit": (4.0, ("auto", "render", "stream"))},
 }
 
 # Objectives of the aggregate posterior of independent normals, and what gives these.
