@@ -50,7 +50,7 @@ def render(folder: Path) -> str:
 
 
 def _conditions(study: Mapping[str, Any]) -> str:
-    config, runs = study["config"], study["runs"]
+    config, runs, cores = study["config"], study["runs"], study["num_cores"]
     diverged = sum(run["status"] == "diverged" for run in runs)
     hours = sum(run["train_seconds"] for run in runs) / 3600
     return (
@@ -58,7 +58,7 @@ def _conditions(study: Mapping[str, Any]) -> str:
         f"{config['data.name']} at {config['data.image_size']}x{config['data.image_size']}, "
         f"{config['model.network']}, {config['model.latent_size']} latents, "
         f"{study['steps']:,} steps of {config['batch_size']}; {study['device']}, "
-        f"{study['num_cores']} cores, {hours:.1f} h of training.\n"
+        f"{cores} core{'s'[: cores > 1]} a run, {hours:.1f} h of training.\n"
     )
 
 
