@@ -14,6 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import (
+    card_results,
     command_line,
     config_flag,
     disentanglement_figures,
@@ -24,9 +25,6 @@ from experiments import (
 from vae_jax import search_space, workdir
 from vae_jax.config_fields import flatten
 from vae_jax.errors import UserError
-
-# Of a config, what no figure depends on.
-_WITHOUT_EFFECT = ("seed", "steps_per_call", "data.dir", "checkpoints.", "tensorboard.")
 
 
 def check_study(config: ConfigDict, settings: search_space.Sweep) -> None:
@@ -55,7 +53,7 @@ def _write(folder: Path, config: ConfigDict, out: Path) -> None:
     study = {
         "command": f"python -m experiments.disentanglement --config={config_flag.config_path()} "
         f"--sweep={flags.FLAGS.sweep}",
-        "config": {n: v for n, v in base.items() if not n.startswith(_WITHOUT_EFFECT)},
+        "config": card_results.settings(config.to_dict()),
         "steps": summary["step"],
         **{name: summary[name] for name in ("device", "num_cores", "versions")},
         "runs": runs,

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments import drawing, measuring
 from experiments.disentanglement_results import (
-    JUDGE,
+    COMPARED,
     SCORES,
     Row,
     methods,
@@ -34,7 +34,7 @@ def draw(out: Path, runs: Sequence[Row]) -> None:
         out / "scores_by_strength.png",
     )
     distortion = {method.name: method.figures("distortion") for method in found}
-    shown = {SCORES[name]: by_strength[SCORES[name]] for name in (JUDGE, "mig")}
+    shown = {SCORES[name]: by_strength[SCORES[name]] for name in COMPARED}
     by_distortion = figures.scores_by_distortion(distortion, shown)
     figures.save(by_distortion, out / "scores_by_distortion.png")
     labels, correlations = rank_correlations(runs)

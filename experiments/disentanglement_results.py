@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from vae_jax import workdir
 from vae_jax.errors import UserError
@@ -37,7 +37,7 @@ NATS = {
 JUDGE = "factor_vae_score"
 # The scores by which methods are compared: the one counts the factors that any latent tells, the
 # other those that a single latent tells alone.
-_COMPARED = (JUDGE, "mig")
+COMPARED = (JUDGE, "mig")
 # Of what is told in nats, what scores are correlated with; the rest goes up and down with these.
 _CORRELATED = ("elbo", "distortion", "total_correlation")
 
@@ -161,7 +161,7 @@ def comparisons(found: Sequence[Method]) -> list[Comparison]:
     plain = by_name[_BETA_VAE]
     strengths = np.array(plain.strengths)
     told = []
-    for score in _COMPARED:
+    for score in COMPARED:
         values = plain.figures(score)
         pressed = values[(strengths >= 4) & (strengths <= 8)].ravel()
         not_pressed = values[strengths == 1].ravel()
@@ -170,7 +170,7 @@ def comparisons(found: Sequence[Method]) -> list[Comparison]:
             gain = difference_of_means(not_pressed, pressed)
             told.append(Comparison(f"{SCORES[score]}: β from 4 to 8 above β = 1", gain))
     for name in ("β-TCVAE", "FactorVAE"):
-        for score in _COMPARED if name in by_name else ():
+        for score in COMPARED if name in by_name else ():
             claim = f"{SCORES[score]}: {name} above {_BETA_VAE} at equal distortion"
             first, second = (_cost_and_score(method, score) for method in (plain, by_name[name]))
             gain_at = gain_at_equal_cost(first, second) if len(first) and len(second) else None
@@ -194,8 +194,8 @@ def rank_correlations(runs: Sequence[Row]) -> tuple[list[str], np.ndarray]:
     columns = {name: np.array([_number(run[name]) for run in runs]) for name in labels}
     whole = np.isfinite(list(columns.values())).all(axis=0)
     varying = {n: v[whole] for n, v in columns.items() if whole.any() and np.ptp(v[whole]) > 0}
-    ranks = spearmanr(np.stack(list(varying.values()), axis=1)).statistic
-    return [labels[name] for name in varying], np.atleast_2d(ranks)
+    ranks = np.array([rankdata(values) for values in varying.values()])
+    return [labels[name] for name in varying], np.corrcoef(ranks)
 
 
 def write(folder: Path, study: Mapping[str, Any]) -> Path:
