@@ -49,7 +49,10 @@ def _write(folder: Path, config: ConfigDict, out: Path) -> None:
     base = flatten(config.to_dict())
     rows = sorted(workdir.read_json(folder / "results.json")["members"], key=lambda r: r["member"])
     runs = [disentanglement_results.study_run({**base, **row}) for row in rows]
-    summary = workdir.read_summary(workdir.member_folder(folder, rows[0]["member"])) or {}
+    summaries = (workdir.read_summary(workdir.member_folder(folder, r["member"])) for r in rows)
+    summary = next(filter(None, summaries), None)
+    if summary is None:
+        raise UserError(f"{folder}: no run of the study came to its end; results.json tells why")
     study = {
         "command": f"python -m experiments.disentanglement --config={config_flag.config_path()} "
         f"--sweep={flags.FLAGS.sweep}",

@@ -188,12 +188,15 @@ def rank_correlations(runs: Sequence[Row]) -> tuple[list[str], np.ndarray]:
     """Spearman's correlations over all runs, of the scores and of some of what is told in nats.
 
     Returns:
-      The labels of the figures that vary among the runs, and their correlations.
+      The labels of the figures that vary among the runs, and their correlations; nothing if fewer
+      than two vary.
     """
     labels = {**SCORES, **{name: NATS[name] for name in _CORRELATED}}
     columns = {name: np.array([_number(run[name]) for run in runs]) for name in labels}
     whole = np.isfinite(list(columns.values())).all(axis=0)
     varying = {n: v[whole] for n, v in columns.items() if whole.any() and np.ptp(v[whole]) > 0}
+    if len(varying) < 2:
+        return [], np.zeros((0, 0))
     ranks = np.array([rankdata(values) for values in varying.values()])
     return [labels[name] for name in varying], np.corrcoef(ranks)
 

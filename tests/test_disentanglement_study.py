@@ -5,7 +5,12 @@ import pytest
 
 from configs import disentanglement as disentanglement_config
 from configs.sweeps import disentanglement as disentanglement_sweep
-from experiments import disentanglement_report, disentanglement_results, sweep_plan
+from experiments import (
+    disentanglement_figures,
+    disentanglement_report,
+    disentanglement_results,
+    sweep_plan,
+)
 from experiments.disentanglement import check_study
 from experiments.disentanglement_results import (
     NATS,
@@ -174,3 +179,11 @@ def test_a_study_of_nothing_is_refused_before_it_is_trained():
     bounds = search_space.grid({"objective.name": ("elbo", "iwae")})
     with pytest.raises(UserError, match=r"objective.name='iwae' .* elbo, capacity, factor"):
         check_study(config, bounds)
+
+
+def test_a_study_of_one_run_has_no_correlations_and_its_other_pictures(tmp_path):
+    lone = run("β-VAE", 4.0, 0, 0.5, beta_vae_score=None)
+    assert rank_correlations([lone])[0] == []
+    disentanglement_figures.draw(tmp_path, [lone])
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"scores_by_strength.png", "scores_by_distortion.png"}
