@@ -152,7 +152,7 @@ def _figures(images: np.ndarray, clean: np.ndarray) -> dict[str, Any]:
 def _line(row: dict[str, Any]) -> str:
     found = ", ".join(
         f"{name} {figure['psnr']:.2f} dB, {figure['ssim']:.3f}"
-        + f" ({figure['parameter']})" * bool(figure.get("parameter"))
+        + (f" ({figure['parameter']})" if figure.get("parameter") else "")
         for name, figure in row["methods"].items()
     )
     where = "trained" if row["level"] == row["trained_level"] else "not trained"
