@@ -5,6 +5,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from experiments import markdown
 from vae_jax.errors import UserError
 
 # What the level of a corruption is.
@@ -61,8 +62,7 @@ def _table(rows: list[dict[str, Any]], path: Path) -> str:
     name, trained_level = first["corruption"], first["trained_level"]
     seeds = len({row["seed"] for row in rows})
     others = [method for method in first["methods"] if method not in ("corrupted", "model")]
-    lines = [["level", "corrupted", "model", *others, "ahead"]]
-    lines.append(["---"] * len(lines[0]))
+    lines = []
     for level in dict.fromkeys(row["level"] for row in rows):
         group = [row["methods"] for row in rows if row["level"] == level]
         psnr = [methods["model"]["psnr"] for methods in group]
@@ -78,7 +78,7 @@ def _table(rows: list[dict[str, Any]], path: Path) -> str:
                 f"{statistics.fmean(psnr) - best:+.2f}",
             ]
         )
-    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    table = markdown.table(["level", "corrupted", "model", *others, "ahead"], lines)
     title = f"### {name.replace('_', ' ')}, {trained_level:g}: {first['data']}\n\n"
     text = f"The level is the {_LEVELS[name]}. Model: {first['model']}, {seeds} seeds.\n\n"
     return title + text + table + _pictures(first["use"], path)
