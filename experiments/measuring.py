@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from experiments import command_line, drawing, markdown
 from vae_jax import checkpoints, factory, trained_model, workdir
-from vae_jax.corruptions import MAX_LEVEL
 from vae_jax.data import Dataset
 from vae_jax.evaluation import denoising, figures_of_merit
 from vae_jax.evaluation.disentanglement import MetricSizes, disentanglement_figures
@@ -75,7 +74,7 @@ def measure(
     corrupt = factory.build_corrupt(config)
     if corrupt is not None:
         levels = denoising.levels_around(
-            config.hparams.corruption_level, MAX_LEVEL[config.corruption]
+            config.corruption, config.hparams.corruption_level, model.image_shape
         )
         errors = denoising.denoising_errors(
             model.reconstruct, targets, corrupt, levels, keys.corruption

@@ -7,7 +7,7 @@ be closed, no display is needed, and `save` writes it.
 
 from vae_jax.figures.curves import (
     compared_curves,
-    denoising_curve,
+    curves_by_level,
     overlaid_losses,
     training_curves,
 )
@@ -18,11 +18,11 @@ from vae_jax.figures.disentanglement import (
     scores_by_strength,
 )
 from vae_jax.figures.images import (
-    denoising,
     image_grid,
     interpolations,
     manifold,
     reconstructions,
+    recovery,
     traversals,
 )
 from vae_jax.figures.latents import (
@@ -43,8 +43,7 @@ from vae_jax.figures.sweeps import (
 
 __all__ = [
     "compared_curves",
-    "denoising",
-    "denoising_curve",
+    "curves_by_level",
     "heat_map",
     "image_grid",
     "importance_matrices",
@@ -62,6 +61,7 @@ __all__ = [
     "rank_correlations",
     "rate_distortion",
     "reconstructions",
+    "recovery",
     "save",
     "scores_by_distortion",
     "scores_by_strength",

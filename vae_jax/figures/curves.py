@@ -1,4 +1,4 @@
-"""Curves of single runs and a few of them: metrics by epoch, errors by noise level."""
+"""Curves of single runs and a few of them: metrics by epoch, and by level of corruption."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat
@@ -121,20 +121,23 @@ def overlaid_losses(
 
 
 @styled
-def denoising_curve(
+def curves_by_level(
     levels: Float[np.ndarray, " levels"],
-    noisy_error: Float[np.ndarray, " levels"],
-    denoised_error: Float[np.ndarray, " levels"],
+    curves: Mapping[str, Float[np.ndarray, " levels"]],
     trained_level: SupportsFloat,
+    *,
+    level_label: str,
+    label: str,
 ) -> "matplotlib.figure.Figure":
-    """Mean squared error to the clean image, before and after denoising, against the noise level.
+    """A figure of merit of recovered images against the level of corruption, a curve a method.
 
-    The dashed line stands at the level the model was trained with.
+    The first curve is that of the corrupted images themselves, the second the model's. The dashed
+    line stands at the level the model was trained with.
     """
     from matplotlib.figure import Figure
 
-    require_finite("noisy_error", noisy_error)
-    require_finite("denoised_error", denoised_error)
+    for name, values in curves.items():
+        require_finite(name, values)
     order = np.argsort(levels)
     figure = Figure(figsize=(4.2, 2.8), layout="constrained")
     axes = figure.add_subplot()
@@ -150,11 +153,12 @@ def denoising_curve(
         verticalalignment="top",
         fontsize=8,
     )
-    axes.plot(levels[order], noisy_error[order], "o-", color=QUIET, label="noisy")
-    axes.plot(levels[order], denoised_error[order], "o-", color=ACCENT, label="denoised")
-    axes.set_ylim(0, None)
-    axes.set_xlabel("noise level")
-    axes.set_ylabel("mean squared error")
+    colours = (QUIET, ACCENT, *CLASS_COLOURS[1:])
+    for (name, values), colour in zip(curves.items(), colours, strict=False):
+        axes.plot(levels[order], values[order], "o-", color=colour, label=name)
+    axes.set_ylim(min(0, *(values.min() for values in curves.values())), None)
+    axes.set_xlabel(level_label)
+    axes.set_ylabel(label)
     axes.legend()
     return figure
 
