@@ -1,7 +1,7 @@
 """Likelihood regret: what an image's ELBO gains from a posterior made for that image alone."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,8 +62,8 @@ def _regret(
         return -_elbo(model, images, posterior, noise).sum()
 
     def step(
-        state: tuple[_PosteriorParameters, optax.OptState], step_key: Array
-    ) -> tuple[tuple[_PosteriorParameters, optax.OptState], None]:
+        state: tuple[_PosteriorParameters, Any], step_key: Array
+    ) -> tuple[tuple[_PosteriorParameters, Any], None]:
         posterior, memory = state
         noise = jax.random.normal(step_key, (1, *posterior.mean.shape))
         updates, memory = optimizer.update(jax.grad(cost)(posterior, noise), memory)
