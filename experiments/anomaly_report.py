@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments import markdown
 from vae_jax.data.class_left_out import OUTLIERS
 from vae_jax.errors import UserError
 from vae_jax.evaluation.anomaly import SCORES
@@ -56,18 +57,17 @@ def section(path: Path) -> str:
 
 
 def _setups_table(rows: Rows) -> str:
-    table = [
-        [
-            "trained on, against",
-            "likelihood",
-            "score",
-            "seeds",
-            "AUROC",
-            "average precision",
-            "false positives",
-            "true positives",
-        ]
+    heading = [
+        "trained on, against",
+        "likelihood",
+        "score",
+        "seeds",
+        "AUROC",
+        "average precision",
+        "false positives",
+        "true positives",
     ]
+    lines = []
     for group in _groups(rows, lambda row: (row["data"], row["outliers"], *_model(row))):
         for of_score in _groups(group, lambda row: list(SCORES).index(row["score"])):
             first = of_score[0]
@@ -75,7 +75,7 @@ def _setups_table(rows: Rows) -> str:
                 f"{statistics.fmean(row[name] for row in of_score):.1%}"
                 for name in ("false_positive_rate", "true_positive_rate")
             ]
-            table.append(
+            lines.append(
                 [
                     f"{first['data']}, {first['outliers']}",
                     " ".join(_model(first)),
@@ -86,12 +86,12 @@ def _setups_table(rows: Rows) -> str:
                     *rates,
                 ]
             )
-    return _markdown(table)
+    return markdown.table(heading, lines)
 
 
 def _digits_table(rows: Rows) -> str:
     names = [name for name in SCORES if any(row["score"] == name for row in rows)]
-    table = [["trained on", "likelihood", "seeds", *(SCORES[name] for name in names)]]
+    lines = []
     for of_model in _groups(rows, _model):
         groups = _groups(of_model, lambda row: row["data"])
         for data, group in [(Path(group[0]["data"]).stem, group) for group in groups] + [
@@ -105,8 +105,9 @@ def _digits_table(rows: Rows) -> str:
                 for part in by_score
             ]
             told = data.replace("_", " ")
-            table.append([told, " ".join(_model(group[0])), str(num_seeds), *cells])
-    return _markdown(table)
+            lines.append([told, " ".join(_model(group[0])), str(num_seeds), *cells])
+    heading = ["trained on", "likelihood", "seeds", *(SCORES[name] for name in names)]
+    return markdown.table(heading, lines)
 
 
 def _model(row: dict[str, Any]) -> tuple[str, str]:
@@ -131,8 +132,3 @@ def _mean(values: Sequence[float], *, with_deviation: bool = True) -> str:
     if not with_deviation or len(values) < 2:
         return mean
     return f"{mean} ± {statistics.stdev(values):.3f}"
-
-
-def _markdown(table: Sequence[Sequence[str]]) -> str:
-    lines = [table[0], ["---"] * len(table[0]), *table[1:]]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
