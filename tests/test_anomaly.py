@@ -184,7 +184,7 @@ def test_with_the_exact_posterior_bounds_are_log_p_and_there_is_nothing_to_regre
     np.testing.assert_allclose(scores["iwae_bound"], exact, atol=1e-4)
     np.testing.assert_allclose(scores["elbo"], scores["distortion"] + scores["rate"], rtol=1e-5)
     assert scores["elbo"].mean() == pytest.approx(exact.mean(), abs=0.05)
-    regret = likelihood_regret(linear, images, KEY, num_samples=10)
+    regret = likelihood_regret(linear, images, KEY, num_samples=1000)
     assert (regret >= 0).all()
     assert (regret < 0.02).all()
 
@@ -211,7 +211,6 @@ def test_every_score_is_one_finite_number_an_image():
         assert values.shape == (7,)
         assert np.isfinite(values).all()
     np.testing.assert_allclose(scores["elbo"], scores["distortion"] + scores["rate"], rtol=1e-5)
-    assert (scores["iwae_bound"] <= scores["elbo"] + 1e-4).all()
 
 
 def test_models_without_a_score_are_told():
@@ -302,7 +301,7 @@ def test_the_command_flags_as_many_validation_images_as_asked(run, tmp_path, cap
     np.save(source, np.concatenate([known["train_images"][200:, ..., 0], far]))
     paths = {"workdir": str(run), "input": str(source), "output": str(target)}
     command(**paths, score="reconstruction_error", false_positive_rate=0.1)
-    rows = list(csv.DictReader(target.open()))
+    rows = list(csv.DictReader(target.read_text().splitlines()))
     assert list(rows[0]) == ["index", "score", "flagged"]
     assert [int(row["index"]) for row in rows] == list(range(103))
     flagged = np.array([int(row["flagged"]) for row in rows])
