@@ -17,6 +17,7 @@ from typing import Any
 from absl import flags
 
 from experiments import (
+    anomaly_report,
     card_report,
     cards,
     command_line,
@@ -160,6 +161,7 @@ def render_results() -> str:
         card_report.render([cards.load(name) for name in cards.names()], folder),
         compression_report.section(folder / "uses" / "compression.json"),
         recovery_report.section(folder / "uses" / "recovery.json"),
+        anomaly_report.section(folder / "uses" / "anomaly.json"),
     ]
     return "\n".join(part for part in parts if part)
 

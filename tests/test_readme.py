@@ -119,6 +119,7 @@ def test_every_command_and_program_of_the_readme_works(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning"}
     run = {"cwd": tmp_path, "env": environment, "text": True, "capture_output": True}
     subprocess.run([sys.executable, "-c", own_data], check=True, **run)
+    np.save(tmp_path / "new.npy", np.zeros((3, 28, 28), np.uint8))
     for command in commands():
         small = [sys.executable, *on_a_small_budget(command, idx_folder)[1:]]
         result = subprocess.run(small, **run)

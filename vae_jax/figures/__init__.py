@@ -5,6 +5,7 @@ on disk. Each returns a `matplotlib.figure.Figure` that pyplot has never heard o
 be closed, no display is needed, and `save` writes it.
 """
 
+from vae_jax.figures.anomaly import score_histograms
 from vae_jax.figures.curves import (
     compared_curves,
     curves_by_level,
@@ -63,6 +64,7 @@ __all__ = [
     "reconstructions",
     "recovery",
     "save",
+    "score_histograms",
     "scores_by_distortion",
     "scores_by_strength",
     "search_history",
