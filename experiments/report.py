@@ -23,6 +23,7 @@ from experiments import (
     compression_report,
     disentanglement_report,
     measuring,
+    representation_report,
     scaling_report,
 )
 from vae_jax.errors import UserError
@@ -158,6 +159,7 @@ def render_results() -> str:
     parts = [
         card_report.render([cards.load(name) for name in cards.names()], folder),
         compression_report.section(folder / "uses" / "compression.json"),
+        representation_report.section(folder / "uses" / "representation.json"),
     ]
     return "\n".join(part for part in parts if part)
 

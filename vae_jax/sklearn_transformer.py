@@ -227,7 +227,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 def _check_values(rows: _Rows, likelihood: str) -> None:
     problem = unaccepted("unit interval", rows) if likelihood == "bernoulli" else None
     if problem is not None:
-        raise ValueError(f"the values of X {problem}, where likelihood='bernoulli' is defined; use 'normal'")
+        raise ValueError(
+            f"the values of X {problem}, where likelihood='bernoulli' is defined; use 'normal'"
+        )
 
 
 def _build(

@@ -6,6 +6,7 @@ be closed, no display is needed, and `save` writes it.
 """
 
 from vae_jax.figures.curves import (
+    accuracy_by_labels,
     compared_curves,
     denoising_curve,
     overlaid_losses,
@@ -42,6 +43,7 @@ from vae_jax.figures.sweeps import (
 )
 
 __all__ = [
+    "accuracy_by_labels",
     "compared_curves",
     "denoising",
     "denoising_curve",
