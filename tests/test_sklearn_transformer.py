@@ -38,6 +38,7 @@ def fitted():
 
 
 # Every check that scikit-learn has, without an exception.
+@pytest.mark.slow  # half a hundred of them, most of which compile an epoch for data of other shapes
 @parametrize_with_checks([tiny()])
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)

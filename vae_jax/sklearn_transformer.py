@@ -7,7 +7,7 @@ height and one channel to them.
 
 import functools
 import math
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,6 @@ import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
-from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -85,6 +84,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
       feature_names_in_: their names, where the data had any.
     """
 
+    # scikit-learn asks that any value be taken here, and refused by `fit`.
+    @no_type_check
     def __init__(
         self,
         n_components: int = 2,
@@ -106,7 +107,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.learning_rate = learning_rate
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: Any = None) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Any = None) -> "VAETransformer":  # noqa: N803
         """Train on `[rows, features]`; `y` is not looked at.
 
         Raises:
@@ -149,11 +150,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self._architecture = architecture
         return self
 
-    def transform(self, X: ArrayLike) -> Float[np.ndarray, "rows n_components"]:  # noqa: N803
+    def transform(self, X: Any) -> Float[np.ndarray, "rows n_components"]:  # noqa: N803
         """The posterior mean of each row, in float32."""
         return self._run(_encode, self._images(self._validated(X)))
 
-    def inverse_transform(self, X: ArrayLike) -> _Rows:  # noqa: N803
+    def inverse_transform(self, X: Any) -> _Rows:  # noqa: N803
         """The decoder's mean at each row of latents, in the units of the data.
 
         Raises:
@@ -169,7 +170,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         rows = self._run(_decode, latents).reshape(len(latents), -1)
         return (rows * self.scale_ + self.mean_).astype(np.float32)
 
-    def score_samples(self, X: ArrayLike) -> Float[np.ndarray, " rows"]:  # noqa: N803
+    def score_samples(self, X: Any) -> Float[np.ndarray, " rows"]:  # noqa: N803
         """The evidence lower bound of each row, in nats, in the units of the data.
 
         A lower bound on what `score_samples` of PCA is. The mean over 16 samples of the latents,
@@ -180,7 +181,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         elbo = self._run(_elbo, self._images(rows))
         return elbo - np.float32(rows.shape[1] * math.log(self.scale_))
 
-    def score(self, X: ArrayLike, y: Any = None) -> float:  # noqa: N803
+    def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
         """The mean of `score_samples`: what a search over parameters makes large."""
         return float(self.score_samples(X).mean(dtype=np.float64))
 
@@ -206,7 +207,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             if expected is not None:
                 raise ValueError(f"{name}={value!r} must be {expected}")
 
-    def _validated(self, X: ArrayLike) -> _Rows:  # noqa: N803
+    def _validated(self, X: Any) -> _Rows:  # noqa: N803
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         # Of what was fitted: the parameter may have been set anew.
