@@ -57,7 +57,9 @@ def main() -> None:
     }
     results_file.write(_OUTPUT.value, results)
     if _OUTPUT.value:
-        figure = figures.accuracy_by_labels(representation_report.panels(rows))
+        figure = figures.accuracy_by_labels(
+            representation_report.panels(rows), representation_report.BASELINES
+        )
         figures.save(figure, Path(_OUTPUT.value).with_suffix(".png"))
 
 

@@ -12,6 +12,8 @@ from vae_jax.errors import UserError
 
 _METHODS = {"linear": "linear probe", "neighbours": "5 neighbours"}
 
+BASELINES = ("PCA", "pixels")
+
 Panels = dict[str, dict[str, tuple[Sequence[int], np.ndarray]]]
 
 

@@ -3,11 +3,15 @@ import json
 import numpy as np
 import pytest
 import small_runs
+from ml_collections import ConfigDict
 from sklearn.decomposition import PCA
 
 from benchmarks import representation_rows
+from configs import vanilla
+from configs.sweeps import representation as study
 from experiments import representation_report
-from vae_jax import figures, trained_model
+from vae_jax import factory, figures, search_space, trained_model
+from vae_jax.config_fields import flatten, with_fields
 from vae_jax.errors import UserError
 from vae_jax.evaluation import probing
 
@@ -146,7 +150,23 @@ def test_the_picture_has_panels_for_each_size_with_the_pixels_in_all():
         "5 neighbours, 2 latents",
     ]
     assert list(panels["5 neighbours, 2 latents"]) == ["VAE", "pixels"]
-    figure = figures.accuracy_by_labels(panels)
+    figure = figures.accuracy_by_labels(panels, representation_report.BASELINES)
     assert [axes.get_title() for axes in figure.axes] == list(panels)
     line = figure.axes[0].containers[0].lines[0]
     np.testing.assert_allclose(line.get_xydata(), [[100, 81], [55000, 95]])
+
+
+def test_the_sweep_of_the_study_has_runs_that_work():
+    sweep = study.get_sweep()
+    base = vanilla.get_config().to_dict()
+    base["data"]["binarization"] = "none"
+    search_space.check(sweep, flatten(base))
+    configs = [ConfigDict(with_fields(base, setting)) for setting in search_space.settings(sweep)]
+    for config in configs:
+        factory.validate(config)
+    assert {representation_rows.name(config) for config in configs} == {
+        "autoencoder",
+        "VAE",
+        "beta-VAE, beta 4",
+        "denoising VAE",
+    }

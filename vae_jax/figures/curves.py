@@ -162,18 +162,23 @@ def denoising_curve(
 @styled
 def accuracy_by_labels(
     panels: Mapping[str, Mapping[str, tuple[Sequence[int], Float[np.ndarray, "_seeds _labels"]]]],
+    baselines: Sequence[str] = (),
 ) -> "matplotlib.figure.Figure":
     """Accuracy in per cent against the number of labels, two panels in a row.
 
     Each panel gives under the name of a representation the numbers of labels, and the accuracies
-    of each seed there, from 0 to 1: the line is their mean, the bars one standard deviation.
+    of each seed there, from 0 to 1: the line is their mean, the bars one standard deviation. Those
+    of `baselines`, of which there may be two, are grey and dashed.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter, NullLocator
 
-    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    if not names or len(names) > len(CLASS_COLOURS):
-        raise ValueError(f"{len(names)} representations; draw 1 to {len(CLASS_COLOURS)}")
+    names = dict.fromkeys(name for lines in panels.values() for name in lines)
+    learned = [name for name in names if name not in baselines]
+    if not names or len(learned) > len(CLASS_COLOURS):
+        raise ValueError(f"{len(learned)} representations; draw 1 to {len(CLASS_COLOURS)}")
+    colours = dict(zip(learned, CLASS_COLOURS, strict=False))
+    colours |= dict(zip(baselines, (INK, QUIET), strict=False))
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(6.6, 2.3 * rows + 0.2), layout="constrained")
     grid = figure.subplots(rows, min(2, len(panels)), squeeze=False, sharey=True)
@@ -190,7 +195,8 @@ def accuracy_by_labels(
                 100 * accuracies.std(axis=0, ddof=1) if len(accuracies) > 1 else None,
                 marker="o",
                 elinewidth=0.8,
-                color=CLASS_COLOURS[names.index(name)],
+                linestyle="--" if name in baselines else "-",
+                color=colours[name],
                 label=name,
             )
         axes.set_xscale("log")
