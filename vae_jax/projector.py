@@ -55,7 +55,7 @@ def write(
     write_atomically(target / "tensors.tsv", "".join(row + "\n" for row in rows))
     if labels is not None:
         # A single column has no heading.
-        write_atomically(target / "metadata.tsv", "".join(f"{label:g}\n" for label in labels))
+        write_atomically(target / "metadata.tsv", "".join(f"{label}\n" for label in labels))
     write_atomically(target / "sprite.png", _png(_sprite(images)))
     write_atomically(folder / "projector_config.pbtxt", _config(labels is not None, height, width))
 

@@ -24,9 +24,11 @@ _MOST_ITERATIONS = 500
 
 Codes = Float[np.ndarray, "_ codes"]
 Labels = Int[np.ndarray, " _"]
+# Codes that nobody has looked at yet.
+AnyCodes = Float[np.ndarray, "..."]
 
 
-def check(codes: Codes, labels: Labels, test_codes: Codes, test_labels: Labels) -> None:
+def check(codes: AnyCodes, labels: Labels, test_codes: AnyCodes, test_labels: Labels) -> None:
     """Refuse what nothing can be learned from or measured on.
 
     Raises:
@@ -161,9 +163,9 @@ class Accuracies(NamedTuple):
 
 
 def accuracies(
-    codes: Codes,
+    codes: AnyCodes,
     labels: Labels,
-    test_codes: Codes,
+    test_codes: AnyCodes,
     test_labels: Labels,
     *,
     num_labels: int,
