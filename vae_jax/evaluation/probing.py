@@ -117,7 +117,10 @@ def linear_accuracy(codes: Codes, labels: Labels, test_codes: Codes, test_labels
     """
     mean = codes.mean(axis=0, dtype=np.float64)
     scale = math.sqrt(np.square(codes - mean).mean()) or 1.0
-    codes, test_codes = ((part - mean) / scale for part in (codes, test_codes))
+    # In their own precision: a probe on all pixels takes half the time in float32.
+    codes, test_codes = (
+        ((part - mean) / scale).astype(codes.dtype) for part in (codes, test_codes)
+    )
     held_out = np.zeros(len(labels), bool)
     for value in np.unique(labels):
         held_out[np.flatnonzero(labels == value)[1::_HELD_OUT]] = True
