@@ -7,7 +7,7 @@ height and one channel to them.
 
 import functools
 import math
-from typing import Any, NamedTuple, no_type_check
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -84,19 +84,18 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
       feature_names_in_: their names, where the data had any.
     """
 
-    # scikit-learn asks that any value be taken here, and refused by `fit`.
-    @no_type_check
+    # Any: scikit-learn asks that every value be taken here, and refused by `fit`.
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: Any = 2,
         *,
-        widths: tuple[int, ...] = (256,),
-        likelihood: str = "normal",
-        beta: float = 1.0,
-        epochs: int = 100,
-        batch_size: int = 128,
-        learning_rate: float = 3e-3,
-        random_state: int | np.random.RandomState | None = None,
+        widths: Any = (256,),
+        likelihood: Any = "normal",
+        beta: Any = 1.0,
+        epochs: Any = 100,
+        batch_size: Any = 128,
+        learning_rate: Any = 3e-3,
+        random_state: Any = None,
     ) -> None:
         self.n_components = n_components
         self.widths = widths
