@@ -14,7 +14,6 @@ from jaxtyping import PyTree
 
 KILLS = flags.DEFINE_integer("kills", 10, "SIGKILLs that must hit a running process")
 SEED = flags.DEFINE_integer("seed", 0, "of the moments")
-OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 
 
 def run_until_killed(command: Sequence[str], cache: Path, kill_after: float | None = None) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import card_results
+from experiments import card_results, markdown
 from experiments.card_results import Measured, Measurement
 from experiments.cards import BUDGETS, FIGURES, Card, Check, Expected
 from vae_jax.errors import UserError
@@ -95,10 +95,7 @@ def _number(value: float) -> str:
 
 def table(card: Card, measured: Measured) -> str:
     """A line a figure of a row."""
-    lines = [
-        ["row", "figure", "paper", "tolerance", "cpu budget", "full budget", "verdict"],
-        ["---"] * 7,
-    ]
+    rows = []
     for row in card.rows:
         for figure, expected in row.figures.items():
             digits = FIGURES[figure].digits
@@ -110,7 +107,7 @@ def table(card: Card, measured: Measured) -> str:
                 paper = "unverified"
             if expected.tolerance is not None and expected.verified:
                 tolerance = f"± {expected.tolerance:g}"
-            lines.append(
+            rows.append(
                 [
                     row.name,
                     FIGURES[figure].label,
@@ -120,7 +117,8 @@ def table(card: Card, measured: Measured) -> str:
                     value_verdict(card, figure, expected, measured[row.name]),
                 ]
             )
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    heading = ["row", "figure", "paper", "tolerance", "cpu budget", "full budget", "verdict"]
+    return markdown.table(heading, rows)
 
 
 def _cell(measurement: Measurement | None, figure: str) -> str:
@@ -138,11 +136,11 @@ def checks_table(card: Card, measured: Measured) -> str:
     """A line a check; nothing without any."""
     if not card.checks:
         return ""
-    lines = [["check", "cpu budget", "full budget"], ["---"] * 3]
-    for check in card.checks:
-        verdicts = [check_verdict(check, measured, budget) for budget in BUDGETS]
-        lines.append([_claim(check), *verdicts])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    rows = [
+        [_claim(check), *(check_verdict(check, measured, budget) for budget in BUDGETS)]
+        for check in card.checks
+    ]
+    return markdown.table(["check", "cpu budget", "full budget"], rows)
 
 
 def _claim(check: Check) -> str:

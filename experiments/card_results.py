@@ -43,7 +43,8 @@ def path_of(card: Card, folder: Path) -> Path:
     return folder / f"{card.name}.json"
 
 
-def _settings(config: dict[str, Any]) -> dict[str, Any]:
+def settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a config that figures depend on, by dotted name."""
     return {
         field: value
         for field, value in sorted(flatten(config).items())
@@ -73,12 +74,12 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
     ]
     summaries = [workdir.read_summary(folder) or {} for folder in folders.values()]
     config = runs.card.config(row, runs.budget)
-    settings = _settings(config)
+    own = settings(config)
     measurement = {
         "command": f"python -m experiments.reproduce --card={runs.card.name} --rows={row.name} "
         f"--budget={runs.budget} --seeds={max(known) + 1}",
-        "config": settings,
-        "config_digest": workdir.config_digest(settings),
+        "config": own,
+        "config_digest": workdir.config_digest(own),
         "seeds": list(whole),
         "diverged": sorted(known.keys() - whole.keys()),
         "figures": {
@@ -156,7 +157,7 @@ def read(card: Card, folder: Path) -> Measured:
 def _check_settings(
     path: Path, card: Card, row: Row, budget: str, measured: dict[str, Any]
 ) -> None:
-    ours, defaults = _settings(card.config(row, budget)), flatten(vanilla.get_config().to_dict())
+    ours, defaults = settings(card.config(row, budget)), flatten(vanilla.get_config().to_dict())
     for field, value in ours.items():
         # A field that is younger than the measurement had the effect of its default.
         default = json.loads(json.dumps(defaults[field]))

@@ -13,6 +13,7 @@ from absl import flags
 
 from experiments import command_line, measuring
 from experiments.drawing import NUM_MAPPED
+from experiments.output_flag import OUTPUT
 from vae_jax import factory, figures, trained_model, workdir
 from vae_jax.errors import UserError
 from vae_jax.metric_writers import read_records
@@ -22,7 +23,6 @@ _WORKDIRS = flags.DEFINE_list("workdirs", [], "directories of the runs")
 _NAMES = flags.DEFINE_list(
     "names", [], "what to call the runs; by default their directories' names"
 )
-_OUTPUT = flags.DEFINE_string("output", "", "directory to write to")
 
 
 def latent_points(model: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
@@ -45,9 +45,9 @@ def main() -> None:
         raise UserError("--workdirs is missing; name the directories of trained runs")
     if len(names) != len(folders) or len(set(names)) != len(names):
         raise UserError(f"--names={','.join(names)} must be {len(folders)} different names")
-    if not _OUTPUT.value:
+    if not OUTPUT.value:
         raise UserError("--output is missing; name the directory to write to")
-    out = Path(_OUTPUT.value)
+    out = Path(OUTPUT.value)
     command_line.use_compilation_cache()
     summaries, records, panels, test_sets = {}, {}, [], set()
     for name, folder in zip(names, folders, strict=True):

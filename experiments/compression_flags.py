@@ -4,10 +4,10 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments.output_flag import OUTPUT
 from vae_jax.errors import UserError
 
 _INPUT = flags.DEFINE_string("input", None, "file to read")
-_OUTPUT = flags.DEFINE_string("output", None, "file to write")
 
 
 def input_path() -> Path | None:
@@ -32,6 +32,6 @@ def required_output() -> Path:
     Raises:
       UserError: the flag is missing.
     """
-    if not _OUTPUT.value:
+    if not OUTPUT.value:
         raise UserError("--output is missing; name the file to write")
-    return Path(_OUTPUT.value)
+    return Path(OUTPUT.value)

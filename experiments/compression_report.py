@@ -5,6 +5,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from experiments import markdown
 from vae_jax.errors import UserError
 
 _COLUMNS = {
@@ -32,11 +33,10 @@ def section(path: Path) -> str:
         return ""
     try:
         measured = json.loads(path.read_text(encoding="utf-8"))
-        lines = [["test images", "seeds", *_COLUMNS.values()], ["---"] * (2 + len(_COLUMNS))]
-        lines += _lines(measured["rows"])
+        lines = _lines(measured["rows"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read: {error!r}") from error
-    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    table = markdown.table(["test images", "seeds", *_COLUMNS.values()], lines)
     return (
         "## Lossless compression\n\n"
         "Bits-back coding with a VAE (`configs/compression.py`, `configs/compression_levels.py`) "

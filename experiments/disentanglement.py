@@ -14,22 +14,17 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import (
+    card_results,
     command_line,
     config_flag,
     disentanglement_figures,
     disentanglement_results,
+    results_flag,
     sweep,
 )
 from vae_jax import search_space, workdir
 from vae_jax.config_fields import flatten
 from vae_jax.errors import UserError
-
-_RESULTS = flags.DEFINE_string(
-    "results", "results/disentanglement", "folder of study.json and the pictures"
-)
-
-# Of a config, what no figure depends on.
-_WITHOUT_EFFECT = ("seed", "steps_per_call", "data.dir", "checkpoints.", "tensorboard.")
 
 
 def check_study(config: ConfigDict, settings: search_space.Sweep) -> None:
@@ -54,11 +49,14 @@ def _write(folder: Path, config: ConfigDict, out: Path) -> None:
     base = flatten(config.to_dict())
     rows = sorted(workdir.read_json(folder / "results.json")["members"], key=lambda r: r["member"])
     runs = [disentanglement_results.study_run({**base, **row}) for row in rows]
-    summary = workdir.read_summary(workdir.member_folder(folder, rows[0]["member"])) or {}
+    summaries = (workdir.read_summary(workdir.member_folder(folder, r["member"])) for r in rows)
+    summary = next(filter(None, summaries), None)
+    if summary is None:
+        raise UserError(f"{folder}: no run of the study came to its end; results.json tells why")
     study = {
         "command": f"python -m experiments.disentanglement --config={config_flag.config_path()} "
         f"--sweep={flags.FLAGS.sweep}",
-        "config": {n: v for n, v in base.items() if not n.startswith(_WITHOUT_EFFECT)},
+        "config": card_results.settings(config.to_dict()),
         "steps": summary["step"],
         **{name: summary[name] for name in ("device", "num_cores", "versions")},
         "runs": runs,
@@ -76,7 +74,7 @@ def main() -> None:
     check_study(config, settings)
     command_line.use_compilation_cache()
     sweep.run_sweep(config, settings, folder)
-    _write(folder, config, Path(_RESULTS.value))
+    _write(folder, config, results_flag.results_folder() / "disentanglement")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments import drawing, measuring
 from experiments.disentanglement_results import (
-    JUDGE,
+    COMPARED,
     SCORES,
     Row,
     methods,
@@ -24,6 +24,8 @@ def draw(out: Path, runs: Sequence[Row]) -> None:
     by_strength = {
         label: {method.name: method.figures(name) for method in found}
         for name, label in SCORES.items()
+        # Some scores are not defined, of data with one factor.
+        if any(run[name] is not None for run in runs)
     }
     figures.save(
         figures.scores_by_strength(
@@ -34,11 +36,13 @@ def draw(out: Path, runs: Sequence[Row]) -> None:
         out / "scores_by_strength.png",
     )
     distortion = {method.name: method.figures("distortion") for method in found}
-    shown = {SCORES[name]: by_strength[SCORES[name]] for name in (JUDGE, "mig")}
+    labels = [SCORES[name] for name in COMPARED if SCORES[name] in by_strength]
+    shown = {label: by_strength[label] for label in labels}
     by_distortion = figures.scores_by_distortion(distortion, shown)
     figures.save(by_distortion, out / "scores_by_distortion.png")
     labels, correlations = rank_correlations(runs)
-    figures.save(figures.rank_correlations(labels, correlations), out / "rank_correlations.png")
+    if labels:
+        figures.save(figures.rank_correlations(labels, correlations), out / "rank_correlations.png")
 
 
 def draw_models(out: Path, folder: Path, runs: Sequence[Row]) -> None:
@@ -59,12 +63,13 @@ def draw_models(out: Path, folder: Path, runs: Sequence[Row]) -> None:
     for which, run in shown.items():
         model = trained_model.load(folder, run["member"])
         test = factory.load_test(model.config)
-        measured: dict[str, Any] = (
-            workdir.read_summary(workdir.member_folder(folder, run["member"])) or {}
-        )["test"]
-        target = measuring.prepare_test(model.config, test)[0]
-        kl = np.asarray(measured["kl_by_dimension"])
-        drawing.draw_traversals(out / f"traversals_{which}.png", model, target, kl)
+        summary = workdir.read_summary(workdir.member_folder(folder, run["member"]))
+        assert summary is not None, "a run that has scores has a summary"
+        measured: dict[str, Any] = summary["test"]
+        if measured["kl_by_dimension"] is not None:
+            target = measuring.prepare_test(model.config, test)[0]
+            kl = np.asarray(measured["kl_by_dimension"])
+            drawing.draw_traversals(out / f"traversals_{which}.png", model, target, kl)
         title = f"{which}: {run['method']}, {run['symbol']} = {run['strength']:g}"
         importances[title] = np.asarray(measured["dci_importance_matrix"])
         names = measured["factors"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments import markdown
 from experiments.disentanglement_results import SCORES, Method, comparisons, methods, read
 
 _INTRODUCTION = """# Disentanglement
@@ -50,7 +51,7 @@ def render(folder: Path) -> str:
 
 
 def _conditions(study: Mapping[str, Any]) -> str:
-    config, runs = study["config"], study["runs"]
+    config, runs, cores = study["config"], study["runs"], study["num_cores"]
     diverged = sum(run["status"] == "diverged" for run in runs)
     hours = sum(run["train_seconds"] for run in runs) / 3600
     return (
@@ -58,12 +59,12 @@ def _conditions(study: Mapping[str, Any]) -> str:
         f"{config['data.name']} at {config['data.image_size']}x{config['data.image_size']}, "
         f"{config['model.network']}, {config['model.latent_size']} latents, "
         f"{study['steps']:,} steps of {config['batch_size']}; {study['device']}, "
-        f"{study['num_cores']} cores, {hours:.1f} h of training.\n"
+        f"{cores} core{'s'[: cores > 1]} a run, {hours:.1f} h of training.\n"
     )
 
 
 def _comparison_table(found: Sequence[Method]) -> str:
-    lines = [["claim", "gain", "95 % interval over seeds", "verdict"], ["---"] * 4]
+    lines = []
     for comparison in comparisons(found):
         gain = comparison.gain
         told = (
@@ -72,13 +73,12 @@ def _comparison_table(found: Sequence[Method]) -> str:
             else [f"{gain.estimate:+.3f}", f"{gain.low:+.3f} to {gain.high:+.3f}"]
         )
         lines.append([comparison.claim, *told, comparison.verdict])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown.table(["claim", "gain", "95 % interval over seeds", "verdict"], lines)
 
 
 def _table(found: Sequence[Method]) -> str:
     nats = {"elbo": "ELBO", "rate": "rate", "distortion": "distortion", "total_correlation": "TC"}
-    heading = ["method", "strength", "seeds", *nats.values(), *SCORES.values()]
-    lines = [heading, ["---"] * len(heading)]
+    lines = []
     for method in found:
         columns = {name: method.figures(name) for name in (*nats, *SCORES)}
         for index, strength in enumerate(method.strengths):
@@ -88,7 +88,7 @@ def _table(found: Sequence[Method]) -> str:
                 for name, values in columns.items()
             ]
             lines.append([method.name, f"{method.symbol} = {strength:g}", str(whole), *cells])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown.table(["method", "strength", "seeds", *nats.values(), *SCORES.values()], lines)
 
 
 def _mean_and_deviation(values: np.ndarray, digits: int) -> str:

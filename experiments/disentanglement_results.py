@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from vae_jax import workdir
 from vae_jax.errors import UserError
@@ -35,6 +35,11 @@ NATS = {
 }
 # The score by which models are called the best and the median.
 JUDGE = "factor_vae_score"
+# The scores by which methods are compared: the one counts the factors that any latent tells, the
+# other those that a single latent tells alone.
+COMPARED = (JUDGE, "mig")
+# Of what is told in nats, what scores are correlated with; the rest goes up and down with these.
+_CORRELATED = ("elbo", "distortion", "total_correlation")
 
 _BETA_VAE = "β-VAE"
 _METHODS = {"elbo": _BETA_VAE, "capacity": "annealed", "factor": "FactorVAE", "tc": "β-TCVAE"}
@@ -154,16 +159,18 @@ def comparisons(found: Sequence[Method]) -> list[Comparison]:
     if _BETA_VAE not in by_name:
         return []
     plain = by_name[_BETA_VAE]
-    scores = plain.figures(JUDGE)
     strengths = np.array(plain.strengths)
-    some, none = scores[(strengths >= 4) & (strengths <= 8)].ravel(), scores[strengths == 1].ravel()
-    some, none = some[np.isfinite(some)], none[np.isfinite(none)]
     told = []
-    if some.size and none.size:
-        gain = difference_of_means(none, some)
-        told.append(Comparison(f"{SCORES[JUDGE]}: β from 4 to 8 above β = 1", gain))
+    for score in COMPARED:
+        values = plain.figures(score)
+        pressed = values[(strengths >= 4) & (strengths <= 8)].ravel()
+        not_pressed = values[strengths == 1].ravel()
+        pressed, not_pressed = (v[np.isfinite(v)] for v in (pressed, not_pressed))
+        if pressed.size and not_pressed.size:
+            gain = difference_of_means(not_pressed, pressed)
+            told.append(Comparison(f"{SCORES[score]}: β from 4 to 8 above β = 1", gain))
     for name in ("β-TCVAE", "FactorVAE"):
-        for score in (JUDGE, "mig") if name in by_name else ():
+        for score in COMPARED if name in by_name else ():
             claim = f"{SCORES[score]}: {name} above {_BETA_VAE} at equal distortion"
             first, second = (_cost_and_score(method, score) for method in (plain, by_name[name]))
             gain_at = gain_at_equal_cost(first, second) if len(first) and len(second) else None
@@ -178,17 +185,20 @@ def _cost_and_score(method: Method, score: str) -> np.ndarray:
 
 
 def rank_correlations(runs: Sequence[Row]) -> tuple[list[str], np.ndarray]:
-    """Spearman's correlations over all runs of the scores and of what is told in nats.
+    """Spearman's correlations over all runs, of the scores and of some of what is told in nats.
 
     Returns:
-      The labels of the figures that vary among the runs, and their correlations.
+      The labels of the figures that vary among the runs, and their correlations; nothing if fewer
+      than two vary.
     """
-    labels = {**SCORES, **NATS}
+    labels = {**SCORES, **{name: NATS[name] for name in _CORRELATED}}
     columns = {name: np.array([_number(run[name]) for run in runs]) for name in labels}
     whole = np.isfinite(list(columns.values())).all(axis=0)
     varying = {n: v[whole] for n, v in columns.items() if whole.any() and np.ptp(v[whole]) > 0}
-    ranks = spearmanr(np.stack(list(varying.values()), axis=1)).statistic
-    return [labels[name] for name in varying], np.atleast_2d(ranks)
+    if len(varying) < 2:
+        return [], np.zeros((0, 0))
+    ranks = np.array([rankdata(values) for values in varying.values()])
+    return [labels[name] for name in varying], np.corrcoef(ranks)
 
 
 def write(folder: Path, study: Mapping[str, Any]) -> Path:

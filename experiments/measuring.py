@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from experiments import command_line, drawing
+from experiments import command_line, drawing, markdown
 from vae_jax import checkpoints, factory, trained_model, workdir
 from vae_jax.corruptions import MAX_LEVEL
 from vae_jax.data import Dataset
@@ -166,7 +166,8 @@ def table(summaries: dict[str, dict[str, Any]]) -> str:
             return str(value)
         return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4f}"
 
-    rows = [["run", *COLUMNS.values()], ["---"] * (len(COLUMNS) + 1)]
-    for name, summary in summaries.items():
-        rows.append([name, *(cell(summary["test"].get(field)) for field in COLUMNS)])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    rows = [
+        [name, *(cell(summary["test"].get(field)) for field in COLUMNS)]
+        for name, summary in summaries.items()
+    ]
+    return markdown.table(["run", *COLUMNS.values()], rows)

@@ -22,6 +22,7 @@ from experiments import (
     chunks,
     command_line,
     drawing,
+    results_flag,
 )
 from experiments.card_runs import MAX_SEEDS, Runs
 from experiments.cards import BUDGETS, Card
@@ -33,7 +34,6 @@ _CARD = flags.DEFINE_list("card", [], "names of cards, or paths of their files; 
 _SEEDS = flags.DEFINE_integer("seeds", 3, "seeds of each row, counted from 0")
 _BUDGET = flags.DEFINE_enum("budget", "cpu", list(BUDGETS), "how much is spent on the table")
 _ROWS = flags.DEFINE_list("rows", [], "rows of the card to train; by default all that fit")
-_RESULTS = flags.DEFINE_string("results", "results", "folder of the results files")
 
 _WORKDIR = Path("runs") / "papers"
 
@@ -145,7 +145,7 @@ def main() -> None:
         )
         for card in named
     ]
-    reproduce(all_runs, Path(_RESULTS.value), named_executor())
+    reproduce(all_runs, results_flag.results_folder(), named_executor())
 
 
 if __name__ == "__main__":

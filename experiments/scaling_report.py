@@ -2,10 +2,7 @@
 
 from typing import Any
 
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+from experiments import markdown
 
 
 def costs_table(measured: dict[str, Any]) -> str:
@@ -23,7 +20,7 @@ def costs_table(measured: dict[str, Any]) -> str:
         for entry in entries
     ]
     header = ["network", "devices", "GFLOP a device", "MB accessed a device"]
-    return _table([*header, "MB reduced", "operations between devices"], rows)
+    return markdown.table([*header, "MB reduced", "operations between devices"], rows)
 
 
 def projections_table(measured: dict[str, Any]) -> str:
@@ -44,7 +41,7 @@ def projections_table(measured: dict[str, Any]) -> str:
                     ]
                 )
     header = ["network", "batch a device", "devices", "products, us", "sum of gradients, us"]
-    return _table([*header, "share of products"], rows)
+    return markdown.table([*header, "share of products"], rows)
 
 
 def noise_table(measured: dict[str, Any]) -> str:
@@ -57,10 +54,10 @@ def noise_table(measured: dict[str, Any]) -> str:
         ]
         for entry in measured["gradient_noise_scale"]
     ]
-    return _table(["epochs trained", "noise scale, examples", "range of the draws"], rows)
+    return markdown.table(["epochs trained", "noise scale, examples", "range of the draws"], rows)
 
 
 def layouts_table(measured: dict[str, Any]) -> str:
     """How far the losses are from those on one device."""
     rows = [[name, f"{apart:.2g}"] for name, apart in measured["losses_apart"].items()]
-    return _table(["layout", "largest difference of the training loss, nats"], rows)
+    return markdown.table(["layout", "largest difference of the training loss, nats"], rows)

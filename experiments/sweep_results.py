@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments import markdown
 from experiments.chunks import read_member
 from vae_jax import figures, workdir
 from vae_jax.errors import UserError
@@ -246,12 +247,11 @@ def table(settings: Sequence[Row], metrics: Mapping[str, str], top: int) -> str:
         )
 
     fields = list(settings[0]["setting"])
-    rows = [[*map(_short, fields), "seeds", *metrics.values()]]
-    rows.append(["---"] * len(rows[0]))
+    rows = []
     for entry in settings[:top]:
         shown = [_number(entry["setting"][field]) for field in fields]
         rows.append([*shown, str(entry["num_seeds"]), *(cell(entry, name) for name in metrics)])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return markdown.table([*map(_short, fields), "seeds", *metrics.values()], rows)
 
 
 def _number(value: Any) -> str:

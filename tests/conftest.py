@@ -9,13 +9,16 @@ import pytest
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # Simulated devices, in the tests' own processes and not in those of the commands.
 jax.config.update("jax_num_cpu_devices", 8)
-# A program compiled in one test run serves the next.
-os.environ.setdefault(
+# A program compiled in one test run serves the next, the quick ones too: the environment is for the
+# commands, since JAX, imported above, has read it here.
+_CACHE = os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", os.path.join(os.path.dirname(__file__), "..", ".cache", "jax")
 )
-# Of the quick programs too, as the commands do it: the tests' processes share them.
+jax.config.update("jax_compilation_cache_dir", _CACHE)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,7 +8,7 @@ from small_cards import small_card
 
 from configs import vanilla
 from experiments import card_report, card_results, cards
-from experiments.card_results import _digest, _settings
+from experiments.card_results import _digest, settings
 from experiments.cards import BUDGETS, Budget, Check, Expected, Row
 from vae_jax import factory
 from vae_jax.errors import UserError
@@ -18,7 +18,7 @@ CARD = small_card("bars.npz")
 
 def measurement(row, budget, card=CARD, **by_seed):
     """What a measurement would be, figures by seed given."""
-    config = _settings(card.config(row, budget))
+    config = settings(card.config(row, budget))
     content = {
         "config": config,
         "seeds": list(range(len(next(iter(by_seed.values()))))),

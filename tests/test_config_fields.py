@@ -107,6 +107,7 @@ BAD_VALUES = {
     "evaluation.num_samples": AT_LEAST_1,
     "evaluation.batch_size": AT_LEAST_1,
     "evaluation.seed": SEEDS,
+    "evaluation.disentanglement": FLAGS,
 }
 
 

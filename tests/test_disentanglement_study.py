@@ -5,7 +5,12 @@ import pytest
 
 from configs import disentanglement as disentanglement_config
 from configs.sweeps import disentanglement as disentanglement_sweep
-from experiments import disentanglement_report, disentanglement_results, sweep_plan
+from experiments import (
+    disentanglement_figures,
+    disentanglement_report,
+    disentanglement_results,
+    sweep_plan,
+)
 from experiments.disentanglement import check_study
 from experiments.disentanglement_results import (
     NATS,
@@ -76,9 +81,9 @@ def test_a_sweep_that_has_not_ended_is_refused():
 )
 def test_a_claim_holds_where_its_interval_is_above_zero(shift, verdict):
     told = comparisons(methods(study(shift, noise=0.02 if shift else 0.05)))
-    pressure, *against = told
-    assert pressure.verdict == "holds"
-    assert pressure.gain.estimate == pytest.approx(0.05 * 5, abs=0.05)
+    pressure, against = told[:2], told[2:]
+    assert {comparison.verdict for comparison in pressure} == {"holds"}
+    assert pressure[0].gain.estimate == pytest.approx(0.05 * 5, abs=0.05)
     assert len(against) == 2
     assert {comparison.verdict for comparison in against} == {verdict}
     assert against[0].gain.estimate == pytest.approx(shift, abs=0.05)
@@ -90,7 +95,7 @@ def test_diverged_runs_are_left_out_and_counted(tmp_path):
     assert comparisons(methods(runs))[0].verdict == "holds"
     assert len(ranked(runs)) == len(runs) - 1
     labels, correlations = rank_correlations(runs)
-    assert len(labels) == len(SCORES) + len(NATS)
+    assert len(labels) == len(SCORES) + 3
     assert correlations[0, 1] == pytest.approx(1)
     figures.save(figures.rank_correlations(labels, correlations), tmp_path / "ranks.png")
 
@@ -174,3 +179,11 @@ def test_a_study_of_nothing_is_refused_before_it_is_trained():
     bounds = search_space.grid({"objective.name": ("elbo", "iwae")})
     with pytest.raises(UserError, match=r"objective.name='iwae' .* elbo, capacity, factor"):
         check_study(config, bounds)
+
+
+def test_a_study_of_one_run_has_no_correlations_and_its_other_pictures(tmp_path):
+    lone = run("β-VAE", 4.0, 0, 0.5, beta_vae_score=None)
+    assert rank_correlations([lone])[0] == []
+    disentanglement_figures.draw(tmp_path, [lone])
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"scores_by_strength.png", "scores_by_distortion.png"}

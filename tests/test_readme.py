@@ -39,7 +39,7 @@ SMALL_STUDY = """
 from vae_jax import search_space
 
 def get_sweep():
-    return search_space.grid({"hparams.beta": (1.0, 4.0)}, seeds=(0, 1))
+    return search_space.grid({"hparams.beta": (1.0, 4.0)})
 """
 
 

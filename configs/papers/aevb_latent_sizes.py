@@ -2,9 +2,9 @@
 
 python -m experiments.reproduce --card=aevb_latent_sizes --seeds=3 --budget=full
 
-Kingma, Welling 2013 (arXiv 1312.6114), Figure 2, and the manifold of Figure 4. Time on two cores
-without an accelerator: not measured. Expect a negative ELBO of about 141 nats with 3 latents and
-100 with 20.
+Kingma, Welling 2013 (arXiv 1312.6114), Figure 2, and the manifold of Figure 4. A run of
+the CPU budget takes one and a half minutes on two cores without an accelerator; the full budget was
+not measured. Expect a negative ELBO of about 141 nats with 3 latents and 100 with 20.
 """
 
 from configs import vanilla
@@ -63,4 +63,6 @@ def get_card() -> Card:
         ),
         budgets={"full": Budget({"epochs": 300}), "cpu": Budget({"epochs": 60})},
         manifold="size_2",
+        findings="At the 60 epochs of the CPU budget 200 latents are behind 20 in every seed, by "
+        "1.7 nats on average; the rerun trained 300 epochs.",
     )

@@ -49,4 +49,6 @@ def get_card() -> Card:
             Check("negative_elbo", ("noise_15", "noise_5")),
         ),
         budgets={"full": Budget({"epochs": 1093}), "cpu": Budget({"epochs": 40})},
+        findings="At the 40 epochs of the CPU budget noise on 5 % of the pixels costs 2.1 nats, in "
+        "every seed, instead of gaining 0.6; the authors train 5,000 epochs.",
     )

@@ -74,7 +74,10 @@ _READERS: dict[str, dict[str, tuple[Any, tuple[str, ...]]]] = {
         field: (neutral, ("plain",))
         for field, neutral in {**_ELBO_WEIGHTS, "objective.sampled_kl": False}.items()
     },
-    "data.mode": {"data.memory_limit": (4.0, ("auto", "stream"))},
+    "data.mode": {
+        "data.factors": ("grid", ("render",)),
+        "data.memory_limit": (4.0, ("auto", "render", "stream")),
+    },
 }
 
 # Objectives of the aggregate posterior of independent normals, and what gives these.
@@ -141,11 +144,6 @@ def _validate_mode(config: ConfigDict) -> None:
             f"data.mode='render' draws images from their factors, which data.name="
             f"{section.name!r} cannot; use data.mode='auto', or data.name="
             f"{' or '.join(map(repr, VARIANTS))}"
-        )
-    if section.factors == "continuous" and section.mode != "render":
-        raise UserError(
-            f"data.factors='continuous' has no effect with data.mode={section.mode!r}; use 'grid', "
-            "or data.mode='render'"
         )
 
 
