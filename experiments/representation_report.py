@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments import markdown
 from vae_jax.errors import UserError
 
 _METHODS = {"linear": "linear probe", "neighbours": "5 neighbours"}
@@ -83,7 +84,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
     numbers = rows[0]["num_labels"]
     heading = ["representation", "numbers", "seeds"]
     heading += [f"{title}, {number:,}" for title in _METHODS.values() for number in numbers]
-    lines = [heading, ["---"] * len(heading)]
+    lines = []
     groups = _grouped(rows, "representation", "size")
     for name, size in sorted(groups, key=lambda group: group[1]):
         members = groups[name, size]
@@ -93,7 +94,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
             for place in range(len(numbers))
         ]
         lines.append([name, str(size), str(len(members)), *cells])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown.table(heading, lines)
 
 
 def _cell(values: list[float]) -> str:
