@@ -34,6 +34,13 @@ def prepare_test(config: ConfigDict, test: Dataset) -> np.ndarray:
     return figures_of_merit.prepare_targets(factory.build_prepare(config), test.images, key)
 
 
+def prepare_train(config: ConfigDict, train: Dataset) -> np.ndarray:
+    """Training images as the model sees them, for codes of labelled examples."""
+    # Not the draw of the test images, whose keys go by the place of an image.
+    key = jax.random.fold_in(factory.build_evaluation_keys(config).targets, 1)
+    return figures_of_merit.prepare_targets(factory.build_prepare(config), train.images, key)
+
+
 def integer_test_images(config: ConfigDict, test: Dataset) -> np.ndarray:
     """The test images in whole numbers: as stored, or 0 and 1 where the model sees them so."""
     if config.data.binarization == "none":

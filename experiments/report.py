@@ -25,6 +25,7 @@ from experiments import (
     disentanglement_report,
     measuring,
     recovery_report,
+    representation_report,
     scaling_report,
 )
 from vae_jax.errors import UserError
@@ -162,6 +163,7 @@ def render_results() -> str:
         compression_report.section(folder / "uses" / "compression.json"),
         recovery_report.section(folder / "uses" / "recovery.json"),
         anomaly_report.section(folder / "uses" / "anomaly.json"),
+        representation_report.section(folder / "uses" / "representation.json"),
     ]
     return "\n".join(part for part in parts if part)
 

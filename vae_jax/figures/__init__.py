@@ -7,6 +7,7 @@ be closed, no display is needed, and `save` writes it.
 
 from vae_jax.figures.anomaly import score_histograms
 from vae_jax.figures.curves import (
+    accuracy_by_labels,
     compared_curves,
     curves_by_level,
     overlaid_losses,
@@ -43,6 +44,7 @@ from vae_jax.figures.sweeps import (
 )
 
 __all__ = [
+    "accuracy_by_labels",
     "compared_curves",
     "curves_by_level",
     "heat_map",

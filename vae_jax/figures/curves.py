@@ -163,6 +163,62 @@ def curves_by_level(
     return figure
 
 
+@styled
+def accuracy_by_labels(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[int], Float[np.ndarray, "_seeds _labels"]]]],
+    baselines: Sequence[str] = (),
+) -> "matplotlib.figure.Figure":
+    """Accuracy in per cent against the number of labels, two panels in a row.
+
+    Each panel gives under the name of a representation the numbers of labels, and the accuracies
+    of each seed there, from 0 to 1: the line is their mean, the bars one standard deviation. Those
+    of `baselines`, of which there may be two, are grey and dashed.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter, NullLocator
+
+    names = dict.fromkeys(name for lines in panels.values() for name in lines)
+    learned = [name for name in names if name not in baselines]
+    if not names or len(learned) > len(CLASS_COLOURS):
+        raise ValueError(f"{len(learned)} representations; draw 1 to {len(CLASS_COLOURS)}")
+    colours = dict(zip(learned, CLASS_COLOURS, strict=False))
+    colours |= dict(zip(baselines, (INK, QUIET), strict=False))
+    rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(6.6, 2.3 * rows + 0.2), layout="constrained")
+    grid = figure.subplots(rows, min(2, len(panels)), squeeze=False, sharey=True)
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
+    for axes, (title, lines) in zip(grid.flat, panels.items(), strict=False):
+        ticks: set[int] = set()
+        for name, (numbers, accuracies) in lines.items():
+            require_finite("accuracies", accuracies)
+            ticks |= set(numbers)
+            axes.errorbar(
+                numbers,
+                100 * accuracies.mean(axis=0),
+                100 * accuracies.std(axis=0, ddof=1) if len(accuracies) > 1 else None,
+                marker="o",
+                elinewidth=0.8,
+                linestyle="--" if name in baselines else "-",
+                color=colours[name],
+                label=name,
+            )
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xticks(sorted(ticks), [f"{tick:,}" for tick in sorted(ticks)])
+        # The names of 600 and 1,000 would touch.
+        axes.tick_params(axis="x", labelrotation=30)
+        axes.set_title(title)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("test accuracy (%)")
+    for axes in grid[-1]:
+        axes.set_xlabel("labels")
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center")
+    return figure
+
+
 def _series(
     records: Sequence[Mapping[str, Any]], split: str, metric: str
 ) -> tuple[np.ndarray, np.ndarray]:
