@@ -12,6 +12,8 @@ if jax.__version_info__ < (0, 11):
     # Half the time of a compilation; XLA ends at flags that it does not know, as later ones do not.
     _QUICKLY += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("XLA_FLAGS", _QUICKLY)
+# Several test processes share the cores, on which idle threads of OpenMP would wait busily.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Simulated devices, in the tests' own processes and not in those of the commands.
 jax.config.update("jax_num_cpu_devices", 8)
 # A program compiled in one test run serves the next, the quick ones too: the environment is for the
