@@ -2,8 +2,9 @@
 
 All three come from sums over pixels, so that they need no threshold and hold for grey, binarised
 and generated images. Slant and size are second central moments, as in Morpho-MNIST (Castro et al.
-2019, arXiv 1809.10780, section 2). Thickness is how much ink there is around ink: area over length
-of the outline would fall with the noise of a draw, whose edges are rough, and rise with blur.
+2019, arXiv 1809.10780, section 2). Thickness is the width of the endless stroke that has as much
+ink around its ink: area over length of the outline would fall with the noise of a draw, whose edges
+are rough, and rise with blur.
 """
 
 import functools
@@ -53,19 +54,21 @@ def measure(images: Float[np.ndarray, "n height width *channel"]) -> Morphology:
     horizontal = np.einsum("nij,nj,nj->n", ink, right, right) / mass
     mixed = np.einsum("nij,ni,nj->n", ink, down, right) / mass
     return Morphology(
-        thickness=_thickness(ink, mass),
+        thickness=np.interp(density(ink), _densities(), _WIDTHS),
         slant=np.degrees(np.arctan2(-mixed, vertical)),
         size=np.sqrt(vertical + horizontal),
     )
 
 
-def _thickness(
-    ink: Float[np.ndarray, "n height width"], mass: Float[np.ndarray, " n"]
-) -> Float[np.ndarray, " n"]:
-    """The width of an endless stroke that has as much ink around its ink, on average."""
+def density(ink: Float[np.ndarray, "n height width"]) -> Float[np.ndarray, " n"]:
+    """How much ink there is around ink, from 0 to 1, the mean over the ink; NaN without ink.
+
+    What is around a pixel is weighted by a Gaussian, in which values of single pixels hardly count:
+    neither blur nor the noise of a Bernoulli draw changes the mean much.
+    """
     down, across = (_gaussian(length) for length in ink.shape[1:])
-    densities = (ink * (down @ ink @ across)).sum((1, 2)) / mass
-    return np.interp(densities, _densities(), _WIDTHS)
+    mass = ink.sum((1, 2))
+    return (ink * (down @ ink @ across)).sum((1, 2)) / np.where(mass < EMPTY, np.nan, mass)
 
 
 def _gaussian(length: int) -> Float[np.ndarray, "length length"]:
@@ -76,13 +79,14 @@ def _gaussian(length: int) -> Float[np.ndarray, "length length"]:
 
 @functools.cache
 def _densities() -> Float[np.ndarray, " widths"]:
-    return np.array([_density(width) for width in _WIDTHS])
+    return np.array([_density_of_stroke(width) for width in _WIDTHS])
 
 
-def _density(width: float) -> float:
-    """Mean over a stroke of the part of a Gaussian, centred there, that is within the stroke.
+def _density_of_stroke(width: float) -> float:
+    """The density of an endless stroke.
 
-    For width w and standard deviation s it is the mean over u and v in [0, w] of w N(u; v, s^2):
+    It is the mean over the stroke of the part of a Gaussian, centred there, that is within it.
+    For width w and standard deviation s that is the mean over u and v in [0, w] of w N(u; v, s^2),
     erf(w / (s sqrt(2))) - s sqrt(2 / pi) (1 - exp(-w^2 / (2 s^2))) / w.
     """
     ends = _REACH * math.sqrt(2 / math.pi) * -math.expm1(-((width / _REACH) ** 2) / 2)
