@@ -101,7 +101,8 @@ def get_config() -> ConfigDict:
     # factor objective only: hidden layers of the discriminator. Kim & Mnih 2018: (1000,) * 6.
     config.model.discriminator_widths = ()
 
-    # What happens to the encoder's input: none, gaussian, masking, salt_and_pepper.
+    # What happens to the encoder's input: none; gaussian, salt_and_pepper, masking (of pixels),
+    # box, downsampling, blur (vae_jax/corruptions.py).
     config.corruption = "none"
 
     config.objective = ConfigDict()
@@ -161,7 +162,8 @@ def get_config() -> ConfigDict:
     config.hparams.dip_diagonal = 1.0
     # Of the factor objective's discriminator, which has an Adam of its own.
     config.hparams.discriminator_learning_rate = 1e-4
-    # Standard deviation of gaussian noise; for the other corruptions the share of pixels hit.
+    # Standard deviation of gaussian noise in grey values, of blur in pixels; side of the box as a
+    # share of the image; factor of downsampling; else the share of pixels hit.
     config.hparams.corruption_level = 0.0
     # Decoupled, of the matrices alone.
     config.hparams.weight_decay = 0.0

@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from experiments import command_line, drawing, markdown
 from vae_jax import checkpoints, factory, trained_model, workdir
-from vae_jax.corruptions import MAX_LEVEL
 from vae_jax.data import Dataset
 from vae_jax.evaluation import denoising, figures_of_merit
 from vae_jax.evaluation.disentanglement import MetricSizes, disentanglement_figures
@@ -33,6 +32,13 @@ def prepare_test(config: ConfigDict, test: Dataset) -> np.ndarray:
     """The test images as the model sees them: every figure and picture is of this one draw."""
     key = factory.build_evaluation_keys(config).targets
     return figures_of_merit.prepare_targets(factory.build_prepare(config), test.images, key)
+
+
+def prepare_train(config: ConfigDict, train: Dataset) -> np.ndarray:
+    """Training images as the model sees them, for codes of labelled examples."""
+    # Not the draw of the test images, whose keys go by the place of an image.
+    key = jax.random.fold_in(factory.build_evaluation_keys(config).targets, 1)
+    return figures_of_merit.prepare_targets(factory.build_prepare(config), train.images, key)
 
 
 def integer_test_images(config: ConfigDict, test: Dataset) -> np.ndarray:
@@ -75,7 +81,7 @@ def measure(
     corrupt = factory.build_corrupt(config)
     if corrupt is not None:
         levels = denoising.levels_around(
-            config.hparams.corruption_level, MAX_LEVEL[config.corruption]
+            config.corruption, config.hparams.corruption_level, model.image_shape
         )
         errors = denoising.denoising_errors(
             model.reconstruct, targets, corrupt, levels, keys.corruption
