@@ -1,0 +1,118 @@
+"""From texts to rows of numbers of one length, and back."""
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from vae_jax.errors import UserError
+
+# The numbers that are no words. A row begins with its first word: whoever decodes a word at a time
+# puts BEGIN before it.
+PAD, BEGIN, END, UNKNOWN = range(4)
+SPECIAL = ("<pad>", "<begin>", "<end>", "<unknown>")
+
+# What may become of a word that is not in the vocabulary.
+UNKNOWN_WORDS = ("replace", "refuse")
+
+# Hyphens and apostrophes within a word are part of it, as in "t-shirt"; other signs stand alone.
+_WORD = re.compile(r"\w+(?:[-']\w+)*|[^\w\s]")
+# Characters of a text that an error quotes.
+_MOST_QUOTED = 60
+_SPACE_BEFORE_SIGN = re.compile(r" (?=[,.;:!?])")
+
+
+def split_words(text: str) -> list[str]:
+    """The words and punctuation signs of a text, in lower case."""
+    return _WORD.findall(text.lower())
+
+
+class Encoded(NamedTuple):
+    """Texts as rows of numbers.
+
+    Attributes:
+        ids: [num_texts, length], int32; the words of each text, END, and PAD to the end.
+        unknown: how often each word was replaced by UNKNOWN.
+    """
+
+    ids: Int[np.ndarray, "num_texts length"]
+    unknown: Counter[str]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words that a model knows.
+
+    Attributes:
+        words: in the order of their numbers, which begin after those of `SPECIAL`. With them alone
+            a vocabulary is made again.
+    """
+
+    words: tuple[str, ...]
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> "Vocabulary":
+        """All words of some texts, in alphabetical order."""
+        return cls(tuple(sorted({word for text in texts for word in split_words(text)})))
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are, the special ones too."""
+        return len(SPECIAL) + len(self.words)
+
+    @functools.cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {word: number for number, word in enumerate(self.words, len(SPECIAL))}
+
+    def encode(self, texts: Sequence[str], length: int, unknown: str = "replace") -> Encoded:
+        """Texts as rows of numbers.
+
+        Args:
+            texts: in any case, with punctuation.
+            length: of a row; a text has at most one word less, since END is in the row.
+            unknown: of `UNKNOWN_WORDS`; whether a word that is not known becomes UNKNOWN or is an
+                error.
+
+        Raises:
+            UserError: a text is empty or too long, or has an unknown word that is to be refused.
+        """
+        ids = np.full((len(texts), length), PAD, np.int32)
+        replaced: Counter[str] = Counter()
+        for place, text in enumerate(texts):
+            words = split_words(text)
+            if not words:
+                raise UserError(f"{_name(place, text)} is empty; give at least one word")
+            if len(words) >= length:
+                raise UserError(
+                    f"{_name(place, text)} has {len(words)} words and signs; give at most "
+                    f"{length - 1}"
+                )
+            strange = [word for word in words if word not in self._numbers]
+            if strange and unknown == "refuse":
+                raise UserError(
+                    f"{_name(place, text)} has the unknown word {strange[0]!r}; use words of the "
+                    "vocabulary, or data.unknown_words='replace'"
+                )
+            replaced.update(strange)
+            numbers = [self._numbers.get(word, UNKNOWN) for word in words]
+            ids[place, : len(words) + 1] = [*numbers, END]
+        return Encoded(ids, replaced)
+
+    def decode(self, ids: Int[np.ndarray, "num_texts length"]) -> list[str]:
+        """The texts of rows of numbers, each up to its first END or PAD."""
+        return [self._decode_row(row) for row in np.asarray(ids).tolist()]
+
+    def _decode_row(self, row: list[int]) -> str:
+        end = next((i for i, number in enumerate(row) if number in (END, PAD)), len(row))
+        names = SPECIAL + self.words
+        return _SPACE_BEFORE_SIGN.sub("", " ".join(names[number] for number in row[:end]))
+
+
+def _name(place: int, text: str) -> str:
+    quoted = text if len(text) <= _MOST_QUOTED else text[:_MOST_QUOTED] + "..."
+    return f"caption {place} ({quoted!r})"
