@@ -18,11 +18,11 @@ import jax
 from absl import flags
 
 from benchmarks import results_file
-from experiments import arithmetic_figures, arithmetic_measuring, command_line
+from experiments import command_line, latent_arithmetic_figures, latent_arithmetic_measuring
+from experiments.output_flag import OUTPUT
 from vae_jax.errors import UserError
 
 _WORKDIRS = flags.DEFINE_list("workdirs", [], "directories of trained runs")
-_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _FIGURES = flags.DEFINE_string("figures", "", "folder of the pictures; empty draws none")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 1000, "test images edited", lower_bound=1)
 
@@ -48,7 +48,7 @@ def main() -> None:
     rows = []
     for i, folder in enumerate(_WORKDIRS.value):
         # Edited images are those of the first run.
-        found = arithmetic_measuring.measure(
+        found = latent_arithmetic_measuring.measure(
             Path(folder), _NUM_IMAGES.value, None if i else pictures
         )
         rows += found
@@ -60,9 +60,9 @@ def main() -> None:
         "jax": jax.__version__,
         "rows": rows,
     }
-    results_file.write(_OUTPUT.value, results)
+    results_file.write(OUTPUT.value, results)
     if pictures is not None:
-        arithmetic_figures.draw_curves(rows, pictures)
+        latent_arithmetic_figures.draw_curves(rows, pictures)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from vae_jax import latent_paths
+from vae_jax import factory, latent_paths
 from vae_jax.data import LazyDataset
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
@@ -38,7 +38,7 @@ class KnownImages(NamedTuple):
 
     Attributes:
       images: as stored.
-      latents: of each.
+      latents: of each a draw from its posterior; where that is no diagonal normal, the encoding.
       labels: its class; None where the data have none.
       morphology: its thickness, slant and size.
     """
@@ -71,12 +71,17 @@ def load_known(model: TrainedModel, train: LazyDataset) -> KnownImages:
     """Read training images of a run, evenly spaced, encode them and measure them.
 
     Images are encoded as stored: an encoder that was trained on binarised images takes grey ones.
+    Latents are draws, as the decoder was trained on: the mean of an inactive latent hardly moves,
+    and without its noise a classifier would lean on what the decoder does not see.
     """
     num = min(train.shape[0], _MOST_IMAGES)
     known = train.read(np.arange(num) * train.shape[0] // num)
-    return KnownImages(
-        known.images, model.encode(known.images), known.labels, measure_stored(known.images)
-    )
+    if model.has_normal_posterior:
+        key = factory.build_evaluation_keys(model.config).samples
+        latents = np.asarray(model.posterior(known.images).sample(key))
+    else:
+        latents = model.encode(known.images)
+    return KnownImages(known.images, latents, known.labels, measure_stored(known.images))
 
 
 def measure_stored(images: np.ndarray) -> Morphology:

@@ -103,7 +103,9 @@ def between_classes(
                 f"no image is of class {label}; the classes are {', '.join(map(str, known))}"
             )
     if source == target or len(known) < 2:
-        raise UserError(f"class {target} must differ from another; the images have {len(known)}")
+        raise UserError(
+            f"class {target} must differ from another; the images have {len(known)} in all"
+        )
     is_upper = labels == target
     places = np.flatnonzero(is_upper | (labels == source if source is not None else True))
     return Contrast(places, latents[places], _signed_weights(labels[places], is_upper[places]))
@@ -118,7 +120,9 @@ def linear_classifier(contrast: Contrast) -> Float[np.ndarray, " latents"]:
     """Across the plane by which logistic regression tells the groups (Shen et al. 2020).
 
     The unit normal n of the plane, times n^T (difference of the means), which is positive: the
-    loss at no slope at all falls in the direction of that difference. arXiv 1907.10786.
+    loss at no slope at all falls in the direction of that difference. arXiv 1907.10786. A normal
+    tells groups apart, and weighs what tells of noise alone as well; it is the direction in which
+    latents differ as far as these are independent, as those of a VAE nearly are.
     """
     # Imports SciPy's optimisers, which take a second.
     from sklearn.linear_model import LogisticRegression
