@@ -40,25 +40,28 @@ def section(path: Path) -> str:
             _attributes_table([row for row in rows if row["attribute"] in UNITS]),
             _classes_table([row for row in rows if row["attribute"] not in UNITS]),
         ]
-        told = statistics.fmean(row["class_told_of_originals"] for row in rows)
+        seeds = len({row["seed"] for row in rows})
+        originals = statistics.fmean(row["class_told_of_originals"] for row in rows)
+        kept = statistics.fmean(row["class_kept"][row["degrees"].index(0)] for row in rows)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(f"{path} cannot be read: {error!r}") from error
     return (
         "## Latent arithmetic\n\n"
-        f"Test images of {first['data']} ({first['num_images']:,}), encoded, moved along the "
-        "direction of an attribute and decoded;\nmean ± standard deviation over "
-        f"{len({row['seed'] for row in rows})} seeds of `configs/vanilla.py`. Degree 1 is as far "
-        "as from the quarter of the\ntraining images with the least of the attribute to the "
-        "quarter with the most. Both quarters have\nthe same classes, and on average the same of "
-        "the other attributes, but where the table says not\nbalanced. Changes are from degree 0, "
-        "the reconstruction, to degree 1, of what is measured of the decoded\nimages "
-        "(`vae_jax/morphology.py`); correlation of degree and attribute, from -2 to 2, within an "
-        "image;\nrising, the share of the images whose attribute grows at each of the eight steps. "
-        "A class is kept where\n5 neighbours among training images, by pixels at unit length, "
-        f"tell it; of the test images\nthemselves they tell {told:.1%}.\n\n"
+        f"{first['num_images']:,} test images of {first['data']}, encoded, moved along the "
+        "direction of an attribute and decoded: mean ±\nstandard deviation over "
+        f"{seeds} seeds of `configs/vanilla.py`. Degree 1 is as far as from the quarter of the\n"
+        "training images with the least of the attribute to the quarter with the most. Both have "
+        "the same\nclasses, and on average the same of the other attributes; of directions that "
+        "are not balanced they\nhave not. Changes are from degree 0, the reconstruction, to degree "
+        "1, as measured of the decoded\nimages (`vae_jax/morphology.py`), beside the difference "
+        "of the quarters. Correlation is that of degree\nand attribute within an image, from -2 to "
+        "2, and rising the share of the images whose attribute grows\nat each of eight steps. A "
+        "class is kept where 5 neighbours among training images, by pixels at unit\nlength, tell "
+        f"it: they tell that of {originals:.1%} of the test images, and of {kept:.1%} as "
+        "reconstructed.\n\n"
         f"{tables[0]}\n"
-        "Images of all other classes moved towards one, and the share that the neighbours take for "
-        "it: degree 1\nis from the mean of the other classes' means to that of the class.\n\n"
+        "Images of all other classes moved towards one, and the share that the neighbours take "
+        "for it. Degree\n1 is from the mean of the other classes' means to that of the class.\n\n"
         f"{tables[1]}{_pictures(path)}"
     )
 
@@ -66,7 +69,7 @@ def section(path: Path) -> str:
 def _attributes_table(rows: Rows) -> str:
     heading = ["added", "direction", *(f"{name} ({unit})" for name, unit in UNITS.items())]
     heading += ["groups differ by", "correlation", "rising"]
-    heading += ["class kept at -1", "0", "1", "2"]
+    heading += ["class kept at -1", "at 1", "at 2"]
     lines = []
     for added, method in dict.fromkeys((row["attribute"], method_name(row)) for row in rows):
         group = [row for row in rows if (row["attribute"], method_name(row)) == (added, method)]
@@ -78,7 +81,7 @@ def _attributes_table(rows: Rows) -> str:
         changes[added] = f"**{changes[added]}**"
         kept = [
             _percent([row["class_kept"][group[0]["degrees"].index(degree)] for row in group])
-            for degree in (-1, 0, 1, 2)
+            for degree in (-1, 1, 2)
         ]
         lines.append(
             [

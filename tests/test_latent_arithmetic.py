@@ -47,6 +47,8 @@ def draw_codes(num, rng):
 class Artist:
     """A model that knows what it draws: its latents are the codes of the drawings."""
 
+    has_normal_posterior = False
+
     def __init__(self, config, drawn):
         self.config, self.image_shape, self.drawn = config, (SIZE, SIZE, 1), drawn
 
@@ -197,8 +199,8 @@ def attribute_row(seed, method="mean_difference", balanced=True):
 def class_row(seed, target, reached):
     keep = ("data", "num_images", "seed", "class_told_of_originals", "method", "balanced")
     row = {name: value for name, value in attribute_row(seed).items() if name in keep}
-    degrees, shares = [0, 1, 1.5, 2], [0, reached, reached, 1]
-    return row | {"attribute": target, "degrees": degrees, "class_reached": shares}
+    shares = {"class_reached": [0, reached, reached, 1], "class_kept": [0.9, 0.5, 0.3, 0.1]}
+    return row | {"attribute": target, "degrees": [0, 1, 1.5, 2], **shares}
 
 
 def test_the_report_shows_the_mean_over_seeds_and_nothing_before_a_measurement(tmp_path):
@@ -211,7 +213,8 @@ def test_the_report_shows_the_mean_over_seeds_and_nothing_before_a_measurement(t
     path.write_text(json.dumps({"rows": rows}))
     text = latent_arithmetic_report.section(path)
     cells = "+0.00 ± 0.00 | **+11.00 ± 1.41** | +0.00 ± 0.00 | 30.00 | 0.900 | 50.0 ± 0.0 %"
-    assert f"| slant | mean difference | {cells} | 50.0 ± 0.0 % | 90.0" in text
+    assert f"| slant | mean difference | {cells} | 50.0 ± 0.0 % | 60.0" in text
+    assert "95.0% of the test images, and of 90.0% as reconstructed" in text
     assert "| slant | linear classifier, not balanced | +0.00" in text
     assert "| 0 | 30.0 ± 14.1 % | 30.0 ± 14.1 % | 100.0 ± 0.0 % |" in text
     # The mean over classes of one seed is 0.4, of the other 0.6.
@@ -243,6 +246,20 @@ def test_an_edit_moves_the_latents_by_the_degree_along_the_direction(
     vector = METHODS[method](editing.contrast(known, editing.parse(attribute)))
     expected = model.decode(model.encode(images) - 0.7 * vector.astype("f"))
     np.testing.assert_allclose(image_arrays.read(target), expected, atol=1e-5)
+
+
+def test_directions_are_found_from_draws_of_the_posterior_where_there_is_a_normal_one(run):
+    model = trained_model.load(run)
+    train = factory.open_splits(model.config).train
+    known = editing.load_known(model, train)
+    posterior = model.posterior(known.images)
+    noise = (known.latents - posterior.mean) / np.exp(posterior.log_scale)
+    assert noise.std() == pytest.approx(1, abs=0.15)
+    assert abs(noise.mean()) < 0.2
+    image_shape = (SIZE, SIZE, 1)
+    autoencoder = small_runs.make_model(image_shape, **{"model.name": "autoencoder"})
+    known = editing.load_known(autoencoder, train)
+    np.testing.assert_array_equal(known.latents, autoencoder.encode(known.images))
 
 
 def test_degree_zero_reconstructs_and_keeps_the_kind_and_shape_of_the_images(run, tmp_path):
