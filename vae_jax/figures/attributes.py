@@ -1,7 +1,7 @@
 """Pictures of latent arithmetic: what is measured of images against the degree of an attribute."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Of each seed at each degree.
 Curve = Float[np.ndarray, "seeds degrees"]
 
-_LOOKS = (
+_LOOKS: tuple[dict[str, Any], ...] = (
     {"color": ACCENT},
     {"color": CLASS_COLOURS[1]},
     {"color": ACCENT, "linestyle": (0, (1.5, 1.5))},
@@ -111,11 +111,11 @@ def _draw(
     axes: "matplotlib.axes.Axes",
     degrees: np.ndarray,
     curve: np.ndarray,
-    look: Mapping[str, object],
+    look: Mapping[str, Any],
     name: str,
 ) -> None:
     mean = curve.mean(axis=0)
-    axes.plot(degrees, mean, label=name, **look)  # type: ignore[arg-type]
+    axes.plot(degrees, mean, label=name, **look)
     if len(curve) > 1:
         deviation = curve.std(axis=0, ddof=1)
         axes.fill_between(
