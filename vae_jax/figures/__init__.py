@@ -6,6 +6,7 @@ be closed, no display is needed, and `save` writes it.
 """
 
 from vae_jax.figures.anomaly import score_histograms
+from vae_jax.figures.attributes import attribute_curves, class_curves
 from vae_jax.figures.curves import (
     accuracy_by_labels,
     compared_curves,
@@ -20,6 +21,7 @@ from vae_jax.figures.disentanglement import (
     scores_by_strength,
 )
 from vae_jax.figures.images import (
+    edited_images,
     image_grid,
     interpolations,
     manifold,
@@ -45,8 +47,11 @@ from vae_jax.figures.sweeps import (
 
 __all__ = [
     "accuracy_by_labels",
+    "attribute_curves",
+    "class_curves",
     "compared_curves",
     "curves_by_level",
+    "edited_images",
     "heat_map",
     "image_grid",
     "importance_matrices",
