@@ -18,7 +18,7 @@ import math
 import numpy as np
 from absl import flags
 
-from experiments import anomaly_data, command_line, editing, file_flags
+from experiments import command_line, editing, file_flags, foreign_images
 from vae_jax import factory, image_arrays, trained_model
 from vae_jax.errors import UserError
 from vae_jax.evaluation.attribute_vectors import METHODS
@@ -51,7 +51,7 @@ def main() -> None:
     if given is None:
         given = opened.test.images
     images = image_arrays.with_channels(given, model.image_shape)
-    images = anomaly_data.as_stored(model.config, images, opened.test.dtype)
+    images = foreign_images.as_stored(model.config, images, opened.test.dtype)
     contrast = editing.contrast(editing.load_known(model, opened.train), attribute)
     vector = METHODS[_METHOD.value](contrast)
     reconstructed, edited = editing.edits(

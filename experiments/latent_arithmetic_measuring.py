@@ -80,12 +80,13 @@ def measure(folder: Path, num_images: int, pictures: Path | None) -> list[dict[s
     }
     rows = []
     for attribute, balanced, contrast in _contrasts(known):
-        is_class = isinstance(attribute, ClassChange)
-        degrees = DEGREES[DEGREES >= 0] if is_class else DEGREES
+        name, degrees = attribute, DEGREES
+        if isinstance(attribute, ClassChange):
+            name, degrees = str(attribute.target), DEGREES[DEGREES >= 0]
         for method, find in METHODS.items():
             edited = _edit(model, known, examples, find(contrast), degrees)
             row = {
-                "attribute": str(attribute.target) if is_class else attribute,
+                "attribute": name,
                 "method": method,
                 "balanced": balanced,
                 "degrees": degrees.tolist(),
@@ -98,6 +99,7 @@ def _contrasts(known: KnownImages) -> Iterator[tuple[Attribute, bool, Contrast]]
     for name in Morphology._fields:
         for balanced in (True, False):
             yield name, balanced, editing.contrast(known, name, balanced=balanced)
+    assert known.labels is not None, "refused by measure"
     for target in np.unique(known.labels):
         change = ClassChange(int(target))
         yield change, True, editing.contrast(known, change)
