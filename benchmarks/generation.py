@@ -180,7 +180,8 @@ def main(argv: list[str]) -> None:
     assert isinstance(splits.train, Dataset)
     test = splits.test.images
     yardstick = make_yardstick(trained, splits.train.images, test)
-    rows, samples = [], {}
+    rows: list[dict[str, Any]] = []
+    samples: dict[str, np.ndarray] = {}
     for folder in folders:
         own, at_one = measure(folder, yardstick, splits.train, temperatures, len(test))
         rows += own

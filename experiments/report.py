@@ -22,6 +22,7 @@ from experiments import (
     command_line,
     compression_report,
     disentanglement_report,
+    generation_report,
     measuring,
     scaling_report,
 )
@@ -158,6 +159,7 @@ def render_results() -> str:
     parts = [
         card_report.render([cards.load(name) for name in cards.names()], folder),
         compression_report.section(folder / "uses" / "compression.json"),
+        generation_report.section(folder / "uses" / "generation.json"),
     ]
     return "\n".join(part for part in parts if part)
 
