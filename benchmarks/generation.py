@@ -10,7 +10,6 @@ on zeros and ones; samples are mean images.
 --output=results/uses/generation.json --figures=results/uses/generation keep what was measured.
 """
 
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -187,10 +186,7 @@ def main(argv: list[str]) -> None:
         rows += own
         samples = samples or at_one
         results = {
-            "command": "python -m benchmarks.generation",
-            "device": jax.devices()[0].device_kind,
-            "num_cores": os.cpu_count(),
-            "jax": jax.__version__,
+            **results_file.circumstances("benchmarks.generation"),
             "num_images": len(test),
             "num_nearest": _NUM_NEAREST,
             "classifier": trained.facts,

@@ -10,11 +10,9 @@ stays, as 5 neighbours among 5,000 training images tell it by their pixels; and 
 digit that is to become another one does.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
-import jax
 from absl import flags
 
 from benchmarks import results_file
@@ -54,10 +52,7 @@ def main() -> None:
         rows += found
         print("\n".join([f"{folder}:", *map(_line, found)]), flush=True)
     results = {
-        "command": "python -m benchmarks.latent_arithmetic",
-        "device": jax.devices()[0].device_kind,
-        "num_cores": os.cpu_count(),
-        "jax": jax.__version__,
+        **results_file.circumstances("benchmarks.latent_arithmetic"),
         "rows": rows,
     }
     results_file.write(OUTPUT.value, results)

@@ -1,12 +1,11 @@
 """The table of how good the samples of trained models are."""
 
-import json
 import statistics
 from pathlib import Path
 from typing import Any
 
 from experiments import markdown
-from vae_jax.errors import UserError
+from experiments.measured_section import Measured, of_results
 
 _COLUMNS = {
     "classifier_frechet_distance": "classifier Fréchet distance",
@@ -20,24 +19,17 @@ _COLUMNS = {
 }
 
 
-def section(path: Path) -> str:
-    """The section of a document; nothing while nothing has been measured.
+@of_results
+def section(measured: Measured, path: Path) -> str:
+    """The section of a document.
 
     Args:
-      path: what `benchmarks.generation` wrote; its figures are in the folder of the same name.
-
-    Raises:
-      UserError: it cannot be read.
+      measured: what `benchmarks.generation` wrote.
+      path: where it stands; its figures are in the folder of the same name.
     """
-    if not path.is_file():
-        return ""
-    try:
-        measured = json.loads(path.read_text(encoding="utf-8"))
-        lines = _lines(measured["rows"])
-        accuracy, data = measured["classifier"]["test_accuracy"], measured["classifier"]["data"]
-        num_images, num_nearest = measured["num_images"], measured["num_nearest"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} cannot be read: {error!r}") from error
+    lines = _lines(measured["rows"])
+    accuracy, data = measured["classifier"]["test_accuracy"], measured["classifier"]["data"]
+    num_images, num_nearest = measured["num_images"], measured["num_nearest"]
     table = markdown.table(["images", "temperature", "seeds", *_COLUMNS.values()], lines)
     pictures = f"{path.parent.name}/{path.stem}"
     return (

@@ -1,13 +1,12 @@
 """The tables of what moving latents along attributes does to images."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import markdown
 from experiments.latent_arithmetic_figures import UNITS, Rows, method_name
-from vae_jax.errors import UserError
+from experiments.measured_section import Measured, of_results
 
 _DEGREES_OF_CLASSES = (1.0, 1.5, 2.0)
 
@@ -21,30 +20,23 @@ _PICTURES = {
 }
 
 
-def section(path: Path) -> str:
-    """The section of a document; nothing while nothing has been measured.
+@of_results
+def section(measured: Measured, path: Path) -> str:
+    """The section of a document.
 
     Args:
-      path: what `benchmarks.latent_arithmetic` wrote; its pictures lie in a folder of its name
-        beside it.
-
-    Raises:
-      UserError: it cannot be read.
+      measured: what `benchmarks.latent_arithmetic` wrote.
+      path: where it stands; its pictures lie in a folder of its name beside it.
     """
-    if not path.is_file():
-        return ""
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        first = rows[0]
-        tables = [
-            _attributes_table([row for row in rows if row["attribute"] in UNITS]),
-            _classes_table([row for row in rows if row["attribute"] not in UNITS]),
-        ]
-        seeds = len({row["seed"] for row in rows})
-        originals = statistics.fmean(row["class_told_of_originals"] for row in rows)
-        kept = statistics.fmean(row["class_kept"][row["degrees"].index(0)] for row in rows)
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{path} cannot be read: {error!r}") from error
+    rows = measured["rows"]
+    first = rows[0]
+    tables = [
+        _attributes_table([row for row in rows if row["attribute"] in UNITS]),
+        _classes_table([row for row in rows if row["attribute"] not in UNITS]),
+    ]
+    seeds = len({row["seed"] for row in rows})
+    originals = statistics.fmean(row["class_told_of_originals"] for row in rows)
+    kept = statistics.fmean(row["class_kept"][row["degrees"].index(0)] for row in rows)
     return (
         "## Latent arithmetic\n\n"
         f"{first['num_images']:,} test images of {first['data']}, encoded, moved along the "
