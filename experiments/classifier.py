@@ -8,6 +8,7 @@ Two to three minutes on one core. Expect a test accuracy of 99.2 % on MNIST.
 from absl import flags
 
 from experiments import command_line
+from experiments.seed_flag import SEED
 from vae_jax import classifier, classifier_training, data, factory, workdir
 from vae_jax.classifier import Classifier
 from vae_jax.errors import UserError
@@ -17,7 +18,6 @@ _DATA_DIR = flags.DEFINE_string("data_dir", "data", "where prepared data sets ar
 _TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "what it is trained on")
 _TEST_SPLIT = flags.DEFINE_string("test_split", "test", "what it is measured on")
 _EPOCHS = flags.DEFINE_integer("epochs", 10, "passes over the training images")
-_SEED = flags.DEFINE_integer("seed", 0, "of the start, the order and the noise")
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
         "data": _DATA.value,
         "train_split": _TRAIN_SPLIT.value,
         "test_split": _TEST_SPLIT.value,
-        "seed": _SEED.value,
+        "seed": SEED.value,
         "num_epochs": _EPOCHS.value,
     }
     command_line.use_compilation_cache()
@@ -44,7 +44,7 @@ def main() -> None:
             trained = classifier_training.train(
                 train,
                 test,
-                factory.make_key(_SEED.value),
+                factory.make_key(SEED.value),
                 num_epochs=_EPOCHS.value,
                 on_epoch=lambda epoch, loss: print(f"epoch {epoch}: loss {loss:.4f} nats"),
             )
