@@ -8,13 +8,13 @@ Two to three minutes on one core. Expect a test accuracy of 99.2 % on MNIST.
 from absl import flags
 
 from experiments import command_line
+from experiments.data_dir_flag import DATA_DIR
 from experiments.seed_flag import SEED
 from vae_jax import classifier, classifier_training, data, factory, workdir
 from vae_jax.classifier import Classifier
 from vae_jax.errors import UserError
 
 _DATA = flags.DEFINE_string("data", "mnist", "data set with labels, as data.name of a config")
-_DATA_DIR = flags.DEFINE_string("data_dir", "data", "where prepared data sets are")
 _TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "what it is trained on")
 _TEST_SPLIT = flags.DEFINE_string("test_split", "test", "what it is measured on")
 _EPOCHS = flags.DEFINE_integer("epochs", 10, "passes over the training images")
@@ -38,7 +38,7 @@ def main() -> None:
             _insist(trained, asked, str(folder))
         else:
             train, test = (
-                data.load(_DATA.value, split, _DATA_DIR.value)
+                data.load(_DATA.value, split, DATA_DIR.value)
                 for split in (_TRAIN_SPLIT.value, _TEST_SPLIT.value)
             )
             trained = classifier_training.train(
