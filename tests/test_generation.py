@@ -196,7 +196,7 @@ def test_quality_by_temperature_has_a_panel_a_metric_and_a_line_a_sampler():
     assert [axes.get_title() for axes in panels] == ["precision", "recall"]
     lines = {container.get_label(): container.lines[0] for container in panels[0].containers}
     np.testing.assert_allclose(lines["prior"].get_ydata(), [0.3, 0.5])
-    np.testing.assert_allclose(lines["flow"].get_xdata(), [0.8, 1.0])
+    assert list(lines["flow"].get_xdata()) == [0.8, 1.0]
     assert panels[1].lines[0].get_ydata()[0] == 0.8
     spoilt = {**metrics, "recall": {"prior": np.array([[np.nan, 0.4]])}}
     with pytest.raises(ValueError, match="1 values of recall are not finite"):
