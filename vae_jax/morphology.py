@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 # A sum below this share of one white pixel is an empty image.
-_EMPTY = 1e-3
+EMPTY = 1e-3
 
 
 class Morphology(NamedTuple):
@@ -34,7 +34,7 @@ def measure(images: Float[np.ndarray, "n height width *channel"]) -> Morphology:
     """
     ink = np.asarray(images, np.float64).reshape(*np.shape(images)[:3], -1).mean(-1)
     mass = ink.sum((1, 2))
-    empty = mass < _EMPTY
+    empty = mass < EMPTY
     mass = np.where(empty, np.nan, mass)
     rows, columns = np.arange(ink.shape[1]), np.arange(ink.shape[2])
     row = np.einsum("nij,i->n", ink, rows) / mass

@@ -1,0 +1,266 @@
+"""English captions of MNIST and Fashion-MNIST, written from measurements and read again.
+
+A caption says the class, and of each attribute (see `attributes`) whether it is low or high, in one
+of several wordings: "a thick three leaning to the right", "small upright seven, thin strokes". The
+middle is said of the slant only, "upright"; of the others it has no words, since nobody writes that
+a digit is of medium size. Any attribute may be left out, so that a model learns to do without: what
+a caption does not say is unknown, not in the middle.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from vae_jax.data import splits
+from vae_jax.data.attributes import CLOTHES, DIGITS, Subject
+from vae_jax.data.vocabulary import Vocabulary, split_words
+from vae_jax.errors import UserError
+
+# How probable it is that a caption says an attribute that has words. Three in four captions then
+# say any one, and two of five all three.
+SAID = 0.75
+
+
+class Wording(NamedTuple):
+    """How a value of an attribute is said; each way has exactly one of the words that mean it.
+
+    Attributes:
+        meaning: the words, none of which means anything else.
+        before: ways to say it before the noun.
+        after: ways to say it after the noun, each with the space or comma that it begins with.
+    """
+
+    meaning: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+class Grammar(NamedTuple):
+    """How the captions of a subject are written.
+
+    Attributes:
+        subject: what they are about.
+        openings: of a caption; "{a}" is the noun's article.
+        nouns: of each class: the article and the noun, whose last word no other noun ends with.
+        wordings: [attributes][values].
+    """
+
+    subject: Subject
+    openings: tuple[str, ...]
+    nouns: tuple[tuple[str, str], ...]
+    wordings: tuple[tuple[Wording, Wording, Wording], ...]
+
+
+class Reading(NamedTuple):
+    """What a caption says; None for what it leaves out or says in two ways that contradict."""
+
+    label: int | None
+    values: tuple[int | None, ...]
+
+
+def _lean(side: str) -> Wording:
+    return Wording(
+        (side, f"{side}-leaning"),
+        (f"{side}-leaning",),
+        (f" leaning to the {side}", f", leaning to the {side}", f" slanted to the {side}"),
+    )
+
+
+def _strokes(*adjectives: str) -> Wording:
+    plain = adjectives[0]
+    return Wording(adjectives, adjectives, (f" with {plain} strokes", f", {plain} strokes"))
+
+
+GRAMMARS = {
+    "mnist": Grammar(
+        DIGITS,
+        ("{a}", "", "a drawing of {a}", "this is {a}"),
+        tuple(("a", noun) for noun in DIGITS.classes),
+        (
+            (
+                Wording(("small", "little"), ("small", "little"), (", small in size",)),
+                Wording(),
+                Wording(("large", "big"), ("large", "big"), (", large in size",)),
+            ),
+            (_strokes("thin", "slender"), Wording(), _strokes("thick", "bold")),
+            (
+                _lean("left"),
+                Wording(("upright",), ("upright",), (" standing upright", ", upright")),
+                _lean("right"),
+            ),
+        ),
+    ),
+    "fashion_mnist": Grammar(
+        CLOTHES,
+        ("{a}", "", "a picture of {a}", "this is {a}"),
+        tuple(("a pair of" if noun == "trousers" else "a", noun) for noun in CLOTHES.classes),
+        (
+            (
+                Wording(("dark",), ("dark",), (" in a dark shade", ", dark")),
+                Wording(),
+                Wording(("light", "pale"), ("light", "pale"), (" in a light shade", ", pale")),
+            ),
+            (
+                Wording(("narrow", "slim"), ("narrow", "slim"), (", narrow in shape",)),
+                Wording(),
+                Wording(("wide", "broad"), ("wide", "broad"), (", wide in shape",)),
+            ),
+            (
+                Wording(("low", "flat"), ("low", "flat"), (", low in shape",)),
+                Wording(),
+                Wording(("tall", "high"), ("tall", "high"), (", tall in shape",)),
+            ),
+        ),
+    ),
+}
+
+
+def find_grammar(name: str) -> Grammar:
+    """The grammar for a data set.
+
+    Args:
+        name: as `data.load` takes it; a version or config of a known set has its captions too.
+
+    Raises:
+        UserError: there is none.
+    """
+    grammar = GRAMMARS.get(name.partition(":")[0].partition("/")[0])
+    if grammar is None:
+        raise UserError(
+            f"data.name={name!r} has no captions; use {' or '.join(GRAMMARS)}, or give a text file "
+            "of your own"
+        )
+    return grammar
+
+
+def write(
+    grammar: Grammar,
+    labels: Int[np.ndarray, " num"],
+    values: Int[np.ndarray, "num attributes"],
+    random: np.random.RandomState,
+    said: float = SAID,
+) -> list[str]:
+    """Writes captions.
+
+    Args:
+        grammar: which language.
+        labels: the classes.
+        values: of the attributes, from 0; negative where unknown, which is not said.
+        random: chooses the wordings; NumPy has frozen what it draws.
+        said: how probable it is that an attribute that has words is said.
+    """
+    num, num_attributes = values.shape
+    says = (random.random_sample(values.shape) < said) & (values >= 0)
+    choices = random.randint(2**31 - 1, size=(num, num_attributes + 1))
+    captions = []
+    for label, row, says_row, (opening, *choice) in zip(
+        labels.tolist(), values.tolist(), says.tolist(), choices.tolist(), strict=True
+    ):
+        before: list[str] = []
+        after: list[str] = []
+        for attribute, value in enumerate(row):
+            wording = grammar.wordings[attribute][value]
+            ways = len(wording.before) + len(wording.after)
+            if not ways or not says_row[attribute]:
+                continue
+            way = choice[attribute] % ways
+            if way < len(wording.before):
+                before.append(wording.before[way])
+            else:
+                after.append(wording.after[way - len(wording.before)])
+        article, noun = grammar.nouns[label]
+        # What a comma begins comes last: "strokes standing upright" would be read together.
+        after.sort(key=lambda way: way.startswith(","))
+        described = " ".join([*before, noun]) + "".join(after)
+        if article == "a" and described[0] in "aeiou" and not described.startswith("one"):
+            article = "an"
+        start = grammar.openings[opening % len(grammar.openings)].format(a=article)
+        captions.append(f"{start} {described}".strip())
+    return captions
+
+
+def read(grammar: Grammar, caption: str) -> Reading:
+    """Reads what a caption says, word by word: `write`'s inverse, and any text may come."""
+    words = set(split_words(caption))
+    labels = [i for i, (_, noun) in enumerate(grammar.nouns) if noun.split()[-1] in words]
+    values = [
+        [value for value, wording in enumerate(of_value) if not words.isdisjoint(wording.meaning)]
+        for of_value in grammar.wordings
+    ]
+    return Reading(_only(labels), tuple(map(_only, values)))
+
+
+def _only(found: list[int]) -> int | None:
+    return found[0] if len(found) == 1 else None
+
+
+class Readings(NamedTuple):
+    """What several captions say; -1 where `Reading` has None."""
+
+    labels: Int[np.ndarray, " num"]
+    values: Int[np.ndarray, "num attributes"]
+
+
+def read_all(grammar: Grammar, captions: Sequence[str]) -> Readings:
+    """Reads each of several captions."""
+    read_captions = [read(grammar, caption) for caption in captions]
+    rows = [
+        [-1 if said is None else said for said in (reading.label, *reading.values)]
+        for reading in read_captions
+    ]
+    table = np.array(rows, np.int32).reshape(len(rows), 1 + len(grammar.wordings))
+    return Readings(table[:, 0], table[:, 1:])
+
+
+def vocabulary(grammar: Grammar) -> Vocabulary:
+    """All words that captions of a grammar may have, whether or not a training set has them."""
+    wordings = [wording for of_value in grammar.wordings for wording in of_value]
+    return Vocabulary.of(
+        [
+            "an",
+            *(opening.format(a="a") for opening in grammar.openings),
+            *(" ".join(noun) for noun in grammar.nouns),
+            *(way for wording in wordings for way in wording.before + wording.after),
+        ]
+    )
+
+
+def row_length(grammar: Grammar) -> int:
+    """The length of a row of numbers that holds any caption of a grammar, and END."""
+    longest = max(len(split_words(opening.format(a=""))) for opening in grammar.openings)
+    longest += max(len(split_words(" ".join(noun))) for noun in grammar.nouns)
+    for of_value in grammar.wordings:
+        ways = [way for wording in of_value for way in wording.before + wording.after]
+        longest += max(len(split_words(way)) for way in ways)
+    return longest + 1
+
+
+def read_file(path: str, split: str, sizes: dict[str, int]) -> list[str]:
+    """A user's own captions, a line each, of a split of their images.
+
+    Args:
+        path: of UTF-8 text; "{split}" in it is replaced by `train`, `test` and so on.
+        split: an expression, such as `train[:90%]`.
+        sizes: the number of images in each split, as `data.split_sizes` gives them.
+
+    Raises:
+        UserError: a file is missing or no text, or has not one line for each image.
+    """
+    captions = []
+    for name, start, stop in splits.parse(split, sizes):
+        file = Path(path.replace("{split}", name)).expanduser()
+        try:
+            # Only line feeds end a line here; `splitlines` would break at signs within one too.
+            lines = file.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+        except (OSError, UnicodeError) as error:
+            raise UserError(f"{file} cannot be read as UTF-8 text: {error}") from None
+        if len(lines) != sizes[name]:
+            raise UserError(
+                f"{file} has {len(lines)} captions for the {sizes[name]} images of the split "
+                f"{name!r}; give one line for each image"
+            )
+        captions += lines[start:stop]
+    return captions
