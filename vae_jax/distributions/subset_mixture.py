@@ -39,12 +39,17 @@ class SubsetMixture:
             self.log_weights + self.components.log_prob(value), axis=-1 - ndim
         )
 
-    def choose(self, key: Key[Array, ""], *sample_shape: int) -> Int[Array, "*shape"]:
-        """A component for each example, `[*samples, *batch]`, by the weights."""
-        shape = (*sample_shape, *self.log_weights.shape[1:])
-        if len(self.log_weights) == 1:
-            return jnp.zeros(shape, jnp.int32)
-        return jax.random.categorical(key, self.log_weights, axis=0, shape=shape)
+    def at(self, places: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
+        """The component at each place in [0, 1), `[*samples, *batch]`: by weight, if uniform."""
+        ends = jnp.cumsum(jnp.exp(self.log_weights), axis=0)
+        # Rounding may leave the last end below 1; a component without weight is never chosen.
+        ends = ends / ends[-1]
+        ndim = self.log_weights.ndim - 1
+        return (jnp.expand_dims(places, -1 - ndim) >= ends).sum(axis=-1 - ndim)
+
+    def choose(self, key: Key[Array, ""]) -> Int[Array, "*batch"]:
+        """A component for each example, by the weights."""
+        return self.at(jax.random.uniform(key, self.log_weights.shape[1:]))
 
     def of(self, chosen: Int[Array, "*shape"]) -> Normal:
         """The chosen components, `[*samples, *batch, latents]`."""
@@ -64,6 +69,6 @@ class SubsetMixture:
 
         A gradient flows through a component's mean and scale, not through its choice.
         """
-        samples = noise.shape[: noise.ndim - self.log_weights.ndim]
-        latents = self.of(self.choose(key, *samples)).draw(noise).latents
+        chosen = self.at(jax.random.uniform(key, noise.shape[:-1]))
+        latents = self.of(chosen).draw(noise).latents
         return Draw(latents, self.log_prob(latents))

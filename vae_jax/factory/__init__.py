@@ -1,27 +1,33 @@
 """From a config to plain objects. With `experiments/`, the only place that sees a config."""
 
+from vae_jax.factory.bodies import build_likelihood, refused_values
 from vae_jax.factory.datasets import (
+    JointSplits,
     Splits,
     StreamedSplits,
     build_corrupt,
     build_prepare,
     build_simulator,
+    load_examples,
     load_splits,
     load_test,
+    load_test_examples,
     mean_image,
+    open_examples,
     open_splits,
     refuse_stream,
 )
+from vae_jax.factory.forms import (
+    DataForm,
+    ImageShape,
+    blank_examples,
+    from_metadata,
+    to_metadata,
+)
 from vae_jax.factory.keys import EvaluationKeys, build_evaluation_keys, make_key
 from vae_jax.factory.losses import build_loss
-from vae_jax.factory.models import (
-    ImageShape,
-    build_graphdef,
-    build_likelihood,
-    build_model,
-    latent_size,
-    refused_values,
-)
+from vae_jax.factory.models import build_graphdef, build_model, latent_size
+from vae_jax.factory.multimodal import build_prepare_modalities
 from vae_jax.factory.programs import (
     Program,
     build_hparams,
@@ -34,11 +40,14 @@ from vae_jax.factory.rules import refuse_parts, validate
 from vae_jax.factory.streams import build_stream, most_streamed_steps
 
 __all__ = [
+    "DataForm",
     "EvaluationKeys",
     "ImageShape",
+    "JointSplits",
     "Program",
     "Splits",
     "StreamedSplits",
+    "blank_examples",
     "build_corrupt",
     "build_evaluation_keys",
     "build_graphdef",
@@ -49,19 +58,25 @@ __all__ = [
     "build_optimizer",
     "build_plan",
     "build_prepare",
+    "build_prepare_modalities",
     "build_program",
     "build_simulator",
     "build_stream",
+    "from_metadata",
     "latent_size",
+    "load_examples",
     "load_splits",
     "load_test",
+    "load_test_examples",
     "make_key",
     "mean_image",
     "most_streamed_steps",
+    "open_examples",
     "open_splits",
     "refuse_parts",
     "refuse_stream",
     "refused_values",
     "run_state_template",
+    "to_metadata",
     "validate",
 ]

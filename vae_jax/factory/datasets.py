@@ -13,15 +13,18 @@ from vae_jax import data
 from vae_jax.corruptions import CORRUPTIONS, Corruption
 from vae_jax.data import Dataset, LazyDataset, splits
 from vae_jax.data.dataset import ImagesShape, num_bytes, read_all
-from vae_jax.data.pixels import Prepare, StoredExamples, binarize, to_unit_interval
+from vae_jax.data.multimodal import MultimodalDataset
+from vae_jax.data.pixels import Prepare, StoredPictures, binarize, to_unit_interval
 from vae_jax.data.simulators import Simulator, SpritesSimulator, StoredSimulator
 from vae_jax.data.sprite_rendering import draw_within_cells, render_apart
 from vae_jax.data.sprites import VARIANTS, SpritesDataset, resolve_image_size
 from vae_jax.data.streaming import num_read_threads, read_ahead
 from vae_jax.errors import UserError
+from vae_jax.factory.bodies import refused_values
+from vae_jax.factory.forms import ImageShape, forms_of, mean_images, refuse_other_form
 from vae_jax.factory.keys import make_key
-from vae_jax.factory.models import ImageShape, refused_values
 from vae_jax.models.likelihoods import unaccepted
+from vae_jax.models.modalities import Forms
 
 _TRAIN, _VALIDATION, _TEST = "data.train_split", "data.validation_split", "data.test_split"
 # The place here of a split's field tells its static binarisation from the others'.
@@ -50,6 +53,26 @@ class Splits(NamedTuple):
         """What the compiled steps take: images, or the factors that they render them from."""
         return self.train.images if isinstance(self.train, Dataset) else self.train.factor_rows
 
+    @property
+    def validation_examples(self) -> np.ndarray | None:
+        """What validation takes; None without a validation set."""
+        return None if self.validation is None else self.validation.images
+
+    @property
+    def num_examples(self) -> int:
+        """Of the training set."""
+        return self.train.shape[0]
+
+    @property
+    def form(self) -> ImageShape:
+        """Of the images."""
+        return self.train.shape[1:]
+
+    @property
+    def mean_image(self) -> Float[Array, "height width channels"]:
+        """Of the training set, where the decoder starts."""
+        return mean_image(self.train)
+
 
 class StreamedSplits(NamedTuple):
     """The same, but the training set is read while it is trained on."""
@@ -57,6 +80,59 @@ class StreamedSplits(NamedTuple):
     train: LazyDataset
     validation: Dataset | None
     test: Dataset
+
+    @property
+    def validation_examples(self) -> np.ndarray | None:
+        """See `Splits`; so for the others."""
+        return None if self.validation is None else self.validation.images
+
+    @property
+    def num_examples(self) -> int:
+        """Of the training set."""
+        return self.train.shape[0]
+
+    @property
+    def form(self) -> ImageShape:
+        """Of the images."""
+        return self.train.shape[1:]
+
+    @property
+    def mean_image(self) -> Float[Array, "height width channels"]:
+        """Of the training set, where the decoder starts."""
+        return mean_image(self.train)
+
+
+class JointSplits(NamedTuple):
+    """The same of several modalities, in memory."""
+
+    train: MultimodalDataset
+    validation: MultimodalDataset | None
+    test: MultimodalDataset
+
+    @property
+    def train_examples(self) -> dict[str, np.ndarray]:
+        """See `Splits`; so for the others."""
+        return self.train.modalities
+
+    @property
+    def validation_examples(self) -> dict[str, np.ndarray] | None:
+        """By the name of their modality."""
+        return None if self.validation is None else self.validation.modalities
+
+    @property
+    def num_examples(self) -> int:
+        """Of the training set."""
+        return self.train.num_examples
+
+    @property
+    def form(self) -> Forms:
+        """Of every modality."""
+        return forms_of(self.train)
+
+    @property
+    def mean_image(self) -> dict[str, np.ndarray]:
+        """Of each modality of images, where its decoder starts."""
+        return mean_images(self.train)
 
 
 def _check_images(config: ConfigDict, field: str, images: np.ndarray) -> None:
@@ -185,6 +261,46 @@ def refuse_stream(config: ConfigDict) -> None:
         )
 
 
+def _load_joint(config: ConfigDict, field: str, name: str) -> MultimodalDataset:
+    """All modalities of a split, in the order of the config."""
+    section = config.data
+    loaded = read_all(_open(config, field, name))
+    arrays: dict[str, np.ndarray] = {"image": loaded.images}
+    if loaded.labels is not None:
+        arrays["label"] = loaded.labels
+    unknown = [modality for modality in section.modalities if modality not in arrays]
+    if unknown:
+        raise UserError(
+            f"data.modalities={tuple(section.modalities)!r}: data.name={section.name!r} has no "
+            f"{unknown[0]!r}; it has {', '.join(arrays)}"
+        )
+    chosen = {modality: arrays[modality] for modality in section.modalities}
+    return MultimodalDataset(chosen, loaded.labels)
+
+
+def _open_joint_splits(config: ConfigDict) -> JointSplits:
+    names = _split_names(config)
+    sets = {field: _load_joint(config, field, name) for field, name in names.items()}
+    train = sets[_TRAIN]
+    forms = forms_of(train)
+    for form in forms.values():
+        if form.kind == "image":
+            height, width, channels = form.shape
+            _check_image_shape(config, (height, width, channels))
+    _refuse_large_batch(config, train.num_examples)
+    for field, dataset in sets.items():
+        refuse_other_form(forms, dataset, field)
+    return JointSplits(train, sets.get(_VALIDATION), sets[_TEST])
+
+
+def _refuse_large_batch(config: ConfigDict, num_train: int) -> None:
+    if config.batch_size > num_train:
+        raise UserError(
+            f"batch_size={config.batch_size} is larger than the {num_train} images of "
+            f"data.train_split={config.data.train_split!r}; use at most {num_train}"
+        )
+
+
 def open_splits(config: ConfigDict) -> Splits | StreamedSplits:
     """Read the validation and test sets, and the training set unless it is to be streamed.
 
@@ -198,12 +314,7 @@ def open_splits(config: ConfigDict) -> Splits | StreamedSplits:
     names = _split_names(config)
     train = _open(config, _TRAIN, names[_TRAIN])
     _check_image_shape(config, train.shape[1:])
-    num_train = train.shape[0]
-    if config.batch_size > num_train:
-        raise UserError(
-            f"batch_size={config.batch_size} is larger than the {num_train} images of "
-            f"data.train_split={section.train_split!r}; use at most {num_train}"
-        )
+    _refuse_large_batch(config, train.shape[0])
     rendered = section.mode == "render"
     problem = None if rendered else _too_large(config, _TRAIN, names[_TRAIN], train)
     if problem is not None and section.binarization == "static":
@@ -247,6 +358,35 @@ def load_splits(config: ConfigDict) -> Splits:
         return opened
     problem = _too_large(config, _TRAIN, config.data.train_split, opened.train)
     raise UserError(f"{problem}: only experiments.train can stream it")
+
+
+def open_examples(config: ConfigDict) -> Splits | StreamedSplits | JointSplits:
+    """Read what a config's model is trained on, validated and tested with.
+
+    Raises:
+      UserError: as `open_splits`; modalities that the data do not have.
+    """
+    return _open_joint_splits(config) if config.data.modalities else open_splits(config)
+
+
+def load_examples(config: ConfigDict) -> Splits | JointSplits:
+    """The same, all of it in memory.
+
+    Raises:
+      UserError: as `load_splits`; modalities that the data do not have.
+    """
+    return _open_joint_splits(config) if config.data.modalities else load_splits(config)
+
+
+def load_test_examples(config: ConfigDict) -> Dataset | MultimodalDataset:
+    """Read the test set alone, as `open_examples` does.
+
+    Raises:
+      UserError: as `open_examples`.
+    """
+    if config.data.modalities:
+        return _load_joint(config, _TEST, _split_names(config)[_TEST])
+    return load_test(config)
 
 
 def load_test(config: ConfigDict) -> Dataset:
@@ -308,7 +448,7 @@ def build_prepare(config: ConfigDict) -> Prepare:
         return prepare_images
     variant, image_size = VARIANTS[section.name], resolve_image_size(section.image_size)
 
-    def prepare(key: Key[Array, ""], examples: StoredExamples) -> Float[Array, "..."]:
+    def prepare(key: Key[Array, ""], examples: StoredPictures) -> Float[Array, "..."]:
         if examples.ndim == 4:
             return prepare_images(key, examples)
         # On the grid the key is left whole: targets are those of the images in memory.

@@ -71,10 +71,10 @@ class MultimodalVAE(nnx.Module):
         self.heads = nnx.Dict(
             {name: head(part.encoder.num_features) for name, part in modalities.items()}
         )
-        self.joint_encoders = self.joint_head = None
-        if joint_encoders is not None:
-            self.joint_encoders = nnx.Dict(dict(joint_encoders))
-            self.joint_head = head(sum(part.num_features for part in joint_encoders.values()))
+        encoders = dict(joint_encoders or {})
+        num_joint_features = sum(part.num_features for part in encoders.values())
+        self.joint_encoders = nnx.Dict(encoders)
+        self.joint_head = head(num_joint_features) if encoders else None
 
     @property
     def prior(self) -> Normal:
@@ -96,7 +96,7 @@ class MultimodalVAE(nnx.Module):
         }
         factors = [self.heads[name](self.modalities[name].encoder(seen[name])) for name in seen]
         joint = None
-        if self.joint_encoders is not None and self.joint_head is not None:
+        if self.joint_head is not None:
             features = [self.joint_encoders[name](seen[name]) for name in seen]
             joint = self.joint_head(jnp.concatenate(features, axis=-1))
         means = jnp.stack([factor.mean for factor in factors])
