@@ -1,0 +1,177 @@
+"""Five renderings of one digit, in the manner of PolyMNIST (Sutter et al. 2021).
+
+As there (arXiv 2105.02470, section 5.1) the modalities of an example share its class and nothing
+else: each shows a handwriting of its own before a random part of a background of its own. Here the
+backgrounds are computed instead of downloaded, and the digits are drawn in five ways.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+# Height and width of a background, from which parts are cut.
+_SIDE = 256
+# So many are drawn at once: their floats take little memory, and fit into the cache of a core.
+_IMAGES_AT_ONCE = 250
+
+_Digits = Float[np.ndarray, "num height width 1"]
+_Colour = Float[np.ndarray, "*shape 3"]
+
+
+class _Style(NamedTuple):
+    """A modality: its background, [side, side, 3] from 0 to 1, and how a digit is drawn on it."""
+
+    background: Callable[[], Float[np.ndarray, "side side 3"]]
+    draw: Callable[[_Digits, _Colour, np.random.RandomState], _Colour]
+
+
+def render(
+    images: UInt8[np.ndarray, "num height width 1"],
+    labels: Int[np.ndarray, " num"],
+    index: int,
+    random: np.random.RandomState,
+) -> UInt8[np.ndarray, "num height width 3"]:
+    """One modality of every example: an image of its class, drawn in the style of the modality.
+
+    Args:
+        images: of light digits on black ground, at most 256 pixels high and wide.
+        labels: of the images, which are those of the examples too.
+        index: of the modality, a place in `NAMES`.
+        random: chooses images of the class, parts of the background, and colours. Over modalities
+            it should differ, else they share a handwriting.
+    """
+    style = _STYLES[index]
+    background = style.background().astype(np.float32)
+    chosen = _shuffle_within_classes(labels, random)
+    height, width = images.shape[1:3]
+    tops = random.randint(_SIDE - height + 1, size=len(images))
+    lefts = random.randint(_SIDE - width + 1, size=len(images))
+    parts = np.lib.stride_tricks.sliding_window_view(background, (height, width), (0, 1))
+    rendered = np.empty((len(images), height, width, 3), np.uint8)
+    for first in range(0, len(images), _IMAGES_AT_ONCE):
+        some = slice(first, first + _IMAGES_AT_ONCE)
+        digits = images[chosen[some]] / np.float32(255)
+        behind = np.moveaxis(parts[tops[some], lefts[some]], 1, -1)
+        rendered[some] = np.rint(255 * style.draw(digits, behind, random))
+    return rendered
+
+
+def _shuffle_within_classes(
+    labels: Int[np.ndarray, " num"], random: np.random.RandomState
+) -> Int[np.ndarray, " num"]:
+    """For every example the place of another of its class; every place is taken once."""
+    shuffled = random.permutation(len(labels))
+    chosen = np.empty(len(labels), np.int64)
+    chosen[np.argsort(labels, kind="stable")] = shuffled[
+        np.argsort(labels[shuffled], kind="stable")
+    ]
+    return chosen
+
+
+def _cover(digits: _Digits, colour: _Colour | float, behind: _Colour) -> _Colour:
+    return digits * colour + (1 - digits) * behind
+
+
+def _draw_inverted(digits: _Digits, behind: _Colour, random: np.random.RandomState) -> _Colour:
+    """The digit is where the background is its own negative, as in PolyMNIST."""
+    return _cover(digits, 1 - behind, behind)
+
+
+def _draw_outlined(digits: _Digits, behind: _Colour, random: np.random.RandomState) -> _Colour:
+    """The outline in white: what the digit gains when each pixel spreads to those around it."""
+    framed = np.pad(digits, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    tall = np.maximum(np.maximum(framed[:, :-2], framed[:, 1:-1]), framed[:, 2:])
+    spread = np.maximum(np.maximum(tall[:, :, :-2], tall[:, :, 1:-1]), tall[:, :, 2:])
+    return _cover(spread - digits, 1.0, behind)
+
+
+def _draw_coloured(digits: _Digits, behind: _Colour, random: np.random.RandomState) -> _Colour:
+    """In one bright colour, drawn for each image."""
+    return _cover(digits, _hue(random.random_sample(len(digits)))[:, None, None], behind)
+
+
+def _draw_turned(digits: _Digits, behind: _Colour, random: np.random.RandomState) -> _Colour:
+    """In black, turned by a quarter to the left."""
+    return _cover(np.rot90(digits, axes=(1, 2)), 0.0, behind)
+
+
+def _draw_mirrored(digits: _Digits, behind: _Colour, random: np.random.RandomState) -> _Colour:
+    """In ivory, left and right exchanged."""
+    return _cover(digits[:, :, ::-1], np.array([1.0, 0.95, 0.8], np.float32), behind)
+
+
+def _hue(turns: Float[np.ndarray, "*shape"]) -> _Colour:
+    """Saturated colours around the circle of hues, from red at 0 to red at 1."""
+    steps = (6 * turns[..., None] + np.array([0, 4, 2])) % 6
+    return np.clip(np.abs(steps - 3) - 1, 0, 1).astype(np.float32)
+
+
+def _blend(degrees: Float[np.ndarray, "*shape"], first: str, last: str) -> _Colour:
+    """Between two colours, given as "#rrggbb", by degrees from 0 to 1."""
+    ends = [np.array(list(bytes.fromhex(colour[1:]))) / 255 for colour in (first, last)]
+    return ends[0] + degrees[..., None] * (ends[1] - ends[0])
+
+
+def _grid() -> Float[np.ndarray, "2 side side"]:
+    return np.mgrid[:_SIDE, :_SIDE].astype(np.float64)
+
+
+def _smooth_noise(random: np.random.RandomState, slope: float) -> Float[np.ndarray, "side side"]:
+    """Noise from 0 to 1 whose amplitude falls with frequency to a power."""
+    frequencies = np.hypot(np.fft.fftfreq(_SIDE)[:, None], np.fft.rfftfreq(_SIDE))
+    frequencies[0, 0] = np.inf
+    noise = np.fft.rfft2(random.standard_normal((_SIDE, _SIDE))) / frequencies**slope
+    field = np.fft.irfft2(noise, (_SIDE, _SIDE))
+    return np.clip(0.5 + field / (4 * field.std()), 0, 1)
+
+
+def _waves() -> Float[np.ndarray, "side side 3"]:
+    row, column = _grid()
+    crest = np.sin(0.45 * row + 2.5 * np.sin(0.11 * column) + 0.12 * column)
+    return _blend(0.5 + 0.5 * crest, "#06143c", "#1f6f8b")
+
+
+def _tiles() -> Float[np.ndarray, "side side 3"]:
+    row, column = _grid().astype(int)
+    shades = np.random.RandomState(1).random_sample((_SIDE, _SIDE))[row // 7, column // 7]
+    joint = (row % 7 == 0) | (column % 7 == 0)
+    return np.where(joint[..., None], 0.08, _blend(shades, "#5b1a18", "#b5642d"))
+
+
+def _clouds() -> Float[np.ndarray, "side side 3"]:
+    return _blend(_smooth_noise(np.random.RandomState(2), 1.5), "#101418", "#77808c")
+
+
+def _cells() -> Float[np.ndarray, "side side 3"]:
+    """Stained glass: every point has the colour of the seed that is nearest to it."""
+    random = np.random.RandomState(3)
+    seeds, colours = random.random_sample((600, 2)) * _SIDE, random.random_sample(600)
+    row, column = _grid()
+    nearest = np.full((_SIDE, _SIDE), np.inf)
+    cell = np.zeros((_SIDE, _SIDE), int)
+    for i, (y, x) in enumerate(seeds):
+        distance = (row - y) ** 2 + (column - x) ** 2
+        cell[distance < nearest] = i
+        nearest = np.minimum(nearest, distance)
+    return 0.55 + 0.45 * _hue(colours[cell])
+
+
+def _marble() -> Float[np.ndarray, "side side 3"]:
+    """Veins where a slope that noise has bent passes multiples of pi."""
+    row, column = _grid()
+    bent = 0.25 * column + 0.1 * row + 14 * _smooth_noise(np.random.RandomState(4), 2.0)
+    return _blend(np.abs(np.sin(bent)) ** 0.7, "#6d9440", "#1d3a1a")
+
+
+_STYLES = (
+    _Style(_waves, _draw_inverted),
+    _Style(_tiles, _draw_outlined),
+    _Style(_clouds, _draw_coloured),
+    _Style(_cells, _draw_turned),
+    _Style(_marble, _draw_mirrored),
+)
+
+# Of the modalities.
+NAMES = tuple(f"rendering_{index}" for index in range(len(_STYLES)))
