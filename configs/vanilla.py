@@ -46,6 +46,8 @@ def get_config() -> ConfigDict:
     config.data.memory_limit = 4.0
     # multimodal only: what an example consists of, such as ("image", "label").
     config.data.modalities = ()
+    # Of what is drawn of captions and renderings.
+    config.data.modality_seed = 0
 
     config.model = ConfigDict()
     # vae, autoencoder; multimodal, several encoders and decoders around one latent space.

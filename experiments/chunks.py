@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from experiments import measuring
 from experiments.sweep_progress import ChunkProgress
-from vae_jax import checkpoints, factory, workdir
+from vae_jax import checkpoints, factory, trained_multimodal, workdir
 from vae_jax.config_fields import with_fields
 from vae_jax.interruption import Interruption
 from vae_jax.metric_writers import MembersJsonLinesWriter
@@ -91,12 +91,12 @@ class _Group:
 
     @functools.cached_property
     def targets(self) -> measuring.Targets:
-        return measuring.prepare_test(self.config, self.splits.test)
+        return measuring.prepare_examples(self.config, self.splits.test)
 
     @functools.cached_property
     def model(self) -> TrainedModel | TrainedMultimodal:
         params = factory.run_state_template(self.config, self.form).best_params
-        return measuring.model_of(self.config, self.form, params)
+        return trained_multimodal.from_form(self.config, self.form, params)
 
 
 # The program and the data stay on the device for the group's next chunk.

@@ -45,6 +45,7 @@ BAD_VALUES = {
     "data.factors": NAMES,
     "data.memory_limit": [0, 0.0, *NUMBERS],
     "data.modalities": ["image", 3, None, ("image", "image"), ("image", ""), ("image", 2)],
+    "data.modality_seed": SEEDS,
     "model.name": NAMES,
     "model.latent_size": AT_LEAST_1,
     "model.posterior": NAMES,

@@ -86,7 +86,7 @@ def test_one_compiled_program_serves_all_subsets():
         num_traces += 1
         return nnx.merge(graphdef, params).encode(values, present).mean
 
-    means = [mean(params, jnp.asarray(present)) for present in np.ndindex(2, 2, 2)]
+    means = [mean(params, jnp.asarray(present, bool)) for present in np.ndindex(2, 2, 2)]
     assert num_traces == 1
     assert len({np.asarray(found).tobytes() for found in means}) == 8
 

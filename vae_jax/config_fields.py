@@ -106,6 +106,7 @@ FIELDS: dict[str, Check] = {
     "data.factors": _one_of(["continuous", "grid"]),
     "data.memory_limit": _number(0.0, above=True),
     "data.modalities": _names,
+    "data.modality_seed": _seed,
     "model.name": _one_of(["autoencoder", "multimodal", "vae"]),
     "model.latent_size": _integer(1),
     "model.posterior": _one_of(["diagonal", "iaf"]),

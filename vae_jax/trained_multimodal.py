@@ -13,11 +13,12 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
-from vae_jax import checkpoints, factory, workdir
+from vae_jax import factory, workdir
 from vae_jax.data.vocabulary import Vocabulary
 from vae_jax.errors import UserError
 from vae_jax.models.modalities import Form, Forms, nothing
 from vae_jax.models.multimodal import MultimodalVAE
+from vae_jax.trained_model import TrainedModel, best_params
 
 _BATCH_SIZE = 500
 
@@ -194,23 +195,26 @@ def _within(array: np.ndarray, num_classes: int) -> bool:
     return bool(0 <= array.min() and array.max() < num_classes)
 
 
-def load(path: str | Path, member: int | None = None) -> TrainedMultimodal:
-    """The best model of a finished or unfinished run of several modalities.
+def load(path: str | Path, member: int | None = None) -> TrainedModel | TrainedMultimodal:
+    """The best model of a finished or unfinished run, of images or of several modalities.
 
     Args:
       path: its workdir, or that of a sweep.
       member: which of the sweep's members.
 
     Raises:
-      UserError: there is no such run or no such member, or it has no checkpoint yet.
+      UserError: there is no run or no such member, or it has no checkpoint yet.
     """
     folder = workdir.run_folder(Path(path), member)
     config = ConfigDict(workdir.read_config(folder))
-    if config.model.name != "multimodal":
-        raise UserError(
-            f"workdir={str(folder)!r} holds a run of model.name={config.model.name!r}; use one of "
-            "'multimodal'"
-        )
-    form, params = checkpoints.best(folder, config)
-    assert isinstance(form, dict)
-    return TrainedMultimodal(config, form, params)
+    factory.validate(config)
+    return from_form(config, *best_params(folder, config))
+
+
+def from_form(
+    config: ConfigDict, form: factory.DataForm, params: nnx.State
+) -> TrainedModel | TrainedMultimodal:
+    """The model of images, or of several modalities, with these parameters."""
+    if isinstance(form, dict):
+        return TrainedMultimodal(config, form, params)
+    return TrainedModel(config, form, params)

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from vae_jax import data
 from vae_jax.corruptions import CORRUPTIONS, Corruption
-from vae_jax.data import Dataset, LazyDataset, splits
+from vae_jax.data import Dataset, LazyDataset, multimodal, splits
 from vae_jax.data.dataset import ImagesShape, num_bytes, read_all
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.data.pixels import Prepare, StoredPictures, binarize, to_unit_interval
@@ -263,19 +263,14 @@ def refuse_stream(config: ConfigDict) -> None:
 
 def _load_joint(config: ConfigDict, field: str, name: str) -> MultimodalDataset:
     """All modalities of a split, in the order of the config."""
-    section = config.data
-    loaded = read_all(_open(config, field, name))
-    arrays: dict[str, np.ndarray] = {"image": loaded.images}
-    if loaded.labels is not None:
-        arrays["label"] = loaded.labels
-    unknown = [modality for modality in section.modalities if modality not in arrays]
-    if unknown:
-        raise UserError(
-            f"data.modalities={tuple(section.modalities)!r}: data.name={section.name!r} has no "
-            f"{unknown[0]!r}; it has {', '.join(arrays)}"
-        )
-    chosen = {modality: arrays[modality] for modality in section.modalities}
-    return MultimodalDataset(chosen, loaded.labels)
+    section, part = config.data, field.removeprefix("data.").removesuffix("_split")
+    dataset = read_all(_open(config, field, name))
+    texts = None
+    if "text" in section.modalities:
+        texts = multimodal.write_texts(dataset, section.name, part=part, seed=section.modality_seed)
+    return multimodal.build(
+        dataset, section.modalities, part=part, seed=section.modality_seed, texts=texts
+    )
 
 
 def _open_joint_splits(config: ConfigDict) -> JointSplits:

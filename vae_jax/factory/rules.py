@@ -59,6 +59,7 @@ _READERS: dict[str, dict[str, tuple[Any, tuple[str, ...]]]] = {
             field: (neutral, ("multimodal",))
             for field, neutral in {
                 "data.modalities": (),
+                "data.modality_seed": 0,
                 "model.joint_posterior": "product",
                 "model.embedding_size": 64,
                 "model.text_width": 128,
