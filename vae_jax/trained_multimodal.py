@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
@@ -137,9 +136,7 @@ class TrainedMultimodal:
             parts.append(self._compiled[name](self.params, *part))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
-    def _values(
-        self, given: Mapping[str, Given]
-    ) -> tuple[dict[str, Any], np.ndarray]:
+    def _values(self, given: Mapping[str, Given]) -> tuple[dict[str, Any], np.ndarray]:
         """Values of every modality, those that are not given blank, and which are there."""
         if not given:
             raise UserError(f"nothing is given; give any of the modalities {', '.join(self.names)}")
@@ -192,7 +189,7 @@ def _array(name: str, form: Form, value: Given) -> np.ndarray:
 
 
 def _within(array: np.ndarray, num_classes: int) -> bool:
-    return bool(0 <= array.min() and array.max() < num_classes)
+    return bool(array.min() >= 0 and array.max() < num_classes)
 
 
 def load(path: str | Path, member: int | None = None) -> TrainedModel | TrainedMultimodal:

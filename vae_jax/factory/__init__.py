@@ -27,7 +27,6 @@ from vae_jax.factory.forms import (
 from vae_jax.factory.keys import EvaluationKeys, build_evaluation_keys, make_key
 from vae_jax.factory.losses import build_loss
 from vae_jax.factory.models import build_graphdef, build_model, latent_size
-from vae_jax.factory.multimodal import build_prepare_modalities
 from vae_jax.factory.programs import (
     Program,
     build_hparams,
@@ -58,7 +57,6 @@ __all__ = [
     "build_optimizer",
     "build_plan",
     "build_prepare",
-    "build_prepare_modalities",
     "build_program",
     "build_simulator",
     "build_stream",

@@ -6,10 +6,11 @@ from ml_collections import ConfigDict
 
 from vae_jax.config_fields import check_fields, flatten
 from vae_jax.corruptions import CORRUPTIONS, MAX_LEVEL
+from vae_jax.data import multimodal
 from vae_jax.data.sprites import VARIANTS
 from vae_jax.errors import UserError
-from vae_jax.factory.losses import BOUNDS, GROUPED, OF_WHOLE_BATCHES
 from vae_jax.factory.bodies import build_likelihood
+from vae_jax.factory.losses import BOUNDS, GROUPED, OF_WHOLE_BATCHES
 from vae_jax.models.likelihoods import LEARNED_SCALE_RANGE
 
 # What an objective that is no bound of several samples may weigh.
@@ -182,6 +183,7 @@ def _validate_modalities(config: ConfigDict) -> None:
             f"data.modalities={names!r} must name at least two with model.name='multimodal', such "
             "as ('image', 'label')"
         )
+    multimodal.check_names(names)
     if kind == "joint" and num != 2:
         raise UserError(
             f"model.joint_posterior='joint' has an encoder of two modalities, and data.modalities="
