@@ -113,8 +113,9 @@ def test_every_command_and_program_of_the_readme_works(tmp_path):
     write_idx_family(idx_folder)
     (tmp_path / "small.py").write_text(SMALL_CARD)
     (tmp_path / "small_study.py").write_text(SMALL_STUDY)
-    own_data, in_a_program, of_a_sweep = sorted(
-        blocks("python"), key=lambda block: ("savez" not in block, "member" in block)
+    own_data, in_a_program, of_a_sweep, of_modalities = sorted(
+        blocks("python"),
+        key=lambda block: ("savez" not in block, "generate" in block, "member" in block),
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning"}
     run = {"cwd": tmp_path, "env": environment, "text": True, "capture_output": True}
@@ -126,6 +127,7 @@ def test_every_command_and_program_of_the_readme_works(tmp_path):
     program = in_a_program + "\nassert nats.shape == (16,) and samples.shape == (16, 28, 28, 1)"
     subprocess.run([sys.executable, "-c", program], check=True, **run)
     subprocess.run([sys.executable, "-c", of_a_sweep], check=True, **run)
+    subprocess.run([sys.executable, "-c", of_modalities], check=True, **run)
 
 
 def test_the_tables_of_all_documents_come_from_the_result_files():
