@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import jax
 import numpy as np
@@ -7,7 +8,6 @@ import short_runs
 from absl import flags
 from small_data import write_bars
 from small_modalities import draw_texts
-from test_parallel import assert_same
 
 import vae_jax
 from configs import multimodal, multimodal_label, multimodal_renderings, vanilla
@@ -115,7 +115,9 @@ def trained(config, num_devices, kind="jit", num_steps=3):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_device_equals_eight(kind):
-    assert_same(trained(kind_config(kind), 8), trained(kind_config(kind), 1))
+    eight, one = (trained(kind_config(kind), num) for num in (8, 1))
+    # Adam divides by the size of a gradient: the order of sums shows where that is small.
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=3e-5), eight, one)
 
 
 def test_accumulated_and_mapped_batches_train_all_modalities():
@@ -280,7 +282,7 @@ def test_a_class_that_training_does_not_show_is_refused(data):
     ("changes", "told"),
     [
         ({"data.modalities": ()}, r"data.modalities=\(\) must name at least two"),
-        ({"data.modalities": ("image",)}, "must name at least two"),
+        ({"data.modalities": ("image",)}, "data.modalities=.* must name at least two"),
         ({"data.modalities": ("image", "sound")}, "data.modalities=.*'sound' is not known"),
         (
             {"data.modalities": ("image", "label", "text")},
