@@ -6,6 +6,7 @@ be closed, no display is needed, and `save` writes it.
 """
 
 from vae_jax.figures.anomaly import score_histograms
+from vae_jax.figures.attributes import attribute_curves, class_curves
 from vae_jax.figures.curves import (
     accuracy_by_labels,
     compared_curves,
@@ -19,10 +20,17 @@ from vae_jax.figures.disentanglement import (
     scores_by_distortion,
     scores_by_strength,
 )
+from vae_jax.figures.generation import (
+    nearest_distances,
+    precision_recall_plane,
+    quality_by_temperature,
+)
 from vae_jax.figures.images import (
+    edited_images,
     image_grid,
     interpolations,
     manifold,
+    nearest_neighbours,
     reconstructions,
     recovery,
     traversals,
@@ -45,8 +53,11 @@ from vae_jax.figures.sweeps import (
 
 __all__ = [
     "accuracy_by_labels",
+    "attribute_curves",
+    "class_curves",
     "compared_curves",
     "curves_by_level",
+    "edited_images",
     "heat_map",
     "image_grid",
     "importance_matrices",
@@ -58,9 +69,13 @@ __all__ = [
     "manifold",
     "member_curves",
     "metric_by_value",
+    "nearest_distances",
+    "nearest_neighbours",
     "overlaid_losses",
     "parallel_coordinates",
+    "precision_recall_plane",
     "principal_components",
+    "quality_by_temperature",
     "rank_correlations",
     "rate_distortion",
     "reconstructions",

@@ -47,6 +47,21 @@ def reconstructions(
 
 
 @styled
+def nearest_neighbours(
+    pairs: Mapping[
+        str,
+        tuple[
+            Num[np.ndarray, "n height width channels"], Num[np.ndarray, "n height width channels"]
+        ],
+    ],
+) -> "matplotlib.figure.Figure":
+    """Samples above the training images nearest to them, a block of two rows a sampler."""
+    strips = [_as_rgb(images) for pair in pairs.values() for images in pair]
+    labels = [label for name in pairs for label in (name, "nearest in training")]
+    return _picture(_tiled(np.stack(strips), rows_in_block=2), row_labels=labels)
+
+
+@styled
 def recovery(
     strips: Mapping[str, Num[np.ndarray, "n height width channels"]],
     title: str,
@@ -93,6 +108,18 @@ def traversals(
         row_labels=[f"z{i}  {kl_by_dimension[i]:.1f} nats" for i in dimensions],
         column_labels=[_short(value) for value in values],
         column_caption="value of the latent",
+    )
+
+
+@styled
+def edited_images(
+    images: Num[np.ndarray, "rows columns height width channels"],
+    column_labels: Sequence[str],
+    column_caption: str,
+) -> "matplotlib.figure.Figure":
+    """One image a row, what became of it under the label of each column."""
+    return _picture(
+        _tiled(_as_rgb(images)), column_labels=column_labels, column_caption=column_caption
     )
 
 
