@@ -44,9 +44,21 @@ def get_config() -> ConfigDict:
     config.data.factors = "grid"
     # GiB; two thirds of it bound what a stream holds. The other splits must fit into it.
     config.data.memory_limit = 4.0
+    # multimodal only: what an example consists of, such as ("image", "label").
+    config.data.modalities = ()
+    # Of what is drawn of captions and renderings.
+    config.data.modality_seed = 0
+    # Of the modality "text": a file of your own captions, a line an image, with {split} in its name
+    # for the name of the split. Without one, those of MNIST and Fashion-MNIST are written from what
+    # is measured of the images.
+    config.data.captions = ""
+    # Of your own captions: the most words and signs, and one; 0 is as many as training ones have.
+    config.data.caption_length = 0
+    # A word that training captions do not have is refused, or replaced and reported (replace).
+    config.data.unknown_words = "refuse"
 
     config.model = ConfigDict()
-    # vae, autoencoder.
+    # vae, autoencoder; multimodal, several encoders and decoders around one latent space.
     config.model.name = "vae"
     config.model.latent_size = 32
     # diagonal, independent normals; iaf, the same through an inverse autoregressive flow.
@@ -100,6 +112,13 @@ def get_config() -> ConfigDict:
     config.model.num_mixture = 10
     # factor objective only: hidden layers of the discriminator. Kim & Mnih 2018: (1000,) * 6.
     config.model.discriminator_widths = ()
+    # multimodal only: how the posteriors of single modalities become one. product (MVAE), mixture
+    # (MMVAE), mixture_of_products (MoPoE), joint (JMVAE; an encoder of both) of two modalities
+    # (vae_jax/models/experts.py). Images and classes have bodies of `widths`.
+    config.model.joint_posterior = "product"
+    # Of texts: the size of a word's vector, and the width of the encoder and the decoder.
+    config.model.embedding_size = 32
+    config.model.text_width = 64
 
     # What happens to the encoder's input: none; gaussian, salt_and_pepper, masking (of pixels),
     # box, downsampling, blur (vae_jax/corruptions.py).
@@ -122,6 +141,12 @@ def get_config() -> ConfigDict:
     config.objective.tc_estimator = "weighted"
     # dip only: the covariance of the posterior means (i), or of the latents (ii).
     config.objective.dip_kind = "i"
+    # multimodal only: the weight of each modality's log likelihood in the loss, in the order of
+    # data.modalities; () weighs each 1. What is reported is not weighed.
+    config.objective.modality_weights = ()
+    # product only, of three modalities or more: subsets, drawn for every example, whose ELBOs are
+    # added to that of all modalities and those of single ones.
+    config.objective.num_subsets = 0
 
     config.optimizer = ConfigDict()
     # adam, adagrad, sgd.
@@ -162,6 +187,10 @@ def get_config() -> ConfigDict:
     config.hparams.dip_diagonal = 1.0
     # Of the factor objective's discriminator, which has an Adam of its own.
     config.hparams.discriminator_learning_rate = 1e-4
+    # joint only: weight of KL(q(z|x, y) || q(z|x)) and KL(q(z|x, y) || q(z|y)).
+    config.hparams.unimodal_kl_weight = 0.0
+    # Texts only: share of the words that the decoder is not told while it is trained.
+    config.hparams.word_dropout = 0.0
     # Standard deviation of gaussian noise in grey values, of blur in pixels; side of the box as a
     # share of the image; factor of downsampling; else the share of pixels hit.
     config.hparams.corruption_level = 0.0

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from experiments import measuring
 from experiments.sweep_progress import ChunkProgress
-from vae_jax import checkpoints, factory, workdir
+from vae_jax import checkpoints, factory, trained_multimodal, workdir
 from vae_jax.config_fields import with_fields
 from vae_jax.interruption import Interruption
 from vae_jax.metric_writers import MembersJsonLinesWriter
@@ -26,6 +26,7 @@ from vae_jax.successive_halving import survivors
 from vae_jax.sweep_loop import MemberProgress, fit_members
 from vae_jax.sweeps import InTurn, MemberFunctions, SideBySide, prefers_side_by_side, stack
 from vae_jax.trained_model import TrainedModel
+from vae_jax.trained_multimodal import TrainedMultimodal
 from vae_jax.training_loop import Progress, RunState
 
 # {"name", "config": without the members' own values, "least_slots", "objective", "maximize",
@@ -57,17 +58,15 @@ class _Group:
 
     def __init__(self, config: ConfigDict) -> None:
         self.config = config
-        self.splits = factory.load_splits(config)
-        num_examples, height, width, channels = self.splits.train.shape
-        self.image_shape = (height, width, channels)
+        self.splits = factory.load_examples(config)
+        num_examples, self.form = self.splits.num_examples, self.splits.form
         self.plan = factory.build_plan(config, num_examples)
-        self.mean_image = factory.mean_image(self.splits.train)
-        program = factory.build_program(config, self.image_shape, num_examples)
+        self.mean_image = self.splits.mean_image
+        program = factory.build_program(config, self.form, num_examples)
         # Compiled by itself, as a run alone does: then a member begins with the same bits.
         self.init = jax.jit(program.init)
-        validation = self.splits.validation
-        examples = jnp.asarray(self.splits.train_examples)
-        others = None if validation is None else jnp.asarray(validation.images)
+        examples = jax.tree.map(jnp.asarray, self.splits.train_examples)
+        others = jax.tree.map(jnp.asarray, self.splits.validation_examples)
         self.functions: MemberFunctions[Any] = (
             SideBySide(program, examples, others, jax.local_devices())
             if prefers_side_by_side()
@@ -87,17 +86,17 @@ class _Group:
     def template(self, num_members: int) -> RunState:
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((num_members, *leaf.shape), leaf.dtype),
-            factory.run_state_template(self.config, self.image_shape),
+            factory.run_state_template(self.config, self.form),
         )
 
     @functools.cached_property
-    def targets(self) -> np.ndarray:
-        return measuring.prepare_test(self.config, self.splits.test)
+    def targets(self) -> measuring.Targets:
+        return measuring.prepare_examples(self.config, self.splits.test)
 
     @functools.cached_property
-    def model(self) -> TrainedModel:
-        params = factory.run_state_template(self.config, self.image_shape).best_params
-        return TrainedModel(self.config, self.image_shape, params)
+    def model(self) -> TrainedModel | TrainedMultimodal:
+        params = factory.run_state_template(self.config, self.form).best_params
+        return trained_multimodal.from_form(self.config, self.form, params)
 
 
 # The program and the data stay on the device for the group's next chunk.
@@ -176,7 +175,7 @@ def train_chunk(
         names=[entry["member"] for entry in entries],
         writers=[records],
         checkpoint_dir=directory,
-        metadata={"image_shape": group.image_shape},
+        metadata=factory.to_metadata(group.form),
         interruption=interruption,
         on_end=write_member,
         prune=functools.partial(_pruned, chunk),
@@ -246,7 +245,7 @@ def _write_member(
     """Write a member's run; member.json comes last and says that the rest is whole."""
     step = int(state.train.step)
     facts = {
-        "image_shape": group.image_shape,
+        **factory.to_metadata(group.form),
         "step": step,
         "epoch": step // group.plan.steps_per_epoch,
         "examples_seen": step * group.plan.batch_size,

@@ -37,11 +37,10 @@ def draw_run(
       degrees: of the interpolations.
     """
     keys, out = factory.build_evaluation_keys(model.config), folder / "figures"
-    first, records = targets[:_NUM_IMAGES], read_records(folder / "metrics.jsonl")
+    first = targets[:_NUM_IMAGES]
     reconstructed = figures.reconstructions(first, model.reconstruct(first))
     figures.save(reconstructed, out / "reconstructions.png")
-    if records:
-        figures.save(figures.training_curves(records), out / "training_curves.png")
+    draw_training_curves(folder)
     _draw_latents(out, model, targets[:NUM_MAPPED], None if labels is None else labels[:NUM_MAPPED])
     _draw_interpolations(out, model, targets, degrees)
     if model.is_vae:
@@ -54,6 +53,13 @@ def draw_run(
         draw_manifold(out / "manifold.png", model)
     if "denoising" in measured:
         _draw_denoising(out, model, first, measured["denoising"], keys.corruption)
+
+
+def draw_training_curves(folder: Path) -> None:
+    """Draw what the records of a run tell, if there are any."""
+    records = read_records(folder / "metrics.jsonl")
+    if records:
+        figures.save(figures.training_curves(records), folder / "figures" / "training_curves.png")
 
 
 def draw_manifold(path: Path, model: TrainedModel) -> None:

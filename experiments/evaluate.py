@@ -28,7 +28,7 @@ def main() -> None:
         raise UserError(f"--num_samples={num_samples} must be at least 1")
     command_line.use_compilation_cache()
     with workdir.hold(folder):
-        test = factory.load_test(config)
+        test = factory.load_test_examples(config)
         print(f"{folder}: {measuring.describe(measuring.evaluate_run(folder, test, num_samples))}")
 
 

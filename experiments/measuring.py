@@ -11,11 +11,13 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from experiments import command_line, drawing, markdown
-from vae_jax import checkpoints, factory, trained_model, workdir
+from vae_jax import checkpoints, factory, trained_multimodal, workdir
 from vae_jax.data import Dataset
-from vae_jax.evaluation import denoising, figures_of_merit
+from vae_jax.data.multimodal import MultimodalDataset
+from vae_jax.evaluation import denoising, figures_of_merit, joint_figures
 from vae_jax.evaluation.disentanglement import MetricSizes, disentanglement_figures
 from vae_jax.trained_model import TrainedModel
+from vae_jax.trained_multimodal import TrainedMultimodal
 
 COLUMNS = {
     "elbo": "ELBO",
@@ -28,10 +30,27 @@ COLUMNS = {
 }
 
 
+# Test examples as a model sees them: images, or values by the name of their modality.
+Targets = np.ndarray | dict[str, np.ndarray]
+
+
 def prepare_test(config: ConfigDict, test: Dataset) -> np.ndarray:
     """The test images as the model sees them: every figure and picture is of this one draw."""
     key = factory.build_evaluation_keys(config).targets
     return figures_of_merit.prepare_targets(factory.build_prepare(config), test.images, key)
+
+
+def prepare_examples(config: ConfigDict, test: Dataset | MultimodalDataset) -> Targets:
+    """The same of images or of several modalities, each of which has a draw of its own."""
+    if isinstance(test, Dataset):
+        return prepare_test(config, test)
+    key, prepare = factory.build_evaluation_keys(config).targets, factory.build_prepare(config)
+    return {
+        name: figures_of_merit.prepare_targets(prepare, array, jax.random.fold_in(key, index))
+        if array.ndim == 4
+        else array
+        for index, (name, array) in enumerate(test.modalities.items())
+    }
 
 
 def prepare_train(config: ConfigDict, train: Dataset) -> np.ndarray:
@@ -49,9 +68,17 @@ def integer_test_images(config: ConfigDict, test: Dataset) -> np.ndarray:
 
 
 def measure(
-    model: TrainedModel, targets: np.ndarray, num_samples: int, *, show_progress: bool = True
+    model: TrainedModel | TrainedMultimodal,
+    targets: Targets,
+    num_samples: int,
+    *,
+    show_progress: bool = True,
 ) -> dict[str, Any]:
     """The "test" part of the summary."""
+    if isinstance(model, TrainedMultimodal):
+        assert isinstance(targets, dict)
+        return _measure_joint(model, targets, num_samples, show_progress=show_progress)
+    assert isinstance(targets, np.ndarray)
     config = model.config
     keys = factory.build_evaluation_keys(config)
     figures: dict[str, Any] = {
@@ -59,15 +86,7 @@ def measure(
         "reconstruction_error": figures_of_merit.reconstruction_error(model, targets),
     }
     if model.is_vae:
-        # Where nobody watches a terminal a line now and then is enough.
-        seconds = 0.1 if sys.stderr.isatty() else 30
-        with tqdm(
-            total=len(targets),
-            desc="evaluating",
-            unit="img",
-            mininterval=seconds,
-            disable=not show_progress,
-        ) as bar:
+        with _bar(len(targets), "img", show_progress) as bar:
             figures |= figures_of_merit.vae_figures(
                 model,
                 targets,
@@ -100,14 +119,53 @@ def measure(
     return figures
 
 
-def evaluate_run(folder: Path, test: Dataset, num_samples: int) -> dict[str, Any]:
+def _bar(total: int, unit: str, show_progress: bool) -> tqdm:
+    # Where nobody watches a terminal a line now and then is enough.
+    seconds = 0.1 if sys.stderr.isatty() else 30
+    return tqdm(
+        total=total,
+        desc="evaluating",
+        unit=unit,
+        mininterval=seconds,
+        disable=not show_progress,
+    )
+
+
+def _measure_joint(
+    model: TrainedMultimodal,
+    values: dict[str, np.ndarray],
+    num_samples: int,
+    *,
+    show_progress: bool,
+) -> dict[str, Any]:
+    num_examples = len(values[model.names[0]])
+    total = num_examples * joint_figures.num_estimates(len(model.names))
+    with _bar(total, "example", show_progress) as bar:
+        figures = joint_figures.joint_figures(
+            model,
+            values,
+            factory.build_evaluation_keys(model.config).samples,
+            num_samples=num_samples,
+            batch_size=model.config.evaluation.batch_size,
+            on_batch=bar.update,
+        )
+    return {"num_examples": num_examples, **figures}
+
+
+def evaluate_run(
+    folder: Path, test: Dataset | MultimodalDataset, num_samples: int
+) -> dict[str, Any]:
     """Measure, draw, write summary.json. The caller holds the workdir."""
-    model = trained_model.load(folder)
+    model = trained_multimodal.load(folder)
     saved = checkpoints.read_metadata(folder / "checkpoints")
-    targets = prepare_test(model.config, test)
+    targets = prepare_examples(model.config, test)
     figures = measure(model, targets, num_samples)
     # The summary comes last: it is what marks the run as finished.
-    drawing.draw_run(folder, model, targets, test.labels, figures)
+    if isinstance(model, TrainedMultimodal):
+        drawing.draw_training_curves(folder)
+    else:
+        assert isinstance(targets, np.ndarray)
+        drawing.draw_run(folder, model, targets, test.labels, figures)
     summary = summarize(model.config, figures, saved)
     workdir.write_summary(folder, summary)
     return summary
@@ -143,6 +201,13 @@ def summarize(config: ConfigDict, figures: dict[str, Any], saved: dict[str, Any]
 def describe(summary: dict[str, Any]) -> str:
     """The test figures in a line."""
     test = summary["test"]
+    if "conditional_log_likelihood" in test:
+        named = {**test["log_likelihood"], **_given_the_rest(test)}
+        listed = ", ".join(f"{name} {value:.2f}" for name, value in named.items())
+        return (
+            f"test elbo {test['elbo']:.2f}, rate {test['rate']:.2f}, distortion "
+            f"{test['distortion']:.2f}; log p ({test['num_samples']} samples): {listed} nats"
+        )
     if "elbo" not in test:
         return (
             f"test distortion {test['distortion']:.2f} nats, "
@@ -153,6 +218,11 @@ def describe(summary: dict[str, Any]) -> str:
         f"{test['distortion']:.2f}, iwae_bound ({test['num_samples']} samples) "
         f"{test['iwae_bound']:.2f} nats; {test['active_units']} active units"
     )
+
+
+def _given_the_rest(test: dict[str, Any]) -> dict[str, float]:
+    conditional: dict[str, float] = test["conditional_log_likelihood"]
+    return {f"{name} given the rest": value for name, value in conditional.items()}
 
 
 def table(summaries: dict[str, dict[str, Any]]) -> str:

@@ -110,24 +110,22 @@ def check_configs(sweep: Sweep, base: Mapping[str, Any]) -> None:
 def _needs(config_json: str) -> tuple[int, MemberMemory]:
     """Bytes of the examples that a program keeps on a device, and what a member needs there."""
     config = ConfigDict(json.loads(config_json))
-    splits = factory.load_splits(config)
-    num_bytes = splits.train_examples.nbytes
-    if splits.validation is not None:
-        num_bytes += splits.validation.images.nbytes
-    return num_bytes, _member_memory(config, splits.train.shape[1:])
+    splits = factory.load_examples(config)
+    kept = jax.tree.leaves((splits.train_examples, splits.validation_examples))
+    return sum(array.nbytes for array in kept), _member_memory(config, splits.form)
 
 
-def _member_memory(config: ConfigDict, image_shape: factory.ImageShape) -> MemberMemory:
+def _member_memory(config: ConfigDict, form: factory.DataForm) -> MemberMemory:
     # No memory depends on how many examples there are.
-    graphdef, num_examples = factory.build_graphdef(config, image_shape), config.batch_size
+    graphdef, num_examples = factory.build_graphdef(config, form), config.batch_size
     loss_fn = factory.build_loss(config, graphdef, num_examples)
     hparams, key = factory.build_hparams(config), factory.make_key(config.seed)
-    images = jnp.zeros((config.batch_size, *image_shape), jnp.uint8)
+    examples = factory.blank_examples(form, config.batch_size)
 
     def loss(params: nnx.State) -> jax.Array:
-        return loss_fn(params, images, hparams, jnp.float32(0), key)[0]
+        return loss_fn(params, examples, hparams, jnp.float32(0), key)[0]
 
-    return estimate_memory(factory.run_state_template(config, image_shape), loss)
+    return estimate_memory(factory.run_state_template(config, form), loss)
 
 
 def deal(

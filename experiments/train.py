@@ -32,7 +32,7 @@ from vae_jax.trained_model import TrainedModel
 from vae_jax.training import Metrics, TrainState
 from vae_jax.training_loop import Plan, Progress, RunState, RunSteps, Validate, fit
 
-Splits = factory.Splits | factory.StreamedSplits
+Splits = factory.Splits | factory.StreamedSplits | factory.JointSplits
 
 _PARALLEL = flags.DEFINE_enum(
     "parallel", "jit", ["jit", "pmap"], "how several devices are used together"
@@ -67,11 +67,10 @@ def train(
     devices = jax.local_devices()[:1] if devices is None else devices
     if kind == "pmap" and len(devices) > 1:
         factory.refuse_parts(config, "--parallel=pmap", "--parallel=jit")
-    splits = factory.open_splits(config)
+    splits = factory.open_examples(config)
     parallel.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, len(devices))
-    num_examples, *shape = splits.train.shape
-    image_shape = (shape[0], shape[1], shape[2])
-    build_program = functools.partial(factory.build_program, config, image_shape, num_examples)
+    num_examples, form = splits.num_examples, splits.form
+    build_program = functools.partial(factory.build_program, config, form, num_examples)
     compiled = parallel.compile_program(build_program, devices, kind)
     most_steps = None
     if isinstance(splits, factory.StreamedSplits):
@@ -91,9 +90,6 @@ def train(
                 print(f"{folder} is finished: {measuring.describe(summary)}")
             return
         validate = _validation(compiled, splits)
-        shown_from = splits.validation or splits.train
-        shown = jnp.asarray(shown_from.read(np.arange(min(40, shown_from.shape[0]))).images)
-        model = TrainedModel(config, image_shape, jax.device_get(state.train.params))
         with contextlib.ExitStack() as stack:
             writers: list[Writer] = []
             on_epoch = None
@@ -108,9 +104,8 @@ def train(
                         batch_size=plan.batch_size,
                     ),
                 ]
-                on_epoch = functools.partial(
-                    _write_images, tensorboard, model, np.asarray(to_unit_interval(shown))
-                )
+                if config.tensorboard.images_every_epochs > 0:
+                    on_epoch = _image_writer(config, splits, state, tensorboard)
             for writer in writers:
                 stack.enter_context(contextlib.closing(writer))
             run_steps, describe_call = _steps(config, compiled, splits, plan, state.train, stack)
@@ -125,7 +120,7 @@ def train(
                 validate=validate,
                 writers=writers,
                 checkpoint_dir=directory,
-                metadata={"image_shape": image_shape},
+                metadata=factory.to_metadata(form),
                 interruption=interruption,
                 on_epoch=on_epoch or (lambda state, epoch: None),
                 describe_call=describe_call,
@@ -153,14 +148,13 @@ def _initial_or_restored(
         logging.warning("no checkpoint in %s is whole; starting anew", directory)
     step = processes.from_first(-1 if newest is None else newest)
     if step >= 0:
-        template = factory.run_state_template(config, splits.train.shape[1:])
+        template = factory.run_state_template(config, splits.form)
         checkpoint = checkpoints.read(directory, step, template)
         saved = checkpoint.metadata
         progress = Progress(**{name: saved[name] for name in Progress.__dataclass_fields__})
         return compiled.put(checkpoint.tree), progress
-    mean_image = factory.mean_image(splits.train)
     key, hparams = factory.make_key(config.seed), factory.build_hparams(config)
-    return compiled.init(*compiled.put((mean_image, key, hparams))), Progress()
+    return compiled.init(*compiled.put((splits.mean_image, key, hparams))), Progress()
 
 
 def _steps(
@@ -203,14 +197,25 @@ def _no_figures(seconds: float) -> dict[str, float]:
 
 
 def _validation(compiled: parallel.Compiled, splits: Splits) -> Validate | None:
-    if splits.validation is None:
+    if splits.validation_examples is None:
         return None
-    images = compiled.put(splits.validation.images)
+    examples = compiled.put(splits.validation_examples)
 
     def validate(state: TrainState) -> Metrics:
-        return compiled.validate(state, images)
+        return compiled.validate(state, examples)
 
     return validate
+
+
+def _image_writer(
+    config: ConfigDict, splits: Splits, state: RunState, tensorboard: TensorBoardWriter
+) -> Callable[[RunState, int], None]:
+    """Writes images of the first held-out examples after an epoch."""
+    assert not isinstance(splits, factory.JointSplits), "validate refuses images of these"
+    shown_from = splits.validation or splits.train
+    shown = jnp.asarray(shown_from.read(np.arange(min(40, shown_from.shape[0]))).images)
+    model = TrainedModel(config, splits.form, jax.device_get(state.train.params))
+    return functools.partial(_write_images, tensorboard, model, np.asarray(to_unit_interval(shown)))
 
 
 def _write_images(
@@ -221,8 +226,7 @@ def _write_images(
     epoch: int,
 ) -> None:
     """Samples and reconstructions for TensorBoard, now and then, by the parameters of `state`."""
-    every = model.config.tensorboard.images_every_epochs
-    if every == 0 or epoch % every:
+    if epoch % model.config.tensorboard.images_every_epochs:
         return
     # To this process: what only one computes must not wait for the others' devices.
     model.params, step = jax.device_get(state.train.params), int(state.train.step)

@@ -133,8 +133,8 @@ def test_every_command_and_program_of_the_readme_works(tmp_path):
     write_idx_family(idx_folder)
     (tmp_path / "small.py").write_text(SMALL_CARD)
     (tmp_path / "small_study.py").write_text(SMALL_STUDY)
-    marks = ("savez", "jax.random.key", "member", "make_pipeline")
-    own_data, in_a_program, of_a_sweep, in_a_pipeline = (
+    marks = ("savez", "interpolate", "member", "make_pipeline", "generate")
+    own_data, in_a_program, of_a_sweep, in_a_pipeline, of_modalities = (
         next(block for block in blocks("python") if mark in block) for mark in marks
     )
     assert len(blocks("python")) == len(marks)
@@ -158,6 +158,7 @@ def test_every_command_and_program_of_the_readme_works(tmp_path):
     run(IN_ONE_PROCESS, json.dumps(small))
     run(in_a_program + "\nassert nats.shape == (16,) and samples.shape == (16, 28, 28, 1)")
     run(of_a_sweep)
+    run(of_modalities)
     assert float(run(in_a_pipeline)) > 0.7
 
 

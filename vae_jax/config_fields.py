@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 from vae_jax.corruptions import CORRUPTIONS
+from vae_jax.data.vocabulary import UNKNOWN_WORDS
 from vae_jax.errors import UserError
 from vae_jax.kl_decomposition import Estimator
+from vae_jax.models.experts import JOINT_POSTERIORS
 from vae_jax.models.likelihoods import LIKELIHOODS, NormalScale
 from vae_jax.networks.activations import ACTIVATIONS
 from vae_jax.networks.initializers import INITIALIZERS
@@ -73,6 +75,25 @@ def _sizes(*, empty: bool) -> Check:
     return check
 
 
+def _caption_length(value: Any) -> str | None:
+    good = _is_int(value) and (value == 0 or value >= 2)
+    return None if good else "0, or an integer of at least 2"
+
+
+def _names(value: Any) -> str | None:
+    good = isinstance(value, tuple | list) and all(isinstance(v, str) and v for v in value)
+    if good and len(set(value)) == len(value):
+        return None
+    return "a tuple of different names, such as ('image', 'label')"
+
+
+def _weights(value: Any) -> str | None:
+    good = isinstance(value, tuple | list) and all(_number(0.0)(v) is None for v in value)
+    if good and (any(value) or not value):
+        return None
+    return "a tuple of numbers of at least 0, not all 0, such as (1.0, 50.0)"
+
+
 FIELDS: dict[str, Check] = {
     "seed": _seed,
     "epochs": _integer(1),
@@ -90,7 +111,12 @@ FIELDS: dict[str, Check] = {
     "data.mode": _one_of(["auto", "memory", "render", "stream"]),
     "data.factors": _one_of(["continuous", "grid"]),
     "data.memory_limit": _number(0.0, above=True),
-    "model.name": _one_of(["autoencoder", "vae"]),
+    "data.modalities": _names,
+    "data.modality_seed": _seed,
+    "data.captions": _text,
+    "data.caption_length": _caption_length,
+    "data.unknown_words": _one_of(UNKNOWN_WORDS),
+    "model.name": _one_of(["autoencoder", "multimodal", "vae"]),
     "model.latent_size": _integer(1),
     "model.posterior": _one_of(["diagonal", "iaf"]),
     "model.prior": _one_of(["flow", "mixture", "standard", "vamp"]),
@@ -117,6 +143,9 @@ FIELDS: dict[str, Check] = {
     "model.normal_scale": _one_of(get_args(NormalScale)),
     "model.num_mixture": _integer(1),
     "model.discriminator_widths": _sizes(empty=True),
+    "model.joint_posterior": _one_of(JOINT_POSTERIORS),
+    "model.embedding_size": _integer(1),
+    "model.text_width": _integer(1),
     "corruption": _one_of(["none", *CORRUPTIONS]),
     "objective.name": _one_of(
         ["capacity", "ciwae", "dip", "elbo", "factor", "iwae", "miwae", "piwae", "tc"]
@@ -127,6 +156,8 @@ FIELDS: dict[str, Check] = {
     "objective.sampled_kl": _boolean,
     "objective.tc_estimator": _one_of(get_args(Estimator)),
     "objective.dip_kind": _one_of(["i", "ii"]),
+    "objective.modality_weights": _weights,
+    "objective.num_subsets": _integer(0),
     "optimizer.name": _one_of(["adagrad", "adam", "sgd"]),
     "optimizer.schedule": _one_of(["constant", "cosine", "powers_of_three"]),
     "optimizer.b1": _number(0.0, below=1.0),
@@ -147,6 +178,8 @@ FIELDS: dict[str, Check] = {
     "hparams.dip_off_diagonal": _number(0.0),
     "hparams.dip_diagonal": _number(0.0),
     "hparams.discriminator_learning_rate": _number(0.0, above=True),
+    "hparams.unimodal_kl_weight": _number(0.0),
+    "hparams.word_dropout": _number(0.0, below=1.0),
     "hparams.corruption_level": _number(0.0),
     "hparams.weight_decay": _number(0.0),
     "checkpoints.every_seconds": _number(0.0),

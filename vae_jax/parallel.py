@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
-from vae_jax.data.pixels import StoredExamples, StoredImages
+from vae_jax.data.pixels import StoredExamples
 from vae_jax.errors import UserError
 from vae_jax.training import Metrics, StoredBatches, TrainState, whole_batch
 from vae_jax.training_loop import Program, RunState
@@ -45,7 +45,7 @@ class Compiled(NamedTuple):
     init: Callable[..., RunState]
     run_steps: Callable[[TrainState, StoredExamples, int], tuple[TrainState, StepMetrics]]
     run_batches: Callable[[TrainState, StoredBatches], tuple[TrainState, StepMetrics]]
-    validate: Callable[[TrainState, StoredImages], Metrics]
+    validate: Callable[[TrainState, StoredExamples], Metrics]
     put: Callable[[PyTree], PyTree]
     put_batches: Callable[[np.ndarray], Array]
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Num, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from vae_jax.data.pixels import StoredExamples
 from vae_jax.training_loop import Program, RunState, all_finite, copy_tree
@@ -55,7 +55,7 @@ class MemberFunctions(Protocol[States]):
 
     @property
     def validates(self) -> bool:
-        """Whether there are images to validate on."""
+        """Whether there are examples to validate on."""
 
     def num_slots(self, num_members: int, least: int) -> int:
         """Members that the states have room for, if there are to be `least` at least."""
@@ -122,17 +122,17 @@ class InTurn:
         self,
         program: Program,
         train_examples: StoredExamples,
-        validation_images: Num[Array, "held_out height width channels"] | None,
+        validation_examples: StoredExamples | None,
     ) -> None:
         self._train_examples = train_examples
-        self._validation_images = validation_images
+        self._validation_examples = validation_examples
         self._run_steps = jax.jit(program.run_steps, static_argnames="num_steps", donate_argnums=0)
         self._validate = jax.jit(program.validate)
 
     @property
     def validates(self) -> bool:
         """See `MemberFunctions`; so for the others."""
-        return self._validation_images is not None
+        return self._validation_examples is not None
 
     def num_slots(self, num_members: int, least: int) -> int:
         """As many as there are members: no program depends on their number."""
@@ -168,7 +168,7 @@ class InTurn:
         """See `MemberFunctions`."""
         rows = {}
         for index in np.flatnonzero(active).tolist():
-            metrics = self._validate(states[index].train, self._validation_images)
+            metrics = self._validate(states[index].train, self._validation_examples)
             rows[index] = {name: np.asarray(value) for name, value in metrics.items()}
         return _over_members(rows, len(states))
 
@@ -221,7 +221,7 @@ class SideBySide:
         self,
         program: Program,
         train_examples: StoredExamples,
-        validation_images: Num[Array, "held_out height width channels"] | None,
+        validation_examples: StoredExamples | None,
         devices: Sequence[jax.Device],
     ) -> None:
         mesh = Mesh(np.asarray(devices), (_AXIS,))
@@ -230,8 +230,8 @@ class SideBySide:
         everywhere = NamedSharding(mesh, whole)
         self._device = devices[0]
         self._train_examples = jax.device_put(train_examples, everywhere)
-        self._validation_images = (
-            None if validation_images is None else jax.device_put(validation_images, everywhere)
+        self._validation_examples = (
+            None if validation_examples is None else jax.device_put(validation_examples, everywhere)
         )
 
         def on_each_device(function: Callable[..., Any], num_by_member: int) -> Callable[..., Any]:
@@ -241,16 +241,18 @@ class SideBySide:
                 function, mesh=mesh, in_specs=in_specs, out_specs=split, check_vma=False
             )
 
-        def run_steps(states: RunState, active: Array, images: Array, num_steps: int) -> Any:
-            def one(state: RunState, active: Array, images: Array) -> Any:
-                return _advance(program, state, active, images, num_steps)
+        def run_steps(
+            states: RunState, active: Array, examples: StoredExamples, num_steps: int
+        ) -> Any:
+            def one(state: RunState, active: Array, examples: StoredExamples) -> Any:
+                return _advance(program, state, active, examples, num_steps)
 
             mapped = jax.vmap(one, in_axes=(0, 0, None))
-            return on_each_device(mapped, 2)(states, active, images)
+            return on_each_device(mapped, 2)(states, active, examples)
 
-        def validate(states: RunState, images: Array) -> Any:
+        def validate(states: RunState, examples: StoredExamples) -> Any:
             mapped = jax.vmap(program.validate, in_axes=(0, None))
-            return on_each_device(mapped, 1)(states.train, images)
+            return on_each_device(mapped, 1)(states.train, examples)
 
         def keep_best(states: RunState, better: Array) -> RunState:
             best = jax.vmap(_select)(better, states.train.params, states.best_params)
@@ -263,7 +265,7 @@ class SideBySide:
     @property
     def validates(self) -> bool:
         """See `MemberFunctions`; so for the others."""
-        return self._validation_images is not None
+        return self._validation_examples is not None
 
     def num_slots(self, num_members: int, least: int) -> int:
         """As many on every device."""
@@ -298,7 +300,7 @@ class SideBySide:
 
     def validate(self, states: RunState, active: Mask) -> MemberMetrics:
         """See `MemberFunctions`."""
-        metrics = self._validate(states, self._validation_images)
+        metrics = self._validate(states, self._validation_examples)
         return {
             name: np.where(active, np.asarray(values), np.nan) for name, values in metrics.items()
         }

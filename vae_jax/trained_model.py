@@ -237,13 +237,31 @@ def load(path: str | Path, member: int | None = None) -> TrainedModel:
     folder = workdir.run_folder(Path(path), member)
     config = ConfigDict(workdir.read_config(folder))
     factory.validate(config)
+    if config.model.name == "multimodal":
+        raise UserError(
+            f"workdir={str(folder)!r} holds a run of model.name='multimodal', which has no images "
+            "alone; `vae_jax.load` loads it, and experiments.evaluate measures it"
+        )
+    form, params = best_params(folder, config)
+    assert not isinstance(form, dict)
+    return TrainedModel(config, form, params)
+
+
+def best_params(folder: Path, config: ConfigDict) -> tuple[factory.DataForm, nnx.State]:
+    """What a run's examples are, and its best parameters.
+
+    Args:
+      folder: its workdir.
+      config: its config, validated.
+
+    Raises:
+      UserError: it has no checkpoint yet, or none that is whole.
+    """
     directory = folder / "checkpoints"
     if not checkpoints.steps(directory):
         raise UserError(f"workdir={str(folder)!r} has no checkpoint yet; train it first")
-    shape = checkpoints.read_metadata(directory)["image_shape"]
-    image_shape = (int(shape[0]), int(shape[1]), int(shape[2]))
-    template = factory.run_state_template(config, image_shape)
-    restored = checkpoints.restore(directory, template)
+    form = factory.from_metadata(checkpoints.read_metadata(directory))
+    restored = checkpoints.restore(directory, factory.run_state_template(config, form))
     if restored is None:
         raise UserError(f"no checkpoint in {directory} is whole; train the run again")
-    return TrainedModel(config, image_shape, restored.tree.best_params)
+    return form, restored.tree.best_params

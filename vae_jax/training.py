@@ -1,7 +1,7 @@
 """One training step, and an epoch of it. Pure functions: nothing here knows devices or files."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +9,14 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
-from vae_jax.data.pixels import StoredExamples, StoredImages
+from vae_jax.data.pixels import StoredExamples
 
 Scalar = Float[Array, ""]
 Metrics = dict[str, Scalar]
 StoredBatches = (
     UInt8[Array, "steps batch height width channels"]
     | Float[Array, "steps batch height width channels"]
+    | dict[str, Array]
 )
 
 # Unrolled, XLA's CPU backend keeps the parameters in place instead of copying them each step.
@@ -41,6 +42,8 @@ class Hyperparameters(NamedTuple):
       dip_off_diagonal: weight of the squared covariances of the latents.
       dip_diagonal: weight of the squared differences of their variances from 1.
       discriminator_learning_rate: of a discriminator's own optimiser.
+      unimodal_kl_weight: weight of the KLs of a joint posterior from those of single modalities.
+      word_dropout: share of the words that a decoder of texts is not told.
       corruption_level: strength of the corruption of the input.
       weight_decay: decoupled decay of the matrices (Loshchilov & Hutter 2017).
     """
@@ -58,6 +61,8 @@ class Hyperparameters(NamedTuple):
     dip_off_diagonal: Scalar
     dip_diagonal: Scalar
     discriminator_learning_rate: Scalar
+    unimodal_kl_weight: Scalar
+    word_dropout: Scalar
     corruption_level: Scalar
     weight_decay: Scalar
 
@@ -99,6 +104,11 @@ def whole_batch(batch: Array) -> Array:
     return batch
 
 
+def num_rows(examples: StoredExamples) -> int:
+    """How many examples there are, in one array or in several by name."""
+    return int(jax.tree.leaves(examples)[0].shape[0])
+
+
 def init_state(
     params: nnx.State,
     hparams: Hyperparameters,
@@ -131,7 +141,8 @@ def train_step(
 
     Args:
       state: the state before the step.
-      examples: images `[batch, height, width, channels]` as stored, or `[batch, factors]`.
+      examples: images `[batch, height, width, channels]` as stored, or `[batch, factors]`, or
+        arrays by the name of their modality.
       epoch: passes over the data so far, a fraction within an epoch.
       loss_fn: the objective.
       make_optimizer: the optimiser, given hyperparameters.
@@ -171,9 +182,13 @@ def _accumulated(
     num_parts: int,
 ) -> tuple[nnx.State, Metrics]:
     """Means over parts of a batch, of which one at a time is in memory."""
+
     # Every part takes from all over the batch: where its examples lie on several devices, each
     # device keeps its own.
-    parts = examples.reshape(-1, num_parts, *examples.shape[1:]).swapaxes(0, 1)
+    def split(array: Array) -> Array:
+        return array.reshape(-1, num_parts, *array.shape[1:]).swapaxes(0, 1)
+
+    parts = jax.tree.map(split, examples)
     keys = jax.random.split(key, num_parts)
 
     def body(
@@ -181,8 +196,9 @@ def _accumulated(
     ) -> tuple[tuple[nnx.State, Metrics], None]:
         return jax.tree.map(jnp.add, total, gradients(*part)), None
 
-    first = gradients(parts[0], keys[0])
-    total, _ = jax.lax.scan(body, first, (parts[1:], keys[1:]))
+    first = gradients(jax.tree.map(lambda part: part[0], parts), keys[0])
+    rest = jax.tree.map(lambda part: part[1:], parts)
+    total, _ = jax.lax.scan(body, first, (rest, keys[1:]))
     return jax.tree.map(lambda leaf: leaf / num_parts, total)
 
 
@@ -212,7 +228,7 @@ def train_epoch(
     Args:
       state: the state; its step says where in which epoch to begin.
       examples: the training set: images `[num_examples, height, width, channels]` as stored, or
-        `[num_examples, factors]`.
+        `[num_examples, factors]`, or arrays by the name of their modality.
       step_fn: `train_step` with its objective and optimiser.
       batch_size: examples a step.
       num_steps: steps to take.
@@ -221,17 +237,22 @@ def train_epoch(
     Returns:
       The state after the last step, and the metrics of every step.
     """
-    num_examples = examples.shape[0]
+    num_examples = num_rows(examples)
     steps_per_epoch = num_examples // batch_size
     epoch, first = state.step // steps_per_epoch, state.step % steps_per_epoch
     order = epoch_order(state.order_key, epoch, num_examples)
     order = jax.lax.dynamic_slice_in_dim(order, first * batch_size, num_steps * batch_size)
 
-    rows = examples.reshape(num_examples, -1)
+    rows = jax.tree.map(lambda array: array.reshape(num_examples, -1), examples)
 
     def body(state: TrainState, indices: Int[Array, " batch"]) -> tuple[TrainState, Metrics]:
         indices = split_batch(indices)
-        batch = rows.at[indices].get(mode="promise_in_bounds").reshape(-1, *examples.shape[1:])
+
+        def gather(rows: Array, array: Array) -> Array:
+            chosen = rows.at[indices].get(mode="promise_in_bounds")
+            return chosen.reshape(-1, *array.shape[1:])
+
+        batch = jax.tree.map(gather, rows, examples)
         return step_fn(state, batch, state.step / steps_per_epoch)
 
     return jax.lax.scan(body, state, order.reshape(num_steps, batch_size), unroll=_UNROLL)
@@ -248,7 +269,8 @@ def train_batches(
 
     Args:
       state: the state before the first of them.
-      batches: `[num_steps, batch, height, width, channels]` as stored.
+      batches: `[num_steps, batch, height, width, channels]` as stored, or arrays by the name of
+        their modality.
       step_fn: `train_step` with its objective and optimiser.
       steps_per_epoch: steps in a pass over the data.
 
@@ -256,7 +278,7 @@ def train_batches(
       The state after the last step, and the metrics of every step.
     """
 
-    def body(state: TrainState, batch: StoredImages) -> tuple[TrainState, Metrics]:
+    def body(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         return step_fn(state, batch, state.step / steps_per_epoch)
 
     return jax.lax.scan(body, state, batches, unroll=_UNROLL)
@@ -264,7 +286,7 @@ def train_batches(
 
 def evaluate(
     params: nnx.State,
-    images: StoredImages,
+    examples: StoredExamples,
     hparams: Hyperparameters,
     epoch: Scalar,
     key: Key[Array, ""],
@@ -273,30 +295,35 @@ def evaluate(
     batch_size: int,
     split_batch: SplitBatch = whole_batch,
 ) -> Metrics:
-    """The objective's metrics over all images, each image counting the same.
+    """The objective's metrics over all examples, each counting the same.
 
     The last partial batch is computed at its own size. The keys depend on `key` and on the place
     of a batch alone, so that two calls with the same key compare the same draws. `split_batch` may
     spread whole batches over devices; the last partial one is computed by each.
 
     Returns:
-      Means over the images, "loss" among them, in nats.
+      Means over the examples, "loss" among them, in nats.
     """
-    num_examples = images.shape[0]
+    num_examples = num_rows(examples)
     batch_size = min(batch_size, num_examples)
     num_batches, remainder = divmod(num_examples, batch_size)
 
-    def batch_metrics(batch: StoredImages, index: Int[Array, ""]) -> Metrics:
+    def batch_metrics(batch: StoredExamples, index: Int[Array, ""]) -> Metrics:
         batch_key = jax.random.fold_in(key, index)
         loss, metrics = loss_fn(params, batch, hparams, epoch, batch_key)
         return {"loss": loss, **metrics}
 
-    whole = images[: num_batches * batch_size].reshape(num_batches, batch_size, *images.shape[1:])
+    def in_batches(array: Array) -> Array:
+        whole = array[: num_batches * batch_size]
+        return whole.reshape(num_batches, batch_size, *array.shape[1:])
+
     metrics = jax.lax.map(
-        lambda args: batch_metrics(split_batch(args[0]), args[1]), (whole, jnp.arange(num_batches))
+        lambda args: batch_metrics(jax.tree.map(split_batch, args[0]), args[1]),
+        (jax.tree.map(in_batches, examples), jnp.arange(num_batches)),
     )
     sums = jax.tree.map(lambda values: values.sum() * batch_size, metrics)
     if remainder:
-        last = batch_metrics(images[num_batches * batch_size :], jnp.asarray(num_batches))
+        rest = jax.tree.map(lambda array: array[num_batches * batch_size :], examples)
+        last = batch_metrics(rest, jnp.asarray(num_batches))
         sums = jax.tree.map(lambda total, value: total + value * remainder, sums, last)
     return jax.tree.map(lambda total: total / num_examples, sums)

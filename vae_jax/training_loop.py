@@ -18,7 +18,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, PyTree
 
 from vae_jax import checkpoints, processes
-from vae_jax.data.pixels import StoredImages
+from vae_jax.data.pixels import StoredExamples
 from vae_jax.errors import UserError
 from vae_jax.interruption import Interruption
 from vae_jax.metric_writers import Record, Writer
@@ -65,8 +65,8 @@ class Program(Protocol):
         """`run_batches(state, batches)` trains on the batches given, a step each."""
 
     @property
-    def validate(self) -> Callable[[TrainState, StoredImages], dict[str, Float[Array, ""]]]:
-        """`validate(state, images)` measures the objective on other images."""
+    def validate(self) -> Callable[[TrainState, StoredExamples], dict[str, Float[Array, ""]]]:
+        """`validate(state, examples)` measures the objective on other examples."""
 
 
 @dataclasses.dataclass(frozen=True)

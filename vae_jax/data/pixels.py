@@ -12,11 +12,14 @@ StoredImages = (
     UInt8[Array, "batch height width channels"] | Float[Array, "batch height width channels"]
 )
 
-# What a training step gets: images, or the factors that it renders them from.
-StoredExamples = StoredImages | UInt8[Array, "batch factors"]
+# What is turned into images: those stored, or the factors that they are rendered from.
+StoredPictures = StoredImages | UInt8[Array, "batch factors"]
+# What a training step gets: such, or arrays by the name of their modality, row i of each belonging
+# to example i.
+StoredExamples = StoredPictures | dict[str, Array]
 
-# prepare(key, stored examples) -> targets in the unit interval.
-Prepare = Callable[[Key[Array, ""], StoredExamples], Float[Array, "..."]]
+# prepare(key, stored pictures) -> targets in the unit interval.
+Prepare = Callable[[Key[Array, ""], StoredPictures], Float[Array, "..."]]
 
 
 def to_unit_interval(images: StoredImages) -> Float[Array, "batch height width channels"]:

@@ -14,17 +14,20 @@ from vae_jax.distributions.base import (
 )
 from vae_jax.distributions.bernoulli import Bernoulli, ContinuousBernoulli
 from vae_jax.distributions.categorical import Categorical
+from vae_jax.distributions.classes import Classes
 from vae_jax.distributions.laplace import Laplace
 from vae_jax.distributions.levels import NUM_LEVELS, level_values
 from vae_jax.distributions.logistic import DiscretizedLogistic, MixtureOfDiscretizedLogistics
 from vae_jax.distributions.mixture import NormalMixture
 from vae_jax.distributions.normal import Normal, kl_by_dimension, kl_divergence
 from vae_jax.distributions.optimal_normal import OptimalScaleNormal
+from vae_jax.distributions.subset_mixture import SubsetMixture
 
 __all__ = [
     "NUM_LEVELS",
     "Bernoulli",
     "Categorical",
+    "Classes",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "Distribution",
@@ -34,6 +37,7 @@ __all__ = [
     "Normal",
     "NormalMixture",
     "OptimalScaleNormal",
+    "SubsetMixture",
     "bounded_log_scale",
     "kl_by_dimension",
     "kl_divergence",

@@ -1,5 +1,6 @@
 """From a config to plain objects. With `experiments/`, the only place that sees a config."""
 
+from vae_jax.factory.bodies import build_likelihood, refused_values
 from vae_jax.factory.datasets import (
     Splits,
     StreamedSplits,
@@ -13,16 +14,22 @@ from vae_jax.factory.datasets import (
     open_splits,
     refuse_stream,
 )
+from vae_jax.factory.forms import (
+    DataForm,
+    ImageShape,
+    blank_examples,
+    from_metadata,
+    to_metadata,
+)
 from vae_jax.factory.keys import EvaluationKeys, build_evaluation_keys, make_key
 from vae_jax.factory.losses import build_loss
-from vae_jax.factory.models import (
-    ImageShape,
-    build_graphdef,
-    build_likelihood,
-    build_model,
-    latent_size,
-    refused_values,
+from vae_jax.factory.modalities import (
+    JointSplits,
+    load_examples,
+    load_test_examples,
+    open_examples,
 )
+from vae_jax.factory.models import build_graphdef, build_model, latent_size
 from vae_jax.factory.programs import (
     Program,
     build_hparams,
@@ -35,11 +42,14 @@ from vae_jax.factory.rules import refuse_parts, validate
 from vae_jax.factory.streams import build_stream, most_streamed_steps
 
 __all__ = [
+    "DataForm",
     "EvaluationKeys",
     "ImageShape",
+    "JointSplits",
     "Program",
     "Splits",
     "StreamedSplits",
+    "blank_examples",
     "build_corrupt",
     "build_evaluation_keys",
     "build_graphdef",
@@ -53,17 +63,22 @@ __all__ = [
     "build_program",
     "build_simulator",
     "build_stream",
+    "from_metadata",
     "latent_size",
+    "load_examples",
     "load_splits",
     "load_test",
+    "load_test_examples",
     "load_validation",
     "make_key",
     "mean_image",
     "most_streamed_steps",
+    "open_examples",
     "open_splits",
     "refuse_parts",
     "refuse_stream",
     "refused_values",
     "run_state_template",
+    "to_metadata",
     "validate",
 ]

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from vae_jax import disentangling, kl_decomposition, objectives
 from vae_jax.data.pixels import StoredExamples
 from vae_jax.factory.datasets import build_corrupt, build_prepare
+from vae_jax.factory.multimodal import build_joint_loss
 from vae_jax.models import VAE, Autoencoder, FactorVAE
 from vae_jax.training import Hyperparameters, LossFn, Metrics
 
@@ -228,6 +229,8 @@ def build_loss(config: ConfigDict, graphdef: nnx.GraphDef, num_examples: int) ->
       graphdef: the model without its parameters.
       num_examples: size of the training set.
     """
+    if config.model.name == "multimodal":
+        return build_joint_loss(config, graphdef)
     prepare, corrupt = build_prepare(config), build_corrupt(config)
     objective = _build_objective(config, num_examples)
 
@@ -238,6 +241,7 @@ def build_loss(config: ConfigDict, graphdef: nnx.GraphDef, num_examples: int) ->
         epoch: Float[Array, ""],
         key: Key[Array, ""],
     ) -> tuple[Float[Array, ""], Metrics]:
+        assert not isinstance(examples, dict)
         prepare_key, corrupt_key, sample_key = jax.random.split(key, 3)
         model = nnx.merge(graphdef, params)
         targets = prepare(prepare_key, examples)

@@ -5,11 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
+from vae_jax.factory.bodies import build_bodies, build_likelihood
+from vae_jax.factory.forms import DataForm
+from vae_jax.factory.multimodal import build_joint_model
 from vae_jax.models import (
     VAE,
     Autoencoder,
@@ -26,80 +28,9 @@ from vae_jax.models import (
     VampPrior,
 )
 from vae_jax.models.interfaces import Decoder, Encoder, Likelihood, PriorNetwork
-from vae_jax.models.likelihoods import LIKELIHOODS, unaccepted
-from vae_jax.networks import (
-    ConvDecoder,
-    ConvEncoder,
-    MLPDecoder,
-    MLPEncoder,
-    ResidualDecoder,
-    ResidualEncoder,
-)
+from vae_jax.models.multimodal import MultimodalVAE
 from vae_jax.networks.activations import ACTIVATIONS
 from vae_jax.networks.initializers import INITIALIZERS
-from vae_jax.networks.precision import COMPUTE_DTYPES
-
-ImageShape = tuple[int, int, int]
-
-
-def build_likelihood(config: ConfigDict) -> Likelihood:
-    """The likelihood that the config names, as it starts."""
-    section = config.model
-    options: dict[str, dict[str, Any]] = {
-        "discretized_logistic_mixture": {"num_components": section.num_mixture},
-        "laplace": {"scale": section.likelihood_scale},
-        "normal": {"scale": section.likelihood_scale, "kind": section.normal_scale},
-    }
-    return LIKELIHOODS[section.likelihood](**options.get(section.likelihood, {}))
-
-
-def refused_values(config: ConfigDict, images: np.ndarray) -> str | None:
-    """What is wrong with finite floating images for the likelihood; None if it accepts them."""
-    return unaccepted(build_likelihood(config).accepts, images)
-
-
-def _build_bodies(
-    config: ConfigDict, image_shape: ImageShape, outputs_per_channel: int, rngs: nnx.Rngs
-) -> tuple[Encoder, Decoder]:
-    model = config.model
-    widths = list(model.widths)
-    options: dict[str, Any] = {
-        "activation": ACTIVATIONS[model.activation],
-        "kernel_init": INITIALIZERS[model.initializer],
-        "dtype": COMPUTE_DTYPES[model.compute_dtype],
-        "rngs": rngs,
-    }
-    if model.network == "mlp":
-        options["gated"] = model.gated
-        return (
-            MLPEncoder(image_shape, widths, **options),
-            MLPDecoder(
-                model.latent_size,
-                image_shape,
-                widths[::-1],
-                outputs_per_channel=outputs_per_channel,
-                **options,
-            ),
-        )
-    channels = list(model.channels)
-    options["kernel_size"] = model.kernel_size
-    bodies: tuple[Callable[..., Encoder], Callable[..., Decoder]] = ConvEncoder, ConvDecoder
-    if model.network == "resnet":
-        bodies = ResidualEncoder, ResidualDecoder
-        options |= {"num_blocks": model.blocks, "remat": model.remat}
-    build_encoder, build_decoder = bodies
-    return (
-        build_encoder(image_shape, channels, widths, downsampling=model.downsampling, **options),
-        build_decoder(
-            model.latent_size,
-            image_shape,
-            channels,
-            widths,
-            upsampling=model.upsampling,
-            outputs_per_channel=outputs_per_channel,
-            **options,
-        ),
-    )
 
 
 def _build_vae(
@@ -145,23 +76,26 @@ def _build_vae(
 
 def build_model(
     config: ConfigDict,
-    image_shape: ImageShape,
+    form: DataForm,
     key: Key[Array, ""],
-    mean_image: Float[Array, "height width channels"] | None = None,
-) -> VAE | Autoencoder:
+    mean_image: Any = None,
+) -> VAE | Autoencoder | MultimodalVAE:
     """The model with fresh parameters.
 
     Args:
       config: a validated config.
-      image_shape: height, width, channels.
+      form: height, width, channels; or the forms of several modalities.
       key: of the initial parameters.
       mean_image: mean of the training images in the unit interval, where the decoder starts, and
-        the pseudo-inputs of a VampPrior.
+        the pseudo-inputs of a VampPrior; of several modalities, by name.
     """
+    if isinstance(form, dict):
+        return build_joint_model(config, form, key, mean_image)
+    image_shape = form
     section = config.model
     rngs = nnx.Rngs(key)
     likelihood = build_likelihood(config)
-    encoder, decoder = _build_bodies(config, image_shape, likelihood.outputs_per_channel, rngs)
+    encoder, decoder = build_bodies(config, image_shape, likelihood.outputs_per_channel, rngs)
     if mean_image is not None:
         decoder.set_output_bias(mean_image, likelihood.output_for_mean)
     if section.name == "autoencoder":
@@ -178,7 +112,7 @@ def latent_size(config: ConfigDict) -> int:
     return int(config.model.latent_size + config.model.top_latent_size)
 
 
-def build_graphdef(config: ConfigDict, image_shape: ImageShape) -> nnx.GraphDef:
+def build_graphdef(config: ConfigDict, form: DataForm) -> nnx.GraphDef:
     """The model without its parameters, for `nnx.merge`."""
-    model = nnx.eval_shape(lambda: build_model(config, image_shape, jax.random.key(0)))
+    model = nnx.eval_shape(lambda: build_model(config, form, jax.random.key(0)))
     return nnx.split(model)[0]

@@ -11,10 +11,11 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 from ml_collections import ConfigDict
 
-from vae_jax.data.pixels import StoredExamples, StoredImages
+from vae_jax.data.pixels import StoredExamples
+from vae_jax.factory.forms import DataForm, mean_template
 from vae_jax.factory.keys import build_evaluation_keys, make_key
 from vae_jax.factory.losses import build_loss
-from vae_jax.factory.models import ImageShape, build_graphdef, build_model
+from vae_jax.factory.models import build_graphdef, build_model
 from vae_jax.optimizers import scale_by_adam
 from vae_jax.training import (
     Hyperparameters,
@@ -31,6 +32,9 @@ from vae_jax.training import (
     whole_batch,
 )
 from vae_jax.training_loop import Plan, RunState
+
+# The mean of the training images, or of each modality that is images, by name.
+MeanImages = Float[Array, "height width channels"] | dict[str, Array]
 
 
 def build_hparams(config: ConfigDict) -> Hyperparameters:
@@ -132,23 +136,21 @@ class Program(NamedTuple):
       init: `init(mean_image, key, hparams)` makes the state before the first step.
       run_steps: `run_steps(state, examples, num_steps)` trains on examples that lie on the device.
       run_batches: `run_batches(state, batches)` trains on the batches given, a step each.
-      validate: `validate(state, images)` measures the objective on other images.
+      validate: `validate(state, examples)` measures the objective on other examples.
     """
 
     graphdef: nnx.GraphDef
-    init: Callable[
-        [Float[Array, "height width channels"], Key[Array, ""], Hyperparameters], RunState
-    ]
+    init: Callable[[MeanImages, Key[Array, ""], Hyperparameters], RunState]
     run_steps: Callable[..., tuple[TrainState, dict[str, Float[Array, " steps"]]]]
     run_batches: Callable[
         [TrainState, StoredBatches], tuple[TrainState, dict[str, Float[Array, " steps"]]]
     ]
-    validate: Callable[[TrainState, StoredImages], Metrics]
+    validate: Callable[[TrainState, StoredExamples], Metrics]
 
 
 def build_program(
     config: ConfigDict,
-    image_shape: ImageShape,
+    form: DataForm,
     num_examples: int,
     *,
     split_batch: SplitBatch = whole_batch,
@@ -158,13 +160,13 @@ def build_program(
 
     Args:
       config: a validated config.
-      image_shape: height, width, channels.
+      form: height, width, channels; or the forms of several modalities.
       num_examples: size of the training set.
       split_batch: says which of a batch's examples are computed here.
       axis_name: the mapped axis under `jax.pmap`.
     """
     steps_per_epoch = num_examples // config.batch_size
-    graphdef = build_graphdef(config, image_shape)
+    graphdef = build_graphdef(config, form)
     loss_fn = build_loss(config, graphdef, num_examples)
     make_optimizer = build_optimizer(config, config.epochs * steps_per_epoch)
     step_fn = functools.partial(
@@ -178,12 +180,12 @@ def build_program(
     validation_key = build_evaluation_keys(config).validation
 
     def init(
-        mean_image: Float[Array, "height width channels"],
+        mean_image: MeanImages,
         key: Key[Array, ""],
         hparams: Hyperparameters,
     ) -> RunState:
         model_key, run_key = jax.random.split(key)
-        params = nnx.split(build_model(config, image_shape, model_key, mean_image))[1]
+        params = nnx.split(build_model(config, form, model_key, mean_image))[1]
         state = init_state(params, hparams, make_optimizer, run_key)
         return RunState(train=state, best_params=jax.tree.map(jnp.copy, params))
 
@@ -204,10 +206,10 @@ def build_program(
     ) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
         return train_batches(state, batches, step_fn=step_fn, steps_per_epoch=steps_per_epoch)
 
-    def validate(state: TrainState, images: StoredImages) -> Metrics:
+    def validate(state: TrainState, examples: StoredExamples) -> Metrics:
         return evaluate(
             state.params,
-            images,
+            examples,
             state.hparams,
             # After any warm-up: epochs are compared by the objective that training ends with.
             jnp.float32(jnp.inf),
@@ -220,8 +222,8 @@ def build_program(
     return Program(graphdef, init, run_steps, run_batches, validate)
 
 
-def run_state_template(config: ConfigDict, image_shape: ImageShape) -> RunState:
+def run_state_template(config: ConfigDict, form: DataForm) -> RunState:
     """The shapes of a run's state, to restore a checkpoint into."""
-    program = build_program(config, image_shape, num_examples=config.batch_size)
-    image = jax.ShapeDtypeStruct(image_shape, jnp.float32)
-    return jax.eval_shape(program.init, image, make_key(config.seed), build_hparams(config))
+    program = build_program(config, form, num_examples=config.batch_size)
+    mean = mean_template(form)
+    return jax.eval_shape(program.init, mean, make_key(config.seed), build_hparams(config))

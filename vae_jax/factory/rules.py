@@ -6,10 +6,11 @@ from ml_collections import ConfigDict
 
 from vae_jax.config_fields import check_fields, flatten
 from vae_jax.corruptions import CORRUPTIONS, MAX_LEVEL
+from vae_jax.data import multimodal
 from vae_jax.data.sprites import VARIANTS
 from vae_jax.errors import UserError
+from vae_jax.factory.bodies import build_likelihood
 from vae_jax.factory.losses import BOUNDS, GROUPED, OF_WHOLE_BATCHES
-from vae_jax.factory.models import build_likelihood
 from vae_jax.models.likelihoods import LEARNED_SCALE_RANGE
 
 # What an objective that is no bound of several samples may weigh.
@@ -25,17 +26,57 @@ _ELBO_WEIGHTS = {
 # others need, and those that read it.
 _READERS: dict[str, dict[str, tuple[Any, tuple[str, ...]]]] = {
     "model.name": {
-        field: (neutral, ("vae",))
-        for field, neutral in {
-            **_ELBO_WEIGHTS,
-            "model.posterior": "diagonal",
-            "model.prior": "standard",
-            "model.hierarchy": "none",
-            "objective.name": "elbo",
-            "objective.num_samples": 1,
-            "objective.gradient": "plain",
-            "objective.sampled_kl": False,
-        }.items()
+        **{
+            field: (neutral, ("vae",))
+            for field, neutral in {
+                "hparams.distortion_weight": 1.0,
+                "hparams.free_nats": 0.0,
+                "model.posterior": "diagonal",
+                "model.prior": "standard",
+                "model.hierarchy": "none",
+                "objective.gradient": "plain",
+                "objective.sampled_kl": False,
+            }.items()
+        },
+        **{
+            field: (neutral, ("vae", "multimodal"))
+            for field, neutral in {
+                "hparams.beta": 1.0,
+                "hparams.warmup_epochs": 0.0,
+                "hparams.warmup_cycle_epochs": 0.0,
+                "objective.name": "elbo",
+                "objective.num_samples": 1,
+            }.items()
+        },
+        **{
+            field: (neutral, ("vae", "autoencoder"))
+            for field, neutral in {
+                "corruption": "none",
+                "evaluation.disentanglement": False,
+                "tensorboard.images_every_epochs": 0,
+            }.items()
+        },
+        **{
+            field: (neutral, ("multimodal",))
+            for field, neutral in {
+                "data.modalities": (),
+                "data.modality_seed": 0,
+                "data.captions": "",
+                "data.caption_length": 0,
+                "data.unknown_words": "refuse",
+                "model.joint_posterior": "product",
+                "model.embedding_size": 32,
+                "model.text_width": 64,
+                "objective.modality_weights": (),
+                "objective.num_subsets": 0,
+                "hparams.unimodal_kl_weight": 0.0,
+                "hparams.word_dropout": 0.0,
+            }.items()
+        },
+    },
+    "model.joint_posterior": {
+        "objective.num_subsets": (0, ("product",)),
+        "hparams.unimodal_kl_weight": (0.0, ("joint",)),
     },
     "model.likelihood": {
         "model.likelihood_scale": (1.0, ("laplace", "normal")),
@@ -79,6 +120,17 @@ _READERS: dict[str, dict[str, tuple[Any, tuple[str, ...]]]] = {
         "data.memory_limit": (4.0, ("auto", "render", "stream")),
     },
 }
+
+# The fields that only texts read, and what the others need.
+_OF_TEXTS: dict[str, Any] = {
+    "data.captions": "",
+    "data.caption_length": 0,
+    "data.unknown_words": "refuse",
+    "hparams.word_dropout": 0.0,
+}
+
+# Of a mixture over all subsets, which has 2^modalities components.
+_MOST_POWERSET = 8
 
 # Objectives of the aggregate posterior of independent normals, and what gives these.
 _OF_NORMALS = ("dip", "factor", "tc")
@@ -135,6 +187,73 @@ def validate(config: ConfigDict) -> None:
         raise UserError("model.widths=() must name at least one hidden layer of an mlp network")
     _validate_likelihood(config)
     _validate_mode(config)
+    if config.model.name == "multimodal":
+        _validate_modalities(config)
+
+
+def _validate_modalities(config: ConfigDict) -> None:
+    names, kind = tuple(config.data.modalities), config.model.joint_posterior
+    num, section = len(names), config.objective
+    if num < 2:
+        raise UserError(
+            f"data.modalities={names!r} must name at least two with model.name='multimodal', such "
+            "as ('image', 'label')"
+        )
+    multimodal.check_names(names)
+    if kind == "joint" and num != 2:
+        raise UserError(
+            f"model.joint_posterior='joint' has an encoder of two modalities, and data.modalities="
+            f"{names!r} are {num}; use 'product', 'mixture' or 'mixture_of_products'"
+        )
+    if kind == "mixture_of_products" and num > _MOST_POWERSET:
+        raise UserError(
+            f"model.joint_posterior='mixture_of_products' is of all subsets, too many of the {num} "
+            f"data.modalities; use at most {_MOST_POWERSET}, or 'product' or 'mixture'"
+        )
+    weights = tuple(section.modality_weights)
+    if weights and len(weights) != num:
+        raise UserError(
+            f"objective.modality_weights={weights!r} must have a number for each of the {num} "
+            f"data.modalities={names!r}, or be ()"
+        )
+    if section.num_subsets > 0 and num < 3:
+        raise UserError(
+            f"objective.num_subsets={section.num_subsets} draws subsets of at least two modalities "
+            f"and fewer than all, of which data.modalities={names!r} has none; use 0"
+        )
+    if section.name not in ("elbo", "iwae"):
+        raise UserError(
+            f"objective.name={section.name!r} is not defined for model.name='multimodal'; use "
+            "'elbo', or 'iwae' with model.joint_posterior='mixture'"
+        )
+    bounds = section.name == "iwae" or section.num_samples > 1
+    if bounds and (kind != "mixture" or section.name != "iwae"):
+        raise UserError(
+            f"objective.name={section.name!r} with objective.num_samples={section.num_samples} is "
+            f"not defined for model.joint_posterior={kind!r}; use 'elbo' with 1 sample, or 'iwae' "
+            "with model.joint_posterior='mixture'"
+        )
+    if config.data.binarization == "static":
+        raise UserError(
+            "data.binarization='static' is not defined for model.name='multimodal'; use 'dynamic'"
+        )
+    if config.data.mode not in ("auto", "memory"):
+        raise UserError(
+            f"data.mode={config.data.mode!r} is not defined for model.name='multimodal', whose "
+            "examples are kept in memory; use 'memory' or 'auto'"
+        )
+    values = flatten(config.to_dict())
+    for field, neutral in _OF_TEXTS.items():
+        if values[field] != neutral and "text" not in names:
+            raise UserError(
+                f"{field}={values[field]!r} needs the modality 'text', which is not among "
+                f"data.modalities={names!r}; use {neutral!r}"
+            )
+    if config.data.caption_length > 0 and not config.data.captions:
+        raise UserError(
+            f"data.caption_length={config.data.caption_length} is of your own captions, and "
+            "data.captions='' names none; use 0"
+        )
 
 
 def _validate_mode(config: ConfigDict) -> None:

@@ -1,0 +1,30 @@
+"""JMVAE on MNIST: images and their labels with one latent space.
+
+python -m experiments.train --config=configs/multimodal_label.py --workdir=runs/jmvae
+
+The model of Suzuki et al. 2016 (arXiv 1611.01891, section 4.1): dense layers of 512 rectifiers, 64
+latents, dynamic binarisation, 100 epochs, alpha = 0.1. The log likelihood of each modality has
+weight 1.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import vanilla
+
+
+def get_config() -> ConfigDict:
+    """`vanilla` with a joint encoder of image and label."""
+    config = vanilla.get_config()
+    config.epochs = 100
+    config.batch_size = 100
+    config.data.modalities = ("image", "label")
+    config.model.name = "multimodal"
+    config.model.joint_posterior = "joint"
+    config.model.latent_size = 64
+    config.model.widths = (512, 512)
+    config.model.activation = "relu"
+    config.optimizer.schedule = "constant"
+    config.hparams.learning_rate = 1e-3
+    config.hparams.unimodal_kl_weight = 0.1
+    config.tensorboard.images_every_epochs = 0
+    return config

@@ -1,0 +1,35 @@
+"""One of several classes."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Classes:
+    """A probability for each class.
+
+    Attributes:
+      logits: `[*batch, classes]`.
+    """
+
+    logits: Float[Array, "*batch classes"]
+
+    @property
+    def mean(self) -> Float[Array, "*batch classes"]:
+        """The probability of each class."""
+        return jax.nn.softmax(self.logits)
+
+    def log_prob(self, value: Int[Array, "*shape"]) -> Float[Array, "*batch"]:
+        """Log probability in nats of classes from 0, whose shape broadcasts to that of a batch."""
+        # A masked sum and no gather, whose gradient is a scatter.
+        chosen = value[..., None] == jnp.arange(self.logits.shape[-1])
+        logits = jnp.where(chosen, self.logits, 0).sum(axis=-1)
+        return logits - jax.nn.logsumexp(self.logits, axis=-1)
+
+    def sample(self, key: Key[Array, ""]) -> Int[Array, "*batch"]:
+        """One draw (no gradient flows through it)."""
+        return jax.random.categorical(key, self.logits).astype(jnp.int32)

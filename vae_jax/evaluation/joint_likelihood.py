@@ -1,0 +1,179 @@
+"""Log probabilities of some modalities by importance sampling from the posterior of some.
+
+log p(x_A) = log E_{q(z|x_B)}[p(z) prod_{i in A} p(x_i|z) / q(z|x_B)] for any sets A and B, and
+log p(x|y) = log p(x, y) - log p(y). With finitely many samples the first is a lower bound.
+
+Samples are streamed in chunks through a running logsumexp, so that memory does not grow with their
+number. Every example has a key of its own.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from vae_jax.evaluation.likelihood import image_keys
+from vae_jax.models.modalities import TextModality, Values
+from vae_jax.models.multimodal import MultimodalVAE
+from vae_jax.multimodal_objectives import kl_bound
+
+# Decoded numbers that are alive at once: more falls out of the cache.
+_VALUES_PER_CHUNK = 2**22
+
+
+class JointEstimates(NamedTuple):
+    """Of each example, in nats.
+
+    Attributes:
+      log_probability: the importance-sampled log p(x_A).
+      distortions: -log p(x_i|z) of each modality of A, averaged over the samples,
+        `[modalities of A, examples]`.
+      kl: KL(q(z|x_B) || p(z)); of a mixture the bound `multimodal_objectives.kl_bound`.
+    """
+
+    log_probability: Float[np.ndarray | Array, " examples"]
+    distortions: Float[np.ndarray | Array, "asked examples"]
+    kl: Float[np.ndarray | Array, " examples"]
+
+    @property
+    def elbo(self) -> Float[np.ndarray | Array, " examples"]:
+        """-(distortions + KL), the evidence lower bound where A is B."""
+        return -(self.distortions.sum(axis=0) + self.kl)
+
+
+def _size(asked: Sequence[str], model: MultimodalVAE, batch: int) -> int:
+    """How many numbers the decoders of some modalities give for a sample of a batch."""
+    latents = jax.ShapeDtypeStruct((batch, model.latent_size), jnp.float32)
+    total = 0
+    for name in asked:
+        modality = model.modalities[name]
+        if isinstance(modality, TextModality):
+            total += batch * modality.decoder.length * modality.decoder.num_words
+        else:
+            total += math.prod(jax.eval_shape(modality.decoder, latents).shape)
+    return total
+
+
+def estimate_batch(
+    model: MultimodalVAE,
+    values: Mapping[str, Values],
+    keys: Key[Array, " batch"],
+    *,
+    asked: tuple[str, ...],
+    given: tuple[str, ...],
+    num_samples: int,
+) -> JointEstimates:
+    """The estimates for one batch.
+
+    Args:
+      model: the model.
+      values: of all its modalities.
+      keys: one an example.
+      asked: the modalities A whose probability is estimated.
+      given: the modalities B whose posterior the samples are of; none for the prior.
+      num_samples: importance samples an example.
+    """
+    batch = len(keys)
+    chunk = min(max(1, _VALUES_PER_CHUNK // _size(asked, model, batch)), num_samples)
+    posterior = model.encode(values, jnp.asarray([name in given for name in model.names]))
+    prior = model.prior
+
+    def draw(key: Key[Array, ""], first: Array) -> tuple[Array, Array]:
+        sample_keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(chunk))
+        pairs = jax.vmap(jax.random.split)(sample_keys)
+        noise = jax.vmap(lambda key: jax.random.normal(key, (model.latent_size,)))(pairs[:, 0])
+        return noise, jax.vmap(jax.random.uniform)(pairs[:, 1])
+
+    def add_chunk(sums: tuple[Array, Array], first: Array) -> tuple[tuple[Array, Array], None]:
+        noise, places = jax.vmap(draw, in_axes=(0, None), out_axes=1)(keys, first)
+        latents = posterior.of(posterior.at(places)).draw(noise).latents
+        wanted = (first + jnp.arange(chunk) < num_samples)[:, None]
+        log_likelihoods = jnp.stack(
+            [model.decode(name, latents).log_prob(values[name]) for name in asked]
+        )
+        log_weights = (
+            log_likelihoods.sum(axis=0) + prior.log_prob(latents) - posterior.log_prob(latents)
+        )
+        log_weights = jnp.where(wanted, log_weights, -jnp.inf)
+        return (
+            jnp.logaddexp(sums[0], jax.nn.logsumexp(log_weights, axis=0)),
+            sums[1] - jnp.where(wanted, log_likelihoods, 0).sum(axis=1),
+        ), None
+
+    start = jnp.full(batch, -jnp.inf), jnp.zeros((len(asked), batch))
+    (log_sum, distortions), _ = jax.lax.scan(add_chunk, start, jnp.arange(0, num_samples, chunk))
+    return JointEstimates(
+        log_sum - jnp.log(num_samples), distortions / num_samples, kl_bound(posterior, prior)
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "asked", "given", "num_samples"))
+def _compiled_estimate(
+    graphdef: nnx.GraphDef,
+    params: nnx.State,
+    values: dict[str, Array],
+    keys: Array,
+    *,
+    asked: tuple[str, ...],
+    given: tuple[str, ...],
+    num_samples: int,
+) -> JointEstimates:
+    model = nnx.merge(graphdef, params)
+    return estimate_batch(model, values, keys, asked=asked, given=given, num_samples=num_samples)
+
+
+def estimate(
+    graphdef: nnx.GraphDef,
+    params: nnx.State,
+    values: Mapping[str, np.ndarray],
+    key: Key[Array, ""],
+    *,
+    asked: tuple[str, ...],
+    given: tuple[str, ...] | None = None,
+    num_samples: int,
+    batch_size: int,
+    on_batch: Callable[[int], None] = lambda num_examples: None,
+) -> JointEstimates:
+    """The estimates for every example, the last partial batch included.
+
+    Args:
+      graphdef: the model without its parameters.
+      params: its parameters.
+      values: all modalities as the model sees them.
+      key: of the samples.
+      asked: the modalities whose probability is estimated.
+      given: the modalities whose posterior the samples are of; by default those asked.
+      num_samples: importance samples an example.
+      batch_size: examples a compiled call.
+      on_batch: called with the number of examples done in each call.
+
+    Returns:
+      NumPy arrays over all examples.
+    """
+    num = len(next(iter(values.values())))
+    batch_size = min(batch_size, num)
+    parts = []
+    for first in range(0, num, batch_size):
+        # The last call reaches back into examples already done, so that one program serves all.
+        begin = min(first, num - batch_size)
+        result = _compiled_estimate(
+            graphdef,
+            params,
+            {
+                name: jnp.asarray(array[begin : begin + batch_size])
+                for name, array in values.items()
+            },
+            image_keys(key, begin, batch_size),
+            asked=asked,
+            given=asked if given is None else given,
+            num_samples=num_samples,
+        )
+        parts.append(JointEstimates(*(np.asarray(leaf)[..., first - begin :] for leaf in result)))
+        on_batch(batch_size - (first - begin))
+    return JointEstimates(*(np.concatenate(x, axis=-1) for x in zip(*parts, strict=True)))

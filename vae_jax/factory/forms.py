@@ -1,0 +1,99 @@
+"""What the examples of a run are: images of one shape, or several modalities."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax.data.multimodal import MultimodalDataset
+from vae_jax.data.pixels import StoredExamples
+from vae_jax.errors import UserError
+from vae_jax.models.modalities import Form, Forms
+
+ImageShape = tuple[int, int, int]
+DataForm = ImageShape | Forms
+
+
+def forms_of(dataset: MultimodalDataset) -> Forms:
+    """What the modalities of a data set are, of which a training set shows every class."""
+    forms: Forms = {}
+    for name, array in dataset.modalities.items():
+        if array.ndim == 4:
+            forms[name] = Form("image", array.shape[1:])
+        elif array.ndim == 1:
+            forms[name] = Form("class", (int(array.max()) + 1,))
+        else:
+            assert dataset.vocabulary is not None, "texts have one"
+            forms[name] = Form("text", array.shape[1:], dataset.vocabulary.words)
+    return forms
+
+
+def refuse_other_form(forms: Forms, dataset: MultimodalDataset, field: str) -> None:
+    """Refuse examples of which a model with these modalities knows nothing.
+
+    Raises:
+      UserError: another shape, or a class that the training set does not have.
+    """
+    for name, form in forms.items():
+        array = dataset.modalities[name]
+        if form.kind == "class" and not 0 <= array.min() <= array.max() < form.shape[0]:
+            raise UserError(
+                f"{field}: {name} {int(array.max())} is none of the {form.shape[0]} classes of "
+                "data.train_split; use a training set that has every class, from 0"
+            )
+        if array.shape[1:] != form.array_shape:
+            raise UserError(
+                f"{field}: {name} has shape {array.shape[1:]}, in data.train_split "
+                f"{form.array_shape}; use data of one shape"
+            )
+
+
+def to_metadata(form: DataForm) -> dict[str, Any]:
+    """What a checkpoint tells of the data, for `from_metadata`."""
+    if isinstance(form, dict):
+        return {"modalities": {name: part._asdict() for name, part in form.items()}}
+    return {"image_shape": form}
+
+
+def from_metadata(metadata: Mapping[str, Any]) -> DataForm:
+    """The inverse of `to_metadata`."""
+    if "modalities" in metadata:
+        return {
+            name: Form(part["kind"], tuple(part["shape"]), tuple(part["words"]))
+            for name, part in metadata["modalities"].items()
+        }
+    height, width, channels = metadata["image_shape"]
+    return int(height), int(width), int(channels)
+
+
+def mean_template(form: DataForm) -> Any:
+    """The shapes of the mean images that a model starts from: one array, or one by modality."""
+    if not isinstance(form, dict):
+        return jax.ShapeDtypeStruct(form, jnp.float32)
+    return {
+        name: jax.ShapeDtypeStruct(part.shape, jnp.float32)
+        for name, part in form.items()
+        if part.kind == "image"
+    }
+
+
+def blank_examples(form: DataForm, num: int) -> StoredExamples:
+    """So many examples of that form as they are stored, of zeros."""
+    if not isinstance(form, dict):
+        return jnp.zeros((num, *form), jnp.uint8)
+    return {
+        name: jnp.zeros((num, *part.array_shape), jnp.uint8 if part.kind == "image" else jnp.int32)
+        for name, part in form.items()
+    }
+
+
+def mean_images(dataset: MultimodalDataset) -> dict[str, np.ndarray]:
+    """The mean of every modality of images, in the unit interval."""
+    means = {}
+    for name, array in dataset.modalities.items():
+        if array.ndim == 4:
+            scale = 255 if array.dtype == np.uint8 else 1
+            means[name] = (array.mean(axis=0, dtype=np.float64) / scale).astype(np.float32)
+    return means

@@ -1,0 +1,169 @@
+"""VAEs of several modalities with one latent space, of which any may be missing."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from vae_jax.distributions import Distribution, Normal, SubsetMixture
+from vae_jax.models.experts import (
+    JointPosterior,
+    Present,
+    mixture_over_subsets,
+    product_of_experts,
+    subsets_of,
+)
+from vae_jax.models.modalities import Modality, Values
+from vae_jax.models.posteriors import DiagonalNormal
+from vae_jax.networks.initializers import LECUN, Initializer
+
+
+class Encoded(NamedTuple):
+    """What the encoders say of a batch, from which the posterior of any subset comes.
+
+    Attributes:
+      factors: of each modality, `[modalities, batch, latents]`.
+      joint: of all modalities together, `[batch, latents]`; None where no encoder sees them all.
+    """
+
+    factors: Normal
+    joint: Normal | None
+
+
+class MultimodalVAE(nnx.Module):
+    """p(z) prod_i p(x_i|z), and q(z|x_S) for every subset S of the modalities.
+
+    Which modalities an example has is an array, `present`: one compiled program serves all subsets.
+    A modality that is missing has no influence on any number, whatever stands in its place, and
+    exactly no gradient.
+
+    Args:
+      modalities: by name.
+      latent_size: number of latent dimensions.
+      kind: how experts become one posterior (vae_jax/models/experts.py). With "joint", which is for
+        two modalities, q(z|x_1, x_2) has encoders of its own, and the encoder of a modality gives
+        its expert q(z|x_i) itself, without the prior as a factor.
+      joint_encoders: of the joint posterior, by modality; None for other kinds.
+
+    Attributes:
+      names: of the modalities, in the order of `present`.
+    """
+
+    def __init__(
+        self,
+        modalities: Mapping[str, Modality],
+        latent_size: int,
+        kind: JointPosterior,
+        joint_encoders: Mapping[str, Any] | None = None,
+        *,
+        kernel_init: Initializer = LECUN,
+        rngs: nnx.Rngs,
+    ) -> None:
+        def head(num_features: int) -> DiagonalNormal:
+            return DiagonalNormal(num_features, latent_size, kernel_init=kernel_init, rngs=rngs)
+
+        self.names = tuple(modalities)
+        self.kind = kind
+        self.latent_size = latent_size
+        self.modalities = nnx.Dict(dict(modalities))
+        self.heads = nnx.Dict(
+            {name: head(part.encoder.num_features) for name, part in modalities.items()}
+        )
+        encoders = dict(joint_encoders or {})
+        num_joint_features = sum(part.num_features for part in encoders.values())
+        self.joint_encoders = nnx.Dict(encoders)
+        self.joint_head = head(num_joint_features) if encoders else None
+
+    @property
+    def prior(self) -> Normal:
+        """N(0, I) over `[latents]`."""
+        return Normal(jnp.zeros(self.latent_size), jnp.zeros(self.latent_size))
+
+    def presence(
+        self, values: Mapping[str, Values], present: Bool[Array, "..."] | None
+    ) -> Bool[Array, "batch modalities"]:
+        """Which modalities each example has, given that of all or of each; all, given None."""
+        shape = (len(values[self.names[0]]), len(self.names))
+        return jnp.broadcast_to(jnp.asarray(True) if present is None else present, shape)
+
+    def experts(self, values: Mapping[str, Values], present: Present) -> Encoded:
+        """What the encoders say; what stands at missing modalities is not looked at."""
+        seen = {
+            name: jnp.where(_like(present[:, i], values[name]), values[name], 0)
+            for i, name in enumerate(self.names)
+        }
+        factors = [self.heads[name](self.modalities[name].encoder(seen[name])) for name in seen]
+        joint = None
+        if self.joint_head is not None:
+            features = [self.joint_encoders[name](seen[name]) for name in seen]
+            joint = self.joint_head(jnp.concatenate(features, axis=-1))
+        means = jnp.stack([factor.mean for factor in factors])
+        return Encoded(Normal(means, jnp.stack([f.log_scale for f in factors])), joint)
+
+    def posterior(self, encoded: Encoded, present: Present) -> SubsetMixture:
+        """q(z|x_S) over `[batch, latents]`, S by example."""
+        if self.kind == "product":
+            return _single(product_of_experts(encoded.factors, present))
+        if encoded.joint is not None:
+            return _single(self._joint_or_expert(encoded, present))
+        subsets = subsets_of(self.kind, len(self.names))
+        return mixture_over_subsets(encoded.factors, present, subsets)
+
+    def _joint_or_expert(self, encoded: Encoded, present: Present) -> Normal:
+        assert encoded.joint is not None
+        prior = jnp.zeros_like(encoded.joint.mean)
+        mean, log_scale = prior, prior
+        for i in range(len(self.names)):
+            is_there = present[:, i, None]
+            mean = jnp.where(is_there, encoded.factors.mean[i], mean)
+            log_scale = jnp.where(is_there, encoded.factors.log_scale[i], log_scale)
+        whole = present.all(axis=-1, keepdims=True)
+        return Normal(
+            jnp.where(whole, encoded.joint.mean, mean),
+            jnp.where(whole, encoded.joint.log_scale, log_scale),
+        )
+
+    def encode(
+        self, values: Mapping[str, Values], present: Bool[Array, "..."] | None = None
+    ) -> SubsetMixture:
+        """q(z|x_S) over `[batch, latents]`.
+
+        Args:
+          values: a batch of every modality; anything of the right shape where one is missing.
+          present: which modalities there are, `[modalities]` or `[batch, modalities]`.
+        """
+        there = self.presence(values, present)
+        return self.posterior(self.experts(values, there), there)
+
+    def decode(
+        self, name: str, latents: Float[Array, "*batch latents"], context: Values | None = None
+    ) -> Distribution:
+        """p(x_i|z) of the modality with that name."""
+        return self.modalities[name].decode(latents, context)
+
+    def log_likelihood(
+        self,
+        name: str,
+        latents: Float[Array, "*samples batch latents"],
+        values: Values,
+        is_there: Bool[Array, "*samples batch"],
+        context: Values | None = None,
+    ) -> Float[Array, "*samples batch"]:
+        """Log p(x_i|z) in nats of a batch of one modality; 0 for examples that do not have it."""
+        # In any subset: what is not looked at may not be a number.
+        ever = is_there.any(axis=tuple(range(is_there.ndim - 1)))
+        asked = jnp.where(_like(ever, values), values, 0)
+        log_prob = self.decode(name, latents, context).log_prob(asked)
+        return jnp.where(is_there, log_prob, 0)
+
+
+def _like(is_there: Bool[Array, " batch"], values: Values) -> Bool[Array, "batch ..."]:
+    """With axes of length 1, to choose between the examples of `values`."""
+    return is_there.reshape(-1, *(1,) * (values.ndim - 1))
+
+
+def _single(component: Normal) -> SubsetMixture:
+    parts = Normal(component.mean[None], component.log_scale[None])
+    return SubsetMixture(parts, jnp.zeros((1, *component.mean.shape[:-1])))

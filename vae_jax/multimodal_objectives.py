@@ -1,0 +1,255 @@
+"""The objectives of joint models, one function an equation. Nats; terms stay apart per example.
+
+With x_1..x_M the modalities, S a subset of them and z of q(z|x_S),
+
+    log_likelihoods[i] = log p(x_i|z),  kl = KL(q(z|x_S) || p(z))
+    elbo_S = E[sum_{i in S} log p(x_i|z)] - kl,
+
+and an objective's ELBO weighs them: sum_{i in S} w_i log p(x_i|z) - beta kl. Images have hundreds
+of pixels and a class is worth a few nats, so that with w_i = 1, the bound on log p(x_1..x_M),
+images decide what the latents hold: the weights decide the result, and are told with it.
+
+What is reported as `elbo` is that of all modalities that an example has, without weights: a bound
+on their joint log probability.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from vae_jax.distributions import Normal, SubsetMixture, kl_by_dimension, kl_divergence
+from vae_jax.models.modalities import Values
+from vae_jax.models.multimodal import MultimodalVAE
+
+Scalar = Float[Array, ""]
+
+
+class Batch(NamedTuple):
+    """Examples of every modality.
+
+    Attributes:
+      values: by name; anything of the right shape where a modality is missing.
+      present: which modalities each example has, `[batch, modalities]`.
+      contexts: what autoregressive decoders are told of a modality in its place, by name.
+    """
+
+    values: Mapping[str, Values]
+    present: Bool[Array, "batch modalities"]
+    contexts: Mapping[str, Values] = {}
+
+
+class Weights(NamedTuple):
+    """What the terms of an objective weigh.
+
+    Attributes:
+      likelihoods: of each modality's log likelihood, `[modalities]`.
+      kl: of KL(q(z|x_S) || p(z)).
+    """
+
+    likelihoods: Float[Array, " modalities"]
+    kl: Scalar
+
+
+class JointTerms(NamedTuple):
+    """The terms of an evidence lower bound, one value an example, in nats.
+
+    Attributes:
+      log_likelihoods: log p(x_i|z) of each modality, `[modalities, *rows, batch]`; 0 where missing.
+      kl: KL(q(z|x_S) || p(z)), or a bound on it, `[*rows, batch]`.
+    """
+
+    log_likelihoods: Float[Array, "modalities *rows batch"]
+    kl: Float[Array, "*rows batch"]
+
+    def weighted(self, weights: Weights) -> Float[Array, "*rows batch"]:
+        """The bound with its terms weighed."""
+        return jnp.tensordot(weights.likelihoods, self.log_likelihoods, 1) - weights.kl * self.kl
+
+    def means(self, names: tuple[str, ...]) -> dict[str, Scalar]:
+        """Batch means: "elbo", "rate", "distortion", and "distortion_NAME" of each modality."""
+        rate, distortions = self.kl.mean(), -self.log_likelihoods.mean(axis=-1)
+        by_name = {f"distortion_{name}": distortions[i] for i, name in enumerate(names)}
+        distortion = distortions.sum()
+        return {
+            "elbo": -(distortion + rate),
+            "rate": rate,
+            "distortion": distortion,
+            **by_name,
+        }
+
+
+def _log_likelihoods(
+    model: MultimodalVAE,
+    batch: Batch,
+    latents: Float[Array, "*rows batch latents"],
+    asked: Bool[Array, "*rows batch modalities"],
+) -> Float[Array, "modalities *rows batch"]:
+    """Log p(x_i|z) of each modality that is asked for."""
+    return jnp.stack(
+        [
+            model.log_likelihood(
+                name, latents, batch.values[name], asked[..., i], batch.contexts.get(name)
+            )
+            for i, name in enumerate(model.names)
+        ]
+    )
+
+
+def kl_bound(posterior: SubsetMixture, prior: Normal) -> Float[Array, " batch"]:
+    """sum_c weight_c KL(q_c || p) >= KL(q || p), by the convexity of the KL; equal for one normal.
+
+    Sutter et al. 2021 (arXiv 2105.02470, lemma 2).
+    """
+    # What an example does not have is the prior or a product of what it has: its KL is finite.
+    return (jnp.exp(posterior.log_weights) * kl_divergence(posterior.components, prior)).sum(axis=0)
+
+
+def joint_elbo(model: MultimodalVAE, batch: Batch, key: Key[Array, ""]) -> JointTerms:
+    """The ELBO of what each example has, from one draw of its posterior.
+
+    For a mixture of products that is the objective of MoPoE, whose KL is the bound `kl_bound`; one
+    component is drawn an example, each with its weight.
+    """
+    posterior = model.encode(batch.values, batch.present)
+    noise_key, choice_key = jax.random.split(key)
+    noise = jax.random.normal(noise_key, posterior.mean.shape)
+    latents = posterior.of(posterior.choose(choice_key)).draw(noise).latents
+    likelihoods = _log_likelihoods(model, batch, latents, batch.present)
+    return JointTerms(likelihoods, kl_bound(posterior, model.prior))
+
+
+def jmvae_objective(
+    model: MultimodalVAE,
+    batch: Batch,
+    key: Key[Array, ""],
+    *,
+    weights: Weights,
+    unimodal_kl_weight: Scalar,
+) -> tuple[Float[Array, " batch"], JointTerms, dict[str, Scalar]]:
+    """JMVAE-kl (Suzuki et al. 2016, arXiv 1611.01891, equation 8).
+
+        elbo_{1, 2} - alpha sum_i KL(q(z|x_1, x_2) || q(z|x_i)),
+
+    whose KLs bring the encoders of single modalities near the joint one. Every example has both.
+
+    Returns:
+      What is maximised, the terms of the joint ELBO, and the two KLs as batch means.
+    """
+    encoded = model.experts(batch.values, batch.present)
+    assert encoded.joint is not None, "the model has an encoder of all modalities"
+    joint, factors = encoded.joint, encoded.factors
+    latents = joint.draw(jax.random.normal(key, joint.mean.shape)).latents
+    likelihoods = _log_likelihoods(model, batch, latents, batch.present)
+    terms = JointTerms(likelihoods, kl_divergence(joint, model.prior))
+    to_experts = kl_by_dimension(joint, factors).sum(axis=-1)
+    objective = terms.weighted(weights) - unimodal_kl_weight * to_experts.sum(axis=0)
+    kls = {f"kl_to_{name}": to_experts[i].mean() for i, name in enumerate(model.names)}
+    return objective, terms, kls
+
+
+def draw_subsets(
+    key: Key[Array, ""], num_subsets: int, batch: int, num_modalities: int
+) -> Bool[Array, "num_subsets batch modalities"]:
+    """Subsets of at least two modalities and fewer than all, uniformly, for every example."""
+    choices = np.array(list(np.ndindex(*(2,) * num_modalities)), bool)
+    size = choices.sum(axis=1)
+    choices = choices[(size > 1) & (size < num_modalities)]
+    chosen: Int[Array, "num_subsets batch"] = jax.random.randint(
+        key, (num_subsets, batch), 0, len(choices)
+    )
+    return jnp.asarray(choices)[chosen]
+
+
+def mvae_objective(
+    model: MultimodalVAE,
+    batch: Batch,
+    key: Key[Array, ""],
+    *,
+    weights: Weights,
+    num_subsets: int,
+) -> tuple[Float[Array, " batch"], JointTerms]:
+    """The sum of ELBOs of MVAE (Wu & Goodman 2018, arXiv 1802.05335, equation 5).
+
+        elbo_{1..M} + sum_i elbo_{i} + sum_j elbo_{S_j},
+
+    with `num_subsets` subsets S_j drawn for every example. ELBOs of subsets of which an example has
+    nothing are 0.
+
+    Returns:
+      What is maximised, and the terms of the ELBO of all modalities.
+    """
+    num_modalities, num_examples = len(model.names), len(batch.present)
+    noise_key, subset_key = jax.random.split(key)
+    whole_and_singles = np.concatenate(
+        [np.ones((1, num_modalities), bool), np.eye(num_modalities, dtype=bool)]
+    )
+    fixed = jnp.broadcast_to(
+        whole_and_singles[:, None, :], (num_modalities + 1, num_examples, num_modalities)
+    )
+    subsets = fixed
+    if num_subsets:
+        drawn = draw_subsets(subset_key, num_subsets, num_examples, num_modalities)
+        subsets = jnp.concatenate([fixed, drawn])
+    members = subsets & batch.present
+
+    encoded = model.experts(batch.values, batch.present)
+    posterior = jax.vmap(lambda present: model.posterior(encoded, present))(members)
+    parts = Normal(posterior.components.mean[:, 0], posterior.components.log_scale[:, 0])
+    latents = parts.draw(jax.random.normal(noise_key, parts.mean.shape)).latents
+
+    # A decoder runs for the rows alone whose subsets can have its modality.
+    likelihoods = []
+    for i, name in enumerate(model.names):
+        may_have = np.concatenate([whole_and_singles[:, i], np.ones(num_subsets, bool)])
+        rows = np.flatnonzero(may_have)
+        found = model.log_likelihood(
+            name, latents[rows], batch.values[name], members[rows, :, i], batch.contexts.get(name)
+        )
+        by_row = iter(found)
+        zero = jnp.zeros(num_examples)
+        likelihoods.append(jnp.stack([next(by_row) if has else zero for has in may_have]))
+    terms = JointTerms(jnp.stack(likelihoods), kl_divergence(parts, model.prior))
+    whole = JointTerms(terms.log_likelihoods[:, 0], terms.kl[0])
+    return terms.weighted(weights).sum(axis=0), whole
+
+
+def mmvae_objective(
+    model: MultimodalVAE,
+    batch: Batch,
+    key: Key[Array, ""],
+    *,
+    weights: Weights,
+    num_samples: int,
+) -> tuple[Float[Array, " batch"], JointTerms]:
+    """The stratified bound of MMVAE (Shi et al. 2019, arXiv 1911.03393, equation 3).
+
+        1/M sum_i E[log 1/K sum_k p(z_i^k) prod_j p(x_j|z_i^k) / q(z_i^k|x)],  z_i^k of q(z|x_i),
+
+    with the mixture q(z|x) = 1/M sum_i q(z|x_i) below and M the number of modalities that an
+    example has. It is the looser of the paper's two, whose experts cannot leave the work to each
+    other; with K = 1 it is the ELBO. An example without any modality counts 0.
+
+    Returns:
+      What is maximised, and the terms of the ELBO of all modalities, over the same draws.
+    """
+    encoded = model.experts(batch.values, batch.present)
+    mixture = model.posterior(encoded, batch.present)
+    # The first component is the prior, the others are the experts.
+    experts = Normal(mixture.components.mean[1:], mixture.components.log_scale[1:])
+    noise = jax.random.normal(key, (num_samples, *experts.mean.shape))
+    latents = experts.draw(noise).latents
+    asked = jnp.broadcast_to(batch.present, (*latents.shape[:-1], batch.present.shape[-1]))
+    likelihoods = _log_likelihoods(model, batch, latents, asked)
+    log_ratio = mixture.log_prob(latents) - model.prior.log_prob(latents)
+    log_weights = JointTerms(likelihoods, log_ratio).weighted(weights)
+    bounds = jax.nn.logsumexp(log_weights, axis=0) - jnp.log(num_samples)
+
+    share = jnp.exp(mixture.log_weights[1:])
+    terms = JointTerms(
+        (share * likelihoods.mean(axis=1)).sum(axis=1), (share * log_ratio.mean(axis=0)).sum(axis=0)
+    )
+    return (share * bounds).sum(axis=0), terms

@@ -1,0 +1,189 @@
+"""Bodies for texts: rows of word numbers to features, and latents to one word after another.
+
+A row has the numbers of its words, END, and PAD to its end (vae_jax/data/vocabulary.py).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from vae_jax.data.vocabulary import BEGIN, END, PAD, UNKNOWN
+from vae_jax.networks.activations import Activation
+from vae_jax.networks.initializers import LECUN, Initializer
+from vae_jax.networks.precision import Dense
+
+Ids = Int[Array, "*batch length"]
+
+# Of what cannot be said. Infinite, it would leave gradients that are no numbers.
+_IMPOSSIBLE = -1e9
+
+# Of the convolutions, in words; odd.
+_KERNEL_SIZE = 3
+
+
+class Embedding(nnx.Module):
+    """Word numbers to vectors."""
+
+    def __init__(self, num_words: int, size: int, *, rngs: nnx.Rngs) -> None:
+        # Of unit variance: a vector is what a dense layer meets next.
+        self.table = nnx.Param(jax.random.normal(rngs.params(), (num_words, size)))
+
+    def __call__(self, ids: Int[Array, "*shape"]) -> Float[Array, "*shape size"]:
+        # A product and no gather, whose gradient is a scatter: slow on every platform.
+        table = self.table[...]
+        return jax.nn.one_hot(ids, table.shape[0]) @ table
+
+
+class TextEncoder(nnx.Module):
+    """Texts to features: embedding, convolutions over neighbouring words, their mean, a layer.
+
+    What stands at PAD is zero in every layer, and outside of the mean: features do not depend on
+    the length to which rows are filled up.
+    """
+
+    def __init__(
+        self,
+        num_words: int,
+        embedding_size: int,
+        width: int,
+        *,
+        num_layers: int = 2,
+        activation: Activation,
+        kernel_init: Initializer = LECUN,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.embedding = Embedding(num_words, embedding_size, rngs=rngs)
+        sizes = [embedding_size] + [width] * num_layers
+        self.convolutions = nnx.List(
+            [
+                Dense(_KERNEL_SIZE * size, width, kernel_init=kernel_init, rngs=rngs)
+                for size in sizes[:-1]
+            ]
+        )
+        self.output = Dense(width, width, kernel_init=kernel_init, rngs=rngs)
+        self.activation = activation
+        self.num_features = width
+
+    def __call__(self, ids: Ids) -> Float[Array, "*batch features"]:
+        is_word = (ids != PAD)[..., None]
+        x = jnp.where(is_word, self.embedding(ids), 0)
+        for convolution in self.convolutions:
+            x = jnp.where(is_word, self.activation(convolution(_with_neighbours(x))), 0)
+        mean = x.sum(axis=-2) / jnp.maximum(is_word.sum(axis=-2), 1)
+        return self.activation(self.output(mean))
+
+
+def _with_neighbours(
+    x: Float[Array, "*batch length size"],
+) -> Float[Array, "*batch length window"]:
+    """Each place beside those around it; beyond the ends are zeros."""
+    reach = _KERNEL_SIZE // 2
+    padded = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(reach, reach), (0, 0)])
+    length = x.shape[-2]
+    shifted = [padded[..., first : first + length, :] for first in range(_KERNEL_SIZE)]
+    return jnp.concatenate(shifted, axis=-1)
+
+
+class Speaker(NamedTuple):
+    """Where a decoder stands within its texts.
+
+    Attributes:
+      hidden: its recurrent state.
+      gates: what the latents add to the gates at every word.
+    """
+
+    hidden: Float[Array, "*batch width"]
+    gates: Float[Array, "*batch gates"]
+
+
+class TextDecoder(nnx.Module):
+    """Latents to texts, a word at a time: a gated recurrent unit (Cho et al. 2014, 1406.1078).
+
+    The latents start its state, and are added to its gates at every word: they need not be
+    remembered. p(text|z) = prod_t p(word_t | words before t, z), over rows of `length`, in whose
+    last place only END can stand; PAD and BEGIN stand nowhere. So the probabilities of all texts of
+    fewer than `length` words, the empty one among them, sum to 1.
+    """
+
+    def __init__(
+        self,
+        latent_size: int,
+        num_words: int,
+        length: int,
+        embedding_size: int,
+        width: int,
+        *,
+        kernel_init: Initializer = LECUN,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.embedding = Embedding(num_words, embedding_size, rngs=rngs)
+        self.start = Dense(latent_size, width, kernel_init=kernel_init, rngs=rngs)
+        self.from_latents = Dense(latent_size, 3 * width, kernel_init=kernel_init, rngs=rngs)
+        self.from_word = Dense(embedding_size, 3 * width, kernel_init=kernel_init, rngs=rngs)
+        self.from_hidden = Dense(width, 3 * width, kernel_init=kernel_init, rngs=rngs)
+        self.output = Dense(width, num_words, kernel_init=kernel_init, rngs=rngs)
+        self.num_words = num_words
+        self.length = length
+
+    def begin(self, latents: Float[Array, "*batch latents"]) -> Speaker:
+        """Before the first word."""
+        return Speaker(jnp.tanh(self.start(latents)), self.from_latents(latents))
+
+    def word_logits(
+        self, latents: Float[Array, "*shape latents"], words: Ids
+    ) -> Float[Array, "*shape length words"]:
+        """Log p(word_t | words before t, z), not normalised, for all places at once.
+
+        Args:
+          latents: `[*samples, *batch, latents]`.
+          words: what is told of each text, `[*batch, length]`.
+        """
+        before = jnp.concatenate([jnp.full_like(words[..., :1], BEGIN), words[..., :-1]], axis=-1)
+        from_words = jnp.moveaxis(self.from_word(self.embedding(before)), -2, 0)
+
+        def hear(speaker: Speaker, from_word: Array) -> tuple[Speaker, Array]:
+            speaker = self._hear(speaker, from_word)
+            return speaker, speaker.hidden
+
+        _, hidden = jax.lax.scan(hear, self.begin(latents), from_words)
+        return self._sayable(self.output(jnp.moveaxis(hidden, 0, -2)), jnp.arange(self.length))
+
+    def next_word(
+        self, speaker: Speaker, word: Int[Array, "*batch"], place: Int[Array, ""]
+    ) -> tuple[Speaker, Float[Array, "*batch words"]]:
+        """The same for one place, given the word before it."""
+        speaker = self._hear(speaker, self.from_word(self.embedding(word)))
+        logits = self.output(speaker.hidden)
+        return speaker, self._sayable(logits[..., None, :], place[None])[..., 0, :]
+
+    def _hear(self, speaker: Speaker, from_word: Float[Array, "*batch gates"]) -> Speaker:
+        reset, update, candidate = jnp.split(from_word + speaker.gates, 3, axis=-1)
+        from_hidden = jnp.split(self.from_hidden(speaker.hidden), 3, axis=-1)
+        reset = jax.nn.sigmoid(reset + from_hidden[0])
+        update = jax.nn.sigmoid(update + from_hidden[1])
+        candidate = jnp.tanh(candidate + reset * from_hidden[2])
+        hidden = update * speaker.hidden + (1 - update) * candidate
+        return speaker._replace(hidden=hidden)
+
+    def _sayable(
+        self, logits: Float[Array, "*shape places words"], places: Int[Array, " places"]
+    ) -> Float[Array, "*shape places words"]:
+        words = jnp.arange(self.num_words)
+        is_last = (places == self.length - 1)[:, None]
+        sayable = (words != PAD) & (words != BEGIN) & (~is_last | (words == END))
+        return jnp.where(sayable, logits, _IMPOSSIBLE)
+
+
+def drop_words(
+    key: Key[Array, ""], ids: Int[Array, "batch length"], share: Float[Array, ""]
+) -> Int[Array, "batch length"]:
+    """The texts with each word, END too, replaced by UNKNOWN with probability `share`.
+
+    What a decoder is told of a text while it is trained: it has to ask the latents for the rest
+    (word dropout, Bowman et al. 2015, arXiv 1511.06349, section 3.2).
+    """
+    dropped: Bool[Array, "batch length"] = jax.random.bernoulli(key, share, ids.shape)
+    return jnp.where(dropped & (ids != PAD), UNKNOWN, ids)
