@@ -112,7 +112,8 @@ def get_config() -> ConfigDict:
     config.model.embedding_size = 64
     config.model.text_width = 128
 
-    # What happens to the encoder's input: none, gaussian, masking, salt_and_pepper.
+    # What happens to the encoder's input: none; gaussian, salt_and_pepper, masking (of pixels),
+    # box, downsampling, blur (vae_jax/corruptions.py).
     config.corruption = "none"
 
     config.objective = ConfigDict()
@@ -182,7 +183,8 @@ def get_config() -> ConfigDict:
     config.hparams.unimodal_kl_weight = 0.0
     # Texts only: share of the words that the decoder is not told while it is trained.
     config.hparams.word_dropout = 0.0
-    # Standard deviation of gaussian noise; for the other corruptions the share of pixels hit.
+    # Standard deviation of gaussian noise in grey values, of blur in pixels; side of the box as a
+    # share of the image; factor of downsampling; else the share of pixels hit.
     config.hparams.corruption_level = 0.0
     # Decoupled, of the matrices alone.
     config.hparams.weight_decay = 0.0

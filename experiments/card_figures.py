@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from experiments import measuring
 from experiments.cards import NEIGHBOUR_FIGURES
 from vae_jax import factory, trained_model, workdir
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
-from vae_jax.evaluation import figures_of_merit, neighbours
+from vae_jax.evaluation import neighbours
 from vae_jax.trained_model import TrainedModel
 
 # Figure: what it is in the "test" part of a summary, its sign there, and its standard error.
@@ -67,10 +65,7 @@ def _measure_neighbours(model: TrainedModel, figures: Sequence[str]) -> dict[str
             f"data.train_split={section.train_split!r} has {len(labels)} images, fewer than "
             f"the {most} labels of a k-NN accuracy"
         )
-    # Not the draw of the test images, whose keys go by the place of an image.
-    key = jax.random.fold_in(factory.build_evaluation_keys(model.config).targets, 1)
-    seen = figures_of_merit.prepare_targets(factory.build_prepare(model.config), train.images, key)
-    latents = model.encode(seen)
+    latents = model.encode(measuring.prepare_train(model.config, train))
     queries = model.encode(measuring.prepare_test(model.config, test))
 
     def percent(num_labels: int) -> float:

@@ -6,15 +6,15 @@
 as zeros and ones if the run binarises them.
 """
 
-from experiments import command_line, compression_flags, measuring
-from vae_jax import factory, trained_model, workdir
-from vae_jax.compression import Compressor, image_arrays, pack
+from experiments import command_line, file_flags, measuring
+from vae_jax import factory, image_arrays, trained_model, workdir
+from vae_jax.compression import Compressor, pack
 
 
 def main() -> None:
     """Compress --input into --output by the run of --workdir."""
     folder = command_line.existing_workdir()
-    source, target = compression_flags.input_path(), compression_flags.required_output()
+    source, target = file_flags.input_path(), file_flags.required_output()
     images = None if source is None else image_arrays.read(source)
     command_line.use_compilation_cache()
     model = trained_model.load(folder)

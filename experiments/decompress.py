@@ -3,16 +3,17 @@
 python -m experiments.decompress --workdir=runs/compression --input=digits.vae --output=digits.npy
 """
 
-from experiments import command_line, compression_flags
-from vae_jax import trained_model
-from vae_jax.compression import Compressor, image_arrays, unpack
+from experiments import command_line, file_flags
+from vae_jax import image_arrays, trained_model
+from vae_jax.compression import Compressor, unpack
 from vae_jax.errors import UserError
 
 
 def main() -> None:
     """Decompress --input into --output, a .npy file or a .npz file with `images`."""
     folder = command_line.existing_workdir()
-    source, target = compression_flags.required_input(), compression_flags.required_output()
+    source = file_flags.required_input("a file that experiments.compress wrote")
+    target = file_flags.required_output()
     image_arrays.require_suffix(target)
     try:
         content = source.read_bytes()

@@ -117,13 +117,17 @@ def _draw_denoising(
     level = config.hparams.corruption_level
     corrupt = factory.build_corrupt(config)
     assert corrupt is not None
-    noisy = denoising.corrupt_each(corrupt, clean, level, key)
-    shown = figures.denoising(clean, noisy, model.reconstruct(noisy), level)
+    corrupted = denoising.corrupt_each(corrupt, clean, level, key)
+    strips = {"clean": clean, "corrupted": corrupted, "recovered": model.reconstruct(corrupted)}
+    name = config.corruption.replace("_", " ")
+    shown = figures.recovery(strips, f"{name}, level {level:g}")
     figures.save(shown, out / "denoising.png")
-    curve = figures.denoising_curve(
+    curves = {"corrupted": errors["noisy"], "recovered": errors["denoised"]}
+    curve = figures.curves_by_level(
         np.asarray(errors["levels"]),
-        np.asarray(errors["noisy"]),
-        np.asarray(errors["denoised"]),
+        {label: np.asarray(values) for label, values in curves.items()},
         level,
+        level_label=f"level of {name}",
+        label="mean squared error",
     )
     figures.save(curve, out / "denoising_curve.png")

@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from experiments import command_line, drawing, markdown
 from vae_jax import checkpoints, factory, trained_multimodal, workdir
-from vae_jax.corruptions import MAX_LEVEL
 from vae_jax.data import Dataset
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.evaluation import denoising, figures_of_merit, joint_figures
@@ -52,6 +51,13 @@ def prepare_examples(config: ConfigDict, test: Dataset | MultimodalDataset) -> T
         else array
         for index, (name, array) in enumerate(test.modalities.items())
     }
+
+
+def prepare_train(config: ConfigDict, train: Dataset) -> np.ndarray:
+    """Training images as the model sees them, for codes of labelled examples."""
+    # Not the draw of the test images, whose keys go by the place of an image.
+    key = jax.random.fold_in(factory.build_evaluation_keys(config).targets, 1)
+    return figures_of_merit.prepare_targets(factory.build_prepare(config), train.images, key)
 
 
 def integer_test_images(config: ConfigDict, test: Dataset) -> np.ndarray:
@@ -94,7 +100,7 @@ def measure(
     corrupt = factory.build_corrupt(config)
     if corrupt is not None:
         levels = denoising.levels_around(
-            config.hparams.corruption_level, MAX_LEVEL[config.corruption]
+            config.corruption, config.hparams.corruption_level, model.image_shape
         )
         errors = denoising.denoising_errors(
             model.reconstruct, targets, corrupt, levels, keys.corruption

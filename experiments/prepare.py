@@ -1,8 +1,9 @@
-"""Prepares a data set for TFDS, without TensorFlow: of the MNIST family, or rendered sprites.
+"""Prepares a data set without TensorFlow: for TFDS, of the MNIST family or rendered sprites.
 
     python -m experiments.prepare --name=fashion_mnist
     python -m experiments.prepare --name=fashion_mnist --source=DIR --data_dir=data
     python -m experiments.prepare --name=sprites --image_size=64 --num_examples=100000
+    python -m experiments.prepare --name=mnist --without_label=4
 
 The first form downloads the official files; in the second they come from a folder or a URL. Each
 takes about ten seconds on two cores. Afterwards a config names the data set:
@@ -11,14 +12,21 @@ takes about ten seconds on two cores. Afterwards a config names the data set:
 Training needs no prepared sprites, since `--config.data.name=sprites` renders them. What the third
 form writes is for other programs, or is read as `--config.data.name=sprites/64x64_first_100000`;
 all 737,280 are `sprites/64x64`.
+
+The fourth leaves a class out of what is bundled or was prepared before. The file, read as
+`--config.data.name=data/mnist_without_4.npz`, has the left-out test images as its split `outliers`.
 """
 
+import io
 import time
+from pathlib import Path
 
+import numpy as np
 from absl import flags
 
 from experiments import command_line
-from vae_jax.data import idx_builder, sprites_builder
+from vae_jax import data, workdir
+from vae_jax.data import class_left_out, idx_builder, sprites_builder
 from vae_jax.data.sprites import VARIANTS
 from vae_jax.data.tfds_writing import Prepared
 from vae_jax.errors import UserError
@@ -36,6 +44,9 @@ _IMAGE_SIZE = flags.DEFINE_integer("image_size", 0, "Height and width of sprites
 _NUM_EXAMPLES = flags.DEFINE_integer(
     "num_examples", 0, "How many sprites, the first of their fixed order. 0 means all."
 )
+_WITHOUT_LABEL = flags.DEFINE_integer(
+    "without_label", None, "A class to leave out of a data set of the MNIST family."
+)
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", "data", "Where to write. Empty means TFDS's default, ~/tensorflow_datasets."
 )
@@ -43,7 +54,7 @@ _DATA_DIR = flags.DEFINE_string(
 
 def _prepare(name: str) -> Prepared:
     is_rendered = name in VARIANTS
-    unread = [_SOURCE] if is_rendered else [_IMAGE_SIZE, _NUM_EXAMPLES]
+    unread = [_SOURCE, _WITHOUT_LABEL] if is_rendered else [_IMAGE_SIZE, _NUM_EXAMPLES]
     for flag in unread:
         if flag.value != flag.default:
             raise UserError(f"--{flag.name}={flag.value} has no effect with --name={name}; drop it")
@@ -54,8 +65,31 @@ def _prepare(name: str) -> Prepared:
     return idx_builder.prepare(name, _SOURCE.value, _DATA_DIR.value)
 
 
+def _leave_out(name: str, label: int) -> None:
+    """Writes a data set without a class and prints one line on it."""
+    if _SOURCE.value:
+        raise UserError(
+            f"--source={_SOURCE.value} has no effect with --without_label={label}; drop it"
+        )
+    folder = Path(_DATA_DIR.value or ".")
+    splits = data.split_sizes(name, _DATA_DIR.value)
+    loaded = {split: data.load(name, split, _DATA_DIR.value) for split in splits}
+    arrays = class_left_out.leave_out(loaded, label)
+    content = io.BytesIO()
+    # mypy takes the first array for the option `allow_pickle`.
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}_without_{label}.npz"
+    workdir.write_atomically(path, content.getvalue())
+    sizes = [f"{key.removesuffix('_images')} {len(arrays[key])}" for key in arrays if "_i" in key]
+    print(f"{path}: {', '.join(sizes)} examples")
+
+
 def main() -> None:
     """Prepares the data set that the flags name and prints one line on it."""
+    if _WITHOUT_LABEL.value is not None and _NAME.value not in VARIANTS:
+        _leave_out(_NAME.value, _WITHOUT_LABEL.value)
+        return
     start = time.perf_counter()
     prepared = _prepare(_NAME.value)
     seconds = time.perf_counter() - start

@@ -17,12 +17,15 @@ from typing import Any
 from absl import flags
 
 from experiments import (
+    anomaly_report,
     card_report,
     cards,
     command_line,
     compression_report,
     disentanglement_report,
     measuring,
+    recovery_report,
+    representation_report,
     scaling_report,
 )
 from vae_jax.errors import UserError
@@ -158,6 +161,9 @@ def render_results() -> str:
     parts = [
         card_report.render([cards.load(name) for name in cards.names()], folder),
         compression_report.section(folder / "uses" / "compression.json"),
+        recovery_report.section(folder / "uses" / "recovery.json"),
+        anomaly_report.section(folder / "uses" / "anomaly.json"),
+        representation_report.section(folder / "uses" / "representation.json"),
     ]
     return "\n".join(part for part in parts if part)
 

@@ -126,6 +126,14 @@ def refused(monkeypatch):
             ["hparams.corruption_level=1.5", "at most 1"],
         ),
         (
+            "--config.corruption=downsampling --config.hparams.corruption_level=3",
+            ["hparams.corruption_level=3", "divide the 8x8 pixels", "corruption='downsampling'"],
+        ),
+        (
+            "--config.corruption=box --config.hparams.corruption_level=0.05",
+            ["hparams.corruption_level=0.05", "less than half a pixel", "corruption='box'"],
+        ),
+        (
             "--config.model.network=conv --config.model.channels=(4,4,4,4)",
             ["model.channels", "8x8", "16x16"],
         ),

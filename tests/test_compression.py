@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import compress, compression_report, decompress
-from vae_jax.compression import Compressor, bits_back, file_format, image_arrays, pack, unpack
+from vae_jax import image_arrays
+from vae_jax.compression import Compressor, bits_back, file_format, pack, unpack
 from vae_jax.errors import UserError
 
 IMAGE_SHAPE = (4, 3, 2)

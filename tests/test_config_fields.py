@@ -180,6 +180,17 @@ def test_every_config_file_passes(name):
             {"corruption": "salt_and_pepper", "hparams.corruption_level": 1.5},
             "hparams.corruption_level=1.5 must be at most 1 for corruption='salt_and_pepper'",
         ),
+        *(
+            (
+                {"corruption": "downsampling", "hparams.corruption_level": level},
+                f"hparams.corruption_level={level} must be a whole factor of at least 2",
+            )
+            for level in (0.5, 1.0, 2.5)
+        ),
+        (
+            {"corruption": "downsampling"},
+            "hparams.corruption_level=0.0 leaves corruption='downsampling' without effect",
+        ),
         (
             {"data.mode": "render"},
             "data.mode='render' draws images from their factors, which data.name='mnist' cannot; "

@@ -233,7 +233,8 @@ def test_denoising_errors_are_mean_squares_against_the_clean_image():
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_a_perfect_denoiser_has_no_error_and_an_idle_one_that_of_the_noise(name):
     clean = np.random.default_rng(0).random((20, 5, 5, 3)).astype(np.float32)
-    arguments = clean, CORRUPTIONS[name], [0.0, 0.5], jax.random.key(0)
+    level = 2.0 if name in ("blur", "downsampling") else 0.5
+    arguments = clean, CORRUPTIONS[name], [0.0, level], jax.random.key(0)
     perfect = denoising.denoising_errors(lambda images: clean, *arguments)
     idle = denoising.denoising_errors(lambda images: images, *arguments)
     assert perfect.denoised == [0, 0]
@@ -244,13 +245,19 @@ def test_a_perfect_denoiser_has_no_error_and_an_idle_one_that_of_the_noise(name)
 
 @pytest.mark.parametrize("trained_level", [0.1, 0.3, 0.5, 0.8, 1.0])
 def test_levels_go_from_none_past_the_trained_one_up_to_the_highest(trained_level):
-    levels = denoising.levels_around(trained_level, 1.0)
+    levels = denoising.levels_around("masking", trained_level, (28, 28, 1))
     assert levels[0] == 0
     assert trained_level in levels
     assert max(levels) <= 1
     assert max(levels) > min(2 * trained_level, 1) - trained_level / 4
     np.testing.assert_allclose(np.diff(levels), trained_level / 4, atol=1e-6)
-    assert denoising.levels_around(trained_level, float("inf"))[-1] == 2 * trained_level
+    assert denoising.levels_around("gaussian", trained_level, (28, 28, 1))[-1] == 2 * trained_level
+
+
+def test_levels_of_downsampling_are_the_factors_that_divide_the_image():
+    assert denoising.levels_around("downsampling", 4.0, (28, 28, 1)) == [1, 2, 4, 7]
+    assert denoising.levels_around("downsampling", 2.0, (28, 42, 1)) == [1, 2]
+    assert denoising.levels_around("blur", 2.0, (28, 28, 1), parts=2) == [0, 1, 2, 3, 4]
 
 
 def binary_images(seed, num_images):

@@ -100,12 +100,12 @@ def test_originals_stand_above_their_reconstructions(num_pairs):
         assert (mosaic[21:, 63:] == 1).all()
 
 
-def test_denoising_shows_the_three_stages_and_the_level():
-    strips = [some_images(3, 8, 8, 3, seed=seed) for seed in range(3)]
-    figure = figures.denoising(*strips, level=0.25)
-    assert texts(figure.axes[0].get_yticklabels()) == ["clean", "noisy", "denoised"]
-    assert figure.axes[0].get_title() == "noise level 0.25"
-    for row, strip in enumerate(strips):
+def test_recovery_shows_a_named_strip_for_each_method():
+    strips = {name: some_images(3, 8, 8, 3, seed=seed) for seed, name in enumerate("abcd")}
+    figure = figures.recovery(strips, "blur, level 2")
+    assert texts(figure.axes[0].get_yticklabels()) == ["a", "b", "c", "d"]
+    assert figure.axes[0].get_title() == "blur, level 2"
+    for row, strip in enumerate(strips.values()):
         np.testing.assert_array_equal(shown(figure)[9 * row : 9 * row + 8, 9:17], strip[1])
 
 
@@ -355,14 +355,18 @@ def test_losses_laid_over_one_another_show_how_far_they_are_apart():
     np.testing.assert_allclose(apart.get_ydata(), 0.01, rtol=1e-6)
 
 
-def test_the_denoising_curve_marks_the_level_of_training():
+def test_curves_by_level_mark_the_level_of_training():
     levels = np.array([1.0, 0.0, 0.5])
-    axes = figures.denoising_curve(levels, levels**2, levels**2 / 4, 0.5).axes[0]
+    curves = {"noisy": levels**2, "denoised": levels**2 / 4, "median": levels}
+    figure = figures.curves_by_level(levels, curves, 0.5, level_label="noise", label="error")
+    axes = figure.axes[0]
     by_label = {line.get_label(): line for line in axes.lines}
     np.testing.assert_array_equal(by_label["noisy"].get_xdata(), [0, 0.5, 1])
     np.testing.assert_array_equal(by_label["denoised"].get_ydata(), [0, 0.0625, 0.25])
     assert list(by_label["_trained"].get_xdata()) == [0.5, 0.5]
     assert axes.texts[0].get_text() == "trained at 0.5"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("noise", "error")
+    assert len({line.get_color() for line in axes.lines}) == 4
 
 
 def test_kl_bars_are_sorted_and_keep_the_index_of_their_dimension():

@@ -1,10 +1,13 @@
-"""What the denoising experiments do to the encoder's input; the target stays clean."""
+"""What a model that recovers images sees in place of them; the target stays clean.
+
+Each takes a key, images in the unit interval and a level, which may be traced.
+"""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 Images = Float[Array, "*batch height width channels"]
 Level = Float[Array, ""]
@@ -29,15 +32,98 @@ def masking(key: Key[Array, ""], images: Images, level: Level) -> Images:
     return images * kept.astype(images.dtype)
 
 
+def box(key: Key[Array, ""], images: Images, level: Level) -> Images:
+    """Paint a box in each image grey, its sides a share `level` of the image's, at a random place.
+
+    Every place inside the image is as probable. Half grey tells a box from black background.
+    """
+    height, width = images.shape[-3:-1]
+    rows_key, columns_key = jax.random.split(key)
+    rows = _in_random_interval(rows_key, images.shape[:-3], height, level)
+    columns = _in_random_interval(columns_key, images.shape[:-3], width, level)
+    inside = rows[..., :, None, None] & columns[..., None, :, None]
+    return jnp.where(inside, 0.5, images)
+
+
+def downsampling(key: Key[Array, ""], images: Images, level: Level) -> Images:
+    """Replace each square of `level` by `level` pixels by its mean, so that the size stays.
+
+    The level is the factor of downsampling, a whole number; up to 1 nothing happens. Where it does
+    not divide the image, the last squares are cut off at its edge.
+    """
+    del key
+
+    def means(size: int) -> Float[Array, "size size"]:
+        square = jnp.arange(size) // jnp.maximum(level, 1)
+        same = (square[:, None] == square).astype(images.dtype)
+        return same / same.sum(axis=1, keepdims=True)
+
+    return _along_both_sides(means, images)
+
+
+def blur(key: Key[Array, ""], images: Images, level: Level) -> Images:
+    """Blur with a normal density of standard deviation `level` pixels, over the pixels there are.
+
+    What the density has beyond the edge is shared out among the pixels inside.
+    """
+    del key
+
+    def weights(size: int) -> Float[Array, "size size"]:
+        place = jnp.arange(size, dtype=images.dtype)
+        # Below a thousandth of a pixel the weights are those of no blur at all, exactly.
+        distance = (place[:, None] - place) / jnp.maximum(level, 1e-3)
+        return jax.nn.softmax(-jnp.square(distance) / 2, axis=1)
+
+    return _along_both_sides(weights, images)
+
+
+def _in_random_interval(
+    key: Key[Array, ""], shape: tuple[int, ...], size: int, share: Level
+) -> Bool[Array, "*batch size"]:
+    """Which of `size` places lie in an interval that takes a share of them."""
+    length = jnp.round(share * size)
+    uniform = jax.random.uniform(key, (*shape, 1))
+    start = jnp.floor(uniform * (size - length + 1))
+    place = jnp.arange(size)
+    return (place >= start) & (place < start + length)
+
+
+def _along_both_sides(
+    weights: Callable[[int], Float[Array, "size size"]], images: Images
+) -> Images:
+    """Mix the rows, and the columns, by a matrix that is given for their number."""
+    height, width = images.shape[-3:-1]
+    # Nothing less than float32 leaves images as they are at a level of none.
+    return jnp.einsum(
+        "ij,...jkc,lk->...ilc", weights(height), images, weights(width), precision="highest"
+    )
+
+
 CORRUPTIONS: dict[str, Corruption] = {
+    "blur": blur,
+    "box": box,
+    "downsampling": downsampling,
     "gaussian": gaussian,
     "masking": masking,
     "salt_and_pepper": salt_and_pepper,
 }
 
-# Where the level is a share, it ends at 1; a standard deviation has no upper end.
+# Where the level is a share, it ends at 1; a number of pixels or of grey values has no upper end.
 MAX_LEVEL: dict[str, float] = {
+    "blur": float("inf"),
+    "box": 1.0,
+    "downsampling": float("inf"),
     "gaussian": float("inf"),
     "masking": 1.0,
     "salt_and_pepper": 1.0,
 }
+
+
+def unfit_level(corruption: str, level: float, image_shape: tuple[int, int, int]) -> str | None:
+    """What is wrong with a level for images of that height, width and channels; None if nothing."""
+    sides = image_shape[:2]
+    if corruption == "downsampling" and any(side % level for side in sides):
+        return f"must divide the {sides[0]}x{sides[1]} pixels of the images"
+    if corruption == "box" and round(level * min(sides)) == 0:
+        return f"is less than half a pixel of images of {sides[0]}x{sides[1]}"
+    return None

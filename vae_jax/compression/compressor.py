@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
-from vae_jax import factory
+from vae_jax import factory, image_arrays
 from vae_jax.compression import bits_back
 from vae_jax.compression.bits_back import Images, Latents, NextBit
 from vae_jax.compression.file_format import CompressedImages
@@ -90,14 +90,9 @@ class Compressor:
         Raises:
           UserError: the array is none of images that the model is of.
         """
-        without_channels = self.image_shape[:2] if self.image_shape[2] == 1 else self.image_shape
-        if images.size == 0 or images.shape[1:] not in (self.image_shape, without_channels):
-            raise UserError(
-                f"the images have shape {list(images.shape)}; this model takes [num, "
-                f"{', '.join(map(str, self.image_shape))}] with num at least 1"
-            )
+        channelled = image_arrays.with_channels(images, self.image_shape)
         brightest = self._brightest(images)
-        levels = images.reshape(-1, *self.image_shape) // np.uint8(self._level_height(brightest))
+        levels = channelled // np.uint8(self._level_height(brightest))
         return CompressedImages(
             model=self.digest,
             images=_images_digest(images),

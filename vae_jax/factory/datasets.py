@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 from ml_collections import ConfigDict
 
 from vae_jax import data
-from vae_jax.corruptions import CORRUPTIONS, Corruption
+from vae_jax.corruptions import CORRUPTIONS, Corruption, unfit_level
 from vae_jax.data import Dataset, LazyDataset, multimodal, splits
 from vae_jax.data.dataset import ImagesShape, num_bytes, read_all
 from vae_jax.data.multimodal import MultimodalDataset
@@ -182,6 +182,12 @@ def _check_image_shape(config: ConfigDict, image_shape: ImageShape) -> None:
             f"images of {image_shape[0]}x{image_shape[1]} pixels are too small for "
             f"model.channels={tuple(config.model.channels)}, which halves them {levels} times; "
             f"use images of at least {2**levels}x{2**levels} or name fewer channels"
+        )
+    level = config.hparams.corruption_level
+    problem = unfit_level(config.corruption, level, image_shape)
+    if problem is not None:
+        raise UserError(
+            f"hparams.corruption_level={level} {problem}, with corruption={config.corruption!r}"
         )
 
 
@@ -391,6 +397,18 @@ def load_test(config: ConfigDict) -> Dataset:
       UserError: as `open_splits`.
     """
     return _load_held_out(config, _TEST, _split_names(config)[_TEST])
+
+
+def load_validation(config: ConfigDict) -> Dataset:
+    """Read the validation set alone, as `open_splits` does.
+
+    Raises:
+      UserError: there is none; otherwise as `open_splits`.
+    """
+    names = _split_names(config)
+    if _VALIDATION not in names:
+        raise UserError("data.validation_split='' names no images to choose by; name a split")
+    return _load_held_out(config, _VALIDATION, names[_VALIDATION])
 
 
 def _static_draw(images: np.ndarray, index: int, config: ConfigDict) -> np.ndarray:

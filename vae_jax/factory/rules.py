@@ -143,6 +143,11 @@ def validate(config: ConfigDict) -> None:
             f"hparams.corruption_level={level} must be at most {MAX_LEVEL[corruption]:g} for "
             f"corruption={corruption!r}"
         )
+    if corruption == "downsampling" and (level != round(level) or level == 1):
+        raise UserError(
+            f"hparams.corruption_level={level} must be a whole factor of at least 2 for "
+            "corruption='downsampling'"
+        )
     if corruption != "none" and level == 0:
         raise UserError(
             f"hparams.corruption_level={level} leaves corruption={corruption!r} without effect; "

@@ -5,9 +5,11 @@ on disk. Each returns a `matplotlib.figure.Figure` that pyplot has never heard o
 be closed, no display is needed, and `save` writes it.
 """
 
+from vae_jax.figures.anomaly import score_histograms
 from vae_jax.figures.curves import (
+    accuracy_by_labels,
     compared_curves,
-    denoising_curve,
+    curves_by_level,
     overlaid_losses,
     training_curves,
 )
@@ -18,11 +20,11 @@ from vae_jax.figures.disentanglement import (
     scores_by_strength,
 )
 from vae_jax.figures.images import (
-    denoising,
     image_grid,
     interpolations,
     manifold,
     reconstructions,
+    recovery,
     traversals,
 )
 from vae_jax.figures.latents import (
@@ -42,9 +44,9 @@ from vae_jax.figures.sweeps import (
 )
 
 __all__ = [
+    "accuracy_by_labels",
     "compared_curves",
-    "denoising",
-    "denoising_curve",
+    "curves_by_level",
     "heat_map",
     "image_grid",
     "importance_matrices",
@@ -62,7 +64,9 @@ __all__ = [
     "rank_correlations",
     "rate_distortion",
     "reconstructions",
+    "recovery",
     "save",
+    "score_histograms",
     "scores_by_distortion",
     "scores_by_strength",
     "search_history",

@@ -1,4 +1,4 @@
-"""Curves of single runs and a few of them: metrics by epoch, errors by noise level."""
+"""Curves of single runs and a few of them: metrics by epoch, and by level of corruption."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat
@@ -121,20 +121,23 @@ def overlaid_losses(
 
 
 @styled
-def denoising_curve(
+def curves_by_level(
     levels: Float[np.ndarray, " levels"],
-    noisy_error: Float[np.ndarray, " levels"],
-    denoised_error: Float[np.ndarray, " levels"],
+    curves: Mapping[str, Float[np.ndarray, " levels"]],
     trained_level: SupportsFloat,
+    *,
+    level_label: str,
+    label: str,
 ) -> "matplotlib.figure.Figure":
-    """Mean squared error to the clean image, before and after denoising, against the noise level.
+    """A figure of merit of recovered images against the level of corruption, a curve a method.
 
-    The dashed line stands at the level the model was trained with.
+    The first curve is that of the corrupted images themselves, the second the model's. The dashed
+    line stands at the level the model was trained with.
     """
     from matplotlib.figure import Figure
 
-    require_finite("noisy_error", noisy_error)
-    require_finite("denoised_error", denoised_error)
+    for name, values in curves.items():
+        require_finite(name, values)
     order = np.argsort(levels)
     figure = Figure(figsize=(4.2, 2.8), layout="constrained")
     axes = figure.add_subplot()
@@ -150,12 +153,69 @@ def denoising_curve(
         verticalalignment="top",
         fontsize=8,
     )
-    axes.plot(levels[order], noisy_error[order], "o-", color=QUIET, label="noisy")
-    axes.plot(levels[order], denoised_error[order], "o-", color=ACCENT, label="denoised")
-    axes.set_ylim(0, None)
-    axes.set_xlabel("noise level")
-    axes.set_ylabel("mean squared error")
+    colours = (QUIET, ACCENT, *CLASS_COLOURS[1:])
+    for (name, values), colour in zip(curves.items(), colours, strict=False):
+        axes.plot(levels[order], values[order], "o-", color=colour, label=name)
+    axes.set_ylim(min(0, *(values.min() for values in curves.values())), None)
+    axes.set_xlabel(level_label)
+    axes.set_ylabel(label)
     axes.legend()
+    return figure
+
+
+@styled
+def accuracy_by_labels(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[int], Float[np.ndarray, "_seeds _labels"]]]],
+    baselines: Sequence[str] = (),
+) -> "matplotlib.figure.Figure":
+    """Accuracy in per cent against the number of labels, two panels in a row.
+
+    Each panel gives under the name of a representation the numbers of labels, and the accuracies
+    of each seed there, from 0 to 1: the line is their mean, the bars one standard deviation. Those
+    of `baselines`, of which there may be two, are grey and dashed.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter, NullLocator
+
+    names = dict.fromkeys(name for lines in panels.values() for name in lines)
+    learned = [name for name in names if name not in baselines]
+    if not names or len(learned) > len(CLASS_COLOURS):
+        raise ValueError(f"{len(learned)} representations; draw 1 to {len(CLASS_COLOURS)}")
+    colours = dict(zip(learned, CLASS_COLOURS, strict=False))
+    colours |= dict(zip(baselines, (INK, QUIET), strict=False))
+    rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(6.6, 2.3 * rows + 0.2), layout="constrained")
+    grid = figure.subplots(rows, min(2, len(panels)), squeeze=False, sharey=True)
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
+    for axes, (title, lines) in zip(grid.flat, panels.items(), strict=False):
+        ticks: set[int] = set()
+        for name, (numbers, accuracies) in lines.items():
+            require_finite("accuracies", accuracies)
+            ticks |= set(numbers)
+            axes.errorbar(
+                numbers,
+                100 * accuracies.mean(axis=0),
+                100 * accuracies.std(axis=0, ddof=1) if len(accuracies) > 1 else None,
+                marker="o",
+                elinewidth=0.8,
+                linestyle="--" if name in baselines else "-",
+                color=colours[name],
+                label=name,
+            )
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xticks(sorted(ticks), [f"{tick:,}" for tick in sorted(ticks)])
+        # The names of 600 and 1,000 would touch.
+        axes.tick_params(axis="x", labelrotation=30)
+        axes.set_title(title)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("test accuracy (%)")
+    for axes in grid[-1]:
+        axes.set_xlabel("labels")
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Pictures made of images: grids, reconstructions, denoising, interpolations, traversals.
+"""Pictures made of images: grids, reconstructions, recovery, interpolations, traversals.
 
 Images are [..., height, width, channels] with 1 or 3 channels, uint8 or float. Floats are shown
 clipped to [0, 1], because a Gaussian likelihood and additive noise both leave that range.
@@ -47,19 +47,13 @@ def reconstructions(
 
 
 @styled
-def denoising(
-    clean: Num[np.ndarray, "n height width channels"],
-    noisy: Num[np.ndarray, "n height width channels"],
-    denoised: Num[np.ndarray, "n height width channels"],
-    level: SupportsFloat,
+def recovery(
+    strips: Mapping[str, Num[np.ndarray, "n height width channels"]],
+    title: str,
     columns: int = 10,
 ) -> "matplotlib.figure.Figure":
-    """What was clean, what the model saw at noise `level`, and what it made of that."""
-    return _picture_of_strips(
-        {"clean": clean, "noisy": noisy, "denoised": denoised},
-        columns=columns,
-        title=f"noise level {float(level):.3g}",
-    )
+    """The same images clean, corrupted, recovered: a strip each, under the name it is given by."""
+    return _picture_of_strips(strips, columns=columns, title=title)
 
 
 @styled

@@ -51,6 +51,21 @@ def write(path: Path, images: np.ndarray) -> None:
     write_atomically(path, content.getvalue())
 
 
+def with_channels(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Images of a model as `[num, height, width, channels]`; an axis of one channel may be missing.
+
+    Raises:
+      UserError: they have another shape, or there are none.
+    """
+    without_channels = image_shape[:2] if image_shape[2] == 1 else image_shape
+    if images.size == 0 or images.shape[1:] not in (image_shape, without_channels):
+        raise UserError(
+            f"the images have shape {list(images.shape)}; this model takes [num, "
+            f"{', '.join(map(str, image_shape))}] with num at least 1"
+        )
+    return images.reshape(-1, *image_shape)
+
+
 def require_suffix(path: Path) -> None:
     """Refuse the name of another kind of file.
 

@@ -1,4 +1,4 @@
-"""The flags --input and --output of the commands that compress and decompress."""
+"""The flags --input and --output of the commands that read one file and write another."""
 
 from pathlib import Path
 
@@ -15,14 +15,17 @@ def input_path() -> Path | None:
     return Path(_INPUT.value) if _INPUT.value else None
 
 
-def required_input() -> Path:
+def required_input(what: str) -> Path:
     """What --input names.
+
+    Args:
+      what: the kind of file, for errors.
 
     Raises:
       UserError: the flag is missing.
     """
     if not _INPUT.value:
-        raise UserError("--input is missing; name a file that experiments.compress wrote")
+        raise UserError(f"--input is missing; name {what}")
     return Path(_INPUT.value)
 
 

@@ -1,0 +1,55 @@
+"""How well trained runs tell images of another kind, by every score, beside two baselines.
+
+    python -m benchmarks.anomaly --workdirs=runs/a,runs/b --output=results/uses/anomaly.json
+
+Normal are the test images of the run, anomalous those of the split `outliers` of its data if there
+is one, else the test images of Fashion-MNIST for a run on MNIST and the reverse: the first
+--num_images of each. The threshold of the false and true positive rates is the one above which 5 %
+of the run's held-out images lie. Runs that the output has already are measured anew and the others
+kept. With --figures=FOLDER the scores are drawn, a picture a run.
+"""
+
+from pathlib import Path
+
+import jax
+from absl import app, flags, logging
+
+from benchmarks import results_file
+from experiments import anomaly_measuring, command_line
+from vae_jax import workdir
+
+_WORKDIRS = flags.DEFINE_list("workdirs", [], "directories of trained runs")
+_NUM_IMAGES = flags.DEFINE_integer("num_images", 10_000, "of each kind, at most", lower_bound=1)
+_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
+_FIGURES = flags.DEFINE_string("figures", "", "folder for pictures; empty draws none")
+
+
+def main(argv: list[str]) -> None:
+    """Measure, print a line a run, write the JSON."""
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    command_line.use_compilation_cache()
+    output = Path(_OUTPUT.value)
+    rows = workdir.read_json(output)["rows"] if output.is_file() else []
+    for folder in _WORKDIRS.value:
+        found = anomaly_measuring.measure(
+            Path(folder), _NUM_IMAGES.value, Path(_FIGURES.value) if _FIGURES.value else None
+        )
+        rows = [row for row in rows if row["config_digest"] != found[0]["config_digest"]] + found
+        print(
+            f"{folder}, against {found[0]['outliers']}: AUROC by "
+            + ", ".join(f"{row['score']} {row['auroc']['estimate']:.3f}" for row in found)
+        )
+        # After each run: the whole takes long, and what is measured should not be lost.
+        results = {
+            "command": "python -m benchmarks.anomaly",
+            "device": jax.devices()[0].device_kind,
+            "num_cores": command_line.num_cores(),
+            "jax": jax.__version__,
+            "rows": rows,
+        }
+        results_file.write(_OUTPUT.value, results)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,52 @@
+"""How well trained runs recover corrupted images, beside what a user would try without a model.
+
+    python -m benchmarks.recovery --workdirs=runs/a,runs/b --output=results/uses/recovery.json
+
+Of each run with a corruption: PSNR and SSIM by level of it, at half the level it was trained at, at
+that level, at half as much again and at twice; of downsampling at all factors up to twice. Runs
+that differ in their seed alone are measured on the same images, the first `--num_images` of the
+test set. The other methods' parameters are chosen for each level on `--num_chosen` images of the
+validation set. Pictures go into the folder of the output's name.
+"""
+
+import os
+from pathlib import Path
+
+import jax
+from absl import app, flags, logging
+
+from benchmarks import results_file
+from experiments import command_line, recovery_measuring
+from vae_jax import trained_model
+
+_WORKDIRS = flags.DEFINE_list("workdirs", [], "directories of trained runs")
+_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
+_NUM_IMAGES = flags.DEFINE_integer("num_images", 1000, "test images", lower_bound=2)
+_NUM_CHOSEN = flags.DEFINE_integer("num_chosen", 100, "validation images", lower_bound=1)
+
+
+def main(argv: list[str]) -> None:
+    """Measure, print a line a row, write the JSON and the pictures."""
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    command_line.use_compilation_cache()
+    pictures = Path(_OUTPUT.value).with_suffix("") if _OUTPUT.value else None
+    models = [trained_model.load(Path(folder)) for folder in _WORKDIRS.value]
+    rows = [
+        row
+        for group in recovery_measuring.alike(models)
+        for row in recovery_measuring.measure(group, _NUM_IMAGES.value, _NUM_CHOSEN.value, pictures)
+    ]
+    results = {
+        "command": "python -m benchmarks.recovery",
+        "device": jax.devices()[0].device_kind,
+        "num_cores": os.cpu_count(),
+        "jax": jax.__version__,
+        "num_chosen": _NUM_CHOSEN.value,
+        "rows": rows,
+    }
+    results_file.write(_OUTPUT.value, results)
+
+
+if __name__ == "__main__":
+    app.run(main)

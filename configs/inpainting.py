@@ -1,0 +1,20 @@
+"""An autoencoder that fills a box in digits of which it sees the rest.
+
+python -m experiments.train --config=configs/inpainting.py --workdir=runs/inpainting
+
+The box is half as high and wide as the image and lies anywhere in it, grey.
+`benchmarks/recovery.py` keeps the pixels outside it and compares with biharmonic inpainting. Time
+and figures on two cores: not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import upscaling
+
+
+def get_config() -> ConfigDict:
+    """The network of `upscaling`."""
+    config = upscaling.get_config()
+    config.corruption = "box"
+    config.hparams.corruption_level = 0.5
+    return config

@@ -1,0 +1,92 @@
+"""How well a trained run tells images of another kind. What `benchmarks.anomaly` measures."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments import anomaly_data
+from vae_jax import data, figures, image_arrays, trained_model, workdir
+from vae_jax.data.class_left_out import OUTLIERS
+from vae_jax.errors import UserError
+from vae_jax.evaluation.anomaly import SCORES, Scorer, threshold, with_intervals
+
+_OTHERS = {"fashion_mnist": "mnist", "mnist": "fashion_mnist"}
+_FALSE_POSITIVE_RATE = 0.05
+
+
+def load_outliers(config: ConfigDict) -> tuple[str, np.ndarray]:
+    """The name of what is anomalous for a run, and its images as stored.
+
+    Raises:
+      UserError: nobody has said what is.
+    """
+    name, folder = config.data.name, config.data.dir
+    if OUTLIERS in data.split_sizes(name, folder):
+        return OUTLIERS, data.load(name, OUTLIERS, folder).images
+    if name not in _OTHERS:
+        raise UserError(
+            f"data.name={name!r} has no split {OUTLIERS!r}, and is not one of {', '.join(_OTHERS)}"
+        )
+    return _OTHERS[name], data.load(_OTHERS[name], "test", folder).images
+
+
+def measure(folder: Path, num_images: int, pictures: Path | None) -> list[dict[str, Any]]:
+    """A row for each score of a run.
+
+    Args:
+      folder: its workdir.
+      num_images: of each kind, at most.
+      pictures: where its scores are drawn; None draws nothing.
+    """
+    model = trained_model.load(folder)
+    config = model.config
+    seen_keys, sample_keys = anomaly_data.build_keys(config)
+    normal = anomaly_data.load_normal(config)
+    outliers, images = load_outliers(config)
+    images = image_arrays.with_channels(images[:num_images], model.image_shape)
+    stored = anomaly_data.as_stored(config, images, normal.test.dtype)
+    sets = {
+        "held_out": normal.held_out[:num_images],
+        "test": anomaly_data.as_seen(config, normal.test.images[:num_images], seen_keys.test),
+        "others": anomaly_data.as_seen(config, stored, seen_keys.others),
+    }
+    num_samples = config.evaluation.num_samples
+    scorer = Scorer(model, normal.training, sample_keys.training, num_samples=num_samples)
+    names = [name for name in SCORES if name != "likelihood_regret" or model.has_normal_posterior]
+    scores = {
+        kind: scorer(names, of_kind, getattr(sample_keys, kind)) for kind, of_kind in sets.items()
+    }
+    run = {
+        "data": config.data.name,
+        "outliers": outliers,
+        "likelihood": config.model.likelihood,
+        "network": config.model.network,
+        "seed": config.seed,
+        "config_digest": workdir.config_digest(config.to_dict()),
+        "num_samples": num_samples,
+        "num_normal": len(sets["test"]),
+        "num_anomalous": len(sets["others"]),
+    }
+    rows, drawn = [], {}
+    for name in names:
+        known, of_normal, of_others = (scores[kind][name] for kind in sets)
+        area, precision = with_intervals(of_normal, of_others)
+        limit = threshold(known, _FALSE_POSITIVE_RATE)
+        rows.append(
+            run
+            | {
+                "score": name,
+                "auroc": area._asdict(),
+                "average_precision": precision._asdict(),
+                "false_positive_rate": float(np.mean(of_normal > limit)),
+                "true_positive_rate": float(np.mean(of_others > limit)),
+            }
+        )
+        drawn[f"{SCORES[name]}, {area.estimate:.2f}"] = of_normal, of_others
+    if pictures:
+        stem = f"{Path(config.data.name).stem}_{config.model.likelihood}_{config.seed}"
+        picture = figures.score_histograms(drawn, "test images", outliers)
+        figures.save(picture, pictures / f"{stem}.png")
+    return rows

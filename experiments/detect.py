@@ -1,0 +1,70 @@
+"""Score the images of a file by a trained run, and flag those unlike what it was trained on.
+
+    python -m experiments.detect --workdir=runs/anomaly --input=new.npy --output=scores.csv
+
+--input is a .npy file, or a .npz file with `images`. --output gets a row an image: its place in the
+file, its score, higher for the more anomalous, and 1 where the score lies above a threshold, else
+0. The threshold is the one above which a share --false_positive_rate of the run's validation images
+lies; of its training images if it has no validation split.
+"""
+
+import csv
+import io
+
+import numpy as np
+from absl import flags
+
+from experiments import anomaly_data, command_line, file_flags
+from vae_jax import image_arrays, trained_model, workdir
+from vae_jax.errors import UserError
+from vae_jax.evaluation.anomaly import SCORES, Scorer, threshold
+
+_SCORE = flags.DEFINE_enum("score", "elbo", list(SCORES), "which score")
+_RATE = flags.DEFINE_float("false_positive_rate", 0.05, "share of normal images to be flagged")
+
+
+def _table(scores: np.ndarray, flagged: np.ndarray) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["index", "score", "flagged"])
+    for index, (score, is_flagged) in enumerate(zip(scores, flagged, strict=True)):
+        writer.writerow([index, f"{score:.6g}", int(is_flagged)])
+    return text.getvalue()
+
+
+def main() -> None:
+    """Score --input by the run of --workdir into --output."""
+    folder, name, rate = command_line.existing_workdir(), _SCORE.value, _RATE.value
+    if not 0 < rate < 1:
+        raise UserError(f"--false_positive_rate={rate} must lie between 0 and 1, such as 0.05")
+    source = file_flags.required_input("a .npy or .npz file of images")
+    target = file_flags.required_output()
+    if target.suffix != ".csv":
+        raise UserError(f"--output={target} must end in .csv")
+    images = image_arrays.read(source)
+    command_line.use_compilation_cache()
+    model = trained_model.load(folder)
+    config = model.config
+    images = image_arrays.with_channels(images, model.image_shape)
+    normal = anomaly_data.load_normal(config)
+    stored = anomaly_data.as_stored(config, images, normal.test.dtype)
+    seen_keys, sample_keys = anomaly_data.build_keys(config)
+    scorer = Scorer(
+        model, normal.training, sample_keys.training, num_samples=config.evaluation.num_samples
+    )
+    known = scorer([name], normal.held_out, sample_keys.held_out)[name]
+    seen = anomaly_data.as_seen(config, stored, seen_keys.others)
+    scores = scorer([name], seen, sample_keys.others)[name]
+    limit = threshold(known, rate)
+    workdir.write_atomically(target, _table(scores, scores > limit))
+    has_validation = bool(config.data.validation_split)
+    print(
+        f"{target}: {len(scores):,} images, {np.count_nonzero(scores > limit):,} of them with a "
+        f"{SCORES[name]} above {limit:.6g}, as {np.mean(known > limit):.1%} of the {len(known):,} "
+        f"{'validation' if has_validation else 'training'} images, {normal.held_out_split!r}"
+        + ("" if has_validation else "; the run has no validation split")
+    )
+
+
+if __name__ == "__main__":
+    command_line.run(main)

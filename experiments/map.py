@@ -1,0 +1,53 @@
+"""Draw where a run's test images lie, in the plane, by class; hand them to TensorBoard's projector.
+
+    python -m experiments.map --workdir=runs/vanilla --methods=pca,tsne,umap
+    python -m experiments.map --workdir=runs/vanilla --methods= --projector
+
+Writes figures/map_METHOD.png of the first 5,000 test images' posterior means; with --projector also
+what TensorBoard's projector reads, into the run's tensorboard/. umap needs
+`pip install 'umap-learn>=0.5.7,<0.6'`.
+"""
+
+from absl import flags
+
+from experiments import command_line, measuring
+from experiments.drawing import NUM_MAPPED
+from vae_jax import factory, figures, projector, trained_model
+from vae_jax.errors import UserError
+from vae_jax.evaluation import plane_maps
+
+_METHODS = flags.DEFINE_list(
+    "methods", ["pca", "tsne"], f"layouts to draw, of {', '.join(plane_maps.METHODS)}"
+)
+_PROJECTOR = flags.DEFINE_bool("projector", False, "write the files of TensorBoard's projector")
+
+
+def main() -> None:
+    """Map the test images of --workdir."""
+    folder = command_line.existing_workdir()
+    for method in _METHODS.value:
+        if method not in plane_maps.METHODS:
+            raise UserError(
+                f"--methods={','.join(_METHODS.value)} must be some of "
+                f"{', '.join(plane_maps.METHODS)}"
+            )
+    command_line.use_compilation_cache()
+    model = trained_model.load(folder)
+    test = factory.load_test(model.config)
+    targets = measuring.prepare_test(model.config, test)[:NUM_MAPPED]
+    labels = None if test.labels is None else test.labels[:NUM_MAPPED]
+    codes = model.encode(targets)
+    for method in _METHODS.value:
+        points = plane_maps.plane_map(method, codes)
+        path = folder / "figures" / f"map_{method}.png"
+        figures.save(figures.latent_map(points, labels, ("", "")), path)
+        print(f"drew {path}")
+    if _PROJECTOR.value:
+        num = min(len(codes), projector.most_images(model.image_shape))
+        few = None if labels is None else labels[:num]
+        projector.write(folder / "tensorboard", codes[:num], few, targets[:num])
+        print(f"wrote {num} codes; look at them with tensorboard --logdir={folder}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,102 @@
+"""The table and the picture of what the codes of trained models tell of the classes."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import markdown
+from vae_jax.errors import UserError
+
+_METHODS = {"linear": "linear probe", "neighbours": "5 neighbours"}
+
+BASELINES = ("PCA", "pixels")
+
+Panels = dict[str, dict[str, tuple[Sequence[int], np.ndarray]]]
+
+
+def section(path: Path) -> str:
+    """The section of a document; nothing while nothing has been measured.
+
+    Args:
+      path: what `benchmarks.representation` wrote.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    if not path.is_file():
+        return ""
+    try:
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        rows = measured["rows"]
+        tables = "".join(
+            f"\n{data}, {seen}:\n\n{_table(group)}"
+            for (data, seen), group in _grouped(rows, "data", "images").items()
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} cannot be read: {error!r}") from error
+    picture = path.with_suffix(".png")
+    shown = f"\n![Accuracy by number of labels]({picture.parent.name}/{picture.name})\n"
+    return (
+        "## Representation\n\n"
+        "Test accuracy in per cent of a linear probe, and of the vote of 5 neighbours, on "
+        "posterior means, on PCA\nof the same size and on raw pixels, by how many training images "
+        "have labels: of each class as many,\nthe mean of "
+        f"{measured['num_draws']} draws. Mean ± standard deviation over seeds, of training and of "
+        "the draws. The probe's\npenalty is chosen on a fifth of the labelled images "
+        "(`vae_jax/evaluation/probing.py`).\n"
+        f"{tables}{shown if picture.is_file() else ''}"
+    )
+
+
+def panels(rows: Sequence[dict[str, Any]]) -> Panels:
+    """What `figures.accuracy_by_labels` draws: a row of panels for each size and kind of images."""
+    found: Panels = {}
+    kinds = _grouped(rows, "data", "images")
+    for (data, seen), kind in kinds.items():
+        pixels = [row for row in kind if row["representation"] == "pixels"]
+        coded = [row for row in kind if row["representation"] != "pixels"]
+        for (size,), group in _grouped(coded, "size").items():
+            lines = _grouped([*group, *pixels], "representation")
+            for method, title in _METHODS.items():
+                of_images = f", {data}, {seen}" if len(kinds) > 1 else ""
+                found[f"{title}, {size} latents{of_images}"] = {
+                    name: (members[0]["num_labels"], np.array([row[method] for row in members]))
+                    for (name,), members in lines.items()
+                }
+    return found
+
+
+def _grouped(
+    rows: Sequence[dict[str, Any]], *fields: str
+) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    """Rows with the same values of these fields, in the order in which they first come."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[field] for field in fields), []).append(row)
+    return groups
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    numbers = rows[0]["num_labels"]
+    heading = ["representation", "numbers", "seeds"]
+    heading += [f"{title}, {number:,}" for title in _METHODS.values() for number in numbers]
+    lines = []
+    groups = _grouped(rows, "representation", "size")
+    for name, size in sorted(groups, key=lambda group: group[1]):
+        members = groups[name, size]
+        cells = [
+            _cell([100 * row[method][place] for row in members])
+            for method in _METHODS
+            for place in range(len(numbers))
+        ]
+        lines.append([name, str(size), str(len(members)), *cells])
+    return markdown.table(heading, lines)
+
+
+def _cell(values: list[float]) -> str:
+    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.1f}{deviation}"

@@ -1,0 +1,168 @@
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from vae_jax.sklearn_transformer import VAETransformer
+
+RNG = np.random.default_rng(0)
+
+
+def low_rank(num=400, features=8, noise=0.2):
+    """Two factors of variance 9 and noise, far from the origin."""
+    directions = np.linalg.qr(RNG.normal(size=(features, 2)))[0]
+    return (
+        3 * RNG.normal(size=(num, 2)) @ directions.T + noise * RNG.normal(size=(num, features)) + 50
+    )
+
+
+ROWS = low_rank()
+
+
+def tiny(**changes):
+    return VAETransformer(**{"widths": (4,), "epochs": 1, "random_state": 0, **changes})
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    settings = {"widths": (32,), "epochs": 120, "batch_size": 50, "learning_rate": 1e-2}
+    return VAETransformer(2, random_state=0, **settings).fit(ROWS)
+
+
+# Every check that scikit-learn has, without an exception.
+@pytest.mark.slow  # half a hundred of them, most of which compile an epoch for data of other shapes
+@parametrize_with_checks([tiny()])
+def test_scikit_learns_own_checks(estimator, check):
+    check(estimator)
+
+
+def test_a_round_trip_loses_little_more_than_that_of_pca(fitted):
+    pca = PCA(2).fit(ROWS)
+
+    def error(model):
+        return np.square(model.inverse_transform(model.transform(ROWS)) - ROWS).mean()
+
+    assert error(fitted) < 1.5 * error(pca)
+    assert error(fitted) < 0.05 * ROWS.var(axis=0).mean()
+
+
+def test_the_score_is_a_bound_close_below_the_log_likelihood_of_the_linear_model(fitted):
+    # Of data of the linear model PCA's score is about the best that there is, in the same units.
+    best = PCA(2).fit(ROWS).score(ROWS)
+    assert best - 2 < fitted.score(ROWS) < best + 0.1
+    assert fitted.score_samples(ROWS).shape == (400,)
+    assert fitted.score_samples(ROWS[:1] + 30)[0] < fitted.score_samples(ROWS).min()
+    assert fitted.losses_[-1] < fitted.losses_[0] - 1
+
+
+def test_the_score_is_in_the_units_of_the_data():
+    scores = [tiny().fit(unit * ROWS).score(unit * ROWS) for unit in (1.0, 1000.0)]
+    assert scores[1] == pytest.approx(scores[0] - 8 * np.log(1000), abs=1e-2)
+
+
+def test_it_is_pickled_and_cloned(fitted):
+    restored = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(restored.transform(ROWS), fitted.transform(ROWS))
+    again = clone(fitted)
+    assert again.get_params() == fitted.get_params()
+    with pytest.raises(NotFittedError):
+        again.transform(ROWS)
+
+
+def test_a_random_state_says_the_result():
+    first, same, other = (tiny(random_state=seed).fit_transform(ROWS) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, same)
+    assert not np.array_equal(first, other)
+
+
+def test_parameters_that_are_set_anew_do_not_touch_what_was_fitted():
+    model = tiny().fit(ROWS)
+    before = model.transform(ROWS)
+    model.set_params(widths=(3,), n_components=5, likelihood="bernoulli")
+    np.testing.assert_array_equal(model.transform(ROWS), before)
+    assert list(model.get_feature_names_out()) == ["vaetransformer0", "vaetransformer1"]
+
+
+def test_it_stands_where_pca_stood():
+    images, digits = load_digits(return_X_y=True)
+    vae = VAETransformer(
+        8, likelihood="bernoulli", widths=(64,), epochs=15, batch_size=32, random_state=0
+    )
+    pipeline = make_pipeline(vae, LogisticRegression(max_iter=2000))
+    pipeline.fit(images[:900] / 16, digits[:900])
+    assert pipeline.score(images[900:] / 16, digits[900:]) > 0.6
+    restored = vae.inverse_transform(vae.transform(images[:5] / 16))
+    assert restored.shape == (5, 64)
+    assert 0 <= restored.min() <= restored.max() <= 1
+
+
+def test_a_search_goes_through_its_parameters():
+    search = GridSearchCV(tiny(), {"n_components": np.arange(1, 3)}, cv=2)
+    search.fit(ROWS)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_more_rows_than_are_computed_at_once_come_back_in_order(fitted):
+    many = np.concatenate([ROWS] * 6)
+    np.testing.assert_allclose(fitted.transform(many)[-400:], fitted.transform(ROWS), atol=1e-4)
+
+
+def test_constant_features_and_few_rows_are_no_trouble():
+    rows = np.ones((3, 4))
+    model = tiny().fit(rows)
+    assert np.isfinite(model.inverse_transform(model.transform(rows))).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"n_components": 0}, "n_components=0 must be an integer of at least 1"),
+        ({"n_components": 1.5}, r"n_components=1\.5 must be an integer"),
+        ({"widths": ()}, r"widths=\(\) must be one hidden layer or more"),
+        ({"widths": 400}, "widths=400 must be a tuple"),
+        ({"beta": -1.0}, r"beta=-1\.0 must be a number of at least 0"),
+        ({"epochs": 0}, "epochs=0 must be an integer"),
+        ({"batch_size": 0}, "batch_size=0 must be an integer"),
+        ({"learning_rate": 0.0}, r"learning_rate=0\.0 must be a number above 0"),
+        ({"learning_rate": 1e30}, r"not finite with learning_rate=1e\+30; use a lower one"),
+        ({"likelihood": "poisson"}, "likelihood='poisson' must be 'bernoulli' or 'normal'"),
+        ({"likelihood": "bernoulli"}, "where likelihood='bernoulli' is defined; use 'normal'"),
+    ],
+)
+def test_parameters_that_cannot_work_are_refused(changes, told):
+    with pytest.raises(ValueError, match=told):
+        tiny(**changes).fit(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (np.full((5, 8), np.nan), "contains NaN"),
+        (np.full((5, 8), np.inf), "contains infinity"),
+        (np.zeros((0, 8)), "0 sample"),
+        (np.zeros((1, 8)), "minimum of 2 is required"),
+        (np.zeros(8), "Expected 2D array"),
+        (np.array([["a", "b"], ["c", "d"]]), "could not convert string"),
+    ],
+)
+def test_rows_that_cannot_be_learned_from_are_refused(rows, told):
+    with pytest.raises(ValueError, match=told):
+        tiny().fit(rows)
+
+
+def test_rows_and_latents_of_another_size_are_refused(fitted):
+    for call in (fitted.transform, fitted.score):
+        with pytest.raises(ValueError, match="X has 7 features, but VAETransformer is expecting 8"):
+            call(ROWS[:, :7])
+    with pytest.raises(ValueError, match="X has 3 latents, but VAETransformer was fitted with"):
+        fitted.inverse_transform(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="contains NaN"):
+        fitted.inverse_transform(np.full((2, 2), np.nan))

@@ -1,0 +1,18 @@
+"""Which images are not like those a model was trained on: scores, baselines, how well they tell."""
+
+from vae_jax.evaluation.anomaly.detection import (
+    auroc,
+    average_precision,
+    threshold,
+    with_intervals,
+)
+from vae_jax.evaluation.anomaly.scorer import SCORES, Scorer
+
+__all__ = [
+    "SCORES",
+    "Scorer",
+    "auroc",
+    "average_precision",
+    "threshold",
+    "with_intervals",
+]

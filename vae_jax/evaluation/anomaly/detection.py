@@ -1,0 +1,124 @@
+"""How well scores tell anomalous images from normal ones, and where to draw the line.
+
+Scores are higher for the more anomalous. An interval tells what other images would have given,
+drawn from the same two kinds; not what another seed would.
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+
+from vae_jax.evaluation.seed_statistics import Interval
+
+Scores = Float[np.ndarray, " images"]
+
+_NUM_DRAWS = 1000
+
+
+def _require_scores(name: str, scores: Float[np.ndarray, " num"]) -> None:
+    if len(scores) == 0:
+        raise ValueError(f"there are no {name} scores")
+    if not np.isfinite(scores).all():
+        raise ValueError(f"{np.count_nonzero(~np.isfinite(scores))} {name} scores are not finite")
+
+
+class _Counts:
+    """How many images of each kind have each of the scores that there are, the highest first."""
+
+    def __init__(self, normal: Float[np.ndarray, " num"], anomalous: Scores) -> None:
+        _require_scores("normal", normal)
+        _require_scores("anomalous", anomalous)
+        values, places = np.unique(-np.concatenate([normal, anomalous]), return_inverse=True)
+        self.num = len(values)
+        self.places = places[: len(normal)], places[len(normal) :]
+
+    def cumulated(self, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Images at each score or above; with a generator, of images drawn with replacement."""
+
+        def of_kind(places: np.ndarray) -> np.ndarray:
+            if rng is not None:
+                places = places[rng.integers(len(places), size=len(places))]
+            return np.cumsum(np.bincount(places, minlength=self.num))
+
+        return of_kind(self.places[0]), of_kind(self.places[1])
+
+
+def _area(false: np.ndarray, true: np.ndarray) -> float:
+    """Area under the straight lines through the points of the ROC curve."""
+    before = true - np.diff(true, prepend=0) / 2
+    return float(np.diff(false, prepend=0) @ before / (false[-1] * true[-1]))
+
+
+def _mean_precision(false: np.ndarray, true: np.ndarray) -> float:
+    # At the highest scores a draw may have no image at all, and then adds nothing.
+    precision = true / np.maximum(true + false, 1)
+    return float(np.diff(true, prepend=0) @ precision / true[-1])
+
+
+def auroc(normal: Float[np.ndarray, " num"], anomalous: Scores) -> float:
+    """P(anomalous score > normal score), a tie counting one half; 0.5 is chance.
+
+    The area under the ROC curve, which is the statistic U of Mann & Whitney over the number of
+    pairs (Hanley & McNeil 1982).
+
+    Args:
+      normal: scores of normal images.
+      anomalous: scores of anomalous ones.
+
+    Raises:
+      ValueError: no score of one kind, or scores that are not finite.
+    """
+    return _area(*_Counts(normal, anomalous).cumulated())
+
+
+def average_precision(normal: Float[np.ndarray, " num"], anomalous: Scores) -> float:
+    """Sum over thresholds t of (recall(t) - recall(t')) precision(t), t' the next above t.
+
+    Chance gives the share of the anomalous among all images.
+
+    Raises:
+      ValueError: as `auroc`.
+    """
+    return _mean_precision(*_Counts(normal, anomalous).cumulated())
+
+
+def with_intervals(
+    normal: Float[np.ndarray, " num"], anomalous: Scores, seed: int = 0
+) -> tuple[Interval, Interval]:
+    """AUROC and average precision, between the ends of 95 % of 1,000 bootstrap draws.
+
+    Images are drawn with replacement, as many of each kind as there are (Efron & Tibshirani 1993,
+    chapter 13).
+
+    Raises:
+      ValueError: as `auroc`.
+    """
+    counts, rng = _Counts(normal, anomalous), np.random.default_rng(seed)
+
+    def both(cumulated: tuple[np.ndarray, np.ndarray]) -> tuple[float, float]:
+        return _area(*cumulated), _mean_precision(*cumulated)
+
+    estimates = both(counts.cumulated())
+    draws = [both(counts.cumulated(rng)) for _ in range(_NUM_DRAWS)]
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0).tolist()
+    area, precision = map(Interval, estimates, low, high)
+    return area, precision
+
+
+def threshold(normal: Float[np.ndarray, " num"], false_positive_rate: float) -> float:
+    """The lowest of the scores above which lies no more than that share of them.
+
+    Args:
+      normal: scores of normal images that the model was not fitted to.
+      false_positive_rate: above 0 and below 1.
+
+    Raises:
+      ValueError: no score, scores that are not finite, or another rate.
+    """
+    _require_scores("normal", normal)
+    if not 0 < false_positive_rate < 1:
+        raise ValueError(f"a rate of {false_positive_rate} must lie between 0 and 1")
+    # The slack is for a product such as 0.29 * 100, which is below 29.
+    most = math.floor(false_positive_rate * len(normal) + 1e-9)
+    return float(np.sort(normal)[len(normal) - 1 - most])

@@ -1,0 +1,134 @@
+"""All scores by name, of images by a trained model."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from vae_jax.errors import UserError
+from vae_jax.evaluation.anomaly import baselines
+from vae_jax.evaluation.anomaly.bounds import bound_scores, typicality
+from vae_jax.evaluation.anomaly.distances import mahalanobis_distance
+from vae_jax.evaluation.anomaly.likelihood_regret import likelihood_regret
+from vae_jax.trained_model import TrainedModel
+
+# By name: what a table calls it.
+SCORES = {
+    "elbo": "-ELBO",
+    "iwae_bound": "-IWAE bound",
+    "distortion": "distortion",
+    "reconstruction_error": "reconstruction error",
+    "rate": "rate",
+    "typicality": "typicality",
+    "likelihood_regret": "likelihood regret",
+    "mahalanobis": "Mahalanobis distance",
+    "pca": "PCA reconstruction error",
+    "isolation_forest": "isolation forest",
+}
+
+_BOUNDS = ("elbo", "iwae_bound", "distortion", "rate")
+
+Images = Float[np.ndarray, "_images height width channels"]
+Scores = Float[np.ndarray, " images"]
+
+
+class Scorer:
+    """Scores images, higher for the more anomalous.
+
+    What a score takes from the training images is computed when it is first asked for.
+    """
+
+    def __init__(
+        self,
+        model: TrainedModel,
+        training_images: Images,
+        key: Key[Array, ""],
+        *,
+        num_samples: int,
+    ) -> None:
+        """Take a model and what is known to be normal.
+
+        Args:
+          model: the trained model.
+          training_images: some of those that it was trained on, as it sees them.
+          key: of the samples for them.
+          num_samples: posterior samples an image.
+
+        Raises:
+          UserError: it is no VAE.
+        """
+        if not model.is_vae:
+            raise UserError(
+                "model.name='autoencoder' has no bound on a density; detect anomalies with a run "
+                "of model.name='vae'"
+            )
+        self.model = model
+        self.num_samples = num_samples
+        self._known = training_images
+        self._key = key
+
+    def __call__(
+        self, names: Sequence[str], images: Images, key: Key[Array, ""]
+    ) -> dict[str, Scores]:
+        """The scores of these names.
+
+        Args:
+          names: of `SCORES`.
+          images: as the model sees them.
+          key: of the samples.
+
+        Raises:
+          UserError: the model has no such score, or one is not finite.
+        """
+        bounds_key, regret_key = jax.random.split(key)
+        scores: dict[str, Scores] = {}
+        if {*_BOUNDS, "typicality"} & set(names):
+            scores = self._bounds(images, bounds_key)
+        for name in names:
+            if name == "typicality":
+                scores[name] = typicality(scores["elbo"], self._known_scores)
+            elif name == "likelihood_regret":
+                scores[name] = self._likelihood_regret(images, regret_key)
+            elif name == "reconstruction_error":
+                squares = np.square(self.model.reconstruct(images) - images)
+                scores[name] = squares.mean(axis=(1, 2, 3))
+            elif name == "mahalanobis":
+                codes = self.model.encode(images)
+                scores[name] = mahalanobis_distance(codes, self._known_codes)
+            elif name == "pca":
+                latents = self.model.latent_size
+                scores[name] = baselines.pca_reconstruction_error(images, self._known, latents)
+            elif name == "isolation_forest":
+                seed = self.model.config.seed
+                scores[name] = baselines.isolation_forest(images, self._known, seed)
+        for name in names:
+            bad = np.flatnonzero(~np.isfinite(scores[name]))
+            if len(bad):
+                raise UserError(
+                    f"the {SCORES[name]} of {len(bad)} images is not finite, first of image "
+                    f"{bad[0]}; the model may have diverged, use another score or another run"
+                )
+        return {name: scores[name] for name in names}
+
+    def _bounds(self, images: Images, key: Key[Array, ""]) -> dict[str, Scores]:
+        return bound_scores(self.model, images, key, num_samples=self.num_samples)
+
+    def _likelihood_regret(self, images: Images, key: Key[Array, ""]) -> Scores:
+        if not self.model.has_normal_posterior:
+            section = self.model.config.model
+            raise UserError(
+                "the likelihood regret searches a diagonal normal, which model.posterior="
+                f"{section.posterior!r} with model.hierarchy={section.hierarchy!r} is not; use "
+                "another score"
+            )
+        return likelihood_regret(self.model, images, key, num_samples=self.num_samples)
+
+    @functools.cached_property
+    def _known_scores(self) -> Float[np.ndarray, " known"]:
+        return self._bounds(self._known, self._key)["elbo"]
+
+    @functools.cached_property
+    def _known_codes(self) -> Float[np.ndarray, "known latents"]:
+        return self.model.encode(self._known)

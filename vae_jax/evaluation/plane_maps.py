@@ -1,0 +1,87 @@
+"""Codes laid out in the plane: by principal components, t-SNE and UMAP."""
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+
+from vae_jax.errors import UserError
+from vae_jax.figures import principal_components
+
+Codes = Float[np.ndarray, "n codes"]
+Points = Float[np.ndarray, "n 2"]
+
+# Fewer have no neighbours to keep.
+_FEWEST = 5
+
+# McInnes et al. 2018 and van der Maaten & Hinton 2008 (section 4): what a neighbourhood is.
+_UMAP_NEIGHBOURS = 15
+_PERPLEXITY = 30.0
+
+_INSTALL_UMAP = "pip install 'umap-learn>=0.5.7,<0.6'"
+
+
+def by_principal_components(codes: Codes, seed: int) -> Points:
+    """The two directions of largest variance; no seed is needed."""
+    del seed
+    return principal_components(codes)[0]
+
+
+def by_tsne(codes: Codes, seed: int) -> Points:
+    """t-SNE (van der Maaten & Hinton 2008) from the principal components, as it is in scikit-learn.
+
+    The perplexity is 30, or a third of the codes where these are fewer than 90.
+    """
+    from sklearn.manifold import TSNE
+
+    perplexity = min(_PERPLEXITY, len(codes) / 3)
+    return TSNE(perplexity=perplexity, random_state=seed).fit_transform(codes)
+
+
+def by_umap(codes: Codes, seed: int) -> Points:
+    """UMAP (McInnes et al. 2018, arXiv 1802.03426) with 15 neighbours, by umap-learn.
+
+    Raises:
+      UserError: it is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            # It tells at each import that a part of it would need TensorFlow.
+            warnings.simplefilter("ignore", ImportWarning)
+            from umap import UMAP
+    except ImportError as error:
+        raise UserError(f"umap needs umap-learn, which is optional: {_INSTALL_UMAP}") from error
+    num_neighbours = min(_UMAP_NEIGHBOURS, len(codes) - 1)
+    # With a seed it uses one thread whatever it is told, and warns unless it is told so.
+    umap = UMAP(n_neighbors=num_neighbours, random_state=seed, n_jobs=1)
+    return np.asarray(umap.fit_transform(codes))
+
+
+METHODS: dict[str, Callable[[Codes, int], Points]] = {
+    "pca": by_principal_components,
+    "tsne": by_tsne,
+    "umap": by_umap,
+}
+
+
+def plane_map(method: str, codes: Codes, seed: int = 0) -> Points:
+    """Codes in the plane.
+
+    Args:
+      method: a name in `METHODS`.
+      codes: one row each.
+      seed: of the layout's draws.
+
+    Raises:
+      UserError: too few codes or dimensions, codes that are not finite, no umap-learn.
+    """
+    if len(codes) < _FEWEST or codes.shape[1] < 2:
+        raise UserError(
+            f"{len(codes)} codes of {codes.shape[1]} numbers cannot be mapped; at least {_FEWEST} "
+            "codes of two numbers are needed"
+        )
+    bad = np.count_nonzero(~np.isfinite(codes).all(axis=1))
+    if bad:
+        raise UserError(f"{bad} of the {len(codes)} codes are not finite")
+    return METHODS[method](codes, seed)

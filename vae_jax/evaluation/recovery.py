@@ -1,0 +1,110 @@
+"""How close recovered images come to the clean ones: PSNR and SSIM, of a model and of others.
+
+Every method sees the same corrupted images, rounded to the 256 grey values of an image file: a
+blur of numbers in full precision could be undone almost exactly, which no user's can.
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float
+
+from vae_jax.corruptions import CORRUPTIONS
+from vae_jax.evaluation.denoising import corrupt_each
+
+Images = Float[np.ndarray, "num height width channels"]
+Missing = Bool[np.ndarray, "num height width channels"]
+
+# Corruptions of which it is known where they hit.
+_OF_KNOWN_PLACE = ("box", "masking")
+
+
+class Corrupted(NamedTuple):
+    """Corrupted images, and what a method may know of what was done to them.
+
+    Attributes:
+      images: in steps of 1/255; noise may leave the unit interval.
+      level: of the corruption.
+      missing: which values were lost, where that is known of the corruption; None elsewhere.
+    """
+
+    images: Images
+    level: float
+    missing: Missing | None
+
+    def known_kept(self, recovered: Images) -> Images:
+        """The recovered images with those values put back that were never lost."""
+        if self.missing is None:
+            return recovered
+        return np.where(self.missing, recovered, self.images)
+
+
+class Score(NamedTuple):
+    """How close images come to the clean ones, with standard errors over the images.
+
+    Attributes:
+      psnr: peak signal-to-noise ratio in dB, -10 log10 of the mean squared error of all images.
+        The mean of single images' ratios would be that of the few that are recovered exactly,
+        where it is infinite: a box on black background, say.
+      psnr_error: its standard error, to first order.
+      ssim: structural similarity, the mean over images; at most 1.
+      ssim_error: its standard error.
+    """
+
+    psnr: float
+    psnr_error: float
+    ssim: float
+    ssim_error: float
+
+
+def corrupt(name: str, clean: Images, level: float, key: jax.Array) -> Corrupted:
+    """The images as every method sees them, each corrupted with a key of its own by its place."""
+    images = corrupt_each(CORRUPTIONS[name], clean, level, key)
+    missing = None
+    if name in _OF_KNOWN_PLACE:
+        # Neither paints anything white.
+        missing = corrupt_each(CORRUPTIONS[name], np.ones_like(clean), level, key) != 1
+    return Corrupted(np.round(images * 255) / np.float32(255), level, missing)
+
+
+def ssim(images: Images, clean: Images) -> Float[np.ndarray, " num"]:
+    """Structural similarity of each image (Wang et al. 2004), at most 1, averaged over channels.
+
+    With the paper's window: normal weights of standard deviation 1.5 over 11x11 pixels.
+
+    Raises:
+      ValueError: images of less than 11 pixels a side.
+    """
+    from skimage.metrics import structural_similarity
+
+    return np.array(
+        [
+            structural_similarity(
+                image,
+                other,
+                data_range=1.0,
+                channel_axis=-1,
+                gaussian_weights=True,
+                use_sample_covariance=False,
+            )
+            for image, other in zip(images, clean, strict=True)
+        ]
+    )
+
+
+def score(images: Images, clean: Images) -> Score:
+    """PSNR and SSIM of images clipped to the unit interval, as they would be shown."""
+    images = np.clip(images, 0, 1)
+    squared = np.square(images - clean, dtype=np.float64).mean(axis=(1, 2, 3))
+    similarity = ssim(images, clean)
+    return Score(
+        psnr=float(-10 * np.log10(squared.mean())),
+        psnr_error=float(10 / np.log(10) * _standard_error(squared) / squared.mean()),
+        ssim=float(similarity.mean()),
+        ssim_error=float(_standard_error(similarity)),
+    )
+
+
+def _standard_error(values: Float[np.ndarray, " num"]) -> np.floating:
+    return values.std() / np.sqrt(len(values))

@@ -1,0 +1,63 @@
+"""Pictures of anomaly detection."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from vae_jax.figures.style import ACCENT, QUIET, require_finite, styled
+
+if TYPE_CHECKING:
+    # Imported inside the functions that draw: a training run that draws nothing pays nothing.
+    import matplotlib.figure
+
+# Of normal and of anomalous images.
+Scores = tuple[Float[np.ndarray, " normal"], Float[np.ndarray, " anomalous"]]
+
+_COLUMNS = 4
+_NUM_BINS = 60
+# What lies outside these parts of either kind would squeeze the rest together.
+_DRAWN = (0.005, 0.995)
+
+
+@styled
+def score_histograms(
+    scores: Mapping[str, Scores], normal_name: str, anomalous_name: str
+) -> "matplotlib.figure.Figure":
+    """A panel a score: how it is distributed over normal and over anomalous images.
+
+    Each panel shows all but the lowest and highest half per cent of either kind.
+
+    Args:
+      scores: by title, of normal images and of anomalous ones.
+      normal_name: of the normal images.
+      anomalous_name: of the others.
+
+    Raises:
+      ValueError: a score is not finite.
+    """
+    from matplotlib.figure import Figure
+
+    num_rows = -(-len(scores) // _COLUMNS)
+    figure = Figure(figsize=(8.0, 1.5 * num_rows + 0.4), layout="constrained")
+    panels = figure.subplots(num_rows, _COLUMNS, squeeze=False).ravel()
+    for axes, (title, kinds) in zip(panels, scores.items(), strict=False):
+        for values in kinds:
+            require_finite(title, values)
+        ends = np.concatenate([np.quantile(values, _DRAWN) for values in kinds])
+        low, high = float(ends.min()), float(ends.max())
+        bins = np.linspace(low, high if high > low else low + 1, _NUM_BINS + 1)
+        looks = ((normal_name, QUIET), (anomalous_name, ACCENT))
+        for values, (name, colour) in zip(kinds, looks, strict=True):
+            # Shares of all images of a kind, those beyond the ends of the panel too.
+            weights = np.full(len(values), 1 / len(values))
+            axes.hist(values, bins, weights=weights, color=colour, alpha=0.6, label=name)
+        axes.set_title(title)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.locator_params(axis="x", nbins=4)
+    for axes in panels[len(scores) :]:
+        axes.set_visible(False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure

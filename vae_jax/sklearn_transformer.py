@@ -1,0 +1,349 @@
+"""A VAE where scikit-learn's PCA stood: `fit`, `transform`, `inverse_transform`, `score`.
+
+It is put together from the objects of the package and needs no config: the model, the evidence
+lower bound, and the compiled epoch of `vae_jax.training`. A row of data is an image of one pixel's
+height and one channel to them.
+"""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Key, PyTree
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags, check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from vae_jax import training
+from vae_jax.config_fields import FIELDS
+from vae_jax.models import VAE, DiagonalNormal, StandardNormalPrior
+from vae_jax.models.interfaces import Likelihood
+from vae_jax.models.likelihoods import BernoulliLikelihood, NormalLikelihood, unaccepted
+from vae_jax.networks import MLPDecoder, MLPEncoder
+from vae_jax.networks.activations import ACTIVATIONS
+from vae_jax.objectives import elbo_terms
+from vae_jax.optimizers import scale_by_adam
+from vae_jax.training import Hyperparameters, Metrics, TrainState
+
+# Rows in one compiled call of a model that is trained.
+_BATCH_SIZE = 1000
+# Of the latents of a row, for its score.
+_NUM_SAMPLES = 16
+
+# A parameter takes the values of that field of a config.
+_FIELDS = {
+    "n_components": "model.latent_size",
+    "widths": "model.widths",
+    "beta": "hparams.beta",
+    "epochs": "epochs",
+    "batch_size": "batch_size",
+    "learning_rate": "hparams.learning_rate",
+}
+
+_Rows = Float[np.ndarray, "rows features"]
+
+
+class _Architecture(NamedTuple):
+    """What says a model but for its parameters."""
+
+    likelihood: str
+    num_features: int
+    widths: tuple[int, ...]
+    latent_size: int
+
+
+class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """A variational autoencoder of rows of numbers, as a scikit-learn transformer.
+
+    Computed in float32 on the device that JAX prefers; of one `random_state`, machine and number of
+    cores the result is always the same.
+
+    Args:
+      n_components: latent dimensions.
+      widths: hidden layers of the encoder; the decoder mirrors them.
+      likelihood: "normal", for any data: features are centred and all divided by one number, the
+        root of their mean variance, so that what varies more counts more, as it does in PCA; its
+        scale, one for all features, is learned. "bernoulli", for data in [0, 1], as they are.
+      beta: weight of the KL; 1 is the evidence lower bound.
+      epochs: passes over the data.
+      batch_size: rows a step; all where there are fewer.
+      learning_rate: of Adam, where the cosine begins that ends at 0.
+      random_state: of the initial parameters, the order and the noise.
+
+    Attributes:
+      mean_: of each feature, `[features]`; zeros for "bernoulli".
+      scale_: what centred features are divided by; 1 for "bernoulli".
+      losses_: mean loss of each epoch, in nats a row, `[epochs]`.
+      params_: the model's parameters, nested dicts of arrays.
+      n_features_in_: number of features.
+      feature_names_in_: their names, where the data had any.
+    """
+
+    # Any: scikit-learn asks that every value be taken here, and refused by `fit`.
+    def __init__(
+        self,
+        n_components: Any = 2,
+        *,
+        widths: Any = (256,),
+        likelihood: Any = "normal",
+        beta: Any = 1.0,
+        epochs: Any = 100,
+        batch_size: Any = 128,
+        learning_rate: Any = 3e-3,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.widths = widths
+        self.likelihood = likelihood
+        self.beta = beta
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> "VAETransformer":  # noqa: N803
+        """Train on `[rows, features]`; `y` is not looked at.
+
+        Raises:
+          ValueError: data or a parameter that a VAE cannot take, or a loss that is not finite.
+        """
+        self._check_parameters()
+        rows = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        _check_values(rows, self.likelihood)
+        self.mean_, self.scale_ = np.zeros(rows.shape[1]), 1.0
+        if self.likelihood == "normal":
+            self.mean_ = rows.mean(axis=0, dtype=np.float64)
+            # Features that do not vary at all are left as they are.
+            self.scale_ = math.sqrt(np.square(rows - self.mean_).mean()) or 1.0
+        architecture = _Architecture(
+            str(self.likelihood),
+            rows.shape[1],
+            tuple(int(width) for width in self.widths),
+            int(self.n_components),
+        )
+        images = jnp.asarray(self._images(rows))
+        seed = check_random_state(self.random_state).randint(2**32, dtype=np.uint32)
+        state = _init(
+            architecture,
+            images.mean(axis=0),
+            jax.random.key(int(seed), impl="threefry2x32"),
+            _hyperparameters(float(self.learning_rate), float(self.beta)),
+        )
+        batch_size = min(int(self.batch_size), len(rows))
+        losses = []
+        for _ in range(self.epochs):
+            state, metrics = _train_epoch(architecture, batch_size, int(self.epochs), state, images)
+            losses.append(float(metrics["loss"].mean()))
+        self.losses_ = np.array(losses)
+        if not all(np.isfinite(leaf).all() for leaf in [*jax.tree.leaves(state.params), losses]):
+            raise ValueError(
+                f"the loss is not finite with learning_rate={self.learning_rate!r}; use a lower one"
+            )
+        self.params_ = jax.tree.map(np.asarray, nnx.to_pure_dict(state.params))
+        # Parameters may be set anew; what was fitted stays.
+        self._architecture = architecture
+        return self
+
+    def transform(self, X: Any) -> Float[np.ndarray, "rows n_components"]:  # noqa: N803
+        """The posterior mean of each row, in float32."""
+        return self._run(_encode, self._images(self._validated(X)))
+
+    def inverse_transform(self, X: Any) -> _Rows:  # noqa: N803
+        """The decoder's mean at each row of latents, in the units of the data.
+
+        Raises:
+          ValueError: not `[rows, n_components]` of finite numbers.
+        """
+        check_is_fitted(self)
+        latents = check_array(X, dtype=np.float32)
+        if latents.shape[1] != self._architecture.latent_size:
+            raise ValueError(
+                f"X has {latents.shape[1]} latents, but {type(self).__name__} was fitted with "
+                f"n_components={self._architecture.latent_size}"
+            )
+        rows = self._run(_decode, latents).reshape(len(latents), -1)
+        return (rows * self.scale_ + self.mean_).astype(np.float32)
+
+    def score_samples(self, X: Any) -> Float[np.ndarray, " rows"]:  # noqa: N803
+        """The evidence lower bound of each row, in nats, in the units of the data.
+
+        A lower bound on what `score_samples` of PCA is. The mean over 16 samples of the latents,
+        whose noise is the same for every row and call. Grey values under "bernoulli" give a
+        cross-entropy, which is no bound on a log probability.
+        """
+        rows = self._validated(X)
+        elbo = self._run(_elbo, self._images(rows))
+        return elbo - np.float32(rows.shape[1] * math.log(self.scale_))
+
+    def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
+        """The mean of `score_samples`: what a search over parameters makes large."""
+        return float(self.score_samples(X).mean(dtype=np.float64))
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        assert tags.transformer_tags is not None
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._architecture.latent_size
+
+    def _check_parameters(self) -> None:
+        if self.likelihood not in ("bernoulli", "normal"):
+            raise ValueError(f"likelihood={self.likelihood!r} must be 'bernoulli' or 'normal'")
+        for name, field in _FIELDS.items():
+            value = getattr(self, name)
+            # A search over np.arange sets NumPy's numbers.
+            expected = FIELDS[field](value.item() if isinstance(value, np.generic) else value)
+            if name == "widths" and expected is None and not value:
+                expected = "one hidden layer or more, such as (256,)"
+            if expected is not None:
+                raise ValueError(f"{name}={value!r} must be {expected}")
+
+    def _validated(self, X: Any) -> _Rows:  # noqa: N803
+        check_is_fitted(self)
+        rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        # Of what was fitted: the parameter may have been set anew.
+        _check_values(rows, self._architecture.likelihood)
+        return rows
+
+    def _images(self, rows: _Rows) -> Float[np.ndarray, "rows 1 features 1"]:
+        return ((rows - self.mean_) / self.scale_).astype(np.float32)[:, None, :, None]
+
+    def _run(self, function: Any, rows: np.ndarray) -> np.ndarray:
+        parts = [
+            function(self._architecture, self.params_, rows[first : first + _BATCH_SIZE])
+            for first in range(0, len(rows), _BATCH_SIZE)
+        ]
+        return np.concatenate([np.asarray(part) for part in parts])
+
+
+def _check_values(rows: _Rows, likelihood: str) -> None:
+    problem = unaccepted("unit interval", rows) if likelihood == "bernoulli" else None
+    if problem is not None:
+        raise ValueError(
+            f"the values of X {problem}, where likelihood='bernoulli' is defined; use 'normal'"
+        )
+
+
+def _build(
+    architecture: _Architecture, mean_image: Float[Array, "1 features 1"], key: Key[Array, ""]
+) -> VAE:
+    shape, rngs = (1, architecture.num_features, 1), nnx.Rngs(key)
+    likelihood: Likelihood = BernoulliLikelihood()
+    if architecture.likelihood == "normal":
+        likelihood = NormalLikelihood(1.0, "learned")
+    widths, latent_size = architecture.widths, architecture.latent_size
+    options: dict[str, Any] = {"activation": ACTIVATIONS["silu"], "rngs": rngs}
+    encoder = MLPEncoder(shape, widths, **options)
+    decoder = MLPDecoder(latent_size, shape, widths[::-1], **options)
+    decoder.set_output_bias(mean_image, likelihood.output_for_mean)
+    posterior = DiagonalNormal(encoder.num_features, latent_size, rngs=rngs)
+    return VAE(encoder, decoder, likelihood, posterior, StandardNormalPrior(latent_size))
+
+
+@functools.cache
+def _abstract(architecture: _Architecture) -> tuple[nnx.GraphDef, nnx.State]:
+    """The model without its parameters, and their shapes."""
+    mean_image = jnp.zeros((1, architecture.num_features, 1))
+    return nnx.split(nnx.eval_shape(lambda: _build(architecture, mean_image, jax.random.key(0))))
+
+
+def _merge(architecture: _Architecture, params: PyTree) -> VAE:
+    graphdef, state = _abstract(architecture)
+    filled = jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(params))
+    return nnx.merge(graphdef, filled)
+
+
+def _hyperparameters(learning_rate: float, beta: float) -> Hyperparameters:
+    """Those that are read here; the others are those of objectives that are not."""
+    values = dict.fromkeys(Hyperparameters._fields, 0.0)
+    values |= {"learning_rate": learning_rate, "beta": beta}
+    return Hyperparameters(**{name: jnp.float32(value) for name, value in values.items()})
+
+
+def _make_optimizer(num_steps: int) -> training.MakeOptimizer:
+    schedule = optax.cosine_decay_schedule(1.0, num_steps)
+    return lambda hparams: optax.chain(
+        scale_by_adam(0.9, 0.999, 1e-8),
+        optax.scale_by_learning_rate(lambda count: hparams.learning_rate * schedule(count)),
+    )
+
+
+# Below, what is compiled: once for an architecture and the shapes of the data, not for each fit.
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(
+    architecture: _Architecture,
+    mean_image: Float[Array, "1 features 1"],
+    key: Key[Array, ""],
+    hparams: Hyperparameters,
+) -> TrainState:
+    model_key, run_key = jax.random.split(key)
+    params = nnx.split(_build(architecture, mean_image, model_key))[1]
+    # The state before the first step does not depend on how many there are.
+    return training.init_state(params, hparams, _make_optimizer(1), run_key)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _train_epoch(
+    architecture: _Architecture,
+    batch_size: int,
+    epochs: int,
+    state: TrainState,
+    images: Float[Array, "rows 1 features 1"],
+) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
+    num_steps = len(images) // batch_size
+
+    def loss_fn(
+        params: nnx.State,
+        batch: Float[Array, "batch 1 features 1"],
+        hparams: Hyperparameters,
+        epoch: Float[Array, ""],
+        key: Key[Array, ""],
+    ) -> tuple[Float[Array, ""], Metrics]:
+        del epoch
+        means = elbo_terms(_merge(architecture, params), batch, batch, key).means()
+        return means["distortion"] + hparams.beta * means["rate"], means
+
+    step_fn = functools.partial(
+        training.train_step, loss_fn=loss_fn, make_optimizer=_make_optimizer(epochs * num_steps)
+    )
+    return training.train_epoch(
+        state, images, step_fn=step_fn, batch_size=batch_size, num_steps=num_steps
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(
+    architecture: _Architecture, params: PyTree, images: Float[Array, "rows 1 features 1"]
+) -> Float[Array, "rows latents"]:
+    return _merge(architecture, params).latents(images)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decode(
+    architecture: _Architecture, params: PyTree, latents: Float[Array, "rows latents"]
+) -> Float[Array, "rows 1 features 1"]:
+    return _merge(architecture, params).decode(latents).mean
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _elbo(
+    architecture: _Architecture, params: PyTree, images: Float[Array, "rows 1 features 1"]
+) -> Float[Array, " rows"]:
+    model = _merge(architecture, params)
+    keys = jax.random.split(jax.random.key(0, impl="threefry2x32"), _NUM_SAMPLES)
+
+    # By row, so that each meets the same noise; by sample, to hold one of them at a time.
+    def sample(key: Key[Array, ""]) -> Float[Array, " rows"]:
+        return jax.vmap(lambda row: elbo_terms(model, row[None], row[None], key).elbo[0])(images)
+
+    return jax.lax.map(sample, keys).mean(axis=0)
