@@ -19,10 +19,16 @@ from vae_jax.figures.disentanglement import (
     scores_by_distortion,
     scores_by_strength,
 )
+from vae_jax.figures.generation import (
+    nearest_distances,
+    precision_recall_plane,
+    quality_by_temperature,
+)
 from vae_jax.figures.images import (
     image_grid,
     interpolations,
     manifold,
+    nearest_neighbours,
     reconstructions,
     recovery,
     traversals,
@@ -58,9 +64,13 @@ __all__ = [
     "manifold",
     "member_curves",
     "metric_by_value",
+    "nearest_distances",
+    "nearest_neighbours",
     "overlaid_losses",
     "parallel_coordinates",
+    "precision_recall_plane",
     "principal_components",
+    "quality_by_temperature",
     "rank_correlations",
     "rate_distortion",
     "reconstructions",

@@ -47,6 +47,21 @@ def reconstructions(
 
 
 @styled
+def nearest_neighbours(
+    pairs: Mapping[
+        str,
+        tuple[
+            Num[np.ndarray, "n height width channels"], Num[np.ndarray, "n height width channels"]
+        ],
+    ],
+) -> "matplotlib.figure.Figure":
+    """Samples above the training images nearest to them, a block of two rows a sampler."""
+    strips = [_as_rgb(images) for pair in pairs.values() for images in pair]
+    labels = [label for name in pairs for label in (name, "nearest in training")]
+    return _picture(_tiled(np.stack(strips), rows_in_block=2), row_labels=labels)
+
+
+@styled
 def recovery(
     strips: Mapping[str, Num[np.ndarray, "n height width channels"]],
     title: str,

@@ -1,0 +1,71 @@
+"""Train the classifier that samples are judged by; a finished one is used as it is.
+
+    python -m experiments.classifier --data=mnist --workdir=runs/classifier_mnist
+
+Two to three minutes on one core. Expect a test accuracy of 99.2 % on MNIST.
+"""
+
+from absl import flags
+
+from experiments import command_line
+from vae_jax import classifier, classifier_training, data, factory, workdir
+from vae_jax.classifier import Classifier
+from vae_jax.errors import UserError
+
+_DATA = flags.DEFINE_string("data", "mnist", "data set with labels, as data.name of a config")
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "where prepared data sets are")
+_TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "what it is trained on")
+_TEST_SPLIT = flags.DEFINE_string("test_split", "test", "what it is measured on")
+_EPOCHS = flags.DEFINE_integer("epochs", 10, "passes over the training images")
+_SEED = flags.DEFINE_integer("seed", 0, "of the start, the order and the noise")
+
+
+def main() -> None:
+    """Train in --workdir, or tell of what is there."""
+    folder = command_line.required_workdir()
+    asked = {
+        "data": _DATA.value,
+        "train_split": _TRAIN_SPLIT.value,
+        "test_split": _TEST_SPLIT.value,
+        "seed": _SEED.value,
+        "num_epochs": _EPOCHS.value,
+    }
+    command_line.use_compilation_cache()
+    folder.mkdir(parents=True, exist_ok=True)
+    with workdir.hold(folder):
+        if classifier.exists(folder):
+            trained = classifier.load(folder)
+            _insist(trained, asked, str(folder))
+        else:
+            train, test = (
+                data.load(_DATA.value, split, _DATA_DIR.value)
+                for split in (_TRAIN_SPLIT.value, _TEST_SPLIT.value)
+            )
+            trained = classifier_training.train(
+                train,
+                test,
+                factory.make_key(_SEED.value),
+                num_epochs=_EPOCHS.value,
+                on_epoch=lambda epoch, loss: print(f"epoch {epoch}: loss {loss:.4f} nats"),
+            )
+            trained.facts |= asked
+            classifier.save(folder, trained)
+    facts = trained.facts
+    print(
+        f"{folder}: test accuracy {facts['test_accuracy']:.2%} of {facts['num_test']:,} images, "
+        f"trained in {facts['train_seconds']:.0f} s"
+    )
+
+
+def _insist(trained: Classifier, asked: dict[str, object], folder: str) -> None:
+    for name, value in asked.items():
+        there = trained.facts.get(name)
+        if there != value:
+            raise UserError(
+                f"workdir={folder!r} holds a classifier of {name}={there!r}, not {value!r}; use "
+                "another workdir"
+            )
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,67 @@
+"""Images from a trained run, drawn by a sampler of your choice.
+
+    python -m experiments.sample --workdir=runs/vanilla --sampler=mixture --output=samples.npz
+
+--output is a .npz or .npy file of mean images in [0, 1], `[num, height, width, channels]`; a grid
+of the first hundred lies beside it as a PNG.
+"""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+
+from experiments import command_line
+from experiments.output_flag import OUTPUT
+from vae_jax import factory, figures, samplers, trained_model
+from vae_jax.compression import image_arrays
+from vae_jax.errors import UserError
+from vae_jax.evaluation import figures_of_merit
+
+_SAMPLER = flags.DEFINE_string(
+    "sampler",
+    "prior",
+    "prior; mixture, of normals, or flow: fitted to the training images' latents",
+)
+_TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "what the noise's deviation is multiplied by")
+_NUM_IMAGES = flags.DEFINE_integer("num_images", 100, "how many to draw")
+_SEED = flags.DEFINE_integer("seed", 0, "of the draws, and of what is fitted")
+
+_MOST_SHOWN = 100
+
+
+def main() -> None:
+    """Draw --num_images from the run of --workdir."""
+    folder, target = command_line.existing_workdir(), _output()
+    samplers.require_known(_SAMPLER.value)
+    samplers.require_temperature(_TEMPERATURE.value)
+    if _NUM_IMAGES.value < 1:
+        raise UserError(f"--num_images={_NUM_IMAGES.value} must be at least 1")
+    command_line.use_compilation_cache()
+    model = trained_model.load(folder)
+    images_key, fit_key, draw_key = jax.random.split(factory.make_key(_SEED.value), 3)
+    images = np.empty((0, *model.image_shape), np.float32)
+    if _SAMPLER.value != "prior":
+        train = factory.load_splits(model.config).train_examples
+        images = figures_of_merit.prepare_targets(
+            factory.build_prepare(model.config), train, images_key
+        )
+    distribution = samplers.build(_SAMPLER.value, model, images, fit_key)
+    latents = samplers.sample_latents(distribution, draw_key, _NUM_IMAGES.value, _TEMPERATURE.value)
+    drawn = np.clip(model.decode(latents), 0, 1)
+    image_arrays.write(target, drawn)
+    picture = target.with_suffix(".png")
+    figures.save(figures.image_grid(drawn[:_MOST_SHOWN]), picture)
+    print(f"{target}: {len(drawn):,} images; {picture} shows {min(len(drawn), _MOST_SHOWN)}")
+
+
+def _output() -> Path:
+    if not OUTPUT.value:
+        raise UserError("--output is missing; name the .npz or .npy file to write")
+    image_arrays.require_suffix(Path(OUTPUT.value))
+    return Path(OUTPUT.value)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

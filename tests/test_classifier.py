@@ -1,0 +1,222 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small_data
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import classifier as command
+from vae_jax import classifier, classifier_training, data
+from vae_jax.data import Dataset
+from vae_jax.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def bars(tmp_path_factory):
+    return str(small_data.write_bars(tmp_path_factory.mktemp("data") / "bars.npz"))
+
+
+@pytest.fixture(scope="module")
+def splits(bars):
+    return [data.load(bars, split, "") for split in ("train", "test")]
+
+
+@pytest.fixture(scope="module")
+def losses():
+    return []
+
+
+@pytest.fixture(scope="module")
+def trained(splits, losses):
+    return classifier_training.train(
+        *splits,
+        jax.random.key(0),
+        num_epochs=20,
+        on_epoch=lambda epoch, loss: losses.append((epoch, loss)),
+    )
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    classifier.save(tmp_path, trained)
+    return tmp_path
+
+
+def test_classes_that_are_told_apart_are_learned(trained, splits, losses):
+    _, test = splits
+    assert trained.num_classes == 4
+    assert trained.facts["test_accuracy"] > 0.95
+    assert trained.facts["test_accuracy"] == np.mean(trained.predict(test.images) == test.labels)
+    assert trained.facts["train_seconds"] > 0
+    assert [epoch for epoch, _ in losses] == list(range(1, 21))
+    assert losses[-1][1] < 0.3 < losses[0][1]
+
+
+def test_the_same_key_gives_the_same_classifier_and_another_key_another(trained, splits):
+    again, other = (
+        classifier_training.train(*splits, jax.random.key(seed), num_epochs=20) for seed in (0, 1)
+    )
+    images = splits[1].images
+    np.testing.assert_array_equal(again.logits(images), trained.logits(images))
+    assert not np.allclose(other.logits(images), trained.logits(images))
+
+
+def test_predictions_features_and_logits_fit_one_another(trained, splits):
+    images = splits[1].images
+    features, logits = trained.features(images), trained.logits(images)
+    head = {name: np.asarray(leaf) for name, leaf in classifier._named(trained.params)}
+    expected = features @ head["head/kernel/value"] + head["head/bias/value"]
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(trained.predict(images), logits.argmax(axis=1))
+
+
+def test_8_bit_images_and_their_floats_are_the_same_and_batches_do_not_matter(trained, splits):
+    images = np.concatenate([splits[0].images, splits[1].images] * 4)
+    logits = trained.logits(images)
+    assert logits.shape == (4 * (256 + 70), 4)
+    np.testing.assert_allclose(trained.logits(images / 255.0), logits, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(trained.logits(images[1000:1010]), logits[1000:1010], rtol=1e-4)
+
+
+def test_any_shape_and_number_of_channels_can_be_learned_from():
+    images = np.random.default_rng(0).random((9, 3, 5, 2), np.float32)
+    examples = Dataset(images, np.arange(9, dtype=np.int32) % 3)
+    small = classifier_training.train(examples, examples, jax.random.key(0), num_epochs=1)
+    assert small.logits(examples.images).shape == (9, 3)
+
+
+def test_shifts_move_images_by_whole_pixels_and_repeat_their_edge():
+    images = jnp.arange(14.0 * 28).reshape(1, 14, 28, 1).repeat(64, axis=0)
+    shifted = np.asarray(classifier_training._shifted(images, jax.random.key(0)))[..., 0]
+    padded = np.pad(np.asarray(images)[0, ..., 0], ((1, 1), (2, 2)), mode="edge")
+    moves = {(i, j): padded[i : i + 14, j : j + 28] for i in range(3) for j in range(5)}
+    found = [
+        next(at for at, move in moves.items() if np.array_equal(move, image)) for image in shifted
+    ]
+    assert len(set(found)) == len(moves)
+
+
+def test_a_classifier_comes_back_from_its_folder(trained, folder, splits):
+    back = classifier.load(folder)
+    np.testing.assert_array_equal(back.logits(splits[1].images), trained.logits(splits[1].images))
+    assert back.facts == trained.facts
+    assert not list(folder.glob("*.partial"))
+
+
+def rewrite(folder, **changes):
+    path = folder / "classifier.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def cut(folder):
+    path = folder / "parameters.npz"
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def flip(folder):
+    path = folder / "parameters.npz"
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def sealed(folder, content):
+    (folder / "parameters.npz").write_bytes(content)
+    rewrite(folder, parameters_sha256=classifier.hashlib.sha256(content).hexdigest())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda folder: (folder / "classifier.json").unlink(), "holds no classifier"),
+        (lambda folder: (folder / "classifier.json").write_text("{"), "cannot be read"),
+        (lambda folder: (folder / "classifier.json").write_text("{}"), "is damaged: KeyError"),
+        (lambda folder: rewrite(folder, image_shape=[8, 8]), "is damaged: ValueError"),
+        (lambda folder: rewrite(folder, num_classes=5), r"needs? float32 \[128, 5\]|head/bias"),
+        (lambda folder: rewrite(folder, image_shape=[0, 8, 1]), "is damaged"),
+        (lambda folder: (folder / "parameters.npz").unlink(), "cannot be read: No such file"),
+        (cut, r"parameters\.npz is not the file"),
+        (flip, r"parameters\.npz is not the file"),
+        (lambda folder: sealed(folder, b""), r"parameters\.npz is damaged"),
+        (lambda folder: sealed(folder, b"PK\3\4 nothing"), r"parameters\.npz is damaged"),
+        (lambda folder: sealed(folder, b"\x80\4K\1."), r"parameters\.npz is damaged"),
+    ],
+)
+def test_a_damaged_classifier_is_told_in_one_line(folder, spoil, told):
+    spoil(folder)
+    with pytest.raises(UserError, match=told):
+        classifier.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        (np.zeros((3, 9, 8, 1), np.uint8), r"shape \[3, 9, 8, 1\]; this classifier takes \[num, 8"),
+        (np.zeros((0, 8, 8, 1), np.uint8), "with num at least 1"),
+        (np.zeros((8, 8, 1), np.uint8), r"shape \[8, 8, 1\]"),
+        (np.zeros((3, 8, 8, 1), np.int64), "are int64; use uint8 or floats"),
+        (np.full((3, 8, 8, 1), np.nan), r"lie in \[nan, nan\]; floats must be in \[0, 1\]"),
+        (np.full((3, 8, 8, 1), 1.5), r"lie in \[1\.5, 1\.5\]"),
+    ],
+)
+def test_images_of_another_kind_are_refused(trained, images, told):
+    with pytest.raises(UserError, match=told):
+        trained.features(images)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"labels": None}, "the training images have no labels"),
+        ({"labels": np.zeros(256, np.int32)}, "of one class"),
+        ({"labels": np.full(256, -1, np.int32)}, "hold -1; count classes from 0"),
+        ({"images": np.zeros((256, 9, 9, 1), np.uint8)}, "of one shape"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused(splits, changes, told):
+    train, test = splits
+    with pytest.raises(UserError, match=told):
+        classifier_training.train(train._replace(**changes), test, jax.random.key(0), num_epochs=1)
+
+
+@pytest.fixture(autouse=True)
+def parsed_flags():
+    flags.FLAGS(["command"])
+    yield
+    flags.FLAGS.unparse_flags()
+
+
+def run(**given):
+    with flagsaver.flagsaver(**given):
+        command.main()
+
+
+def test_the_command_trains_once_and_refuses_another_training(bars, tmp_path, capsys):
+    given = {"workdir": str(tmp_path / "new" / "classifier"), "data": bars, "epochs": 2}
+    run(**given)
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in told[:2]] == ["epoch 1", "epoch 2"]
+    assert "test accuracy" in told[2]
+    run(**given)
+    assert capsys.readouterr().out.splitlines() == told[2:]
+    with pytest.raises(UserError, match=r"holds a classifier of num_epochs=2, not 3"):
+        run(**{**given, "epochs": 3})
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"epochs": 0}, "epochs=0 must be at least 1"),
+        ({"data": "none_such"}, "'none_such' is not known"),
+        ({"train_split": "lost"}, "names 'lost'"),
+        ({"workdir": ""}, "--workdir is missing"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_told(bars, tmp_path, changes, told):
+    given = {"workdir": str(tmp_path / "classifier"), "data": bars, "epochs": 1}
+    with pytest.raises(UserError, match=told):
+        run(**{**given, **changes})
+    assert not list(tmp_path.glob("classifier/*.json"))

@@ -1,0 +1,239 @@
+"""A small convolutional classifier, and the folder that keeps one.
+
+What is measured of generated images with its features and predictions is of this network, and
+differs from what another, such as Inception, would give.
+
+classifier.json   what it is of, how it was trained, how well it does; the checksum of the other
+parameters.npz    its parameters, by name
+"""
+
+import hashlib
+import io
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from vae_jax import workdir
+from vae_jax.data.pixels import to_unit_interval
+from vae_jax.errors import UserError
+from vae_jax.networks.conv import ConvEncoder
+
+ImageShape = tuple[int, int, int]
+
+_CHANNELS = (32, 64)
+_KERNEL_SIZE = 4
+_NUM_FEATURES = 128
+_BATCH_SIZE = 1000
+
+_FACTS = "classifier.json"
+_PARAMETERS = "parameters.npz"
+
+
+class ClassifierNetwork(nnx.Module):
+    """Images to features by two strided convolutions and a dense layer, those to logits by one."""
+
+    def __init__(self, image_shape: ImageShape, num_classes: int, *, rngs: nnx.Rngs) -> None:
+        self.body = ConvEncoder(
+            image_shape,
+            _CHANNELS,
+            (_NUM_FEATURES,),
+            kernel_size=_KERNEL_SIZE,
+            downsampling="stride",
+            activation=jax.nn.relu,
+            rngs=rngs,
+        )
+        self.head = nnx.Linear(self.body.num_features, num_classes, rngs=rngs)
+
+    def features(
+        self, images: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch features"]:
+        """What the last layer sees."""
+        return self.body(images)
+
+    def __call__(
+        self, images: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch classes"]:
+        return self.head(self.features(images))
+
+
+class Classifier:
+    """A trained network. Images are `[num, height, width, channels]`, 8-bit or in [0, 1].
+
+    Attributes:
+      image_shape: height, width, channels.
+      num_classes: counted from 0.
+      params: of `ClassifierNetwork`.
+      facts: what is told of its training, "test_accuracy" among it.
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        num_classes: int,
+        params: nnx.State,
+        facts: Mapping[str, Any],
+    ) -> None:
+        self.image_shape = image_shape
+        self.num_classes = num_classes
+        self.params = params
+        self.facts = dict(facts)
+        graphdef, _ = _abstract(image_shape, num_classes)
+
+        def features(params: nnx.State, stored: Array) -> Array:
+            return nnx.merge(graphdef, params).features(to_unit_interval(stored))
+
+        def logits(params: nnx.State, stored: Array) -> Array:
+            return nnx.merge(graphdef, params)(to_unit_interval(stored))
+
+        self._features, self._logits = jax.jit(features), jax.jit(logits)
+
+    def logits(self, images: np.ndarray) -> Float[np.ndarray, "num classes"]:
+        """Log odds of the classes, up to a constant an image.
+
+        Raises:
+          UserError: the array is none of images that the classifier is of.
+        """
+        return self._run(self._logits, images)
+
+    def predict(self, images: np.ndarray) -> Int[np.ndarray, " num"]:
+        """The most probable class of each image.
+
+        Raises:
+          UserError: as `logits`.
+        """
+        return self.logits(images).argmax(axis=1)
+
+    def features(self, images: np.ndarray) -> Float[np.ndarray, "num features"]:
+        """What the last layer sees of each image.
+
+        Raises:
+          UserError: as `logits`.
+        """
+        return self._run(self._features, images)
+
+    def accuracy(self, images: np.ndarray, labels: Int[np.ndarray, " num"]) -> float:
+        """Share of the images whose class is told, from 0 to 1.
+
+        Raises:
+          UserError: as `logits`.
+        """
+        return float((self.predict(images) == labels).mean())
+
+    def _run(self, compiled: Callable[[nnx.State, Array], Array], images: np.ndarray) -> np.ndarray:
+        if images.ndim != 4 or images.shape[1:] != self.image_shape or len(images) == 0:
+            raise UserError(
+                f"the images have shape {list(images.shape)}; this classifier takes [num, "
+                f"{', '.join(map(str, self.image_shape))}] with num at least 1"
+            )
+        stored = as_stored(images)
+        batches = range(0, len(stored), _BATCH_SIZE)
+        parts = [
+            np.asarray(compiled(self.params, jnp.asarray(stored[first : first + _BATCH_SIZE])))
+            for first in batches
+        ]
+        return np.concatenate(parts)
+
+
+def as_stored(images: np.ndarray) -> np.ndarray:
+    """Images as uint8 or float32.
+
+    Raises:
+      UserError: they are of another type, or floating outside [0, 1].
+    """
+    if images.dtype == np.uint8:
+        return images
+    if not np.issubdtype(images.dtype, np.floating):
+        raise UserError(f"the images are {images.dtype}; use uint8 or floats in [0, 1]")
+    # The negation refuses NaN too.
+    if not (images.min() >= 0 and images.max() <= 1):
+        raise UserError(
+            f"the images lie in [{images.min():g}, {images.max():g}]; floats must be in [0, 1]"
+        )
+    return images.astype(np.float32)
+
+
+def save(folder: Path, classifier: Classifier) -> None:
+    """Write a classifier; a kill leaves none or a whole one.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    content = io.BytesIO()
+    arrays: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in _named(classifier.params)}
+    np.savez(content, **arrays)
+    workdir.write_atomically(folder / _PARAMETERS, content.getvalue())
+    facts = {
+        "image_shape": classifier.image_shape,
+        "num_classes": classifier.num_classes,
+        "parameters_sha256": hashlib.sha256(content.getvalue()).hexdigest(),
+        "facts": classifier.facts,
+    }
+    # It comes last: it is what marks the folder as whole.
+    workdir.write_json(folder / _FACTS, facts)
+
+
+def exists(folder: Path) -> bool:
+    """Whether there is a classifier, whole or damaged."""
+    return (folder / _FACTS).is_file()
+
+
+def load(folder: Path) -> Classifier:
+    """Read a classifier. No objects: nothing is unpickled.
+
+    Raises:
+      UserError: there is none, or it is damaged.
+    """
+    if not exists(folder):
+        raise UserError(f"classifier={str(folder)!r} holds no classifier: {_FACTS} is not there")
+    told = workdir.read_json(folder / _FACTS)
+    try:
+        height, width, channels = map(int, told["image_shape"])
+        image_shape, num_classes = (height, width, channels), int(told["num_classes"])
+        checksum, facts = told["parameters_sha256"], dict(told["facts"])
+        if min(*image_shape, num_classes) < 1:
+            raise ValueError(f"{num_classes} classes of images of {image_shape}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / _FACTS} is damaged: {error!r}") from None
+    path = folder / _PARAMETERS
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+    if hashlib.sha256(content).hexdigest() != checksum:
+        raise UserError(f"{path} is not the file that {_FACTS} tells of; train the classifier anew")
+    _, template = _abstract(image_shape, num_classes)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            leaves = [arrays[name] for name, _ in _named(template)]
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, OSError) as error:
+        raise UserError(f"{path} is damaged: {error!r}") from None
+    for (name, expected), leaf in zip(_named(template), leaves, strict=True):
+        if leaf.shape != expected.shape or leaf.dtype != expected.dtype:
+            raise UserError(
+                f"{path}: {name} is {leaf.dtype} {list(leaf.shape)}; images of {list(image_shape)} "
+                f"and {num_classes} classes need {expected.dtype} {list(expected.shape)}"
+            )
+    params = jax.tree.unflatten(jax.tree.structure(template), map(jnp.asarray, leaves))
+    return Classifier(image_shape, num_classes, params, facts)
+
+
+def _abstract(image_shape: ImageShape, num_classes: int) -> tuple[nnx.GraphDef, nnx.State]:
+    build = nnx.eval_shape(
+        lambda: ClassifierNetwork(image_shape, num_classes, rngs=nnx.Rngs(jax.random.key(0)))
+    )
+    return nnx.split(build)
+
+
+def _named(params: nnx.State) -> list[tuple[str, Any]]:
+    return [
+        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+    ]

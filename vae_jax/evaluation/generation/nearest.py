@@ -1,0 +1,62 @@
+"""Squared Euclidean distances between two sets of points, a block of rows at a time."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from vae_jax.errors import UserError
+
+# Rows of distances that are alive at once: they should stay in the cache.
+_ROWS = 250
+
+Points = Float[np.ndarray, "_num features"]
+
+
+def squared_distances(queries: Points, points: Points) -> Iterator[Float[np.ndarray, "rows num"]]:
+    """From each query to every point; the rows of up to 250 queries at a time."""
+    # Around the middle of the points, squares multiplied out lose the fewest digits.
+    middle = points.mean(axis=0)
+    points = (points - middle).astype(np.float32)
+    squares = np.square(points).sum(axis=1)
+    for first in range(0, len(queries), _ROWS):
+        rows = (queries[first : first + _ROWS] - middle).astype(np.float32)
+        distances = (-2 * rows) @ points.T
+        distances += squares
+        distances += np.square(rows).sum(axis=1)[:, None]
+        yield np.maximum(distances, 0, out=distances)
+
+
+def squared_radii(
+    points: Points, nums_neighbours: Sequence[int]
+) -> list[Float[np.ndarray, " num"]]:
+    """From each point to its k-th nearest among the others, for each k of `nums_neighbours`.
+
+    Raises:
+      UserError: there are no k others.
+    """
+    most = max(nums_neighbours)
+    if len(points) <= most:
+        raise UserError(
+            f"num_images={len(points)} must be more than the {most} neighbours that are counted"
+        )
+    ranks = list(nums_neighbours)
+    parts = []
+    for first, distances in enumerate(squared_distances(points, points)):
+        own = np.arange(len(distances))
+        # The point itself is no neighbour, also where another lies at its very place.
+        distances[own, first * _ROWS + own] = -1
+        parts.append(np.partition(distances, ranks, axis=1)[:, ranks])
+    return list(np.concatenate(parts).T)
+
+
+def nearest(
+    queries: Points, points: Points
+) -> tuple[Float[np.ndarray, " queries"], Int[np.ndarray, " queries"]]:
+    """The distance from each query to the nearest point, and which that is."""
+    distances, places = [], []
+    for block in squared_distances(queries, points):
+        place = block.argmin(axis=1)
+        places.append(place)
+        distances.append(np.sqrt(block[np.arange(len(block)), place]))
+    return np.concatenate(distances), np.concatenate(places)

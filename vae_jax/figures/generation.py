@@ -1,0 +1,135 @@
+"""Pictures of how good generated images are, by the sampler that drew them."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from vae_jax.figures.style import CLASS_COLOURS, INK, QUIET, require_finite, styled
+
+if TYPE_CHECKING:
+    # Imported inside the functions that draw: a training run that draws nothing pays nothing.
+    import matplotlib.figure
+
+# [seeds, temperatures] of one sampler.
+ByTemperature = Float[np.ndarray, "seeds temperatures"]
+
+_MARKERS = "osD^vP"
+
+
+@styled
+def quality_by_temperature(
+    temperatures: Sequence[float],
+    metrics: Mapping[str, Mapping[str, ByTemperature]],
+    references: Mapping[str, Mapping[str, float]],
+) -> "matplotlib.figure.Figure":
+    """A panel a metric against the temperature, a colour and a mark a sampler.
+
+    The line joins means over seeds; the bars are standard deviations. Dashed and dotted lines are
+    the references, images that no sampler drew.
+
+    Args:
+      temperatures: of the columns, at which each sampler was asked.
+      metrics: by the label of a metric and by sampler, `[seeds, temperatures]`.
+      references: by their name and by the label of a metric.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.35 * len(metrics), 2.7), layout="constrained")
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for axes, (label, by_sampler) in zip(panels, metrics.items(), strict=True):
+        for (name, by_metric), dashes in zip(
+            references.items(), ((0, (4, 3)), (0, (1, 2))), strict=True
+        ):
+            axes.axhline(by_metric[label], color=INK, linewidth=0.8, linestyle=dashes, label=name)
+        for (sampler, values), colour, marker in zip(
+            by_sampler.items(), CLASS_COLOURS, _MARKERS, strict=False
+        ):
+            require_finite(label, values)
+            axes.errorbar(
+                temperatures,
+                values.mean(axis=0),
+                values.std(axis=0, ddof=1) if len(values) > 1 else None,
+                color=colour,
+                marker=marker,
+                elinewidth=0.8,
+                capsize=2,
+                label=sampler,
+            )
+        axes.set_ylim(0, None)
+        axes.set_xticks(temperatures, [f"{temperature:g}" for temperature in temperatures])
+        axes.set_xlabel("temperature")
+        axes.set_title(label)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+@styled
+def precision_recall_plane(
+    temperatures: Sequence[float],
+    precision: Mapping[str, ByTemperature],
+    recall: Mapping[str, ByTemperature],
+    references: Mapping[str, tuple[float, float]],
+) -> "matplotlib.figure.Figure":
+    """Precision against recall, a line a sampler, its marks labelled with the temperature.
+
+    Faint marks are seeds, the line joins their means; `references` are the precision and recall of
+    images that no sampler drew, by name.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.4, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    looks = zip(precision, CLASS_COLOURS, _MARKERS, strict=False)
+    for sampler, colour, marker in looks:
+        x, y = recall[sampler], precision[sampler]
+        axes.plot(x.ravel(), y.ravel(), marker, color=colour, alpha=0.3, markeredgewidth=0)
+        axes.plot(x.mean(axis=0), y.mean(axis=0), "-", marker=marker, color=colour, label=sampler)
+        for temperature, at_x, at_y in zip(
+            temperatures, x.mean(axis=0), y.mean(axis=0), strict=True
+        ):
+            axes.annotate(
+                f"{temperature:g}",
+                (at_x, at_y),
+                xytext=(4, 4),
+                textcoords="offset points",
+                fontsize=7,
+                color=colour,
+            )
+    for (name, (at_precision, at_recall)), marker in zip(references.items(), "*X", strict=False):
+        axes.plot(
+            at_recall, at_precision, marker, color=INK, markersize=7, label=name, linestyle=""
+        )
+    axes.margins(0.08)
+    axes.set_xlabel("recall")
+    axes.set_ylabel("precision")
+    axes.legend()
+    return figure
+
+
+@styled
+def nearest_distances(
+    test: Float[np.ndarray, " test"], by_sampler: Mapping[str, Float[np.ndarray, " generated"]]
+) -> "matplotlib.figure.Figure":
+    """Share of the images that are at most so far from their nearest training image.
+
+    A line that rises far to the left of the test images' is of copies, or of blurred images.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2, 2.8), layout="constrained")
+    axes = figure.add_subplot()
+    lines = {"test images": (test, QUIET, 3.0)}
+    lines |= {
+        sampler: (distances, colour, 1.4)
+        for (sampler, distances), colour in zip(by_sampler.items(), CLASS_COLOURS, strict=False)
+    }
+    for name, (distances, colour, width) in lines.items():
+        axes.ecdf(distances, color=colour, linewidth=width, label=name)
+    axes.set_xlim(0, None)
+    axes.set_xlabel("distance to the nearest training image")
+    axes.set_ylabel("share of images")
+    axes.legend()
+    return figure

@@ -1,0 +1,272 @@
+"""Where the latents of new images are drawn from, on a model whose training is over.
+
+A VAE is trained to decode draws of its aggregate posterior q(z) = E_x[q(z|x)], and samples from its
+prior, which differs from it. A density fitted to the latents of the training images closes the gap
+afterwards, and lets a deterministic autoencoder generate too (Ghosh et al. 2019, arXiv 1903.12436,
+section 4).
+"""
+
+import dataclasses
+import math
+import warnings
+from typing import Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from vae_jax.distributions import Normal, NormalMixture
+from vae_jax.errors import UserError
+from vae_jax.models import VAE, FlowPrior
+from vae_jax.models.interfaces import Posterior
+from vae_jax.models.priors import NormalizingFlow
+from vae_jax.trained_model import TrainedModel
+
+SAMPLERS = ("prior", "mixture", "flow")
+
+# As many as Ghosh et al. use, with full covariances.
+_NUM_COMPONENTS = 10
+# Latents that the mixture is fitted to: three for each of the 6,000 parameters at 32 dimensions, of
+# 32 numbers each.
+_MOST_FITTED = 20_000
+
+_FLOW_LAYERS = 4
+_FLOW_WIDTH = 128
+_FLOW_STEPS = 3000
+_FLOW_BATCH_SIZE = 256
+_FLOW_LEARNING_RATE = 2e-3
+
+
+@runtime_checkable
+class LatentDistribution(Protocol):
+    """What latents are drawn from."""
+
+    def sample(self, key: Key[Array, ""], /) -> Float[Array, "*batch latents"]:
+        """One draw."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class CorrelatedNormalMixture:
+    """sum_k weight_k N(mean_k, L_k L_k^T).
+
+    Attributes:
+      means: `[components, latents]`.
+      factors: the lower triangular L_k, `[components, latents, latents]`.
+      log_weights: log of weights that sum to 1, `[components]`.
+    """
+
+    means: Float[Array, "components latents"]
+    factors: Float[Array, "components latents latents"]
+    log_weights: Float[Array, " components"]
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, " latents"]:
+        """One draw."""
+        component_key, noise_key = jax.random.split(key)
+        component = jax.random.categorical(component_key, self.log_weights)
+        noise = jax.random.normal(noise_key, self.means.shape[1:])
+        return self.means[component] + self.factors[component] @ noise
+
+
+def build(
+    name: str, model: TrainedModel, images: np.ndarray, key: Key[Array, ""]
+) -> LatentDistribution:
+    """The distribution that a sampler draws latents from.
+
+    Args:
+      name: "prior", the model's own; "mixture", of normals, or "flow": fitted to latents.
+      model: the trained model.
+      images: the training images as the model sees them; the prior asks for none of them.
+      key: of what is fitted.
+
+    Raises:
+      UserError: there is no such sampler, or the model has no prior, or too few latents for it.
+    """
+    require_known(name)
+    if name == "prior":
+        if not model.is_vae:
+            raise UserError("sampler='prior' needs a VAE; use 'mixture' or 'flow'")
+        vae = nnx.merge(model.graphdef, model.params)
+        assert isinstance(vae, VAE)
+        return vae.prior
+    latents_key, fit_key = jax.random.split(key)
+    latents = training_latents(model, images, latents_key)
+    if name == "mixture":
+        return fit_mixture(latents, fit_key)
+    return fit_flow(latents, fit_key)
+
+
+def require_known(name: str) -> None:
+    """Refuse the name of no sampler.
+
+    Raises:
+      UserError: it is none of `SAMPLERS`.
+    """
+    if name not in SAMPLERS:
+        raise UserError(f"sampler={name!r} is not known; use one of {', '.join(SAMPLERS)}")
+
+
+def require_temperature(temperature: float) -> None:
+    """Refuse a temperature at which nothing can be drawn.
+
+    Raises:
+      UserError: it is negative or not finite.
+    """
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise UserError(f"temperature={temperature:g} must be a finite number of at least 0")
+
+
+def training_latents(
+    model: TrainedModel, images: np.ndarray, key: Key[Array, ""]
+) -> Float[np.ndarray, "num latents"]:
+    """A draw from the posterior of each image; where that is no diagonal normal, `encode`."""
+    if not model.has_normal_posterior:
+        return model.encode(images)
+    return np.asarray(model.posterior(images).sample(key))
+
+
+def fit_mixture(
+    latents: Float[np.ndarray, "num latents"],
+    key: Key[Array, ""],
+    num_components: int = _NUM_COMPONENTS,
+) -> CorrelatedNormalMixture:
+    """Normals of full covariance fitted by expectation maximisation, started by k-means.
+
+    Of more than 20,000 latents, so many are drawn.
+
+    Raises:
+      UserError: there are fewer latents than components.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    if len(latents) < num_components:
+        raise UserError(
+            f"sampler='mixture' fits {num_components} components, to {len(latents)} latents; use "
+            "at least as many training images"
+        )
+    chosen_key, seed_key = jax.random.split(key)
+    num = min(len(latents), _MOST_FITTED)
+    chosen = np.asarray(jax.random.permutation(chosen_key, len(latents)))[:num]
+    seed = int(jax.random.randint(seed_key, (), 0, np.iinfo(np.int32).max))
+    mixture = GaussianMixture(num_components, random_state=seed, reg_covar=1e-5)
+    with warnings.catch_warnings():
+        # A likelihood that still rises by a thousandth of a nat is good enough to draw from.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        mixture.fit(latents[chosen].astype(np.float64))
+    return CorrelatedNormalMixture(
+        jnp.asarray(mixture.means_, jnp.float32),
+        jnp.asarray(np.linalg.cholesky(mixture.covariances_), jnp.float32),
+        jnp.log(jnp.asarray(mixture.weights_, jnp.float32)),
+    )
+
+
+def fit_flow(
+    latents: Float[np.ndarray, "num latents"], key: Key[Array, ""], num_steps: int = _FLOW_STEPS
+) -> NormalizingFlow:
+    """Affine couplings fitted to standardised latents by maximum likelihood.
+
+    Raises:
+      UserError: the latents have a single dimension, of which a coupling has no other part.
+    """
+    num, size = latents.shape
+    if size < 2:
+        raise UserError("sampler='flow' needs at least 2 latents; use 'mixture'")
+    mean, scale = latents.mean(axis=0), latents.std(axis=0) + 1e-6
+    init_key, steps_key = jax.random.split(key)
+    network = FlowPrior(
+        size,
+        num_layers=_FLOW_LAYERS,
+        width=_FLOW_WIDTH,
+        activation=jax.nn.silu,
+        rngs=nnx.Rngs(init_key),
+    )
+    graphdef, params = nnx.split(network)
+    optimizer = optax.adam(optax.cosine_decay_schedule(_FLOW_LEARNING_RATE, num_steps))
+
+    def loss_fn(params: nnx.State, batch: Float[Array, "batch latents"]) -> Float[Array, ""]:
+        return -nnx.merge(graphdef, params)(_unasked).log_prob(batch).mean()
+
+    @jax.jit
+    def fit(params: nnx.State, standardised: Float[Array, "num latents"]) -> nnx.State:
+        def body(
+            state: tuple[nnx.State, PyTree], step: Int[Array, ""]
+        ) -> tuple[tuple[nnx.State, PyTree], None]:
+            params, opt_state = state
+            step_key = jax.random.fold_in(steps_key, step)
+            batch = standardised[jax.random.randint(step_key, (_FLOW_BATCH_SIZE,), 0, num)]
+            updates, opt_state = optimizer.update(jax.grad(loss_fn)(params, batch), opt_state)
+            return (optax.apply_updates(params, updates), opt_state), None
+
+        start = (params, optimizer.init(params))
+        return jax.lax.scan(body, start, jnp.arange(num_steps))[0][0]
+
+    fitted = nnx.merge(graphdef, fit(params, jnp.asarray((latents - mean) / scale)))(_unasked)
+
+    def inverse(latents: Array) -> tuple[Array, Array]:
+        noise, log_determinant = fitted.inverse((latents - mean) / scale)
+        return noise, log_determinant - np.log(scale).sum()
+
+    return NormalizingFlow(size, lambda noise: mean + scale * fitted.forward(noise), inverse)
+
+
+def _unasked(images: Float[Array, "*batch height width channels"]) -> Posterior:
+    raise AssertionError("a flow asks no encoder")
+
+
+def tempered(distribution: LatentDistribution, temperature: float) -> LatentDistribution:
+    """The distribution whose noise has `temperature` times the standard deviation.
+
+    The noise is that around the mean; in a mixture, around the mean of a component; in a flow, what
+    the flow begins with (Kingma & Dhariwal 2018, arXiv 1807.03039, section 6). 1 changes nothing;
+    0 leaves the mean, the means of the components, or the image of zero noise.
+
+    Raises:
+      UserError: the temperature is negative or not finite, or the distribution has no such noise.
+    """
+    require_temperature(temperature)
+    log_temperature = jnp.log(jnp.float32(temperature))
+    match distribution:
+        case Normal():
+            return Normal(distribution.mean, distribution.log_scale + log_temperature)
+        case NormalMixture():
+            log_scales = distribution.log_scales + log_temperature
+            return dataclasses.replace(distribution, log_scales=log_scales)
+        case CorrelatedNormalMixture():
+            return dataclasses.replace(distribution, factors=temperature * distribution.factors)
+        case NormalizingFlow():
+            return _tempered_flow(distribution, temperature)
+    if temperature != 1:
+        raise UserError(
+            f"temperature={temperature:g} has no meaning for a {type(distribution).__name__}; use "
+            "1, or sampler='mixture' or 'flow'"
+        )
+    return distribution
+
+
+def _tempered_flow(flow: NormalizingFlow, temperature: float) -> NormalizingFlow:
+    def inverse(latents: Array) -> tuple[Array, Array]:
+        noise, log_determinant = flow.inverse(latents)
+        shrunk = flow.latent_size * jnp.log(jnp.float32(temperature))
+        return noise / temperature, log_determinant - shrunk
+
+    return NormalizingFlow(
+        flow.latent_size, lambda noise: flow.forward(temperature * noise), inverse
+    )
+
+
+def sample_latents(
+    distribution: LatentDistribution, key: Key[Array, ""], num: int, temperature: float = 1.0
+) -> Float[np.ndarray, "num latents"]:
+    """Independent draws of latents.
+
+    Raises:
+      UserError: there are none to draw; as `tempered`.
+    """
+    if num < 1:
+        raise UserError(f"num_images={num} must be at least 1")
+    draw = jax.jit(jax.vmap(tempered(distribution, temperature).sample))
+    return np.asarray(draw(jax.random.split(key, num)))
