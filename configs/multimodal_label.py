@@ -3,8 +3,8 @@
 python -m experiments.train --config=configs/multimodal_label.py --workdir=runs/jmvae
 
 The model of Suzuki et al. 2016 (arXiv 1611.01891, section 4.1): dense layers of 512 rectifiers, 64
-latents, dynamic binarisation, 100 epochs, alpha = 0.1. Every modality's log likelihood has weight 1,
-so that the elbo is a bound on log p(image, label).
+latents, dynamic binarisation, 100 epochs, alpha = 0.1. The log likelihood of each modality has
+weight 1.
 """
 
 from ml_collections import ConfigDict

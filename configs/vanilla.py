@@ -48,6 +48,14 @@ def get_config() -> ConfigDict:
     config.data.modalities = ()
     # Of what is drawn of captions and renderings.
     config.data.modality_seed = 0
+    # Of the modality "text": a file of your own captions, a line an image, with {split} in its name
+    # for the name of the split. Without one, those of MNIST and Fashion-MNIST are written from what
+    # is measured of the images.
+    config.data.captions = ""
+    # Of your own captions: the most words and signs, and one; 0 is as many as training ones have.
+    config.data.caption_length = 0
+    # A word that training captions do not have is refused, or replaced and reported (replace).
+    config.data.unknown_words = "refuse"
 
     config.model = ConfigDict()
     # vae, autoencoder; multimodal, several encoders and decoders around one latent space.

@@ -41,7 +41,7 @@ def prepare_test(config: ConfigDict, test: Dataset) -> np.ndarray:
 
 
 def prepare_examples(config: ConfigDict, test: Dataset | MultimodalDataset) -> Targets:
-    """The same of images or of several modalities, each modality of images with a draw of its own."""
+    """The same of images or of several modalities, each of which has a draw of its own."""
     if isinstance(test, Dataset):
         return prepare_test(config, test)
     key, prepare = factory.build_evaluation_keys(config).targets, factory.build_prepare(config)

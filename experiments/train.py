@@ -215,9 +215,7 @@ def _image_writer(
     shown_from = splits.validation or splits.train
     shown = jnp.asarray(shown_from.read(np.arange(min(40, shown_from.shape[0]))).images)
     model = TrainedModel(config, splits.form, jax.device_get(state.train.params))
-    return functools.partial(
-        _write_images, tensorboard, model, np.asarray(to_unit_interval(shown))
-    )
+    return functools.partial(_write_images, tensorboard, model, np.asarray(to_unit_interval(shown)))
 
 
 def _write_images(

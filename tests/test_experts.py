@@ -31,7 +31,9 @@ def test_a_product_is_the_normalised_product_of_the_densities(seed, members):
     factors = factors_of(seed)
     product = product_of_experts(factors, jnp.broadcast_to(jnp.asarray(members), (BATCH, NUM)))
     grid = np.linspace(-12, 12, 4001)
-    mean, scale = (np.asarray(x[:, 0, 0], np.float64) for x in (factors.mean, jnp.exp(factors.log_scale)))
+    mean, scale = (
+        np.asarray(x[:, 0, 0], np.float64) for x in (factors.mean, jnp.exp(factors.log_scale))
+    )
     log_product = log_density(grid, 0, 1)
     for i in np.flatnonzero(members):
         log_product = log_product + log_density(grid, mean[i], scale[i])
@@ -113,7 +115,9 @@ def test_what_is_missing_has_exactly_no_gradient_even_if_it_is_no_number(kind):
 
     def loss(factors):
         if kind == "product":
-            return product_of_experts(factors, only(0, 2)).log_prob(jnp.ones((BATCH, LATENTS))).sum()
+            return (
+                product_of_experts(factors, only(0, 2)).log_prob(jnp.ones((BATCH, LATENTS))).sum()
+            )
         mixture = mixture_over_subsets(factors, only(0, 2), subsets_of(kind, NUM))
         return mixture.log_prob(jnp.ones((BATCH, LATENTS))).sum()
 

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from small_models import normal
 from small_modalities import build_joint, draw_values, whole_batch_of
+from small_models import normal
 
 from vae_jax.distributions import Normal, kl_divergence
 from vae_jax.models.experts import JOINT_POSTERIORS, product_of_experts
@@ -163,7 +163,9 @@ def test_the_objective_of_jmvae_is_the_elbo_minus_two_kls():
     joint = model.encode(batch.values).of(jnp.zeros(4, jnp.int32))
     latents = joint.draw(jax.random.normal(KEY, joint.mean.shape)).latents
     image, text = (model.decode(name, latents).log_prob(batch.values[name]) for name in TWO)
-    experts = [model.encode(batch.values, jnp.arange(2) == i).of(jnp.zeros(4, jnp.int32)) for i in (0, 1)]
+    experts = [
+        model.encode(batch.values, jnp.arange(2) == i).of(jnp.zeros(4, jnp.int32)) for i in (0, 1)
+    ]
     to_image, to_text = (kl_divergence(joint, expert) for expert in experts)
     kl = kl_divergence(joint, model.prior)
     expected = image + 3 * text - 0.5 * kl - 0.2 * (to_image + to_text)
@@ -224,9 +226,9 @@ def test_mmvae_with_one_sample_is_an_elbo_and_rises_with_their_number():
 
     def bound(num_samples):
         return mean_over_keys(
-            lambda key: mmvae_objective(
-                model, batch, key, weights=ONES, num_samples=num_samples
-            )[0],
+            lambda key: mmvae_objective(model, batch, key, weights=ONES, num_samples=num_samples)[
+                0
+            ],
             400,
         )
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from small_models import normal, randomized
 from small_modalities import draw_texts
+from small_models import normal, randomized
 
 from vae_jax.data.vocabulary import BEGIN, END, PAD, SPECIAL, UNKNOWN
 from vae_jax.models.texts import Texts

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 from vae_jax.corruptions import CORRUPTIONS
+from vae_jax.data.vocabulary import UNKNOWN_WORDS
 from vae_jax.errors import UserError
 from vae_jax.kl_decomposition import Estimator
 from vae_jax.models.experts import JOINT_POSTERIORS
@@ -74,6 +75,11 @@ def _sizes(*, empty: bool) -> Check:
     return check
 
 
+def _caption_length(value: Any) -> str | None:
+    good = _is_int(value) and (value == 0 or value >= 2)
+    return None if good else "0, or an integer of at least 2"
+
+
 def _names(value: Any) -> str | None:
     good = isinstance(value, tuple | list) and all(isinstance(v, str) and v for v in value)
     if good and len(set(value)) == len(value):
@@ -107,6 +113,9 @@ FIELDS: dict[str, Check] = {
     "data.memory_limit": _number(0.0, above=True),
     "data.modalities": _names,
     "data.modality_seed": _seed,
+    "data.captions": _text,
+    "data.caption_length": _caption_length,
+    "data.unknown_words": _one_of(UNKNOWN_WORDS),
     "model.name": _one_of(["autoencoder", "multimodal", "vae"]),
     "model.latent_size": _integer(1),
     "model.posterior": _one_of(["diagonal", "iaf"]),

@@ -1,13 +1,13 @@
-r"""The objectives of joint models, one function an equation. Nats; terms stay apart per example.
+"""The objectives of joint models, one function an equation. Nats; terms stay apart per example.
 
 With x_1..x_M the modalities, S a subset of them and z of q(z|x_S),
 
     log_likelihoods[i] = log p(x_i|z),  kl = KL(q(z|x_S) || p(z))
     elbo_S = E[sum_{i in S} log p(x_i|z)] - kl,
 
-and an objective's ELBO weighs them: sum_{i in S} w_i log p(x_i|z) - beta kl. Images have hundreds of
-pixels and a class is worth a few nats, so that with w_i = 1, the bound on log p(x_1..x_M), images
-decide what the latents hold: the weights decide the result, and are told with it.
+and an objective's ELBO weighs them: sum_{i in S} w_i log p(x_i|z) - beta kl. Images have hundreds
+of pixels and a class is worth a few nats, so that with w_i = 1, the bound on log p(x_1..x_M),
+images decide what the latents hold: the weights decide the result, and are told with it.
 
 What is reported as `elbo` is that of all modalities that an example has, without weights: a bound
 on their joint log probability.
@@ -22,8 +22,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from vae_jax.distributions import Normal, SubsetMixture, kl_by_dimension, kl_divergence
-from vae_jax.models.multimodal import MultimodalVAE
 from vae_jax.models.modalities import Values
+from vae_jax.models.multimodal import MultimodalVAE
 
 Scalar = Float[Array, ""]
 
@@ -130,11 +130,11 @@ def jmvae_objective(
     weights: Weights,
     unimodal_kl_weight: Scalar,
 ) -> tuple[Float[Array, " batch"], JointTerms, dict[str, Scalar]]:
-    """JMVAE-kl (Suzuki et al. 2016, arXiv 1611.01891, equation 8): the joint ELBO minus
+    """JMVAE-kl (Suzuki et al. 2016, arXiv 1611.01891, equation 8).
 
-        alpha sum_i KL(q(z|x_1, x_2) || q(z|x_i)),
+        elbo_{1, 2} - alpha sum_i KL(q(z|x_1, x_2) || q(z|x_i)),
 
-    which brings the encoders of single modalities near the joint one. Every example has both.
+    whose KLs bring the encoders of single modalities near the joint one. Every example has both.
 
     Returns:
       What is maximised, the terms of the joint ELBO, and the two KLs as batch means.
@@ -172,7 +172,7 @@ def mvae_objective(
     weights: Weights,
     num_subsets: int,
 ) -> tuple[Float[Array, " batch"], JointTerms]:
-    """The sum of ELBOs of MVAE (Wu & Goodman 2018, arXiv 1802.05335, equation 5):
+    """The sum of ELBOs of MVAE (Wu & Goodman 2018, arXiv 1802.05335, equation 5).
 
         elbo_{1..M} + sum_i elbo_{i} + sum_j elbo_{S_j},
 
@@ -225,7 +225,7 @@ def mmvae_objective(
     weights: Weights,
     num_samples: int,
 ) -> tuple[Float[Array, " batch"], JointTerms]:
-    """The stratified bound of MMVAE (Shi et al. 2019, arXiv 1911.03393, equation 3):
+    """The stratified bound of MMVAE (Shi et al. 2019, arXiv 1911.03393, equation 3).
 
         1/M sum_i E[log 1/K sum_k p(z_i^k) prod_j p(x_j|z_i^k) / q(z_i^k|x)],  z_i^k of q(z|x_i),
 

@@ -1,12 +1,12 @@
 """A trained joint model for notebooks and other programs: any modalities in, all of them out."""
 
 import copy
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
@@ -137,9 +137,7 @@ class TrainedMultimodal:
             parts.append(self._compiled[name](self.params, *part))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
-    def _values(
-        self, given: Mapping[str, Given]
-    ) -> tuple[dict[str, Any], np.ndarray]:
+    def _values(self, given: Mapping[str, Given]) -> tuple[dict[str, Any], np.ndarray]:
         """Values of every modality, those that are not given blank, and which are there."""
         if not given:
             raise UserError(f"nothing is given; give any of the modalities {', '.join(self.names)}")
@@ -148,7 +146,13 @@ class TrainedMultimodal:
                 raise UserError(
                     f"the modality {name!r} is not known; this model has {', '.join(self.names)}"
                 )
-        arrays = {name: _array(name, self.forms[name], value) for name, value in given.items()}
+        unknown_words = self.config.data.unknown_words
+        arrays = {
+            name: _texts(name, self.forms[name], value, unknown_words)
+            if self.forms[name].kind == "text"
+            else _array(name, self.forms[name], value)
+            for name, value in given.items()
+        }
         numbers = {name: len(array) for name, array in arrays.items()}
         num = next(iter(numbers.values()))
         if len(set(numbers.values())) > 1 or num == 0:
@@ -162,13 +166,19 @@ class TrainedMultimodal:
         return values, np.tile(present, (num, 1))
 
 
+def _texts(name: str, form: Form, value: Given, unknown_words: str) -> np.ndarray:
+    """Texts as rows of word numbers."""
+    texts = [value] if isinstance(value, str) else list(np.asarray(value).ravel())
+    if not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{name} must be a text or a list of texts, not {value!r}")
+    encoded = Vocabulary(form.words).encode(texts, form.shape[0], unknown_words)
+    if encoded.unknown:
+        logging.warning("unknown words, taken for any: %s", ", ".join(encoded.unknown))
+    return encoded.ids
+
+
 def _array(name: str, form: Form, value: Given) -> np.ndarray:
-    """What is given of one modality, as the model takes it."""
-    if form.kind == "text":
-        texts = [value] if isinstance(value, str) else list(np.asarray(value).ravel())
-        if not all(isinstance(text, str) for text in texts):
-            raise UserError(f"{name} must be a text or a list of texts, not {value!r}")
-        return Vocabulary(form.words).encode(texts, form.shape[0], "refuse").ids
+    """Classes or images as the model takes them."""
     array = np.asarray(value)
     if form.kind == "class":
         array, num_classes = np.atleast_1d(array), form.shape[0]
@@ -192,7 +202,7 @@ def _array(name: str, form: Form, value: Given) -> np.ndarray:
 
 
 def _within(array: np.ndarray, num_classes: int) -> bool:
-    return bool(0 <= array.min() and array.max() < num_classes)
+    return bool(array.min() >= 0 and array.max() < num_classes)
 
 
 def load(path: str | Path, member: int | None = None) -> TrainedModel | TrainedMultimodal:

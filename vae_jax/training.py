@@ -182,6 +182,7 @@ def _accumulated(
     num_parts: int,
 ) -> tuple[nnx.State, Metrics]:
     """Means over parts of a batch, of which one at a time is in memory."""
+
     # Every part takes from all over the batch: where its examples lie on several devices, each
     # device keeps its own.
     def split(array: Array) -> Array:

@@ -253,10 +253,11 @@ def read_file(path: str, split: str, sizes: dict[str, int]) -> list[str]:
     for name, start, stop in splits.parse(split, sizes):
         file = Path(path.replace("{split}", name)).expanduser()
         try:
-            # Only line feeds end a line here; `splitlines` would break at signs within one too.
-            lines = file.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+            text = file.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeError) as error:
             raise UserError(f"{file} cannot be read as UTF-8 text: {error}") from None
+        # `splitlines` would end lines at other signs too, which stand within captions.
+        lines = text.removesuffix("\n").split("\n") if text else []
         if len(lines) != sizes[name]:
             raise UserError(
                 f"{file} has {len(lines)} captions for the {sizes[name]} images of the split "

@@ -37,8 +37,8 @@ class MultimodalDataset(NamedTuple):
             belongs to example i.
         labels: [num_examples], int32; the class that the modalities of an example share, whether
             or not it is a modality. None where the source has no labels.
-        attributes: what was measured of every image, whether or not its caption says it; None
-            where captions are not made from measurements.
+        attributes: what was measured of every image (see `attributes.measure_values`), whether or
+            not its caption says it; None where captions are not made from measurements.
         vocabulary: of the texts; None where no modality is a text.
     """
 
@@ -116,8 +116,9 @@ def build(
         texts: for the modality `text`: from `write_texts`, or a user's own.
 
     Raises:
-        UserError: no modality, an unknown one or one twice; no labels where they are needed; colour
-            or floating images to be rendered; another number of texts than of images.
+        UserError: no modality, an unknown one or one twice; no labels where they are needed;
+            images of another form than renderings are drawn from; another number of texts than of
+            images.
     """
     check_names(modalities)
     images, labels = dataset.images, dataset.labels
@@ -140,10 +141,11 @@ def build(
             )
         elif name == "label":
             arrays[name] = labels
-        elif images.dtype != np.uint8 or images.shape[3] != 1:
+        elif images.dtype != np.uint8 or not _can_be_rendered(*images.shape[1:]):
             raise UserError(
-                f"data.modalities={tuple(modalities)}: {name!r} is drawn from grey images of 8 "
-                f"bits, and these are {images.dtype} of {images.shape[3]} channels; leave it out"
+                f"data.modalities={tuple(modalities)}: {name!r} is drawn from square grey images "
+                f"of 8 bits and at most {renderings.LARGEST} pixels, and these are {images.dtype}, "
+                f"{list(images.shape[1:])}; leave it out"
             )
         else:
             index, random = renderings.NAMES.index(name), _random(seed, part, name)
@@ -151,6 +153,10 @@ def build(
     if texts is None:
         return MultimodalDataset(arrays, labels)
     return MultimodalDataset(arrays, labels, texts.attributes, texts.vocabulary)
+
+
+def _can_be_rendered(height: int, width: int, num_channels: int) -> bool:
+    return height == width <= renderings.LARGEST and num_channels == 1
 
 
 def check_names(modalities: Sequence[str]) -> None:

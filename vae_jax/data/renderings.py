@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-# Height and width of a background, from which parts are cut.
-_SIDE = 256
+# Height and width of a background, from which parts as large as an image are cut.
+LARGEST = 256
 # So many are drawn at once: their floats take little memory, and fit into the cache of a core.
 _IMAGES_AT_ONCE = 250
 
 _Digits = Float[np.ndarray, "num height width 1"]
-_Colour = Float[np.ndarray, "*shape 3"]
+_Colour = Float[np.ndarray, "... 3"]
 
 
 class _Style(NamedTuple):
@@ -28,15 +28,15 @@ class _Style(NamedTuple):
 
 
 def render(
-    images: UInt8[np.ndarray, "num height width 1"],
+    images: UInt8[np.ndarray, "num side side 1"],
     labels: Int[np.ndarray, " num"],
     index: int,
     random: np.random.RandomState,
-) -> UInt8[np.ndarray, "num height width 3"]:
+) -> UInt8[np.ndarray, "num side side 3"]:
     """One modality of every example: an image of its class, drawn in the style of the modality.
 
     Args:
-        images: of light digits on black ground, at most 256 pixels high and wide.
+        images: of light digits on black ground, at most `LARGEST` pixels high and wide.
         labels: of the images, which are those of the examples too.
         index: of the modality, a place in `NAMES`.
         random: chooses images of the class, parts of the background, and colours. Over modalities
@@ -45,11 +45,10 @@ def render(
     style = _STYLES[index]
     background = style.background().astype(np.float32)
     chosen = _shuffle_within_classes(labels, random)
-    height, width = images.shape[1:3]
-    tops = random.randint(_SIDE - height + 1, size=len(images))
-    lefts = random.randint(_SIDE - width + 1, size=len(images))
-    parts = np.lib.stride_tricks.sliding_window_view(background, (height, width), (0, 1))
-    rendered = np.empty((len(images), height, width, 3), np.uint8)
+    side = images.shape[1]
+    tops, lefts = random.randint(LARGEST - side + 1, size=(2, len(images)))
+    parts = np.lib.stride_tricks.sliding_window_view(background, (side, side), (0, 1))
+    rendered = np.empty((len(images), side, side, 3), np.uint8)
     for first in range(0, len(images), _IMAGES_AT_ONCE):
         some = slice(first, first + _IMAGES_AT_ONCE)
         digits = images[chosen[some]] / np.float32(255)
@@ -102,28 +101,28 @@ def _draw_mirrored(digits: _Digits, behind: _Colour, random: np.random.RandomSta
     return _cover(digits[:, :, ::-1], np.array([1.0, 0.95, 0.8], np.float32), behind)
 
 
-def _hue(turns: Float[np.ndarray, "*shape"]) -> _Colour:
+def _hue(turns: Float[np.ndarray, "..."]) -> _Colour:
     """Saturated colours around the circle of hues, from red at 0 to red at 1."""
     steps = (6 * turns[..., None] + np.array([0, 4, 2])) % 6
     return np.clip(np.abs(steps - 3) - 1, 0, 1).astype(np.float32)
 
 
-def _blend(degrees: Float[np.ndarray, "*shape"], first: str, last: str) -> _Colour:
+def _blend(degrees: Float[np.ndarray, "..."], first: str, last: str) -> _Colour:
     """Between two colours, given as "#rrggbb", by degrees from 0 to 1."""
     ends = [np.array(list(bytes.fromhex(colour[1:]))) / 255 for colour in (first, last)]
     return ends[0] + degrees[..., None] * (ends[1] - ends[0])
 
 
 def _grid() -> Float[np.ndarray, "2 side side"]:
-    return np.mgrid[:_SIDE, :_SIDE].astype(np.float64)
+    return np.mgrid[:LARGEST, :LARGEST].astype(np.float64)
 
 
 def _smooth_noise(random: np.random.RandomState, slope: float) -> Float[np.ndarray, "side side"]:
     """Noise from 0 to 1 whose amplitude falls with frequency to a power."""
-    frequencies = np.hypot(np.fft.fftfreq(_SIDE)[:, None], np.fft.rfftfreq(_SIDE))
+    frequencies = np.hypot(np.fft.fftfreq(LARGEST)[:, None], np.fft.rfftfreq(LARGEST))
     frequencies[0, 0] = np.inf
-    noise = np.fft.rfft2(random.standard_normal((_SIDE, _SIDE))) / frequencies**slope
-    field = np.fft.irfft2(noise, (_SIDE, _SIDE))
+    noise = np.fft.rfft2(random.standard_normal((LARGEST, LARGEST))) / frequencies**slope
+    field = np.fft.irfft2(noise, (LARGEST, LARGEST))
     return np.clip(0.5 + field / (4 * field.std()), 0, 1)
 
 
@@ -135,7 +134,7 @@ def _waves() -> Float[np.ndarray, "side side 3"]:
 
 def _tiles() -> Float[np.ndarray, "side side 3"]:
     row, column = _grid().astype(int)
-    shades = np.random.RandomState(1).random_sample((_SIDE, _SIDE))[row // 7, column // 7]
+    shades = np.random.RandomState(1).random_sample((LARGEST, LARGEST))[row // 7, column // 7]
     joint = (row % 7 == 0) | (column % 7 == 0)
     return np.where(joint[..., None], 0.08, _blend(shades, "#5b1a18", "#b5642d"))
 
@@ -147,10 +146,10 @@ def _clouds() -> Float[np.ndarray, "side side 3"]:
 def _cells() -> Float[np.ndarray, "side side 3"]:
     """Stained glass: every point has the colour of the seed that is nearest to it."""
     random = np.random.RandomState(3)
-    seeds, colours = random.random_sample((600, 2)) * _SIDE, random.random_sample(600)
+    seeds, colours = random.random_sample((600, 2)) * LARGEST, random.random_sample(600)
     row, column = _grid()
-    nearest = np.full((_SIDE, _SIDE), np.inf)
-    cell = np.zeros((_SIDE, _SIDE), int)
+    nearest = np.full((LARGEST, LARGEST), np.inf)
+    cell = np.zeros((LARGEST, LARGEST), int)
     for i, (y, x) in enumerate(seeds):
         distance = (row - y) ** 2 + (column - x) ** 2
         cell[distance < nearest] = i

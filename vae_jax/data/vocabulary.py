@@ -17,11 +17,13 @@ from vae_jax.errors import UserError
 PAD, BEGIN, END, UNKNOWN = range(4)
 SPECIAL = ("<pad>", "<begin>", "<end>", "<unknown>")
 
-# What becomes of a word that is not in the vocabulary.
+# What may become of a word that is not in the vocabulary.
 UNKNOWN_WORDS = ("replace", "refuse")
 
 # Hyphens and apostrophes within a word are part of it, as in "t-shirt"; other signs stand alone.
 _WORD = re.compile(r"\w+(?:[-']\w+)*|[^\w\s]")
+# Characters of a text that an error quotes.
+_MOST_QUOTED = 60
 _SPACE_BEFORE_SIGN = re.compile(r" (?=[,.;:!?])")
 
 
@@ -84,17 +86,17 @@ class Vocabulary:
         for place, text in enumerate(texts):
             words = split_words(text)
             if not words:
-                raise UserError(f"caption {place} ({text!r}) is empty; give at least one word")
+                raise UserError(f"{_name(place, text)} is empty; give at least one word")
             if len(words) >= length:
                 raise UserError(
-                    f"caption {place} ({text!r}) has {len(words)} words and signs; give at most "
+                    f"{_name(place, text)} has {len(words)} words and signs; give at most "
                     f"{length - 1}"
                 )
             strange = [word for word in words if word not in self._numbers]
             if strange and unknown == "refuse":
                 raise UserError(
-                    f"caption {place} ({text!r}) has the unknown word {strange[0]!r}; use words of "
-                    "the vocabulary, or data.unknown_words='replace'"
+                    f"{_name(place, text)} has the unknown word {strange[0]!r}; use words of the "
+                    "vocabulary, or data.unknown_words='replace'"
                 )
             replaced.update(strange)
             numbers = [self._numbers.get(word, UNKNOWN) for word in words]
@@ -109,3 +111,8 @@ class Vocabulary:
         end = next((i for i, number in enumerate(row) if number in (END, PAD)), len(row))
         names = SPECIAL + self.words
         return _SPACE_BEFORE_SIGN.sub("", " ".join(names[number] for number in row[:end]))
+
+
+def _name(place: int, text: str) -> str:
+    quoted = text if len(text) <= _MOST_QUOTED else text[:_MOST_QUOTED] + "..."
+    return f"caption {place} ({quoted!r})"

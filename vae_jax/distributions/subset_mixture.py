@@ -35,9 +35,7 @@ class SubsetMixture:
         """Log density in nats at `[*samples, *batch, latents]`."""
         ndim = self.log_weights.ndim - 1
         value = jnp.expand_dims(value, -2 - ndim)
-        return jax.nn.logsumexp(
-            self.log_weights + self.components.log_prob(value), axis=-1 - ndim
-        )
+        return jax.nn.logsumexp(self.log_weights + self.components.log_prob(value), axis=-1 - ndim)
 
     def at(self, places: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
         """The component at each place in [0, 1), `[*samples, *batch]`: by weight, if uniform."""

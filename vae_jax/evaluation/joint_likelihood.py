@@ -90,9 +90,7 @@ def estimate_batch(
         noise = jax.vmap(lambda key: jax.random.normal(key, (model.latent_size,)))(pairs[:, 0])
         return noise, jax.vmap(jax.random.uniform)(pairs[:, 1])
 
-    def add_chunk(
-        sums: tuple[Array, Array], first: Array
-    ) -> tuple[tuple[Array, Array], None]:
+    def add_chunk(sums: tuple[Array, Array], first: Array) -> tuple[tuple[Array, Array], None]:
         noise, places = jax.vmap(draw, in_axes=(0, None), out_axes=1)(keys, first)
         latents = posterior.of(posterior.at(places)).draw(noise).latents
         wanted = (first + jnp.arange(chunk) < num_samples)[:, None]
@@ -167,7 +165,10 @@ def estimate(
         result = _compiled_estimate(
             graphdef,
             params,
-            {name: jnp.asarray(array[begin : begin + batch_size]) for name, array in values.items()},
+            {
+                name: jnp.asarray(array[begin : begin + batch_size])
+                for name, array in values.items()
+            },
             image_keys(key, begin, batch_size),
             asked=asked,
             given=asked if given is None else given,

@@ -2,19 +2,15 @@
 
 from vae_jax.factory.bodies import build_likelihood, refused_values
 from vae_jax.factory.datasets import (
-    JointSplits,
     Splits,
     StreamedSplits,
     build_corrupt,
     build_prepare,
     build_simulator,
-    load_examples,
     load_splits,
     load_test,
-    load_test_examples,
     load_validation,
     mean_image,
-    open_examples,
     open_splits,
     refuse_stream,
 )
@@ -27,8 +23,13 @@ from vae_jax.factory.forms import (
 )
 from vae_jax.factory.keys import EvaluationKeys, build_evaluation_keys, make_key
 from vae_jax.factory.losses import build_loss
+from vae_jax.factory.modalities import (
+    JointSplits,
+    load_examples,
+    load_test_examples,
+    open_examples,
+)
 from vae_jax.factory.models import build_graphdef, build_model, latent_size
-from vae_jax.factory.multimodal import build_prepare_modalities
 from vae_jax.factory.programs import (
     Program,
     build_hparams,
@@ -59,7 +60,6 @@ __all__ = [
     "build_optimizer",
     "build_plan",
     "build_prepare",
-    "build_prepare_modalities",
     "build_program",
     "build_simulator",
     "build_stream",

@@ -11,9 +11,8 @@ from ml_collections import ConfigDict
 
 from vae_jax import data
 from vae_jax.corruptions import CORRUPTIONS, Corruption, unfit_level
-from vae_jax.data import Dataset, LazyDataset, multimodal, splits
+from vae_jax.data import Dataset, LazyDataset, splits
 from vae_jax.data.dataset import ImagesShape, num_bytes, read_all
-from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.data.pixels import Prepare, StoredPictures, binarize, to_unit_interval
 from vae_jax.data.simulators import Simulator, SpritesSimulator, StoredSimulator
 from vae_jax.data.sprite_rendering import draw_within_cells, render_apart
@@ -21,14 +20,13 @@ from vae_jax.data.sprites import VARIANTS, SpritesDataset, resolve_image_size
 from vae_jax.data.streaming import num_read_threads, read_ahead
 from vae_jax.errors import UserError
 from vae_jax.factory.bodies import refused_values
-from vae_jax.factory.forms import ImageShape, forms_of, mean_images, refuse_other_form
+from vae_jax.factory.forms import ImageShape
 from vae_jax.factory.keys import make_key
 from vae_jax.models.likelihoods import unaccepted
-from vae_jax.models.modalities import Forms
 
-_TRAIN, _VALIDATION, _TEST = "data.train_split", "data.validation_split", "data.test_split"
+TRAIN, VALIDATION, TEST = "data.train_split", "data.validation_split", "data.test_split"
 # The place here of a split's field tells its static binarisation from the others'.
-_STATIC_DRAWS = (_TEST, _TRAIN, _VALIDATION)
+_STATIC_DRAWS = (TEST, TRAIN, VALIDATION)
 
 # Images over which the mean is taken: with more the standard error of a pixel is below a level.
 _MOST_IMAGES_AVERAGED = 100_000
@@ -102,39 +100,6 @@ class StreamedSplits(NamedTuple):
         return mean_image(self.train)
 
 
-class JointSplits(NamedTuple):
-    """The same of several modalities, in memory."""
-
-    train: MultimodalDataset
-    validation: MultimodalDataset | None
-    test: MultimodalDataset
-
-    @property
-    def train_examples(self) -> dict[str, np.ndarray]:
-        """See `Splits`; so for the others."""
-        return self.train.modalities
-
-    @property
-    def validation_examples(self) -> dict[str, np.ndarray] | None:
-        """By the name of their modality."""
-        return None if self.validation is None else self.validation.modalities
-
-    @property
-    def num_examples(self) -> int:
-        """Of the training set."""
-        return self.train.num_examples
-
-    @property
-    def form(self) -> Forms:
-        """Of every modality."""
-        return forms_of(self.train)
-
-    @property
-    def mean_image(self) -> dict[str, np.ndarray]:
-        """Of each modality of images, where its decoder starts."""
-        return mean_images(self.train)
-
-
 def _check_images(config: ConfigDict, field: str, images: np.ndarray) -> None:
     problem = refused_values(config, images)
     if problem is not None:
@@ -170,7 +135,12 @@ class _Checked:
         return part
 
 
-def _check_image_shape(config: ConfigDict, image_shape: ImageShape) -> None:
+def check_image_shape(config: ConfigDict, image_shape: ImageShape) -> None:
+    """Refuse images that the network cannot take.
+
+    Raises:
+      UserError: they are neither grey nor in colour, or too small.
+    """
     if image_shape[2] not in (1, 3):
         raise UserError(
             f"data.name={config.data.name!r} has images of {image_shape[2]} channels; use 1 (grey) "
@@ -191,13 +161,17 @@ def _check_image_shape(config: ConfigDict, image_shape: ImageShape) -> None:
         )
 
 
-def _split_names(config: ConfigDict) -> dict[str, str]:
-    """The split expressions by field, which are known, not empty and share no examples."""
+def split_names(config: ConfigDict) -> dict[str, str]:
+    """The split expressions by field, which are known, not empty and share no examples.
+
+    Raises:
+      UserError: they are not so.
+    """
     section = config.data
     sizes = data.split_sizes(section.name, section.dir)
-    names = {_TRAIN: section.train_split, _TEST: section.test_split}
+    names = {TRAIN: section.train_split, TEST: section.test_split}
     if section.validation_split:
-        names[_VALIDATION] = section.validation_split
+        names[VALIDATION] = section.validation_split
     for field, name in names.items():
         try:
             splits.parse(name, sizes)
@@ -215,7 +189,17 @@ def _split_names(config: ConfigDict) -> dict[str, str]:
     return names
 
 
-def _open(config: ConfigDict, field: str, name: str) -> LazyDataset:
+def open_split(config: ConfigDict, field: str, name: str) -> LazyDataset:
+    """The examples of a split, refused as they are read if the model cannot take them.
+
+    Args:
+      config: a validated config.
+      field: which names the split.
+      name: the split.
+
+    Raises:
+      UserError: unknown, damaged or unfit data.
+    """
     section = config.data
     dataset = data.open_lazily(section.name, name, section.dir, section.image_size)
     if dataset.dtype == np.uint8:
@@ -247,7 +231,7 @@ def _too_large(config: ConfigDict, field: str, name: str, dataset: LazyDataset) 
 
 
 def _load_held_out(config: ConfigDict, field: str, name: str) -> Dataset:
-    dataset = _open(config, field, name)
+    dataset = open_split(config, field, name)
     problem = _too_large(config, field, name, dataset)
     if problem is not None:
         raise UserError(f"{problem}: only the training set can be streamed")
@@ -267,34 +251,12 @@ def refuse_stream(config: ConfigDict) -> None:
         )
 
 
-def _load_joint(config: ConfigDict, field: str, name: str) -> MultimodalDataset:
-    """All modalities of a split, in the order of the config."""
-    section, part = config.data, field.removeprefix("data.").removesuffix("_split")
-    dataset = read_all(_open(config, field, name))
-    texts = None
-    if "text" in section.modalities:
-        texts = multimodal.write_texts(dataset, section.name, part=part, seed=section.modality_seed)
-    return multimodal.build(
-        dataset, section.modalities, part=part, seed=section.modality_seed, texts=texts
-    )
+def refuse_large_batch(config: ConfigDict, num_train: int) -> None:
+    """Refuse a batch that is larger than the training set.
 
-
-def _open_joint_splits(config: ConfigDict) -> JointSplits:
-    names = _split_names(config)
-    sets = {field: _load_joint(config, field, name) for field, name in names.items()}
-    train = sets[_TRAIN]
-    forms = forms_of(train)
-    for form in forms.values():
-        if form.kind == "image":
-            height, width, channels = form.shape
-            _check_image_shape(config, (height, width, channels))
-    _refuse_large_batch(config, train.num_examples)
-    for field, dataset in sets.items():
-        refuse_other_form(forms, dataset, field)
-    return JointSplits(train, sets.get(_VALIDATION), sets[_TEST])
-
-
-def _refuse_large_batch(config: ConfigDict, num_train: int) -> None:
+    Raises:
+      UserError: it is.
+    """
     if config.batch_size > num_train:
         raise UserError(
             f"batch_size={config.batch_size} is larger than the {num_train} images of "
@@ -312,12 +274,12 @@ def open_splits(config: ConfigDict) -> Splits | StreamedSplits:
         a validation or test set above the memory limit; no known factors where they are needed.
     """
     section = config.data
-    names = _split_names(config)
-    train = _open(config, _TRAIN, names[_TRAIN])
-    _check_image_shape(config, train.shape[1:])
-    _refuse_large_batch(config, train.shape[0])
+    names = split_names(config)
+    train = open_split(config, TRAIN, names[TRAIN])
+    check_image_shape(config, train.shape[1:])
+    refuse_large_batch(config, train.shape[0])
     rendered = section.mode == "render"
-    problem = None if rendered else _too_large(config, _TRAIN, names[_TRAIN], train)
+    problem = None if rendered else _too_large(config, TRAIN, names[TRAIN], train)
     if problem is not None and section.binarization == "static":
         raise UserError(
             f"{problem}: streamed, as it would be, data.binarization='static' cannot be kept; use "
@@ -329,14 +291,14 @@ def open_splits(config: ConfigDict) -> Splits | StreamedSplits:
         assert isinstance(train, SpritesDataset), "validate refuses other data"
         loaded = train
     elif not streamed:
-        loaded = _load(config, _TRAIN, train)
-    test = _load_held_out(config, _TEST, names[_TEST])
+        loaded = _load(config, TRAIN, train)
+    test = _load_held_out(config, TEST, names[TEST])
     validation = None
-    if _VALIDATION in names:
-        validation = _load_held_out(config, _VALIDATION, names[_VALIDATION])
-    shapes = {_TRAIN: train.shape[1:], _TEST: test.shape[1:]}
+    if VALIDATION in names:
+        validation = _load_held_out(config, VALIDATION, names[VALIDATION])
+    shapes = {TRAIN: train.shape[1:], TEST: test.shape[1:]}
     if validation is not None:
-        shapes[_VALIDATION] = validation.shape[1:]
+        shapes[VALIDATION] = validation.shape[1:]
     if len(set(shapes.values())) > 1:
         described = ", ".join(f"{field} {shape}" for field, shape in shapes.items())
         raise UserError(f"data.name={section.name!r} has images of several shapes: {described}")
@@ -357,37 +319,8 @@ def load_splits(config: ConfigDict) -> Splits:
     opened = open_splits(config)
     if isinstance(opened, Splits):
         return opened
-    problem = _too_large(config, _TRAIN, config.data.train_split, opened.train)
+    problem = _too_large(config, TRAIN, config.data.train_split, opened.train)
     raise UserError(f"{problem}: only experiments.train can stream it")
-
-
-def open_examples(config: ConfigDict) -> Splits | StreamedSplits | JointSplits:
-    """Read what a config's model is trained on, validated and tested with.
-
-    Raises:
-      UserError: as `open_splits`; modalities that the data do not have.
-    """
-    return _open_joint_splits(config) if config.data.modalities else open_splits(config)
-
-
-def load_examples(config: ConfigDict) -> Splits | JointSplits:
-    """The same, all of it in memory.
-
-    Raises:
-      UserError: as `load_splits`; modalities that the data do not have.
-    """
-    return _open_joint_splits(config) if config.data.modalities else load_splits(config)
-
-
-def load_test_examples(config: ConfigDict) -> Dataset | MultimodalDataset:
-    """Read the test set alone, as `open_examples` does.
-
-    Raises:
-      UserError: as `open_examples`.
-    """
-    if config.data.modalities:
-        return _load_joint(config, _TEST, _split_names(config)[_TEST])
-    return load_test(config)
 
 
 def load_test(config: ConfigDict) -> Dataset:
@@ -396,7 +329,7 @@ def load_test(config: ConfigDict) -> Dataset:
     Raises:
       UserError: as `open_splits`.
     """
-    return _load_held_out(config, _TEST, _split_names(config)[_TEST])
+    return _load_held_out(config, TEST, split_names(config)[TEST])
 
 
 def load_validation(config: ConfigDict) -> Dataset:
@@ -405,10 +338,10 @@ def load_validation(config: ConfigDict) -> Dataset:
     Raises:
       UserError: there is none; otherwise as `open_splits`.
     """
-    names = _split_names(config)
-    if _VALIDATION not in names:
+    names = split_names(config)
+    if VALIDATION not in names:
         raise UserError("data.validation_split='' names no images to choose by; name a split")
-    return _load_held_out(config, _VALIDATION, names[_VALIDATION])
+    return _load_held_out(config, VALIDATION, names[VALIDATION])
 
 
 def _static_draw(images: np.ndarray, index: int, config: ConfigDict) -> np.ndarray:
@@ -501,4 +434,4 @@ def _simulator(config: ConfigDict, test: Dataset) -> Simulator:
     try:
         return StoredSimulator(test)
     except UserError as error:
-        raise UserError(f"{_TEST}={section.test_split!r} of {section.name!r}: {error}") from None
+        raise UserError(f"{TEST}={section.test_split!r} of {section.name!r}: {error}") from None

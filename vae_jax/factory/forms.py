@@ -84,9 +84,7 @@ def blank_examples(form: DataForm, num: int) -> StoredExamples:
     if not isinstance(form, dict):
         return jnp.zeros((num, *form), jnp.uint8)
     return {
-        name: jnp.zeros(
-            (num, *part.array_shape), jnp.uint8 if part.kind == "image" else jnp.int32
-        )
+        name: jnp.zeros((num, *part.array_shape), jnp.uint8 if part.kind == "image" else jnp.int32)
         for name, part in form.items()
     }
 

@@ -1,6 +1,6 @@
 """The joint model that a config describes, and its objective."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,9 +10,10 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from vae_jax import multimodal_objectives as objectives
-from vae_jax.data.pixels import StoredExamples, binarize, to_unit_interval
+from vae_jax.data.pixels import StoredExamples
 from vae_jax.data.vocabulary import SPECIAL
 from vae_jax.factory.bodies import build_bodies, build_likelihood
+from vae_jax.factory.datasets import build_prepare
 from vae_jax.models.modalities import (
     ClassModality,
     Form,
@@ -29,6 +30,9 @@ from vae_jax.networks.initializers import INITIALIZERS
 from vae_jax.networks.text import TextDecoder, TextEncoder, drop_words
 from vae_jax.objectives import warmup
 from vae_jax.training import Hyperparameters, LossFn, Metrics
+
+# prepare(key, stored examples by modality) -> values by modality.
+PrepareModalities = Callable[[Key[Array, ""], Mapping[str, Array]], dict[str, Array]]
 
 
 def _build_modality(
@@ -100,17 +104,15 @@ def modality_weights(config: ConfigDict) -> tuple[float, ...]:
     return weights or (1.0,) * len(config.data.modalities)
 
 
-def build_prepare_modalities(config: ConfigDict) -> Any:
-    """How stored examples become values: images by `data.binarization`, the rest as it is."""
-    is_dynamic = config.data.binarization == "dynamic"
+def _build_prepare_modalities(config: ConfigDict) -> PrepareModalities:
+    """How stored examples become values: images as a VAE of images sees them, the rest as it is."""
+    prepare_images = build_prepare(config)
 
     def prepare(key: Key[Array, ""], examples: Mapping[str, Array]) -> dict[str, Array]:
         values = {}
         for name, part_key in zip(examples, jax.random.split(key, len(examples)), strict=True):
             array = examples[name]
-            if array.ndim == 4:
-                array = binarize(part_key, array) if is_dynamic else to_unit_interval(array)
-            values[name] = array
+            values[name] = prepare_images(part_key, array) if array.ndim == 4 else array
         return values
 
     return prepare
@@ -124,7 +126,7 @@ def build_joint_loss(config: ConfigDict, graphdef: nnx.GraphDef) -> LossFn:
       graphdef: the model without its parameters.
     """
     section, kind = config.objective, config.model.joint_posterior
-    prepare = build_prepare_modalities(config)
+    prepare = _build_prepare_modalities(config)
     likelihood_weights = jnp.asarray(modality_weights(config), jnp.float32)
 
     def loss_fn(

@@ -33,7 +33,6 @@ from vae_jax.training import (
 )
 from vae_jax.training_loop import Plan, RunState
 
-
 # The mean of the training images, or of each modality that is images, by name.
 MeanImages = Float[Array, "height width channels"] | dict[str, Array]
 

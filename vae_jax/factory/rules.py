@@ -6,10 +6,11 @@ from ml_collections import ConfigDict
 
 from vae_jax.config_fields import check_fields, flatten
 from vae_jax.corruptions import CORRUPTIONS, MAX_LEVEL
+from vae_jax.data import multimodal
 from vae_jax.data.sprites import VARIANTS
 from vae_jax.errors import UserError
-from vae_jax.factory.losses import BOUNDS, GROUPED, OF_WHOLE_BATCHES
 from vae_jax.factory.bodies import build_likelihood
+from vae_jax.factory.losses import BOUNDS, GROUPED, OF_WHOLE_BATCHES
 from vae_jax.models.likelihoods import LEARNED_SCALE_RANGE
 
 # What an objective that is no bound of several samples may weigh.
@@ -60,6 +61,9 @@ _READERS: dict[str, dict[str, tuple[Any, tuple[str, ...]]]] = {
             for field, neutral in {
                 "data.modalities": (),
                 "data.modality_seed": 0,
+                "data.captions": "",
+                "data.caption_length": 0,
+                "data.unknown_words": "refuse",
                 "model.joint_posterior": "product",
                 "model.embedding_size": 64,
                 "model.text_width": 128,
@@ -115,6 +119,14 @@ _READERS: dict[str, dict[str, tuple[Any, tuple[str, ...]]]] = {
         "data.factors": ("grid", ("render",)),
         "data.memory_limit": (4.0, ("auto", "render", "stream")),
     },
+}
+
+# The fields that only texts read, and what the others need.
+_OF_TEXTS: dict[str, Any] = {
+    "data.captions": "",
+    "data.caption_length": 0,
+    "data.unknown_words": "refuse",
+    "hparams.word_dropout": 0.0,
 }
 
 # Of a mixture over all subsets, which has 2^modalities components.
@@ -187,6 +199,7 @@ def _validate_modalities(config: ConfigDict) -> None:
             f"data.modalities={names!r} must name at least two with model.name='multimodal', such "
             "as ('image', 'label')"
         )
+    multimodal.check_names(names)
     if kind == "joint" and num != 2:
         raise UserError(
             f"model.joint_posterior='joint' has an encoder of two modalities, and data.modalities="
@@ -229,10 +242,17 @@ def _validate_modalities(config: ConfigDict) -> None:
             f"data.mode={config.data.mode!r} is not defined for model.name='multimodal', whose "
             "examples are kept in memory; use 'memory' or 'auto'"
         )
-    if config.hparams.word_dropout > 0 and "text" not in names:
+    values = flatten(config.to_dict())
+    for field, neutral in _OF_TEXTS.items():
+        if values[field] != neutral and "text" not in names:
+            raise UserError(
+                f"{field}={values[field]!r} needs the modality 'text', which is not among "
+                f"data.modalities={names!r}; use {neutral!r}"
+            )
+    if config.data.caption_length > 0 and not config.data.captions:
         raise UserError(
-            f"hparams.word_dropout={config.hparams.word_dropout} needs the modality 'text', which "
-            f"is not among data.modalities={names!r}; use 0"
+            f"data.caption_length={config.data.caption_length} is of your own captions, and "
+            "data.captions='' names none; use 0"
         )
 
 

@@ -19,7 +19,7 @@ from typing import Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool
 
 from vae_jax.distributions import Normal, SubsetMixture
 

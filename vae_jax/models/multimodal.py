@@ -84,7 +84,7 @@ class MultimodalVAE(nnx.Module):
     def presence(
         self, values: Mapping[str, Values], present: Bool[Array, "..."] | None
     ) -> Bool[Array, "batch modalities"]:
-        """Which modalities each example has, given that of all examples, or of each; all if None."""
+        """Which modalities each example has, given that of all or of each; all, given None."""
         shape = (len(values[self.names[0]]), len(self.names))
         return jnp.broadcast_to(jnp.asarray(True) if present is None else present, shape)
 

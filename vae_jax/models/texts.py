@@ -1,6 +1,7 @@
 """p(text|z) of an autoregressive decoder."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -34,9 +35,7 @@ class Texts:
         """Log probability in nats of rows of word numbers, up to END."""
         return self.log_prob_by_word(value).sum(axis=-1)
 
-    def log_prob_by_word(
-        self, value: Int[Array, "*rows length"]
-    ) -> Float[Array, "*batch length"]:
+    def log_prob_by_word(self, value: Int[Array, "*rows length"]) -> Float[Array, "*batch length"]:
         """The same of each word given those before it, teacher forcing; 0 at PAD."""
         told = value if self.context is None else self.context
         logits = self.decoder.word_logits(self.latents, told)
@@ -53,7 +52,9 @@ class Texts:
         """One draw (no gradient flows through it)."""
         return self._speak(jax.random.split(key, self.decoder.length), jax.random.categorical)
 
-    def _speak(self, keys: Array, choose) -> Int[Array, "*batch length"]:
+    def _speak(
+        self, keys: Array, choose: Callable[[Array, Array], Array]
+    ) -> Int[Array, "*batch length"]:
         batch = self.latents.shape[:-1]
 
         def say(

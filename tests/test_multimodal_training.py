@@ -1,0 +1,292 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+import short_runs
+from absl import flags
+from small_data import write_bars
+from small_modalities import draw_texts
+from test_parallel import assert_same
+
+import vae_jax
+from configs import multimodal, multimodal_label, multimodal_renderings, vanilla
+from experiments import train
+from vae_jax import factory
+from vae_jax.data.multimodal import MultimodalDataset
+from vae_jax.data.vocabulary import Vocabulary
+from vae_jax.errors import UserError
+from vae_jax.factory.forms import forms_of, from_metadata, refuse_other_form, to_metadata
+from vae_jax.models.modalities import Form
+from vae_jax.parallel import compile_program
+from vae_jax.training_loop import Interrupted
+
+SMALL = {
+    "epochs": 2,
+    "batch_size": 32,
+    "steps_per_call": 4,
+    "data.train_split": "train[:192]",
+    "data.validation_split": "train[192:]",
+    "model.widths": (12,),
+    "model.latent_size": 3,
+    "evaluation.num_samples": 5,
+    "evaluation.batch_size": 32,
+    "checkpoints.every_seconds": 0.0,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parsed_flags():
+    flags.FLAGS(["test"])
+    yield
+    flags.FLAGS.unparse_flags()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_bars(tmp_path_factory.mktemp("data") / "bars.npz")
+
+
+def config_of(data, **changes):
+    config = multimodal_label.get_config()
+    config.data.name = str(data)
+    with config.unlocked():
+        config.update_from_flattened_dict({**SMALL, **changes})
+    factory.validate(config)
+    return config
+
+
+FORMS = {
+    "image": Form("image", (4, 4, 1)),
+    "label": Form("class", (3,)),
+    "text": Form("text", (5,), ("a", "b", "c")),
+}
+KINDS = {
+    "joint": {"data.modalities": ("image", "text"), "hparams.unimodal_kl_weight": 0.1},
+    "product": {"objective.num_subsets": 1, "hparams.unimodal_kl_weight": 0.0},
+    "mixture": {
+        "objective.name": "iwae",
+        "objective.num_samples": 2,
+        "hparams.unimodal_kl_weight": 0.0,
+    },
+    "mixture_of_products": {"hparams.unimodal_kl_weight": 0.0, "hparams.beta": 0.5},
+}
+
+
+def kind_config(kind):
+    changes = {
+        "data.modalities": tuple(FORMS),
+        "model.joint_posterior": kind,
+        "hparams.word_dropout": 0.2,
+        **KINDS[kind],
+    }
+    return config_of("mnist", **changes)
+
+
+def draw_examples(names, num, seed=0):
+    rng = np.random.default_rng(seed)
+    arrays = {
+        "image": rng.integers(0, 256, (num, 4, 4, 1), dtype=np.uint8),
+        "label": rng.integers(0, 3, num).astype(np.int32),
+        "text": draw_texts(rng, num),
+    }
+    return {name: arrays[name] for name in names}
+
+
+def trained(config, num_devices, kind="jit", num_steps=3):
+    """Metrics of every step, the parameters afterwards, and the validation metrics."""
+    names = tuple(config.data.modalities)
+    forms = {name: FORMS[name] for name in names}
+    examples, others = draw_examples(names, 96), draw_examples(names, 41, seed=1)
+
+    def build(**options):
+        return factory.build_program(config, forms, 96, **options)
+
+    compiled = compile_program(build, jax.devices()[:num_devices], kind)
+    mean = {"image": np.full((4, 4, 1), 0.5, np.float32)}
+    start = compiled.put((mean, factory.make_key(0), factory.build_hparams(config)))
+    state = compiled.init(*start).train
+    state, metrics = compiled.run_steps(state, compiled.put(examples), num_steps)
+    valid = compiled.validate(state, compiled.put(others))
+    return jax.device_get((metrics, jax.tree.leaves(state.params), valid))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_device_equals_eight(kind):
+    assert_same(trained(kind_config(kind), 8), trained(kind_config(kind), 1))
+
+
+def test_accumulated_and_mapped_batches_train_all_modalities():
+    config = kind_config("product")
+    config.optimizer.accumulation_steps = 2
+    metrics = trained(config, 4, "pmap")[0]
+    assert np.isfinite(metrics["loss"]).all()
+    assert set(metrics) == {
+        "loss",
+        "elbo",
+        "rate",
+        "distortion",
+        "distortion_image",
+        "distortion_label",
+        "distortion_text",
+    }
+    parts = sum(metrics[f"distortion_{name}"] for name in FORMS)
+    np.testing.assert_allclose(metrics["distortion"], parts, rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics["elbo"], -(metrics["rate"] + metrics["distortion"]), rtol=1e-5
+    )
+
+
+def test_weights_change_what_is_minimised_and_not_what_is_reported():
+    # The first step is the same: parameters are only touched after it.
+    config = kind_config("mixture_of_products")
+    plain = trained(config, 1, num_steps=1)[0]
+    config.objective.modality_weights = (1.0, 2.0, 5.0)
+    weighed = trained(config, 1, num_steps=1)[0]
+    np.testing.assert_allclose(weighed["elbo"], plain["elbo"], rtol=1e-6)
+    expected = (
+        plain["distortion_image"]
+        + 2 * plain["distortion_label"]
+        + 5 * plain["distortion_text"]
+        + 0.5 * plain["rate"]
+    )
+    np.testing.assert_allclose(weighed["loss"], expected, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "jmvae"
+    return folder, short_runs.trained(config_of(data), folder, form_of(data))
+
+
+def form_of(data):
+    return factory.load_examples(config_of(data)).form
+
+
+def test_a_run_learns_and_tells_bounds_of_all_modalities(finished):
+    folder, _ = finished
+    test = json.loads((folder / "summary.json").read_text())["test"]
+    assert test["elbo"] == pytest.approx(-(test["rate"] + test["distortion"]))
+    assert test["distortion"] == pytest.approx(test["distortion_image"] + test["distortion_label"])
+    known = test["log_likelihood"]
+    assert set(known) == {"joint", "image", "label"}
+    given_label = test["conditional_log_likelihood"]["image"]
+    assert given_label == pytest.approx(known["joint"] - known["label"])
+    assert known["joint"] > test["elbo"] - 0.5
+    assert (folder / "figures" / "training_curves.png").exists()
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    valid = [r["elbo"] for r in records if r["split"] == "valid"]
+    assert valid[-1] > valid[0]
+    assert {"kl_to_image", "kl_to_label", "distortion_image"} <= set(records[0])
+
+
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(data, finished, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        short_runs.stops_after(patch, 1)
+        with pytest.raises(Interrupted):
+            train.train(config_of(data), tmp_path / "stopped")
+    assert short_runs.trained(config_of(data), tmp_path / "stopped", form_of(data)) == finished[1]
+
+
+def test_the_finished_run_is_loaded_and_a_modality_makes_the_other(finished):
+    model = vae_jax.load(finished[0])
+    made = model.generate({"label": np.array([0, 3, 1])}, jax.random.key(0))
+    assert made["image"].shape == (3, 8, 8, 1)
+    assert made["label"].shape == (3,)
+    assert model.sample(jax.random.key(1), 2)["image"].shape == (2, 8, 8, 1)
+    with pytest.raises(UserError, match=r"holds a run of model.name='multimodal'"):
+        vae_jax.trained_model.load(finished[0])
+
+
+def test_forms_are_kept_beside_a_checkpoint():
+    dataset = MultimodalDataset(draw_examples(tuple(FORMS), 50), None, None, Vocabulary(("a", "b")))
+    forms = forms_of(dataset)
+    assert from_metadata(json.loads(json.dumps(to_metadata(forms)))) == forms
+    assert from_metadata(json.loads(json.dumps(to_metadata((8, 8, 1))))) == (8, 8, 1)
+    assert forms["text"].words == ("a", "b")
+    assert forms["label"].shape == (3,)
+
+
+def test_a_class_that_training_does_not_show_is_refused(data):
+    config = config_of(data)
+    splits = factory.load_examples(config)
+    labels = splits.train.modalities["label"].copy()
+    forms = {**splits.form, "label": splits.form["label"]._replace(shape=(2,))}
+    with pytest.raises(UserError, match=r"is none of the 2 classes of data.train_split"):
+        refuse_other_form(forms, splits.test, "data.test_split")
+    assert labels.max() == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"data.modalities": ()}, r"data.modalities=\(\) must name at least two"),
+        ({"data.modalities": ("image",)}, "must name at least two"),
+        ({"data.modalities": ("image", "sound")}, "data.modalities=.*'sound' is not known"),
+        (
+            {"data.modalities": ("image", "label", "text")},
+            "model.joint_posterior='joint' has an encoder of two modalities",
+        ),
+        (
+            {"objective.modality_weights": (1.0, 2.0, 3.0)},
+            r"objective.modality_weights=\(1.0, 2.0, 3.0\) must have a number for each of the 2",
+        ),
+        (
+            {"objective.modality_weights": (0.0, 0.0)},
+            r"objective.modality_weights=\(0.0, 0.0\) must be a tuple of numbers of at least 0",
+        ),
+        ({"objective.num_subsets": 1}, "objective.num_subsets=1 has no effect with"),
+        (
+            {
+                "objective.num_subsets": 1,
+                "model.joint_posterior": "product",
+                "hparams.unimodal_kl_weight": 0.0,
+            },
+            "objective.num_subsets=1 draws subsets of at least two modalities",
+        ),
+        ({"model.joint_posterior": "mixture"}, "hparams.unimodal_kl_weight=0.1 has no effect with"),
+        (
+            {"objective.name": "tc"},
+            "objective.name='tc' is not defined for model.name='multimodal'",
+        ),
+        (
+            {"objective.name": "iwae", "objective.num_samples": 5},
+            "objective.name='iwae' with objective.num_samples=5 is not defined for",
+        ),
+        ({"hparams.word_dropout": 0.3}, "hparams.word_dropout=0.3 needs the modality 'text'"),
+        ({"data.binarization": "static"}, "data.binarization='static' is not defined for"),
+        ({"data.mode": "stream"}, "data.mode='stream' is not defined for model.name='multimodal'"),
+        ({"model.posterior": "iaf"}, "model.posterior='iaf' has no effect with model.name="),
+        (
+            {"corruption": "masking", "hparams.corruption_level": 0.2},
+            "corruption='masking' has no effect with model.name='multimodal'",
+        ),
+        ({"tensorboard.images_every_epochs": 5}, "tensorboard.images_every_epochs=5 has no effect"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(changes, told):
+    config = multimodal_label.get_config()
+    with config.unlocked():
+        config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError, match=f"^{told}") as error:
+        factory.validate(config)
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_of_images_has_no_modalities():
+    config = vanilla.get_config()
+    with config.unlocked():
+        config.data.modalities = ("image", "label")
+    with pytest.raises(UserError, match=r"has no effect with model.name='vae'"):
+        factory.validate(config)
+
+
+@pytest.mark.parametrize("config", [multimodal, multimodal_label, multimodal_renderings])
+def test_every_kind_of_posterior_goes_with_the_configs(config):
+    values = config.get_config()
+    for kind in KINDS:
+        if kind == "joint" and len(values.data.modalities) != 2:
+            continue
+        values.model.joint_posterior = kind
+        values.hparams.unimodal_kl_weight = 0.1 if kind == "joint" else 0.0
+        factory.validate(values)

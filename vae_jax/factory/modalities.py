@@ -1,0 +1,135 @@
+"""The data sets of several modalities that a config names, and either kind by one call."""
+
+import logging
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from vae_jax import data
+from vae_jax.data import Dataset, captions, multimodal
+from vae_jax.data.dataset import read_all
+from vae_jax.data.multimodal import MultimodalDataset
+from vae_jax.data.vocabulary import Vocabulary, split_words
+from vae_jax.factory.datasets import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Splits,
+    StreamedSplits,
+    check_image_shape,
+    load_splits,
+    load_test,
+    open_split,
+    open_splits,
+    refuse_large_batch,
+    split_names,
+)
+from vae_jax.factory.forms import forms_of, mean_images, refuse_other_form
+from vae_jax.models.modalities import Forms
+
+
+class JointSplits(NamedTuple):
+    """The three parts of a data set of several modalities, in memory."""
+
+    train: MultimodalDataset
+    validation: MultimodalDataset | None
+    test: MultimodalDataset
+
+    @property
+    def train_examples(self) -> dict[str, np.ndarray]:
+        """See `Splits`; so for the others."""
+        return self.train.modalities
+
+    @property
+    def validation_examples(self) -> dict[str, np.ndarray] | None:
+        """By the name of their modality."""
+        return None if self.validation is None else self.validation.modalities
+
+    @property
+    def num_examples(self) -> int:
+        """Of the training set."""
+        return self.train.num_examples
+
+    @property
+    def form(self) -> Forms:
+        """Of every modality."""
+        return forms_of(self.train)
+
+    @property
+    def mean_image(self) -> dict[str, np.ndarray]:
+        """Of each modality of images, where its decoder starts."""
+        return mean_images(self.train)
+
+
+def _own_texts(config: ConfigDict, split: str) -> multimodal.Texts:
+    """A user's own captions of a split, in the words of those of the training set."""
+    section = config.data
+    sizes = data.split_sizes(section.name, section.dir)
+    known = captions.read_file(section.captions, section.train_split, sizes)
+    vocabulary = Vocabulary.of(known)
+    length = section.caption_length or 1 + max(len(split_words(text)) for text in known)
+    texts = captions.read_file(section.captions, split, sizes)
+    encoded = vocabulary.encode(texts, length, section.unknown_words)
+    if encoded.unknown:
+        common = ", ".join(f"{word} ({num})" for word, num in encoded.unknown.most_common(5))
+        logging.warning("%s: words that the training captions do not have: %s", split, common)
+    return multimodal.Texts(encoded.ids, vocabulary)
+
+
+def _load_joint(config: ConfigDict, field: str, name: str) -> MultimodalDataset:
+    """All modalities of a split, in the order of the config."""
+    section, part = config.data, field.removeprefix("data.").removesuffix("_split")
+    dataset = read_all(open_split(config, field, name))
+    texts = None
+    if "text" in section.modalities and section.captions:
+        texts = _own_texts(config, name)
+    elif "text" in section.modalities:
+        texts = multimodal.write_texts(dataset, section.name, part=part, seed=section.modality_seed)
+    return multimodal.build(
+        dataset, section.modalities, part=part, seed=section.modality_seed, texts=texts
+    )
+
+
+def _open_joint_splits(config: ConfigDict) -> JointSplits:
+    names = split_names(config)
+    sets = {field: _load_joint(config, field, name) for field, name in names.items()}
+    train = sets[TRAIN]
+    forms = forms_of(train)
+    for form in forms.values():
+        if form.kind == "image":
+            height, width, channels = form.shape
+            check_image_shape(config, (height, width, channels))
+    refuse_large_batch(config, train.num_examples)
+    for field, dataset in sets.items():
+        refuse_other_form(forms, dataset, field)
+    return JointSplits(train, sets.get(VALIDATION), sets[TEST])
+
+
+def open_examples(config: ConfigDict) -> Splits | StreamedSplits | JointSplits:
+    """Read what a config's model is trained on, validated and tested with.
+
+    Raises:
+      UserError: as `open_splits`; modalities that the data do not have.
+    """
+    return _open_joint_splits(config) if config.data.modalities else open_splits(config)
+
+
+def load_examples(config: ConfigDict) -> Splits | JointSplits:
+    """The same, all of it in memory.
+
+    Raises:
+      UserError: as `load_splits`; modalities that the data do not have.
+    """
+    return _open_joint_splits(config) if config.data.modalities else load_splits(config)
+
+
+def load_test_examples(config: ConfigDict) -> Dataset | MultimodalDataset:
+    """Read the test set alone, as `open_examples` does.
+
+    Raises:
+      UserError: as `open_examples`.
+    """
+    if config.data.modalities:
+        return _load_joint(config, TEST, split_names(config)[TEST])
+    return load_test(config)
