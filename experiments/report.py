@@ -24,6 +24,7 @@ from experiments import (
     compression_report,
     disentanglement_report,
     measuring,
+    multimodal_report,
     recovery_report,
     representation_report,
     scaling_report,
@@ -164,6 +165,7 @@ def render_results() -> str:
         recovery_report.section(folder / "uses" / "recovery.json"),
         anomaly_report.section(folder / "uses" / "anomaly.json"),
         representation_report.section(folder / "uses" / "representation.json"),
+        multimodal_report.section(folder / "uses" / "multimodal.json"),
     ]
     return "\n".join(part for part in parts if part)
 

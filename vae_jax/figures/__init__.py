@@ -39,6 +39,12 @@ from vae_jax.figures.latents import (
     latent_maps_side_by_side,
     principal_components,
 )
+from vae_jax.figures.modalities import (
+    captioned_images,
+    images_of_captions,
+    joint_samples,
+    missing_modalities,
+)
 from vae_jax.figures.rate_distortion_plane import lower_convex_hull, rate_distortion
 from vae_jax.figures.style import save
 from vae_jax.figures.sweeps import (
@@ -51,12 +57,15 @@ from vae_jax.figures.sweeps import (
 
 __all__ = [
     "accuracy_by_labels",
+    "captioned_images",
     "compared_curves",
     "curves_by_level",
     "heat_map",
     "image_grid",
+    "images_of_captions",
     "importance_matrices",
     "interpolations",
+    "joint_samples",
     "kl_by_dimension",
     "latent_map",
     "latent_maps_side_by_side",
@@ -64,6 +73,7 @@ __all__ = [
     "manifold",
     "member_curves",
     "metric_by_value",
+    "missing_modalities",
     "nearest_distances",
     "nearest_neighbours",
     "overlaid_losses",
