@@ -218,7 +218,7 @@ def measure_run(folder: Path, model: TrainedMultimodal, examples: Examples) -> d
         "joint_posterior": config.model.joint_posterior,
         "seed": config.seed,
         "config_digest": workdir.config_digest(config.to_dict()),
-        "epochs": summary["epoch"],
+        "epochs": summary["epochs"],
         "classifiers": {name: judge.facts for name, judge in examples.classifiers.items()},
         **measure_coherence(model, examples),
         "captions": measure_captions(model, examples),

@@ -6,7 +6,7 @@ from vae_jax import checkpoints, factory, workdir
 
 SMALL = {
     "batch_size": 20,
-    "data.train_split": "train[:60]",
+    "data.train_split": "train[:400]",
     "data.validation_split": "",
     "data.test_split": "test[:30]",
     "model.network": "mlp",
@@ -37,4 +37,4 @@ def save(folder, config, **changes):
     with workdir.hold(folder, config.to_dict()):
         facts = factory.to_metadata(splits.form)
         checkpoints.save(folder / "checkpoints", 0, state, facts, max_to_keep=1)
-        workdir.write_summary(folder, {"epoch": 1, "test": LIKELIHOOD})
+        workdir.write_summary(folder, {"epochs": 1, "test": LIKELIHOOD})

@@ -112,6 +112,9 @@ def test_classes_are_read_by_classifier_grammar_and_from_labels_and_real_ones_ar
         "text": ["a thin four", "four or five", "", "a four"],
     }
     np.testing.assert_array_equal(readers["image"](images), judge.predict(images))
+    wide = 3 * np.random.default_rng(1).standard_normal((4, 8, 8, 1), np.float32)
+    clipped = judge.predict(np.clip(wide, 0, 1))
+    np.testing.assert_array_equal(readers["image"](wide), clipped)
     np.testing.assert_array_equal(readers["text"](values["text"]), [4, -1, -1, 4])
     found = coherence.accuracies(readers, values, np.array([4, 4, 4, 4]))
     assert found["label"] == found["text"] == 0.5

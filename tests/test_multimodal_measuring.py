@@ -92,7 +92,7 @@ def test_renderings_have_a_classifier_each_which_is_trained_once(runs, tmp_path)
     for name in RENDERINGS:
         facts = classifier.load(judges / name).facts
         assert facts["modality"] == name
-        assert facts["num_train"] == 60
+        assert facts["num_train"] == 400
         assert row["classifiers"][name] == facts
     assert set(row["conditional_coherence"]) == {"1"}
     (again,) = measure([runs / "renderings"], judges, tmp_path)
@@ -111,6 +111,7 @@ def test_what_cannot_be_measured_is_told_in_a_line(runs, classifiers, tmp_path):
         measure([runs / "captions"], "", tmp_path)
     params = classifier.load(classifiers).params
     other = Classifier((28, 28, 1), 10, params, {"data": "fashion_mnist"})
+    (tmp_path / "clothes").mkdir()
     classifier.save(tmp_path / "clothes", other)
     with pytest.raises(UserError, match=r"trained on 'fashion_mnist' and the run on data.name="):
         measure([runs / "captions"], tmp_path / "clothes", tmp_path)

@@ -65,8 +65,17 @@ def readers(
                 f"and the model has {list(form.shape)}; train one on such images"
             )
         else:
-            found[name] = classifiers[name].predict
+            found[name] = _image_reader(classifiers[name])
     return found
+
+
+def _image_reader(judge: Classifier) -> Reader:
+    def read(images: np.ndarray) -> Labels:
+        # The mean of a normal or a Laplace distribution may lie outside the grey values.
+        grey = images if images.dtype == np.uint8 else np.clip(images, 0, 1)
+        return judge.predict(grey)
+
+    return read
 
 
 def _text_reader(grammar: Grammar) -> Reader:
@@ -87,7 +96,6 @@ def conditional(
     labels: Labels,
     readers: Readers,
     key: Key[Array, ""],
-    on_subset: Callable[[], None] = lambda: None,
 ) -> dict[tuple[str, ...], Shares]:
     """Of each subset of the modalities, how coherent each of the others is that it generates.
 
@@ -97,7 +105,6 @@ def conditional(
       labels: their classes.
       readers: of the class of every modality.
       key: of the latents.
-      on_subset: called when a subset is done.
 
     Returns:
       By subset, of at least one and not of all, the shares from 0 to 1 by modality.
@@ -108,7 +115,6 @@ def conditional(
         generated = model.generate(given, jax.random.fold_in(key, index))
         others = [name for name in model.names if name not in subset]
         found[subset] = {name: _share(readers[name](generated[name]) == labels) for name in others}
-        on_subset()
     return found
 
 

@@ -135,7 +135,9 @@ def _best_penalty(codes: Codes, labels: Labels, held_out: Codes, held_out_labels
         return PENALTIES[0]
     losses = []
     for probe in _fit(codes, labels, PENALTIES):
-        log_probs = probe.predict_log_proba(held_out)
+        # A class that is as good as excluded: right where it is another's, else the penalty loses.
+        with np.errstate(divide="ignore"):
+            log_probs = probe.predict_log_proba(held_out)
         places = np.searchsorted(probe.classes_, held_out_labels)
         losses.append(-log_probs[np.arange(len(held_out)), places].mean())
     return PENALTIES[int(np.argmin(losses))]

@@ -1,7 +1,7 @@
 """Pictures of what a joint model makes of one modality from others."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 Images = Num[np.ndarray, "n height width channels"]
 
-# Of one image with its captions, in inches; and of a line of text at 7 points.
+# In inches: of one image, between two, and of a line of text of 7 points.
 _SIDE = 1.12
+_GAP = 0.16
 _LINE = 0.125
 _SIGNS_A_LINE = 21
 
@@ -45,33 +46,34 @@ def captioned_images(
         teller: [textwrap.wrap(text, _SIGNS_A_LINE) or ["(nothing)"] for text in texts]
         for teller, texts in captions.items()
     }
-    num_lines = {teller: max(map(len, texts)) for teller, texts in wrapped.items()}
     columns = min(columns, len(rgb))
-    rows = -(-len(rgb) // columns)
+    rows = [range(first, min(first + columns, len(rgb))) for first in range(0, len(rgb), columns)]
+    below = [_height_of_texts(wrapped, row) for row in rows]
     top = 0.3 if len(captions) > 1 else 0.06
-    below = _LINE * (sum(num_lines.values()) + 0.5 * len(num_lines)) + 0.1
-    width, height = columns * (_SIDE + 0.16) + 0.1, rows * (_SIDE + below) + top
+    width, height = columns * (_SIDE + _GAP) + 0.1, top + sum(below) + len(rows) * _SIDE
     figure = Figure(figsize=(width, height))
-    for place, image in enumerate(rgb):
-        row, column = divmod(place, columns)
-        left = 0.13 + column * (_SIDE + 0.16)
-        bottom = height - top - row * (_SIDE + below) - _SIDE
-        axes = figure.add_axes((left / width, bottom / height, _SIDE / width, _SIDE / height))
-        axes.imshow(image)
-        axes.set_axis_off()
-        y = bottom - 0.05
-        for teller, texts in wrapped.items():
-            figure.text(
-                (left + _SIDE / 2) / width,
-                y / height,
-                "\n".join(texts[place]),
-                ha="center",
-                va="top",
-                fontsize=7,
-                linespacing=1.15,
-                color=colours[teller],
-            )
-            y -= _LINE * (len(texts[place]) + 0.5)
+    bottom = height - top
+    for row, below_row in zip(rows, below, strict=True):
+        bottom -= _SIDE
+        for column, place in enumerate(row):
+            left = 0.13 + column * (_SIDE + _GAP)
+            axes = figure.add_axes((left / width, bottom / height, _SIDE / width, _SIDE / height))
+            axes.imshow(rgb[place])
+            axes.set_axis_off()
+            y = bottom - 0.05
+            for teller, texts in wrapped.items():
+                figure.text(
+                    (left + _SIDE / 2) / width,
+                    y / height,
+                    "\n".join(texts[place]),
+                    ha="center",
+                    va="top",
+                    fontsize=7,
+                    linespacing=1.15,
+                    color=colours[teller],
+                )
+                y -= _LINE * (len(texts[place]) + 0.5)
+        bottom -= below_row
     if len(captions) > 1:
         x = 0.13
         for teller in captions:
@@ -117,6 +119,12 @@ def missing_modalities(
     strips = [as_rgb(images) for name in recovered for images in (originals[name], recovered[name])]
     labels = [label for name in recovered for label in (_words(name), "from the others")]
     return picture(tiled(np.stack(strips), rows_in_block=2), row_labels=labels)
+
+
+def _height_of_texts(wrapped: Mapping[str, Sequence[Sequence[str]]], row: Iterable[int]) -> float:
+    """In inches, of the most lines that stand beneath an image of a row, and of a gap."""
+    lines = max(sum(len(texts[i]) + 0.5 for texts in wrapped.values()) for i in row)
+    return _LINE * lines + 0.1
 
 
 def _words(name: str) -> str:
