@@ -98,7 +98,7 @@ def images_of_captions(
 def joint_samples(samples: Mapping[str, Images]) -> "matplotlib.figure.Figure":
     """A column a draw of the latents, a row each modality that is made of it."""
     return picture(
-        tiled(as_rgb(np.stack(list(samples.values())))),
+        tiled(np.stack([as_rgb(images) for images in samples.values()])),
         row_labels=[_words(name) for name in samples],
     )
 
