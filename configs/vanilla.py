@@ -117,8 +117,8 @@ def get_config() -> ConfigDict:
     # (vae_jax/models/experts.py). Images and classes have bodies of `widths`.
     config.model.joint_posterior = "product"
     # Of texts: the size of a word's vector, and the width of the encoder and the decoder.
-    config.model.embedding_size = 64
-    config.model.text_width = 128
+    config.model.embedding_size = 32
+    config.model.text_width = 64
 
     # What happens to the encoder's input: none; gaussian, salt_and_pepper, masking (of pixels),
     # box, downsampling, blur (vae_jax/corruptions.py).

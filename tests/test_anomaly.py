@@ -5,7 +5,6 @@ import jax
 import numpy as np
 import pytest
 import small_runs
-from absl import flags
 from absl.testing import flagsaver
 from flax import nnx
 from hypothesis import given, settings
@@ -30,6 +29,8 @@ from vae_jax.evaluation.anomaly.bounds import bound_scores, typicality
 from vae_jax.evaluation.anomaly.distances import mahalanobis_distance
 from vae_jax.evaluation.anomaly.likelihood_regret import likelihood_regret
 from vae_jax.trained_model import TrainedModel
+
+pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 GREY_SHAPE = (4, 3, 1)
 KEY = jax.random.key(0)
@@ -249,13 +250,6 @@ def test_the_class_that_is_left_out_is_in_no_split_but_its_own():
         class_left_out.leave_out(splits, 7)
     with pytest.raises(UserError, match="'train' has no labels"):
         class_left_out.leave_out({"train": Dataset(splits["train"].images, None)}, 1)
-
-
-@pytest.fixture(autouse=True)
-def parsed_flags():
-    flags.FLAGS(["command"])
-    yield
-    flags.FLAGS.unparse_flags()
 
 
 def write_data(path, num_outliers=20):

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_runs
-from absl import flags
 from absl.testing import flagsaver
 from flax import nnx
 from hypothesis import given, settings
@@ -20,6 +19,8 @@ from experiments import compress, compression_report, decompress
 from vae_jax import image_arrays
 from vae_jax.compression import Compressor, bits_back, file_format, pack, unpack
 from vae_jax.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 IMAGE_SHAPE = (4, 3, 2)
 GREY_SHAPE = (4, 3, 1)
@@ -350,13 +351,6 @@ def test_another_version_of_the_format_is_told(monkeypatch):
         newer = pack(compressed)
     with pytest.raises(UserError, match=r"f\.vae has format 2; this program reads format 1"):
         unpack(newer, "f.vae")
-
-
-@pytest.fixture(autouse=True)
-def parsed_flags():
-    flags.FLAGS(["command"])
-    yield
-    flags.FLAGS.unparse_flags()
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,8 @@ from experiments import drawing, evaluate, train
 from vae_jax import checkpoints, factory, workdir
 from vae_jax.metric_writers import read_records
 
+pytestmark = pytest.mark.usefixtures("parsed_flags")
+
 OVERRIDES = {
     "epochs": 3,
     "batch_size": 32,
@@ -42,13 +44,6 @@ FIGURES = [
     "traversals",
 ]
 DRAWN_OF_A_VAE_ONLY = {"kl_by_dimension", "samples", "traversals"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def parsed_flags():
-    flags.FLAGS(["test"])
-    yield
-    flags.FLAGS.unparse_flags()
 
 
 @pytest.fixture(scope="module")

@@ -91,7 +91,8 @@ def linear():
 
 def estimated(model, values, **options):
     options = {"num_samples": 3, "batch_size": 4, **options}
-    return estimate(*nnx.split(model), values, KEY, **options)
+    arrays = {name: np.asarray(array) for name, array in values.items()}
+    return estimate(*nnx.split(model), arrays, KEY, **options)
 
 
 @pytest.mark.parametrize("asked", [("x",), ("y",), ("x", "y")])

@@ -5,7 +5,6 @@ import types
 import numpy as np
 import pytest
 import small_runs
-from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
 
@@ -13,6 +12,8 @@ from experiments import map as map_command
 from vae_jax import projector, trained_model
 from vae_jax.errors import UserError
 from vae_jax.evaluation import plane_maps
+
+pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 RNG = np.random.default_rng(0)
 
@@ -125,13 +126,6 @@ def test_more_images_than_a_browser_takes_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"5 images of 4096x8 pixels do not fit .* use at most 4"):
         projector.write(tmp_path, np.zeros((5, 3)), None, images)
     assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture(autouse=True)
-def parsed_flags():
-    flags.FLAGS(["command"])
-    yield
-    flags.FLAGS.unparse_flags()
 
 
 def command(**given):

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import short_runs
-from absl import flags
 
 from configs import vanilla
 from experiments import chunks, sweep_plan, train
 from vae_jax import factory, parallel
 from vae_jax.data.dataset import Dataset
 from vae_jax.training_loop import Interrupted, copy_tree
+
+pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 OVERRIDES = {
     "epochs": 2,
@@ -29,13 +30,6 @@ OVERRIDES = {
     "checkpoints.every_seconds": 0.0,
 }
 CONTINUOUS = {"data.mode": "render", "data.factors": "continuous"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def parsed_flags():
-    flags.FLAGS(["test"])
-    yield
-    flags.FLAGS.unparse_flags()
 
 
 @pytest.fixture

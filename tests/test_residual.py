@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl import flags
 from flax import nnx
 from PIL import Image
 from small_data import write_shapes
@@ -127,13 +126,6 @@ def test_an_encoder_tells_images_that_differ_in_brightness_alone():
     encoder = ResidualEncoder((8, 8, 1), CHANNELS, (), downsampling="stride", **options)
     features = jax.jit(encoder)(jnp.array([0.25, 0.5]).reshape(2, 1, 1, 1) * jnp.ones((8, 8, 1)))
     assert np.abs(features[1]).max() > 1.5 * np.abs(features[0]).max() > 0.01
-
-
-@pytest.fixture
-def parsed_flags():
-    flags.FLAGS(["test"])
-    yield
-    flags.FLAGS.unparse_flags()
 
 
 SMALL = {

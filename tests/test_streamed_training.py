@@ -4,7 +4,6 @@ import sys
 import numpy as np
 import pytest
 import short_runs
-from absl import flags
 from prepared_data import write_prepared
 from short_runs import stops_after
 from small_cards import small_card
@@ -19,6 +18,8 @@ from vae_jax.errors import UserError
 from vae_jax.factory import datasets
 from vae_jax.metric_writers import read_records
 from vae_jax.training_loop import Interrupted
+
+pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 pytest.importorskip("array_record", reason="has no Windows version")
 
@@ -38,13 +39,6 @@ OVERRIDES = {
     # A checkpoint after every call.
     "checkpoints.every_seconds": 0.0,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def parsed_flags():
-    flags.FLAGS(["test"])
-    yield
-    flags.FLAGS.unparse_flags()
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,11 @@ from vae_jax import search_space as space
 from vae_jax.errors import UserError
 from vae_jax.metric_writers import read_records
 
-# Of ml_collections, on loading a config file.
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("parsed_flags"),
+    # Of ml_collections, on loading a config file.
+    pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning"),
+]
 
 OVERRIDES = {
     "epochs": 4,
@@ -44,13 +47,6 @@ TPE = space.tpe(
     batch=3,
     halving=space.Halving(epochs=(1, 2), reduction=2),
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def parsed_flags():
-    flags.FLAGS(["test"])
-    yield
-    flags.FLAGS.unparse_flags()
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from vae_jax import training
 from vae_jax.config_fields import FIELDS
+from vae_jax.data.pixels import StoredExamples
 from vae_jax.models import VAE, DiagonalNormal, StandardNormalPrior
 from vae_jax.models.interfaces import Likelihood
 from vae_jax.models.likelihoods import BernoulliLikelihood, NormalLikelihood, unaccepted
@@ -304,12 +305,13 @@ def _train_epoch(
 
     def loss_fn(
         params: nnx.State,
-        batch: Float[Array, "batch 1 features 1"],
+        batch: StoredExamples,
         hparams: Hyperparameters,
         epoch: Float[Array, ""],
         key: Key[Array, ""],
     ) -> tuple[Float[Array, ""], Metrics]:
         del epoch
+        assert not isinstance(batch, dict)
         means = elbo_terms(_merge(architecture, params), batch, batch, key).means()
         return means["distortion"] + hparams.beta * means["rate"], means
 

@@ -1,7 +1,7 @@
 """One training step, and an epoch of it. Pure functions: nothing here knows devices or files."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -278,7 +278,7 @@ def train_batches(
       The state after the last step, and the metrics of every step.
     """
 
-    def body(state: TrainState, batch: StoredExamples) -> tuple[TrainState, Metrics]:
+    def body(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         return step_fn(state, batch, state.step / steps_per_epoch)
 
     return jax.lax.scan(body, state, batches, unroll=_UNROLL)

@@ -130,8 +130,8 @@ def find_grammar(name: str) -> Grammar:
     grammar = GRAMMARS.get(name.partition(":")[0].partition("/")[0])
     if grammar is None:
         raise UserError(
-            f"data.name={name!r} has no captions; use {' or '.join(GRAMMARS)}, or give a text file "
-            "of your own"
+            f"data.name={name!r} has no captions; use {' or '.join(GRAMMARS)}, or name a text file "
+            "of your own in data.captions"
         )
     return grammar
 

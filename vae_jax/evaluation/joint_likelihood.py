@@ -19,7 +19,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from vae_jax.evaluation.likelihood import image_keys
-from vae_jax.models.modalities import Values
+from vae_jax.models.modalities import TextModality, Values
 from vae_jax.models.multimodal import MultimodalVAE
 from vae_jax.multimodal_objectives import kl_bound
 
@@ -52,11 +52,11 @@ def _size(asked: Sequence[str], model: MultimodalVAE, batch: int) -> int:
     latents = jax.ShapeDtypeStruct((batch, model.latent_size), jnp.float32)
     total = 0
     for name in asked:
-        decoder = model.modalities[name].decoder
-        if hasattr(decoder, "word_logits"):
-            total += batch * decoder.length * decoder.num_words
+        modality = model.modalities[name]
+        if isinstance(modality, TextModality):
+            total += batch * modality.decoder.length * modality.decoder.num_words
         else:
-            total += math.prod(jax.eval_shape(decoder, latents).shape)
+            total += math.prod(jax.eval_shape(modality.decoder, latents).shape)
     return total
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.special import log_softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
@@ -135,12 +136,19 @@ def _best_penalty(codes: Codes, labels: Labels, held_out: Codes, held_out_labels
         return PENALTIES[0]
     losses = []
     for probe in _fit(codes, labels, PENALTIES):
-        # A class that is as good as excluded: right where it is another's, else the penalty loses.
-        with np.errstate(divide="ignore"):
-            log_probs = probe.predict_log_proba(held_out)
+        log_probs = _log_probs(probe, held_out)
         places = np.searchsorted(probe.classes_, held_out_labels)
         losses.append(-log_probs[np.arange(len(held_out)), places].mean())
     return PENALTIES[int(np.argmin(losses))]
+
+
+def _log_probs(probe: LogisticRegression, codes: Codes) -> Float[np.ndarray, "num classes"]:
+    """Finite where a probability underflows to zero, of which scikit-learn takes the logarithm."""
+    logits = probe.decision_function(codes)
+    if logits.ndim == 1:
+        # Of two classes there is one logit, that of the second against the first.
+        logits = np.stack([np.zeros_like(logits), logits], axis=1)
+    return log_softmax(logits, axis=1)
 
 
 def _fit(codes: Codes, labels: Labels, penalties: tuple[float, ...]) -> list[LogisticRegression]:

@@ -46,9 +46,11 @@ class Modality(Protocol):
 
     Attributes:
       encoder: values to features; it has `num_features`.
+      decoder: latents to what a likelihood is made of.
     """
 
     encoder: Any
+    decoder: Any
 
     def decode(
         self, latents: Float[Array, "*batch latents"], context: Values | None = None, /
