@@ -65,7 +65,8 @@ def draw_run(model: TrainedMultimodal, examples: Examples, out: Path) -> None:
             )[name]
             for index, name in enumerate(pictures)
         }
-        figures.save(figures.missing_modalities(seen, recovered), out / "missing_modality.png")
+        originals = {name: np.asarray(seen[name]) for name in pictures}
+        figures.save(figures.missing_modalities(originals, recovered), out / "missing_modality.png")
     if "image" in model.names and len(model.names) == 2:
         (other,) = set(model.names) - {"image"}
         _draw_pair(model, seen, samples, other, given_key, out)

@@ -38,13 +38,13 @@ def captioned_images(
     from matplotlib.figure import Figure
 
     rgb = as_rgb(images)
-    for teller, texts in captions.items():
-        if len(texts) != len(rgb):
-            raise ValueError(f"{len(texts)} captions of {teller!r} for {len(rgb)} images")
+    for teller, told in captions.items():
+        if len(told) != len(rgb):
+            raise ValueError(f"{len(told)} captions of {teller!r} for {len(rgb)} images")
     colours = dict(zip(captions, (INK, ACCENT), strict=False))
     wrapped = {
-        teller: [textwrap.wrap(text, _SIGNS_A_LINE) or ["(nothing)"] for text in texts]
-        for teller, texts in captions.items()
+        teller: [textwrap.wrap(text, _SIGNS_A_LINE) or ["(nothing)"] for text in told]
+        for teller, told in captions.items()
     }
     columns = min(columns, len(rgb))
     rows = [range(first, min(first + columns, len(rgb))) for first in range(0, len(rgb), columns)]
