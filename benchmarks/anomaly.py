@@ -11,7 +11,6 @@ kept. With --figures=FOLDER the scores are drawn, a picture a run.
 
 from pathlib import Path
 
-import jax
 from absl import app, flags, logging
 
 from benchmarks import results_file
@@ -42,10 +41,7 @@ def main(argv: list[str]) -> None:
         )
         # After each run: the whole takes long, and what is measured should not be lost.
         results = {
-            "command": "python -m benchmarks.anomaly",
-            "device": jax.devices()[0].device_kind,
-            "num_cores": command_line.num_cores(),
-            "jax": jax.__version__,
+            **results_file.circumstances("benchmarks.anomaly"),
             "rows": rows,
         }
         results_file.write(_OUTPUT.value, results)

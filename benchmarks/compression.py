@@ -10,13 +10,11 @@ call, on images in memory; nothing is compiled in it.
 import bz2
 import gzip
 import lzma
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from absl import app, flags, logging
 
@@ -88,10 +86,7 @@ def main(argv: list[str]) -> None:
             f"{row['decompressed_images_per_second']:,.0f} images/s"
         )
     results = {
-        "command": "python -m benchmarks.compression",
-        "device": jax.devices()[0].device_kind,
-        "num_cores": os.cpu_count(),
-        "jax": jax.__version__,
+        **results_file.circumstances("benchmarks.compression"),
         "rows": rows,
     }
     results_file.write(_OUTPUT.value, results)

@@ -9,7 +9,6 @@ the first model, imports; afterwards the metrics are timed one by one.
 """
 
 import functools
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -165,10 +164,7 @@ def main(argv: list[str]) -> None:
             f"{row['total_seconds']:.1f} s; {each}"
         )
     results = {
-        "command": "python -m benchmarks.disentanglement_metrics",
-        "device": jax.devices()[0].device_kind,
-        "num_cores": os.cpu_count(),
-        "jax": jax.__version__,
+        **results_file.circumstances("benchmarks.disentanglement_metrics"),
         "sizes": MetricSizes()._asdict(),
         "models": rows,
     }

@@ -10,7 +10,6 @@ on zeros and ones; samples are mean images.
 --output=results/uses/generation.json --figures=results/uses/generation keep what was measured.
 """
 
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,22 +179,20 @@ def main(argv: list[str]) -> None:
     assert isinstance(splits.train, Dataset)
     test = splits.test.images
     yardstick = make_yardstick(trained, splits.train.images, test)
-    rows, samples = [], {}
+    rows: list[dict[str, Any]] = []
+    samples: dict[str, np.ndarray] = {}
     for folder in folders:
         own, at_one = measure(folder, yardstick, splits.train, temperatures, len(test))
         rows += own
         samples = samples or at_one
-    results = {
-        "command": "python -m benchmarks.generation",
-        "device": jax.devices()[0].device_kind,
-        "num_cores": os.cpu_count(),
-        "jax": jax.__version__,
-        "num_images": len(test),
-        "num_nearest": _NUM_NEAREST,
-        "classifier": trained.facts,
-        "rows": rows,
-    }
-    results_file.write(_OUTPUT.value, results)
+        results = {
+            **results_file.circumstances("benchmarks.generation"),
+            "num_images": len(test),
+            "num_nearest": _NUM_NEAREST,
+            "classifier": trained.facts,
+            "rows": rows,
+        }
+        results_file.write(_OUTPUT.value, results)
     if _FIGURES.value:
         out = Path(_FIGURES.value)
         draw(out, rows, temperatures, samples, yardstick, splits.train.images)

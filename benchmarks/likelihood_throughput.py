@@ -8,7 +8,6 @@ alone would take at the float32 peak, measured just before in the same process.
 """
 
 import itertools
-import os
 import resource
 import time
 from typing import Any
@@ -60,10 +59,7 @@ def main(argv: list[str]) -> None:
     flops = 2 * sum(a * b for a, b in itertools.pairwise(widths))
     flops *= _NUM_SAMPLES.value * len(targets)
     results: dict[str, Any] = {
-        "command": "python -m benchmarks.likelihood_throughput",
-        "device": jax.devices()[0].device_kind,
-        "num_cores": os.cpu_count(),
-        "jax": jax.__version__,
+        **results_file.circumstances("benchmarks.likelihood_throughput"),
         "num_images": len(targets),
         "num_samples": _NUM_SAMPLES.value,
         "seconds": seconds,

@@ -9,10 +9,8 @@ test set. The other methods' parameters are chosen for each level on `--num_chos
 validation set. Pictures go into the folder of the output's name.
 """
 
-import os
 from pathlib import Path
 
-import jax
 from absl import app, flags, logging
 
 from benchmarks import results_file
@@ -38,10 +36,7 @@ def main(argv: list[str]) -> None:
         for row in recovery_measuring.measure(group, _NUM_IMAGES.value, _NUM_CHOSEN.value, pictures)
     ]
     results = {
-        "command": "python -m benchmarks.recovery",
-        "device": jax.devices()[0].device_kind,
-        "num_cores": os.cpu_count(),
-        "jax": jax.__version__,
+        **results_file.circumstances("benchmarks.recovery"),
         "num_chosen": _NUM_CHOSEN.value,
         "rows": rows,
     }

@@ -10,11 +10,9 @@ pixels. A run's seed also draws the labels, 10 times, for all codes the same; PC
 measured once for each seed, PCA for each size. With --output a picture is drawn beside the file.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
-import jax
 from absl import flags
 
 from benchmarks import representation_rows, results_file
@@ -48,10 +46,7 @@ def main() -> None:
                 flush=True,
             )
     results = {
-        "command": "python -m benchmarks.representation",
-        "device": jax.devices()[0].device_kind,
-        "num_cores": os.cpu_count(),
-        "jax": jax.__version__,
+        **results_file.circumstances("benchmarks.representation"),
         "num_draws": _NUM_DRAWS.value,
         "rows": rows,
     }

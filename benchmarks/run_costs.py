@@ -10,7 +10,6 @@ included.
 """
 
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -112,10 +111,7 @@ def main(argv: list[str]) -> None:
         peak_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         loop = measure_loop(Path(scratch) / "loop", _EPOCHS.value)
     results = {
-        "command": "python -m benchmarks.run_costs",
-        "device": jax.devices()[0].device_kind,
-        "num_cores": os.cpu_count(),
-        "jax": jax.__version__,
+        **results_file.circumstances("benchmarks.run_costs"),
         "first_start_seconds": first_start,
         "second_start_seconds": second_start,
         "three_epochs_and_evaluation_seconds": whole_seconds,

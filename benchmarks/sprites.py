@@ -6,7 +6,6 @@ Rendering is timed by itself: batches of random factors, one after the other in 
 Training is the compiled epoch on images in memory, and on factors that each step renders.
 """
 
-import os
 import time
 from typing import Any
 
@@ -73,10 +72,7 @@ def main(argv: list[str]) -> None:
     """Measure every variant at both sizes, print a line each, write the JSON."""
     del argv
     results: dict[str, Any] = {
-        "command": "python -m benchmarks.sprites",
-        "device": jax.devices()[0].device_kind,
-        "num_cores": os.cpu_count(),
-        "jax": jax.__version__,
+        **results_file.circumstances("benchmarks.sprites"),
         "batch_size": _BATCH_SIZE,
         "experiments": {},
     }

@@ -32,7 +32,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from benchmarks import results_file
 from configs import vanilla
-from experiments import command_line, train
+from experiments import train
 from vae_jax import factory
 from vae_jax.data.streaming import num_read_threads
 from vae_jax.metric_writers import read_records
@@ -250,10 +250,7 @@ def main(argv: list[str]) -> None:
         memory = _in_a_process(stream_memory, config, 1)
         trained = [_in_a_process(train_slowly, config, 1) for _ in range(repeats)]
     results = {
-        "command": "python -m benchmarks.streaming",
-        "device": jax.devices()[0].device_kind,
-        "num_cores": command_line.num_cores(),
-        "jax": jax.__version__,
+        **results_file.circumstances("benchmarks.streaming"),
         "num_images": num_train,
         "image_size": _SIZE,
         "bytes_a_file": file_bytes,

@@ -8,7 +8,6 @@ faster of the two counts. Compilation is counted apart. With
 --repeats=1 it takes about 6 min on 2 cores.
 """
 
-import os
 import time
 from typing import Any
 
@@ -85,10 +84,7 @@ def main(argv: list[str]) -> None:
     del argv
     experiment = Experiment()
     results: dict[str, Any] = {
-        "command": "python -m benchmarks.sweep_throughput",
-        "device": jax.devices()[0].device_kind,
-        "num_cores": os.cpu_count(),
-        "jax": jax.__version__,
+        **results_file.circumstances("benchmarks.sweep_throughput"),
         "network": "784-400-20-400-784, batch 128, dynamic binarisation",
         "default": "side by side" if prefers_side_by_side() else "in turn",
         "members": [],

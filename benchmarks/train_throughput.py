@@ -12,7 +12,6 @@ import multiprocessing
 import os
 from typing import Any
 
-import jax
 from absl import app, flags
 from ml_collections import ConfigDict
 
@@ -73,10 +72,7 @@ def main(argv: list[str]) -> None:
         "conv 32-64-20-64-32, dynamic binarisation": (convolutional, 12_800),
     }
     results: dict[str, Any] = {
-        "command": "python -m benchmarks.train_throughput",
-        "device": jax.devices()[0].device_kind,
-        "num_cores": os.cpu_count(),
-        "jax": jax.__version__,
+        **results_file.circumstances("benchmarks.train_throughput"),
         "experiments": {},
     }
     peaks = [matmul_peak()]

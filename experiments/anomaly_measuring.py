@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import anomaly_data
+from experiments import anomaly_data, foreign_images
 from vae_jax import data, figures, image_arrays, trained_model, workdir
 from vae_jax.data.class_left_out import OUTLIERS
 from vae_jax.errors import UserError
@@ -46,7 +46,7 @@ def measure(folder: Path, num_images: int, pictures: Path | None) -> list[dict[s
     normal = anomaly_data.load_normal(config)
     outliers, images = load_outliers(config)
     images = image_arrays.with_channels(images[:num_images], model.image_shape)
-    stored = anomaly_data.as_stored(config, images, normal.test.dtype)
+    stored = foreign_images.as_stored(config, images, normal.test.dtype)
     sets = {
         "held_out": normal.held_out[:num_images],
         "test": anomaly_data.as_seen(config, normal.test.images[:num_images], seen_keys.test),

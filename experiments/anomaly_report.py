@@ -1,14 +1,13 @@
 """The tables of how well trained models tell images of another kind."""
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import markdown
+from experiments.measured_section import Measured, of_results
 from vae_jax.data.class_left_out import OUTLIERS
-from vae_jax.errors import UserError
 from vae_jax.evaluation.anomaly import SCORES
 
 Rows = Sequence[dict[str, Any]]
@@ -31,28 +30,23 @@ set shows; mean ± standard deviation over seeds.
 """
 
 
-def section(path: Path) -> str:
-    """The section of a document; nothing while nothing has been measured.
+@of_results
+def section(measured: Measured, path: Path) -> str:
+    """The section of a document.
 
     Args:
-      path: what `benchmarks.anomaly` wrote.
-
-    Raises:
-      UserError: it cannot be read.
+      measured: what `benchmarks.anomaly` wrote.
+      path: where it stands.
     """
-    if not path.is_file():
-        return ""
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        parts = [_TEXT]
-        whole = [row for row in rows if row["outliers"] != OUTLIERS]
-        if whole:
-            parts.append(_setups_table(whole))
-        left_out = [row for row in rows if row["outliers"] == OUTLIERS]
-        if left_out:
-            parts += [_DIGITS_TEXT, _digits_table(left_out)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} cannot be read: {error!r}") from error
+    del path
+    rows = measured["rows"]
+    parts = [_TEXT]
+    whole = [row for row in rows if row["outliers"] != OUTLIERS]
+    if whole:
+        parts.append(_setups_table(whole))
+    left_out = [row for row in rows if row["outliers"] == OUTLIERS]
+    if left_out:
+        parts += [_DIGITS_TEXT, _digits_table(left_out)]
     return "\n".join(parts)
 
 

@@ -8,16 +8,16 @@ Two to three minutes on one core. Expect a test accuracy of 99.2 % on MNIST.
 from absl import flags
 
 from experiments import command_line
+from experiments.data_dir_flag import DATA_DIR
+from experiments.seed_flag import SEED
 from vae_jax import classifier, classifier_training, data, factory, workdir
 from vae_jax.classifier import Classifier
 from vae_jax.errors import UserError
 
 _DATA = flags.DEFINE_string("data", "mnist", "data set with labels, as data.name of a config")
-_DATA_DIR = flags.DEFINE_string("data_dir", "data", "where prepared data sets are")
 _TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "what it is trained on")
 _TEST_SPLIT = flags.DEFINE_string("test_split", "test", "what it is measured on")
 _EPOCHS = flags.DEFINE_integer("epochs", 10, "passes over the training images")
-_SEED = flags.DEFINE_integer("seed", 0, "of the start, the order and the noise")
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
         "data": _DATA.value,
         "train_split": _TRAIN_SPLIT.value,
         "test_split": _TEST_SPLIT.value,
-        "seed": _SEED.value,
+        "seed": SEED.value,
         "num_epochs": _EPOCHS.value,
     }
     command_line.use_compilation_cache()
@@ -38,13 +38,13 @@ def main() -> None:
             _insist(trained, asked, str(folder))
         else:
             train, test = (
-                data.load(_DATA.value, split, _DATA_DIR.value)
+                data.load(_DATA.value, split, DATA_DIR.value)
                 for split in (_TRAIN_SPLIT.value, _TEST_SPLIT.value)
             )
             trained = classifier_training.train(
                 train,
                 test,
-                factory.make_key(_SEED.value),
+                factory.make_key(SEED.value),
                 num_epochs=_EPOCHS.value,
                 on_epoch=lambda epoch, loss: print(f"epoch {epoch}: loss {loss:.4f} nats"),
             )

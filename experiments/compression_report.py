@@ -1,12 +1,11 @@
 """The table of what trained models compress images to."""
 
-import json
 import statistics
 from pathlib import Path
 from typing import Any
 
 from experiments import markdown
-from vae_jax.errors import UserError
+from experiments.measured_section import Measured, of_results
 
 _COLUMNS = {
     "elbo_bits_per_dim": "-ELBO",
@@ -20,22 +19,16 @@ _COLUMNS = {
 }
 
 
-def section(path: Path) -> str:
-    """The section of a document; nothing while nothing has been measured.
+@of_results
+def section(measured: Measured, path: Path) -> str:
+    """The section of a document.
 
     Args:
-      path: what `benchmarks.compression` wrote.
-
-    Raises:
-      UserError: it cannot be read.
+      measured: what `benchmarks.compression` wrote.
+      path: where it stands.
     """
-    if not path.is_file():
-        return ""
-    try:
-        measured = json.loads(path.read_text(encoding="utf-8"))
-        lines = _lines(measured["rows"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} cannot be read: {error!r}") from error
+    del path
+    lines = _lines(measured["rows"])
     table = markdown.table(["test images", "seeds", *_COLUMNS.values()], lines)
     return (
         "## Lossless compression\n\n"

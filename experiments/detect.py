@@ -14,7 +14,7 @@ import io
 import numpy as np
 from absl import flags
 
-from experiments import anomaly_data, command_line, file_flags
+from experiments import anomaly_data, command_line, file_flags, foreign_images
 from vae_jax import image_arrays, trained_model, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation.anomaly import SCORES, Scorer, threshold
@@ -47,7 +47,7 @@ def main() -> None:
     config = model.config
     images = image_arrays.with_channels(images, model.image_shape)
     normal = anomaly_data.load_normal(config)
-    stored = anomaly_data.as_stored(config, images, normal.test.dtype)
+    stored = foreign_images.as_stored(config, images, normal.test.dtype)
     seen_keys, sample_keys = anomaly_data.build_keys(config)
     scorer = Scorer(
         model, normal.training, sample_keys.training, num_samples=config.evaluation.num_samples

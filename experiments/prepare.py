@@ -25,6 +25,7 @@ import numpy as np
 from absl import flags
 
 from experiments import command_line
+from experiments.data_dir_flag import DATA_DIR
 from vae_jax import data, workdir
 from vae_jax.data import class_left_out, idx_builder, sprites_builder
 from vae_jax.data.sprites import VARIANTS
@@ -47,9 +48,6 @@ _NUM_EXAMPLES = flags.DEFINE_integer(
 _WITHOUT_LABEL = flags.DEFINE_integer(
     "without_label", None, "A class to leave out of a data set of the MNIST family."
 )
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", "data", "Where to write. Empty means TFDS's default, ~/tensorflow_datasets."
-)
 
 
 def _prepare(name: str) -> Prepared:
@@ -59,10 +57,8 @@ def _prepare(name: str) -> Prepared:
         if flag.value != flag.default:
             raise UserError(f"--{flag.name}={flag.value} has no effect with --name={name}; drop it")
     if is_rendered:
-        return sprites_builder.prepare(
-            name, _IMAGE_SIZE.value, _NUM_EXAMPLES.value, _DATA_DIR.value
-        )
-    return idx_builder.prepare(name, _SOURCE.value, _DATA_DIR.value)
+        return sprites_builder.prepare(name, _IMAGE_SIZE.value, _NUM_EXAMPLES.value, DATA_DIR.value)
+    return idx_builder.prepare(name, _SOURCE.value, DATA_DIR.value)
 
 
 def _leave_out(name: str, label: int) -> None:
@@ -71,9 +67,9 @@ def _leave_out(name: str, label: int) -> None:
         raise UserError(
             f"--source={_SOURCE.value} has no effect with --without_label={label}; drop it"
         )
-    folder = Path(_DATA_DIR.value or ".")
-    splits = data.split_sizes(name, _DATA_DIR.value)
-    loaded = {split: data.load(name, split, _DATA_DIR.value) for split in splits}
+    folder = Path(DATA_DIR.value or ".")
+    splits = data.split_sizes(name, DATA_DIR.value)
+    loaded = {split: data.load(name, split, DATA_DIR.value) for split in splits}
     arrays = class_left_out.leave_out(loaded, label)
     content = io.BytesIO()
     # mypy takes the first array for the option `allow_pickle`.

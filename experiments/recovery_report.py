@@ -1,12 +1,11 @@
 """The tables of how well trained models recover corrupted images."""
 
-import json
 import statistics
 from pathlib import Path
 from typing import Any
 
 from experiments import markdown
-from vae_jax.errors import UserError
+from experiments.measured_section import Measured, of_results
 
 # What the level of a corruption is.
 _LEVELS = {
@@ -19,23 +18,16 @@ _LEVELS = {
 }
 
 
-def section(path: Path) -> str:
-    """The section of a document; nothing while nothing has been measured.
+@of_results
+def section(measured: Measured, path: Path) -> str:
+    """The section of a document.
 
     Args:
-      path: what `benchmarks.recovery` wrote; its pictures lie in a folder of its name beside it.
-
-    Raises:
-      UserError: it cannot be read.
+      measured: what `benchmarks.recovery` wrote.
+      path: where it stands; its pictures lie in a folder of its name beside it.
     """
-    if not path.is_file():
-        return ""
-    try:
-        measured = json.loads(path.read_text(encoding="utf-8"))
-        tables = [_table(rows, path) for rows in _uses(measured["rows"])]
-        counts = sorted({f"{row['num_images']:,}" for row in measured["rows"]})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} cannot be read: {error!r}") from error
+    tables = [_table(rows, path) for rows in _uses(measured["rows"])]
+    counts = sorted({f"{row['num_images']:,}" for row in measured["rows"]})
     return (
         "## Recovery and upscaling\n\n"
         "Models trained on corrupted images with the clean ones as targets, beside methods of\n"

@@ -23,6 +23,8 @@ from experiments import (
     command_line,
     compression_report,
     disentanglement_report,
+    generation_report,
+    latent_arithmetic_report,
     measuring,
     multimodal_report,
     recovery_report,
@@ -166,6 +168,8 @@ def render_results() -> str:
         anomaly_report.section(folder / "uses" / "anomaly.json"),
         representation_report.section(folder / "uses" / "representation.json"),
         multimodal_report.section(folder / "uses" / "multimodal.json"),
+        latent_arithmetic_report.section(folder / "uses" / "latent_arithmetic.json"),
+        generation_report.section(folder / "uses" / "generation.json"),
     ]
     return "\n".join(part for part in parts if part)
 

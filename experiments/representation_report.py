@@ -1,6 +1,5 @@
 """The table and the picture of what the codes of trained models tell of the classes."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from experiments import markdown
-from vae_jax.errors import UserError
+from experiments.measured_section import Measured, of_results
 
 _METHODS = {"linear": "linear probe", "neighbours": "5 neighbours"}
 
@@ -18,26 +17,19 @@ BASELINES = ("PCA", "pixels")
 Panels = dict[str, dict[str, tuple[Sequence[int], np.ndarray]]]
 
 
-def section(path: Path) -> str:
-    """The section of a document; nothing while nothing has been measured.
+@of_results
+def section(measured: Measured, path: Path) -> str:
+    """The section of a document.
 
     Args:
-      path: what `benchmarks.representation` wrote.
-
-    Raises:
-      UserError: it cannot be read.
+      measured: what `benchmarks.representation` wrote.
+      path: where it stands.
     """
-    if not path.is_file():
-        return ""
-    try:
-        measured = json.loads(path.read_text(encoding="utf-8"))
-        rows = measured["rows"]
-        tables = "".join(
-            f"\n{data}, {seen}:\n\n{_table(group)}"
-            for (data, seen), group in _grouped(rows, "data", "images").items()
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} cannot be read: {error!r}") from error
+    rows = measured["rows"]
+    tables = "".join(
+        f"\n{data}, {seen}:\n\n{_table(group)}"
+        for (data, seen), group in _grouped(rows, "data", "images").items()
+    )
     picture = path.with_suffix(".png")
     shown = f"\n![Accuracy by number of labels]({picture.parent.name}/{picture.name})\n"
     return (

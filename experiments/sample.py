@@ -14,8 +14,8 @@ from absl import flags
 
 from experiments import command_line
 from experiments.output_flag import OUTPUT
-from vae_jax import factory, figures, samplers, trained_model
-from vae_jax.compression import image_arrays
+from experiments.seed_flag import SEED
+from vae_jax import factory, figures, image_arrays, samplers, trained_model
 from vae_jax.errors import UserError
 from vae_jax.evaluation import figures_of_merit
 
@@ -26,7 +26,6 @@ _SAMPLER = flags.DEFINE_string(
 )
 _TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "what the noise's deviation is multiplied by")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 100, "how many to draw")
-_SEED = flags.DEFINE_integer("seed", 0, "of the draws, and of what is fitted")
 
 _MOST_SHOWN = 100
 
@@ -40,7 +39,7 @@ def main() -> None:
         raise UserError(f"--num_images={_NUM_IMAGES.value} must be at least 1")
     command_line.use_compilation_cache()
     model = trained_model.load(folder)
-    images_key, fit_key, draw_key = jax.random.split(factory.make_key(_SEED.value), 3)
+    images_key, fit_key, draw_key = jax.random.split(factory.make_key(SEED.value), 3)
     images = np.empty((0, *model.image_shape), np.float32)
     if _SAMPLER.value != "prior":
         train = factory.load_splits(model.config).train_examples

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn import metrics
 from small_models import LinearGaussian
 
-from experiments import anomaly_data, anomaly_measuring, anomaly_report, detect
+from experiments import anomaly_data, anomaly_measuring, anomaly_report, detect, foreign_images
 from vae_jax.data import Dataset, class_left_out
 from vae_jax.errors import UserError
 from vae_jax.evaluation.anomaly import (
@@ -381,7 +381,7 @@ def test_flags_that_do_not_fit_are_told(run, given, told):
 def test_black_and_white_and_floats_are_stored_as_the_run_has_them():
     config = small_runs.make_model(GREY_SHAPE).config
     black_and_white = np.array([[[[False]], [[True]]]])
-    stored = anomaly_data.as_stored(config, black_and_white, np.dtype(np.uint8))
+    stored = foreign_images.as_stored(config, black_and_white, np.dtype(np.uint8))
     assert stored.dtype == np.uint8
     assert stored.ravel().tolist() == [0, 255]
     # Binarised once, such images are what they were.
@@ -389,7 +389,7 @@ def test_black_and_white_and_floats_are_stored_as_the_run_has_them():
     np.testing.assert_array_equal(seen.ravel(), [0, 1])
     wide = np.full((1, 2, 2, 1), 7.0)
     config.update_from_flattened_dict({"model.likelihood": "normal", "data.binarization": "none"})
-    stored = anomaly_data.as_stored(config, wide, np.dtype(np.float32))
+    stored = foreign_images.as_stored(config, wide, np.dtype(np.float32))
     assert stored.dtype == np.float32
 
 

@@ -81,6 +81,8 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
         ]
         if "own.npz" in given:
             command += ["--config.epochs=1", "--config.evaluation.num_samples=2"]
+    if "experiments.classifier" in command:
+        command += ["--epochs=1", "--train_split=train[:1000]", "--test_split=test[:200]"]
     if "experiments.disentanglement" in command:
         command = [re.sub("--sweep=.*", "--sweep=small_study.py", part) for part in command]
         small = {"epochs": 1, "data.train_split": "train[:2000]", "evaluation.num_samples": 2}

@@ -6,6 +6,7 @@ be closed, no display is needed, and `save` writes it.
 """
 
 from vae_jax.figures.anomaly import score_histograms
+from vae_jax.figures.attributes import attribute_curves, class_curves
 from vae_jax.figures.curves import (
     accuracy_by_labels,
     compared_curves,
@@ -25,6 +26,7 @@ from vae_jax.figures.generation import (
     quality_by_temperature,
 )
 from vae_jax.figures.images import (
+    edited_images,
     image_grid,
     interpolations,
     manifold,
@@ -57,9 +59,12 @@ from vae_jax.figures.sweeps import (
 
 __all__ = [
     "accuracy_by_labels",
+    "attribute_curves",
     "captioned_images",
+    "class_curves",
     "compared_curves",
     "curves_by_level",
+    "edited_images",
     "heat_map",
     "image_grid",
     "images_of_captions",

@@ -40,7 +40,7 @@ def quality_by_temperature(
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     for axes, (label, by_sampler) in zip(panels, metrics.items(), strict=True):
         for (name, by_metric), dashes in zip(
-            references.items(), ((0, (4, 3)), (0, (1, 2))), strict=True
+            references.items(), ((0, (4, 3)), (0, (1, 2))), strict=False
         ):
             axes.axhline(by_metric[label], color=INK, linewidth=0.8, linestyle=dashes, label=name)
         for (sampler, values), colour, marker in zip(

@@ -112,6 +112,18 @@ def traversals(
 
 
 @styled
+def edited_images(
+    images: Num[np.ndarray, "rows columns height width channels"],
+    column_labels: Sequence[str],
+    column_caption: str,
+) -> "matplotlib.figure.Figure":
+    """One image a row, what became of it under the label of each column."""
+    return picture(
+        tiled(as_rgb(images)), column_labels=column_labels, column_caption=column_caption
+    )
+
+
+@styled
 def manifold(
     images: Num[np.ndarray, "size size height width channels"],
 ) -> "matplotlib.figure.Figure":

@@ -1,0 +1,133 @@
+"""The attributes for which a run has directions in its latent space. A part of two commands."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from vae_jax import factory, latent_paths
+from vae_jax.data import LazyDataset
+from vae_jax.data.pixels import to_unit_interval
+from vae_jax.errors import UserError
+from vae_jax.evaluation.attribute_vectors import Contrast, between_classes, between_quarters
+from vae_jax.morphology import Morphology, measure
+from vae_jax.trained_model import TrainedModel
+
+# Of the training images, so many tell where a direction leads.
+_MOST_IMAGES = 20_000
+# Measured at once, in double precision.
+_BATCH_SIZE = 1000
+
+
+class ClassChange(NamedTuple):
+    """From one class, or from any other, to a class."""
+
+    target: int
+    source: int | None = None
+
+
+# One of `Morphology`, or a change of class.
+Attribute = str | ClassChange
+
+
+class KnownImages(NamedTuple):
+    """Training images, and what is known of them.
+
+    Attributes:
+      images: as stored.
+      latents: of each a draw from its posterior; where that is no diagonal normal, the encoding.
+      labels: its class; None where the data have none.
+      morphology: its thickness, slant and size.
+    """
+
+    images: np.ndarray
+    latents: Float[np.ndarray, "n latents"]
+    labels: Int[np.ndarray, " n"] | None
+    morphology: Morphology
+
+
+def parse(text: str) -> Attribute:
+    """What --attribute names.
+
+    Raises:
+      UserError: nothing that there is.
+    """
+    if text in Morphology._fields:
+        return text
+    classes = re.fullmatch(r"(?:(\d{1,9})-)?(\d{1,9})", text, re.ASCII)
+    if classes is None:
+        raise UserError(
+            f"--attribute={text!r} must be one of {', '.join(Morphology._fields)}, a class such as "
+            "7, or a class and the one to make of it such as 4-9"
+        )
+    source, target = classes.groups()
+    return ClassChange(int(target), None if source is None else int(source))
+
+
+def load_known(model: TrainedModel, train: LazyDataset) -> KnownImages:
+    """Read training images of a run, evenly spaced, encode them and measure them.
+
+    Images are encoded as stored: an encoder that was trained on binarised images takes grey ones.
+    Latents are draws, as the decoder was trained on: the mean of an inactive latent hardly moves,
+    and without its noise a classifier would lean on what the decoder does not see.
+    """
+    num = min(train.shape[0], _MOST_IMAGES)
+    known = train.read(np.arange(num) * train.shape[0] // num)
+    if model.has_normal_posterior:
+        key = factory.build_evaluation_keys(model.config).samples
+        latents = np.asarray(model.posterior(known.images).sample(key))
+    else:
+        latents = model.encode(known.images)
+    return KnownImages(known.images, latents, known.labels, measure_stored(known.images))
+
+
+def measure_stored(images: np.ndarray) -> Morphology:
+    """Thickness, slant and size of stored images."""
+    parts = [
+        measure(np.asarray(to_unit_interval(jnp.asarray(images[first : first + _BATCH_SIZE]))))
+        for first in range(0, len(images), _BATCH_SIZE)
+    ]
+    return Morphology(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def contrast(known: KnownImages, attribute: Attribute, *, balanced: bool = True) -> Contrast:
+    """The two groups of training images that an attribute is told by.
+
+    Args:
+      known: the images.
+      attribute: as parsed.
+      balanced: in classes and in the other attributes; only a measured attribute can be.
+
+    Raises:
+      UserError: the images do not differ in it, or have no classes.
+    """
+    if isinstance(attribute, ClassChange):
+        if known.labels is None:
+            raise UserError(
+                f"the run's data have no classes, and --attribute={attribute.target} is one; use "
+                f"one of {', '.join(Morphology._fields)}"
+            )
+        return between_classes(known.latents, known.labels, *attribute)
+    figures = known.morphology._asdict()
+    values = figures.pop(attribute)
+    labels, others = np.zeros(len(values), np.int32), np.empty((len(values), 0))
+    if balanced:
+        labels = labels if known.labels is None else known.labels
+        others = np.column_stack(list(figures.values()))
+    try:
+        return between_quarters(known.latents, values, others, labels)
+    except UserError as error:
+        raise UserError(f"--attribute={attribute!r}: {error}") from None
+
+
+def edits(
+    model: TrainedModel, latents: np.ndarray, vector: np.ndarray, degrees: np.ndarray
+) -> Iterator[np.ndarray]:
+    """The images of the latents moved along the vector, for each degree of it."""
+    paths = latent_paths.linear_interpolation(
+        latents, latents + vector.astype(np.float32), np.asarray(degrees, np.float32)
+    )
+    return (model.decode(moved) for moved in paths)

@@ -1,0 +1,74 @@
+"""The table of how good the samples of trained models are."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from experiments import markdown
+from experiments.measured_section import Measured, of_results
+
+_COLUMNS = {
+    "classifier_frechet_distance": "classifier Fréchet distance",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "class_distance": "class distance",
+    "nearest": "nearest training image",
+    "copies": "copies",
+}
+
+
+@of_results
+def section(measured: Measured, path: Path) -> str:
+    """The section of a document.
+
+    Args:
+      measured: what `benchmarks.generation` wrote.
+      path: where it stands; its figures are in the folder of the same name.
+    """
+    lines = _lines(measured["rows"])
+    accuracy, data = measured["classifier"]["test_accuracy"], measured["classifier"]["data"]
+    num_images, num_nearest = measured["num_images"], measured["num_nearest"]
+    table = markdown.table(["images", "temperature", "seeds", *_COLUMNS.values()], lines)
+    pictures = f"{path.parent.name}/{path.stem}"
+    return (
+        "## Generation\n\n"
+        f"{num_images:,} samples of `configs/vanilla.py` against the {num_images:,} grey test "
+        "images, in the features of a classifier\nthat this project trains "
+        f"(`experiments.classifier`, {data}, {accuracy:.2%} on the test images). Its Fréchet "
+        "distance is not\nthe FID of Inception and compares with no other. Precision and recall "
+        "as Kynkäänniemi et al. 2019\n(arXiv 1904.06991), 3 neighbours; density and coverage as "
+        "Naeem et al. 2020 (arXiv 2002.09797), 5.\nClass distance: total variation between the "
+        "predicted classes of samples and of test images. Nearest\ntraining image: the median "
+        "distance over pixels, as a multiple of that of test images; copies: share\nof "
+        f"{num_nearest:,} samples nearer to one than all but 1 % of the test images are. Mean ± "
+        "standard deviation over\nseeds. No sampler drew the first two rows: training images, "
+        "each its own nearest, and what the model\nmakes of them, which is the decoder's share.\n"
+        f"\n{table}\n"
+        f"![Quality by temperature]({pictures}/quality_by_temperature.png)\n\n"
+        f"![Precision against recall]({pictures}/precision_recall.png)\n\n"
+        "![Samples above the training images nearest to them]"
+        f"({pictures}/nearest_neighbours.png)\n\n"
+        f"![Distances to the nearest training image]({pictures}/nearest_distances.png)\n"
+    )
+
+
+def _lines(rows: list[dict[str, Any]]) -> list[list[str]]:
+    lines = []
+    for sampler, temperature in dict.fromkeys((row["sampler"], row["temperature"]) for row in rows):
+        group = [
+            {**row, "nearest": row["nearest_distance"] / row["test_nearest_distance"]}
+            for row in rows
+            if (row["sampler"], row["temperature"]) == (sampler, temperature)
+        ]
+        cells = [_cell(name, [row[name] for row in group]) for name in _COLUMNS]
+        shown = "" if temperature is None else f"{temperature:g}"
+        lines.append([sampler, shown, str(len(group)), *cells])
+    return lines
+
+
+def _cell(name: str, values: list[float]) -> str:
+    digits = 2 if name == "classifier_frechet_distance" else 3
+    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.{digits}f}{deviation}"

@@ -1,0 +1,198 @@
+"""What moving latents along attributes does to images: what `benchmarks.latent_arithmetic` finds.
+
+Everything is measured on the decoded images, in pixels: the attributes (vae_jax/morphology.py), and
+the class as the nearest of training images tell it, which have not gone through the model. Images
+are brought to unit length for it: a pale digit would lie nearest to whatever has little ink.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from experiments import editing
+from experiments.editing import Attribute, ClassChange, KnownImages
+from vae_jax import factory, figures, trained_model, workdir
+from vae_jax.data.pixels import to_unit_interval
+from vae_jax.errors import UserError
+from vae_jax.evaluation import neighbours
+from vae_jax.evaluation.attribute_vectors import METHODS, Contrast
+from vae_jax.morphology import Morphology
+from vae_jax.trained_model import TrainedModel
+
+# Of measured attributes; of classes, which an image cannot have less of than none, from 0 on.
+DEGREES = np.linspace(-2, 2, 9)
+_SHOWN_DEGREE = 1.5
+_NUM_NEIGHBOURS = 5
+# Training images among which the nearest are looked for.
+_MOST_NEIGHBOURS = 5000
+
+
+class Edited(NamedTuple):
+    """What is measured of the images that are edited, at each degree."""
+
+    # [degrees, images], by attribute.
+    measured: dict[str, Float[np.ndarray, "degrees n"]]
+    told: Int[np.ndarray, "degrees n"]
+
+
+class Examples(NamedTuple):
+    """Test images as stored, their latents and their classes."""
+
+    images: np.ndarray
+    latents: Float[np.ndarray, "n latents"]
+    labels: Int[np.ndarray, " n"]
+
+
+def measure(folder: Path, num_images: int, pictures: Path | None) -> list[dict[str, Any]]:
+    """A row for each direction of a run.
+
+    Args:
+      folder: its workdir.
+      num_images: test images that are edited, at most.
+      pictures: where edited images are drawn; None draws nothing.
+
+    Raises:
+      UserError: the run's data have no classes.
+    """
+    model = trained_model.load(folder)
+    config = model.config
+    opened = factory.open_splits(config)
+    known = editing.load_known(model, opened.train)
+    test, labels = opened.test.images[:num_images], opened.test.labels
+    if known.labels is None or labels is None:
+        raise UserError(f"data.name={config.data.name!r} has no classes to be told or kept")
+    examples = Examples(test, model.encode(test), labels[:num_images])
+    if pictures is not None:
+        _draw_images(pictures, model, known, examples)
+    run = {
+        "data": config.data.name,
+        "seed": config.seed,
+        "config_digest": workdir.config_digest(config.to_dict()),
+        "num_images": len(test),
+        "deviations": {
+            name: float(np.nanstd(values)) for name, values in known.morphology._asdict().items()
+        },
+        "class_told_of_originals": float(np.mean(_told(known, test) == examples.labels)),
+    }
+    rows = []
+    for attribute, balanced, contrast in _contrasts(known):
+        name, degrees = attribute, DEGREES
+        if isinstance(attribute, ClassChange):
+            name, degrees = str(attribute.target), DEGREES[DEGREES >= 0]
+        for method, find in METHODS.items():
+            edited = _edit(model, known, examples, find(contrast), degrees)
+            row = {
+                "attribute": name,
+                "method": method,
+                "balanced": balanced,
+                "degrees": degrees.tolist(),
+            }
+            rows.append(run | row | _figures(edited, examples, known, attribute, contrast))
+    return rows
+
+
+def _contrasts(known: KnownImages) -> Iterator[tuple[Attribute, bool, Contrast]]:
+    for name in Morphology._fields:
+        for balanced in (True, False):
+            yield name, balanced, editing.contrast(known, name, balanced=balanced)
+    assert known.labels is not None, "refused by measure"
+    for target in np.unique(known.labels):
+        change = ClassChange(int(target))
+        yield change, True, editing.contrast(known, change)
+
+
+def _told(known: KnownImages, images: np.ndarray) -> Int[np.ndarray, " n"]:
+    """The classes of images, by their pixels."""
+    num = min(len(known.images), _MOST_NEIGHBOURS)
+    places = np.arange(num) * len(known.images) // num
+    assert known.labels is not None, "refused by measure"
+
+    def pixels(stored: np.ndarray) -> np.ndarray:
+        flat = np.asarray(to_unit_interval(jnp.asarray(stored))).reshape(len(stored), -1)
+        return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+
+    return neighbours.predict(
+        pixels(known.images[places]), known.labels[places], pixels(images), _NUM_NEIGHBOURS
+    )
+
+
+def _edit(
+    model: TrainedModel,
+    known: KnownImages,
+    examples: Examples,
+    vector: np.ndarray,
+    degrees: np.ndarray,
+) -> Edited:
+    morphologies, told = [], []
+    for images in editing.edits(model, examples.latents, vector, degrees):
+        morphologies.append(editing.measure_stored(images))
+        told.append(_told(known, images))
+    by_name = zip(Morphology._fields, zip(*morphologies, strict=True), strict=True)
+    return Edited({name: np.stack(values) for name, values in by_name}, np.stack(told))
+
+
+def _figures(
+    edited: Edited,
+    examples: Examples,
+    known: KnownImages,
+    attribute: Attribute,
+    contrast: Contrast,
+) -> dict[str, Any]:
+    """What a row says of a direction; a figure of an attribute is of images that have it."""
+    found: dict[str, Any] = {
+        "measured": {
+            name: np.nanmean(values, axis=1).tolist() for name, values in edited.measured.items()
+        },
+        "class_kept": (edited.told == examples.labels).mean(axis=1).tolist(),
+        "num_unmeasured": int(np.isnan(edited.measured["size"]).sum()),
+    }
+    if isinstance(attribute, ClassChange):
+        others = examples.labels != attribute.target
+        is_target = edited.told[:, others] == attribute.target
+        return found | {"class_reached": is_target.mean(axis=1).tolist()}
+    values = edited.measured[attribute]
+    whole = values[:, np.isfinite(values).all(axis=0)]
+    return found | {
+        "groups_apart": contrast.difference(getattr(known.morphology, attribute)),
+        "correlation": _correlation(whole),
+        "rising": float((np.diff(whole, axis=0) > 0).all(axis=0).mean()),
+    }
+
+
+def _correlation(values: Float[np.ndarray, "degrees n"]) -> float:
+    """Of degree and attribute, within each image, averaged over images."""
+    degrees = DEGREES - DEGREES.mean()
+    centred = values - values.mean(axis=0)
+    lengths = np.linalg.norm(centred, axis=0) * np.linalg.norm(degrees)
+    # An image that stays as it is has no correlation, and counts as 0.
+    return float(np.mean(degrees @ centred / np.where(lengths > 0, lengths, 1)))
+
+
+def _draw_images(
+    pictures: Path, model: TrainedModel, known: KnownImages, examples: Examples
+) -> None:
+    """The first test image of each class, with more and less of each attribute, and as others."""
+    classes, first = np.unique(examples.labels, return_index=True)
+    latents = examples.latents[first]
+    minus = "\N{MINUS SIGN}"
+    find = METHODS["mean_difference"]
+    for name in Morphology._fields:
+        vector = find(editing.contrast(known, name))
+        rows = np.stack(list(editing.edits(model, latents, vector, DEGREES)), axis=1)
+        labels = [f"{degree:g}".replace("-", minus) for degree in DEGREES]
+        figure = figures.edited_images(rows, labels, f"degree of {name}")
+        figures.save(figure, pictures / f"{name}.png")
+    columns = [
+        next(editing.edits(model, latents, vector, np.array([_SHOWN_DEGREE])))
+        for vector in (find(editing.contrast(known, ClassChange(int(c)))) for c in classes)
+    ]
+    figure = figures.edited_images(
+        np.stack([model.decode(latents), *columns], axis=1),
+        ["as is", *map(str, classes)],
+        f"moved by degree {_SHOWN_DEGREE:g} towards class",
+    )
+    figures.save(figure, pictures / "classes.png")
