@@ -4,22 +4,33 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import measuring
-from experiments.cards import NEIGHBOUR_FIGURES
+from experiments import measuring, multimodal_measuring
+from experiments.cards import COHERENCE_FIGURES, NEIGHBOUR_FIGURES
 from vae_jax import factory, trained_model, workdir
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours
 from vae_jax.trained_model import TrainedModel
 
-# Figure: what it is in the "test" part of a summary, its sign there, and its standard error.
+# Figure: what it is in the "test" part of a summary, its sign there, and its standard error; a dot
+# goes into a part.
 _OF_SUMMARY = {
     "nll": ("iwae_bound", -1, "iwae_bound_standard_error"),
     "negative_elbo": ("elbo", -1, "elbo_standard_error"),
     "rate": ("rate", 1, None),
     "distortion": ("distortion", 1, None),
     "active_units": ("active_units", 1, None),
+    "joint_nll": ("log_likelihood.joint", -1, "log_likelihood_standard_error.joint"),
+    "image_nll": ("log_likelihood.image", -1, "log_likelihood_standard_error.image"),
+    "image_nll_given_others": (
+        "conditional_log_likelihood.image",
+        -1,
+        "conditional_standard_error.image",
+    ),
 }
+
+# Test examples that coherence is measured on, at most.
+_NUM_COHERENCE = 2000
 
 
 def figures(folder: Path, test: dict[str, Any], asked: Sequence[str]) -> dict[str, Any]:
@@ -31,15 +42,30 @@ def figures(folder: Path, test: dict[str, Any], asked: Sequence[str]) -> dict[st
       asked: figures that the summary may not have.
     """
     found = {
-        figure: (sign * test[name], test[error] if error else None)
+        figure: (sign * value, _part(test, error) if error else None)
         for figure, (name, sign, error) in _OF_SUMMARY.items()
-        if name in test
+        if (value := _part(test, name)) is not None
     }
+    if "image_nll_given_others" in found:
+        gain = found["image_nll"][0] - found["image_nll_given_others"][0]
+        found["gain_for_image"] = (gain, None)
     by_neighbours = [figure for figure in asked if figure in NEIGHBOUR_FIGURES]
     if by_neighbours:
         accuracies = _neighbours(folder, by_neighbours)
         found |= {figure: (accuracies[figure], None) for figure in by_neighbours}
+    of_coherence = [figure for figure in asked if figure in COHERENCE_FIGURES]
+    if of_coherence:
+        shares = _coherence(folder)
+        found |= {figure: (shares[figure], None) for figure in of_coherence}
     return found
+
+
+def _part(test: dict[str, Any], name: str) -> float | None:
+    """A figure of the summary, None where it is not there."""
+    part: Any = test
+    for key in name.split("."):
+        part = part.get(key) if isinstance(part, dict) else None
+    return part
 
 
 def _neighbours(folder: Path, figures: Sequence[str]) -> dict[str, float]:
@@ -74,3 +100,25 @@ def _measure_neighbours(model: TrainedModel, figures: Sequence[str]) -> dict[str
         )
 
     return {figure: percent(NEIGHBOUR_FIGURES[figure]) for figure in figures}
+
+
+def _coherence(folder: Path) -> dict[str, float]:
+    """The coherence figures, in percent; measured once a run.
+
+    The classifiers are the workdir's: all runs at a budget are of the same data.
+    """
+    path = folder / "coherence.json"
+    if path.is_file():
+        return dict(workdir.read_json(path))
+    model = multimodal_measuring.load_model(folder)
+    classifiers = folder.parents[1] / "classifiers"
+    examples = multimodal_measuring.load_examples(model, classifiers, _NUM_COHERENCE)
+    measured = multimodal_measuring.measure_coherence(model, examples)
+    found = {
+        f"coherence_{size}": 100 * share
+        for size, share in measured["conditional_coherence"].items()
+    }
+    found["joint_coherence"] = 100 * measured["joint_coherence"]
+    found["reader_accuracy"] = 100 * min(measured["reader_accuracy"].values())
+    workdir.write_json(path, found)
+    return found

@@ -78,8 +78,10 @@ def _found(measurement: Measurement | None, figure: str) -> dict[int, float] | N
 
 
 def _gains(check: Check, values: Sequence[float]) -> list[float]:
-    """How much better each value is than the one before it."""
+    """How much better each value is than the one before it; a single value itself."""
     sign = FIGURES[check.figure].sign
+    if len(values) == 1:
+        return list(values)
     return [sign * (after - before) for before, after in itertools.pairwise(values)]
 
 
@@ -150,6 +152,9 @@ def _claim(check: Check) -> str:
         amount = f" by less than {check.most:g}"
     else:
         amount = f" by {check.least:g} to {check.most:g}"
+    if len(check.rows) == 1:
+        bound = amount.removeprefix(" by ")
+        return f"{FIGURES[check.figure].label} of {check.rows[0]}: {bound}"
     return f"{FIGURES[check.figure].label} gets better from {' to '.join(check.rows)}{amount}"
 
 

@@ -206,9 +206,8 @@ def _costs(config_json: str) -> tuple[float, float]:
     config = json.loads(config_json)
     section = config["data"]
     sizes = data.split_sizes(section["name"], section["dir"])
-    split = next(iter(sizes))
-    first = data.open_lazily(section["name"], f"{split}[:1]", section["dir"], section["image_size"])
-    template = factory.run_state_template(ConfigDict(config), first.shape[1:])
+    form = factory.form_of_first(ConfigDict(config))
+    template = factory.run_state_template(ConfigDict(config), form)
     half = sum(leaf.size for leaf in jax.tree.leaves(template.best_params)) / 2
     num_draws = config["objective"]["num_samples"] * config["objective"]["num_groups"]
     training = 3 * half * (1 + num_draws) * config["epochs"] * num_training_images(config)

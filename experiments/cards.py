@@ -39,6 +39,14 @@ class Figure(NamedTuple):
 
 # By the number of labelled images.
 NEIGHBOUR_FIGURES = {f"knn_accuracy_{number}": number for number in (100, 600, 1000)}
+# Of several modalities, in percent: coherence by the number of modalities given, and the share of
+# real examples whose class is read right, of the modality in which it is lowest.
+COHERENCE_FIGURES = {
+    "coherence_1": "coherence (%), one modality given",
+    "coherence_4": "coherence (%), four given",
+    "joint_coherence": "joint coherence (%)",
+    "reader_accuracy": "real examples read right (%)",
+}
 FIGURES = {
     "nll": Figure("NLL", -1, 2),
     "negative_elbo": Figure("-ELBO", -1, 2),
@@ -49,6 +57,11 @@ FIGURES = {
         name: Figure(f"k-NN accuracy (%), {number} labels", 1, 1)
         for name, number in NEIGHBOUR_FIGURES.items()
     },
+    "joint_nll": Figure("NLL of all modalities", -1, 2),
+    "image_nll": Figure("NLL of the image", -1, 2),
+    "image_nll_given_others": Figure("NLL of the image given the others", -1, 2),
+    "gain_for_image": Figure("nats that the others tell of the image", 1, 2),
+    **{name: Figure(label, 1, 1) for name, label in COHERENCE_FIGURES.items()},
 }
 
 
@@ -84,13 +97,13 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """An ordering: each of some rows is better than the one before it.
+    """An ordering: each of some rows is better than the one before it; or a bound on one row.
 
     Attributes:
       figure: by which.
-      rows: from the worst to the best.
-      least: how much better each must be at least.
-      most: how much better each must be less than.
+      rows: from the worst to the best; or the one that is bounded.
+      least: how much better each must be at least, or what the one must be at least.
+      most: how much better each must be less than, or what the one must be less than.
     """
 
     figure: str

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -44,12 +45,25 @@ def prepare_examples(config: ConfigDict, test: Dataset | MultimodalDataset) -> T
     """The same of images or of several modalities, each of which has a draw of its own."""
     if isinstance(test, Dataset):
         return prepare_test(config, test)
-    key, prepare = factory.build_evaluation_keys(config).targets, factory.build_prepare(config)
+    return _prepare_modalities(config, test, factory.build_evaluation_keys(config).targets)
+
+
+def prepare_train_examples(config: ConfigDict, train: MultimodalDataset) -> dict[str, np.ndarray]:
+    """Training examples of several modalities as the model sees them."""
+    # Not the draw of the test images, whose keys go by the place of an image.
+    key = factory.build_evaluation_keys(config).targets
+    return _prepare_modalities(config, train, jax.random.fold_in(key, len(train.modalities)))
+
+
+def _prepare_modalities(
+    config: ConfigDict, dataset: MultimodalDataset, key: Key[Array, ""]
+) -> dict[str, np.ndarray]:
+    prepare = factory.build_prepare(config)
     return {
         name: figures_of_merit.prepare_targets(prepare, array, jax.random.fold_in(key, index))
         if array.ndim == 4
         else array
-        for index, (name, array) in enumerate(test.modalities.items())
+        for index, (name, array) in enumerate(dataset.modalities.items())
     }
 
 

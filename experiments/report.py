@@ -26,6 +26,7 @@ from experiments import (
     generation_report,
     latent_arithmetic_report,
     measuring,
+    multimodal_report,
     recovery_report,
     representation_report,
     scaling_report,
@@ -166,6 +167,7 @@ def render_results() -> str:
         recovery_report.section(folder / "uses" / "recovery.json"),
         anomaly_report.section(folder / "uses" / "anomaly.json"),
         representation_report.section(folder / "uses" / "representation.json"),
+        multimodal_report.section(folder / "uses" / "multimodal.json"),
         latent_arithmetic_report.section(folder / "uses" / "latent_arithmetic.json"),
         generation_report.section(folder / "uses" / "generation.json"),
     ]

@@ -56,7 +56,7 @@ def measured(card=CARD, **by_row_and_budget):
 
 
 def test_every_row_of_every_shipped_card_can_be_trained_at_every_budget():
-    assert len(cards.names()) == 8
+    assert len(cards.names()) == 10
     for name in cards.names():
         card = cards.load(name)
         for budget in BUDGETS:
@@ -136,6 +136,21 @@ def test_a_chain_holds_where_each_step_does():
     )
     told = card_report.check_verdict(check, rows, "full")
     assert told == "fails by 0.05 (+1.00, +0.05; in 0 of 1 seeds)"
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ([1.75], "holds (+1.75; in 1 of 1 seeds)"),
+        ([1.0, 1.5], "fails by 0.25 (+1.25; in 1 of 2 seeds)"),
+    ],
+)
+def test_a_figure_of_one_row_is_bounded(values, verdict):
+    check = Check("gain_for_image", ("weak",), least=1.5)
+    rows = measured(weak_full={"gain_for_image": values})
+    assert card_report.check_verdict(check, rows, "full") == verdict
+    claim = "nats that the others tell of the image of weak: at least 1.5"
+    assert card_report._claim(check) == claim
 
 
 def test_more_accuracy_is_better():

@@ -25,6 +25,7 @@ from vae_jax.factory.keys import EvaluationKeys, build_evaluation_keys, make_key
 from vae_jax.factory.losses import build_loss
 from vae_jax.factory.modalities import (
     JointSplits,
+    form_of_first,
     load_examples,
     load_test_examples,
     open_examples,
@@ -63,6 +64,7 @@ __all__ = [
     "build_program",
     "build_simulator",
     "build_stream",
+    "form_of_first",
     "from_metadata",
     "latent_size",
     "load_examples",

@@ -25,7 +25,7 @@ from vae_jax.factory.datasets import (
     refuse_large_batch,
     split_names,
 )
-from vae_jax.factory.forms import forms_of, mean_images, refuse_other_form
+from vae_jax.factory.forms import DataForm, forms_of, mean_images, refuse_other_form
 from vae_jax.models.modalities import Forms
 
 
@@ -113,6 +113,22 @@ def open_examples(config: ConfigDict) -> Splits | StreamedSplits | JointSplits:
       UserError: as `open_splits`; modalities that the data do not have.
     """
     return _open_joint_splits(config) if config.data.modalities else open_splits(config)
+
+
+def form_of_first(config: ConfigDict) -> DataForm:
+    """What a config's examples are, by the first one alone, which may lack classes.
+
+    Raises:
+      UserError: the data are not there.
+    """
+    section = config.data
+    split = f"{next(iter(data.split_sizes(section.name, section.dir)))}[:1]"
+    if section.modalities:
+        return forms_of(_load_joint(config, TRAIN, split))
+    height, width, channels = data.open_lazily(
+        section.name, split, section.dir, section.image_size
+    ).shape[1:]
+    return height, width, channels
 
 
 def load_examples(config: ConfigDict) -> Splits | JointSplits:

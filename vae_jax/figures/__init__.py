@@ -41,6 +41,12 @@ from vae_jax.figures.latents import (
     latent_maps_side_by_side,
     principal_components,
 )
+from vae_jax.figures.modalities import (
+    captioned_images,
+    images_of_captions,
+    joint_samples,
+    missing_modalities,
+)
 from vae_jax.figures.rate_distortion_plane import lower_convex_hull, rate_distortion
 from vae_jax.figures.style import save
 from vae_jax.figures.sweeps import (
@@ -54,14 +60,17 @@ from vae_jax.figures.sweeps import (
 __all__ = [
     "accuracy_by_labels",
     "attribute_curves",
+    "captioned_images",
     "class_curves",
     "compared_curves",
     "curves_by_level",
     "edited_images",
     "heat_map",
     "image_grid",
+    "images_of_captions",
     "importance_matrices",
     "interpolations",
+    "joint_samples",
     "kl_by_dimension",
     "latent_map",
     "latent_maps_side_by_side",
@@ -69,6 +78,7 @@ __all__ = [
     "manifold",
     "member_curves",
     "metric_by_value",
+    "missing_modalities",
     "nearest_distances",
     "nearest_neighbours",
     "overlaid_losses",

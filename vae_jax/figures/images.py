@@ -31,7 +31,7 @@ def image_grid(
     """Images in reading order, `columns` to a row; samples from the prior, for instance."""
     if columns < 1:
         raise ValueError(f"columns={columns}: the grid needs at least one")
-    return _picture(_tiled(_wrapped(_as_rgb(images)[None], min(columns, len(images)))))
+    return picture(tiled(_wrapped(as_rgb(images)[None], min(columns, len(images)))))
 
 
 @styled
@@ -56,9 +56,9 @@ def nearest_neighbours(
     ],
 ) -> "matplotlib.figure.Figure":
     """Samples above the training images nearest to them, a block of two rows a sampler."""
-    strips = [_as_rgb(images) for pair in pairs.values() for images in pair]
+    strips = [as_rgb(images) for pair in pairs.values() for images in pair]
     labels = [label for name in pairs for label in (name, "nearest in training")]
-    return _picture(_tiled(np.stack(strips), rows_in_block=2), row_labels=labels)
+    return picture(tiled(np.stack(strips), rows_in_block=2), row_labels=labels)
 
 
 @styled
@@ -78,8 +78,8 @@ def interpolations(
     title: str = "",
 ) -> "matplotlib.figure.Figure":
     """One path between two codes a row, the degree of interpolation above each column."""
-    return _picture(
-        _tiled(_as_rgb(images)),
+    return picture(
+        tiled(as_rgb(images)),
         column_labels=[_short(degree) for degree in degrees],
         column_caption="degree of interpolation",
         title=title,
@@ -103,8 +103,8 @@ def traversals(
             f"dimensions={np.asarray(dimensions).tolist()} are not all among the "
             f"{len(kl_by_dimension)} latents of kl_by_dimension"
         )
-    return _picture(
-        _tiled(_as_rgb(images)),
+    return picture(
+        tiled(as_rgb(images)),
         row_labels=[f"z{i}  {kl_by_dimension[i]:.1f} nats" for i in dimensions],
         column_labels=[_short(value) for value in values],
         column_caption="value of the latent",
@@ -118,8 +118,8 @@ def edited_images(
     column_caption: str,
 ) -> "matplotlib.figure.Figure":
     """One image a row, what became of it under the label of each column."""
-    return _picture(
-        _tiled(_as_rgb(images)), column_labels=column_labels, column_caption=column_caption
+    return picture(
+        tiled(as_rgb(images)), column_labels=column_labels, column_caption=column_caption
     )
 
 
@@ -132,8 +132,8 @@ def manifold(
     Laid out as that grid: z1 grows to the right and z2 upwards. The axes are marked in units of
     z, which lie apart as the quantiles of the unit normal do.
     """
-    cells = _as_rgb(images)
-    tiling = _tiled(cells, gap=0)
+    cells = as_rgb(images)
+    tiling = tiled(cells, gap=0)
     height, width = tiling.mosaic.shape[:2]
     figure, axes = _axes_for(height, width, cells.shape[3], left=84, bottom=60, top=6, right=6)
     # Above the tick marks, whose ends would else darken the outermost pixels.
@@ -149,7 +149,9 @@ def manifold(
     return figure
 
 
-class _Tiling(NamedTuple):
+class Tiling(NamedTuple):
+    """Images laid out in one array, and where they are in it."""
+
     mosaic: np.ndarray
     """[rows of pixels, columns of pixels, 3], floats in [0, 1], white between the cells."""
     row_centres: np.ndarray
@@ -157,7 +159,7 @@ class _Tiling(NamedTuple):
     cell_width: int
 
 
-def _as_rgb(images: np.ndarray) -> np.ndarray:
+def as_rgb(images: np.ndarray) -> np.ndarray:
     """[..., height, width, 1 or 3] of uint8 or float -> [..., height, width, 3] in [0, 1]."""
     if images.shape[-1] not in (1, 3):
         raise ValueError(
@@ -186,7 +188,7 @@ def _wrapped(strips: np.ndarray, columns: int) -> np.ndarray:
     return blocks.reshape(num_blocks * num_strips, columns, *strips.shape[2:])
 
 
-def _tiled(cells: np.ndarray, gap: int | None = None, rows_in_block: int = 1) -> _Tiling:
+def tiled(cells: np.ndarray, gap: int | None = None, rows_in_block: int = 1) -> Tiling:
     """Lay [rows, columns, height, width, 3] out in one array, `gap` pixels apart.
 
     Blocks of more than one row stand further apart than the rows inside them.
@@ -202,7 +204,7 @@ def _tiled(cells: np.ndarray, gap: int | None = None, rows_in_block: int = 1) ->
         for column, left in enumerate(lefts):
             mosaic[top : top + height, left : left + width] = cells[row, column]
     # The centre of pixel 0 is at 0 in the coordinates of imshow.
-    return _Tiling(mosaic, tops + (height - 1) / 2, lefts + (width - 1) / 2, width)
+    return Tiling(mosaic, tops + (height - 1) / 2, lefts + (width - 1) / 2, width)
 
 
 def _axes_for(
@@ -232,13 +234,14 @@ def _axes_for(
     return figure, axes
 
 
-def _picture(
-    tiling: _Tiling,
+def picture(
+    tiling: Tiling,
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
     column_caption: str = "",
     title: str = "",
 ) -> "matplotlib.figure.Figure":
+    """A figure of a tiling: labels left of the rows and above the columns, a title on top."""
     margin = 6
     left = margin + (round(max(map(text_width, row_labels))) + 12 if row_labels else 0)
     top = margin + 24 * bool(column_labels) + 26 * bool(column_caption) + 34 * bool(title)
@@ -270,12 +273,12 @@ def _picture_of_strips(
     """One labelled strip of images under the other, wrapped together after `columns`."""
     if columns < 1:
         raise ValueError(f"columns={columns}: the picture needs at least one")
-    stacked = np.stack([_as_rgb(images) for images in strips.values()])
+    stacked = np.stack([as_rgb(images) for images in strips.values()])
     num_blocks = -(-stacked.shape[1] // columns)
     # Blocks of equal length: 13 pairs become 7 and 6 rather than 10 and 3.
     cells = _wrapped(stacked, -(-stacked.shape[1] // num_blocks))
-    return _picture(
-        _tiled(cells, rows_in_block=len(strips)), row_labels=list(strips) * num_blocks, title=title
+    return picture(
+        tiled(cells, rows_in_block=len(strips)), row_labels=list(strips) * num_blocks, title=title
     )
 
 

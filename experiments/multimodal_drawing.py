@@ -1,0 +1,105 @@
+"""Pictures of runs of several modalities. A part of `benchmarks/multimodal.py`."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments.multimodal_measuring import Examples
+from vae_jax import factory, figures
+from vae_jax.trained_multimodal import TrainedMultimodal
+
+_NUM_SHOWN = 10
+_NUM_SAMPLES = 8
+# Captions of which images are drawn, where their words are known.
+_CAPTIONS = {
+    "mnist": (
+        "a thin upright four",
+        "a bold four leaning to the right",
+        "a left-leaning seven",
+        "a slender three leaning to the right",
+        "a thick upright zero",
+        "small two, thin strokes",
+        "a large two with thick strokes",
+        "a nine",
+    ),
+    "fashion_mnist": (
+        "a dark pullover",
+        "a light dress, narrow in shape",
+        "a pair of wide trousers",
+        "a tall ankle boot",
+        "a flat sneaker",
+        "a dark bag",
+        "a pale shirt",
+        "a sandal",
+    ),
+}
+
+
+def draw_run(model: TrainedMultimodal, examples: Examples, out: Path) -> None:
+    """Draw everything that the modalities of a run allow.
+
+    Args:
+      model: of the run.
+      examples: of its test set.
+      out: folder of the pictures.
+    """
+    prior_key, given_key = jax.random.split(factory.make_key(model.config.seed))
+    # A class as often as the next: the first of each are shown.
+    places = np.unique(examples.labels, return_index=True)[1][:_NUM_SHOWN]
+    seen = {
+        name: [values[i] for i in places] if isinstance(values, list) else values[places]
+        for name, values in examples.seen.items()
+    }
+    pictures = [name for name, form in model.forms.items() if form.kind == "image"]
+    samples = model.sample(prior_key, _NUM_SHOWN)
+    if len(pictures) > 1:
+        figures.save(
+            figures.joint_samples({name: samples[name] for name in pictures}),
+            out / "joint_samples.png",
+        )
+        recovered = {
+            name: model.generate(
+                {other: values for other, values in seen.items() if other != name},
+                jax.random.fold_in(given_key, index),
+            )[name]
+            for index, name in enumerate(pictures)
+        }
+        originals = {name: np.asarray(seen[name]) for name in pictures}
+        figures.save(figures.missing_modalities(originals, recovered), out / "missing_modality.png")
+    if "image" in model.names and len(model.names) == 2:
+        (other,) = set(model.names) - {"image"}
+        _draw_pair(model, seen, samples, other, given_key, out)
+
+
+def _draw_pair(
+    model: TrainedMultimodal,
+    seen: dict[str, np.ndarray | list[str]],
+    samples: dict[str, np.ndarray | list[str]],
+    other: str,
+    key: jax.Array,
+    out: Path,
+) -> None:
+    """Pictures of images and what is said of them, a caption or a class."""
+    told = model.reconstruct({"image": seen["image"]})[other]
+    figures.save(
+        figures.captioned_images(
+            np.asarray(seen["image"]), {"of the data": _texts(seen[other]), "model": _texts(told)}
+        ),
+        out / "image_to_text.png",
+    )
+    figures.save(
+        figures.captioned_images(np.asarray(samples["image"]), {"model": _texts(samples[other])}),
+        out / "joint_samples.png",
+    )
+    asked = seen[other]
+    if other == "text" and not model.config.data.captions:
+        asked = list(_CAPTIONS[Path(model.config.data.name).name])
+    repeated = [value for value in asked for _ in range(_NUM_SAMPLES)]
+    drawn = model.generate({other: repeated}, key)["image"]
+    rows = drawn.reshape(len(asked), _NUM_SAMPLES, *drawn.shape[1:])
+    figures.save(figures.images_of_captions(rows, _texts(asked)), out / "text_to_image.png")
+
+
+def _texts(values: np.ndarray | list[str]) -> list[str]:
+    return [str(value) for value in values]

@@ -1,0 +1,182 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+import small_joint_runs
+from absl import flags
+from absl.testing import flagsaver
+from flax import nnx
+from small_runs import make_model
+from small_runs import save as save_of_images
+
+from benchmarks import multimodal as command
+from configs import multimodal, multimodal_label, multimodal_renderings
+from experiments import multimodal_drawing, multimodal_measuring, multimodal_report
+from vae_jax import classifier
+from vae_jax.classifier import Classifier, ClassifierNetwork
+from vae_jax.errors import UserError
+
+RENDERINGS = ("rendering_0", "rendering_4")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parsed_flags():
+    flags.FLAGS(["test"])
+    yield
+    flags.FLAGS.unparse_flags()
+
+
+@pytest.fixture(scope="module")
+def classifiers(tmp_path_factory):
+    """A folder with a classifier of MNIST that has not learned anything."""
+    folder = tmp_path_factory.mktemp("classifier")
+    params = nnx.split(ClassifierNetwork((28, 28, 1), 10, rngs=nnx.Rngs(0)))[1]
+    classifier.save(folder, Classifier((28, 28, 1), 10, params, {"data": "mnist"}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    small_joint_runs.save(folder / "captions", multimodal.get_config())
+    small_joint_runs.save(folder / "labels", multimodal_label.get_config())
+    small_joint_runs.save(
+        folder / "renderings", multimodal_renderings.get_config(), **{"data.modalities": RENDERINGS}
+    )
+    return folder
+
+
+def measure(workdirs, judges, out, *, pictures=False):
+    chosen = {
+        "workdirs": [str(path) for path in workdirs],
+        "classifier": str(judges),
+        "num_examples": 20,
+        "output": str(out / "multimodal.json"),
+        "figures": str(out / "multimodal") if pictures else "",
+    }
+    with flagsaver.flagsaver(**chosen):
+        command.main()
+    return json.loads((out / "multimodal.json").read_text())["rows"]
+
+
+def test_a_run_of_images_and_captions_is_measured_drawn_and_reported(
+    runs, classifiers, tmp_path, capsys
+):
+    captions, labels = measure(
+        [runs / "captions", runs / "labels"], classifiers, tmp_path, pictures=True
+    )
+    assert captions["num_examples"] == 20
+    assert captions["reader_accuracy"]["text"] == 1
+    assert set(captions["conditional_coherence_by_subset"]) == {"image", "text"}
+    assert captions["captions"]["real"]["all_attributes"] == 1
+    assert set(captions["probe"]) == {"all", "image", "text"}
+    assert captions["likelihood"]["log_likelihood"]["image"] == -24.0
+    assert labels["captions"] is None
+    assert labels["reader_accuracy"]["label"] == 1
+    for folder in ("captions", "labels"):
+        drawn = {path.name for path in (tmp_path / "multimodal" / folder).iterdir()}
+        assert drawn == {"image_to_text.png", "joint_samples.png", "text_to_image.png"}
+    assert "captions, seed 0: coherence 1 given" in capsys.readouterr().out
+    text = multimodal_report.section(tmp_path / "multimodal.json")
+    assert "| MVAE | mnist, image and text | 1 |" in text
+    assert "| JMVAE | mnist, image and label | 1 | -30.50 | -25.00 | -24.00 | -21.50 | 5 |" in text
+    assert "](uses/" not in text  # Only the folder above knows where it is shown.
+    assert f"({tmp_path.name}/multimodal/captions/text_to_image.png)" in text
+
+
+def test_renderings_have_a_classifier_each_which_is_trained_once(runs, tmp_path):
+    judges = tmp_path / "judges"
+    (row,) = measure([runs / "renderings"], judges, tmp_path, pictures=True)
+    assert set(row["classifiers"]) == set(RENDERINGS)
+    for name in RENDERINGS:
+        facts = classifier.load(judges / name).facts
+        assert facts["modality"] == name
+        assert facts["num_train"] == 400
+        assert row["classifiers"][name] == facts
+    assert set(row["conditional_coherence"]) == {"1"}
+    (again,) = measure([runs / "renderings"], judges, tmp_path)
+    assert again == row
+    drawn = {path.name for path in (tmp_path / "multimodal" / "renderings").iterdir()}
+    assert drawn == {"joint_samples.png", "missing_modality.png"}
+
+
+def test_what_cannot_be_measured_is_told_in_a_line(runs, classifiers, tmp_path):
+    save_of_images(tmp_path / "images", make_model((4, 3, 1), batch_size=20))
+    with pytest.raises(UserError, match="is a run of images alone; name runs of several"):
+        measure([runs / "captions", tmp_path / "images"], classifiers, tmp_path)
+    with pytest.raises(UserError, match="--workdirs is missing"):
+        measure([], classifiers, tmp_path)
+    with pytest.raises(UserError, match="--classifier is missing"):
+        measure([runs / "captions"], "", tmp_path)
+    params = classifier.load(classifiers).params
+    other = Classifier((28, 28, 1), 10, params, {"data": "fashion_mnist"})
+    (tmp_path / "clothes").mkdir()
+    classifier.save(tmp_path / "clothes", other)
+    with pytest.raises(UserError, match=r"trained on 'fashion_mnist' and the run on data.name="):
+        measure([runs / "captions"], tmp_path / "clothes", tmp_path)
+    small_joint_runs.save(tmp_path / "begun", multimodal.get_config())
+    (tmp_path / "begun" / "summary.json").unlink()
+    with pytest.raises(UserError, match=r"has no summary.json yet; let the run end first"):
+        measure([tmp_path / "begun"], classifiers, tmp_path)
+
+
+def agreement(label, thickness):
+    return {
+        "label": label,
+        "attributes": {"thickness": thickness, "slant": None},
+        "said": {"thickness": 0.5, "slant": 0.0},
+        "all_attributes": thickness,
+    }
+
+
+def row_of(seed, share):
+    return {
+        "name": f"run_{seed}",
+        "data": "mnist",
+        "modalities": ["image", "text"],
+        "joint_posterior": "product",
+        "seed": seed,
+        "conditional_coherence": {"1": share},
+        "joint_coherence": 0.25,
+        "reader_accuracy": {"image": 0.99, "text": 1.0},
+        "probe": {"all": 0.9, "image": 0.8, "text": 0.7},
+        "captions": {
+            "image_to_text": {"greedy": agreement(share, 0.75), "sampled": agreement(0.5, 0.5)},
+            "words": {"told": 0.6, "nats": 1.25},
+            "text_to_image": agreement(0.875, share),
+            "real": agreement(0.99, 1.0),
+        },
+        "likelihood": small_joint_runs.LIKELIHOOD,
+    }
+
+
+def test_the_report_shows_means_over_seeds_and_nothing_before_a_measurement(tmp_path):
+    path = tmp_path / "multimodal.json"
+    assert multimodal_report.section(path) == ""
+    path.write_text(json.dumps({"rows": [row_of(0, 0.5), row_of(1, 0.75)]}))
+    text = multimodal_report.section(path)
+    deviation = f"{100 * np.std([0.5, 0.75], ddof=1):.1f}"
+    assert f"| MVAE | mnist, image and text | 2 | 62.5 ± {deviation} | 25.0 ± 0.0 | 99.0" in text
+    assert f"caption to image | 87.5 ± 0.0 | 62.5 ± {deviation} | thickness 62.5" in text
+    assert "slant  |" in text.replace("slant |", "slant  |")
+    assert "60.0 ± 0.0 % at 1.25 nats a word" in text
+    path.write_text(json.dumps({"rows": [{}]}))
+    with pytest.raises(UserError, match="cannot be read"):
+        multimodal_report.section(path)
+
+
+def test_every_draw_has_a_key_of_its_own():
+    config = multimodal.get_config()
+    keys = jax.random.key_data(multimodal_measuring._keys(config))
+    assert len({tuple(key.tolist()) for key in np.asarray(keys)}) == 3
+
+
+def test_shown_captions_are_known_to_the_vocabulary():
+    from vae_jax.data import captions
+
+    for name, shown in multimodal_drawing._CAPTIONS.items():
+        grammar = captions.GRAMMARS[name]
+        length = captions.row_length(grammar)
+        captions.vocabulary(grammar).encode(shown, length, "refuse")
+        assert (captions.read_all(grammar, shown).labels >= 0).all()
