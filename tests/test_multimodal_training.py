@@ -113,7 +113,7 @@ def trained(config, num_devices, kind="jit", num_steps=3):
     return jax.device_get((metrics, jax.tree.leaves(state.params), valid))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["joint", "mixture_of_products"])
 def test_one_device_equals_eight(kind):
     eight, one = (trained(kind_config(kind), num) for num in (8, 1))
     # Adam divides by the size of a gradient: the order of sums shows where that is small.
