@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, Num, PyTree
 
 from vae_jax.data.pixels import StoredExamples
 from vae_jax.training_loop import Program, RunState, all_finite, copy_tree
@@ -31,6 +31,9 @@ _AXIS = "members"
 # Copies of a member's state that are alive at once: before a call, after it, and on the way to
 # the disk.
 _STATE_COPIES = 3
+
+# Stored examples too, of another number than those trained on.
+_HeldOut = Num[Array, "held_out ..."] | dict[str, Array]
 
 
 class Trained(NamedTuple):
@@ -122,7 +125,7 @@ class InTurn:
         self,
         program: Program,
         train_examples: StoredExamples,
-        validation_examples: StoredExamples | None,
+        validation_examples: _HeldOut | None,
     ) -> None:
         self._train_examples = train_examples
         self._validation_examples = validation_examples
@@ -221,7 +224,7 @@ class SideBySide:
         self,
         program: Program,
         train_examples: StoredExamples,
-        validation_examples: StoredExamples | None,
+        validation_examples: _HeldOut | None,
         devices: Sequence[jax.Device],
     ) -> None:
         mesh = Mesh(np.asarray(devices), (_AXIS,))
