@@ -383,10 +383,22 @@ def objects(path):
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
 
 
+def header(text):
+    """Write a .npy file that has a header and nothing else."""
+    content = text.ljust(117).encode() + b"\n"
+    return lambda path: path.write_bytes(b"\x93NUMPY\1\0\x76\0" + content)
+
+
+OF_SHAPE = "{{'descr': '|u1', 'fortran_order': False, 'shape': ({}, 28, 28)}}"
+
+
 @pytest.mark.parametrize(
     ("name", "write", "told"),
     [
         ("a.npy", lambda path: None, "a.npy does not exist"),
+        ("a.npy", header(OF_SHAPE.format(10**15)), "a.npy is not a whole .npy file: Unable to"),
+        ("a.npy", header(OF_SHAPE.format(10**30)), "a.npy is not a whole .npy file: Python int"),
+        ("a.npy", header("{'descr': ("), "a.npy is not a whole .npy file"),
         ("a.npy", lambda path: path.write_bytes(b""), "a.npy is not a whole .npy file"),
         ("a.npz", lambda path: path.write_bytes(b""), "a.npz is not a whole .npz file"),
         ("a.npz", lambda path: path.write_bytes(b"PK\3\4 nothing"), "not a whole .npz file"),
