@@ -33,8 +33,11 @@ def required_output() -> Path:
     """What --output names.
 
     Raises:
-      UserError: the flag is missing.
+      UserError: the flag is missing, or names what is read.
     """
     if not OUTPUT.value:
         raise UserError("--output is missing; name the file to write")
-    return Path(OUTPUT.value)
+    target, source = Path(OUTPUT.value), input_path()
+    if source is not None and source.exists() and target.exists() and source.samefile(target):
+        raise UserError(f"--output={target} is --input too, which would be lost; name another file")
+    return target

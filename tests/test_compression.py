@@ -423,6 +423,14 @@ def test_files_that_hold_no_images_are_refused_and_nothing_is_written(
     assert target.read_text() == "mine"
 
 
+def test_a_file_is_not_written_over_the_one_it_is_made_of(run, tmp_path):
+    source = tmp_path / "a.npy"
+    np.save(source, np.zeros((1, *GREY_SHAPE), bool))
+    with pytest.raises(UserError, match="is --input too"):
+        command(compress.main, workdir=run, input=source, output=tmp_path / "." / "a.npy")
+    assert image_arrays.read(source).shape == (1, *GREY_SHAPE)
+
+
 def test_damaged_and_missing_compressed_files_leave_what_is_there(run, tmp_path):
     source, target = tmp_path / "a.vae", tmp_path / "a.npy"
     target.write_text("mine")
