@@ -15,8 +15,8 @@ from typing import Any
 
 from absl import flags
 
-from benchmarks import representation_rows, results_file
-from experiments import command_line, representation_report
+from benchmarks import results_file
+from experiments import command_line, representation_measuring, representation_report
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 from vae_jax import figures
@@ -32,7 +32,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     known: set[tuple[Any, ...]] = set()
     for folder in folders:
-        for row in representation_rows.measure_run(
+        for row in representation_measuring.measure_run(
             folder, known, num_labels=_NUM_LABELS.value, num_draws=_NUM_DRAWS.value
         ):
             rows.append(row)
