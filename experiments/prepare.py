@@ -76,7 +76,7 @@ def _leave_out(name: str, label: int) -> None:
     content = io.BytesIO()
     # mypy takes the first array for the option `allow_pickle`.
     np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
-    folder.mkdir(parents=True, exist_ok=True)
+    workdir.make_folder(folder)
     path = folder / f"{name}_without_{label}.npz"
     workdir.write_atomically(path, content.getvalue())
     suffix = "_images"
