@@ -11,28 +11,26 @@ kept. With --figures=FOLDER the scores are drawn, a picture a run.
 
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags
 
 from benchmarks import results_file
 from experiments import anomaly_measuring, command_line
+from experiments.output_flag import OUTPUT
+from experiments.workdirs_flag import required_workdirs
 from vae_jax import workdir
 
-_WORKDIRS = flags.DEFINE_list("workdirs", [], "directories of trained runs")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 10_000, "of each kind, at most", lower_bound=1)
-_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _FIGURES = flags.DEFINE_string("figures", "", "folder for pictures; empty draws none")
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Measure, print a line a run, write the JSON."""
-    del argv
-    logging.set_verbosity(logging.WARNING)
     command_line.use_compilation_cache()
-    output = Path(_OUTPUT.value)
+    folders, output = required_workdirs(), Path(OUTPUT.value)
     rows = workdir.read_json(output)["rows"] if output.is_file() else []
-    for folder in _WORKDIRS.value:
+    for folder in folders:
         found = anomaly_measuring.measure(
-            Path(folder), _NUM_IMAGES.value, Path(_FIGURES.value) if _FIGURES.value else None
+            folder, _NUM_IMAGES.value, Path(_FIGURES.value) if _FIGURES.value else None
         )
         rows = [row for row in rows if row["config_digest"] != found[0]["config_digest"]] + found
         print(
@@ -44,8 +42,8 @@ def main(argv: list[str]) -> None:
             **results_file.circumstances("benchmarks.anomaly"),
             "rows": rows,
         }
-        results_file.write(_OUTPUT.value, results)
+        results_file.write(OUTPUT.value, results)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

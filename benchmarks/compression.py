@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
 
 from benchmarks import results_file
 from experiments import command_line, measuring
+from experiments.output_flag import OUTPUT
+from experiments.workdirs_flag import required_workdirs
 from vae_jax import factory, trained_model, workdir
 from vae_jax.compression import Compressor, pack, unpack
-
-_WORKDIRS = flags.DEFINE_list("workdirs", [], "directories of trained runs")
-_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 
 OTHERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
@@ -70,14 +68,12 @@ def measure(folder: Path) -> dict[str, Any]:
     }
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Measure, print a line a run, write the JSON."""
-    del argv
-    logging.set_verbosity(logging.WARNING)
     command_line.use_compilation_cache()
     rows = []
-    for folder in _WORKDIRS.value:
-        row = measure(Path(folder))
+    for folder in required_workdirs():
+        row = measure(folder)
         rows.append(row)
         print(
             f"{folder}: {row['bits_per_dim']:.4f} bits/dim, ELBO {row['elbo_bits_per_dim']:.4f}; "
@@ -89,8 +85,8 @@ def main(argv: list[str]) -> None:
         **results_file.circumstances("benchmarks.compression"),
         "rows": rows,
     }
-    results_file.write(_OUTPUT.value, results)
+    results_file.write(OUTPUT.value, results)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -15,21 +15,22 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 
 from benchmarks import results_file
 from experiments import command_line
+from experiments.output_flag import OUTPUT
+from experiments.workdirs_flag import required_workdirs
 from vae_jax import classifier, factory, figures, samplers, trained_model, workdir
 from vae_jax.classifier import Classifier
 from vae_jax.data.dataset import Dataset
+from vae_jax.errors import UserError
 from vae_jax.evaluation import figures_of_merit
 from vae_jax.evaluation.generation import Reference, generation_figures, make_reference
 from vae_jax.evaluation.generation.nearest import nearest
 
-_WORKDIRS = flags.DEFINE_list("workdirs", [], "directories of runs that differ in their seed")
 _CLASSIFIER = flags.DEFINE_string("classifier", "", "directory of a classifier of the same data")
 _TEMPERATURES = flags.DEFINE_list("temperatures", ["0.6", "0.8", "1", "1.2"], "of each sampler")
-_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _FIGURES = flags.DEFINE_string("figures", "", "folder of the pictures; empty draws none")
 
 TRAINING, RECONSTRUCTED = "training images", "reconstructed training images"
@@ -111,6 +112,7 @@ def measure(
         fit_key, draw_key = (jax.random.fold_in(key, place) for key in (fits_key, draws_key))
         distribution = samplers.build(sampler, model, targets, fit_key)
         for temperature in temperatures:
+            # The same draws at each, so that images differ in the temperature alone.
             latents = samplers.sample_latents(distribution, draw_key, num, temperature)
             images = np.clip(model.decode(latents), 0, 1)
             add(sampler, temperature, images)
@@ -165,18 +167,26 @@ def draw(
     figures.save(figures.nearest_neighbours(pairs), out / "nearest_neighbours.png")
 
 
-def main(argv: list[str]) -> None:
-    """Measure, print a line a row, write the JSON, draw."""
-    del argv
-    logging.set_verbosity(logging.WARNING)
+def _temperatures() -> list[float]:
+    try:
+        values = [float(value) for value in _TEMPERATURES.value]
+    except ValueError as error:
+        raise UserError(f"--temperatures={','.join(_TEMPERATURES.value)}: {error}") from None
+    for value in values:
+        samplers.require_temperature(value)
+    return values
+
+
+def main() -> None:
+    """Measure runs that differ in their seed, print a line a row, write the JSON, draw."""
     command_line.use_compilation_cache()
-    temperatures = [float(value) for value in _TEMPERATURES.value]
-    for temperature in temperatures:
-        samplers.require_temperature(temperature)
-    folders = [Path(name) for name in _WORKDIRS.value]
+    folders, temperatures = required_workdirs(), _temperatures()
+    if not _CLASSIFIER.value:
+        raise UserError("--classifier is missing; name what experiments.classifier trained")
     trained = classifier.load(Path(_CLASSIFIER.value))
     splits = factory.load_splits(trained_model.load(folders[0]).config)
-    assert isinstance(splits.train, Dataset)
+    if not isinstance(splits.train, Dataset):
+        raise UserError("data.mode='render' keeps no training images to look for the nearest among")
     test = splits.test.images
     yardstick = make_yardstick(trained, splits.train.images, test)
     rows: list[dict[str, Any]] = []
@@ -192,11 +202,11 @@ def main(argv: list[str]) -> None:
             "classifier": trained.facts,
             "rows": rows,
         }
-        results_file.write(_OUTPUT.value, results)
+        results_file.write(OUTPUT.value, results)
     if _FIGURES.value:
         out = Path(_FIGURES.value)
         draw(out, rows, temperatures, samples, yardstick, splits.train.images)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -18,9 +18,8 @@ from absl import flags
 from benchmarks import results_file
 from experiments import command_line, latent_arithmetic_figures, latent_arithmetic_measuring
 from experiments.output_flag import OUTPUT
-from vae_jax.errors import UserError
+from experiments.workdirs_flag import required_workdirs
 
-_WORKDIRS = flags.DEFINE_list("workdirs", [], "directories of trained runs")
 _FIGURES = flags.DEFINE_string("figures", "", "folder of the pictures; empty draws none")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 1000, "test images edited", lower_bound=1)
 
@@ -39,15 +38,14 @@ def _line(row: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print a line a direction, write the JSON and the pictures."""
-    if not _WORKDIRS.value:
-        raise UserError("--workdirs is missing; name the directories of trained runs")
+    folders = required_workdirs()
     command_line.use_compilation_cache()
     pictures = Path(_FIGURES.value) if _FIGURES.value else None
     rows = []
-    for i, folder in enumerate(_WORKDIRS.value):
+    for i, folder in enumerate(folders):
         # Edited images are those of the first run.
         found = latent_arithmetic_measuring.measure(
-            Path(folder), _NUM_IMAGES.value, None if i else pictures
+            folder, _NUM_IMAGES.value, None if i else pictures
         )
         rows += found
         print("\n".join([f"{folder}:", *map(_line, found)]), flush=True)

@@ -11,25 +11,23 @@ validation set. Pictures go into the folder of the output's name.
 
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags
 
 from benchmarks import results_file
 from experiments import command_line, recovery_measuring
+from experiments.output_flag import OUTPUT
+from experiments.workdirs_flag import required_workdirs
 from vae_jax import trained_model
 
-_WORKDIRS = flags.DEFINE_list("workdirs", [], "directories of trained runs")
-_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 1000, "test images", lower_bound=2)
 _NUM_CHOSEN = flags.DEFINE_integer("num_chosen", 100, "validation images", lower_bound=1)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Measure, print a line a row, write the JSON and the pictures."""
-    del argv
-    logging.set_verbosity(logging.WARNING)
     command_line.use_compilation_cache()
-    pictures = Path(_OUTPUT.value).with_suffix("") if _OUTPUT.value else None
-    models = [trained_model.load(Path(folder)) for folder in _WORKDIRS.value]
+    pictures = Path(OUTPUT.value).with_suffix("") if OUTPUT.value else None
+    models = [trained_model.load(folder) for folder in required_workdirs()]
     rows = [
         row
         for group in recovery_measuring.alike(models)
@@ -40,8 +38,8 @@ def main(argv: list[str]) -> None:
         "num_chosen": _NUM_CHOSEN.value,
         "rows": rows,
     }
-    results_file.write(_OUTPUT.value, results)
+    results_file.write(OUTPUT.value, results)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

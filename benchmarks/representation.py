@@ -15,27 +15,25 @@ from typing import Any
 
 from absl import flags
 
-from benchmarks import representation_rows, results_file
-from experiments import command_line, representation_report
+from benchmarks import results_file
+from experiments import command_line, representation_measuring, representation_report
+from experiments.output_flag import OUTPUT
+from experiments.workdirs_flag import required_workdirs
 from vae_jax import figures
-from vae_jax.errors import UserError
 
-_WORKDIRS = flags.DEFINE_list("workdirs", [], "directories of trained runs")
-_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _NUM_LABELS = flags.DEFINE_list("num_labels", ["100", "600", "1000", "all"], "numbers of labels")
 _NUM_DRAWS = flags.DEFINE_integer("num_draws", 10, "draws of the labelled images", lower_bound=1)
 
 
 def main() -> None:
     """Measure, print a line a row, write the JSON and draw the picture."""
-    if not _WORKDIRS.value:
-        raise UserError("--workdirs is missing; name the directories of trained runs")
+    folders = required_workdirs()
     command_line.use_compilation_cache()
     rows: list[dict[str, Any]] = []
     known: set[tuple[Any, ...]] = set()
-    for folder in _WORKDIRS.value:
-        for row in representation_rows.measure_run(
-            Path(folder), known, num_labels=_NUM_LABELS.value, num_draws=_NUM_DRAWS.value
+    for folder in folders:
+        for row in representation_measuring.measure_run(
+            folder, known, num_labels=_NUM_LABELS.value, num_draws=_NUM_DRAWS.value
         ):
             rows.append(row)
             print(
@@ -50,12 +48,12 @@ def main() -> None:
         "num_draws": _NUM_DRAWS.value,
         "rows": rows,
     }
-    results_file.write(_OUTPUT.value, results)
-    if _OUTPUT.value:
+    results_file.write(OUTPUT.value, results)
+    if OUTPUT.value:
         figure = figures.accuracy_by_labels(
             representation_report.panels(rows), representation_report.BASELINES
         )
-        figures.save(figure, Path(_OUTPUT.value).with_suffix(".png"))
+        figures.save(figure, Path(OUTPUT.value).with_suffix(".png"))
 
 
 if __name__ == "__main__":

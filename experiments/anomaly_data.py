@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from vae_jax import factory
 from vae_jax.data import Dataset, LazyDataset
+from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.pixels import binarize, to_unit_interval
 from vae_jax.evaluation import figures_of_merit
 
@@ -65,9 +66,7 @@ def load_normal(config: ConfigDict) -> NormalImages:
     """
     opened, (seen, _) = factory.open_splits(config), build_keys(config)
     train: LazyDataset = opened.train
-    num_examples = train.shape[0]
-    num = min(num_examples, _MOST_TRAINING_IMAGES)
-    places = np.arange(num) * num_examples // num
+    places = evenly_spaced(train.shape[0], _MOST_TRAINING_IMAGES)
     training = as_seen(config, train.read(places).images, seen.training)
     held_out, split = training, config.data.train_split
     if opened.validation is not None:

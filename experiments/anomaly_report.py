@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import markdown
-from experiments.measured_section import Measured, of_results
+from experiments.measured_section import Measured, mean_and_deviation, of_results
 from vae_jax.data.class_left_out import OUTLIERS
 from vae_jax.evaluation.anomaly import SCORES
 
@@ -93,15 +93,17 @@ def _digits_table(rows: Rows) -> str:
         ]:
             by_score = [[row for row in group if row["score"] == name] for name in names]
             num_seeds = len({row["seed"] for row in group})
-            # Over digits the deviation would be another one.
-            cells = [
-                _mean(_estimates(part, "auroc"), with_deviation=data != "mean") if part else ""
-                for part in by_score
-            ]
+            cells = [_auroc(part, data) if part else "" for part in by_score]
             told = data.replace("_", " ")
             lines.append([told, " ".join(_model(group[0])), str(num_seeds), *cells])
     heading = ["trained on", "likelihood", "seeds", *(SCORES[name] for name in names)]
     return markdown.table(heading, lines)
+
+
+def _auroc(rows: Rows, data: str) -> str:
+    areas = _estimates(rows, "auroc")
+    # Over digits the deviation would be another one.
+    return mean_and_deviation([statistics.fmean(areas)] if data == "mean" else areas)
 
 
 def _model(row: dict[str, Any]) -> tuple[str, str]:
@@ -118,11 +120,4 @@ def _estimates(rows: Rows, figure: str) -> list[float]:
 
 def _with_ends(rows: Rows, figure: str) -> str:
     low, high = (statistics.fmean(row[figure][end] for row in rows) for end in ("low", "high"))
-    return f"{_mean(_estimates(rows, figure))} [{low:.3f}, {high:.3f}]"
-
-
-def _mean(values: Sequence[float], *, with_deviation: bool = True) -> str:
-    mean = f"{statistics.fmean(values):.3f}"
-    if not with_deviation or len(values) < 2:
-        return mean
-    return f"{mean} ± {statistics.stdev(values):.3f}"
+    return f"{mean_and_deviation(_estimates(rows, figure))} [{low:.3f}, {high:.3f}]"

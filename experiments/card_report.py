@@ -13,10 +13,9 @@ from vae_jax.errors import UserError
 
 NOT_MEASURED = "not measured"
 
-_INTRODUCTION = """# Tables of papers, ours beside theirs
+_INTRODUCTION = """## Tables of papers, ours beside theirs
 
-Written by `python -m experiments.report` from the files in this folder; `--check` fails where the
-two disagree. A card, `configs/papers/NAME.py`, says what is trained and what counts as agreement:
+A card, `configs/papers/NAME.py`, says what is trained and what counts as agreement:
 
 ```sh
 python -m experiments.reproduce --card=NAME --seeds=3 --budget=full
@@ -197,7 +196,7 @@ def section(card: Card, folder: Path) -> str:
     """
     measured = card_results.read(card, folder)
     parts = [
-        f"## {card.title}\n",
+        f"### {card.title}\n",
         f"`configs/papers/{card.name}.py`. {card.source}\n",
         f"{card.setup}\n",
         table(card, measured),

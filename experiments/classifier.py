@@ -31,7 +31,7 @@ def main() -> None:
         "num_epochs": _EPOCHS.value,
     }
     command_line.use_compilation_cache()
-    folder.mkdir(parents=True, exist_ok=True)
+    workdir.make_folder(folder)
     with workdir.hold(folder):
         if classifier.exists(folder):
             trained = classifier.load(folder)

@@ -14,12 +14,12 @@ from absl import flags
 from experiments import command_line, measuring
 from experiments.drawing import NUM_MAPPED
 from experiments.output_flag import OUTPUT
+from experiments.workdirs_flag import required_workdirs
 from vae_jax import factory, figures, trained_model, workdir
 from vae_jax.errors import UserError
 from vae_jax.metric_writers import read_records
 from vae_jax.trained_model import TrainedModel
 
-_WORKDIRS = flags.DEFINE_list("workdirs", [], "directories of the runs")
 _NAMES = flags.DEFINE_list(
     "names", [], "what to call the runs; by default their directories' names"
 )
@@ -39,10 +39,8 @@ def latent_points(model: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
 
 def main() -> None:
     """Compare the runs of --workdirs."""
-    folders = [Path(name) for name in _WORKDIRS.value]
+    folders = required_workdirs()
     names = _NAMES.value or [folder.name for folder in folders]
-    if not folders:
-        raise UserError("--workdirs is missing; name the directories of trained runs")
     if len(names) != len(folders) or len(set(names)) != len(names):
         raise UserError(f"--names={','.join(names)} must be {len(folders)} different names")
     if not OUTPUT.value:

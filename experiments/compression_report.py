@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import markdown
-from experiments.measured_section import Measured, of_results
+from experiments.measured_section import Measured, mean_and_deviation, of_results
 
 _COLUMNS = {
     "elbo_bits_per_dim": "-ELBO",
@@ -52,10 +52,9 @@ def _lines(rows: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def _cell(name: str, values: list[float]) -> str:
-    mean = statistics.fmean(values)
     if name.endswith("per_second"):
-        return f"{mean:,.0f}"
+        return f"{statistics.fmean(values):,.0f}"
     if name == "above":
-        return f"{mean:.2%}"
-    deviation = f" ± {statistics.stdev(values):.4f}" if len(set(values)) > 1 else ""
-    return f"{mean:.4f}{deviation}"
+        return f"{statistics.fmean(values):.2%}"
+    # gzip and its like give the same for every seed.
+    return mean_and_deviation(values if len(set(values)) > 1 else values[:1], ".4f")

@@ -10,10 +10,12 @@ from jaxtyping import Float, Int
 
 from vae_jax import factory, latent_paths
 from vae_jax.data import LazyDataset
+from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
 from vae_jax.evaluation.attribute_vectors import Contrast, between_classes, between_quarters
 from vae_jax.morphology import Morphology, measure
+from vae_jax.samplers import training_latents
 from vae_jax.trained_model import TrainedModel
 
 # Of the training images, so many tell where a direction leads.
@@ -74,13 +76,9 @@ def load_known(model: TrainedModel, train: LazyDataset) -> KnownImages:
     Latents are draws, as the decoder was trained on: the mean of an inactive latent hardly moves,
     and without its noise a classifier would lean on what the decoder does not see.
     """
-    num = min(train.shape[0], _MOST_IMAGES)
-    known = train.read(np.arange(num) * train.shape[0] // num)
-    if model.has_normal_posterior:
-        key = factory.build_evaluation_keys(model.config).samples
-        latents = np.asarray(model.posterior(known.images).sample(key))
-    else:
-        latents = model.encode(known.images)
+    known = train.read(evenly_spaced(train.shape[0], _MOST_IMAGES))
+    key = factory.build_evaluation_keys(model.config).samples
+    latents = training_latents(model, known.images, key)
     return KnownImages(known.images, latents, known.labels, measure_stored(known.images))
 
 

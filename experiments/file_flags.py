@@ -4,7 +4,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.output_flag import OUTPUT
+from experiments import output_flag
 from vae_jax.errors import UserError
 
 _INPUT = flags.DEFINE_string("input", None, "file to read")
@@ -33,8 +33,9 @@ def required_output() -> Path:
     """What --output names.
 
     Raises:
-      UserError: the flag is missing.
+      UserError: as `output_flag.required_output`, or it names what is read.
     """
-    if not OUTPUT.value:
-        raise UserError("--output is missing; name the file to write")
-    return Path(OUTPUT.value)
+    target, source = output_flag.required_output(), input_path()
+    if source is not None and source.exists() and target.exists() and source.samefile(target):
+        raise UserError(f"--output={target} is --input too, which would be lost; name another file")
+    return target

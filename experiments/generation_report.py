@@ -1,11 +1,10 @@
 """The table of how good the samples of trained models are."""
 
-import statistics
 from pathlib import Path
 from typing import Any
 
 from experiments import markdown
-from experiments.measured_section import Measured, of_results
+from experiments.measured_section import Measured, mean_and_deviation, of_results, pictures
 
 _COLUMNS = {
     "classifier_frechet_distance": "classifier Fréchet distance",
@@ -16,6 +15,13 @@ _COLUMNS = {
     "class_distance": "class distance",
     "nearest": "nearest training image",
     "copies": "copies",
+}
+
+_PICTURES = {
+    "quality_by_temperature.png": "Quality by temperature",
+    "precision_recall.png": "Precision against recall",
+    "nearest_neighbours.png": "Samples above the training images nearest to them",
+    "nearest_distances.png": "Distances to the nearest training image",
 }
 
 
@@ -31,7 +37,6 @@ def section(measured: Measured, path: Path) -> str:
     accuracy, data = measured["classifier"]["test_accuracy"], measured["classifier"]["data"]
     num_images, num_nearest = measured["num_images"], measured["num_nearest"]
     table = markdown.table(["images", "temperature", "seeds", *_COLUMNS.values()], lines)
-    pictures = f"{path.parent.name}/{path.stem}"
     return (
         "## Generation\n\n"
         f"{num_images:,} samples of `configs/vanilla.py` against the {num_images:,} grey test "
@@ -45,12 +50,7 @@ def section(measured: Measured, path: Path) -> str:
         f"{num_nearest:,} samples nearer to one than all but 1 % of the test images are. Mean ± "
         "standard deviation over\nseeds. No sampler drew the first two rows: training images, "
         "each its own nearest, and what the model\nmakes of them, which is the decoder's share.\n"
-        f"\n{table}\n"
-        f"![Quality by temperature]({pictures}/quality_by_temperature.png)\n\n"
-        f"![Precision against recall]({pictures}/precision_recall.png)\n\n"
-        "![Samples above the training images nearest to them]"
-        f"({pictures}/nearest_neighbours.png)\n\n"
-        f"![Distances to the nearest training image]({pictures}/nearest_distances.png)\n"
+        f"\n{table}{pictures(path, _PICTURES)}"
     )
 
 
@@ -69,6 +69,4 @@ def _lines(rows: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def _cell(name: str, values: list[float]) -> str:
-    digits = 2 if name == "classifier_frechet_distance" else 3
-    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.{digits}f}{deviation}"
+    return mean_and_deviation(values, ".2f" if name == "classifier_frechet_distance" else ".3f")

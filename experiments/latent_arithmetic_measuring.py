@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from experiments import editing
 from experiments.editing import Attribute, ClassChange, KnownImages
 from vae_jax import factory, figures, trained_model, workdir
+from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours
@@ -107,8 +108,7 @@ def _contrasts(known: KnownImages) -> Iterator[tuple[Attribute, bool, Contrast]]
 
 def _told(known: KnownImages, images: np.ndarray) -> Int[np.ndarray, " n"]:
     """The classes of images, by their pixels."""
-    num = min(len(known.images), _MOST_NEIGHBOURS)
-    places = np.arange(num) * len(known.images) // num
+    places = evenly_spaced(len(known.images), _MOST_NEIGHBOURS)
     assert known.labels is not None, "refused by measure"
 
     def pixels(stored: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from experiments import markdown
 from experiments.latent_arithmetic_figures import UNITS, Rows, method_name
-from experiments.measured_section import Measured, of_results
+from experiments.measured_section import Measured, mean_and_deviation, of_results, pictures
 
 _DEGREES_OF_CLASSES = (1.0, 1.5, 2.0)
 
@@ -54,7 +54,7 @@ def section(measured: Measured, path: Path) -> str:
         f"{tables[0]}\n"
         "Images of all other classes moved towards one, and the share that the neighbours take "
         "for it. Degree\n1 is from the mean of the other classes' means to that of the class.\n\n"
-        f"{tables[1]}{_pictures(path)}"
+        f"{tables[1]}{pictures(path, _PICTURES)}"
     )
 
 
@@ -66,8 +66,11 @@ def _attributes_table(rows: Rows) -> str:
     for added, method in dict.fromkeys((row["attribute"], method_name(row)) for row in rows):
         group = [row for row in rows if (row["attribute"], method_name(row)) == (added, method)]
         zero, one = (group[0]["degrees"].index(degree) for degree in (0, 1))
+        of_seeds = [row["measured"] for row in group]
         changes = {
-            name: _cell([r["measured"][name][one] - r["measured"][name][zero] for r in group], "+")
+            name: mean_and_deviation(
+                [values[name][one] - values[name][zero] for values in of_seeds], "+.2f"
+            )
             for name in UNITS
         }
         changes[added] = f"**{changes[added]}**"
@@ -118,23 +121,5 @@ def _classes_table(rows: Rows) -> str:
     return markdown.table(heading, [*lines, ["mean", *cells(rows)]])
 
 
-def _cell(values: Sequence[float], sign: str = "") -> str:
-    mean = f"{statistics.fmean(values):{sign}.2f}"
-    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
-
-
 def _percent(values: Sequence[float]) -> str:
-    mean = f"{100 * statistics.fmean(values):.1f}"
-    deviation = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{mean}{deviation} %"
-
-
-def _pictures(path: Path) -> str:
-    """Links to those that are there, as seen from the folder above the results'."""
-    folder = path.with_suffix("")
-    links = [
-        f"![{text}]({path.parent.name}/{folder.name}/{name})\n"
-        for name, text in _PICTURES.items()
-        if (folder / name).is_file()
-    ]
-    return "\n" + "\n".join(links) if links else ""
+    return f"{mean_and_deviation([100 * value for value in values], '.1f')} %"

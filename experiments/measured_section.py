@@ -1,8 +1,9 @@
-"""A section of a document that is rendered from one results file."""
+"""A section of a document that is rendered from one results file, and what its tables hold."""
 
 import functools
 import json
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +33,31 @@ def of_results(render: Callable[[Measured, Path], str]) -> Callable[[Path], str]
             raise UserError(f"{path} cannot be read: {error!r}") from error
 
     return section
+
+
+def mean_and_deviation(values: Sequence[float], form: str = ".3f") -> str:
+    """The mean over seeds, and where there are several the standard deviation: 0.123 ± 0.004.
+
+    Args:
+      values: one a seed.
+      form: how both are written; a sign, as in +.3f, is the mean's alone.
+    """
+    mean = f"{statistics.fmean(values):{form}}"
+    if len(values) < 2:
+        return mean
+    return f"{mean} ± {statistics.stdev(values):{form.removeprefix('+')}}"
+
+
+def pictures(path: Path, texts: Mapping[str, str]) -> str:
+    """Links to the pictures that are there, as seen from the folder above the results'.
+
+    Args:
+      path: of the results; its pictures lie in a folder of its name beside it.
+      texts: what each file shows.
+    """
+    folder = path.with_suffix("")
+    return "".join(
+        f"\n![{text}]({path.parent.name}/{folder.name}/{name})\n"
+        for name, text in texts.items()
+        if (folder / name).is_file()
+    )

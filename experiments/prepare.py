@@ -50,23 +50,25 @@ _WITHOUT_LABEL = flags.DEFINE_integer(
 )
 
 
-def _prepare(name: str) -> Prepared:
-    is_rendered = name in VARIANTS
-    unread = [_SOURCE, _WITHOUT_LABEL] if is_rendered else [_IMAGE_SIZE, _NUM_EXAMPLES]
+def _refuse_unread(name: str) -> None:
+    """Refuses flags that would change nothing."""
+    told = f"--name={name}"
+    unread = [_SOURCE, _WITHOUT_LABEL] if name in VARIANTS else [_IMAGE_SIZE, _NUM_EXAMPLES]
+    if name not in VARIANTS and _WITHOUT_LABEL.value is not None:
+        told, unread = f"--without_label={_WITHOUT_LABEL.value}", [_SOURCE, *unread]
     for flag in unread:
         if flag.value != flag.default:
-            raise UserError(f"--{flag.name}={flag.value} has no effect with --name={name}; drop it")
-    if is_rendered:
+            raise UserError(f"--{flag.name}={flag.value} has no effect with {told}; drop it")
+
+
+def _prepare(name: str) -> Prepared:
+    if name in VARIANTS:
         return sprites_builder.prepare(name, _IMAGE_SIZE.value, _NUM_EXAMPLES.value, DATA_DIR.value)
     return idx_builder.prepare(name, _SOURCE.value, DATA_DIR.value)
 
 
 def _leave_out(name: str, label: int) -> None:
     """Writes a data set without a class and prints one line on it."""
-    if _SOURCE.value:
-        raise UserError(
-            f"--source={_SOURCE.value} has no effect with --without_label={label}; drop it"
-        )
     folder = Path(DATA_DIR.value or ".")
     splits = data.split_sizes(name, DATA_DIR.value)
     loaded = {split: data.load(name, split, DATA_DIR.value) for split in splits}
@@ -74,15 +76,19 @@ def _leave_out(name: str, label: int) -> None:
     content = io.BytesIO()
     # mypy takes the first array for the option `allow_pickle`.
     np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
-    folder.mkdir(parents=True, exist_ok=True)
+    workdir.make_folder(folder)
     path = folder / f"{name}_without_{label}.npz"
     workdir.write_atomically(path, content.getvalue())
-    sizes = [f"{key.removesuffix('_images')} {len(arrays[key])}" for key in arrays if "_i" in key]
+    suffix = "_images"
+    sizes = [
+        f"{key.removesuffix(suffix)} {len(arrays[key])}" for key in arrays if key.endswith(suffix)
+    ]
     print(f"{path}: {', '.join(sizes)} examples")
 
 
 def main() -> None:
     """Prepares the data set that the flags name and prints one line on it."""
+    _refuse_unread(_NAME.value)
     if _WITHOUT_LABEL.value is not None and _NAME.value not in VARIANTS:
         _leave_out(_NAME.value, _WITHOUT_LABEL.value)
         return

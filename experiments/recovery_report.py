@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import markdown
-from experiments.measured_section import Measured, of_results
+from experiments.measured_section import Measured, mean_and_deviation, of_results, pictures
 
 # What the level of a corruption is.
 _LEVELS = {
@@ -59,13 +59,12 @@ def _table(rows: list[dict[str, Any]], path: Path) -> str:
         group = [row["methods"] for row in rows if row["level"] == level]
         psnr = [methods["model"]["psnr"] for methods in group]
         ssim = statistics.fmean(methods["model"]["ssim"] for methods in group)
-        deviation = statistics.stdev(psnr) if len(psnr) > 1 else 0.0
         best = max(group[0][method]["psnr"] for method in others)
         lines.append(
             [
                 f"**{level:g}**" if level == trained_level else f"{level:g}",
                 _cell(group[0]["corrupted"]),
-                f"{statistics.fmean(psnr):.2f} ± {deviation:.2f}, {ssim:.3f}",
+                f"{mean_and_deviation(psnr, '.2f')}, {ssim:.3f}",
                 *(_cell(group[0][method]) for method in others),
                 f"{statistics.fmean(psnr) - best:+.2f}",
             ]
@@ -73,21 +72,11 @@ def _table(rows: list[dict[str, Any]], path: Path) -> str:
     table = markdown.table(["level", "corrupted", "model", *others, "ahead"], lines)
     title = f"### {name.replace('_', ' ')}, {trained_level:g}: {first['data']}\n\n"
     text = f"The level is the {_LEVELS[name]}. Model: {first['model']}, {seeds} seeds.\n\n"
-    return title + text + table + _pictures(first["use"], path)
+    use = first["use"]
+    shown = {f"{use}_psnr.png": "PSNR by level", f"{use}_images.png": "The trained level"}
+    return title + text + table + pictures(path, shown)
 
 
 def _cell(figures: dict[str, Any]) -> str:
     cell = f"{figures['psnr']:.2f} ± {figures['psnr_error']:.2f}, {figures['ssim']:.3f}"
     return f"{cell}<br>{figures['parameter']}" if figures.get("parameter") else cell
-
-
-def _pictures(use: str, path: Path) -> str:
-    """Links to those that are there, as seen from the folder above the results'."""
-    folder = path.with_suffix("")
-    names = {f"{use}_psnr.png": "PSNR by level", f"{use}_images.png": "The trained level"}
-    links = [
-        f"![{text}]({path.parent.name}/{folder.name}/{name})\n"
-        for name, text in names.items()
-        if (folder / name).is_file()
-    ]
-    return "\n" + "".join(links) if links else ""

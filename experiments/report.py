@@ -158,10 +158,21 @@ def _tables() -> dict[str, dict[str, str]]:
     }
 
 
+_INTRODUCTION = """# Results
+
+First the tables of papers, ours beside theirs, then what trained models are good for: a section
+for each use, beside what one would try without them. The table of experiments is in the README of
+the project, the study of disentanglement in [disentanglement](disentanglement/README.md). All of
+it is written by `python -m experiments.report` from the files in this folder; `--check` fails
+where the two disagree.
+"""
+
+
 def render_results() -> str:
     """The README of the results: of all cards, and of the uses of trained models."""
     folder = ROOT / "results"
     parts = [
+        _INTRODUCTION,
         card_report.render([cards.load(name) for name in cards.names()], folder),
         compression_report.section(folder / "uses" / "compression.json"),
         recovery_report.section(folder / "uses" / "recovery.json"),

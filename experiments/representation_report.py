@@ -1,6 +1,5 @@
 """The table and the picture of what the codes of trained models tell of the classes."""
 
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments import markdown
-from experiments.measured_section import Measured, of_results
+from experiments.measured_section import Measured, mean_and_deviation, of_results
 
 _METHODS = {"linear": "linear probe", "neighbours": "5 neighbours"}
 
@@ -81,14 +80,9 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
     for name, size in sorted(groups, key=lambda group: group[1]):
         members = groups[name, size]
         cells = [
-            _cell([100 * row[method][place] for row in members])
+            mean_and_deviation([100 * row[method][place] for row in members], ".1f")
             for method in _METHODS
             for place in range(len(numbers))
         ]
         lines.append([name, str(size), str(len(members)), *cells])
     return markdown.table(heading, lines)
-
-
-def _cell(values: list[float]) -> str:
-    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.1f}{deviation}"

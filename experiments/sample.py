@@ -6,14 +6,12 @@
 of the first hundred lies beside it as a PNG.
 """
 
-from pathlib import Path
-
 import jax
 import numpy as np
 from absl import flags
 
 from experiments import command_line
-from experiments.output_flag import OUTPUT
+from experiments.output_flag import required_output
 from experiments.seed_flag import SEED
 from vae_jax import factory, figures, image_arrays, samplers, trained_model
 from vae_jax.errors import UserError
@@ -32,7 +30,8 @@ _MOST_SHOWN = 100
 
 def main() -> None:
     """Draw --num_images from the run of --workdir."""
-    folder, target = command_line.existing_workdir(), _output()
+    folder, target = command_line.existing_workdir(), required_output()
+    image_arrays.require_suffix(target)
     samplers.require_known(_SAMPLER.value)
     samplers.require_temperature(_TEMPERATURE.value)
     if _NUM_IMAGES.value < 1:
@@ -53,13 +52,6 @@ def main() -> None:
     picture = target.with_suffix(".png")
     figures.save(figures.image_grid(drawn[:_MOST_SHOWN]), picture)
     print(f"{target}: {len(drawn):,} images; {picture} shows {min(len(drawn), _MOST_SHOWN)}")
-
-
-def _output() -> Path:
-    if not OUTPUT.value:
-        raise UserError("--output is missing; name the .npz or .npy file to write")
-    image_arrays.require_suffix(Path(OUTPUT.value))
-    return Path(OUTPUT.value)
 
 
 if __name__ == "__main__":

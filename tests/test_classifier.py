@@ -213,6 +213,7 @@ def test_the_command_trains_once_and_refuses_another_training(bars, tmp_path, ca
         ({"data": "none_such"}, "'none_such' is not known"),
         ({"train_split": "lost"}, "names 'lost'"),
         ({"workdir": ""}, "--workdir is missing"),
+        ({"workdir": f"{__file__}/classifier"}, "cannot be made: Not a directory"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_told(bars, tmp_path, changes, told):

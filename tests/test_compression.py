@@ -383,10 +383,22 @@ def objects(path):
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
 
 
+def header(text):
+    """Write a .npy file that has a header and nothing else."""
+    content = text.ljust(117).encode() + b"\n"
+    return lambda path: path.write_bytes(b"\x93NUMPY\1\0\x76\0" + content)
+
+
+OF_SHAPE = "{{'descr': '|u1', 'fortran_order': False, 'shape': ({}, 28, 28)}}"
+
+
 @pytest.mark.parametrize(
     ("name", "write", "told"),
     [
         ("a.npy", lambda path: None, "a.npy does not exist"),
+        ("a.npy", header(OF_SHAPE.format(10**15)), "a.npy is not a whole .npy file: Unable to"),
+        ("a.npy", header(OF_SHAPE.format(10**30)), "a.npy is not a whole .npy file: Python int"),
+        ("a.npy", header("{'descr': ("), "a.npy is not a whole .npy file"),
         ("a.npy", lambda path: path.write_bytes(b""), "a.npy is not a whole .npy file"),
         ("a.npz", lambda path: path.write_bytes(b""), "a.npz is not a whole .npz file"),
         ("a.npz", lambda path: path.write_bytes(b"PK\3\4 nothing"), "not a whole .npz file"),
@@ -409,6 +421,14 @@ def test_files_that_hold_no_images_are_refused_and_nothing_is_written(
         command(compress.main, workdir=run, input=tmp_path / name, output=target)
     assert told in str(error.value)
     assert target.read_text() == "mine"
+
+
+def test_a_file_is_not_written_over_the_one_it_is_made_of(run, tmp_path):
+    source = tmp_path / "a.npy"
+    np.save(source, np.zeros((1, *GREY_SHAPE), bool))
+    with pytest.raises(UserError, match="is --input too"):
+        command(compress.main, workdir=run, input=source, output=tmp_path / "." / "a.npy")
+    assert image_arrays.read(source).shape == (1, *GREY_SHAPE)
 
 
 def test_damaged_and_missing_compressed_files_leave_what_is_there(run, tmp_path):

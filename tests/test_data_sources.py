@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -136,6 +137,9 @@ def test_npz_that_is_no_npz_or_damaged(tmp_path):
     refused(path, "not a whole .npz file")
     with path.open("wb") as file:
         np.save(file, GREY)
+    refused(path, "not a whole .npz file")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", b"\x93NUMPY\1\0\x0b\0{'descr': (")
     refused(path, "not a whole .npz file")
     np.savez(path, images=GREY)
     whole = path.read_bytes()

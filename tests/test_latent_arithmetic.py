@@ -44,7 +44,7 @@ def draw_codes(num, rng):
     return np.stack([width, slant, rng.uniform(16, 22, num), labels], 1).astype("f"), labels
 
 
-class Artist:
+class Artist(trained_model.TrainedModel):
     """A model that knows what it draws: its latents are the codes of the drawings."""
 
     has_normal_posterior = False

@@ -6,10 +6,9 @@ import small_runs
 from ml_collections import ConfigDict
 from sklearn.decomposition import PCA
 
-from benchmarks import representation_rows
 from configs import vanilla
 from configs.sweeps import representation as study
-from experiments import representation_report
+from experiments import representation_measuring, representation_report
 from vae_jax import factory, figures, search_space, trained_model
 from vae_jax.config_fields import flatten, with_fields
 from vae_jax.errors import UserError
@@ -43,7 +42,7 @@ def measure(*folders, num_labels=("20", "all")):
     return [
         row
         for folder in folders
-        for row in representation_rows.measure_run(folder, known, **options)
+        for row in representation_measuring.measure_run(folder, known, **options)
     ]
 
 
@@ -59,7 +58,7 @@ def test_codes_pca_and_pixels_are_measured_on_the_same_images_and_labels(tmp_pat
     assert [row["size"] for row in rows] == [3, 3, 12, 3]
     assert all(row["num_labels"] == [20, 150] for row in rows)
 
-    images = representation_rows.load_images(config)
+    images = representation_measuring.load_images(config)
     pixels, test = (part.reshape(len(part), -1) for part in (images.train, images.test))
     pca = PCA(3, random_state=0).fit(pixels)
     expected = probing.accuracies(
@@ -105,7 +104,7 @@ def test_what_cannot_be_measured_is_refused(tmp_path, changes, given, told):
 )
 def test_models_have_names_of_their_own(changes, expected):
     config = small_runs.make_model((4, 3, 1), **changes).config
-    assert representation_rows.name(config) == expected
+    assert representation_measuring.name(config) == expected
 
 
 def row(name, size, seed, linear, neighbours):
@@ -164,7 +163,7 @@ def test_the_sweep_of_the_study_has_runs_that_work():
     configs = [ConfigDict(with_fields(base, setting)) for setting in search_space.settings(sweep)]
     for config in configs:
         factory.validate(config)
-    assert {representation_rows.name(config) for config in configs} == {
+    assert {representation_measuring.name(config) for config in configs} == {
         "autoencoder",
         "VAE",
         "beta-VAE, beta 4",

@@ -1,5 +1,12 @@
 """The one exception that means "the user can fix this", and how it quotes others."""
 
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class UserError(Exception):
     """A mistake in a config, a data set or a workdir, told in one line.
@@ -12,3 +19,38 @@ class UserError(Exception):
 def first_line(error: BaseException) -> str:
     """The first line of what a library's error says, or its type if it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def numpy_file_errors(path: str | Path, missing: str) -> Iterator[None]:
+    """Tell in one line why NumPy cannot read a .npy or .npz file.
+
+    Args:
+      path: the file.
+      missing: what is said where there is none.
+
+    Raises:
+      UserError: it is missing, damaged or too large.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(missing) from None
+    # The last four are of headers, which NumPy parses as Python: text that is cut off or is none,
+    # and shapes that no array has.
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        ValueError,
+        KeyError,
+        tokenize.TokenError,
+        SyntaxError,
+        OverflowError,
+        MemoryError,
+    ) as error:
+        suffix = Path(path).suffix
+        raise UserError(f"{path} is not a whole {suffix} file: {first_line(error)}") from None
+    # zipfile raises the last two for encrypted members and for unknown compression.
+    except (OSError, RuntimeError, NotImplementedError) as error:
+        raise UserError(f"{path} cannot be read: {first_line(error)}") from None

@@ -1,13 +1,11 @@
 """The arrays of images in a user's .npy or .npz file. No objects: nothing is unpickled."""
 
 import io
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from vae_jax.errors import UserError, first_line
+from vae_jax.errors import UserError, numpy_file_errors
 from vae_jax.workdir import write_atomically
 
 _SUFFIXES = (".npy", ".npz")
@@ -20,20 +18,13 @@ def read(path: Path) -> np.ndarray:
       UserError: it is missing, damaged, or holds something else.
     """
     require_suffix(path)
-    try:
-        with open(path, "rb") as file:
-            content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return content
-            if content.files != ["images"]:
-                raise UserError(f"{path} holds {sorted(content.files)}; it must hold 'images' only")
-            return np.asarray(content["images"])
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is not a whole {path.suffix} file: {first_line(error)}") from None
-    except (OSError, RuntimeError, NotImplementedError) as error:
-        raise UserError(f"{path} cannot be read: {first_line(error)}") from None
+    with numpy_file_errors(path, f"{path} does not exist"), open(path, "rb") as file:
+        content = np.load(file, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content
+        if content.files != ["images"]:
+            raise UserError(f"{path} holds {sorted(content.files)}; it must hold 'images' only")
+        return np.asarray(content["images"])
 
 
 def write(path: Path, images: np.ndarray) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from vae_jax.errors import UserError
-from vae_jax.workdir import write_atomically
+from vae_jax.workdir import make_folder, write_atomically
 
 # Pixels a side of the image that holds all images: browsers take no larger texture.
 LARGEST_SPRITE = 8192
@@ -50,7 +50,7 @@ def write(
             f"{LARGEST_SPRITE}x{LARGEST_SPRITE}; use at most {most}"
         )
     target = folder / _FOLDER
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     rows = ("\t".join(f"{value:.6g}" for value in row) for row in codes)
     write_atomically(target / "tensors.tsv", "".join(row + "\n" for row in rows))
     if labels is not None:

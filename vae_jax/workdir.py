@@ -48,6 +48,18 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make a directory, and those above it, unless it is there.
+
+    Raises:
+      UserError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made: {error.strerror or error}") from error
+
+
 def config_digest(config: dict[str, Any]) -> str:
     """SHA-256 over the config's canonical JSON, the first 16 hexadecimal digits."""
     canonical = json.dumps(config, sort_keys=True, separators=(",", ":"))

@@ -6,15 +6,13 @@ variation are integers from 0, [num_examples, num_factors]; `factors_names` may 
 """
 
 import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import numpy as np
 
 from vae_jax.data.dataset import Dataset, Ranges, concatenate
 from vae_jax.data.factors import Factors
-from vae_jax.errors import UserError, first_line
+from vae_jax.errors import UserError, numpy_file_errors
 
 
 def sizes(path: str) -> dict[str, int]:
@@ -171,7 +169,7 @@ def _convert(path: str, key: str, images: np.ndarray, start: int) -> np.ndarray:
 
 def _headers(path: str) -> _Headers:
     headers = {}
-    with _told_in_one_line(path), zipfile.ZipFile(path) as archive:
+    with _errors(path), zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             with archive.open(member) as file:
                 version = np.lib.format.read_magic(file)
@@ -187,18 +185,9 @@ def _headers(path: str) -> _Headers:
 
 
 def _read_array(path: str, key: str) -> np.ndarray:
-    with _told_in_one_line(path), np.load(path, allow_pickle=False) as archive:
+    with _errors(path), np.load(path, allow_pickle=False) as archive:
         return archive[key]
 
 
-@contextmanager
-def _told_in_one_line(path: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise UserError(f"data.name={path!r} does not exist; give a .npz file that does") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is not a whole .npz file: {first_line(error)}") from None
-    # zipfile raises the last two for encrypted members and for unknown compression.
-    except (OSError, RuntimeError, NotImplementedError) as error:
-        raise UserError(f"{path} cannot be read: {first_line(error)}") from None
+def _errors(path: str) -> AbstractContextManager[None]:
+    return numpy_file_errors(path, f"data.name={path!r} does not exist; give a .npz file that does")

@@ -86,6 +86,12 @@ def read_all(dataset: LazyDataset) -> Dataset:
     return dataset.read(np.arange(dataset.shape[0]))
 
 
+def evenly_spaced(num_examples: int, most: int) -> Int[np.ndarray, " num"]:
+    """The places of all examples; of more than `most`, of so many, as far apart as each other."""
+    num = min(num_examples, most)
+    return np.arange(num) * num_examples // num
+
+
 def concatenate(parts: Sequence[Dataset]) -> Dataset:
     """Returns the examples of all parts in order. One part is returned as it is, not copied."""
     if len(parts) == 1:

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from vae_jax import data
 from vae_jax.corruptions import CORRUPTIONS, Corruption, unfit_level
 from vae_jax.data import Dataset, LazyDataset, splits
-from vae_jax.data.dataset import ImagesShape, num_bytes, read_all
+from vae_jax.data.dataset import ImagesShape, evenly_spaced, num_bytes, read_all
 from vae_jax.data.pixels import Prepare, StoredPictures, binarize, to_unit_interval
 from vae_jax.data.simulators import Simulator, SpritesSimulator, StoredSimulator
 from vae_jax.data.sprite_rendering import draw_within_cells, render_apart
@@ -358,22 +358,21 @@ def mean_image(train: LazyDataset) -> Float[Array, "height width channels"]:
     the images are in memory or not.
     """
     num_examples = train.shape[0]
-    num = min(num_examples, _MOST_IMAGES_AVERAGED)
-    places = np.arange(num) * num_examples // num
+    places = evenly_spaced(num_examples, _MOST_IMAGES_AVERAGED)
     at_once = max(1, _BYTES_AVERAGED_AT_ONCE * num_examples // num_bytes(train))
-    chunks = [places[first : first + at_once] for first in range(0, num, at_once)]
+    chunks = [places[first : first + at_once] for first in range(0, len(places), at_once)]
 
     def total(index: int) -> np.ndarray:
         images = train.read(chunks[index]).images
         return images.sum(axis=0, dtype=np.uint64 if images.dtype == np.uint8 else np.float64)
 
     if isinstance(train, Dataset):
-        mean = sum(map(total, range(len(chunks)))) / num
+        mean = sum(map(total, range(len(chunks)))) / len(places)
     else:
         num_threads = num_read_threads()
         totals = read_ahead(total, len(chunks), num_threads=num_threads, num_ahead=2 * num_threads)
         with contextlib.closing(totals):
-            mean = sum(totals) / num
+            mean = sum(totals) / len(places)
     scale = 255 if train.dtype == np.uint8 else 1
     return jnp.asarray(mean / scale, jnp.float32)
 

@@ -1,4 +1,7 @@
-"""What the codes of a run tell of the classes, beside PCA of the same size and raw pixels."""
+"""What the codes of a run tell of the classes, beside PCA of the same size and raw pixels.
+
+A part of `benchmarks/representation.py`, which has the flags.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
