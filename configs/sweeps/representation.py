@@ -7,7 +7,8 @@ r"""Codes of an autoencoder, VAE, beta-VAE and denoising VAE; two sizes, three s
         --workdirs=$(ls -d runs/representation/members/* | paste -sd,)
 
 All see grey values, as PCA does. The first command trains, the second measures what the codes tell
-of the digits, beside PCA of the same sizes and raw pixels. Not measured yet.
+of the digits, beside PCA of the same sizes and raw pixels. On one core, shared with other work, the
+first took 33 minutes and the second, with `--num_draws=5`, 9.
 """
 
 from vae_jax import search_space as space
