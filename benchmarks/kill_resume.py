@@ -23,12 +23,13 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from benchmarks import results_file
-from benchmarks.killing import KILLS, SEED, bits, run_until_killed
+from benchmarks.killing import KILLS, bits, run_until_killed
 from experiments.output_flag import OUTPUT
+from experiments.seed_flag import SEED
 from vae_jax import checkpoints, factory, workdir
 from vae_jax.metric_writers import Record, read_records
 
-_EPOCHS = flags.DEFINE_integer("epochs", 12, "length of the run")
+_EPOCHS = flags.DEFINE_integer("num_epochs", 12, "length of the run")
 
 _OVERRIDES = {
     "batch_size": 50,

@@ -24,8 +24,9 @@ from absl import app, logging
 from ml_collections import ConfigDict
 
 from benchmarks import results_file
-from benchmarks.killing import KILLS, SEED, bits, run_until_killed
+from benchmarks.killing import KILLS, bits, run_until_killed
 from experiments.output_flag import OUTPUT
+from experiments.seed_flag import SEED
 from vae_jax import checkpoints, factory, workdir
 from vae_jax.metric_writers import read_records
 

@@ -13,7 +13,6 @@ from absl import flags
 from jaxtyping import PyTree
 
 KILLS = flags.DEFINE_integer("kills", 10, "SIGKILLs that must hit a running process")
-SEED = flags.DEFINE_integer("seed", 0, "of the moments")
 
 
 def run_until_killed(command: Sequence[str], cache: Path, kill_after: float | None = None) -> bool:

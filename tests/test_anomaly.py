@@ -19,7 +19,6 @@ from experiments import (
     anomaly_report,
     detect,
     foreign_images,
-    prepare,
 )
 from vae_jax.data import Dataset, class_left_out
 from vae_jax.errors import UserError
@@ -257,20 +256,6 @@ def test_the_class_that_is_left_out_is_in_no_split_but_its_own():
         class_left_out.leave_out(splits, 7)
     with pytest.raises(UserError, match="'train' has no labels"):
         class_left_out.leave_out({"train": Dataset(splits["train"].images, None)}, 1)
-
-
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        ({"without_label": 4, "image_size": 32}, "--image_size=32 .* --without_label=4; drop it"),
-        ({"without_label": 4, "source": "files"}, "--source=files .* --without_label=4; drop it"),
-        ({"num_examples": 10}, "--num_examples=10 .* --name=mnist; drop it"),
-        ({"name": "sprites", "without_label": 4}, "--without_label=4 .* --name=sprites; drop it"),
-    ],
-)
-def test_flags_that_leave_nothing_out_are_told(parsed_flags, given, told):
-    with flagsaver.flagsaver(**{"name": "mnist"} | given), pytest.raises(UserError, match=told):
-        prepare.main()
 
 
 def write_data(path, num_outliers=20):

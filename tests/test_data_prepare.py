@@ -354,6 +354,20 @@ def test_the_command_tells_a_mistake_in_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--name=mnist", "--without_label=4", "--image_size=32"), "--image_size=32 has no effect"),
+        (("--name=sprites", "--without_label=4"), "--without_label=4 has no effect"),
+    ],
+)
+def test_flags_that_leave_nothing_out_are_told(tmp_path, flags, told):
+    done = run_command(*flags, f"--data_dir={tmp_path}")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"error: {told}")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["sprites", "sprites_color"])
 def test_sprites_are_written_with_their_factors_and_read_back(name, tmp_path):
     made = sprites_builder.prepare(name, 16, 1100, str(tmp_path))
