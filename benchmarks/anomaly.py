@@ -15,12 +15,12 @@ from absl import flags
 
 from benchmarks import results_file
 from experiments import anomaly_measuring, command_line
+from experiments.figures_flag import figures_folder
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 from vae_jax import workdir
 
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 10_000, "of each kind, at most", lower_bound=1)
-_FIGURES = flags.DEFINE_string("figures", "", "folder for pictures; empty draws none")
 
 
 def main() -> None:
@@ -29,9 +29,7 @@ def main() -> None:
     folders, output = required_workdirs(), Path(OUTPUT.value)
     rows = workdir.read_json(output)["rows"] if output.is_file() else []
     for folder in folders:
-        found = anomaly_measuring.measure(
-            folder, _NUM_IMAGES.value, Path(_FIGURES.value) if _FIGURES.value else None
-        )
+        found = anomaly_measuring.measure(folder, _NUM_IMAGES.value, figures_folder())
         rows = [row for row in rows if row["config_digest"] != found[0]["config_digest"]] + found
         print(
             f"{folder}, against {found[0]['outliers']}: AUROC by "

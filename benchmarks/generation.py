@@ -19,6 +19,7 @@ from absl import flags
 
 from benchmarks import results_file
 from experiments import command_line
+from experiments.figures_flag import figures_folder
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 from vae_jax import classifier, factory, figures, samplers, trained_model, workdir
@@ -31,7 +32,6 @@ from vae_jax.evaluation.generation.nearest import nearest
 
 _CLASSIFIER = flags.DEFINE_string("classifier", "", "directory of a classifier of the same data")
 _TEMPERATURES = flags.DEFINE_list("temperatures", ["0.6", "0.8", "1", "1.2"], "of each sampler")
-_FIGURES = flags.DEFINE_string("figures", "", "folder of the pictures; empty draws none")
 
 TRAINING, RECONSTRUCTED = "training images", "reconstructed training images"
 
@@ -203,8 +203,7 @@ def main() -> None:
             "rows": rows,
         }
         results_file.write(OUTPUT.value, results)
-    if _FIGURES.value:
-        out = Path(_FIGURES.value)
+    if (out := figures_folder()) is not None:
         draw(out, rows, temperatures, samples, yardstick, splits.train.images)
 
 

@@ -10,17 +10,16 @@ stays, as 5 neighbours among 5,000 training images tell it by their pixels; and 
 digit that is to become another one does.
 """
 
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from benchmarks import results_file
 from experiments import command_line, latent_arithmetic_figures, latent_arithmetic_measuring
+from experiments.figures_flag import figures_folder
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 
-_FIGURES = flags.DEFINE_string("figures", "", "folder of the pictures; empty draws none")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 1000, "test images edited", lower_bound=1)
 
 
@@ -40,7 +39,7 @@ def main() -> None:
     """Measure, print a line a direction, write the JSON and the pictures."""
     folders = required_workdirs()
     command_line.use_compilation_cache()
-    pictures = Path(_FIGURES.value) if _FIGURES.value else None
+    pictures = figures_folder()
     rows = []
     for i, folder in enumerate(folders):
         # Edited images are those of the first run.

@@ -1,13 +1,12 @@
 """The tables of what models of several modalities make of one from others."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import markdown
-from vae_jax.errors import UserError
+from experiments.measured_section import Measured, mean_and_deviation, of_results
 
 # Of `config.model.joint_posterior`.
 _MODELS = {
@@ -20,23 +19,16 @@ _MODELS = {
 Row = dict[str, Any]
 
 
-def section(path: Path) -> str:
-    """The section of a document; nothing while nothing has been measured.
+@of_results
+def section(measured: Measured, path: Path) -> str:
+    """The section of a document.
 
     Args:
-      path: what `benchmarks.multimodal` wrote.
-
-    Raises:
-      UserError: it cannot be read.
+      measured: what `benchmarks.multimodal` wrote.
+      path: where it stands; its pictures lie in a folder of its name beside it.
     """
-    if not path.is_file():
-        return ""
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        groups = _alike(rows)
-        parts = [_coherence_table(groups), _captions_text(groups), _likelihood_table(groups)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} cannot be read: {error!r}") from error
+    groups = _alike(measured["rows"])
+    parts = [_coherence_table(groups), _captions_text(groups), _likelihood_table(groups)]
     pictures = [
         f"![{name}, {picture.stem.replace('_', ' ')}]({path.parent.name}/{path.stem}/{name}/"
         f"{picture.name})\n"
@@ -184,12 +176,8 @@ def _likelihood_table(groups: Sequence[Sequence[Row]]) -> str:
 
 def _cell(shares: Sequence[float | None]) -> str:
     known = [100 * share for share in shares if share is not None]
-    if not known:
-        return ""
-    deviation = f" ± {statistics.stdev(known):.1f}" if len(known) > 1 else ""
-    return f"{statistics.fmean(known):.1f}{deviation}"
+    return mean_and_deviation(known, ".1f") if known else ""
 
 
 def _nats(values: Sequence[float]) -> str:
-    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.2f}{deviation}"
+    return mean_and_deviation(values, ".2f")
