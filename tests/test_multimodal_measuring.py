@@ -51,7 +51,7 @@ def measure(workdirs, judges, out, *, pictures=False):
     chosen = {
         "workdirs": [str(path) for path in workdirs],
         "classifier": str(judges),
-        "num_examples": 20,
+        "num_test_examples": 20,
         "output": str(out / "multimodal.json"),
         "figures": str(out / "multimodal") if pictures else "",
     }
