@@ -422,6 +422,8 @@ def test_the_report_shows_the_mean_over_seeds(tmp_path):
         "network": "mlp",
         "score": "elbo",
         "likelihood": "normal",
+        "num_normal": 2000,
+        "num_anomalous": 1500,
         "false_positive_rate": 0.051,
         "true_positive_rate": 0.4,
     }
