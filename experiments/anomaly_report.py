@@ -1,16 +1,19 @@
 """The tables of how well trained models tell images of another kind."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import markdown
-from experiments.measured_section import Measured, mean_and_deviation, of_results, pictures
+from experiments.measured_section import Measured, grouped, mean_and_deviation, of_results, pictures
 from vae_jax.data.class_left_out import OUTLIERS
 from vae_jax.evaluation.anomaly import SCORES
 
 Rows = Sequence[dict[str, Any]]
+
+# What tells one kind of model from another.
+_MODEL = ("network", "likelihood")
 
 _TEXT = """## Anomaly detection
 
@@ -72,8 +75,9 @@ def _setups_table(rows: Rows) -> str:
         "true positives",
     ]
     lines = []
-    for group in _groups(rows, lambda row: (row["data"], row["outliers"], *_model(row))):
-        for of_score in _groups(group, lambda row: list(SCORES).index(row["score"])):
+    for _, group in sorted(grouped(rows, "data", "outliers", *_MODEL).items()):
+        by_score = grouped(group, "score")
+        for of_score in [by_score[name,] for name in SCORES if (name,) in by_score]:
             first = of_score[0]
             rates = [
                 f"{statistics.fmean(row[name] for row in of_score):.1%}"
@@ -82,7 +86,7 @@ def _setups_table(rows: Rows) -> str:
             lines.append(
                 [
                     f"{first['data']}, {first['outliers']}",
-                    " ".join(_model(first)),
+                    " ".join(first[field] for field in _MODEL),
                     SCORES[first["score"]],
                     str(len(of_score)),
                     _with_ends(of_score, "auroc"),
@@ -96,16 +100,15 @@ def _setups_table(rows: Rows) -> str:
 def _digits_table(rows: Rows) -> str:
     names = [name for name in SCORES if any(row["score"] == name for row in rows)]
     lines = []
-    for of_model in _groups(rows, _model):
-        groups = _groups(of_model, lambda row: row["data"])
-        for data, group in [(Path(group[0]["data"]).stem, group) for group in groups] + [
+    for model, of_model in sorted(grouped(rows, *_MODEL).items()):
+        digits = sorted(grouped(of_model, "data").items())
+        for data, group in [(Path(name).stem, group) for (name,), group in digits] + [
             ("mean", of_model)
         ]:
-            by_score = [[row for row in group if row["score"] == name] for name in names]
+            by_score = grouped(group, "score")
             num_seeds = len({row["seed"] for row in group})
-            cells = [_auroc(part, data) if part else "" for part in by_score]
-            told = data.replace("_", " ")
-            lines.append([told, " ".join(_model(group[0])), str(num_seeds), *cells])
+            cells = [_auroc(by_score[name,], data) if (name,) in by_score else "" for name in names]
+            lines.append([data.replace("_", " "), " ".join(model), str(num_seeds), *cells])
     heading = ["trained on", "likelihood", "seeds", *(SCORES[name] for name in names)]
     return markdown.table(heading, lines)
 
@@ -114,14 +117,6 @@ def _auroc(rows: Rows, data: str) -> str:
     areas = _estimates(rows, "auroc")
     # Over digits the deviation would be another one.
     return mean_and_deviation([statistics.fmean(areas)] if data == "mean" else areas)
-
-
-def _model(row: dict[str, Any]) -> tuple[str, str]:
-    return row["network"], row["likelihood"]
-
-
-def _groups(rows: Rows, key: Callable[[dict[str, Any]], Any]) -> list[list[dict[str, Any]]]:
-    return [[row for row in rows if key(row) == value] for value in sorted(set(map(key, rows)))]
 
 
 def _estimates(rows: Rows, figure: str) -> list[float]:

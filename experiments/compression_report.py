@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import markdown
-from experiments.measured_section import Measured, mean_and_deviation, of_results
+from experiments.measured_section import Measured, grouped, mean_and_deviation, of_results
 
 _COLUMNS = {
     "elbo_bits_per_dim": "-ELBO",
@@ -42,12 +42,11 @@ def section(measured: Measured, path: Path) -> str:
 
 def _lines(rows: list[dict[str, Any]]) -> list[list[str]]:
     lines = []
-    for kind in dict.fromkeys((row["data"], row["images"]) for row in rows):
-        group = [row for row in rows if (row["data"], row["images"]) == kind]
+    for (data, images), group in grouped(rows, "data", "images").items():
         for row in group:
             row["above"] = row["bits_per_dim"] / row["elbo_bits_per_dim"] - 1
         cells = [_cell(name, [row[name] for row in group]) for name in _COLUMNS]
-        lines.append([f"{kind[0]}, {kind[1]}", str(len(group)), *cells])
+        lines.append([f"{data}, {images}", str(len(group)), *cells])
     return lines
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import markdown
-from experiments.measured_section import Measured, mean_and_deviation, of_results, pictures
+from experiments.measured_section import Measured, grouped, mean_and_deviation, of_results, pictures
 
 _COLUMNS = {
     "classifier_frechet_distance": "classifier Fréchet distance",
@@ -56,11 +56,10 @@ def section(measured: Measured, path: Path) -> str:
 
 def _lines(rows: list[dict[str, Any]]) -> list[list[str]]:
     lines = []
-    for sampler, temperature in dict.fromkeys((row["sampler"], row["temperature"]) for row in rows):
+    for (sampler, temperature), drawn in grouped(rows, "sampler", "temperature").items():
         group = [
             {**row, "nearest": row["nearest_distance"] / row["test_nearest_distance"]}
-            for row in rows
-            if (row["sampler"], row["temperature"]) == (sampler, temperature)
+            for row in drawn
         ]
         cells = [_cell(name, [row[name] for row in group]) for name in _COLUMNS]
         shown = "" if temperature is None else f"{temperature:g}"

@@ -10,6 +10,7 @@ from typing import Any
 from vae_jax.errors import UserError
 
 Measured = dict[str, Any]
+Row = dict[str, Any]
 
 
 def of_results(render: Callable[[Measured, Path], str]) -> Callable[[Path], str]:
@@ -33,6 +34,14 @@ def of_results(render: Callable[[Measured, Path], str]) -> Callable[[Path], str]
             raise UserError(f"{path} cannot be read: {error!r}") from error
 
     return section
+
+
+def grouped(rows: Sequence[Row], *fields: str) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows with the same values of these fields, in the order in which they first come."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[field] for field in fields), []).append(row)
+    return groups
 
 
 def mean_and_deviation(values: Sequence[float], form: str = ".3f") -> str:

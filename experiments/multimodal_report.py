@@ -3,10 +3,9 @@
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from experiments import markdown
-from experiments.measured_section import Measured, mean_and_deviation, of_results
+from experiments.measured_section import Measured, Row, grouped, mean_and_deviation, of_results
 
 # Of `config.model.joint_posterior`.
 _MODELS = {
@@ -15,8 +14,6 @@ _MODELS = {
     "mixture_of_products": "MoPoE",
     "joint": "JMVAE",
 }
-
-Row = dict[str, Any]
 
 
 @of_results
@@ -27,7 +24,9 @@ def section(measured: Measured, path: Path) -> str:
       measured: what `benchmarks.multimodal` wrote.
       path: where it stands; its pictures lie in a folder of its name beside it.
     """
-    groups = _alike(measured["rows"])
+    rows = [{**row, "modalities": tuple(row["modalities"])} for row in measured["rows"]]
+    # Runs of one model of the same data.
+    groups = list(grouped(rows, "data", "modalities", "joint_posterior").values())
     parts = [_coherence_table(groups), _captions_text(groups), _likelihood_table(groups)]
     pictures = [
         f"![{name}, {picture.stem.replace('_', ' ')}]({path.parent.name}/{path.stem}/{name}/"
@@ -75,15 +74,6 @@ def line(row: Row) -> str:
 
 def _percent(share: float | None) -> str:
     return "never said" if share is None else f"{share:.1%}"
-
-
-def _alike(rows: Sequence[Row]) -> list[list[Row]]:
-    """Runs of one model of the same data, in the order in which they first come."""
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        key = (row["data"], tuple(row["modalities"]), row["joint_posterior"])
-        groups.setdefault(key, []).append(row)
-    return list(groups.values())
 
 
 def _heading(group: Sequence[Row]) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import markdown
-from experiments.measured_section import Measured, mean_and_deviation, of_results, pictures
+from experiments.measured_section import Measured, grouped, mean_and_deviation, of_results, pictures
 
 # What the level of a corruption is.
 _LEVELS = {
@@ -26,7 +26,7 @@ def section(measured: Measured, path: Path) -> str:
       measured: what `benchmarks.recovery` wrote.
       path: where it stands; its pictures lie in a folder of its name beside it.
     """
-    tables = [_table(rows, path) for rows in _uses(measured["rows"])]
+    tables = [_table(rows, path) for rows in grouped(measured["rows"], "use").values()]
     counts = sorted({f"{row['num_images']:,}" for row in measured["rows"]})
     return (
         "## Recovery and upscaling\n\n"
@@ -41,12 +41,6 @@ def section(measured: Measured, path: Path) -> str:
         "The last column is how far its PSNR is ahead of the best other method's. A level in bold\n"
         "is the one trained at.\n\n" + "\n".join(tables)
     )
-
-
-def _uses(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The rows of one kind of run at a time."""
-    uses = dict.fromkeys(row["use"] for row in rows)
-    return [[row for row in rows if row["use"] == use] for use in uses]
 
 
 def _table(rows: list[dict[str, Any]], path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments import markdown
-from experiments.measured_section import Measured, mean_and_deviation, of_results
+from experiments.measured_section import Measured, grouped, mean_and_deviation, of_results
 
 _METHODS = {"linear": "linear probe", "neighbours": "5 neighbours"}
 
@@ -27,7 +27,7 @@ def section(measured: Measured, path: Path) -> str:
     rows = measured["rows"]
     tables = "".join(
         f"\n{data}, {seen}:\n\n{_table(group)}"
-        for (data, seen), group in _grouped(rows, "data", "images").items()
+        for (data, seen), group in grouped(rows, "data", "images").items()
     )
     picture = path.with_suffix(".png")
     shown = f"\n![Accuracy by number of labels]({picture.parent.name}/{picture.name})\n"
@@ -46,12 +46,12 @@ def section(measured: Measured, path: Path) -> str:
 def panels(rows: Sequence[dict[str, Any]]) -> Panels:
     """What `figures.accuracy_by_labels` draws: a row of panels for each size and kind of images."""
     found: Panels = {}
-    kinds = _grouped(rows, "data", "images")
+    kinds = grouped(rows, "data", "images")
     for (data, seen), kind in kinds.items():
         pixels = [row for row in kind if row["representation"] == "pixels"]
         coded = [row for row in kind if row["representation"] != "pixels"]
-        for (size,), group in _grouped(coded, "size").items():
-            lines = _grouped([*group, *pixels], "representation")
+        for (size,), group in grouped(coded, "size").items():
+            lines = grouped([*group, *pixels], "representation")
             for method, title in _METHODS.items():
                 of_images = f", {data}, {seen}" if len(kinds) > 1 else ""
                 found[f"{title}, {size} latents{of_images}"] = {
@@ -61,22 +61,12 @@ def panels(rows: Sequence[dict[str, Any]]) -> Panels:
     return found
 
 
-def _grouped(
-    rows: Sequence[dict[str, Any]], *fields: str
-) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
-    """Rows with the same values of these fields, in the order in which they first come."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[field] for field in fields), []).append(row)
-    return groups
-
-
 def _table(rows: Sequence[dict[str, Any]]) -> str:
     numbers = rows[0]["num_labels"]
     heading = ["representation", "numbers", "seeds"]
     heading += [f"{title}, {number:,}" for title in _METHODS.values() for number in numbers]
     lines = []
-    groups = _grouped(rows, "representation", "size")
+    groups = grouped(rows, "representation", "size")
     for name, size in sorted(groups, key=lambda group: group[1]):
         members = groups[name, size]
         cells = [

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_data
-from absl import flags
 from absl.testing import flagsaver
 
 from experiments import classifier as command
 from vae_jax import classifier, classifier_training, data
 from vae_jax.data import Dataset
 from vae_jax.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 
 @pytest.fixture(scope="module")
@@ -180,13 +181,6 @@ def test_what_cannot_be_learned_is_refused(splits, changes, told):
     train, test = splits
     with pytest.raises(UserError, match=told):
         classifier_training.train(train._replace(**changes), test, jax.random.key(0), num_epochs=1)
-
-
-@pytest.fixture(autouse=True)
-def parsed_flags():
-    flags.FLAGS(["command"])
-    yield
-    flags.FLAGS.unparse_flags()
 
 
 def run(**given):

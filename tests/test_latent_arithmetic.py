@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pytest
 import small_runs
-from absl import flags
 from absl.testing import flagsaver
 
 from experiments import (
@@ -17,6 +16,8 @@ from vae_jax import factory, figures, image_arrays, trained_model
 from vae_jax.errors import UserError
 from vae_jax.evaluation.attribute_vectors import METHODS
 from vae_jax.morphology import Morphology
+
+pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 SIZE = 32
 RNG = np.random.default_rng(0)
@@ -90,13 +91,6 @@ def run(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     small_runs.save(folder, small_runs.make_model((SIZE, SIZE, 1), **changes(data[0])))
     return folder
-
-
-@pytest.fixture(autouse=True)
-def parsed_flags():
-    flags.FLAGS(["command"])
-    yield
-    flags.FLAGS.unparse_flags()
 
 
 def command(main, **given):

@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 import small_joint_runs
-from absl import flags
 from absl.testing import flagsaver
 from flax import nnx
 from small_runs import make_model
@@ -17,14 +16,9 @@ from vae_jax import classifier
 from vae_jax.classifier import Classifier, ClassifierNetwork
 from vae_jax.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("parsed_flags")
+
 RENDERINGS = ("rendering_0", "rendering_4")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def parsed_flags():
-    flags.FLAGS(["test"])
-    yield
-    flags.FLAGS.unparse_flags()
 
 
 @pytest.fixture(scope="module")

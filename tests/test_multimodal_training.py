@@ -5,7 +5,6 @@ import jax
 import numpy as np
 import pytest
 import short_runs
-from absl import flags
 from small_data import write_bars
 from small_modalities import draw_texts
 
@@ -23,6 +22,8 @@ from vae_jax.parallel import compile_program
 from vae_jax.sweeps import InTurn, SideBySide, stack
 from vae_jax.training_loop import Interrupted
 
+pytestmark = pytest.mark.usefixtures("parsed_flags")
+
 SMALL = {
     "epochs": 2,
     "batch_size": 32,
@@ -35,13 +36,6 @@ SMALL = {
     "evaluation.batch_size": 32,
     "checkpoints.every_seconds": 0.0,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def parsed_flags():
-    flags.FLAGS(["test"])
-    yield
-    flags.FLAGS.unparse_flags()
 
 
 @pytest.fixture(scope="module")

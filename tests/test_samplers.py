@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import small_data
 import small_runs
-from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
 from small_models import randomized
@@ -18,6 +17,8 @@ from vae_jax.distributions import Normal, NormalMixture
 from vae_jax.errors import UserError
 from vae_jax.models import FlowPrior
 from vae_jax.samplers import CorrelatedNormalMixture
+
+pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 IMAGE_SHAPE = (8, 8, 1)
 MEANS = np.array([[-4.0, 0.0, 1.0], [4.0, 2.0, -1.0]])
@@ -186,13 +187,6 @@ def run(tmp_path_factory):
     changes = {"data.name": data, "data.train_split": "train", "data.validation_split": ""}
     small_runs.save(folder / "run", small_runs.make_model(IMAGE_SHAPE, **changes, batch_size=64))
     return folder / "run"
-
-
-@pytest.fixture(autouse=True)
-def parsed_flags():
-    flags.FLAGS(["command"])
-    yield
-    flags.FLAGS.unparse_flags()
 
 
 def command(**given):

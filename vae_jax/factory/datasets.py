@@ -1,7 +1,7 @@
 """The data sets that a config names, and how their images become what a model sees."""
 
 import contextlib
-from typing import NamedTuple
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -36,20 +36,11 @@ _BYTES_AVERAGED_AT_ONCE = 4 * 2**20
 _GIB = 2**30
 
 
-class Splits(NamedTuple):
-    """The three parts of a data set; no validation set where the config names none.
-
-    The images of a training set that is rendered while it is trained on are not there.
-    """
-
-    train: Dataset | SpritesDataset
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    train: LazyDataset
     validation: Dataset | None
     test: Dataset
-
-    @property
-    def train_examples(self) -> np.ndarray:
-        """What the compiled steps take: images, or the factors that they render them from."""
-        return self.train.images if isinstance(self.train, Dataset) else self.train.factor_rows
 
     @property
     def validation_examples(self) -> np.ndarray | None:
@@ -72,32 +63,23 @@ class Splits(NamedTuple):
         return mean_image(self.train)
 
 
-class StreamedSplits(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Splits(_Parts):
+    """The three parts of a data set; no validation set where the config names none.
+
+    The images of a training set that is rendered while it is trained on are not there.
+    """
+
+    train: Dataset | SpritesDataset
+
+    @property
+    def train_examples(self) -> np.ndarray:
+        """What the compiled steps take: images, or the factors that they render them from."""
+        return self.train.images if isinstance(self.train, Dataset) else self.train.factor_rows
+
+
+class StreamedSplits(_Parts):
     """The same, but the training set is read while it is trained on."""
-
-    train: LazyDataset
-    validation: Dataset | None
-    test: Dataset
-
-    @property
-    def validation_examples(self) -> np.ndarray | None:
-        """See `Splits`; so for the others."""
-        return None if self.validation is None else self.validation.images
-
-    @property
-    def num_examples(self) -> int:
-        """Of the training set."""
-        return self.train.shape[0]
-
-    @property
-    def form(self) -> ImageShape:
-        """Of the images."""
-        return self.train.shape[1:]
-
-    @property
-    def mean_image(self) -> Float[Array, "height width channels"]:
-        """Of the training set, where the decoder starts."""
-        return mean_image(self.train)
 
 
 def _check_images(config: ConfigDict, field: str, images: np.ndarray) -> None:
