@@ -17,6 +17,7 @@ from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 from vae_jax import factory, figures, trained_model, workdir
 from vae_jax.errors import UserError
+from vae_jax.evaluation import plane_maps
 from vae_jax.metric_writers import read_records
 from vae_jax.trained_model import TrainedModel
 
@@ -33,7 +34,7 @@ def latent_points(model: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
     if model.latent_size == 1:
         return np.concatenate([latents, np.zeros_like(latents)], axis=1), labels
     if model.latent_size > 2:
-        latents = figures.principal_components(latents)[0]
+        latents = plane_maps.principal_components(latents)[0]
     return latents, labels
 
 

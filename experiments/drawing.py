@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from vae_jax import factory, figures, latent_paths
-from vae_jax.evaluation import denoising
+from vae_jax.evaluation import denoising, plane_maps
 from vae_jax.metric_writers import read_records
 from vae_jax.trained_model import TrainedModel
 
@@ -77,7 +77,7 @@ def _draw_latents(
     if model.latent_size == 2:
         figure = figures.latent_map(latents, labels)
     elif model.latent_size > 2 and len(latents) > 1:
-        points, shares = figures.principal_components(latents)
+        points, shares = plane_maps.principal_components(latents)
         axis_labels = (f"first component ({shares[0]:.0%})", f"second ({shares[1]:.0%})")
         figure = figures.latent_map(points, labels, axis_labels)
     else:

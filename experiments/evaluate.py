@@ -5,10 +5,9 @@ python -m experiments.evaluate --workdir=runs/vanilla --num_samples=5000
 """
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from experiments import command_line, measuring
-from vae_jax import factory, workdir
+from vae_jax import factory, trained_model, workdir
 from vae_jax.errors import UserError
 
 _NUM_SAMPLES = flags.DEFINE_integer(
@@ -19,8 +18,7 @@ _NUM_SAMPLES = flags.DEFINE_integer(
 def main() -> None:
     """Evaluate the run of --workdir."""
     folder = command_line.existing_workdir()
-    config = ConfigDict(workdir.read_config(folder))
-    factory.validate(config)
+    config = trained_model.read_config(folder)
     num_samples = (
         config.evaluation.num_samples if _NUM_SAMPLES.value is None else _NUM_SAMPLES.value
     )

@@ -29,6 +29,34 @@ def assert_apart(points, labels):
     assert (nearest == labels).mean() > 0.95
 
 
+def test_principal_components_find_the_two_long_axes_of_a_cloud():
+    rng = np.random.default_rng(0)
+    rotation, _ = np.linalg.qr(rng.normal(size=(5, 5)))
+    scales = np.array([5.0, 3.0, 0.1, 0.1, 0.1])
+    points = (rng.normal(size=(4000, 5)) * scales) @ rotation.T + 7
+    projected, share = plane_maps.principal_components(points)
+    np.testing.assert_allclose(projected.mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(projected.std(axis=0), [5, 3], rtol=0.05)
+    variances = np.linalg.eigvalsh(np.cov(points.T))[::-1]
+    np.testing.assert_allclose(share, variances[:2] / variances.sum(), rtol=1e-9)
+    np.testing.assert_allclose(np.corrcoef(projected.T)[0, 1], 0, atol=1e-9)
+
+
+def test_the_sign_of_a_principal_component_does_not_depend_on_the_order_of_the_points():
+    points = np.random.default_rng(1).normal(size=(50, 4)).astype(np.float32) * [4, 3, 2, 1]
+    projected, _ = plane_maps.principal_components(points)
+    backwards, _ = plane_maps.principal_components(points[::-1].copy())
+    np.testing.assert_allclose(backwards[::-1], projected, atol=1e-6)
+
+
+def test_principal_components_of_a_single_place_and_of_too_little():
+    projected, share = plane_maps.principal_components(np.ones((6, 3)))
+    assert (projected == 0).all()
+    assert (share == 0).all()
+    with pytest.raises(ValueError, match=r"\(6, 1\)"):
+        plane_maps.principal_components(np.ones((6, 1)))
+
+
 @pytest.mark.parametrize("method", ["pca", "tsne"])
 def test_classes_that_lie_apart_stay_apart_and_a_seed_says_the_map(method):
     codes, labels = blobs()

@@ -235,8 +235,7 @@ def load(path: str | Path, member: int | None = None) -> TrainedModel:
       UserError: there is no run or no such member, or it has no checkpoint yet.
     """
     folder = workdir.run_folder(Path(path), member)
-    config = ConfigDict(workdir.read_config(folder))
-    factory.validate(config)
+    config = read_config(folder)
     if config.model.name == "multimodal":
         raise UserError(
             f"workdir={str(folder)!r} holds a run of model.name='multimodal', which has no images "
@@ -245,6 +244,17 @@ def load(path: str | Path, member: int | None = None) -> TrainedModel:
     form, params = best_params(folder, config)
     assert not isinstance(form, dict)
     return TrainedModel(config, form, params)
+
+
+def read_config(folder: Path) -> ConfigDict:
+    """The config of the run in `folder`, validated.
+
+    Raises:
+      UserError: there is no run, its config is damaged, or it has other fields than configs have.
+    """
+    config = ConfigDict(workdir.read_config(folder))
+    factory.validate(config)
+    return config
 
 
 def best_params(folder: Path, config: ConfigDict) -> tuple[factory.DataForm, nnx.State]:

@@ -18,7 +18,7 @@ from vae_jax.data.vocabulary import Vocabulary
 from vae_jax.errors import UserError
 from vae_jax.models.modalities import Form, Forms, nothing
 from vae_jax.models.multimodal import MultimodalVAE
-from vae_jax.trained_model import TrainedModel, best_params
+from vae_jax.trained_model import TrainedModel, best_params, read_config
 
 _BATCH_SIZE = 500
 
@@ -216,8 +216,7 @@ def load(path: str | Path, member: int | None = None) -> TrainedModel | TrainedM
       UserError: there is no run or no such member, or it has no checkpoint yet.
     """
     folder = workdir.run_folder(Path(path), member)
-    config = ConfigDict(workdir.read_config(folder))
-    factory.validate(config)
+    config = read_config(folder)
     return from_form(config, *best_params(folder, config))
 
 

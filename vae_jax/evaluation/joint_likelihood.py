@@ -18,6 +18,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
+from vae_jax.evaluation.full_batches import full_batches
 from vae_jax.evaluation.likelihood import image_keys
 from vae_jax.models.modalities import TextModality, Values
 from vae_jax.models.multimodal import MultimodalVAE
@@ -157,23 +158,18 @@ def estimate(
       NumPy arrays over all examples.
     """
     num = len(next(iter(values.values())))
-    batch_size = min(batch_size, num)
     parts = []
-    for first in range(0, num, batch_size):
-        # The last call reaches back into examples already done, so that one program serves all.
-        begin = min(first, num - batch_size)
+    for rows, num_done in full_batches(num, batch_size):
+        num_rows = rows.stop - rows.start
         result = _compiled_estimate(
             graphdef,
             params,
-            {
-                name: jnp.asarray(array[begin : begin + batch_size])
-                for name, array in values.items()
-            },
-            image_keys(key, begin, batch_size),
+            {name: jnp.asarray(array[rows]) for name, array in values.items()},
+            image_keys(key, rows.start, num_rows),
             asked=asked,
             given=asked if given is None else given,
             num_samples=num_samples,
         )
-        parts.append(JointEstimates(*(np.asarray(leaf)[..., first - begin :] for leaf in result)))
-        on_batch(batch_size - (first - begin))
+        parts.append(JointEstimates(*(np.asarray(leaf)[..., num_done:] for leaf in result)))
+        on_batch(num_rows - num_done)
     return JointEstimates(*(np.concatenate(x, axis=-1) for x in zip(*parts, strict=True)))

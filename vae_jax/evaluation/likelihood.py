@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Key
 from vae_jax import random_bits
 from vae_jax.data.pixels import Prepare, StoredImages
 from vae_jax.distributions import Normal, kl_by_dimension
+from vae_jax.evaluation.full_batches import full_batches
 from vae_jax.models import VAE
 from vae_jax.objectives import sampled_kl_parts
 
@@ -171,14 +172,11 @@ def estimate(
     Returns:
       NumPy arrays over all images.
     """
-    batch_size = min(batch_size, len(targets))
     parts = []
-    for first in range(0, len(targets), batch_size):
-        # The last call reaches back into images already done, so that one program serves all.
-        begin = min(first, len(targets) - batch_size)
-        keys = image_keys(key, begin, batch_size)
-        batch = jnp.asarray(targets[begin : begin + batch_size])
+    for rows, num_done in full_batches(len(targets), batch_size):
+        batch = jnp.asarray(targets[rows])
+        keys = image_keys(key, rows.start, len(batch))
         result = _compiled_estimate(graphdef, params, batch, keys, num_samples=num_samples)
-        parts.append(LikelihoodEstimates(*(np.asarray(leaf)[first - begin :] for leaf in result)))
-        on_batch(batch_size - (first - begin))
+        parts.append(LikelihoodEstimates(*(np.asarray(leaf)[num_done:] for leaf in result)))
+        on_batch(len(batch) - num_done)
     return LikelihoodEstimates(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))

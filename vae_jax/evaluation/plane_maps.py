@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Float
 
 from vae_jax.errors import UserError
-from vae_jax.figures import principal_components
 
 Codes = Float[np.ndarray, "n codes"]
 Points = Float[np.ndarray, "n 2"]
@@ -20,6 +19,29 @@ _UMAP_NEIGHBOURS = 15
 _PERPLEXITY = 30.0
 
 _INSTALL_UMAP = "pip install 'umap-learn>=0.5.7,<0.6'"
+
+
+def principal_components(
+    codes: Codes,
+) -> tuple[Points, Float[np.ndarray, " 2"]]:
+    """The two directions of largest variance, and the share of all variance each explains.
+
+    The sign of a component is arbitrary in a singular value decomposition; here its largest
+    loading is positive, so that the same codes always give the same picture.
+    """
+    n, num_latents = codes.shape
+    if n < 2 or num_latents < 2:
+        raise ValueError(f"codes of shape {codes.shape} have no two principal components")
+    centred = codes.astype(np.float64) - codes.mean(axis=0, dtype=np.float64)
+    _, scales, directions = np.linalg.svd(centred, full_matrices=False)
+    directions = directions[:2]
+    largest = np.take_along_axis(
+        directions, np.abs(directions).argmax(axis=1, keepdims=True), axis=1
+    )
+    directions = directions * np.where(largest < 0, -1, 1)
+    total = np.sum(scales**2)
+    explained_share = scales[:2] ** 2 / total if total > 0 else np.zeros(2)
+    return centred @ directions.T, explained_share
 
 
 def by_principal_components(codes: Codes, seed: int) -> Points:

@@ -39,7 +39,6 @@ from vae_jax.figures.latents import (
     kl_by_dimension,
     latent_map,
     latent_maps_side_by_side,
-    principal_components,
 )
 from vae_jax.figures.modalities import (
     captioned_images,
@@ -84,7 +83,6 @@ __all__ = [
     "overlaid_losses",
     "parallel_coordinates",
     "precision_recall_plane",
-    "principal_components",
     "quality_by_temperature",
     "rank_correlations",
     "rate_distortion",

@@ -70,29 +70,6 @@ def latent_maps_side_by_side(
     return figure
 
 
-def principal_components(
-    points: Float[np.ndarray, "n latents"],
-) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, " 2"]]:
-    """The two directions of largest variance, and the share of all variance each explains.
-
-    The sign of a component is arbitrary in a singular value decomposition; here its largest
-    loading is positive, so that the same codes always give the same picture.
-    """
-    n, num_latents = points.shape
-    if n < 2 or num_latents < 2:
-        raise ValueError(f"points of shape {points.shape} have no two principal components")
-    centred = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
-    _, scales, directions = np.linalg.svd(centred, full_matrices=False)
-    directions = directions[:2]
-    largest = np.take_along_axis(
-        directions, np.abs(directions).argmax(axis=1, keepdims=True), axis=1
-    )
-    directions = directions * np.where(largest < 0, -1, 1)
-    total = np.sum(scales**2)
-    explained_share = scales[:2] ** 2 / total if total > 0 else np.zeros(2)
-    return centred @ directions.T, explained_share
-
-
 @styled
 def kl_by_dimension(
     kl: Float[np.ndarray, " latents"], active_threshold: SupportsFloat | None = None

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key
 
 from vae_jax import factory
 from vae_jax.distributions import Normal
+from vae_jax.evaluation.full_batches import full_batches
 from vae_jax.models import VAE
 from vae_jax.objectives import elbo
 from vae_jax.trained_model import TrainedModel
@@ -108,13 +109,10 @@ def likelihood_regret(
     if not model.has_normal_posterior:
         raise ValueError("the likelihood regret needs a diagonal normal posterior")
     outputs = images[0].size * factory.build_likelihood(model.config).outputs_per_channel
-    size = max(1, min(_VALUES_PER_BATCH // outputs, len(images)))
     parts = []
-    for first in range(0, len(images), size):
-        # The last batch reaches back, so that one program serves all.
-        begin = min(first, len(images) - size)
-        batch_key = jax.random.fold_in(key, begin)
-        batch = jnp.asarray(images[begin : begin + size])
+    for rows, num_done in full_batches(len(images), max(1, _VALUES_PER_BATCH // outputs)):
+        batch_key = jax.random.fold_in(key, rows.start)
+        batch = jnp.asarray(images[rows])
         regret = _regret(model.graphdef, model.params, batch, batch_key, num_samples=num_samples)
-        parts.append(np.asarray(regret)[first - begin :])
+        parts.append(np.asarray(regret)[num_done:])
     return np.concatenate(parts)

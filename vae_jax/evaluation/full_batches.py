@@ -1,0 +1,19 @@
+"""Batches of one size over any number of rows, so that one compiled program serves all."""
+
+from collections.abc import Iterator
+
+
+def full_batches(num: int, batch_size: int) -> Iterator[tuple[slice, int]]:
+    """Slices of `batch_size` that cover `num` rows; the last one reaches back.
+
+    Args:
+      num: rows, at least one.
+      batch_size: rows a slice; where there are fewer rows, all of them.
+
+    Yields:
+      A slice, and how many of its first rows were in the slice before.
+    """
+    size = min(batch_size, num)
+    for first in range(0, num, size):
+        begin = min(first, num - size)
+        yield slice(begin, begin + size), first - begin
