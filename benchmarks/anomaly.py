@@ -9,8 +9,6 @@ of the run's held-out images lie. Runs that the output has already are measured 
 kept. With --figures=FOLDER the scores are drawn, a picture a run.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from benchmarks import results_file
@@ -18,7 +16,6 @@ from experiments import anomaly_measuring, command_line
 from experiments.figures_flag import figures_folder
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
-from vae_jax import workdir
 
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 10_000, "of each kind, at most", lower_bound=1)
 
@@ -26,11 +23,11 @@ _NUM_IMAGES = flags.DEFINE_integer("num_images", 10_000, "of each kind, at most"
 def main() -> None:
     """Measure, print a line a run, write the JSON."""
     command_line.use_compilation_cache()
-    folders, output = required_workdirs(), Path(OUTPUT.value)
-    rows = workdir.read_json(output)["rows"] if output.is_file() else []
+    folders = required_workdirs()
+    # A file of something else is told before the first run is measured.
+    results_file.rows_of_others(OUTPUT.value, "")
     for folder in folders:
         found = anomaly_measuring.measure(folder, _NUM_IMAGES.value, figures_folder())
-        rows = [row for row in rows if row["config_digest"] != found[0]["config_digest"]] + found
         print(
             f"{folder}, against {found[0]['outliers']}: AUROC by "
             + ", ".join(f"{row['score']} {row['auroc']['estimate']:.3f}" for row in found)
@@ -38,7 +35,7 @@ def main() -> None:
         # After each run: the whole takes long, and what is measured should not be lost.
         results = {
             **results_file.circumstances("benchmarks.anomaly"),
-            "rows": rows,
+            "rows": results_file.rows_of_others(OUTPUT.value, found[0]["config_digest"]) + found,
         }
         results_file.write(OUTPUT.value, results)
 

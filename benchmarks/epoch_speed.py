@@ -3,6 +3,7 @@
 import functools
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -77,3 +78,34 @@ def measure(config: ConfigDict, num_examples: int, repeats: int) -> dict[str, An
         "forward_flops_per_example": matmul_flops(forward.jaxpr) / config.batch_size,
         "compile_seconds": compile_seconds,
     }
+
+
+def seconds_in_turn(
+    configs: Mapping[str, ConfigDict], num_examples: int, repeats: int
+) -> dict[str, float]:
+    """The fastest compiled epoch of each config, in seconds; they take turns.
+
+    Args:
+      configs: by name; their data may be of several modalities.
+      num_examples: training examples of an epoch.
+      repeats: timed epochs of each, after one that is not.
+    """
+    runs = {}
+    for name, config in configs.items():
+        factory.validate(config)
+        splits = factory.load_examples(config)
+        examples = jax.tree.map(lambda x: jnp.asarray(x[:num_examples]), splits.train_examples)
+        program = factory.build_program(config, splits.form, num_examples)
+        hparams = factory.build_hparams(config)
+        state = jax.jit(program.init)(splits.mean_image, jax.random.key(0), hparams).train
+        run_steps = jax.jit(program.run_steps, static_argnums=2)
+        runs[name] = functools.partial(
+            run_steps, state, examples, num_examples // config.batch_size
+        )
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            jax.block_until_ready(run())
+            seconds[name].append(time.perf_counter() - start)
+    return {name: min(of_run[1:]) for name, of_run in seconds.items()}

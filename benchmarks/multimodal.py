@@ -7,8 +7,8 @@ Coherence, conditional by the number of modalities given and joint; of runs with
 captions how far the two agree, by class, attribute and word; a linear probe of the latents; the log
 likelihoods of the run's summary. `--classifier` is a folder with a classifier of the images
 (`experiments.classifier`), or one where those of several modalities are, each in a folder of its
-name: what is missing there is trained. Pictures of each run go into a folder of the name of its
-workdir.
+name: what is missing there is trained. Runs that the output has already are measured anew and the
+others kept. Pictures of each run go into a folder of the name of its workdir.
 """
 
 from pathlib import Path
@@ -34,18 +34,22 @@ def main() -> None:
     command_line.use_compilation_cache()
     # One that is no run of several modalities is told before the others are measured.
     models = [multimodal_measuring.load_model(folder) for folder in folders]
-    rows = []
+    # A file of something else is told before the first run is measured.
+    results_file.rows_of_others(OUTPUT.value, "")
     for folder, model in zip(folders, models, strict=True):
         examples = multimodal_measuring.load_examples(
             model, Path(_CLASSIFIER.value), _NUM_EXAMPLES.value
         )
         row = multimodal_measuring.measure_run(folder, model, examples)
-        rows.append(row)
         print(multimodal_report.line(row), flush=True)
         if figures is not None:
             multimodal_drawing.draw_run(model, examples, figures / folder.name)
-    results = {**results_file.circumstances("benchmarks.multimodal"), "rows": rows}
-    results_file.write(OUTPUT.value, results)
+        # After each run: a later one that fails should not cost what is measured.
+        results = {
+            **results_file.circumstances("benchmarks.multimodal"),
+            "rows": [*results_file.rows_of_others(OUTPUT.value, row["config_digest"]), row],
+        }
+        results_file.write(OUTPUT.value, results)
 
 
 if __name__ == "__main__":

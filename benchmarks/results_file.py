@@ -7,6 +7,7 @@ import jax
 
 from experiments import command_line
 from vae_jax import workdir
+from vae_jax.errors import UserError
 
 
 def circumstances(module: str) -> dict[str, Any]:
@@ -17,6 +18,26 @@ def circumstances(module: str) -> dict[str, Any]:
         "num_cores": command_line.num_cores(),
         "jax": jax.__version__,
     }
+
+
+def rows_of_others(output: str, config_digest: str) -> list[dict[str, Any]]:
+    """The rows of an earlier results file that are not of the run with this config.
+
+    Args:
+      output: the file; without a name, or where there is none yet, there are no rows.
+      config_digest: of the run that is measured anew.
+
+    Raises:
+      UserError: the file cannot be read, or has no rows by run.
+    """
+    path = Path(output)
+    if not path.is_file():
+        return []
+    try:
+        rows = workdir.read_json(path)["rows"]
+        return [row for row in rows if row["config_digest"] != config_digest]
+    except (LookupError, TypeError):
+        raise UserError(f"--output={output} has no rows of runs; name another file") from None
 
 
 def write(output: str, results: dict[str, Any]) -> None:

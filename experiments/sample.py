@@ -2,8 +2,9 @@
 
     python -m experiments.sample --workdir=runs/vanilla --sampler=mixture --output=samples.npz
 
---output is a .npz or .npy file of mean images in [0, 1], `[num, height, width, channels]`; a grid
-of the first hundred lies beside it as a PNG.
+--output is a .npz or .npy file of mean images, `[num, height, width, channels]`, in the units that
+the run was trained in: 8-bit pixels are in [0, 1], which a normal likelihood may overstep a little.
+A grid of the first hundred, clipped to [0, 1], lies beside it as a PNG.
 """
 
 import jax
@@ -47,7 +48,7 @@ def main() -> None:
         )
     distribution = samplers.build(_SAMPLER.value, model, images, fit_key)
     latents = samplers.sample_latents(distribution, draw_key, _NUM_IMAGES.value, _TEMPERATURE.value)
-    drawn = np.clip(model.decode(latents), 0, 1)
+    drawn = model.decode(latents)
     image_arrays.write(target, drawn)
     picture = target.with_suffix(".png")
     figures.save(figures.image_grid(drawn[:_MOST_SHOWN]), picture)

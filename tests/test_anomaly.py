@@ -78,14 +78,14 @@ def test_figures_are_those_of_scikit_learn_and_all_pairs(normal, anomalous):
 def test_the_intervals_cover_the_truth_about_as_often_as_they_say(monkeypatch):
     from vae_jax.evaluation.anomaly import detection
 
-    monkeypatch.setattr(detection, "_NUM_DRAWS", 200)
+    monkeypatch.setattr(detection, "_NUM_DRAWS", 100)
     rng, covered = np.random.default_rng(0), 0
-    for _ in range(60):
+    for _ in range(40):
         area, precision = with_intervals(rng.normal(0, 1, 60), rng.normal(1, 1, 40))
         assert precision.low <= precision.estimate <= precision.high
         # P(N(1, 1) > N(0, 1)) = Phi(1 / sqrt(2)).
         covered += area.low <= 0.7602 <= area.high
-    assert 51 <= covered <= 60
+    assert 34 <= covered < 40
 
 
 def test_kinds_that_lie_apart_leave_no_doubt():
@@ -144,6 +144,8 @@ def test_a_direction_that_does_not_vary_counts_nothing():
     constant = [np.c_[known, np.full(50, 2.0)], np.c_[codes, np.full(7, 3.0)]]
     found = mahalanobis_distance(constant[1], constant[0])
     np.testing.assert_allclose(found, mahalanobis_distance(codes, known))
+    with pytest.raises(UserError, match="one training image has no covariance"):
+        mahalanobis_distance(codes, known[:1])
     single = mahalanobis_distance(codes[:, :1], known[:, :1])
     expected = abs(codes[:, 0] - known[:, 0].mean()) / known[:, 0].std(ddof=1)
     np.testing.assert_allclose(single, expected)

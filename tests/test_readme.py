@@ -82,8 +82,9 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
         if "own.npz" in given:
             command += ["--config.epochs=1", "--config.evaluation.num_samples=2"]
     if any("multimodal_renderings" in part for part in command):
-        # Five convolutional networks of each kind.
-        command += ["--config.model.channels=(2, 4)", "--config.model.widths=(16,)"]
+        # Not five convolutional networks of each kind.
+        command += ["--config.model.network=mlp", "--config.model.widths=(16,)"]
+        command += ["--config.data.modalities=('rendering_0', 'rendering_1')"]
     if "experiments.classifier" in command:
         command += ["--epochs=1", "--train_split=train[:1000]", "--test_split=test[:200]"]
     if "experiments.disentanglement" in command:

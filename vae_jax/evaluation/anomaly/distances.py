@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Float
 
+from vae_jax.errors import UserError
+
 # Directions in which the codes have less than this share of their largest variance are left out.
 _LEAST_VARIANCE = 1e-6
 
@@ -18,7 +20,12 @@ def mahalanobis_distance(
     Args:
       codes: of the images.
       training_codes: of at least two training images.
+
+    Raises:
+      UserError: there are fewer.
     """
+    if len(training_codes) < 2:
+        raise UserError("one training image has no covariance; use a training split of more")
     known = training_codes.astype(np.float64)
     variances, directions = np.linalg.eigh(np.atleast_2d(np.cov(known, rowvar=False)))
     varies = variances > _LEAST_VARIANCE * variances[-1]

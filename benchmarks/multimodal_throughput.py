@@ -1,0 +1,63 @@
+"""What an epoch of images and captions costs beside one of the images alone.
+
+    python -m benchmarks.multimodal_throughput \
+        --output=benchmarks/results/multimodal_throughput_cpu.json
+
+The compiled epochs of MNIST take turns, so that a machine whose speed wanders treats them alike;
+the fastest of each counts. The encoder and the decoder of the images are the same in all.
+"""
+
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from benchmarks import results_file
+from benchmarks.epoch_speed import seconds_in_turn
+from configs import multimodal, vanilla
+from experiments import command_line
+from experiments.output_flag import OUTPUT
+
+_NUM_EXAMPLES = flags.DEFINE_integer("num_train_examples", 12_800, "in an epoch", lower_bound=1000)
+_REPEATS = flags.DEFINE_integer("repeats", 5, "timed epochs of each", lower_bound=1)
+
+
+def image_alone() -> ConfigDict:
+    """The networks of `configs/multimodal.py` that the images have, in a VAE of their own."""
+    config, joint = vanilla.get_config(), multimodal.get_config()
+    config.model.widths, config.model.latent_size = joint.model.widths, joint.model.latent_size
+    config.batch_size = joint.batch_size
+    return config
+
+
+def with_captions(joint_posterior: str) -> ConfigDict:
+    """`configs/multimodal.py` with another way to join posteriors."""
+    config = multimodal.get_config()
+    config.model.joint_posterior = joint_posterior
+    if joint_posterior == "joint":
+        config.hparams.unimodal_kl_weight = 0.1
+    return config
+
+
+def main() -> None:
+    """Measure, print a line each, write the JSON."""
+    configs = {"image alone": image_alone()}
+    for name in ("product", "mixture", "mixture_of_products", "joint"):
+        configs[f"image and caption, {name}"] = with_captions(name)
+    seconds = seconds_in_turn(configs, _NUM_EXAMPLES.value, _REPEATS.value)
+    results: dict[str, Any] = {
+        **results_file.circumstances("benchmarks.multimodal_throughput"),
+        "num_examples": _NUM_EXAMPLES.value,
+        "experiments": {},
+    }
+    for name, fastest in seconds.items():
+        results["experiments"][name] = {
+            "examples_per_second": _NUM_EXAMPLES.value / fastest,
+            "times_image_alone": fastest / seconds["image alone"],
+        }
+        print(f"{name}: {fastest:.2f} s an epoch, {fastest / seconds['image alone']:.2f} times")
+    results_file.write(OUTPUT.value, results)
+
+
+if __name__ == "__main__":
+    command_line.run(main)
