@@ -46,7 +46,10 @@ def get_config() -> ConfigDict:
     config.data.memory_limit = 4.0
     # multimodal only: what an example consists of, such as ("image", "label").
     config.data.modalities = ()
-    # Of what is drawn of captions and renderings.
+    # The share of training examples that have each modality, in the order of data.modalities; ()
+    # is all of each. One that is drawn without any is drawn again. Validation and test have all.
+    config.data.modality_shares = ()
+    # Of what is drawn of captions and renderings, and of which examples have what.
     config.data.modality_seed = 0
     # Of the modality "text": a file of your own captions, a line an image, with {split} in its name
     # for the name of the split. Without one, those of MNIST and Fashion-MNIST are written from what

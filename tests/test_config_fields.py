@@ -45,6 +45,7 @@ BAD_VALUES = {
     "data.factors": NAMES,
     "data.memory_limit": [0, 0.0, *NUMBERS],
     "data.modalities": ["image", 3, None, ("image", "image"), ("image", ""), ("image", 2)],
+    "data.modality_shares": [0.5, (0.0, 1.0), (0.0, 0.0), (1.1, 1.0), ("1",), (math.nan,), None],
     "data.modality_seed": SEEDS,
     "data.captions": TEXTS[:2],
     "data.caption_length": [1, *AT_LEAST_0],

@@ -5,6 +5,9 @@ import jax
 import numpy as np
 import pytest
 import short_runs
+from flax import nnx
+from hypothesis import given
+from hypothesis import strategies as st
 from small_data import write_bars
 from small_modalities import draw_texts
 
@@ -13,7 +16,7 @@ from configs import multimodal, multimodal_label, multimodal_renderings, vanilla
 from experiments import train
 from experiments.sweep_plan import _member_memory
 from vae_jax import factory
-from vae_jax.data.multimodal import MultimodalDataset
+from vae_jax.data.multimodal import PRESENT, MultimodalDataset, draw_present
 from vae_jax.data.vocabulary import UNKNOWN, Vocabulary
 from vae_jax.errors import UserError
 from vae_jax.factory.forms import forms_of, from_metadata, refuse_other_form, to_metadata
@@ -149,6 +152,66 @@ def test_weights_change_what_is_minimised_and_not_what_is_reported():
         + 0.5 * plain["rate"]
     )
     np.testing.assert_allclose(weighed["loss"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["product", "mixture", "mixture_of_products"])
+def test_what_a_training_example_lacks_changes_neither_loss_nor_gradient(kind):
+    config = kind_config(kind)
+    names = tuple(config.data.modalities)
+    forms = {name: FORMS[name] for name in names}
+    graphdef, params = nnx.split(factory.build_model(config, forms, jax.random.key(0)))
+    loss = jax.jit(jax.value_and_grad(factory.build_loss(config, graphdef, 96), has_aux=True))
+    hparams, key = factory.build_hparams(config), jax.random.key(1)
+    examples, others = draw_examples(names, 32), draw_examples(names, 32, seed=1)
+    present = draw_present(32, (1.0, 0.5, 0.3), 0)
+    hidden = {
+        name: np.where(present[:, i].reshape(-1, *(1,) * (array.ndim - 1)), array, others[name])
+        for i, (name, array) in enumerate(examples.items())
+    }
+
+    def told(values):
+        return jax.device_get(loss(params, values, hparams, jax.numpy.float32(0), key))
+
+    known = told({**examples, PRESENT: present})
+    jax.tree.map(np.testing.assert_array_equal, told({**hidden, PRESENT: present}), known)
+    assert known[0][0] != told(examples)[0][0]
+    # Those that no example has cost nothing.
+    alone = told({**examples, PRESENT: np.tile([True, False, True], (32, 1))})
+    assert alone[0][1]["distortion_label"] == 0
+    assert alone[0][1]["distortion_text"] > 0
+
+
+def test_training_examples_have_the_shares_that_the_config_says_and_others_have_all(data):
+    config = config_of(
+        data,
+        **{
+            "data.modality_shares": (1.0, 0.25),
+            "model.joint_posterior": "product",
+            "hparams.unimodal_kl_weight": 0.0,
+        },
+    )
+    splits = factory.load_examples(config)
+    present = splits.train_examples[PRESENT]
+    assert present.shape == (192, 2)
+    assert present[:, 0].all()
+    assert 0.15 < present[:, 1].mean() < 0.35
+    assert PRESENT not in splits.validation_examples
+    np.testing.assert_array_equal(splits.train.read(np.array([5, 3])).present, present[[5, 3]])
+    # A step as training makes it.
+    program = factory.build_program(config, splits.form, 192)
+    start = splits.mean_image, factory.make_key(0), factory.build_hparams(config)
+    state = jax.jit(program.init)(*start).train
+    _, metrics = jax.jit(program.run_steps, static_argnums=2)(state, splits.train_examples, 1)
+    assert np.isfinite(metrics["loss"]).all()
+
+
+@given(num=st.integers(1, 60), shares=st.lists(st.floats(0.05, 1), min_size=1, max_size=5))
+def test_every_training_example_has_a_modality(num, shares):
+    present = draw_present(num, shares, seed=3)
+    assert present.shape == (num, len(shares))
+    assert present.any(axis=1).all()
+    assert present[:, [share == 1 for share in shares]].all()
+    np.testing.assert_array_equal(draw_present(num, shares, seed=3), present)
 
 
 @pytest.mark.parametrize("kind", ["in turn", "side by side"])
@@ -289,6 +352,18 @@ def test_a_class_that_training_does_not_show_is_refused(data):
         (
             {"objective.modality_weights": (0.0, 0.0)},
             r"objective.modality_weights=\(0.0, 0.0\) must be a tuple of numbers of at least 0",
+        ),
+        (
+            {"data.modality_shares": (1.0,)},
+            r"data.modality_shares=\(1.0,\) must have a number for each of the 2",
+        ),
+        (
+            {"data.modality_shares": (0.0, 0.0)},
+            r"data.modality_shares=\(0.0, 0.0\) must be a tuple of numbers above 0",
+        ),
+        (
+            {"data.modality_shares": (1.0, 0.1)},
+            r"data.modality_shares=\(1.0, 0.1\) leaves examples without a modality, and",
         ),
         ({"objective.num_subsets": 1}, "objective.num_subsets=1 has no effect with"),
         (

@@ -94,6 +94,14 @@ def _weights(value: Any) -> str | None:
     return "a tuple of numbers of at least 0, not all 0, such as (1.0, 50.0)"
 
 
+def _shares(value: Any) -> str | None:
+    in_range = [_number(0.0, above=True), lambda v: None if v <= 1 else "at most 1"]
+    good = isinstance(value, tuple | list)
+    if good and all(check(v) is None for v in value for check in in_range):
+        return None
+    return "a tuple of numbers above 0 and at most 1, such as (1.0, 0.1)"
+
+
 FIELDS: dict[str, Check] = {
     "seed": _seed,
     "epochs": _integer(1),
@@ -112,6 +120,7 @@ FIELDS: dict[str, Check] = {
     "data.factors": _one_of(["continuous", "grid"]),
     "data.memory_limit": _number(0.0, above=True),
     "data.modalities": _names,
+    "data.modality_shares": _shares,
     "data.modality_seed": _seed,
     "data.captions": _text,
     "data.caption_length": _caption_length,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from vae_jax.data import captions, renderings
 from vae_jax.data.attributes import measure_values
@@ -24,6 +24,9 @@ from vae_jax.errors import UserError
 
 # What `build` can make. The place here tells the draws of a modality from those of others.
 MODALITIES = ("image", "label", "text", *renderings.NAMES)
+
+# Beside the modalities of examples in training: which of them each example has.
+PRESENT = "present"
 
 # The place here of a part of the data tells its draws from the others'.
 _PARTS = ("train", "validation", "test")
@@ -40,12 +43,14 @@ class MultimodalDataset(NamedTuple):
         attributes: what was measured of every image (see `attributes.measure_values`), whether or
             not its caption says it; None where captions are not made from measurements.
         vocabulary: of the texts; None where no modality is a text.
+        present: [num_examples, modalities]; which modalities each example has. None is all.
     """
 
     modalities: dict[str, np.ndarray]
     labels: Int[np.ndarray, " num_examples"] | None = None
     attributes: Factors | None = None
     vocabulary: Vocabulary | None = None
+    present: Bool[np.ndarray, "num_examples modalities"] | None = None
 
     @property
     def num_examples(self) -> int:
@@ -59,6 +64,7 @@ class MultimodalDataset(NamedTuple):
             None if self.labels is None else self.labels[indices],
             None if self.attributes is None else self.attributes.read(indices),
             self.vocabulary,
+            None if self.present is None else self.present[indices],
         )
 
 
@@ -153,6 +159,21 @@ def build(
     if texts is None:
         return MultimodalDataset(arrays, labels)
     return MultimodalDataset(arrays, labels, texts.attributes, texts.vocabulary)
+
+
+def draw_present(num: int, shares: Sequence[float], seed: int) -> Bool[np.ndarray, "num parts"]:
+    """Which modalities each of `num` examples has, at least one: without any it is drawn again.
+
+    Args:
+        num: examples.
+        shares: the probability of each modality, above 0; higher after those drawn again.
+        seed: of the draws.
+    """
+    random = np.random.RandomState([seed, len(_PARTS)])
+    present = np.zeros((num, len(shares)), bool)
+    while (without := ~present.any(axis=1)).any():
+        present[without] = random.random_sample((without.sum(), len(shares))) < shares
+    return present
 
 
 def _can_be_rendered(height: int, width: int, num_channels: int) -> bool:

@@ -38,8 +38,10 @@ class JointSplits(NamedTuple):
 
     @property
     def train_examples(self) -> dict[str, np.ndarray]:
-        """See `Splits`; so for the others."""
-        return self.train.modalities
+        """By the name of their modality; with `PRESENT` where some are missing."""
+        if self.train.present is None:
+            return self.train.modalities
+        return {**self.train.modalities, multimodal.PRESENT: self.train.present}
 
     @property
     def validation_examples(self) -> dict[str, np.ndarray] | None:
@@ -103,6 +105,9 @@ def _open_joint_splits(config: ConfigDict) -> JointSplits:
     refuse_large_batch(config, train.num_examples)
     for field, dataset in sets.items():
         refuse_other_form(forms, dataset, field)
+    if config.data.modality_shares:
+        shares, seed = config.data.modality_shares, config.data.modality_seed
+        train = train._replace(present=multimodal.draw_present(train.num_examples, shares, seed))
     return JointSplits(train, sets.get(VALIDATION), sets[TEST])
 
 

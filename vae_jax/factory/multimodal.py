@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from vae_jax import multimodal_objectives as objectives
+from vae_jax.data.multimodal import PRESENT
 from vae_jax.data.pixels import StoredExamples
 from vae_jax.data.vocabulary import SPECIAL
 from vae_jax.factory.bodies import build_bodies, build_likelihood
@@ -119,7 +120,7 @@ def _build_prepare_modalities(config: ConfigDict) -> PrepareModalities:
 
 
 def build_joint_loss(config: ConfigDict, graphdef: nnx.GraphDef) -> LossFn:
-    """The objective as a function of parameters and stored examples, all modalities present.
+    """The objective as a function of parameters and stored examples, all present or as they say.
 
     Args:
       config: a validated config.
@@ -147,7 +148,7 @@ def build_joint_loss(config: ConfigDict, graphdef: nnx.GraphDef) -> LossFn:
             name: drop_words(jax.random.fold_in(drop_key, i), values[name], share)
             for i, name in enumerate(texts)
         }
-        batch = Batch(values, model.presence(values, None), contexts)
+        batch = Batch(values, model.presence(values, examples.get(PRESENT)), contexts)
         ramp = warmup(epoch, hparams.warmup_epochs, hparams.warmup_cycle_epochs)
         weights = Weights(likelihood_weights, hparams.beta * ramp)
         others: Metrics = {}

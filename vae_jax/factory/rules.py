@@ -60,6 +60,7 @@ _READERS: dict[str, dict[str, tuple[Any, tuple[str, ...]]]] = {
             field: (neutral, ("multimodal",))
             for field, neutral in {
                 "data.modalities": (),
+                "data.modality_shares": (),
                 "data.modality_seed": 0,
                 "data.captions": "",
                 "data.caption_length": 0,
@@ -210,11 +211,21 @@ def _validate_modalities(config: ConfigDict) -> None:
             f"model.joint_posterior='mixture_of_products' is of all subsets, too many of the {num} "
             f"data.modalities; use at most {_MOST_POWERSET}, or 'product' or 'mixture'"
         )
-    weights = tuple(section.modality_weights)
-    if weights and len(weights) != num:
+    of_each = {
+        "objective.modality_weights": tuple(section.modality_weights),
+        "data.modality_shares": tuple(config.data.modality_shares),
+    }
+    for field, values in of_each.items():
+        if values and len(values) != num:
+            raise UserError(
+                f"{field}={values!r} must have a number for each of the {num} "
+                f"data.modalities={names!r}, or be ()"
+            )
+    if kind == "joint" and any(share < 1 for share in config.data.modality_shares):
         raise UserError(
-            f"objective.modality_weights={weights!r} must have a number for each of the {num} "
-            f"data.modalities={names!r}, or be ()"
+            f"data.modality_shares={of_each['data.modality_shares']!r} leaves examples without a "
+            "modality, and model.joint_posterior='joint' is trained on examples that have both; "
+            "use (), or 'product', 'mixture' or 'mixture_of_products'"
         )
     if section.num_subsets > 0 and num < 3:
         raise UserError(
@@ -242,11 +253,11 @@ def _validate_modalities(config: ConfigDict) -> None:
             f"data.mode={config.data.mode!r} is not defined for model.name='multimodal', whose "
             "examples are kept in memory; use 'memory' or 'auto'"
         )
-    values = flatten(config.to_dict())
+    flat = flatten(config.to_dict())
     for field, neutral in _OF_TEXTS.items():
-        if values[field] != neutral and "text" not in names:
+        if flat[field] != neutral and "text" not in names:
             raise UserError(
-                f"{field}={values[field]!r} needs the modality 'text', which is not among "
+                f"{field}={flat[field]!r} needs the modality 'text', which is not among "
                 f"data.modalities={names!r}; use {neutral!r}"
             )
     if config.data.caption_length > 0 and not config.data.captions:
