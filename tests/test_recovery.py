@@ -59,6 +59,7 @@ def test_the_standard_error_of_psnr_is_its_deviation_over_sets_of_images():
 def test_images_are_clipped_before_they_are_scored():
     clean = np.zeros((2, 12, 12, 1), np.float32)
     assert recovery.score(clean + 5, clean).psnr == pytest.approx(0)
+    assert recovery.score(clean, clean) == (np.inf, 0, pytest.approx(1), pytest.approx(0))
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)

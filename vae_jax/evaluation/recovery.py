@@ -93,14 +93,27 @@ def ssim(images: Images, clean: Images) -> Float[np.ndarray, " num"]:
     )
 
 
+def _squared_errors(images: Images, clean: Images) -> Float[np.ndarray, " num"]:
+    return np.square(images - clean, dtype=np.float64).mean(axis=(1, 2, 3))
+
+
+def peak_signal_to_noise_ratio(images: Images, clean: Images) -> float:
+    """-10 log10 of the mean squared error of all images in the unit interval, in dB.
+
+    Infinite where all are the clean ones.
+    """
+    with np.errstate(divide="ignore"):
+        return float(-10 * np.log10(_squared_errors(images, clean).mean()))
+
+
 def score(images: Images, clean: Images) -> Score:
     """PSNR and SSIM of images clipped to the unit interval, as they would be shown."""
     images = np.clip(images, 0, 1)
-    squared = np.square(images - clean, dtype=np.float64).mean(axis=(1, 2, 3))
+    squared = _squared_errors(images, clean)
     similarity = ssim(images, clean)
     return Score(
-        psnr=float(-10 * np.log10(squared.mean())),
-        psnr_error=float(10 / np.log(10) * _standard_error(squared) / squared.mean()),
+        psnr=peak_signal_to_noise_ratio(images, clean),
+        psnr_error=float(10 / np.log(10) * _standard_error(squared) / (squared.mean() or 1)),
         ssim=float(similarity.mean()),
         ssim_error=float(_standard_error(similarity)),
     )

@@ -7,6 +7,7 @@ be closed, no display is needed, and `save` writes it.
 
 from vae_jax.figures.anomaly import score_histograms
 from vae_jax.figures.attributes import attribute_curves, class_curves
+from vae_jax.figures.compression import quality_by_rate
 from vae_jax.figures.curves import (
     accuracy_by_labels,
     compared_curves,
@@ -83,6 +84,7 @@ __all__ = [
     "overlaid_losses",
     "parallel_coordinates",
     "precision_recall_plane",
+    "quality_by_rate",
     "quality_by_temperature",
     "rank_correlations",
     "rate_distortion",

@@ -1,0 +1,40 @@
+r"""What test images lose that are compressed by rounding the latents of trained runs, by rate.
+
+    python -m benchmarks.lossy_compression --workdirs=runs/a,runs/b \
+        --output=results/uses/lossy_compression.json
+
+Codes on grids of several widths go through an entropy coder, and what it wrote is decoded: bits a
+pixel of all test images together, and PSNR. Beside them PCA of the same size with the same coder,
+and JPEG and WebP of one picture of all images. The model is not counted, nor what PCA fitted. With
+--output a picture is drawn beside the file.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks import results_file
+from experiments import command_line, lossy_compression_measuring, lossy_compression_report
+from experiments.output_flag import OUTPUT
+from experiments.workdirs_flag import required_workdirs
+from vae_jax import figures
+
+
+def main() -> None:
+    """Measure, print a line a run, write the JSON and draw the picture."""
+    folders = required_workdirs()
+    command_line.use_compilation_cache()
+    rows: list[dict[str, Any]] = []
+    known: set[tuple[Any, ...]] = set()
+    for folder in folders:
+        found = lossy_compression_measuring.measure_run(folder, known)
+        rows += found
+        print(f"{folder}: {lossy_compression_report.line(found)}", flush=True)
+    results = {**results_file.circumstances("benchmarks.lossy_compression"), "rows": rows}
+    results_file.write(OUTPUT.value, results)
+    if OUTPUT.value:
+        figure = figures.quality_by_rate(*lossy_compression_report.curves(rows))
+        figures.save(figure, Path(OUTPUT.value).with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    command_line.run(main)

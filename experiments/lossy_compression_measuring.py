@@ -1,0 +1,125 @@
+"""How close images come that were compressed with loss, and to how many bits.
+
+A part of `benchmarks/lossy_compression.py`.
+"""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+from sklearn.decomposition import PCA
+
+from experiments import measuring
+from experiments.representation_measuring import name
+from vae_jax import factory, trained_model, workdir
+from vae_jax.compression.quantized_latents import LatentCoder
+from vae_jax.data.dataset import read_all
+from vae_jax.errors import UserError
+from vae_jax.evaluation.recovery import peak_signal_to_noise_ratio
+
+# Widths of the grid, in deviations of the latent that varies most.
+STEPS = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
+QUALITIES = (1, 5, 10, 20, 40, 60, 80, 90)
+_FORMATS: dict[str, dict[str, Any]] = {"JPEG": {"optimize": True}, "WebP": {"method": 6}}
+
+Grey = UInt8[np.ndarray, "num height width channels"]
+
+
+def _row(images: Grey, restored: Grey, num_bytes: int) -> dict[str, float]:
+    return {
+        "bits_per_pixel": 8 * num_bytes / images.size,
+        "psnr": peak_signal_to_noise_ratio(restored / 255, images / 255),
+    }
+
+
+def measure_codes(
+    images: Grey,
+    codes: Float[np.ndarray, "num latents"],
+    training_codes: Float[np.ndarray, "known latents"],
+    decode: Callable[[np.ndarray], np.ndarray],
+) -> list[dict[str, float]]:
+    """A row for each of `STEPS`, of images whose codes are rounded to the grid and decoded."""
+    widest = float(training_codes.std(axis=0).max())
+    rows = []
+    for step in STEPS:
+        coder = LatentCoder(training_codes, step * widest)
+        words = coder.encode(codes)
+        decoded = np.clip(decode(coder.decode(words, len(codes))), 0, 1)
+        restored = np.rint(decoded * 255).astype(np.uint8).reshape(images.shape)
+        rows.append({"step": step, **_row(images, restored, words.nbytes)})
+    return rows
+
+
+def measure_formats(images: Grey) -> dict[str, list[dict[str, float]]]:
+    """A row for each of `QUALITIES` of JPEG and WebP, of one picture of all images side by side.
+
+    A file of its own for each image would be measured by the length of its header.
+    """
+    columns = int(np.ceil(np.sqrt(len(images))))
+    blank = np.zeros((-len(images) % columns, *images.shape[1:]), np.uint8)
+    _, height, width, channels = images.shape
+    tiles = np.concatenate([images, blank]).reshape(-1, columns, height, width, channels)
+    picture = tiles.swapaxes(1, 2).reshape(-1, columns * width, channels)
+    mode = "L" if channels == 1 else "RGB"
+    found: dict[str, list[dict[str, float]]] = {}
+    for file_format, options in _FORMATS.items():
+        for quality in QUALITIES:
+            file = io.BytesIO()
+            pixels = picture[..., 0] if mode == "L" else picture
+            Image.fromarray(pixels).save(file, file_format, quality=quality, **options)
+            with Image.open(file) as opened:
+                seen = np.asarray(opened.convert(mode)).reshape(
+                    -1, height, columns, width, channels
+                )
+            restored = seen.swapaxes(1, 2).reshape(-1, *images.shape[1:])[: len(images)]
+            row = {"quality": quality, **_row(images, restored, len(file.getvalue()))}
+            found.setdefault(file_format, []).append(row)
+    return found
+
+
+def measure_run(folder: Path, known: set[tuple[Any, ...]]) -> list[dict[str, Any]]:
+    """The rows of a run, and of PCA of its size and of picture files if they are not known yet.
+
+    Args:
+      folder: its workdir.
+      known: what was measured of PCA and files before; this run's are added.
+
+    Raises:
+      UserError: the run or its data cannot be measured.
+    """
+    model = trained_model.load(folder)
+    config = model.config
+    splits = factory.load_splits(config)
+    images = splits.test.images
+    if images.dtype != np.uint8 or config.data.binarization != "none":
+        raise UserError(
+            f"{folder} is of images other than grey values of 8 bits, which are coded here; use "
+            "runs with data.binarization='none'"
+        )
+    train = measuring.prepare_train(config, read_all(splits.train))
+    test = measuring.prepare_test(config, splits.test)
+    about = {"data": config.data.name, "size": model.latent_size}
+    digest = workdir.config_digest(config.to_dict())
+    this = {"method": name(config), **about, "seed": config.seed, "config_digest": digest}
+    found = measure_codes(images, model.encode(test), model.encode(train), model.decode)
+    rows = [{**this, **row} for row in found]
+    if (config.data.name, model.latent_size) not in known:
+        known.add((config.data.name, model.latent_size))
+        flat, flat_test = (part.reshape(len(part), -1) for part in (train, test))
+        pca = PCA(model.latent_size, random_state=0).fit(flat)
+        found = measure_codes(
+            images, pca.transform(flat_test), pca.transform(flat), pca.inverse_transform
+        )
+        rows += [{"method": "PCA", **about, **row} for row in found]
+    if (config.data.name,) not in known:
+        known.add((config.data.name,))
+        rows += [
+            {"method": file_format, "data": config.data.name, "size": None, **row}
+            for file_format, found in measure_formats(images).items()
+            for row in found
+        ]
+    return rows
