@@ -34,8 +34,8 @@ def with_captions(joint_posterior: str) -> ConfigDict:
     """`configs/multimodal.py` with another way to join posteriors."""
     config = multimodal.get_config()
     config.model.joint_posterior = joint_posterior
-    if joint_posterior == "joint":
-        config.hparams.unimodal_kl_weight = 0.1
+    if joint_posterior != "joint":
+        config.hparams.unimodal_kl_weight = 0.0
     return config
 
 

@@ -1,14 +1,15 @@
-r"""MVAE on MNIST: images and captions that say what is measured of them, with one latent space.
+r"""JMVAE on MNIST: images and captions that say what is measured of them, with one latent space.
 
     python -m experiments.train --config=configs/multimodal.py --workdir=runs/captions
     python -m experiments.train --config=configs/multimodal.py --config.data.name=fashion_mnist \
         --workdir=runs/captions_fashion
 
-The product of experts of Wu & Goodman 2018 (arXiv 1802.05335), with the ELBOs of both modalities
-and of each alone. A caption is worth a few nats where an image has a hundred: its weight of 10
-keeps the latents from leaving it to chance. `--config.model.joint_posterior=joint`
-with `--config.hparams.unimodal_kl_weight=0.1` is JMVAE, `mixture` MMVAE, `mixture_of_products`
-MoPoE. Afterwards:
+A joint encoder of image and caption with the two KL terms of Suzuki et al. 2016 (arXiv 1611.01891,
+equation 8), which bring the encoders of single modalities near it. A caption is worth ten nats
+where an image has a hundred, which its weight of 3 makes up for in part.
+`--config.model.joint_posterior=mixture_of_products` with `--config.hparams.unimodal_kl_weight=0` is
+MoPoE, `product` MVAE, `mixture` MMVAE; these three also train on examples of which one is missing
+(`--config.data.modality_shares=(1.0,0.1)`). Afterwards:
 
     vae_jax.load("runs/captions").generate({"text": "a thin upright four"}, key)
 """
@@ -19,16 +20,19 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """`vanilla` with an expert for the image and one for its caption."""
+    """`vanilla` with encoders and decoders for the image and for its caption."""
     config = vanilla.get_config()
+    config.epochs = 60
     config.data.modalities = ("image", "text")
     config.model.name = "multimodal"
+    config.model.joint_posterior = "joint"
     config.model.latent_size = 64
     config.model.widths = (512, 512)
-    config.objective.modality_weights = (1.0, 10.0)
+    config.objective.modality_weights = (1.0, 3.0)
     config.hparams.learning_rate = 1e-3
     config.hparams.warmup_epochs = 10.0
-    config.hparams.word_dropout = 0.3
+    config.hparams.unimodal_kl_weight = 2.0
+    config.hparams.word_dropout = 0.1
     config.tensorboard.images_every_epochs = 0
     config.evaluation.num_samples = 100
     return config

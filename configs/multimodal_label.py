@@ -3,8 +3,9 @@
 python -m experiments.train --config=configs/multimodal_label.py --workdir=runs/jmvae
 
 The model of Suzuki et al. 2016 (arXiv 1611.01891, section 4.1): dense layers of 512 rectifiers, 64
-latents, dynamic binarisation, 100 epochs, alpha = 0.1. The log likelihood of each modality has
-weight 1.
+latents, dynamic binarisation, alpha = 0.1, the KL from the prior warmed up over two fifths of the
+epochs: without that fewer latents are used, and of one seed 4 nats worse than of others. The log
+likelihood of each modality has weight 1.
 """
 
 from ml_collections import ConfigDict
@@ -25,6 +26,7 @@ def get_config() -> ConfigDict:
     config.model.activation = "relu"
     config.optimizer.schedule = "constant"
     config.hparams.learning_rate = 1e-3
+    config.hparams.warmup_epochs = 40.0
     config.hparams.unimodal_kl_weight = 0.1
     config.tensorboard.images_every_epochs = 0
     return config

@@ -73,7 +73,7 @@ def test_a_run_of_images_and_captions_is_measured_drawn_and_reported(
         assert drawn == {"image_to_text.png", "joint_samples.png", "text_to_image.png"}
     assert "captions, seed 0: coherence 1 given" in capsys.readouterr().out
     text = multimodal_report.section(tmp_path / "multimodal.json")
-    assert "| MVAE | mnist, image and text | 1 |" in text
+    assert "| JMVAE | mnist, image and text | 1 |" in text
     assert "| JMVAE | mnist, image and label | 1 | -30.50 | -25.00 | -24.00 | -21.50 | 5 |" in text
     assert "](uses/" not in text  # Only the folder above knows where it is shown.
     assert f"({tmp_path.name}/multimodal/captions/text_to_image.png)" in text

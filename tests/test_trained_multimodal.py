@@ -25,6 +25,7 @@ KEY = jax.random.key(1)
 def make_model(**changes):
     config = multimodal.get_config()
     config.data.modalities = tuple(FORMS)
+    config.model.joint_posterior, config.hparams.unimodal_kl_weight = "product", 0.0
     config.model.widths, config.model.latent_size = (5,), 3
     config.model.embedding_size, config.model.text_width = 4, 5
     config.objective.modality_weights = ()
