@@ -4,8 +4,7 @@ python -m experiments.train --config=configs/multimodal_label.py --workdir=runs/
 
 The model of Suzuki et al. 2016 (arXiv 1611.01891, section 4.1): dense layers of 512 rectifiers, 64
 latents, dynamic binarisation, alpha = 0.1, the KL from the prior warmed up over two fifths of the
-epochs: without that fewer latents are used, and of one seed 4 nats worse than of others. The log
-likelihood of each modality has weight 1.
+epochs, without which fewer latents come into use. The log likelihood of each modality has weight 1.
 """
 
 from ml_collections import ConfigDict

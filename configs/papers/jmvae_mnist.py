@@ -3,8 +3,8 @@
 python -m experiments.reproduce --card=jmvae_mnist --seeds=3
 python -m experiments.reproduce --card=jmvae_mnist --seeds=1 --budget=full
 
-Suzuki, Nakayama, Matsuo 2016 (arXiv 1611.01891). Time on one core: 40 minutes for three seeds at the
-CPU budget, 35 for one at the full one, a third of it the estimates of 1,000 samples. Expect the
+Suzuki, Nakayama, Matsuo 2016 (arXiv 1611.01891). Time on one core: 40 minutes for three seeds at
+the CPU budget, 35 for one at the full one, a third of it the estimates of 1,000 samples. Expect the
 label to be worth 2 nats of the image.
 """
 
