@@ -62,12 +62,19 @@ def speed_table(folder: Path) -> str:
     likelihood = _read(folder / "likelihood_cpu.json")
     streaming = _read(folder / "streaming_cpu.json")
     sprites = _read(folder / "sprites_cpu.json")
+    modalities = _read(folder / "multimodal_throughput_cpu.json")
     rows = ["| what | measured |", "| --- | --- |"]
     for name, measured in throughput["experiments"].items():
         rows.append(
             f"| training, {name} | {measured['examples_per_second']:,.0f} images/s, "
             f"{measured['share_of_matmul_peak']:.0%} of the peak |"
         )
+    for name, measured in modalities["experiments"].items():
+        if name != "image alone":
+            rows.append(
+                f"| training, {name} | {measured['examples_per_second']:,.0f} examples/s, "
+                f"{measured['times_image_alone']:.1f} times the time of the image alone |"
+            )
     rows += [
         f"| log likelihood of {likelihood['num_images']:,} images, {likelihood['num_samples']:,} "
         f"samples each | {likelihood['seconds']:.0f} s, of which matrix products "
