@@ -35,6 +35,7 @@ SMALL = {
     "data.validation_split": "train[192:]",
     "model.widths": (12,),
     "model.latent_size": 3,
+    "hparams.warmup_epochs": 0.0,
     "evaluation.num_samples": 5,
     "evaluation.batch_size": 32,
     "checkpoints.every_seconds": 0.0,
@@ -396,6 +397,7 @@ def test_a_class_that_training_does_not_show_is_refused(data):
 )
 def test_what_cannot_be_is_refused_in_one_line(changes, told):
     config = multimodal_label.get_config()
+    config.hparams.warmup_epochs = 0.0
     with config.unlocked():
         config.update_from_flattened_dict(changes)
     with pytest.raises(UserError, match=f"^{told}") as error:

@@ -3,8 +3,8 @@
 python -m experiments.reproduce --card=jmvae_mnist --seeds=3
 python -m experiments.reproduce --card=jmvae_mnist --seeds=1 --budget=full
 
-Suzuki, Nakayama, Matsuo 2016 (arXiv 1611.01891). Time on one core: 45 minutes for three seeds at
-the CPU budget, 33 for one at the full one. Expect the label to be worth 2 nats of the image.
+Suzuki, Nakayama, Matsuo 2016 (arXiv 1611.01891). Time on one of two cores: 45 minutes for three
+seeds at the CPU budget, 33 for one at the full one. Expect the label to tell 2 nats of the image.
 """
 
 from configs import multimodal_label
