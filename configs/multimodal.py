@@ -4,7 +4,7 @@ r"""JMVAE on MNIST: images and captions that say what is measured of them, with 
     python -m experiments.train --config=configs/multimodal.py --config.data.name=fashion_mnist \
         --workdir=runs/captions_fashion
 
-Takes 15 minutes of one core. Expect nine images in ten to show the class that their caption names,
+Takes 19 minutes of one core. Expect nine images in ten to show the class that their caption names,
 nearly as many its stroke thickness and slant, and 97 captions in 100 the class of their image
 (`benchmarks/multimodal.py`, results/README.md).
 

@@ -64,12 +64,11 @@ def measure_formats(images: Grey) -> dict[str, list[dict[str, float]]]:
     _, height, width, channels = images.shape
     tiles = np.concatenate([images, blank]).reshape(-1, columns, height, width, channels)
     picture = tiles.swapaxes(1, 2).reshape(-1, columns * width, channels)
-    mode = "L" if channels == 1 else "RGB"
+    mode, pixels = ("L", picture[..., 0]) if channels == 1 else ("RGB", picture)
     found: dict[str, list[dict[str, float]]] = {}
     for file_format, options in _FORMATS.items():
         for quality in QUALITIES:
             file = io.BytesIO()
-            pixels = picture[..., 0] if mode == "L" else picture
             Image.fromarray(pixels).save(file, file_format, quality=quality, **options)
             with Image.open(file) as opened:
                 seen = np.asarray(opened.convert(mode)).reshape(

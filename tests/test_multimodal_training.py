@@ -111,8 +111,9 @@ def trained(config, num_devices, kind="jit", num_steps=3):
     return jax.device_get((metrics, jax.tree.leaves(state.params), valid))
 
 
-def test_one_device_equals_eight():
-    eight, one = (trained(kind_config("joint"), num) for num in (8, 1))
+@pytest.mark.parametrize("kind", ["joint", "mixture_of_products"])
+def test_one_device_equals_eight(kind):
+    eight, one = (trained(kind_config(kind), num) for num in (8, 1))
     # Adam divides by the size of a gradient: the order of sums shows where that is small.
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=3e-5), eight, one)
 

@@ -95,9 +95,8 @@ def _weights(value: Any) -> str | None:
 
 
 def _shares(value: Any) -> str | None:
-    in_range = [_number(0.0, above=True), lambda v: None if v <= 1 else "at most 1"]
-    good = isinstance(value, tuple | list)
-    if good and all(check(v) is None for v in value for check in in_range):
+    above_0 = _number(0.0, above=True)
+    if isinstance(value, tuple | list) and all(above_0(v) is None and v <= 1 for v in value):
         return None
     return "a tuple of numbers above 0 and at most 1, such as (1.0, 0.1)"
 

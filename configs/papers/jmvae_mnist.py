@@ -3,7 +3,7 @@
 python -m experiments.reproduce --card=jmvae_mnist --seeds=3
 python -m experiments.reproduce --card=jmvae_mnist --seeds=1 --budget=full
 
-Suzuki, Nakayama, Matsuo 2016 (arXiv 1611.01891). Time on one of two cores: 45 minutes for three
+Suzuki, Nakayama, Matsuo 2016 (arXiv 1611.01891). Time on one of two cores: 40 minutes for three
 seeds at the CPU budget, 33 for one at the full one. Expect the label to tell 2 nats of the image.
 """
 

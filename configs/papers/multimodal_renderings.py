@@ -3,7 +3,7 @@
 python -m experiments.reproduce --card=multimodal_renderings --seeds=3
 
 In the manner of Sutter, Daunhawer, Vogt 2021 (arXiv 2105.02470), on renderings of our own. Time on
-one of two cores: 15 minutes a seed at the CPU budget; the full one is not measured. Expect mixtures
+one of two cores: 22 minutes a seed at the CPU budget; the full one is not measured. Expect mixtures
 to be the more coherent and the product the likelier, as in the paper, and coherence to rise with
 the number of modalities given, but for the plain mixture.
 """

@@ -102,8 +102,12 @@ def peak_signal_to_noise_ratio(images: Images, clean: Images) -> float:
 
     Infinite where all are the clean ones.
     """
+    return _decibels(_squared_errors(images, clean))
+
+
+def _decibels(squared_errors: Float[np.ndarray, " num"]) -> float:
     with np.errstate(divide="ignore"):
-        return float(-10 * np.log10(_squared_errors(images, clean).mean()))
+        return float(-10 * np.log10(squared_errors.mean()))
 
 
 def score(images: Images, clean: Images) -> Score:
@@ -112,7 +116,7 @@ def score(images: Images, clean: Images) -> Score:
     squared = _squared_errors(images, clean)
     similarity = ssim(images, clean)
     return Score(
-        psnr=peak_signal_to_noise_ratio(images, clean),
+        psnr=_decibels(squared),
         psnr_error=float(10 / np.log(10) * _standard_error(squared) / (squared.mean() or 1)),
         ssim=float(similarity.mean()),
         ssim_error=float(_standard_error(similarity)),
