@@ -24,6 +24,7 @@ from absl import flags, logging
 from experiments import command_line
 from vae_jax import rendezvous
 from vae_jax.errors import UserError
+from vae_jax.relay import relay
 from vae_jax.training_loop import Interrupted
 
 # What a process exits with whose run was ended by another one.
@@ -112,8 +113,9 @@ def together(told: Mapping[str, Any], folder: Path) -> Iterator[None]:
         _divert_native_output(folder / f"process_{rank}.log")
         # It would take SIGTERM for itself, which asks us to save and stop.
         jax.config.update("jax_enable_preemption_service", False)
+        service = company.service_address
         jax.distributed.initialize(
-            company.service_address,
+            service if rank == 0 else relay(service),
             num_processes,
             rank,
             # The others wait here for the first, which evaluates the run.

@@ -129,6 +129,10 @@ def test_whichever_process_dies_the_run_goes_on_with_nothing_lost(tmp_path, monk
         assert code == process_flags.EXIT_LOST, output
         assert f"error: process {lost} of 2 died; so this one ends. Start all" in output
         assert "Traceback" not in output
+        # JAX's own service, which would have ended it without a word of ours, noticed nothing.
+        log = (folder / f"process_{1 - lost}.log").read_text()
+        assert "Gloo" in log
+        assert "Terminating" not in log
         step = checkpoints.steps(folder / "checkpoints")[-1]
         assert 0 < step < 6 * EPOCHS, "it was not killed on its way"
 
