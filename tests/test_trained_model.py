@@ -210,3 +210,11 @@ def test_a_member_of_a_sweep_is_loaded_by_its_number(tmp_path):
         trained_model.load(tmp_path)
     with pytest.raises(UserError, match="has no member 3"):
         trained_model.load(tmp_path, member=3)
+
+
+def test_a_run_whose_config_lacks_a_newer_field_says_so(tmp_path):
+    config = make_model().config.to_dict()
+    del config["data"]["modality_shares"]
+    workdir.write_json(tmp_path / "config.json", config)
+    with pytest.raises(UserError, match=r"lacks data\.modality_shares: an earlier version"):
+        trained_model.load(tmp_path)

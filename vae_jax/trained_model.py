@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
 from vae_jax import checkpoints, factory, latent_paths, workdir
+from vae_jax.config_fields import FIELDS, flatten
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
@@ -252,7 +253,14 @@ def read_config(folder: Path) -> ConfigDict:
     Raises:
       UserError: there is no run, its config is damaged, or it has other fields than configs have.
     """
-    config = ConfigDict(workdir.read_config(folder))
+    content = workdir.read_config(folder)
+    missing = sorted(FIELDS.keys() - flatten(content))
+    if missing:
+        raise UserError(
+            f"the config of workdir={str(folder)!r} lacks {missing[0]}: an earlier version of "
+            "vae_jax trained this run, and only that one reads it"
+        )
+    config = ConfigDict(content)
     factory.validate(config)
     return config
 
