@@ -227,11 +227,13 @@ def describe(summary: dict[str, Any]) -> str:
             f"test distortion {test['distortion']:.2f} nats, "
             f"squared error {test['reconstruction_error']:.4f} a pixel"
         )
-    return (
+    told = (
         f"test elbo {test['elbo']:.2f}, rate {test['rate']:.2f}, distortion "
         f"{test['distortion']:.2f}, iwae_bound ({test['num_samples']} samples) "
-        f"{test['iwae_bound']:.2f} nats; {test['active_units']} active units"
+        f"{test['iwae_bound']:.2f} nats"
     )
+    units = test["active_units"]
+    return told if units is None else f"{told}; {units} active units"
 
 
 def _given_the_rest(test: dict[str, Any]) -> dict[str, float]:

@@ -124,8 +124,22 @@ def test_a_unit_is_active_where_its_mean_varies_by_more_than_a_hundredth():
     signs = np.array([1, -1] * 50, np.float32)
     deviations = np.array([0.0, 0.099, 0.101, 3.0], np.float32)
     offsets = np.array([5.0, 5.0, -5.0, 0.0], np.float32)
-    assert collapse.active_units(signs[:, None] * deviations + offsets) == 2
-    assert collapse.active_units(np.ones((100, 4), np.float32)) == 0
+    exact = np.zeros((100, 4), np.float32)
+    assert collapse.active_units(signs[:, None] * deviations + offsets, exact) == 2
+    assert collapse.active_units(np.ones((100, 4), np.float32), exact) == 0
+
+
+@pytest.mark.parametrize("num_samples", [1, 20])
+@pytest.mark.parametrize("changes", [{"model.posterior": "iaf"}, {"model.hierarchy": "markov"}])
+def test_the_noise_of_estimated_posterior_means_is_no_activity(changes, num_samples):
+    if "model.hierarchy" in changes:
+        changes = {**changes, "model.top_widths": (4,), "model.top_latent_size": 2}
+    # All parameters are zero: nothing depends on the image.
+    model = small_model(scale=0.0, **changes)
+    figures = figures_of_merit.vae_figures(
+        model, binary_images(0, 1000), jax.random.key(0), num_samples=num_samples, batch_size=500
+    )
+    assert figures["active_units"] == (None if num_samples == 1 else 0)
 
 
 def test_a_dimension_is_collapsed_below_a_hundredth_of_a_nat():

@@ -18,12 +18,26 @@ COLLAPSE_THRESHOLD = 0.01
 _ROWS = 50
 
 
-def active_units(posterior_mean: Float[np.ndarray, "examples latents"]) -> int:
+def active_units(
+    posterior_mean: Float[np.ndarray, "examples latents"],
+    mean_variance: Float[np.ndarray, "examples latents"],
+) -> int | None:
     """Latent dimensions whose posterior mean varies over x by more than 0.01 (variance).
 
     A_u = Cov_x(E_{q(u|x)}[u]) of Burda et al. 2015 (arXiv 1509.00519, section 5).
+
+    Args:
+      posterior_mean: of each image.
+      mean_variance: how far it is off where it was estimated from samples, which would pass for
+        activity and is taken away.
+
+    Returns:
+      None where the means are single samples, which tell nothing of it.
     """
-    return int((posterior_mean.var(axis=0) > ACTIVITY_THRESHOLD).sum())
+    if np.isnan(mean_variance).any():
+        return None
+    activity = posterior_mean.var(axis=0) - mean_variance.mean(axis=0)
+    return int((activity > ACTIVITY_THRESHOLD).sum())
 
 
 def collapsed_share(kl_by_dimension: Float[np.ndarray, " latents"]) -> float:

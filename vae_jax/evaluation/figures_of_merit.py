@@ -66,7 +66,8 @@ def vae_figures(
     Returns:
       "elbo" and "iwae_bound" with standard errors over images, "rate" and "distortion", in nats;
       "bits_per_dim" of the ELBO where the likelihood gives probabilities of the targets, since only
-      then it is a code length; "active_units"; "kl_by_dimension" in nats and "collapsed_share",
+      then it is a code length; "active_units", None where the posterior means are single
+      samples; "kl_by_dimension" in nats and "collapsed_share",
       None where the KL does not divide over dimensions; "mutual_information" of the images and
       their latents, "aggregate_kl" of the aggregate posterior from the prior and its
       "total_correlation", nats, None where the posterior is no diagonal normal; "dimensionwise_kl",
@@ -103,7 +104,9 @@ def vae_figures(
         "iwae_bound_standard_error": standard_error(iwae_bound),
         "num_samples": num_samples,
         "num_examples": len(targets),
-        "active_units": collapse.active_units(np.asarray(estimates.posterior_mean)),
+        "active_units": collapse.active_units(
+            np.asarray(estimates.posterior_mean), np.asarray(estimates.posterior_mean_variance)
+        ),
         "kl_by_dimension": None,
         "collapsed_share": None,
         "mutual_information": None,

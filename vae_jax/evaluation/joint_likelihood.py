@@ -3,7 +3,7 @@
 log p(x_A) = log E_{q(z|x_B)}[p(z) prod_{i in A} p(x_i|z) / q(z|x_B)] for any sets A and B, and
 log p(x|y) = log p(x, y) - log p(y). With finitely many samples the first is a lower bound.
 
-Samples are streamed in chunks through a running logsumexp, so that memory does not grow with their
+Samples are streamed in chunks through running means, so that memory does not grow with their
 number. Every example has a key of its own.
 """
 
@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Key
 
 from vae_jax.evaluation.full_batches import full_batches
 from vae_jax.evaluation.likelihood import image_keys
+from vae_jax.evaluation.streamed_means import LogMeanExp, Moments
 from vae_jax.models.modalities import TextModality, Values
 from vae_jax.models.multimodal import MultimodalVAE
 from vae_jax.multimodal_objectives import kl_bound
@@ -91,26 +92,25 @@ def estimate_batch(
         noise = jax.vmap(lambda key: jax.random.normal(key, (model.latent_size,)))(pairs[:, 0])
         return noise, jax.vmap(jax.random.uniform)(pairs[:, 1])
 
-    def add_chunk(sums: tuple[Array, Array], first: Array) -> tuple[tuple[Array, Array], None]:
+    def add_chunk(
+        sums: tuple[LogMeanExp, Moments], first: Array
+    ) -> tuple[tuple[LogMeanExp, Moments], None]:
         noise, places = jax.vmap(draw, in_axes=(0, None), out_axes=1)(keys, first)
         latents = posterior.of(posterior.at(places)).draw(noise).latents
-        wanted = (first + jnp.arange(chunk) < num_samples)[:, None]
+        wanted = first + jnp.arange(chunk) < num_samples
         log_likelihoods = jnp.stack(
             [model.decode(name, latents).log_prob(values[name]) for name in asked]
         )
         log_weights = (
             log_likelihoods.sum(axis=0) + prior.log_prob(latents) - posterior.log_prob(latents)
         )
-        log_weights = jnp.where(wanted, log_weights, -jnp.inf)
-        return (
-            jnp.logaddexp(sums[0], jax.nn.logsumexp(log_weights, axis=0)),
-            sums[1] - jnp.where(wanted, log_likelihoods, 0).sum(axis=1),
-        ), None
+        by_sample = jnp.moveaxis(log_likelihoods, 1, 0)
+        return (sums[0].add(log_weights, wanted), sums[1].add(by_sample, wanted)), None
 
-    start = jnp.full(batch, -jnp.inf), jnp.zeros((len(asked), batch))
-    (log_sum, distortions), _ = jax.lax.scan(add_chunk, start, jnp.arange(0, num_samples, chunk))
+    start = LogMeanExp.empty((batch,)), Moments.empty((len(asked), batch))
+    sums, _ = jax.lax.scan(add_chunk, start, jnp.arange(0, num_samples, chunk))
     return JointEstimates(
-        log_sum - jnp.log(num_samples), distortions / num_samples, kl_bound(posterior, prior)
+        sums[0].result(num_samples), -sums[1].mean(num_samples), kl_bound(posterior, prior)
     )
 
 

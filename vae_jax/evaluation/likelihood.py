@@ -1,6 +1,6 @@
 """ELBO and importance-weighted bound of every image of a data set.
 
-Samples are streamed in chunks through a running logsumexp, so that memory does not grow with their
+Samples are streamed in chunks through running means, so that memory does not grow with their
 number. Every image has a key of its own, and so has every sample of it: the figures do not depend
 on the batch size or on the chunking, beyond rounding.
 """
@@ -19,6 +19,7 @@ from vae_jax import random_bits
 from vae_jax.data.pixels import Prepare, StoredImages
 from vae_jax.distributions import Normal, kl_by_dimension
 from vae_jax.evaluation.full_batches import full_batches
+from vae_jax.evaluation.streamed_means import LogMeanExp, Moments
 from vae_jax.models import VAE
 from vae_jax.objectives import sampled_kl_parts
 
@@ -36,12 +37,15 @@ class LikelihoodEstimates(NamedTuple):
         do not both factorise; averaged over the samples where it has no closed form.
       posterior_mean: E[z|x] of each latent dimension (no unit); the mean of the samples where the
         posterior is not a normal.
+      posterior_mean_variance: of that mean over draws of the samples, as they let it be estimated;
+        zero where it is exact, NaN of a single sample.
     """
 
     iwae_bound: Float[np.ndarray | Array, " examples"]
     distortion: Float[np.ndarray | Array, " examples"]
     kl: Float[np.ndarray | Array, "examples parts"]
     posterior_mean: Float[np.ndarray | Array, "examples latents"]
+    posterior_mean_variance: Float[np.ndarray | Array, "examples latents"]
 
     @property
     def elbo(self) -> Float[np.ndarray | Array, " examples"]:
@@ -64,12 +68,12 @@ def prepare_each(
 
 
 class _Sums(NamedTuple):
-    """What is added up over the samples, one value an image."""
+    """What is gathered over the samples; the last two only where there is no closed form."""
 
-    log_weight: Float[Array, " batch"]
-    distortion: Float[Array, " batch"]
-    kl: Float[Array, "batch parts"]
-    latents: Float[Array, "batch latents"]
+    log_weight: LogMeanExp
+    log_likelihood: Moments
+    kl: Moments
+    latents: Moments
 
 
 def estimate_batch(
@@ -104,39 +108,35 @@ def estimate_batch(
         return jax.vmap(of_image, out_axes=1)(keys)
 
     def add_chunk(sums: _Sums, first: Array) -> tuple[_Sums, None]:
-        indices = first + jnp.arange(chunk)
-        wanted = indices < num_samples
+        wanted = first + jnp.arange(chunk) < num_samples
         latents, log_posterior = posterior.draw(noise(first))
         log_likelihood = model.decode(latents).log_prob(targets)
         log_weights = log_likelihood + prior.log_prob(latents) - log_posterior
-        log_weights = jnp.where(wanted[:, None], log_weights, -jnp.inf)
-
-        def total(values: Float[Array, "chunk *rest"]) -> Float[Array, "*rest"]:
-            mask = wanted.reshape(-1, *(1,) * (values.ndim - 1))
-            return jnp.where(mask, values, 0).sum(axis=0)
-
         return _Sums(
-            jnp.logaddexp(sums.log_weight, jax.nn.logsumexp(log_weights, axis=0)),
-            sums.distortion - total(log_likelihood),
-            sums.kl if exact_kl is not None else sums.kl + total(kl(latents, log_posterior)),
-            sums.latents if exact_mean is not None else sums.latents + total(latents),
+            sums.log_weight.add(log_weights, wanted),
+            sums.log_likelihood.add(log_likelihood, wanted),
+            sums.kl if exact_kl is not None else sums.kl.add(kl(latents, log_posterior), wanted),
+            sums.latents if exact_mean is not None else sums.latents.add(latents, wanted),
         ), None
 
     kl = functools.partial(sampled_kl_parts, posterior, prior)
     latents_shape = jax.ShapeDtypeStruct((chunk, batch, model.latent_size), jnp.float32)
-    parts = jax.eval_shape(kl, latents_shape, jnp.zeros((chunk, batch))).shape[-1]
+    kl_shape = jax.eval_shape(kl, latents_shape, jnp.zeros((chunk, batch))).shape[1:]
     start = _Sums(
-        jnp.full(batch, -jnp.inf),
-        jnp.zeros(batch),
-        jnp.zeros((batch, parts)),
-        jnp.zeros((batch, model.latent_size)),
+        LogMeanExp.empty((batch,)),
+        Moments.empty((batch,)),
+        Moments.empty(kl_shape),
+        Moments.empty((batch, model.latent_size)),
     )
     sums, _ = jax.lax.scan(add_chunk, start, jnp.arange(0, num_samples, chunk))
     return LikelihoodEstimates(
-        iwae_bound=sums.log_weight - jnp.log(num_samples),
-        distortion=sums.distortion / num_samples,
-        kl=sums.kl / num_samples if exact_kl is None else exact_kl,
-        posterior_mean=sums.latents / num_samples if exact_mean is None else exact_mean,
+        iwae_bound=sums.log_weight.result(num_samples),
+        distortion=-sums.log_likelihood.mean(num_samples),
+        kl=sums.kl.mean(num_samples) if exact_kl is None else exact_kl,
+        posterior_mean=sums.latents.mean(num_samples) if exact_mean is None else exact_mean,
+        posterior_mean_variance=sums.latents.variance_of_mean(num_samples)
+        if exact_mean is None
+        else jnp.zeros_like(exact_mean),
     )
 
 

@@ -1,0 +1,86 @@
+"""Means over samples that come in chunks, however large the chunks are.
+
+Log likelihoods are thousands of nats, of which float32 keeps a few thousandths, and samples differ
+by a few nats: what is added up is each sample's distance from a value near all of them.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+def _spread(wanted: Bool[Array, " chunk"], values: Float[Array, "chunk *shape"]) -> Array:
+    return wanted.reshape(-1, *(1,) * (values.ndim - 1))
+
+
+class LogMeanExp(NamedTuple):
+    """Log of the mean of exp(value) over samples.
+
+    Attributes:
+      largest: the largest value so far.
+      total: sum of exp(value - largest).
+    """
+
+    largest: Float[Array, "*shape"]
+    total: Float[Array, "*shape"]
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...]) -> "LogMeanExp":
+        """Of no samples."""
+        return cls(jnp.full(shape, -jnp.inf), jnp.zeros(shape))
+
+    def add(
+        self, values: Float[Array, "chunk *shape"], wanted: Bool[Array, " chunk"]
+    ) -> "LogMeanExp":
+        """With a chunk of samples, those that are not wanted left out."""
+        values = jnp.where(_spread(wanted, values), values, -jnp.inf)
+        largest = jnp.maximum(self.largest, values.max(axis=0))
+        # Of samples that all have probability zero there is no distance.
+        shift = jnp.where(largest == -jnp.inf, 0, largest)
+        total = self.total * jnp.exp(self.largest - shift) + jnp.exp(values - shift).sum(axis=0)
+        return LogMeanExp(largest, total)
+
+    def result(self, num_samples: int) -> Float[Array, "*shape"]:
+        """The log-mean-exp of `num_samples` samples."""
+        return self.largest + jnp.log(self.total / num_samples)
+
+
+class Moments(NamedTuple):
+    """Mean and variance over samples.
+
+    Attributes:
+      reference: the first sample; NaN before it has come.
+      deviations: sum of value - reference.
+      squares: sum of (value - reference)^2.
+    """
+
+    reference: Float[Array, "*shape"]
+    deviations: Float[Array, "*shape"]
+    squares: Float[Array, "*shape"]
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...]) -> "Moments":
+        """Of no samples."""
+        return cls(jnp.full(shape, jnp.nan), jnp.zeros(shape), jnp.zeros(shape))
+
+    def add(self, values: Float[Array, "chunk *shape"], wanted: Bool[Array, " chunk"]) -> "Moments":
+        """With a chunk of samples, the first of which is wanted and others may not be."""
+        reference = jnp.where(jnp.isnan(self.reference), values[0], self.reference)
+        deviations = jnp.where(_spread(wanted, values), values - reference, 0)
+        return Moments(
+            reference,
+            self.deviations + deviations.sum(axis=0),
+            self.squares + jnp.square(deviations).sum(axis=0),
+        )
+
+    def mean(self, num_samples: int) -> Float[Array, "*shape"]:
+        """The mean of `num_samples` samples."""
+        return self.reference + self.deviations / num_samples
+
+    def variance_of_mean(self, num_samples: int) -> Float[Array, "*shape"]:
+        """An unbiased estimate of the variance of `mean`; NaN of a single sample."""
+        if num_samples == 1:
+            return jnp.full_like(self.reference, jnp.nan)
+        spread = self.squares - jnp.square(self.deviations) / num_samples
+        return jnp.maximum(spread, 0) / (num_samples * (num_samples - 1))
