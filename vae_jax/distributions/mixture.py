@@ -35,21 +35,56 @@ class NormalMixture:
     def log_prob(self, value: Float[Array, "*batch latents"]) -> Float[Array, "*batch"]:
         """Log density in nats.
 
-        The squares are multiplied out, so that all components come from one matrix product and
-        nothing of size `[*batch, components, latents]` is made. Rounding is relative to the
-        squares of value / scale: keep the product in full float32 where the platform may not.
+        Nothing of size `[*batch, components, latents]` is made.
         """
-        precisions = jnp.exp(-2 * self.log_scales)
-        constants = self.log_weights - (
-            0.5 * (jnp.square(self.means) * precisions + _LOG_2PI) + self.log_scales
-        ).sum(axis=-1)
-        coefficients = jnp.concatenate([-0.5 * precisions, self.means * precisions], axis=-1)
-        powers = jnp.concatenate([jnp.square(value), value], axis=-1)
-        exponents = jnp.matmul(powers, coefficients.T, precision=jax.lax.Precision.HIGHEST)
-        return jax.nn.logsumexp(exponents + constants, axis=-1)
+        exponents = _exponents(value, self.means, self.log_scales)
+        return jax.nn.logsumexp(exponents + self.log_weights, axis=-1)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " latents"]:
         """One draw; a gradient flows through the component's mean and scale, not its choice."""
         component_key, noise_key = jax.random.split(key)
         component = jax.random.categorical(component_key, self.log_weights)
         return Normal(self.means[component], self.log_scales[component]).sample(noise_key)
+
+
+@jax.custom_jvp
+def _exponents(
+    value: Float[Array, "*batch latents"],
+    means: Float[Array, "components latents"],
+    log_scales: Float[Array, "components latents"],
+) -> Float[Array, "*batch components"]:
+    """Log density of each component, one dimension after another."""
+
+    def add_dimension(
+        exponents: Float[Array, "*batch components"], dimension: tuple[Array, Array, Array]
+    ) -> tuple[Float[Array, "*batch components"], None]:
+        z, mean, log_scale = dimension
+        standardised = (z[..., None] - mean) * jnp.exp(-log_scale)
+        return exponents - 0.5 * jnp.square(standardised), None
+
+    constants = -(log_scales + 0.5 * _LOG_2PI).sum(axis=-1)
+    start = jnp.broadcast_to(constants, (*value.shape[:-1], len(constants)))
+    dimensions = (jnp.moveaxis(value, -1, 0), means.T, log_scales.T)
+    return jax.lax.scan(add_dimension, start, dimensions)[0]
+
+
+def _multiplied_out(
+    value: Float[Array, "*batch latents"],
+    means: Float[Array, "components latents"],
+    log_scales: Float[Array, "components latents"],
+) -> Float[Array, "*batch components"]:
+    """The same by one matrix product, which costs narrow components their digits."""
+    precisions = jnp.exp(-2 * log_scales)
+    constants = -(0.5 * (jnp.square(means) * precisions + _LOG_2PI) + log_scales).sum(axis=-1)
+    coefficients = jnp.concatenate([-0.5 * precisions, means * precisions], axis=-1)
+    powers = jnp.concatenate([jnp.square(value), value], axis=-1)
+    return jnp.matmul(powers, coefficients.T, precision=jax.lax.Precision.HIGHEST) + constants
+
+
+@_exponents.defjvp
+def _exponents_jvp(
+    primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
+) -> tuple[Array, Array]:
+    # Rounding is noise in a gradient; in a value it would pass for a better bound. The product is
+    # ten times as fast as the gradient of the loop.
+    return _exponents(*primals), jax.jvp(_multiplied_out, primals, tangents)[1]
