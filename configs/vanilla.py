@@ -136,7 +136,7 @@ def get_config() -> ConfigDict:
     config.objective.num_samples = 1
     # miwae and piwae only: groups of num_samples each.
     config.objective.num_groups = 1
-    # plain; stl, sticking the landing; dreg, doubly reparameterised (iwae only).
+    # plain; stl, sticking the landing (elbo only); dreg, doubly reparameterised (iwae only).
     config.objective.gradient = "plain"
     # Estimate the KL of the elbo by the samples even where it has a closed form.
     config.objective.sampled_kl = False

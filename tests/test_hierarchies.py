@@ -351,4 +351,8 @@ def test_the_iwae_papers_hierarchy_has_its_layers():
 )
 def test_a_hierarchy_that_cannot_work_is_refused(changes, told):
     with pytest.raises(UserError, match=f"^{told}"):
-        factory.validate(config_of(**{"hierarchy": "markov", **changes}))
+        factory.validate(
+            config_of(
+                **{"hierarchy": "markov", "prior_components": 500, "flow_width": 128, **changes}
+            )
+        )

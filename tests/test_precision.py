@@ -43,12 +43,14 @@ NUM_FLOAT32_PRODUCTS = 3
 
 def config_of(network, compute_dtype="bfloat16"):
     config = vanilla.get_config()
-    config.model.latent_size, config.model.channels = 4, (4, 6)
+    config.model.latent_size = 4
     config.model.likelihood = "discretized_logistic"
     config.data.binarization = "none"
     config.optimizer.schedule = "constant"
     config.model.compute_dtype = compute_dtype
     config.update_from_flattened_dict(NETWORKS[network])
+    if config.model.network != "mlp":
+        config.model.channels = NETWORKS[network].get("model.channels", (4, 6))
     factory.validate(config)
     return config
 

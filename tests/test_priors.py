@@ -262,17 +262,25 @@ def test_the_standard_prior_is_a_normal_without_parameters():
         ({"prior_components": 0}, r"model\.prior_components=0 must be an integer of at least 1"),
         ({"prior": "flow", "flow_layers": 0}, r"model\.flow_layers=0 must be an integer of at le"),
         ({"prior": "mixture", "name": "autoencoder"}, r"model\.prior='mixture' has no effect with"),
+        (
+            {"prior_components": 10},
+            r"model\.prior_components=10 has no effect with model\.prior='st",
+        ),
+        (
+            {"flow_layers": 7},
+            r"model\.flow_layers=7 has no effect without model\.prior='flow' or",
+        ),
     ],
 )
 def test_a_prior_that_does_not_fit_is_refused(changes, told):
     with pytest.raises(UserError, match=f"^{told}"):
-        factory.validate(config_of(**changes))
+        factory.validate(config_of(**{"prior_components": 500, "flow_width": 128, **changes}))
 
 
 def test_a_vampprior_is_refused_for_data_outside_the_unit_interval(tmp_path):
     images = np.linspace(-1, 1, 20 * 64, dtype=np.float32).reshape(20, 8, 8)
     np.savez(tmp_path / "data.npz", train_images=images, test_images=images)
-    config = config_of(prior="vamp", likelihood="normal")
+    config = config_of(prior="vamp", likelihood="normal", flow_width=128)
     config.data.name, config.data.binarization = str(tmp_path / "data.npz"), "none"
     config.data.train_split, config.data.validation_split = "train", ""
     config.batch_size = 5
@@ -281,5 +289,5 @@ def test_a_vampprior_is_refused_for_data_outside_the_unit_interval(tmp_path):
         UserError, match=r"data\.train_split: .* lie in \[-1, 1\], outside \[0, 1\]"
     ):
         factory.load_splits(config)
-    config.model.prior = "standard"
+    config.model.prior, config.model.prior_components = "standard", 500
     factory.load_splits(config)

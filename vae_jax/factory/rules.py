@@ -88,6 +88,13 @@ _READERS: dict[str, dict[str, tuple[Any, tuple[str, ...]]]] = {
         "model.gated": (False, ("mlp",)),
         "model.blocks": (2, ("resnet",)),
         "model.remat": (False, ("resnet",)),
+        "model.channels": ((32, 64), ("conv", "resnet")),
+        "model.kernel_size": (4, ("conv", "resnet")),
+        "model.downsampling": ("stride", ("conv", "resnet")),
+        "model.upsampling": ("transpose", ("conv", "resnet")),
+    },
+    "model.prior": {
+        "model.prior_components": (500, ("mixture", "vamp")),
     },
     "model.hierarchy": {
         "model.top_latent_size": (0, ("ladder", "markov")),
@@ -115,6 +122,10 @@ _READERS: dict[str, dict[str, tuple[Any, tuple[str, ...]]]] = {
     "objective.gradient": {
         field: (neutral, ("plain",))
         for field, neutral in {**_ELBO_WEIGHTS, "objective.sampled_kl": False}.items()
+    },
+    "optimizer.name": {
+        "optimizer.b1": (0.9, ("adam",)),
+        "optimizer.b2": (0.999, ("adam",)),
     },
     "data.mode": {
         "data.factors": ("grid", ("render",)),
@@ -287,9 +298,9 @@ def _refuse_unread(config: ConfigDict) -> None:
     values = flatten(config.to_dict())
     for choice, fields in _READERS.items():
         for field, (neutral, readers) in fields.items():
-            value = values[field]
-            # An empty tuple comes back from a file as an empty list.
-            if values[choice] not in readers and (value or neutral) and value != neutral:
+            # A tuple comes back from a file as a list.
+            value = tuple(values[field]) if isinstance(values[field], list) else values[field]
+            if values[choice] not in readers and value != neutral:
                 raise UserError(
                     f"{field}={value!r} has no effect with {choice}={values[choice]!r}; use "
                     f"{neutral!r}, or {choice}={' or '.join(map(repr, readers))}"
@@ -321,8 +332,12 @@ def _validate_objective(config: ConfigDict) -> None:
             f"objective.gradient='dreg' is an estimator for objective.name='iwae', not "
             f"{section.name!r}"
         )
-    if section.gradient == "stl" and section.name == "piwae":
-        raise UserError("objective.gradient='stl' is not defined for objective.name='piwae'")
+    if section.gradient == "stl" and section.name in BOUNDS:
+        # Tucker et al. 2018 (arXiv 1810.04152, section 4): what it leaves out has no mean of zero.
+        raise UserError(
+            f"objective.gradient='stl' is biased for objective.name={section.name!r}; use 'plain'"
+            + (", or 'dreg'" if section.name == "iwae" else "")
+        )
     if section.gradient != "plain" and config.model.posterior == "iaf":
         raise UserError(
             f"objective.gradient={section.gradient!r} needs the posterior's density at given "
@@ -370,6 +385,12 @@ def _validate_latents(config: ConfigDict) -> None:
             raise UserError(
                 f"model.{size}={model[size]} must be at least 2 with model.{field}={name!r}, where "
                 "one dimension depends on another"
+            )
+    for field, default in (("flow_layers", 2), ("flow_width", 128)):
+        if model[field] != default and model.prior != "flow" and model.posterior != "iaf":
+            raise UserError(
+                f"model.{field}={model[field]!r} has no effect without model.prior='flow' or "
+                f"model.posterior='iaf'; use {default!r}, or one of these"
             )
 
 
