@@ -166,6 +166,40 @@ def test_mutual_information_compares_each_posterior_with_their_mixture(monkeypat
     )
 
 
+@pytest.mark.parametrize(("hierarchy", "scale"), [("markov", 0.5), ("ladder", 1.0)])
+def test_mutual_information_of_two_layers_compares_each_posterior_with_their_mixture(
+    hierarchy, scale, monkeypatch
+):
+    # Batches, and blocks of draws, that divide neither the images nor each other.
+    monkeypatch.setattr(collapse, "_BATCH_SIZE", 7)
+    monkeypatch.setattr(collapse, "_ROWS", 4)
+    monkeypatch.setattr(collapse, "_MOST_DRAWS", 13)
+    changes = {"model.hierarchy": hierarchy, "model.top_latent_size": 2, "model.top_widths": (4,)}
+    model = small_model(scale=scale, **changes)
+    images, key = binary_images(0, 25), jax.random.key(2)
+    network = nnx.merge(model.graphdef, model.params)
+    noise = jax.random.normal(key, (13, 5))
+    latents = network.encode(jnp.asarray(images[:13])).draw(noise).latents
+    densities = np.array(
+        [network.encode(jnp.asarray(image[None])).log_prob(latents) for image in images], np.float64
+    )
+    own = densities[np.arange(13), np.arange(13)]
+    expected = (own - special.logsumexp(densities, axis=0) + np.log(25)).mean()
+    found = collapse.mutual_information(model.graphdef, model.params, images, key)
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert 0.1 < found < np.log(25)
+
+
+def test_of_two_markov_layers_the_lower_one_has_all_the_information():
+    changes = {"model.top_latent_size": 2, "model.top_widths": (4,)}
+    model = small_model(scale=0.7, **{"model.hierarchy": "markov", **changes})
+    images, key = binary_images(0, 300), jax.random.key(2)
+    network = nnx.merge(model.graphdef, model.params)
+    lower = collapse.aggregate_posterior(network.encode(jnp.asarray(images)).first, key)
+    both = collapse.mutual_information(model.graphdef, model.params, images, key)
+    assert both == pytest.approx(lower.mutual_information, abs=0.1)
+
+
 def test_mutual_information_is_log_n_of_distinct_images_and_zero_of_a_collapsed_posterior():
     distinct = Normal(100 * jnp.arange(50.0)[:, None], jnp.zeros((50, 1)))
     collapsed = Normal(jnp.ones((50, 1)), jnp.zeros((50, 1)))
@@ -341,7 +375,7 @@ def test_what_is_not_defined_for_a_model_is_none_and_the_rest_is_measured(change
     if divides:
         assert len(figures["kl_by_dimension"]) == 5
         assert sum(figures["kl_by_dimension"]) == pytest.approx(figures["rate"], rel=1e-4)
-    assert (figures["mutual_information"] is not None) == model.has_normal_posterior
+    assert (figures["mutual_information"] is not None) == model.has_posterior_density
     assert (figures["total_correlation"] is not None) == model.has_normal_posterior
     # None of these has a diagonal posterior and the standard prior.
     assert figures["dimensionwise_kl"] is None

@@ -127,6 +127,11 @@ class TrainedModel:
         section = self.config.model
         return self.is_vae and section.posterior == "diagonal" and section.hierarchy == "none"
 
+    @property
+    def has_posterior_density(self) -> bool:
+        """Whether q(z|x) has a density at given latents: all but the autoregressive posterior."""
+        return self.is_vae and self.config.model.posterior == "diagonal"
+
     def posterior(self, images: ArrayLike) -> Normal:
         """q(z|x) over `[num, latents]`, of JAX arrays."""
         self._require_vae("a posterior")

@@ -1,13 +1,19 @@
 """Whether a model uses its latents, and how well the prior fits them."""
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from vae_jax.distributions import Normal
+from vae_jax.evaluation.full_batches import full_batches
+from vae_jax.evaluation.streamed_means import LogMeanExp
+from vae_jax.models import VAE
+from vae_jax.models.interfaces import TractablePosterior
 
 # Burda et al. 2015, section 5.
 ACTIVITY_THRESHOLD = 0.01
@@ -16,6 +22,9 @@ COLLAPSE_THRESHOLD = 0.01
 
 # Rows of the densities of all posteriors that are alive at once: they should stay in the cache.
 _ROWS = 50
+# Images whose latents are drawn where a density takes a network, and images a compiled call.
+_MOST_DRAWS = 1000
+_BATCH_SIZE = 500
 
 
 def active_units(
@@ -110,3 +119,57 @@ def aggregate_posterior(posterior: Normal, key: Key[Array, ""]) -> AggregatePost
     ]
     joint, product = np.concatenate(parts, axis=1)
     return AggregatePosterior(float((conditional - joint).mean()), float((joint - product).mean()))
+
+
+def mutual_information(
+    graphdef: nnx.GraphDef,
+    params: nnx.State,
+    targets: Float[np.ndarray, "examples height width channels"],
+    key: Key[Array, ""],
+) -> float:
+    """I(n; z) = E[log q(z|x_n) - log q(z)] in nats, of any posterior that has a `log_prob`.
+
+    By one draw of each of the first 1,000 images at most; q(z) is the mixture over all of them.
+
+    Args:
+      graphdef: the model without its parameters.
+      params: its parameters.
+      targets: the images as the model sees them.
+      key: of the draws.
+    """
+    latents, conditional = _draw(graphdef, params, jnp.asarray(targets[:_MOST_DRAWS]), key)
+    aggregate = LogMeanExp.empty(conditional.shape)
+    for rows, num_done in full_batches(len(targets), _BATCH_SIZE):
+        densities = _log_densities(graphdef, params, jnp.asarray(targets[rows]), latents)
+        aggregate = aggregate.add(densities, jnp.arange(len(densities)) >= num_done)
+    difference = conditional - aggregate.result(len(targets))
+    return float(np.asarray(difference, np.float64).mean())
+
+
+@functools.partial(jax.jit, static_argnames="graphdef")
+def _draw(
+    graphdef: nnx.GraphDef, params: nnx.State, images: Array, key: Key[Array, ""]
+) -> tuple[Float[Array, "draws latents"], Float[Array, " draws"]]:
+    """One latent vector of each image, and log q(z|x) there."""
+    model: VAE = nnx.merge(graphdef, params)
+    posterior = model.encode(images)
+    assert isinstance(posterior, TractablePosterior)
+    latents = posterior.draw(jax.random.normal(key, (len(images), model.latent_size))).latents
+    # Not that of the draw: rounding of z must be the same here and in the mixture.
+    return latents, posterior.log_prob(latents)
+
+
+@functools.partial(jax.jit, static_argnames="graphdef")
+def _log_densities(
+    graphdef: nnx.GraphDef,
+    params: nnx.State,
+    images: Array,
+    latents: Float[Array, "draws latents"],
+) -> Float[Array, "images draws"]:
+    """Log q(z|x) of each z and each image."""
+    model: VAE = nnx.merge(graphdef, params)
+    posterior = model.encode(images)
+    assert isinstance(posterior, TractablePosterior)
+    # One z for all images: what a posterior makes of z alone is made once.
+    densities = jax.lax.map(lambda z: posterior.log_prob(z[None]), latents, batch_size=_ROWS)
+    return densities.T

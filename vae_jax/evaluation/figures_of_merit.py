@@ -69,10 +69,11 @@ def vae_figures(
       then it is a code length; "active_units", None where the posterior means are single
       samples; "kl_by_dimension" in nats and "collapsed_share",
       None where the KL does not divide over dimensions; "mutual_information" of the images and
-      their latents, "aggregate_kl" of the aggregate posterior from the prior and its
-      "total_correlation", nats, None where the posterior is no diagonal normal; "dimensionwise_kl",
-      the sum of the KLs of its dimensions from the prior's, None also where the prior is not
-      standard. The rate is the sum of mutual information, total correlation and dimension-wise KL.
+      their latents and "aggregate_kl" of the aggregate posterior from the prior, nats, None where
+      the posterior has no density at given latents; "total_correlation" of the aggregate posterior,
+      None where the posterior is no diagonal normal; "dimensionwise_kl", the sum of the KLs of its
+      dimensions from the prior's, None also where the prior is not standard. The rate is the sum of
+      mutual information, total correlation and dimension-wise KL.
     """
     samples_key, information_key = key, jax.random.fold_in(key, len(targets))
     estimates = likelihood.estimate(
@@ -123,6 +124,11 @@ def vae_figures(
         figures["aggregate_kl"] = figures["rate"] - aggregate.mutual_information
         if model.config.model.prior == "standard":
             figures["dimensionwise_kl"] = figures["aggregate_kl"] - aggregate.total_correlation
+    elif model.has_posterior_density:
+        figures["mutual_information"] = collapse.mutual_information(
+            model.graphdef, model.params, targets, information_key
+        )
+        figures["aggregate_kl"] = figures["rate"] - figures["mutual_information"]
     if gives_probabilities(factory.build_likelihood(model.config), targets):
         bits = -figures["elbo"] / np.log(2)
         figures["bits_per_dim"] = float(bits / np.prod(targets.shape[1:]))

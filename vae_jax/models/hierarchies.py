@@ -81,8 +81,8 @@ class Chain:
         """The mean of the first layer, and that of the second given it."""
         return self._join(self.first.mean, self.second(self.first.mean).mean)
 
-    def log_prob(self, latents: Latents) -> Float[Array, "*shape"]:
-        """Log density in nats."""
+    def log_prob(self, latents: Latents) -> Float[Array, "*batch"]:
+        """Log density in nats, of latents that broadcast to the batch."""
         first, second = self._split(latents)
         return self.first.log_prob(first) + self.second(first).log_prob(second)
 
