@@ -123,14 +123,20 @@ def table(card: Card, measured: Measured) -> str:
 
 
 def _cell(measurement: Measurement | None, figure: str) -> str:
+    if measurement is not None and not measurement["seeds"]:
+        return f"diverged ({_seeds(measurement['diverged'])})"
     if measurement is None or figure not in measurement["figures"]:
         return NOT_MEASURED
     found, digits = measurement["figures"][figure], FIGURES[figure].digits
-    seeds = f"{len(found['by_seed'])} seed{'s'[: len(found['by_seed']) > 1]}"
+    seeds = _seeds(found["by_seed"])
     if measurement["diverged"]:
         seeds += f", {len(measurement['diverged'])} diverged"
     deviation = "" if found["std"] is None else f" ± {found['std']:.{digits}f}"
     return f"{found['mean']:.{digits}f}{deviation} ({seeds})"
+
+
+def _seeds(of_seeds: Sequence[Any]) -> str:
+    return f"{len(of_seeds)} seed{'s'[: len(of_seeds) > 1]}"
 
 
 def checks_table(card: Card, measured: Measured) -> str:
@@ -159,7 +165,7 @@ def _claim(check: Check) -> str:
 
 def conditions(card: Card, measured: Measured, budget: str) -> str:
     """How the rows of a budget were measured, in a line; nothing if none was."""
-    rows = [found for row in measured.values() if (found := row[budget]) is not None]
+    rows = [found for row in measured.values() if (found := row[budget]) and found["seeds"]]
     if not rows:
         return ""
 
@@ -176,16 +182,27 @@ def conditions(card: Card, measured: Measured, budget: str) -> str:
         f"latent size {values('latent_size')}",
         f"checkpoint: {values('checkpoint')}",
         f"{values('importance_samples')} importance samples",
-        *_standard_error(rows),
-        f"{values('device')}, {_duration(sum(map(card_results.hours, rows)))} of training",
+        *_standard_error(card, rows),
+        f"{values('device')} with {_cores(rows)}",
+        f"{_duration(sum(map(card_results.hours, rows)))} of training",
     ]
     return f"{'CPU' if budget == 'cpu' else 'Full'} budget: {'; '.join(told)}.\n"
 
 
-def _standard_error(rows: Sequence[Measurement]) -> list[str]:
-    errors = [row["figures"]["nll"]["standard_error"] for row in rows if "nll" in row["figures"]]
-    known = [error for error in errors if error is not None]
-    return [f"standard error of the NLL over images {statistics.fmean(known):.2f}"] if known else []
+def _standard_error(card: Card, rows: Sequence[Measurement]) -> list[str]:
+    """That of the first figure of the card which has one."""
+    for figure in dict.fromkeys(figure for row in card.rows for figure in row.figures):
+        found = [row["figures"][figure] for row in rows if figure in row["figures"]]
+        known = [part["standard_error"] for part in found if part["standard_error"] is not None]
+        if known:
+            label = FIGURES[figure].label
+            return [f"standard error of the {label} over images {statistics.fmean(known):.2f}"]
+    return []
+
+
+def _cores(rows: Sequence[Measurement]) -> str:
+    numbers = sorted({number for row in rows for number in row["num_cores"]})
+    return f"{' or '.join(map(str, numbers))} core{'s'[: numbers != [1]]}"
 
 
 def section(card: Card, folder: Path) -> str:

@@ -58,21 +58,24 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
     Args:
       runs: of which `row` is one.
       row: the row.
+
+    Raises:
+      UserError: a file of a run is damaged or gone.
     """
     known = {
         seed: found
         for seed in range(MAX_SEEDS)
         if (found := chunks.read_member(runs.folder, runs.member(row, seed))) is not None
     }
-    whole = {seed: found for seed, found in known.items() if "test" in found}
-    if not whole or not set(runs.seeds) <= known.keys():
+    if not set(runs.seeds) <= known.keys():
         return None
+    whole = {seed: found for seed, found in known.items() if "test" in found}
     folders = {seed: workdir.member_folder(runs.folder, runs.member(row, seed)) for seed in whole}
     by_seed = [
         card_figures.figures(folders[seed], found["test"], list(row.figures))
         for seed, found in whole.items()
     ]
-    summaries = [workdir.read_summary(folder) or {} for folder in folders.values()]
+    summaries = [_summary(folder) for folder in folders.values()]
     config = runs.card.config(row, runs.budget)
     own = settings(config)
     measurement = {
@@ -83,22 +86,35 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
         "seeds": list(whole),
         "diverged": sorted(known.keys() - whole.keys()),
         "figures": {
-            figure: _over_seeds([found[figure] for found in by_seed]) for figure in by_seed[0]
+            figure: _over_seeds([found[figure] for found in by_seed])
+            for figure in (by_seed[0] if by_seed else {})
         },
         "epochs": [found["epoch"] for found in whole.values()],
         "best_epochs": [found["best_epoch"] for found in whole.values()],
         "checkpoint": "best validation loss" if config["data"]["validation_split"] else "last",
         "num_training_images": num_training_images(config),
-        "num_test_images": next(iter(whole.values()))["test"]["num_examples"],
+        "num_test_images": max(
+            (found["test"]["num_examples"] for found in whole.values()), default=0
+        ),
         "binarization": config["data"]["binarization"],
         "latent_size": factory.latent_size(ConfigDict(config)),
         "importance_samples": config["evaluation"]["num_samples"],
         "train_seconds": [round(found["train_seconds"], 1) for found in whole.values()],
         "device": "; ".join(sorted({summary["device"] for summary in summaries})),
         "num_cores": sorted({summary["num_cores"] for summary in summaries}),
-        "versions": summaries[-1]["versions"],
+        "versions": summaries[-1]["versions"] if summaries else {},
     }
     return {**measurement, "digest": _digest(runs.card.name, row.name, runs.budget, measurement)}
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    summary = workdir.read_summary(folder)
+    if summary is None:
+        raise UserError(
+            f"{folder} has lost its summary.json: python -m experiments.evaluate "
+            f"--workdir={folder} writes it again"
+        )
+    return summary
 
 
 def _over_seeds(values: list[tuple[float, float | None]]) -> dict[str, Any]:
@@ -183,7 +199,7 @@ def write(card: Card, folder: Path, measured: Measured) -> None:
     Raises:
       UserError: it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    workdir.make_folder(folder)
     text = _json({"card": card.name, "rows": measured}) + "\n"
     workdir.write_atomically(path_of(card, folder), text)
 

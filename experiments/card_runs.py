@@ -137,7 +137,7 @@ def _begun(runs: Runs, missing: set[int]) -> list[Chunk]:
     written = [
         chunk
         for path in sorted((runs.folder / "batches").glob("*.json"))
-        for chunk in workdir.read_json(path)["chunks"]
+        for chunk in workdir.read_json(path, ["chunks"])["chunks"]
     ]
     return [
         chunk

@@ -35,6 +35,7 @@ from vae_jax.training_loop import Progress, RunState
 Chunk = dict[str, Any]
 
 _MEMBER_FILE = "member.json"
+_OF_MEMBER = ("seed", "status", "problem", "valid", "step", "epoch", "best_epoch", "train_seconds")
 
 
 def chunk_folder(folder: Path, chunk: Chunk) -> Path:
@@ -43,9 +44,13 @@ def chunk_folder(folder: Path, chunk: Chunk) -> Path:
 
 
 def read_member(folder: Path, member: int) -> dict[str, Any] | None:
-    """What is known of a member that has ended; None before that."""
+    """What is known of a member that has ended; None before that.
+
+    Raises:
+      UserError: its file is damaged.
+    """
     path = workdir.member_folder(folder, member) / _MEMBER_FILE
-    return workdir.read_json(path) if path.is_file() else None
+    return workdir.read_json(path, _OF_MEMBER) if path.is_file() else None
 
 
 def member_config(chunk: Chunk, entry: Mapping[str, Any]) -> ConfigDict:

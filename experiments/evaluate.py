@@ -8,6 +8,7 @@ from absl import flags
 
 from experiments import command_line, measuring
 from vae_jax import factory, trained_model, workdir
+from vae_jax.config_fields import MAX_SAMPLES
 from vae_jax.errors import UserError
 
 _NUM_SAMPLES = flags.DEFINE_integer(
@@ -22,8 +23,8 @@ def main() -> None:
     num_samples = (
         config.evaluation.num_samples if _NUM_SAMPLES.value is None else _NUM_SAMPLES.value
     )
-    if num_samples < 1:
-        raise UserError(f"--num_samples={num_samples} must be at least 1")
+    if not 1 <= num_samples <= MAX_SAMPLES:
+        raise UserError(f"--num_samples={num_samples} must be at least 1 and at most {MAX_SAMPLES}")
     command_line.use_compilation_cache()
     with workdir.hold(folder):
         test = factory.load_test_examples(config)

@@ -9,10 +9,11 @@ README.md is written from `results/experiments/*.json`, each the summary.json of
 beside it.
 """
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import flags
 
@@ -41,12 +42,35 @@ ROOT = Path(__file__).parents[1]
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """What a results file holds, which names the file where something is asked for in vain."""
+
+    class Named(dict[str, Any]):
+        def __missing__(self, name: str) -> NoReturn:
+            raise UserError(f"{path} has no {name!r}; measure it again")
+
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"), object_hook=Named)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold a JSON object")
+    return content
 
 
+def _of_folder(table: Callable[[Path], str]) -> Callable[[Path], str]:
+    """The table of a folder of results, which names the folder where a value is of no use."""
+
+    @functools.wraps(table)
+    def told(folder: Path) -> str:
+        try:
+            return table(folder)
+        except (LookupError, TypeError, ValueError) as error:
+            raise UserError(f"a file in {folder} holds a value of no use: {error}") from error
+
+    return told
+
+
+@_of_folder
 def results_table(folder: Path) -> str:
     """One row a run, in the order of the test ELBO, runs without one last."""
     summaries = {path.stem: _read(path) for path in folder.glob("*.json")}
@@ -54,6 +78,7 @@ def results_table(folder: Path) -> str:
     return measuring.table({name: summaries[name] for name in order})
 
 
+@_of_folder
 def speed_table(folder: Path) -> str:
     """Training speed, start-up, memory and resuming, as measured."""
     throughput = _read(folder / "train_throughput_cpu.json")
@@ -102,6 +127,7 @@ def speed_table(folder: Path) -> str:
     return "\n".join(rows) + "\n"
 
 
+@_of_folder
 def sweeps_table(folder: Path) -> str:
     """Speed of many members, what the searches found, and kills survived, as far as measured."""
     rows = ["| what | measured |", "| --- | --- |"]

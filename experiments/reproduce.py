@@ -59,6 +59,7 @@ def reproduce(all_runs: Sequence[Runs], results: Path, executor: Executor) -> No
       Interrupted: a signal came; the same command continues.
       UserError: a card's runs cannot be trained, or its results file cannot be trusted.
     """
+    workdir.make_folder(results)
     for runs in all_runs:
         card_results.read(runs.card, results)
         card_runs.check(runs)

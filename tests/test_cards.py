@@ -41,6 +41,7 @@ def measurement(row, budget, card=CARD, **by_seed):
         "importance_samples": 5,
         "train_seconds": [3600.0] * len(next(iter(by_seed.values()))),
         "device": "1 x cpu",
+        "num_cores": [2],
     }
     return {**content, "digest": _digest(card.name, row.name, budget, content)}
 

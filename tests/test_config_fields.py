@@ -21,7 +21,7 @@ CONFIGS = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem
 SEEDS = [-1, 2**32, 1.0, True, "0", None]
 AT_LEAST_0 = [-1, 0.5, True, "1", None]
 AT_LEAST_1 = [0, *AT_LEAST_0]
-NUMBERS = [-0.5, math.nan, math.inf, "1", None, True]
+NUMBERS = [-0.5, math.nan, math.inf, 1e39, 1e-46, "1", None, True]
 TEXTS = [3, None, ("mnist",)]
 NAMES = ["nonsense", "", 3, None]
 FLAGS = [0, 1, "True", None]
@@ -117,7 +117,7 @@ BAD_VALUES = {
     "checkpoints.every_seconds": NUMBERS,
     "checkpoints.max_to_keep": AT_LEAST_1,
     "tensorboard.images_every_epochs": AT_LEAST_0,
-    "evaluation.num_samples": AT_LEAST_1,
+    "evaluation.num_samples": [10**9 + 1, *AT_LEAST_1],
     "evaluation.batch_size": AT_LEAST_1,
     "evaluation.seed": SEEDS,
     "evaluation.disentanglement": FLAGS,

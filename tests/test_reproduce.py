@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 import sys
 
 import numpy as np
@@ -181,8 +183,13 @@ def test_a_diverged_seed_is_told_of_and_left_out(data, tmp_path, capsys):
     run(runs_of(card, tmp_path / "runs", 1), tmp_path / "results")
     assert "strong, seed 0, diverged: the loss is not finite" in capsys.readouterr().out
     rows = content(tmp_path / "results")["rows"]
-    assert rows["strong"]["cpu"] is None
+    assert (rows["strong"]["cpu"]["seeds"], rows["strong"]["cpu"]["diverged"]) == ([], [0])
     assert rows["weak"]["cpu"]["diverged"] == []
+    table = card_report.section(card, tmp_path / "results")
+    assert re.search(r"\| strong \| NLL \|.*\| diverged \(1 seed\) \| not measured \|", table)
+    assert "not measured" in card_report.checks_table(
+        card, card_results.read(card, tmp_path / "results")
+    )
 
 
 def test_the_time_left_is_that_of_the_runs_that_are_not_done(card, reproduced):
@@ -268,3 +275,36 @@ def test_a_results_file_edited_by_hand_is_refused_before_anything_is_trained(
     assert "was edited by hand" in refused(monkeypatch, capsys, arguments)
     assert json.loads((tmp_path / "bars.json").read_text()) == edited
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_place_where_no_results_can_be_written_is_refused_before_anything_is_trained(
+    data, tmp_path, monkeypatch, capsys
+):
+    path = write_card(tmp_path / "bars.py", data)
+    (tmp_path / "taken").write_text("")
+    arguments = [
+        f"--card={path}",
+        f"--results={tmp_path / 'taken'}",
+        f"--workdir={tmp_path / 'runs'}",
+    ]
+    assert "taken cannot be made" in refused(monkeypatch, capsys, arguments)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("members/0000/member.json", "member.json is damaged: it has no 'seed'"),
+        ("members/0000/summary.json", "summary.json is damaged: it has no 'test'"),
+        ("batches/0000.json", "0000.json is damaged: it has no 'chunks'"),
+        (None, "experiments.evaluate --workdir="),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(card, reproduced, tmp_path, file, told):
+    shutil.copytree(reproduced / "runs", tmp_path / "runs")
+    if file is None:
+        (tmp_path / "runs" / "members" / "0000" / "summary.json").unlink()
+    else:
+        (tmp_path / "runs" / file).write_text("{}")
+    with pytest.raises(UserError, match=told):
+        run(runs_of(card, tmp_path / "runs"), tmp_path / "results")

@@ -206,6 +206,7 @@ def test_a_member_of_a_sweep_is_loaded_by_its_number(tmp_path):
         for own, expected in leaves:
             np.testing.assert_array_equal(own, expected)
     np.testing.assert_array_equal(loaded.encode(BYTES), model.encode(BYTES))
+    (tmp_path / "members" / "notes").mkdir()
     with pytest.raises(UserError, match="holds a sweep; name a member: trained so far are 2, 11"):
         trained_model.load(tmp_path)
     with pytest.raises(UserError, match="has no member 3"):

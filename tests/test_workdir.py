@@ -116,8 +116,13 @@ def test_what_is_not_there(tmp_path):
 
 
 def test_a_summary_comes_back(tmp_path):
-    workdir.write_summary(tmp_path, {"test": {"elbo": -100.25}})
-    assert workdir.read_summary(tmp_path) == {"test": {"elbo": -100.25}}
+    assert workdir.read_summary(tmp_path) is None
+    summary = {"test": {"elbo": -100.25}, "device": "1 x cpu", "num_cores": 2, "versions": {}}
+    workdir.write_summary(tmp_path, summary)
+    assert workdir.read_summary(tmp_path) == summary
+    workdir.write_summary(tmp_path, {"test": {}})
+    with pytest.raises(UserError, match="it has no 'device'"):
+        workdir.read_summary(tmp_path)
 
 
 SWEEP = {"sweep": {"method": "grid", "seeds": (0, 1)}, "base": CONFIG}

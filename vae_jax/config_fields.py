@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
+import numpy as np
+
 from vae_jax.corruptions import CORRUPTIONS
 from vae_jax.data.vocabulary import UNKNOWN_WORDS
 from vae_jax.errors import UserError
@@ -23,9 +25,19 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _integer(low: int) -> Check:
+# Samples are counted in 32 bits, with room for a chunk beyond.
+MAX_SAMPLES = 10**9
+
+# What float32 holds without losing digits.
+_SMALLEST = float(np.finfo(np.float32).tiny)
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def _integer(low: int, high: int | None = None) -> Check:
     def check(value: Any) -> str | None:
-        return None if _is_int(value) and value >= low else f"an integer of at least {low}"
+        if _is_int(value) and value >= low and (high is None or value <= high):
+            return None
+        return f"an integer of at least {low}" + ("" if high is None else f" and at most {high}")
 
     return check
 
@@ -39,7 +51,9 @@ def _number(low: float, *, above: bool = False, below: float = math.inf) -> Chec
     def check(value: Any) -> str | None:
         number = (_is_int(value) or isinstance(value, float)) and math.isfinite(value)
         if number and (value > low or (value == low and not above)) and value < below:
-            return None
+            if value == 0 or _SMALLEST <= abs(value) <= _LARGEST:
+                return None
+            return f"a number that float32 holds: 0, or from {_SMALLEST:.1e} to {_LARGEST:.1e}"
         bound = f" and below {below:g}" if math.isfinite(below) else ""
         return f"a number {'above' if above else 'of at least'} {low:g}{bound}"
 
@@ -193,7 +207,7 @@ FIELDS: dict[str, Check] = {
     "checkpoints.every_seconds": _number(0.0),
     "checkpoints.max_to_keep": _integer(1),
     "tensorboard.images_every_epochs": _integer(0),
-    "evaluation.num_samples": _integer(1),
+    "evaluation.num_samples": _integer(1, MAX_SAMPLES),
     "evaluation.batch_size": _integer(1),
     "evaluation.seed": _seed,
     "evaluation.disentanglement": _boolean,

@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from vae_jax.errors import UserError
 
 _CONFIG = "config.json"
 _SUMMARY = "summary.json"
+_OF_SUMMARY = ("test", "device", "num_cores", "versions")
 _SWEEP = "sweep.json"
 
 
@@ -66,8 +67,12 @@ def config_digest(config: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, required: Iterable[str] = ()) -> dict[str, Any]:
     """The object in a JSON file.
+
+    Args:
+      path: the file.
+      required: what the object must have.
 
     Raises:
       UserError: it cannot be read, or holds something else.
@@ -78,6 +83,9 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a JSON object")
+    for name in required:
+        if name not in content:
+            raise UserError(f"{path} is damaged: it has no {name!r}")
     return content
 
 
@@ -98,7 +106,8 @@ def run_folder(workdir: Path, member: int | None) -> Path:
                 f"workdir={str(workdir)!r} holds no sweep, so it has no member {member}"
             )
         return workdir
-    trained = sorted(int(path.name) for path in (workdir / "members").glob("*") if path.is_dir())
+    folders = [path for path in (workdir / "members").glob("*") if path.is_dir()]
+    trained = sorted(int(path.name) for path in folders if path.name.isdecimal())
     there = (
         f"trained so far are {', '.join(map(str, trained[:8]))}" if trained else "none is trained"
     )
@@ -128,9 +137,13 @@ def read_config(workdir: Path) -> dict[str, Any]:
 
 
 def read_summary(workdir: Path) -> dict[str, Any] | None:
-    """The run's summary; None while it is not finished."""
+    """The run's summary; None while it is not finished.
+
+    Raises:
+      UserError: it is damaged.
+    """
     path = workdir / _SUMMARY
-    return read_json(path) if path.is_file() else None
+    return read_json(path, _OF_SUMMARY) if path.is_file() else None
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -2,8 +2,9 @@
 
 python -m experiments.reproduce --card=denoising_vae --seeds=3 --budget=full
 
-Im, Ahn, Memisevic, Bengio 2015 (arXiv 1511.06406). Time on two cores without an accelerator: not
-measured. Expect 5 % of noise to improve the bound by about half a nat, and 15 % to be worse.
+Im, Ahn, Memisevic, Bengio 2015 (arXiv 1511.06406). A run of the CPU budget takes a minute on one
+of two cores without an accelerator, and the bound another; the full budget was not measured. Expect
+5 % of noise to improve the bound by about half a nat after long training, and 15 % to be worse.
 """
 
 from configs import vanilla
