@@ -64,9 +64,9 @@ def get_card() -> Card:
         ),
         budgets={"full": Budget({"epochs": 300}), "cpu": Budget({"epochs": 60})},
         manifold="size_2",
-        findings="Ours is 3 to 5 nats better than the rerun with 3, 5 and 10 latents, all of it in the "
-        "distortion, and within its tolerance with 20. Why is not known: the rerun's initialisation "
-        "and the start of Adagrad's sum (0.1 here) are not told. At the 60 epochs of the CPU budget "
-        "200 latents are behind 20 in every seed, by 1.7 nats on average; the rerun trained 300 "
-        "epochs.",
+        findings="Ours is 3 to 5 nats better than the rerun with 3, 5 and 10 latents, all of it "
+        "in the distortion, and within its tolerance with 20. Why is not known: the rerun's "
+        "initialisation and the start of Adagrad's sum (0.1 here) are not told. At the 60 epochs "
+        "of the CPU budget 200 latents are behind 20 in every seed, by 1.7 nats on average; the "
+        "rerun trained 300 epochs.",
     )
