@@ -175,6 +175,7 @@ def estimate(
     Returns:
       NumPy arrays over all images.
     """
+
     def of_batch(place: tuple[slice, int]) -> LikelihoodEstimates:
         rows, num_done = place
         batch = jnp.asarray(targets[rows])

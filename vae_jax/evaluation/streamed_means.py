@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 
-def _spread(wanted: Bool[Array, " chunk"], values: Float[Array, "chunk *shape"]) -> Array:
+def _mask(wanted: Bool[Array, " chunk"], values: Float[Array, "chunk *shape"]) -> Array:
     return wanted.reshape(-1, *(1,) * (values.ndim - 1))
 
 
@@ -34,7 +34,7 @@ class LogMeanExp(NamedTuple):
         self, values: Float[Array, "chunk *shape"], wanted: Bool[Array, " chunk"]
     ) -> "LogMeanExp":
         """With a chunk of samples, those that are not wanted left out."""
-        values = jnp.where(_spread(wanted, values), values, -jnp.inf)
+        values = jnp.where(_mask(wanted, values), values, -jnp.inf)
         largest = jnp.maximum(self.largest, values.max(axis=0))
         # Of samples that all have probability zero there is no distance.
         shift = jnp.where(largest == -jnp.inf, 0, largest)
@@ -67,7 +67,7 @@ class Moments(NamedTuple):
     def add(self, values: Float[Array, "chunk *shape"], wanted: Bool[Array, " chunk"]) -> "Moments":
         """With a chunk of samples, the first of which is wanted and others may not be."""
         reference = jnp.where(jnp.isnan(self.reference), values[0], self.reference)
-        deviations = jnp.where(_spread(wanted, values), values - reference, 0)
+        deviations = jnp.where(_mask(wanted, values), values - reference, 0)
         return Moments(
             reference,
             self.deviations + deviations.sum(axis=0),
