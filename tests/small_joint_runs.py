@@ -37,4 +37,5 @@ def save(folder, config, **changes):
     with workdir.hold(folder, config.to_dict()):
         facts = factory.to_metadata(splits.form)
         checkpoints.save(folder / "checkpoints", 0, state, facts, max_to_keep=1)
-        workdir.write_summary(folder, {"epochs": 1, "test": LIKELIHOOD})
+        machine = {"device": "1 x cpu", "num_cores": 2, "versions": {}}
+        workdir.write_summary(folder, {"epochs": 1, "test": LIKELIHOOD, **machine})

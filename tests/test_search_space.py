@@ -16,7 +16,7 @@ from vae_jax.errors import UserError
 CONFIG = flatten(vanilla.get_config().to_dict())
 
 
-BETA = st.floats(0, 100, allow_nan=False)
+BETA = st.floats(0, 100, width=32, allow_subnormal=False)
 CHOICES = {
     "hparams.beta": BETA,
     "model.latent_size": st.integers(1, 64),
