@@ -124,13 +124,12 @@ class TrainedModel:
     @property
     def has_normal_posterior(self) -> bool:
         """Whether q(z|x) is a diagonal normal over all latents, given by a mean and a scale."""
-        section = self.config.model
-        return self.is_vae and section.posterior == "diagonal" and section.hierarchy == "none"
+        return self.has_posterior_density and bool(self.config.model.hierarchy == "none")
 
     @property
     def has_posterior_density(self) -> bool:
         """Whether q(z|x) has a density at given latents: all but the autoregressive posterior."""
-        return self.is_vae and self.config.model.posterior == "diagonal"
+        return self.is_vae and bool(self.config.model.posterior == "diagonal")
 
     def posterior(self, images: ArrayLike) -> Normal:
         """q(z|x) over `[num, latents]`, of JAX arrays."""
