@@ -89,6 +89,9 @@ def get_config() -> ConfigDict:
     config.model.activation = "silu"
     # How dense layers start: lecun, glorot.
     config.model.initializer = "lecun"
+    # The image that the decoder starts at: mean_image; grey, half of full brightness. At the mean
+    # image rectifiers with many latents may collapse at once, unless the KL is warmed up.
+    config.model.decoder_start = "mean_image"
     # Not for mlp: each channel count halves the image once, by a convolution of that kernel size.
     # Downsampling is stride or pool (convolution, then pooling); upsampling transpose or resize
     # (then convolution).

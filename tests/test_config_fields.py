@@ -65,6 +65,7 @@ BAD_VALUES = {
     "model.gated": FLAGS,
     "model.activation": NAMES,
     "model.initializer": NAMES,
+    "model.decoder_start": NAMES,
     "model.channels": [(), *SIZES],
     "model.kernel_size": [1, *AT_LEAST_1],
     "model.downsampling": NAMES,

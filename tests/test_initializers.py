@@ -1,10 +1,12 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 from configs import vanilla
 from vae_jax import factory
+from vae_jax.models.modalities import Form
 from vae_jax.networks.masked import MaskedLinear
 
 MODELS = {
@@ -51,3 +53,47 @@ def test_lecun_starts_every_dense_layer_truncated_normal_by_its_inputs(name):
         scale = 1 / np.sqrt(kernel.shape[0])
         assert kernel.std() == pytest.approx(scale, rel=0.1)
         assert 2 * scale < np.abs(kernel).max() < 2.3 * scale
+
+
+def params_of(mean, start, changes, form=(8, 8, 1)):
+    config = vanilla.get_config()
+    config.update_from_flattened_dict({**changes, "model.decoder_start": start})
+    factory.validate(config)
+    return nnx.split(factory.build_model(config, form, jax.random.key(0), mean))[1]
+
+
+def differing_parameters(one, other):
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return sum(not np.array_equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *(MODELS[name] for name in ("mlp", "conv", "markov", "autoencoder")),
+        {
+            "data.binarization": "none",
+            "model.likelihood": "normal",
+            "model.normal_scale": "per_pixel",
+            "model.likelihood_scale": 0.3,
+        },
+    ],
+)
+def test_a_decoder_starts_at_the_mean_image_or_at_half_of_full_brightness(changes):
+    mean, half = jnp.full((8, 8, 1), 0.2), jnp.full((8, 8, 1), 0.5)
+    grey = params_of(mean, "grey", changes)
+    assert differing_parameters(grey, params_of(half, "mean_image", changes)) == 0
+    assert differing_parameters(grey, params_of(mean, "mean_image", changes)) == 1
+
+
+def test_the_decoders_of_several_modalities_start_grey_too():
+    changes = {
+        "model.name": "multimodal",
+        "data.modalities": ("image", "label"),
+        "tensorboard.images_every_epochs": 0,
+    }
+    forms = {"image": Form("image", (8, 8, 1)), "label": Form("class", (3,))}
+    mean, half = ({"image": jnp.full((8, 8, 1), brightness)} for brightness in (0.2, 0.5))
+    grey = params_of(mean, "grey", changes, forms)
+    assert differing_parameters(grey, params_of(half, "mean_image", changes, forms)) == 0
+    assert differing_parameters(grey, params_of(mean, "mean_image", changes, forms)) == 1

@@ -153,6 +153,7 @@ FIELDS: dict[str, Check] = {
     "model.gated": _boolean,
     "model.activation": _one_of(list(ACTIVATIONS)),
     "model.initializer": _one_of(list(INITIALIZERS)),
+    "model.decoder_start": _one_of(["grey", "mean_image"]),
     "model.channels": _sizes(empty=False),
     "model.kernel_size": _integer(2),
     "model.downsampling": _one_of(["pool", "stride"]),

@@ -32,12 +32,16 @@ def get_card() -> Card:
     config.hparams.learning_rate = 1e-3
     config.evaluation.num_samples = 500
 
-    def row(size: int) -> Row:
+    def row(size: int, decoder_start: str = "mean_image") -> Row:
         log_likelihood, accuracies = _PAPER[size]
         expected = {"nll": Expected(-log_likelihood, verified=False)}
         for figure, percent in zip(NEIGHBOUR_FIGURES, accuracies, strict=True):
             expected[figure] = Expected(percent, verified=False)
-        return Row(f"latents_{size}", {"model.latent_size": size}, expected)
+        return Row(
+            f"latents_{size}" + ("_grey" if decoder_start == "grey" else ""),
+            {"model.latent_size": size, "model.decoder_start": decoder_start},
+            expected,
+        )
 
     return Card(
         title="Likelihood and neighbours by latent size on MNIST",
@@ -48,7 +52,7 @@ def get_card() -> Card:
         "the share of test digits that 5 neighbours among 100, 600 or 1,000 labelled training "
         "images tell by their posterior means, averaged over 20 draws of these images.",
         base=config,
-        rows=tuple(row(size) for size in _PAPER),
+        rows=(*map(row, _PAPER), row(40, "grey")),
         checks=(
             Check("nll", ("latents_2", "latents_5", "latents_10", "latents_20")),
             Check("knn_accuracy_100", ("latents_2", "latents_5")),

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from vae_jax.factory.forms import ImageShape
@@ -40,9 +42,27 @@ def refused_values(config: ConfigDict, images: np.ndarray) -> str | None:
 
 
 def build_bodies(
+    config: ConfigDict,
+    image_shape: ImageShape,
+    likelihood: Likelihood,
+    mean_image: Float[Array, "height width channels"] | None,
+    rngs: nnx.Rngs,
+) -> tuple[Encoder, Decoder]:
+    """The encoder and the decoder of images of one shape, with fresh parameters.
+
+    The decoder starts at the mean image, if there is one, or at the grey one, as the config says.
+    """
+    encoder, decoder = _build_pair(config, image_shape, likelihood.outputs_per_channel, rngs)
+    if mean_image is not None:
+        grey = config.model.decoder_start == "grey"
+        start = jnp.full_like(mean_image, 0.5) if grey else mean_image
+        decoder.set_output_bias(start, likelihood.output_for_mean)
+    return encoder, decoder
+
+
+def _build_pair(
     config: ConfigDict, image_shape: ImageShape, outputs_per_channel: int, rngs: nnx.Rngs
 ) -> tuple[Encoder, Decoder]:
-    """The encoder and the decoder of images of one shape, with fresh parameters."""
     model = config.model
     widths = list(model.widths)
     options: dict[str, Any] = {

@@ -86,8 +86,8 @@ def build_model(
       config: a validated config.
       form: height, width, channels; or the forms of several modalities.
       key: of the initial parameters.
-      mean_image: mean of the training images in the unit interval, where the decoder starts, and
-        the pseudo-inputs of a VampPrior; of several modalities, by name.
+      mean_image: mean of the training images in the unit interval, where the pseudo-inputs of a
+        VampPrior start, and the decoder as the config says; of several modalities, by name.
     """
     if isinstance(form, dict):
         return build_joint_model(config, form, key, mean_image)
@@ -95,9 +95,7 @@ def build_model(
     section = config.model
     rngs = nnx.Rngs(key)
     likelihood = build_likelihood(config)
-    encoder, decoder = build_bodies(config, image_shape, likelihood.outputs_per_channel, rngs)
-    if mean_image is not None:
-        decoder.set_output_bias(mean_image, likelihood.output_for_mean)
+    encoder, decoder = build_bodies(config, image_shape, likelihood, mean_image, rngs)
     if section.name == "autoencoder":
         kernel_init = INITIALIZERS[section.initializer]
         return Autoencoder(

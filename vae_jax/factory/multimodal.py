@@ -58,11 +58,7 @@ def _build_modality(
         )
     height, width, channels = form.shape
     likelihood = build_likelihood(config)
-    encoder, decoder = build_bodies(
-        config, (height, width, channels), likelihood.outputs_per_channel, rngs
-    )
-    if mean_image is not None:
-        decoder.set_output_bias(mean_image, likelihood.output_for_mean)
+    encoder, decoder = build_bodies(config, (height, width, channels), likelihood, mean_image, rngs)
     return ImageModality(encoder, decoder, likelihood)
 
 
@@ -78,7 +74,7 @@ def build_joint_model(
       config: a validated config.
       forms: of its modalities.
       key: of the initial parameters.
-      mean_images: of the modalities that are images, where their decoders start.
+      mean_images: of the modalities that are images, where their decoders start as the config says.
     """
     section, rngs, means = config.model, nnx.Rngs(key), mean_images or {}
     modalities = {
