@@ -4,8 +4,8 @@ python -m experiments.reproduce --card=iwae_mnist_1layer --seeds=3 --budget=full
 
 Burda, Grosse, Salakhutdinov 2015 (arXiv 1509.00519), Table 1. At the full budget a run with one
 sample took 6.7 hours on one of two cores without an accelerator, with other work beside it; at the
-smaller one it takes two minutes, and its NLL four more. Expect an NLL of about 86.8 nats with one
-sample and 85.5 with IWAE-5, and of 92 with one sample at the smaller budget.
+smaller one it takes two minutes, with five samples five to eight, and its NLL four more. Expect an
+NLL of about 86.8 nats with one sample and 85.5 with IWAE-5, and of 92 and 91 at the smaller budget.
 """
 
 from configs import vanilla
@@ -70,4 +70,7 @@ def get_card() -> Card:
             # Fifty samples an image take hours each.
             "cpu": Budget({"epochs": 40}, left_out=("vae_50", "iwae_50")),
         },
+        findings="At the 40 epochs of the CPU budget, an eightieth of the paper's, five samples are "
+        "1.0 to 1.3 nats better than one. IWAE-5 is before VAE-5 in every seed, but by 0.24 nats "
+        "on average where the paper has 0.93.",
     )
