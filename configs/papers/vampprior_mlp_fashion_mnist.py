@@ -5,7 +5,7 @@ python -m experiments.reproduce --card=vampprior_mlp_fashion_mnist --seeds=3 --b
 
 Tomczak, Welling 2017 (arXiv 1705.07120), as rerun for the Exemplar VAE. A run of the CPU budget
 takes two minutes on one of two cores without an accelerator, seven with the VampPrior, and its NLL
-up to five more. At the full budget the standard prior took 1.6 hours for 963 epochs, and three
+up to five more. At the full budget the standard prior took 1.6 hours for 963 epochs, and ten
 minutes for its NLL; the VampPrior was not measured. Expect an NLL of about 228.7 nats with the
 standard prior and 227.4 with the VampPrior at the full budget, and 234 and 232 at the smaller one.
 """
