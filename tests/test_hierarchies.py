@@ -137,13 +137,18 @@ def test_at_the_exact_posterior_every_importance_weight_is_the_exact_likelihood(
     np.testing.assert_allclose(log_weights, expected, atol=2e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_at_a_wrong_posterior_the_importance_weights_average_to_the_exact_likelihood(kind):
+def wrong_posterior(kind):
+    """The solved model with a posterior wider than the exact one: the weights have a variance."""
     case = TwoLayerLinearGaussian(kind)
-    images = case.single.draw_images(0, 5)
-    # Wider than the exact posterior, so that the weights have a variance.
     case.model.posterior.linear.bias[...] += jnp.array([0.1, -0.1, 0.3, 0.2])
     case.model.top.head.linear.bias[...] += jnp.array([-0.2, 0.2, 0.2, 0.3])
+    return case
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_at_a_wrong_posterior_the_importance_weights_average_to_the_exact_likelihood(kind):
+    case = wrong_posterior(kind)
+    images = case.single.draw_images(0, 5)
     log_weights = jax.jit(lambda x, noise: log_weights_of(case.model, x, noise))(
         images, normal(1, 20_000, 5, 4)
     )
@@ -152,6 +157,61 @@ def test_at_a_wrong_posterior_the_importance_weights_average_to_the_exact_likeli
     assert (error < 0.02).all()
     assert (weights.std(axis=0) > 0.2).all()
     np.testing.assert_array_less(np.abs(weights.mean(axis=0) - 1), 5 * error)
+
+
+def bound_of(name, model, images, key):
+    """The importance-weighted bound of five samples, by the estimator of that name."""
+    options = {"model": model, "inputs": images, "targets": images, "key": key, "num_samples": 5}
+    if name == "dreg":
+        return objectives.doubly_reparameterized(**options)[0].mean()
+    return objectives.iwae_bound(objectives.log_weight_terms(**options).log_weights).mean()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_of_the_bound_is_the_rate_at_which_it_changes(kind):
+    case = wrong_posterior(kind)
+    images = jnp.asarray(case.single.draw_images(0, 5))
+    graphdef, params = nnx.split(case.model)
+
+    @jax.jit
+    def bound(params):
+        return bound_of("plain", nnx.merge(graphdef, params), images, jax.random.key(0))
+
+    gradient = jax.jit(jax.grad(bound))(params)
+    leaves, treedef = jax.tree.flatten(params)
+    step = 4e-3
+    for index, (leaf, slope) in enumerate(zip(leaves, jax.tree.leaves(gradient), strict=True)):
+        direction = normal(index, *leaf.shape)
+
+        def moved(distance, place=index, direction=direction):
+            return treedef.unflatten(
+                [x + distance * direction if i == place else x for i, x in enumerate(leaves)]
+            )
+
+        rate = (bound(moved(step)) - bound(moved(-step))) / (2 * step)
+        np.testing.assert_allclose(rate, (slope * direction).sum(), rtol=5e-3, atol=5e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_two_layers_the_doubly_reparameterised_gradient_has_the_bounds_expectation(kind):
+    case = wrong_posterior(kind)
+    images = jnp.asarray(case.single.draw_images(0, 5))
+    graphdef, params = nnx.split(case.model)
+
+    def gradients(name, seed):
+        def gradient(key):
+            grad = jax.grad(lambda p: bound_of(name, nnx.merge(graphdef, p), images, key))(params)
+            return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(grad)])
+
+        keys = jax.random.split(jax.random.key(seed), 6000)
+        return np.asarray(jax.jit(jax.vmap(gradient))(keys), np.float64)
+
+    plain, doubly = gradients("plain", 0), gradients("dreg", 1)
+    error = np.sqrt((plain.var(axis=0) + doubly.var(axis=0)) / len(plain))
+    difference = np.abs(plain.mean(axis=0) - doubly.mean(axis=0))
+    np.testing.assert_array_less(difference, 5 * error + 1e-6)
+    # Far from zero, so that a part left out would be seen.
+    assert (np.abs(plain.mean(axis=0)) > 10 * error).mean() > 0.3
 
 
 def test_a_draw_knows_its_own_density_as_a_whole_and_by_dimension(model):
