@@ -1,4 +1,4 @@
-"""Models small enough to check by hand, and random parameters that cost no compilation."""
+"""Models small enough to check by hand, random parameters, and the comparison of estimators."""
 
 import math
 
@@ -24,6 +24,14 @@ def randomized(build, seed=0, scale=0.4):
 def normal(seed, *shape):
     """Standard normal values by NumPy."""
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
+
+
+def assert_equal_means(first, second):
+    """Draws along the first axis have one expectation, up to five standard errors."""
+    error = np.sqrt((first.var(axis=0) + second.var(axis=0)) / len(first))
+    assert (error > 0).any()
+    difference = np.abs(first.mean(axis=0) - second.mean(axis=0))
+    np.testing.assert_array_less(difference, 5 * error + 1e-6)
 
 
 class FlatEncoder(nnx.Module):
