@@ -9,11 +9,11 @@ from vae_jax.data.vocabulary import END, SPECIAL
 from vae_jax.models import BernoulliLikelihood
 from vae_jax.models.modalities import ClassModality, ImageModality, TextModality
 from vae_jax.models.multimodal import MultimodalVAE
-from vae_jax.multimodal_objectives import Batch
 from vae_jax.networks import MLPDecoder, MLPEncoder
 from vae_jax.networks.activations import ACTIVATIONS
 from vae_jax.networks.classes import ClassDecoder, ClassEncoder
 from vae_jax.networks.text import TextDecoder, TextEncoder
+from vae_jax.objectives.multimodal import Batch
 
 LATENTS, CLASSES, WORDS, LENGTH = 3, 4, len(SPECIAL) + 3, 5
 IMAGE_SHAPE = (2, 3, 1)

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 from small_models import LinearGaussian, assert_equal_means
 
-from vae_jax import objectives
+from vae_jax.objectives import bounds
 
 CASE = LinearGaussian(shift=0.5, log_stretch=0.3)
 IMAGES = jnp.asarray(CASE.draw_images(1, 3))
@@ -17,7 +17,7 @@ GRAPHDEF, PARAMS = nnx.split(CASE.model)
 
 
 def weights(num_samples, seed=0, case=CASE, **options):
-    terms = objectives.log_weight_terms(
+    terms = bounds.log_weight_terms(
         case.model, IMAGES, IMAGES, jax.random.key(seed), num_samples=num_samples, **options
     )
     return terms.log_weights
@@ -27,17 +27,17 @@ def bound_of(name, model, key, k, groups=1):
     """The mean bound over the images, by the estimator of that name."""
     options = {"model": model, "inputs": IMAGES, "targets": IMAGES, "key": key}
     if name == "dreg":
-        return objectives.doubly_reparameterized(**options, num_samples=k)[0].mean()
+        return bounds.doubly_reparameterized(**options, num_samples=k)[0].mean()
     if name == "piwae":
-        bound, _ = objectives.piwae_bound(**options, num_samples=k, num_groups=groups)
+        bound, _ = bounds.piwae_bound(**options, num_samples=k, num_groups=groups)
         return bound.mean()
     sticking = name == "sticking elbo"
-    terms = objectives.log_weight_terms(**options, num_samples=groups * k, sticking=sticking)
+    terms = bounds.log_weight_terms(**options, num_samples=groups * k, sticking=sticking)
     bound = {
-        "elbo": objectives.elbo,
-        "sticking elbo": objectives.elbo,
-        "iwae": objectives.iwae_bound,
-        "miwae": functools.partial(objectives.miwae_bound, num_groups=groups),
+        "elbo": bounds.elbo,
+        "sticking elbo": bounds.elbo,
+        "iwae": bounds.iwae_bound,
+        "miwae": functools.partial(bounds.miwae_bound, num_groups=groups),
     }[name]
     return bound(terms.log_weights).mean()
 
@@ -71,7 +71,7 @@ def test_the_bounds_lie_in_their_order_below_log_p():
     means, errors = [], []
     for k in sizes:
         samples = weights(k * draws, seed=k).reshape(k, draws, -1)
-        bound = np.asarray(jax.vmap(objectives.iwae_bound, in_axes=1)(samples), np.float64)
+        bound = np.asarray(jax.vmap(bounds.iwae_bound, in_axes=1)(samples), np.float64)
         means.append(bound.mean(axis=0))
         errors.append(bound.std(axis=0) / np.sqrt(draws))
     log_p = CASE.log_likelihood(np.asarray(IMAGES))
@@ -85,15 +85,13 @@ def test_the_bounds_lie_in_their_order_below_log_p():
 
 def test_grouped_and_combined_bounds_are_made_of_their_parts():
     w = weights(12)
-    by_hand = np.mean([np.asarray(objectives.iwae_bound(w[i : i + 4])) for i in (0, 4, 8)], axis=0)
-    np.testing.assert_allclose(objectives.miwae_bound(w, 3), by_hand, rtol=1e-6)
-    np.testing.assert_allclose(objectives.miwae_bound(w, 12), objectives.elbo(w), rtol=1e-6)
-    np.testing.assert_allclose(objectives.miwae_bound(w, 1), objectives.iwae_bound(w), rtol=1e-6)
+    by_hand = np.mean([np.asarray(bounds.iwae_bound(w[i : i + 4])) for i in (0, 4, 8)], axis=0)
+    np.testing.assert_allclose(bounds.miwae_bound(w, 3), by_hand, rtol=1e-6)
+    np.testing.assert_allclose(bounds.miwae_bound(w, 12), bounds.elbo(w), rtol=1e-6)
+    np.testing.assert_allclose(bounds.miwae_bound(w, 1), bounds.iwae_bound(w), rtol=1e-6)
     for share in (0.0, 0.05, 1.0):
-        combined = share * objectives.elbo(w) + (1 - share) * objectives.iwae_bound(w)
-        np.testing.assert_allclose(
-            objectives.ciwae_bound(w, jnp.float32(share)), combined, rtol=1e-6
-        )
+        combined = share * bounds.elbo(w) + (1 - share) * bounds.iwae_bound(w)
+        np.testing.assert_allclose(bounds.ciwae_bound(w, jnp.float32(share)), combined, rtol=1e-6)
 
 
 def test_every_estimator_has_the_value_of_its_bound():
@@ -158,7 +156,7 @@ def test_piwae_trains_the_decoder_by_iwae_and_the_encoder_by_miwae():
 
 def test_the_sampled_kl_and_several_samples_have_the_expectation_of_the_closed_form():
     def terms(key, **options):
-        return objectives.elbo_terms(CASE.model, IMAGES, IMAGES, key, **options).elbo
+        return bounds.elbo_terms(CASE.model, IMAGES, IMAGES, key, **options).elbo
 
     keys = jax.random.split(jax.random.key(0), 3000)
     options = [{}, {"sampled_kl": True}, {"num_samples": 4}, {"num_samples": 4, "sampled_kl": True}]

@@ -16,7 +16,7 @@ from small_models import (
 )
 
 from configs import vanilla
-from vae_jax import factory, objectives
+from vae_jax import factory
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import (
@@ -29,6 +29,7 @@ from vae_jax.models import (
 )
 from vae_jax.models.hierarchies import precision_weighted
 from vae_jax.models.interfaces import Factorized
+from vae_jax.objectives import bounds
 
 IMAGE_SHAPE = (4, 3, 1)
 BOTTOM, TOP = 3, 2
@@ -170,8 +171,8 @@ def bound_of(name, model, images, key):
     """The importance-weighted bound of five samples, by the estimator of that name."""
     options = {"model": model, "inputs": images, "targets": images, "key": key, "num_samples": 5}
     if name == "dreg":
-        return objectives.doubly_reparameterized(**options)[0].mean()
-    return objectives.iwae_bound(objectives.log_weight_terms(**options).log_weights).mean()
+        return bounds.doubly_reparameterized(**options)[0].mean()
+    return bounds.iwae_bound(bounds.log_weight_terms(**options).log_weights).mean()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -357,7 +358,7 @@ def test_every_parameter_of_a_hierarchy_gets_a_gradient(kind, prior):
     @jax.grad
     def gradient(params):
         model = nnx.merge(graphdef, params)
-        return objectives.elbo_terms(model, IMAGES, IMAGES, jax.random.key(1)).elbo.mean()
+        return bounds.elbo_terms(model, IMAGES, IMAGES, jax.random.key(1)).elbo.mean()
 
     gradients = jax.tree_util.tree_leaves_with_path(gradient(params))
     assert len(gradients) == len(jax.tree.leaves(params)) >= 20

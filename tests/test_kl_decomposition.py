@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from vae_jax import kl_decomposition
 from vae_jax.distributions import Normal
-from vae_jax.kl_decomposition import log_importance_weights
+from vae_jax.objectives import kl_decomposition
+from vae_jax.objectives.kl_decomposition import log_importance_weights
 
 decompose = jax.jit(kl_decomposition.decompose)
 ESTIMATORS = ["weighted", "stratified"]

@@ -8,7 +8,7 @@ from small_models import normal
 
 from vae_jax.distributions import Normal, kl_divergence
 from vae_jax.models.experts import JOINT_POSTERIORS, product_of_experts
-from vae_jax.multimodal_objectives import (
+from vae_jax.objectives.multimodal import (
     Batch,
     Weights,
     draw_subsets,

@@ -12,7 +12,7 @@ from vae_jax import factory
 from vae_jax.distributions import Bernoulli, kl_divergence
 from vae_jax.errors import UserError
 from vae_jax.models import Autoencoder
-from vae_jax.objectives import (
+from vae_jax.objectives.bounds import (
     ElboTerms,
     autoencoder_loss,
     ciwae_bound,

@@ -10,7 +10,7 @@ from flax import nnx
 
 from vae_jax import trained_model, workdir
 from vae_jax.errors import UserError
-from vae_jax.objectives import elbo_terms
+from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.trained_model import TrainedModel
 
 IMAGE_SHAPE = (4, 3, 1)

@@ -10,12 +10,12 @@ import numpy as np
 from vae_jax.corruptions import CORRUPTIONS
 from vae_jax.data.vocabulary import UNKNOWN_WORDS
 from vae_jax.errors import UserError
-from vae_jax.kl_decomposition import Estimator
 from vae_jax.models.experts import JOINT_POSTERIORS
 from vae_jax.models.likelihoods import LIKELIHOODS, NormalScale
 from vae_jax.networks.activations import ACTIVATIONS
 from vae_jax.networks.initializers import INITIALIZERS
 from vae_jax.networks.precision import COMPUTE_DTYPES
+from vae_jax.objectives.kl_decomposition import Estimator
 
 # Says what would be right, or None if the value is.
 Check = Callable[[Any], str | None]

@@ -27,7 +27,7 @@ from vae_jax.models.interfaces import Likelihood
 from vae_jax.models.likelihoods import BernoulliLikelihood, NormalLikelihood, unaccepted
 from vae_jax.networks import MLPDecoder, MLPEncoder
 from vae_jax.networks.activations import ACTIVATIONS
-from vae_jax.objectives import elbo_terms
+from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.optimizers import scale_by_adam
 from vae_jax.training import Hyperparameters, Metrics, TrainState
 

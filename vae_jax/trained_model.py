@@ -20,7 +20,7 @@ from vae_jax.data.pixels import to_unit_interval
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import VAE, Autoencoder
-from vae_jax.objectives import elbo_terms
+from vae_jax.objectives.bounds import elbo_terms
 
 _BATCH_SIZE = 1000
 # Of a decoder in one call: a categorical likelihood has 256 for each channel of each pixel.

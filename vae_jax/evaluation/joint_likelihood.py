@@ -23,7 +23,7 @@ from vae_jax.evaluation.likelihood import image_keys
 from vae_jax.evaluation.streamed_means import LogMeanExp, Moments
 from vae_jax.models.modalities import TextModality, Values
 from vae_jax.models.multimodal import MultimodalVAE
-from vae_jax.multimodal_objectives import kl_bound
+from vae_jax.objectives.multimodal import kl_bound
 
 # Decoded numbers that are alive at once: more falls out of the cache.
 _VALUES_PER_CHUNK = 2**22

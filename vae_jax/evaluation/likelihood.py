@@ -22,7 +22,7 @@ from vae_jax.distributions import Normal, kl_by_dimension
 from vae_jax.evaluation.full_batches import full_batches
 from vae_jax.evaluation.streamed_means import LogMeanExp, Moments
 from vae_jax.models import VAE
-from vae_jax.objectives import sampled_kl_parts
+from vae_jax.objectives.bounds import sampled_kl_parts
 
 # Decoded values that are alive at once: more falls out of the cache, fewer starve the matrix unit.
 _VALUES_PER_CHUNK = 2**21

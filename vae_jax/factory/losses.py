@@ -9,11 +9,12 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
-from vae_jax import disentangling, kl_decomposition, objectives
 from vae_jax.data.pixels import StoredExamples
 from vae_jax.factory.datasets import build_corrupt, build_prepare
 from vae_jax.factory.multimodal import build_joint_loss
 from vae_jax.models import VAE, Autoencoder, FactorVAE
+from vae_jax.objectives import bounds as objectives
+from vae_jax.objectives import disentangling, kl_decomposition
 from vae_jax.training import Hyperparameters, LossFn, Metrics
 
 # The objectives whose samples come in groups.

@@ -9,7 +9,6 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
-from vae_jax import multimodal_objectives as objectives
 from vae_jax.data.multimodal import PRESENT
 from vae_jax.data.pixels import StoredExamples
 from vae_jax.data.vocabulary import SPECIAL
@@ -24,12 +23,13 @@ from vae_jax.models.modalities import (
     TextModality,
 )
 from vae_jax.models.multimodal import MultimodalVAE
-from vae_jax.multimodal_objectives import Batch, Weights
 from vae_jax.networks.activations import ACTIVATIONS
 from vae_jax.networks.classes import ClassDecoder, ClassEncoder
 from vae_jax.networks.initializers import INITIALIZERS
 from vae_jax.networks.text import TextDecoder, TextEncoder, drop_words
-from vae_jax.objectives import warmup
+from vae_jax.objectives import multimodal as objectives
+from vae_jax.objectives.bounds import warmup
+from vae_jax.objectives.multimodal import Batch, Weights
 from vae_jax.training import Hyperparameters, LossFn, Metrics
 
 # prepare(key, stored examples by modality) -> values by modality.

@@ -14,7 +14,7 @@ from vae_jax import factory
 from vae_jax.distributions import Normal
 from vae_jax.evaluation.full_batches import full_batches
 from vae_jax.models import VAE
-from vae_jax.objectives import elbo
+from vae_jax.objectives.bounds import elbo
 from vae_jax.trained_model import TrainedModel
 
 _NUM_STEPS = 100

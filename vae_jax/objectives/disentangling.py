@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from vae_jax.distributions import Normal, kl_by_dimension, softplus
 from vae_jax.models import VAE
-from vae_jax.objectives import ElboTerms, Images, Scalar
+from vae_jax.objectives.bounds import ElboTerms, Images, Scalar
 
 Latents = Float[Array, "batch latents"]
 # Latents to log D / (1 - D).

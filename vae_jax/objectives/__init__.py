@@ -1,0 +1,1 @@
+"""What is minimised: an equation a function, in nats."""
