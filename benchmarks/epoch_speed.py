@@ -13,7 +13,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from vae_jax import factory
-from vae_jax.training import init_state, train_epoch, train_step
+from vae_jax.training.step import init_state, train_epoch, train_step
 
 
 def matmul_flops(jaxpr: jex_core.Jaxpr) -> int:

@@ -26,8 +26,8 @@ from absl import app, flags
 from benchmarks import results_file
 from configs import vanilla
 from experiments import command_line, train
-from vae_jax import training_loop
-from vae_jax.metric_writers import read_records
+from vae_jax.training import loop as training_loop
+from vae_jax.training.records import read_records
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _EPOCHS = flags.DEFINE_integer("epochs", 60, "epochs over which the loop's share is measured")

@@ -36,9 +36,9 @@ from benchmarks import results_file
 from benchmarks.collectives import collectives
 from configs import conv, vanilla
 from vae_jax import factory, figures
-from vae_jax.metric_writers import read_records
-from vae_jax.parallel import compile_program
-from vae_jax.training import train_epoch, train_step
+from vae_jax.training.parallel import compile_program
+from vae_jax.training.records import read_records
+from vae_jax.training.step import train_epoch, train_step
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _FIGURE = flags.DEFINE_string("figure", "", "PNG of the losses to write; empty draws none")

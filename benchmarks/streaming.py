@@ -35,9 +35,9 @@ from configs import vanilla
 from experiments import train
 from vae_jax import factory
 from vae_jax.data.streaming import num_read_threads
-from vae_jax.metric_writers import read_records
-from vae_jax.training import TrainState
-from vae_jax.training_loop import RunSteps
+from vae_jax.training.loop import RunSteps
+from vae_jax.training.records import read_records
+from vae_jax.training.step import TrainState
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _REPEATS = flags.DEFINE_integer("repeats", 4, "measurements of each; the best counts")

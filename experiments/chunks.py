@@ -18,16 +18,17 @@ from ml_collections import ConfigDict
 
 from experiments import measuring
 from experiments.sweep_progress import ChunkProgress
-from vae_jax import checkpoints, factory, trained_multimodal, workdir
+from vae_jax import factory, trained_multimodal, workdir
 from vae_jax.config_fields import with_fields
-from vae_jax.interruption import Interruption
-from vae_jax.metric_writers import MembersJsonLinesWriter
 from vae_jax.successive_halving import survivors
 from vae_jax.sweep_loop import MemberProgress, fit_members
 from vae_jax.sweeps import InTurn, MemberFunctions, SideBySide, prefers_side_by_side, stack
 from vae_jax.trained_model import TrainedModel
 from vae_jax.trained_multimodal import TrainedMultimodal
-from vae_jax.training_loop import Progress, RunState
+from vae_jax.training import checkpoints
+from vae_jax.training.interruption import Interruption
+from vae_jax.training.loop import Progress, RunState
+from vae_jax.training.records import MembersJsonLinesWriter
 
 # {"name", "config": without the members' own values, "least_slots", "objective", "maximize",
 #  "members": [{"member", "trial", "seed", "setting"}],

@@ -110,7 +110,7 @@ def use_compilation_cache() -> None:
 
 def run(main: Callable[[], None]) -> NoReturn:
     """Parse the flags, call `main`, exit: 0, 2 for the user's mistake, 128 + signal if stopped."""
-    from vae_jax.training_loop import Interrupted
+    from vae_jax.training.loop import Interrupted
 
     logging.set_verbosity(logging.WARNING)
     logging.use_absl_handler()

@@ -18,8 +18,8 @@ from experiments.workdirs_flag import required_workdirs
 from vae_jax import factory, figures, trained_model, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import plane_maps
-from vae_jax.metric_writers import read_records
 from vae_jax.trained_model import TrainedModel
+from vae_jax.training.records import read_records
 
 _NAMES = flags.DEFINE_list(
     "names", [], "what to call the runs; by default their directories' names"

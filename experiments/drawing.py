@@ -8,8 +8,8 @@ import numpy as np
 
 from vae_jax import factory, figures, latent_paths
 from vae_jax.evaluation import denoising, plane_maps
-from vae_jax.metric_writers import read_records
 from vae_jax.trained_model import TrainedModel
+from vae_jax.training.records import read_records
 
 DEGREES = np.linspace(0, 1, 9, dtype=np.float32)
 NUM_MAPPED = 5000

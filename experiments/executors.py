@@ -14,8 +14,8 @@ from experiments import chunks, command_line
 from experiments.sweep_plan import Resources, resources_here
 from experiments.worker_processes import ProcessExecutor
 from vae_jax.errors import UserError
-from vae_jax.interruption import deferred
-from vae_jax.training_loop import Interrupted
+from vae_jax.training.interruption import deferred
+from vae_jax.training.loop import Interrupted
 
 _EXECUTOR = flags.DEFINE_enum(
     "executor",

@@ -12,13 +12,14 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from experiments import command_line, drawing, markdown
-from vae_jax import checkpoints, factory, trained_multimodal, workdir
+from vae_jax import factory, trained_multimodal, workdir
 from vae_jax.data import Dataset
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.evaluation import denoising, figures_of_merit, joint_figures
 from vae_jax.evaluation.disentanglement import MetricSizes, disentanglement_figures
 from vae_jax.trained_model import TrainedModel
 from vae_jax.trained_multimodal import TrainedMultimodal
+from vae_jax.training import checkpoints
 
 COLUMNS = {
     "elbo": "ELBO",

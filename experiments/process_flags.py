@@ -22,10 +22,10 @@ import jax
 from absl import flags, logging
 
 from experiments import command_line
-from vae_jax import rendezvous
 from vae_jax.errors import UserError
-from vae_jax.relay import relay
-from vae_jax.training_loop import Interrupted
+from vae_jax.training import rendezvous
+from vae_jax.training.loop import Interrupted
+from vae_jax.training.relay import relay
 
 # What a process exits with whose run was ended by another one.
 EXIT_LOST = 3

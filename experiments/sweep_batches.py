@@ -17,9 +17,9 @@ from experiments.chunks import Chunk
 from experiments.sweep_results import Row, member_row
 from vae_jax import workdir
 from vae_jax.errors import UserError
-from vae_jax.metric_writers import read_records
 from vae_jax.search_space import Sweep
 from vae_jax.study import State, Study
+from vae_jax.training.records import read_records
 
 _SECONDS_BETWEEN_SIGNS = 60.0
 

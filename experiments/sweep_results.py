@@ -14,8 +14,8 @@ from experiments import markdown
 from experiments.chunks import read_member
 from vae_jax import figures, workdir
 from vae_jax.errors import UserError
-from vae_jax.metric_writers import TensorBoardWriter, read_records
 from vae_jax.search_space import Choice, Sweep
+from vae_jax.training.records import TensorBoardWriter, read_records
 
 Row = dict[str, Any]
 

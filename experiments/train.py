@@ -21,16 +21,17 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import command_line, config_flag, measuring, process_flags, profiling
-from vae_jax import checkpoints, factory, parallel, processes, workdir
+from vae_jax import factory, workdir
 from vae_jax.config_fields import flatten
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.data.streaming import Stream
 from vae_jax.errors import UserError
-from vae_jax.interruption import deferred
-from vae_jax.metric_writers import JsonLinesWriter, ProgressWriter, TensorBoardWriter, Writer
 from vae_jax.trained_model import TrainedModel
-from vae_jax.training import Metrics, TrainState
-from vae_jax.training_loop import Plan, Progress, RunState, RunSteps, Validate, fit
+from vae_jax.training import checkpoints, parallel, processes
+from vae_jax.training.interruption import deferred
+from vae_jax.training.loop import Plan, Progress, RunState, RunSteps, Validate, fit
+from vae_jax.training.records import JsonLinesWriter, ProgressWriter, TensorBoardWriter, Writer
+from vae_jax.training.step import Metrics, TrainState
 
 Splits = factory.Splits | factory.StreamedSplits | factory.JointSplits
 

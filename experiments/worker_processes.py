@@ -18,8 +18,8 @@ from typing import NamedTuple
 from experiments import chunks, command_line
 from experiments.sweep_plan import Resources, resources_here
 from vae_jax.errors import UserError
-from vae_jax.interruption import deferred
-from vae_jax.training_loop import Interrupted
+from vae_jax.training.interruption import deferred
+from vae_jax.training.loop import Interrupted
 
 # A chunk that kills its worker so often has something the matter with it.
 _MAX_DEATHS = 3

@@ -3,8 +3,8 @@
 import signal
 
 from experiments import chunks
-from vae_jax.interruption import Interruption
-from vae_jax.training_loop import Interrupted
+from vae_jax.training.interruption import Interruption
+from vae_jax.training.loop import Interrupted
 
 
 class StopsAfter(Interruption):

@@ -8,8 +8,9 @@ import numpy as np
 from interruptions import StopsAfter
 
 from experiments import train
-from vae_jax import checkpoints, factory
-from vae_jax.metric_writers import read_records
+from vae_jax import factory
+from vae_jax.training import checkpoints
+from vae_jax.training.records import read_records
 
 
 def trained(config, folder, image_shape, **options):

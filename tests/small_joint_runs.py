@@ -2,7 +2,8 @@
 
 import jax
 
-from vae_jax import checkpoints, factory, workdir
+from vae_jax import factory, workdir
+from vae_jax.training import checkpoints
 
 SMALL = {
     "batch_size": 20,

@@ -6,8 +6,9 @@ from flax import nnx
 from small_models import randomized
 
 from configs import vanilla
-from vae_jax import checkpoints, factory, workdir
+from vae_jax import factory, workdir
 from vae_jax.trained_model import TrainedModel
+from vae_jax.training import checkpoints
 
 
 def make_model(image_shape, scale=0.4, seed=0, **changes):

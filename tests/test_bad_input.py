@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 
 from experiments import command_line, draw, evaluate, train
-from vae_jax import checkpoints
+from vae_jax.training import checkpoints
 
 # Of ml_collections, on loading a config file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")

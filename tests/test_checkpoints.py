@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from vae_jax import checkpoints
 from vae_jax.errors import UserError
+from vae_jax.training import checkpoints
 
 
 def tree_of(step):

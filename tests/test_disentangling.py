@@ -10,13 +10,14 @@ from small_models import normal, randomized
 
 from configs import vanilla
 from experiments import train
-from vae_jax import checkpoints, factory
+from vae_jax import factory
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import Discriminator, FactorVAE
 from vae_jax.objectives import disentangling
 from vae_jax.objectives.bounds import ElboTerms, elbo_terms
-from vae_jax.training import init_state
+from vae_jax.training import checkpoints
+from vae_jax.training.step import init_state
 
 IMAGE_SHAPE = (4, 4, 1)
 NUM_EXAMPLES = 48

@@ -16,8 +16,9 @@ from small_data import write_bars
 import vae_jax
 from configs import vanilla
 from experiments import drawing, evaluate, train
-from vae_jax import checkpoints, factory, workdir
-from vae_jax.metric_writers import read_records
+from vae_jax import factory, workdir
+from vae_jax.training import checkpoints
+from vae_jax.training.records import read_records
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
 

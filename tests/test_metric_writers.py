@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vae_jax.errors import UserError
-from vae_jax.metric_writers import (
+from vae_jax.training.records import (
     JsonLinesWriter,
     MembersJsonLinesWriter,
     ProgressWriter,

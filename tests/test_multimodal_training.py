@@ -21,9 +21,9 @@ from vae_jax.data.vocabulary import UNKNOWN, Vocabulary
 from vae_jax.errors import UserError
 from vae_jax.factory.forms import forms_of, from_metadata, refuse_other_form, to_metadata
 from vae_jax.models.modalities import Form
-from vae_jax.parallel import compile_program
 from vae_jax.sweeps import InTurn, SideBySide, stack
-from vae_jax.training_loop import Interrupted
+from vae_jax.training.loop import Interrupted
+from vae_jax.training.parallel import compile_program
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
 

@@ -23,7 +23,7 @@ from vae_jax.objectives.bounds import (
     negative_elbo,
     warmup,
 )
-from vae_jax.training import Hyperparameters
+from vae_jax.training.step import Hyperparameters
 
 TERMS = ElboTerms(
     log_likelihood=jnp.array([-3.0, -5.0, -10.0]),

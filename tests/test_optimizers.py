@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from vae_jax.optimizers import scale_by_adam
+from vae_jax.training.optimizers import scale_by_adam
 
 
 @pytest.mark.parametrize("options", [(0.9, 0.999, 1e-8), (0.9, 0.999, 1e-4), (0.0, 0.5, 1e-2)])

@@ -10,8 +10,8 @@ from benchmarks.collectives import collectives
 from configs import vanilla
 from vae_jax import factory
 from vae_jax.errors import UserError
-from vae_jax.parallel import check_batch_size, compile_program
-from vae_jax.training import epoch_order
+from vae_jax.training.parallel import check_batch_size, compile_program
+from vae_jax.training.step import epoch_order
 
 IMAGE_SHAPE = (6, 6, 1)
 NUM_EXAMPLES = 80

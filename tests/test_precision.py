@@ -13,7 +13,7 @@ from vae_jax import factory
 from vae_jax.networks import convolution
 from vae_jax.networks.convolution import overlap_add
 from vae_jax.objectives.bounds import elbo_terms
-from vae_jax.training import init_state, train_step
+from vae_jax.training.step import init_state, train_step
 
 IMAGE_SHAPE = (8, 6, 3)
 KEY = jax.random.key(0)

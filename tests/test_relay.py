@@ -2,7 +2,7 @@ import socket
 
 import pytest
 
-from vae_jax.relay import relay
+from vae_jax.training.relay import relay
 
 
 @pytest.fixture

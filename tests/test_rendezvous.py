@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vae_jax import rendezvous
 from vae_jax.errors import UserError
-from vae_jax.rendezvous import meet
+from vae_jax.training import rendezvous
+from vae_jax.training.rendezvous import meet
 
 
 @pytest.fixture

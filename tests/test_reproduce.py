@@ -15,7 +15,7 @@ from experiments.card_runs import Runs
 from experiments.executors import LocalExecutor
 from vae_jax import trained_model, workdir
 from vae_jax.errors import UserError
-from vae_jax.training_loop import Interrupted
+from vae_jax.training.loop import Interrupted
 
 
 @pytest.fixture(scope="module")

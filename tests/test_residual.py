@@ -10,10 +10,10 @@ from small_models import normal, randomized
 from configs import celeba
 from experiments import train
 from vae_jax import factory, workdir
-from vae_jax.metric_writers import read_records
 from vae_jax.networks import ResidualDecoder, ResidualEncoder
 from vae_jax.networks.normalization import GroupNorm
 from vae_jax.networks.residual import ResidualStage
+from vae_jax.training.records import read_records
 
 OPTIONS = {"num_blocks": 1, "kernel_size": 4, "activation": jax.nn.silu}
 CHANNELS = (4, 6, 8)

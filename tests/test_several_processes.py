@@ -21,11 +21,12 @@ from configs import vanilla
 from experiments import process_flags
 from experiments import train as train_command
 from experiments.train import train
-from vae_jax import checkpoints, factory
+from vae_jax import factory
 from vae_jax.config_fields import with_fields
 from vae_jax.errors import UserError
-from vae_jax.metric_writers import read_records
-from vae_jax.training_loop import Interrupted
+from vae_jax.training import checkpoints
+from vae_jax.training.loop import Interrupted
+from vae_jax.training.records import read_records
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 60

@@ -16,8 +16,8 @@ from vae_jax import search_space as space
 from vae_jax.data.dataset import Dataset
 from vae_jax.errors import UserError
 from vae_jax.factory import datasets
-from vae_jax.metric_writers import read_records
-from vae_jax.training_loop import Interrupted
+from vae_jax.training.loop import Interrupted
+from vae_jax.training.records import read_records
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
 

@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import vanilla
-from vae_jax import checkpoints, factory, sweep_loop
-from vae_jax.interruption import Interruption
+from vae_jax import factory, sweep_loop
 from vae_jax.sweep_loop import MemberProgress, fit_members
 from vae_jax.sweeps import InTurn, Trained, stack
-from vae_jax.training import Hyperparameters, TrainState
-from vae_jax.training_loop import Interrupted, Plan, Progress, RunState, fit
+from vae_jax.training import checkpoints
+from vae_jax.training.interruption import Interruption
+from vae_jax.training.loop import Interrupted, Plan, Progress, RunState, fit
+from vae_jax.training.step import Hyperparameters, TrainState
 
 PLAN = Plan(
     epochs=4,

@@ -12,7 +12,7 @@ from configs import vanilla
 from experiments.sweep_plan import _member_memory
 from vae_jax import factory
 from vae_jax.sweeps import InTurn, MemberMemory, SideBySide, stack
-from vae_jax.training import Hyperparameters
+from vae_jax.training.step import Hyperparameters
 
 IMAGE_SHAPE = (8, 8, 1)
 NETWORKS = ["mlp", "conv"]

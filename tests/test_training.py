@@ -10,7 +10,7 @@ from small_models import randomized
 
 from configs import vanilla
 from vae_jax import factory
-from vae_jax.training import evaluate, init_state, train_epoch, train_step
+from vae_jax.training.step import evaluate, init_state, train_epoch, train_step
 
 IMAGE_SHAPE = (3, 3, 1)
 EPOCH = jnp.float32(0)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from vae_jax import checkpoints
 from vae_jax.errors import UserError
-from vae_jax.interruption import Interruption, deferred
-from vae_jax.training import Hyperparameters, TrainState
-from vae_jax.training_loop import Interrupted, Plan, Progress, RunState, fit, score
+from vae_jax.training import checkpoints
+from vae_jax.training.interruption import Interruption, deferred
+from vae_jax.training.loop import Interrupted, Plan, Progress, RunState, fit, score
+from vae_jax.training.step import Hyperparameters, TrainState
 
 PLAN = Plan(
     epochs=4,

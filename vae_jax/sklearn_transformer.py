@@ -1,7 +1,7 @@
 """A VAE where scikit-learn's PCA stood: `fit`, `transform`, `inverse_transform`, `score`.
 
 It is put together from the objects of the package and needs no config: the model, the evidence
-lower bound, and the compiled epoch of `vae_jax.training`. A row of data is an image of one pixel's
+lower bound, and the compiled epoch of `vae_jax.training.step`. A row of data is an image of one pixel's
 height and one channel to them.
 """
 
@@ -19,7 +19,6 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from vae_jax import training
 from vae_jax.config_fields import FIELDS
 from vae_jax.data.pixels import StoredExamples
 from vae_jax.models import VAE, DiagonalNormal, StandardNormalPrior
@@ -28,8 +27,9 @@ from vae_jax.models.likelihoods import BernoulliLikelihood, NormalLikelihood, un
 from vae_jax.networks import MLPDecoder, MLPEncoder
 from vae_jax.networks.activations import ACTIVATIONS
 from vae_jax.objectives.bounds import elbo_terms
-from vae_jax.optimizers import scale_by_adam
-from vae_jax.training import Hyperparameters, Metrics, TrainState
+from vae_jax.training import step as training
+from vae_jax.training.optimizers import scale_by_adam
+from vae_jax.training.step import Hyperparameters, Metrics, TrainState
 
 # Rows in one compiled call of a model that is trained.
 _BATCH_SIZE = 1000

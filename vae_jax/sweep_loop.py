@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vae_jax import checkpoints
-from vae_jax.interruption import Interruption
-from vae_jax.metric_writers import Record, Writer
 from vae_jax.sweeps import Mask, MemberFunctions, States
-from vae_jax.training_loop import Interrupted, Plan, Progress, RunState, judge, non_finite
+from vae_jax.training import checkpoints
+from vae_jax.training.interruption import Interruption
+from vae_jax.training.loop import Interrupted, Plan, Progress, RunState, judge, non_finite
+from vae_jax.training.records import Record, Writer
 
 Status = Literal["training", "finished", "stopped_early", "pruned", "diverged"]
 

@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Num, PyTree
 
 from vae_jax.data.pixels import StoredExamples
-from vae_jax.training_loop import Program, RunState, all_finite, copy_tree
+from vae_jax.training.loop import Program, RunState, all_finite, copy_tree
 
 Mask = Bool[np.ndarray, " members"]
 # Of each member, and of each step if there are several; NaN for a member that rested.

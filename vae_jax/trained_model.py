@@ -14,13 +14,14 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
-from vae_jax import checkpoints, factory, latent_paths, workdir
+from vae_jax import factory, latent_paths, workdir
 from vae_jax.config_fields import FIELDS, flatten
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import VAE, Autoencoder
 from vae_jax.objectives.bounds import elbo_terms
+from vae_jax.training import checkpoints
 
 _BATCH_SIZE = 1000
 # Of a decoder in one call: a categorical likelihood has 256 for each channel of each pixel.

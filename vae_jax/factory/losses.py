@@ -15,7 +15,7 @@ from vae_jax.factory.multimodal import build_joint_loss
 from vae_jax.models import VAE, Autoencoder, FactorVAE
 from vae_jax.objectives import bounds as objectives
 from vae_jax.objectives import disentangling, kl_decomposition
-from vae_jax.training import Hyperparameters, LossFn, Metrics
+from vae_jax.training.step import Hyperparameters, LossFn, Metrics
 
 # The objectives whose samples come in groups.
 GROUPED = ("miwae", "piwae")

@@ -30,7 +30,7 @@ from vae_jax.networks.text import TextDecoder, TextEncoder, drop_words
 from vae_jax.objectives import multimodal as objectives
 from vae_jax.objectives.bounds import warmup
 from vae_jax.objectives.multimodal import Batch, Weights
-from vae_jax.training import Hyperparameters, LossFn, Metrics
+from vae_jax.training.step import Hyperparameters, LossFn, Metrics
 
 # prepare(key, stored examples by modality) -> values by modality.
 PrepareModalities = Callable[[Key[Array, ""], Mapping[str, Array]], dict[str, Array]]

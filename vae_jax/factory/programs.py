@@ -16,8 +16,9 @@ from vae_jax.factory.forms import DataForm, mean_template
 from vae_jax.factory.keys import build_evaluation_keys, make_key
 from vae_jax.factory.losses import build_loss
 from vae_jax.factory.models import build_graphdef, build_model
-from vae_jax.optimizers import scale_by_adam
-from vae_jax.training import (
+from vae_jax.training.loop import Plan, RunState
+from vae_jax.training.optimizers import scale_by_adam
+from vae_jax.training.step import (
     Hyperparameters,
     MakeOptimizer,
     Metrics,
@@ -31,7 +32,6 @@ from vae_jax.training import (
     train_step,
     whole_batch,
 )
-from vae_jax.training_loop import Plan, RunState
 
 # The mean of the training images, or of each modality that is images, by name.
 MeanImages = Float[Array, "height width channels"] | dict[str, Array]

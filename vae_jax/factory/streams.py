@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 
 from vae_jax.data.dataset import LazyDataset, num_bytes
 from vae_jax.data.streaming import Order, Stream, num_read_threads
-from vae_jax.training import TrainState, epoch_order
-from vae_jax.training_loop import Plan
+from vae_jax.training.loop import Plan
+from vae_jax.training.step import TrainState, epoch_order
 
 # More than this is not transferred any faster.
 _MOST_BYTES_A_CALL = 64 * 2**20

@@ -18,8 +18,8 @@ from jaxtyping import Array, Float, PyTree
 
 from vae_jax.data.pixels import StoredExamples
 from vae_jax.errors import UserError
-from vae_jax.training import Metrics, StoredBatches, TrainState, whole_batch
-from vae_jax.training_loop import Program, RunState
+from vae_jax.training.loop import Program, RunState
+from vae_jax.training.step import Metrics, StoredBatches, TrainState, whole_batch
 
 Kind = Literal["jit", "pmap"]
 

@@ -17,12 +17,12 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PyTree
 
-from vae_jax import checkpoints, processes
 from vae_jax.data.pixels import StoredExamples
 from vae_jax.errors import UserError
-from vae_jax.interruption import Interruption
-from vae_jax.metric_writers import Record, Writer
-from vae_jax.training import TrainState
+from vae_jax.training import checkpoints, processes
+from vae_jax.training.interruption import Interruption
+from vae_jax.training.records import Record, Writer
+from vae_jax.training.step import TrainState
 
 # run_steps(state, num_steps) -> (state, metrics of each step). May consume the state's buffers.
 RunSteps = Callable[[TrainState, int], tuple[TrainState, dict[str, Float[Array, " steps"]]]]

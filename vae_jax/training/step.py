@@ -95,7 +95,7 @@ LossFn = Callable[
 MakeOptimizer = Callable[[Hyperparameters], optax.GradientTransformation]
 TrainStep = Callable[[TrainState, StoredExamples, Scalar], tuple[TrainState, Metrics]]
 # Of an array with a leading axis of a batch, the part that is computed here: all of it on one
-# device (see vae_jax.parallel for several).
+# device (see vae_jax.training.parallel for several).
 SplitBatch = Callable[[Array], Array]
 
 

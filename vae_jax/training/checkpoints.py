@@ -25,8 +25,8 @@ import jax
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
-from vae_jax import processes
 from vae_jax.errors import UserError, first_line
+from vae_jax.training import processes
 
 _MANIFEST = "manifest.json"
 _METADATA = "metadata.json"
