@@ -127,7 +127,7 @@ def get_config() -> ConfigDict:
     config.model.text_width = 64
 
     # What happens to the encoder's input: none; gaussian, salt_and_pepper, masking (of pixels),
-    # box, downsampling, blur (vae_jax/corruptions.py).
+    # box, downsampling, blur (vae_jax/data/corruptions.py).
     config.corruption = "none"
 
     config.objective = ConfigDict()

@@ -7,7 +7,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import anomaly_data, foreign_images
-from vae_jax import data, figures, image_arrays, trained_model, workdir
+from vae_jax import data, figures, trained_model, workdir
+from vae_jax.data import image_arrays
 from vae_jax.data.class_left_out import OUTLIERS
 from vae_jax.errors import UserError
 from vae_jax.evaluation.anomaly import SCORES, Scorer, threshold, with_intervals

@@ -7,8 +7,9 @@ as zeros and ones if the run binarises them.
 """
 
 from experiments import command_line, file_flags, measuring
-from vae_jax import factory, image_arrays, trained_model, workdir
+from vae_jax import factory, trained_model, workdir
 from vae_jax.compression import Compressor, pack
+from vae_jax.data import image_arrays
 
 
 def main() -> None:

@@ -4,8 +4,9 @@ python -m experiments.decompress --workdir=runs/compression --input=digits.vae -
 """
 
 from experiments import command_line, file_flags
-from vae_jax import image_arrays, trained_model
+from vae_jax import trained_model
 from vae_jax.compression import Compressor, unpack
+from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from absl import flags
 
 from experiments import anomaly_data, command_line, file_flags, foreign_images
-from vae_jax import image_arrays, trained_model, workdir
+from vae_jax import trained_model, workdir
+from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 from vae_jax.evaluation.anomaly import SCORES, Scorer, threshold
 

@@ -3,7 +3,7 @@
     python -m experiments.edit --workdir=runs/vanilla --attribute=thickness --degree=1.5 \
         --input=digits.npy --output=thicker.npy
 
---attribute is thickness, slant or size, as measured (vae_jax/morphology.py), or of data with
+--attribute is thickness, slant or size, as measured (vae_jax/data/captions/morphology.py), or of data with
 classes 7, to make it a 7, or 4-9, to make a 9 of a 4. Degree 1 is as far as from the quarter of the
 training images with the least of it to the quarter with the most, classes and the other attributes
 being equal, or from the class or the other classes to the one named. 0 only reconstructs, and
@@ -19,7 +19,8 @@ import numpy as np
 from absl import flags
 
 from experiments import command_line, editing, file_flags, foreign_images
-from vae_jax import factory, image_arrays, trained_model
+from vae_jax import factory, trained_model
+from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 from vae_jax.evaluation.attribute_vectors import METHODS
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vae_jax import figures
-from vae_jax.morphology import Morphology
+from vae_jax.data.captions.morphology import Morphology
 
 Rows = Sequence[dict[str, Any]]
 

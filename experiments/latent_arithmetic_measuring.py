@@ -1,6 +1,6 @@
 """What moving latents along attributes does to images: what `benchmarks.latent_arithmetic` finds.
 
-Everything is measured on the decoded images, in pixels: the attributes (vae_jax/morphology.py), and
+Everything is measured on the decoded images, in pixels: the attributes (vae_jax/data/captions/morphology.py), and
 the class as the nearest of training images tell it, which have not gone through the model. Images
 are brought to unit length for it: a pale digit would lie nearest to whatever has little ink.
 """
@@ -16,12 +16,12 @@ from jaxtyping import Float, Int
 from experiments import editing
 from experiments.editing import Attribute, ClassChange, KnownImages
 from vae_jax import factory, figures, trained_model, workdir
+from vae_jax.data.captions.morphology import Morphology
 from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours
 from vae_jax.evaluation.attribute_vectors import METHODS, Contrast
-from vae_jax.morphology import Morphology
 from vae_jax.trained_model import TrainedModel
 
 # Of measured attributes; of classes, which an image cannot have less of than none, from 0 on.

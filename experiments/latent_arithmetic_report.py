@@ -45,7 +45,7 @@ def section(measured: Measured, path: Path) -> str:
         "training images with the least of the attribute to the quarter with the most. Both have "
         "the same\nclasses, and on average the same of the other attributes; of directions that "
         "are not balanced they\nhave not. Changes are from degree 0, the reconstruction, to degree "
-        "1, as measured of the decoded\nimages (`vae_jax/morphology.py`), beside the difference "
+        "1, as measured of the decoded\nimages (`vae_jax/data/captions/morphology.py`), beside the difference "
         "of the quarters. Correlation is that of degree\nand attribute within an image, from -2 to "
         "2, and rising the share of the images whose attribute grows\nat each of eight steps. A "
         "class is kept where 5 neighbours among training images, by pixels at unit\nlength, tell "

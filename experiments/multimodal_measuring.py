@@ -13,10 +13,10 @@ from ml_collections import ConfigDict
 from experiments import measuring, modality_classifiers
 from vae_jax import factory, trained_multimodal, workdir
 from vae_jax.classifier import Classifier
-from vae_jax.data import captions
-from vae_jax.data.captions import Grammar
+from vae_jax.data.captions import grammar as captions
+from vae_jax.data.captions.grammar import Grammar
+from vae_jax.data.captions.vocabulary import Vocabulary
 from vae_jax.data.multimodal import MultimodalDataset
-from vae_jax.data.vocabulary import Vocabulary
 from vae_jax.errors import UserError
 from vae_jax.evaluation import caption_accuracy, coherence, probing
 from vae_jax.evaluation.coherence import Reader

@@ -27,8 +27,9 @@ from absl import flags
 from experiments import command_line
 from experiments.data_dir_flag import DATA_DIR
 from vae_jax import data, workdir
-from vae_jax.data import class_left_out, idx_builder, sprites_builder
-from vae_jax.data.sprites import VARIANTS
+from vae_jax.data import class_left_out, idx_builder
+from vae_jax.data.sprites import builder
+from vae_jax.data.sprites.dataset import VARIANTS
 from vae_jax.data.tfds_writing import Prepared
 from vae_jax.errors import UserError
 
@@ -63,7 +64,7 @@ def _refuse_unread(name: str) -> None:
 
 def _prepare(name: str) -> Prepared:
     if name in VARIANTS:
-        return sprites_builder.prepare(name, _IMAGE_SIZE.value, _NUM_EXAMPLES.value, DATA_DIR.value)
+        return builder.prepare(name, _IMAGE_SIZE.value, _NUM_EXAMPLES.value, DATA_DIR.value)
     return idx_builder.prepare(name, _SOURCE.value, DATA_DIR.value)
 
 

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from experiments import measuring
 from vae_jax import factory, figures, workdir
-from vae_jax.corruptions import MAX_LEVEL
+from vae_jax.data.corruptions import MAX_LEVEL
 from vae_jax.errors import UserError
 from vae_jax.evaluation import denoising, figures_of_merit, recovery, restoration
 from vae_jax.trained_model import TrainedModel

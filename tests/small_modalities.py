@@ -5,7 +5,7 @@ import numpy as np
 from flax import nnx
 from small_models import randomized
 
-from vae_jax.data.vocabulary import END, SPECIAL
+from vae_jax.data.captions.vocabulary import END, SPECIAL
 from vae_jax.models import BernoulliLikelihood
 from vae_jax.models.modalities import ClassModality, ImageModality, TextModality
 from vae_jax.models.multimodal import MultimodalVAE

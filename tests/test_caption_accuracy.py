@@ -7,9 +7,9 @@ from test_trained_multimodal import IMAGES, make_model
 
 from vae_jax import data
 from vae_jax.data import multimodal
-from vae_jax.data.attributes import DIGITS, measure_values
-from vae_jax.data.captions import GRAMMARS
-from vae_jax.data.vocabulary import END, PAD, Vocabulary
+from vae_jax.data.captions.attributes import DIGITS, measure_values
+from vae_jax.data.captions.grammar import GRAMMARS
+from vae_jax.data.captions.vocabulary import END, PAD, Vocabulary
 from vae_jax.errors import UserError
 from vae_jax.evaluation import caption_accuracy
 from vae_jax.evaluation.caption_accuracy import agreement, agreement_of_images

@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vae_jax import data
-from vae_jax.data import captions
-from vae_jax.data.attributes import CLOTHES, DIGITS, measure_values
-from vae_jax.data.captions import GRAMMARS, Reading, find_grammar, read, read_all, write
+from vae_jax.data.captions import grammar as captions
+from vae_jax.data.captions.attributes import CLOTHES, DIGITS, measure_values
+from vae_jax.data.captions.grammar import GRAMMARS, Reading, find_grammar, read, read_all, write
 from vae_jax.errors import UserError
 
 MNIST, FASHION = GRAMMARS["mnist"], GRAMMARS["fashion_mnist"]

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import compress, compression_report, decompress
-from vae_jax import image_arrays
 from vae_jax.compression import Compressor, bits_back, file_format, pack, unpack
+from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from vae_jax.corruptions import (
+from vae_jax.data.corruptions import (
     CORRUPTIONS,
     MAX_LEVEL,
     blur,

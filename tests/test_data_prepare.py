@@ -10,15 +10,8 @@ import threading
 import numpy as np
 import pytest
 
-from vae_jax.data import (
-    idx,
-    idx_builder,
-    load,
-    prepared,
-    split_sizes,
-    sprites_builder,
-    tfds_writing,
-)
+from vae_jax.data import idx, idx_builder, load, prepared, split_sizes, tfds_writing
+from vae_jax.data.sprites import builder as sprites_builder
 from vae_jax.errors import UserError
 
 pytest.importorskip("array_record", reason="has no Windows version")

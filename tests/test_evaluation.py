@@ -8,7 +8,7 @@ from small_models import LinearGaussian, randomized
 
 from configs import vanilla
 from vae_jax import factory
-from vae_jax.corruptions import CORRUPTIONS, gaussian
+from vae_jax.data.corruptions import CORRUPTIONS, gaussian
 from vae_jax.data.pixels import binarize
 from vae_jax.distributions import Bernoulli, Normal
 from vae_jax.evaluation import collapse, denoising, figures_of_merit, likelihood

@@ -12,10 +12,11 @@ from experiments import (
     latent_arithmetic_measuring,
     latent_arithmetic_report,
 )
-from vae_jax import factory, figures, image_arrays, trained_model
+from vae_jax import factory, figures, trained_model
+from vae_jax.data import image_arrays
+from vae_jax.data.captions.morphology import Morphology
 from vae_jax.errors import UserError
 from vae_jax.evaluation.attribute_vectors import METHODS
-from vae_jax.morphology import Morphology
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vae_jax.morphology import measure
+from vae_jax.data.captions.morphology import measure
 
 SIZE = 64
 

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from vae_jax import data
-from vae_jax.data import Dataset, captions, renderings
+from vae_jax.data import Dataset, renderings
+from vae_jax.data.captions import grammar as captions
+from vae_jax.data.captions.vocabulary import Vocabulary
 from vae_jax.data.multimodal import MODALITIES, Texts, build, write_texts
-from vae_jax.data.vocabulary import Vocabulary
 from vae_jax.errors import UserError
 
 MNIST = data.load("mnist", "test[:200]", "")

@@ -167,7 +167,7 @@ def test_every_draw_has_a_key_of_its_own():
 
 
 def test_shown_captions_are_known_to_the_vocabulary():
-    from vae_jax.data import captions
+    from vae_jax.data.captions import grammar as captions
 
     for name, shown in multimodal_drawing._CAPTIONS.items():
         grammar = captions.GRAMMARS[name]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from jax.extend.random import threefry_2x32
 from scipy import stats
 
-from vae_jax.random_bits import normal, threefry
+from vae_jax.data.random_bits import normal, threefry
 
 words = st.integers(0, 2**32 - 1)
 

@@ -7,7 +7,7 @@ import small_runs
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from experiments import recovery_measuring, recovery_report
-from vae_jax.corruptions import CORRUPTIONS
+from vae_jax.data.corruptions import CORRUPTIONS
 from vae_jax.errors import UserError
 from vae_jax.evaluation import recovery, restoration
 

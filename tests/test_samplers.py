@@ -12,7 +12,8 @@ from PIL import Image
 from small_models import randomized
 
 from experiments import generation_report, sample
-from vae_jax import image_arrays, samplers
+from vae_jax import samplers
+from vae_jax.data import image_arrays
 from vae_jax.distributions import Normal, NormalMixture
 from vae_jax.errors import UserError
 from vae_jax.models import FlowPrior

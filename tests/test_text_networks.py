@@ -8,7 +8,7 @@ from flax import nnx
 from small_modalities import draw_texts
 from small_models import normal, randomized
 
-from vae_jax.data.vocabulary import BEGIN, END, PAD, SPECIAL, UNKNOWN
+from vae_jax.data.captions.vocabulary import BEGIN, END, PAD, SPECIAL, UNKNOWN
 from vae_jax.models.texts import Texts
 from vae_jax.networks.activations import ACTIVATIONS
 from vae_jax.networks.text import TextDecoder, TextEncoder, drop_words

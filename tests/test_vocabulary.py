@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae_jax.data.vocabulary import BEGIN, END, PAD, SPECIAL, UNKNOWN, Vocabulary, split_words
+from vae_jax.data.captions.vocabulary import (
+    BEGIN,
+    END,
+    PAD,
+    SPECIAL,
+    UNKNOWN,
+    Vocabulary,
+    split_words,
+)
 from vae_jax.errors import UserError
 
 KNOWN = Vocabulary.of(["A thick three, leaning to the right.", "t-shirt"])

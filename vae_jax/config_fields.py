@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from vae_jax.corruptions import CORRUPTIONS
-from vae_jax.data.vocabulary import UNKNOWN_WORDS
+from vae_jax.data.captions.vocabulary import UNKNOWN_WORDS
+from vae_jax.data.corruptions import CORRUPTIONS
 from vae_jax.errors import UserError
 from vae_jax.models.experts import JOINT_POSTERIORS
 from vae_jax.models.likelihoods import LIKELIHOODS, NormalScale

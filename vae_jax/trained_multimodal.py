@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
 from vae_jax import factory, workdir
-from vae_jax.data.vocabulary import Vocabulary
+from vae_jax.data.captions.vocabulary import Vocabulary
 from vae_jax.errors import UserError
 from vae_jax.models.modalities import Form, Forms, nothing
 from vae_jax.models.multimodal import MultimodalVAE

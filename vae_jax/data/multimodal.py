@@ -15,11 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-from vae_jax.data import captions, renderings
-from vae_jax.data.attributes import measure_values
+from vae_jax.data import renderings
+from vae_jax.data.captions import grammar as captions
+from vae_jax.data.captions.attributes import measure_values
+from vae_jax.data.captions.vocabulary import Vocabulary
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.factors import Factors
-from vae_jax.data.vocabulary import Vocabulary
 from vae_jax.errors import UserError
 
 # What `build` can make. The place here tells the draws of a modality from those of others.

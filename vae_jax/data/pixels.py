@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt8
 
-from vae_jax import random_bits
+from vae_jax.data import random_bits
 
 StoredImages = (
     UInt8[Array, "batch height width channels"] | Float[Array, "batch height width channels"]

@@ -5,8 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from vae_jax.data import arrays, bundled, image_folder, prepared, splits, sprites
+from vae_jax.data import arrays, bundled, image_folder, prepared, splits
 from vae_jax.data.dataset import Dataset, LazyDataset, Ranges, read_all
+from vae_jax.data.sprites import dataset
 from vae_jax.errors import UserError
 
 
@@ -68,10 +69,10 @@ def _find(name: str, data_dir: str, image_size: int) -> _Source:
         )
     if name in bundled.NAMES:
         return _Source(bundled.sizes, bundled.read)
-    if name in sprites.VARIANTS:
+    if name in dataset.VARIANTS:
         return _Source(
-            partial(sprites.sizes, name),
-            partial(sprites.SpritesDataset, name, image_size=image_size),
+            partial(dataset.sizes, name),
+            partial(dataset.SpritesDataset, name, image_size=image_size),
         )
     path = str(Path(name).expanduser())
     if name.endswith(".npz"):
@@ -95,7 +96,7 @@ def _find(name: str, data_dir: str, image_size: int) -> _Source:
     raise UserError(
         f"data.name={name!r} is not known; bundled: {', '.join(bundled.NAMES)}; prepared under "
         f"data.dir={data_dir!r}: {', '.join(prepared.list_names(data_dir)) or 'nothing'}; "
-        f"rendered: {', '.join(sprites.VARIANTS)}; or give a .npz file or a folder of images, or "
+        f"rendered: {', '.join(dataset.VARIANTS)}; or give a .npz file or a folder of images, or "
         "see python -m experiments.prepare --help"
     )
 

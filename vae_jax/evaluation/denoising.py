@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from vae_jax.corruptions import MAX_LEVEL, Corruption, unfit_level
+from vae_jax.data.corruptions import MAX_LEVEL, Corruption, unfit_level
 from vae_jax.evaluation.likelihood import image_keys
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from vae_jax import random_bits
+from vae_jax.data import random_bits
 from vae_jax.data.pixels import Prepare, StoredImages
 from vae_jax.distributions import Normal, kl_by_dimension
 from vae_jax.evaluation.full_batches import full_batches

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from vae_jax.corruptions import CORRUPTIONS
+from vae_jax.data.corruptions import CORRUPTIONS
 from vae_jax.evaluation.denoising import corrupt_each
 
 Images = Float[np.ndarray, "num height width channels"]

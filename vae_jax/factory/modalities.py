@@ -7,10 +7,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vae_jax import data
-from vae_jax.data import Dataset, captions, multimodal
+from vae_jax.data import Dataset, multimodal
+from vae_jax.data.captions import grammar
+from vae_jax.data.captions.vocabulary import Vocabulary, split_words
 from vae_jax.data.dataset import read_all
 from vae_jax.data.multimodal import MultimodalDataset
-from vae_jax.data.vocabulary import Vocabulary, split_words
 from vae_jax.factory.datasets import (
     TEST,
     TRAIN,
@@ -68,10 +69,10 @@ def _own_texts(config: ConfigDict, split: str) -> multimodal.Texts:
     """A user's own captions of a split, in the words of those of the training set."""
     section = config.data
     sizes = data.split_sizes(section.name, section.dir)
-    known = captions.read_file(section.captions, section.train_split, sizes)
+    known = grammar.read_file(section.captions, section.train_split, sizes)
     vocabulary = Vocabulary.of(known)
     length = section.caption_length or 1 + max(len(split_words(text)) for text in known)
-    texts = captions.read_file(section.captions, split, sizes)
+    texts = grammar.read_file(section.captions, split, sizes)
     encoded = vocabulary.encode(texts, length, section.unknown_words)
     if encoded.unknown:
         common = ", ".join(f"{word} ({num})" for word, num in encoded.unknown.most_common(5))

@@ -9,9 +9,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
+from vae_jax.data.captions.vocabulary import SPECIAL
 from vae_jax.data.multimodal import PRESENT
 from vae_jax.data.pixels import StoredExamples
-from vae_jax.data.vocabulary import SPECIAL
 from vae_jax.factory.bodies import build_bodies, build_likelihood
 from vae_jax.factory.datasets import build_prepare
 from vae_jax.models.modalities import (

@@ -5,9 +5,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vae_jax.config_fields import check_fields, flatten
-from vae_jax.corruptions import CORRUPTIONS, MAX_LEVEL
 from vae_jax.data import multimodal
-from vae_jax.data.sprites import VARIANTS
+from vae_jax.data.corruptions import CORRUPTIONS, MAX_LEVEL
+from vae_jax.data.sprites.dataset import VARIANTS
 from vae_jax.errors import UserError
 from vae_jax.factory.bodies import build_likelihood
 from vae_jax.factory.losses import BOUNDS, GROUPED, OF_WHOLE_BATCHES

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from vae_jax.data.vocabulary import BEGIN, END, PAD
+from vae_jax.data.captions.vocabulary import BEGIN, END, PAD
 from vae_jax.networks.text import Speaker, TextDecoder
 
 

@@ -1,6 +1,6 @@
 """Bodies for texts: rows of word numbers to features, and latents to one word after another.
 
-A row has the numbers of its words, END, and PAD to its end (vae_jax/data/vocabulary.py).
+A row has the numbers of its words, END, and PAD to its end (vae_jax/data/captions/vocabulary.py).
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from vae_jax.data.vocabulary import BEGIN, END, PAD, UNKNOWN
+from vae_jax.data.captions.vocabulary import BEGIN, END, PAD, UNKNOWN
 from vae_jax.networks.activations import Activation
 from vae_jax.networks.initializers import LECUN, Initializer
 from vae_jax.networks.precision import Dense

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from vae_jax import morphology
+from vae_jax.data.captions import morphology
 
 # So many fit into the cache of a core while their pixels are summed up.
 _IMAGES_AT_ONCE = 250

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.data import prepared, sprites, tfds_writing
+from vae_jax.data import prepared, tfds_writing
+from vae_jax.data.sprites import dataset as sprites
 from vae_jax.data.tfds_writing import Description, Prepared
 from vae_jax.errors import UserError
 

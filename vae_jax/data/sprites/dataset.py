@@ -3,7 +3,7 @@
 As in dSprites (Matthey et al. 2017) a sprite has a shape, a scale, an orientation and a place, and
 every combination of their values is an example: 737,280 of them. A colour has two factors more.
 
-Rendering is `vae_jax.data.sprite_rendering`; here is what needs no JAX: which examples there are,
+Rendering is `vae_jax.data.sprites.rendering`; here is what needs no JAX: which examples there are,
 and in which order.
 """
 
@@ -145,7 +145,7 @@ def render_rows(
         rows: which value of each factor every image has.
         image_size: height and width.
     """
-    from vae_jax.data.sprite_rendering import render_compiled
+    from vae_jax.data.sprites.rendering import render_compiled
 
     num = len(rows)
     images = np.empty((num, image_size, image_size, variant.num_channels), np.uint8)

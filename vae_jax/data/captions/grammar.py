@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Int
 
 from vae_jax.data import splits
-from vae_jax.data.attributes import CLOTHES, DIGITS, Subject
-from vae_jax.data.vocabulary import Vocabulary, split_words
+from vae_jax.data.captions.attributes import CLOTHES, DIGITS, Subject
+from vae_jax.data.captions.vocabulary import Vocabulary, split_words
 from vae_jax.errors import UserError
 
 # How probable it is that a caption says an attribute that has words. Three in four captions then

@@ -1,0 +1,1 @@
+"""Sprites of known factors of variation."""
