@@ -21,7 +21,7 @@ from benchmarks import results_file
 from experiments import command_line, measuring
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
-from vae_jax import factory, trained_model, workdir
+from vae_jax import config, trained_model, workdir
 from vae_jax.compression import Compressor, pack, unpack
 
 OTHERS: dict[str, Callable[[bytes], bytes]] = {
@@ -38,7 +38,7 @@ def measure(folder: Path) -> dict[str, Any]:
       RuntimeError: they are not what they were.
     """
     model = trained_model.load(folder)
-    images = measuring.integer_test_images(model.config, factory.load_test(model.config))
+    images = measuring.integer_test_images(model.config, config.load_test(model.config))
     compressor = Compressor(model)
     compressor.decompress(compressor.compress(images[:1]))
     start = time.perf_counter()
@@ -52,7 +52,7 @@ def measure(folder: Path) -> dict[str, Any]:
     binary = compressor.num_level_bits == 1
     raw = np.packbits(images).tobytes() if binary else images.tobytes()
     targets = images.astype(np.float32) if binary else images
-    elbo = model.elbo(targets, factory.build_evaluation_keys(model.config).samples)
+    elbo = model.elbo(targets, config.build_evaluation_keys(model.config).samples)
     return {
         "images": "binarised" if binary else "256 levels",
         "data": model.config.data.name,

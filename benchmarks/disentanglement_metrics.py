@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from benchmarks import results_file
 from configs import conv, vanilla
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.evaluation.disentanglement import (
     MetricSizes,
     disentanglement_figures,

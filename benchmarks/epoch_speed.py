@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.training.step import init_state, train_epoch, train_step
 
 

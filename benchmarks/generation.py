@@ -22,7 +22,8 @@ from experiments import command_line
 from experiments.figures_flag import figures_folder
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
-from vae_jax import classifier, factory, figures, samplers, trained_model, workdir
+from vae_jax import classifier, figures, samplers, trained_model, workdir
+from vae_jax import config as factory
 from vae_jax.classifier import Classifier
 from vae_jax.data.dataset import Dataset
 from vae_jax.errors import UserError

@@ -26,7 +26,8 @@ from benchmarks import results_file
 from benchmarks.killing import KILLS, bits, run_until_killed
 from experiments.output_flag import OUTPUT
 from experiments.seed_flag import SEED
-from vae_jax import factory, workdir
+from vae_jax import config as factory
+from vae_jax import workdir
 from vae_jax.training import checkpoints
 from vae_jax.training.records import Record, read_records
 

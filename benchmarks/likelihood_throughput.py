@@ -20,7 +20,7 @@ from flax import nnx
 from benchmarks import results_file
 from benchmarks.matmul_peak import matmul_peak
 from configs import vanilla
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.evaluation import figures_of_merit, likelihood
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")

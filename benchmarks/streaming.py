@@ -33,7 +33,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from benchmarks import results_file
 from configs import vanilla
 from experiments import train
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.data.streaming import num_read_threads
 from vae_jax.training.loop import RunSteps
 from vae_jax.training.records import read_records

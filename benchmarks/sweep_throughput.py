@@ -18,7 +18,7 @@ from absl import app, flags
 
 from benchmarks import results_file
 from configs import vanilla
-from vae_jax import factory
+from vae_jax import config
 from vae_jax.sweeps import InTurn, MemberFunctions, SideBySide, prefers_side_by_side, stack
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
@@ -37,18 +37,18 @@ class Experiment:
         self.config.model.latent_size = 20
         self.config.model.activation = "relu"
         self.config.batch_size = _BATCH_SIZE
-        splits = factory.load_splits(self.config)
+        splits = config.load_splits(self.config)
         num_examples = _NUM_STEPS * _BATCH_SIZE
         self.images = jnp.asarray(splits.train_examples[:num_examples])
-        self.program = factory.build_program(self.config, (28, 28, 1), num_examples)
-        self.mean_image = factory.mean_image(splits.train)
+        self.program = config.build_program(self.config, (28, 28, 1), num_examples)
+        self.mean_image = config.mean_image(splits.train)
         self.init = jax.jit(self.program.init)
         self.solo = jax.jit(self.program.run_steps, static_argnames="num_steps", donate_argnums=0)
 
     def state(self, member: int) -> Any:
         """The initial state of a member, each with a seed and a beta of its own."""
-        hparams = factory.build_hparams(self.config)._replace(beta=jnp.float32(1 + member / 256))
-        return self.init(self.mean_image, factory.make_key(member), hparams)
+        hparams = config.build_hparams(self.config)._replace(beta=jnp.float32(1 + member / 256))
+        return self.init(self.mean_image, config.make_key(member), hparams)
 
     def solo_seconds(self) -> float:
         """Fastest call of a run alone."""

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.data import Dataset, LazyDataset
 from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.pixels import binarize, to_unit_interval

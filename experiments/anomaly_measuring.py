@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import anomaly_data, foreign_images
+from experiments import anomaly_data
 from vae_jax import data, figures, trained_model, workdir
+from vae_jax.config import foreign_images
 from vae_jax.data import image_arrays
 from vae_jax.data.class_left_out import OUTLIERS
 from vae_jax.errors import UserError

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments import measuring, multimodal_measuring
 from experiments.cards import COHERENCE_FIGURES, NEIGHBOUR_FIGURES
-from vae_jax import factory, trained_model, workdir
+from vae_jax import config, trained_model, workdir
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours
@@ -79,7 +79,7 @@ def _neighbours(folder: Path, figures: Sequence[str]) -> dict[str, float]:
 
 
 def _measure_neighbours(model: TrainedModel, figures: Sequence[str]) -> dict[str, float]:
-    splits = factory.load_splits(model.config)
+    splits = config.load_splits(model.config)
     train, test = read_all(splits.train), splits.test
     section = model.config.data
     labels, test_labels = train.labels, test.labels

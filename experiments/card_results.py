@@ -19,8 +19,9 @@ from configs import vanilla
 from experiments import card_figures, chunks
 from experiments.card_runs import MAX_SEEDS, Runs, num_training_images
 from experiments.cards import BUDGETS, Card, Row
-from vae_jax import factory, workdir
-from vae_jax.config_fields import flatten
+from vae_jax import config as factory
+from vae_jax import workdir
+from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
 
 Measurement = dict[str, Any]

@@ -20,8 +20,9 @@ from experiments.cards import Card, Row
 from experiments.chunks import Chunk
 from experiments.executors import Executor
 from experiments.sweep_plan import Resources
-from vae_jax import data, factory, search_space, workdir
-from vae_jax.config_fields import with_fields
+from vae_jax import config as factory
+from vae_jax import data, search_space, workdir
+from vae_jax.config.fields import with_fields
 from vae_jax.data import idx_builder, splits
 from vae_jax.errors import UserError
 

@@ -10,7 +10,7 @@ from absl import flags
 from experiments import command_line
 from experiments.data_dir_flag import DATA_DIR
 from experiments.seed_flag import SEED
-from vae_jax import classifier, classifier_training, data, factory, workdir
+from vae_jax import classifier, classifier_training, config, data, workdir
 from vae_jax.classifier import Classifier
 from vae_jax.errors import UserError
 
@@ -44,7 +44,7 @@ def main() -> None:
             trained = classifier_training.train(
                 train,
                 test,
-                factory.make_key(SEED.value),
+                config.make_key(SEED.value),
                 num_epochs=_EPOCHS.value,
                 on_epoch=lambda epoch, loss: print(f"epoch {epoch}: loss {loss:.4f} nats"),
             )

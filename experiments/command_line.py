@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from vae_jax.config_fields import FIELDS, unknown_field_message
+from vae_jax.config.fields import FIELDS, unknown_field_message
 from vae_jax.errors import UserError
 from vae_jax.workdir import read_config, run_folder
 

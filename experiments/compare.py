@@ -15,7 +15,7 @@ from experiments import command_line, measuring
 from experiments.drawing import NUM_MAPPED
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
-from vae_jax import factory, figures, trained_model, workdir
+from vae_jax import config, figures, trained_model, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import plane_maps
 from vae_jax.trained_model import TrainedModel
@@ -28,7 +28,7 @@ _NAMES = flags.DEFINE_list(
 
 def latent_points(model: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
     """Two coordinates of the test images in latent space, and their labels."""
-    test = factory.load_test(model.config)
+    test = config.load_test(model.config)
     latents = model.encode(measuring.prepare_test(model.config, test)[:NUM_MAPPED])
     labels = None if test.labels is None else test.labels[:NUM_MAPPED]
     if model.latent_size == 1:

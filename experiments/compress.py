@@ -7,7 +7,7 @@ as zeros and ones if the run binarises them.
 """
 
 from experiments import command_line, file_flags, measuring
-from vae_jax import factory, trained_model, workdir
+from vae_jax import config, trained_model, workdir
 from vae_jax.compression import Compressor, pack
 from vae_jax.data import image_arrays
 
@@ -21,7 +21,7 @@ def main() -> None:
     model = trained_model.load(folder)
     compressor = Compressor(model)
     if images is None:
-        images = measuring.integer_test_images(model.config, factory.load_test(model.config))
+        images = measuring.integer_test_images(model.config, config.load_test(model.config))
     compressed = compressor.compress(images)
     # Before a file is trusted with them: an error where they do not come back.
     compressor.decompress(compressed)

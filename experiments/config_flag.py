@@ -3,7 +3,7 @@
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "file of the experiment's config")

@@ -14,8 +14,9 @@ import io
 import numpy as np
 from absl import flags
 
-from experiments import anomaly_data, command_line, file_flags, foreign_images
+from experiments import anomaly_data, command_line, file_flags
 from vae_jax import trained_model, workdir
+from vae_jax.config import foreign_images
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 from vae_jax.evaluation.anomaly import SCORES, Scorer, threshold

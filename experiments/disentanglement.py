@@ -23,7 +23,7 @@ from experiments import (
     sweep,
 )
 from vae_jax import search_space, workdir
-from vae_jax.config_fields import flatten
+from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
 
 

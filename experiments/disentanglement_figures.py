@@ -15,7 +15,7 @@ from experiments.disentanglement_results import (
     rank_correlations,
     ranked,
 )
-from vae_jax import factory, figures, trained_model, workdir
+from vae_jax import config, figures, trained_model, workdir
 
 
 def draw(out: Path, runs: Sequence[Row]) -> None:
@@ -62,7 +62,7 @@ def draw_models(out: Path, folder: Path, runs: Sequence[Row]) -> None:
     importances, names = {}, ()
     for which, run in shown.items():
         model = trained_model.load(folder, run["member"])
-        test = factory.load_test(model.config)
+        test = config.load_test(model.config)
         summary = workdir.read_summary(workdir.member_folder(folder, run["member"]))
         assert summary is not None, "a run that has scores has a summary"
         measured: dict[str, Any] = summary["test"]

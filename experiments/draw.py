@@ -9,7 +9,7 @@ import numpy as np
 from absl import flags
 
 from experiments import command_line, drawing, measuring
-from vae_jax import factory, trained_model, workdir
+from vae_jax import config, trained_model, workdir
 from vae_jax.errors import UserError
 
 _DEGREES = flags.DEFINE_list(
@@ -38,7 +38,7 @@ def main() -> None:
         summary = workdir.read_summary(folder)
         if summary is None:
             raise UserError(f"workdir={str(folder)!r} has no summary.json; evaluate it first")
-        test = factory.load_test(model.config)
+        test = config.load_test(model.config)
         targets = measuring.prepare_test(model.config, test)
         drawing.draw_run(folder, model, targets, test.labels, summary["test"], degrees)
     print(f"drew {folder / 'figures'}")

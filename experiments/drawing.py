@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from vae_jax import factory, figures, latent_paths
+from vae_jax import config as factory
+from vae_jax import figures, latent_paths
 from vae_jax.evaluation import denoising, plane_maps
 from vae_jax.trained_model import TrainedModel
 from vae_jax.training.records import read_records

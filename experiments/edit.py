@@ -18,8 +18,9 @@ import math
 import numpy as np
 from absl import flags
 
-from experiments import command_line, editing, file_flags, foreign_images
-from vae_jax import factory, trained_model
+from experiments import command_line, editing, file_flags
+from vae_jax import config, trained_model
+from vae_jax.config import foreign_images
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 from vae_jax.evaluation.attribute_vectors import METHODS
@@ -48,7 +49,7 @@ def main() -> None:
     given = None if source is None else image_arrays.read(source)
     command_line.use_compilation_cache()
     model = trained_model.load(folder)
-    opened = factory.open_splits(model.config)
+    opened = config.open_splits(model.config)
     if given is None:
         given = opened.test.images
     images = image_arrays.with_channels(given, model.image_shape)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from vae_jax import factory, latent_paths
+from vae_jax import config, latent_paths
 from vae_jax.data import LazyDataset
 from vae_jax.data.captions.morphology import Morphology, measure
 from vae_jax.data.dataset import evenly_spaced
@@ -77,7 +77,7 @@ def load_known(model: TrainedModel, train: LazyDataset) -> KnownImages:
     and without its noise a classifier would lean on what the decoder does not see.
     """
     known = train.read(evenly_spaced(train.shape[0], _MOST_IMAGES))
-    key = factory.build_evaluation_keys(model.config).samples
+    key = config.build_evaluation_keys(model.config).samples
     latents = training_latents(model, known.images, key)
     return KnownImages(known.images, latents, known.labels, measure_stored(known.images))
 

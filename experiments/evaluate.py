@@ -7,8 +7,9 @@ python -m experiments.evaluate --workdir=runs/vanilla --num_samples=5000
 from absl import flags
 
 from experiments import command_line, measuring
-from vae_jax import factory, trained_model, workdir
-from vae_jax.config_fields import MAX_SAMPLES
+from vae_jax import config as factory
+from vae_jax import trained_model, workdir
+from vae_jax.config.fields import MAX_SAMPLES
 from vae_jax.errors import UserError
 
 _NUM_SAMPLES = flags.DEFINE_integer(

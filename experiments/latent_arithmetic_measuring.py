@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 
 from experiments import editing
 from experiments.editing import Attribute, ClassChange, KnownImages
-from vae_jax import factory, figures, trained_model, workdir
+from vae_jax import config as factory
+from vae_jax import figures, trained_model, workdir
 from vae_jax.data.captions.morphology import Morphology
 from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.pixels import to_unit_interval

@@ -12,7 +12,7 @@ from absl import flags
 
 from experiments import command_line, measuring
 from experiments.drawing import NUM_MAPPED
-from vae_jax import factory, figures, projector, trained_model
+from vae_jax import config, figures, projector, trained_model
 from vae_jax.errors import UserError
 from vae_jax.evaluation import plane_maps
 
@@ -33,7 +33,7 @@ def main() -> None:
             )
     command_line.use_compilation_cache()
     model = trained_model.load(folder)
-    test = factory.load_test(model.config)
+    test = config.load_test(model.config)
     targets = measuring.prepare_test(model.config, test)[:NUM_MAPPED]
     labels = None if test.labels is None else test.labels[:NUM_MAPPED]
     codes = model.encode(targets)

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from experiments import command_line, drawing, markdown
-from vae_jax import factory, trained_multimodal, workdir
+from vae_jax import config as factory
+from vae_jax import trained_multimodal, workdir
 from vae_jax.data import Dataset
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.evaluation import denoising, figures_of_merit, joint_figures

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from experiments.multimodal_measuring import Examples
-from vae_jax import factory, figures
+from vae_jax import config, figures
 from vae_jax.trained_multimodal import TrainedMultimodal
 
 _NUM_SHOWN = 10
@@ -44,7 +44,7 @@ def draw_run(model: TrainedMultimodal, examples: Examples, out: Path) -> None:
       examples: of its test set.
       out: folder of the pictures.
     """
-    prior_key, given_key = jax.random.split(factory.make_key(model.config.seed))
+    prior_key, given_key = jax.random.split(config.make_key(model.config.seed))
     # A class as often as the next: the first of each are shown.
     places = np.unique(examples.labels, return_index=True)[1][:_NUM_SHOWN]
     seen = {

@@ -11,7 +11,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import measuring, modality_classifiers
-from vae_jax import factory, trained_multimodal, workdir
+from vae_jax import config as factory
+from vae_jax import trained_multimodal, workdir
 from vae_jax.classifier import Classifier
 from vae_jax.data.captions import grammar as captions
 from vae_jax.data.captions.grammar import Grammar

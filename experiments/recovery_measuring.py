@@ -12,7 +12,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import measuring
-from vae_jax import factory, figures, workdir
+from vae_jax import config as factory
+from vae_jax import figures, workdir
 from vae_jax.data.corruptions import MAX_LEVEL
 from vae_jax.errors import UserError
 from vae_jax.evaluation import denoising, figures_of_merit, recovery, restoration

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from sklearn.decomposition import PCA
 
 from experiments import measuring
-from vae_jax import factory, trained_model, workdir
+from vae_jax import config as factory
+from vae_jax import trained_model, workdir
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import probing

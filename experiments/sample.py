@@ -14,7 +14,7 @@ from absl import flags
 from experiments import command_line
 from experiments.output_flag import required_output
 from experiments.seed_flag import SEED
-from vae_jax import factory, figures, samplers, trained_model
+from vae_jax import config, figures, samplers, trained_model
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 from vae_jax.evaluation import figures_of_merit
@@ -40,12 +40,12 @@ def main() -> None:
         raise UserError(f"--num_images={_NUM_IMAGES.value} must be at least 1")
     command_line.use_compilation_cache()
     model = trained_model.load(folder)
-    images_key, fit_key, draw_key = jax.random.split(factory.make_key(SEED.value), 3)
+    images_key, fit_key, draw_key = jax.random.split(config.make_key(SEED.value), 3)
     images = np.empty((0, *model.image_shape), np.float32)
     if _SAMPLER.value != "prior":
-        train = factory.load_splits(model.config).train_examples
+        train = config.load_splits(model.config).train_examples
         images = figures_of_merit.prepare_targets(
-            factory.build_prepare(model.config), train, images_key
+            config.build_prepare(model.config), train, images_key
         )
     distribution = samplers.build(_SAMPLER.value, model, images, fit_key)
     latents = samplers.sample_latents(distribution, draw_key, _NUM_IMAGES.value, _TEMPERATURE.value)

@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from experiments import command_line, config_flag, sweep_batches, sweep_plan, sweep_results
 from experiments.executors import named_executor
 from vae_jax import search_space, workdir
-from vae_jax.config_fields import flatten
+from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
 from vae_jax.search_space import Sweep
 from vae_jax.study import Study, masked, open_study

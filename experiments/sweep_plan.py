@@ -12,8 +12,9 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from experiments.chunks import Chunk
-from vae_jax import factory, search_space
-from vae_jax.config_fields import with_fields
+from vae_jax import config as factory
+from vae_jax import search_space
+from vae_jax.config.fields import with_fields
 from vae_jax.errors import UserError
 from vae_jax.search_space import Choice, Setting, Sweep
 from vae_jax.sweeps import MemberMemory, estimate_memory, prefers_side_by_side

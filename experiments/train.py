@@ -21,8 +21,9 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import command_line, config_flag, measuring, process_flags, profiling
-from vae_jax import factory, workdir
-from vae_jax.config_fields import flatten
+from vae_jax import config as factory
+from vae_jax import workdir
+from vae_jax.config.fields import flatten
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.data.streaming import Stream
 from vae_jax.errors import UserError

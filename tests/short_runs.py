@@ -8,7 +8,7 @@ import numpy as np
 from interruptions import StopsAfter
 
 from experiments import train
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.training import checkpoints
 from vae_jax.training.records import read_records
 

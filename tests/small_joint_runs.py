@@ -2,7 +2,8 @@
 
 import jax
 
-from vae_jax import factory, workdir
+from vae_jax import config as factory
+from vae_jax import workdir
 from vae_jax.training import checkpoints
 
 SMALL = {

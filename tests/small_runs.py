@@ -6,7 +6,8 @@ from flax import nnx
 from small_models import randomized
 
 from configs import vanilla
-from vae_jax import factory, workdir
+from vae_jax import config as factory
+from vae_jax import workdir
 from vae_jax.trained_model import TrainedModel
 from vae_jax.training import checkpoints
 

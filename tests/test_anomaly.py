@@ -13,13 +13,8 @@ from hypothesis.extra import numpy as hnp
 from sklearn import metrics
 from small_models import LinearGaussian
 
-from experiments import (
-    anomaly_data,
-    anomaly_measuring,
-    anomaly_report,
-    detect,
-    foreign_images,
-)
+from experiments import anomaly_data, anomaly_measuring, anomaly_report, detect
+from vae_jax.config import foreign_images
 from vae_jax.data import Dataset, class_left_out
 from vae_jax.errors import UserError
 from vae_jax.evaluation.anomaly import (

@@ -10,7 +10,7 @@ from configs import vanilla
 from experiments import card_report, card_results, cards
 from experiments.card_results import _digest, settings
 from experiments.cards import BUDGETS, Budget, Check, Expected, Row
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.errors import UserError
 
 CARD = small_card("bars.npz")

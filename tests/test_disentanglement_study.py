@@ -22,7 +22,7 @@ from experiments.disentanglement_results import (
     study_run,
 )
 from vae_jax import figures, search_space
-from vae_jax.config_fields import flatten
+from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
 
 

@@ -10,7 +10,7 @@ from small_models import normal, randomized
 
 from configs import vanilla
 from experiments import train
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import Discriminator, FactorVAE

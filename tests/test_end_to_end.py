@@ -16,7 +16,8 @@ from small_data import write_bars
 import vae_jax
 from configs import vanilla
 from experiments import drawing, evaluate, train
-from vae_jax import factory, workdir
+from vae_jax import config as factory
+from vae_jax import workdir
 from vae_jax.training import checkpoints
 from vae_jax.training.records import read_records
 

@@ -7,7 +7,7 @@ from scipy import special, stats
 from small_models import LinearGaussian, randomized
 
 from configs import vanilla
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.data.corruptions import CORRUPTIONS, gaussian
 from vae_jax.data.pixels import binarize
 from vae_jax.distributions import Bernoulli, Normal

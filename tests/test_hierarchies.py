@@ -16,7 +16,7 @@ from small_models import (
 )
 
 from configs import vanilla
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import (

@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from configs import vanilla
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.models.modalities import Form
 from vae_jax.networks.masked import MaskedLinear
 

@@ -12,7 +12,8 @@ from experiments import (
     latent_arithmetic_measuring,
     latent_arithmetic_report,
 )
-from vae_jax import factory, figures, trained_model
+from vae_jax import config as factory
+from vae_jax import figures, trained_model
 from vae_jax.data import image_arrays
 from vae_jax.data.captions.morphology import Morphology
 from vae_jax.errors import UserError

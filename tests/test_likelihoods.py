@@ -6,7 +6,7 @@ from flax import nnx
 from small_models import randomized
 
 from configs import vanilla
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax import trained_model as trained_model_module
 from vae_jax.distributions import Distribution
 from vae_jax.evaluation import figures_of_merit

@@ -8,7 +8,7 @@ from flax import nnx
 from small_models import LinearGaussian, randomized
 
 from configs import vanilla
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.distributions import Bernoulli, kl_divergence
 from vae_jax.errors import UserError
 from vae_jax.models import Autoencoder

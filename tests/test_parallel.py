@@ -8,7 +8,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmarks.collectives import collectives
 from configs import vanilla
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.errors import UserError
 from vae_jax.training.parallel import check_batch_size, compile_program
 from vae_jax.training.step import epoch_order

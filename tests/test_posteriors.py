@@ -9,7 +9,7 @@ from scipy import stats
 from small_models import LinearGaussian, normal, randomized
 
 from configs import vanilla
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import VAE, AutoregressiveFlow, DiagonalNormal, StandardNormalPrior

@@ -9,7 +9,7 @@ from flax import nnx
 from jax.extend import core
 
 from configs import vanilla
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.networks import convolution
 from vae_jax.networks.convolution import overlap_add
 from vae_jax.objectives.bounds import elbo_terms

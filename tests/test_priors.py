@@ -8,7 +8,7 @@ from scipy import special, stats
 from small_models import normal, randomized
 
 from configs import vanilla
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.distributions import Normal, NormalMixture
 from vae_jax.errors import UserError
 from vae_jax.models import FlowPrior, MixturePrior, StandardNormalPrior, VampPrior

@@ -8,7 +8,7 @@ import short_runs
 
 from configs import vanilla
 from experiments import chunks, sweep_plan, train
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.data.dataset import Dataset
 from vae_jax.training import parallel
 from vae_jax.training.loop import Interrupted, copy_tree

@@ -9,7 +9,8 @@ from small_models import normal, randomized
 
 from configs import celeba
 from experiments import train
-from vae_jax import factory, workdir
+from vae_jax import config as factory
+from vae_jax import workdir
 from vae_jax.networks import ResidualDecoder, ResidualEncoder
 from vae_jax.networks.normalization import GroupNorm
 from vae_jax.networks.residual import ResidualStage

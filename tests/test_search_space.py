@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from configs import vanilla
 from vae_jax import search_space as space
-from vae_jax.config_fields import FIELDS, check_fields, flatten
+from vae_jax.config.fields import FIELDS, check_fields, flatten
 from vae_jax.errors import UserError
 
 CONFIG = flatten(vanilla.get_config().to_dict())

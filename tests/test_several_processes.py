@@ -21,8 +21,8 @@ from configs import vanilla
 from experiments import process_flags
 from experiments import train as train_command
 from experiments.train import train
-from vae_jax import factory
-from vae_jax.config_fields import with_fields
+from vae_jax import config
+from vae_jax.config.fields import with_fields
 from vae_jax.errors import UserError
 from vae_jax.training import checkpoints
 from vae_jax.training.loop import Interrupted
@@ -106,7 +106,7 @@ def wait_for_checkpoint(folder, after, processes):
 
 
 def final_state(data, folder):
-    template = factory.run_state_template(config_of(data), (8, 8, 1))
+    template = config.run_state_template(config_of(data), (8, 8, 1))
     checkpoint = checkpoints.restore(folder / "checkpoints", template)
     return checkpoint.step, [
         np.asarray(leaf) for leaf in jax.tree.leaves(checkpoint.tree.train.params)

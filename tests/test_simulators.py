@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from configs import vanilla
-from vae_jax import data, factory
+from vae_jax import config as factory
+from vae_jax import data
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.factors import Factors
 from vae_jax.data.simulators import Simulator, SpritesSimulator, StoredSimulator

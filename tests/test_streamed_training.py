@@ -11,11 +11,11 @@ from small_data import write_bars
 
 from configs import vanilla
 from experiments import card_runs, command_line, sweep_plan, train
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax import search_space as space
+from vae_jax.config import datasets
 from vae_jax.data.dataset import Dataset
 from vae_jax.errors import UserError
-from vae_jax.factory import datasets
 from vae_jax.training.loop import Interrupted
 from vae_jax.training.records import read_records
 

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import vanilla
-from vae_jax import factory, sweep_loop
+from vae_jax import config as factory
+from vae_jax import sweep_loop
 from vae_jax.sweep_loop import MemberProgress, fit_members
 from vae_jax.sweeps import InTurn, Trained, stack
 from vae_jax.training import checkpoints

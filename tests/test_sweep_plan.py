@@ -16,9 +16,9 @@ from experiments import sweep_plan, sweep_progress
 from experiments.chunks import member_config
 from experiments.sweep_plan import Resources, check_configs, deal, member_number, resources_here
 from experiments.sweep_progress import ChunkProgress
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax import search_space as space
-from vae_jax.config_fields import flatten
+from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
 from vae_jax.sweep_loop import MemberProgress
 from vae_jax.sweeps import MemberMemory

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from configs import vanilla
 from experiments.sweep_plan import _member_memory
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.sweeps import InTurn, MemberMemory, SideBySide, stack
 from vae_jax.training.step import Hyperparameters
 

@@ -8,7 +8,7 @@ from flax import nnx
 from small_models import randomized
 
 from configs import multimodal
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.errors import UserError
 from vae_jax.models.modalities import Form
 from vae_jax.trained_multimodal import TrainedMultimodal

@@ -9,7 +9,7 @@ from flax import nnx
 from small_models import randomized
 
 from configs import vanilla
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.training.step import evaluate, init_state, train_epoch, train_step
 
 IMAGE_SHAPE = (3, 3, 1)

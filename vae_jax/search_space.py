@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import python_file
-from vae_jax.config_fields import FIELDS, unknown_field_message
+from vae_jax.config import python_file
+from vae_jax.config.fields import FIELDS, unknown_field_message
 from vae_jax.errors import UserError
 
 Setting = dict[str, Any]

@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from vae_jax.config_fields import FIELDS
+from vae_jax.config.fields import FIELDS
 from vae_jax.data.pixels import StoredExamples
 from vae_jax.models import VAE, DiagonalNormal, StandardNormalPrior
 from vae_jax.models.interfaces import Likelihood

@@ -14,8 +14,9 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
-from vae_jax import factory, latent_paths, workdir
-from vae_jax.config_fields import FIELDS, flatten
+from vae_jax import config as factory
+from vae_jax import latent_paths, workdir
+from vae_jax.config.fields import FIELDS, flatten
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError

@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
-from vae_jax import factory, workdir
+from vae_jax import config as factory
+from vae_jax import workdir
 from vae_jax.data.captions.vocabulary import Vocabulary
 from vae_jax.errors import UserError
 from vae_jax.models.modalities import Form, Forms, nothing

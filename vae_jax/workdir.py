@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vae_jax.config_fields import flatten
+from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
 
 _CONFIG = "config.json"

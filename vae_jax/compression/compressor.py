@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
-from vae_jax import factory
+from vae_jax import config
 from vae_jax.compression import bits_back
 from vae_jax.compression.bits_back import Images, Latents, NextBit
 from vae_jax.compression.file_format import CompressedImages
@@ -63,7 +63,7 @@ class Compressor:
         _refuse_uncodable(model)
         self.image_shape = model.image_shape
         self.latent_size = model.latent_size
-        likelihood = factory.build_likelihood(model.config)
+        likelihood = config.build_likelihood(model.config)
         self.num_level_bits = 1 if likelihood.support == "zeros and ones" else 8
         outputs = math.prod(self.image_shape) * likelihood.outputs_per_channel
         self.batch_size = max(1, min(_BATCH_SIZE, _MAX_OUTPUTS // outputs))
@@ -217,7 +217,7 @@ def _refuse_uncodable(model: TrainedModel) -> None:
                 f"model.{field}={section[field]!r} cannot compress images: bits-back coding takes "
                 f"independent latents, model.{field}={value!r}"
             )
-    if factory.build_likelihood(model.config).support == "continuous":
+    if config.build_likelihood(model.config).support == "continuous":
         raise UserError(
             f"model.likelihood={section.likelihood!r} cannot compress images, for it is a density; "
             "use bernoulli, categorical, discretized_logistic or discretized_logistic_mixture"

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from vae_jax import factory
+from vae_jax import config
 from vae_jax.data.pixels import Prepare
 from vae_jax.evaluation import collapse, likelihood
 from vae_jax.models.likelihoods import gives_probabilities
@@ -129,7 +129,7 @@ def vae_figures(
             model.graphdef, model.params, targets, information_key
         )
         figures["aggregate_kl"] = figures["rate"] - figures["mutual_information"]
-    if gives_probabilities(factory.build_likelihood(model.config), targets):
+    if gives_probabilities(config.build_likelihood(model.config), targets):
         bits = -figures["elbo"] / np.log(2)
         figures["bits_per_dim"] = float(bits / np.prod(targets.shape[1:]))
     return figures

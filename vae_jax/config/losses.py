@@ -9,9 +9,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
+from vae_jax.config.datasets import build_corrupt, build_prepare
+from vae_jax.config.multimodal import build_joint_loss
 from vae_jax.data.pixels import StoredExamples
-from vae_jax.factory.datasets import build_corrupt, build_prepare
-from vae_jax.factory.multimodal import build_joint_loss
 from vae_jax.models import VAE, Autoencoder, FactorVAE
 from vae_jax.objectives import bounds as objectives
 from vae_jax.objectives import disentangling, kl_decomposition

@@ -11,11 +11,11 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 from ml_collections import ConfigDict
 
+from vae_jax.config.forms import DataForm, mean_template
+from vae_jax.config.keys import build_evaluation_keys, make_key
+from vae_jax.config.losses import build_loss
+from vae_jax.config.models import build_graphdef, build_model
 from vae_jax.data.pixels import StoredExamples
-from vae_jax.factory.forms import DataForm, mean_template
-from vae_jax.factory.keys import build_evaluation_keys, make_key
-from vae_jax.factory.losses import build_loss
-from vae_jax.factory.models import build_graphdef, build_model
 from vae_jax.training.loop import Plan, RunState
 from vae_jax.training.optimizers import scale_by_adam
 from vae_jax.training.step import (

@@ -10,6 +10,9 @@ from jaxtyping import Array, Float, Int, Key
 from ml_collections import ConfigDict
 
 from vae_jax import data
+from vae_jax.config.bodies import refused_values
+from vae_jax.config.forms import ImageShape
+from vae_jax.config.keys import make_key
 from vae_jax.data import Dataset, LazyDataset, splits
 from vae_jax.data.corruptions import CORRUPTIONS, Corruption, unfit_level
 from vae_jax.data.dataset import ImagesShape, evenly_spaced, num_bytes, read_all
@@ -19,9 +22,6 @@ from vae_jax.data.sprites.dataset import VARIANTS, SpritesDataset, resolve_image
 from vae_jax.data.sprites.rendering import draw_within_cells, render_apart
 from vae_jax.data.streaming import num_read_threads, read_ahead
 from vae_jax.errors import UserError
-from vae_jax.factory.bodies import refused_values
-from vae_jax.factory.forms import ImageShape
-from vae_jax.factory.keys import make_key
 from vae_jax.models.likelihoods import unaccepted
 
 TRAIN, VALIDATION, TEST = "data.train_split", "data.validation_split", "data.test_split"

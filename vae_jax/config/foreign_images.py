@@ -3,7 +3,7 @@
 import numpy as np
 from ml_collections import ConfigDict
 
-from vae_jax import factory
+from vae_jax import config as factory
 from vae_jax.errors import UserError
 
 

@@ -9,11 +9,11 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
+from vae_jax.config.bodies import build_bodies, build_likelihood
+from vae_jax.config.datasets import build_prepare
 from vae_jax.data.captions.vocabulary import SPECIAL
 from vae_jax.data.multimodal import PRESENT
 from vae_jax.data.pixels import StoredExamples
-from vae_jax.factory.bodies import build_bodies, build_likelihood
-from vae_jax.factory.datasets import build_prepare
 from vae_jax.models.modalities import (
     ClassModality,
     Form,

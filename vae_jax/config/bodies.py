@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from vae_jax.factory.forms import ImageShape
+from vae_jax.config.forms import ImageShape
 from vae_jax.models.interfaces import Decoder, Encoder, Likelihood
 from vae_jax.models.likelihoods import LIKELIHOODS, unaccepted
 from vae_jax.networks import (

@@ -9,9 +9,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
-from vae_jax.factory.bodies import build_bodies, build_likelihood
-from vae_jax.factory.forms import DataForm
-from vae_jax.factory.multimodal import build_joint_model
+from vae_jax.config.bodies import build_bodies, build_likelihood
+from vae_jax.config.forms import DataForm
+from vae_jax.config.multimodal import build_joint_model
 from vae_jax.models import (
     VAE,
     Autoencoder,

@@ -4,13 +4,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vae_jax.config_fields import check_fields, flatten
+from vae_jax.config.bodies import build_likelihood
+from vae_jax.config.fields import check_fields, flatten
+from vae_jax.config.losses import BOUNDS, GROUPED, OF_WHOLE_BATCHES
 from vae_jax.data import multimodal
 from vae_jax.data.corruptions import CORRUPTIONS, MAX_LEVEL
 from vae_jax.data.sprites.dataset import VARIANTS
 from vae_jax.errors import UserError
-from vae_jax.factory.bodies import build_likelihood
-from vae_jax.factory.losses import BOUNDS, GROUPED, OF_WHOLE_BATCHES
 from vae_jax.models.likelihoods import LEARNED_SCALE_RANGE
 
 # What an objective that is no bound of several samples may weigh.

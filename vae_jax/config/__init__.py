@@ -1,7 +1,7 @@
 """From a config to plain objects. With `experiments/`, the only place that sees a config."""
 
-from vae_jax.factory.bodies import build_likelihood, refused_values
-from vae_jax.factory.datasets import (
+from vae_jax.config.bodies import build_likelihood, refused_values
+from vae_jax.config.datasets import (
     Splits,
     StreamedSplits,
     build_corrupt,
@@ -14,24 +14,18 @@ from vae_jax.factory.datasets import (
     open_splits,
     refuse_stream,
 )
-from vae_jax.factory.forms import (
-    DataForm,
-    ImageShape,
-    blank_examples,
-    from_metadata,
-    to_metadata,
-)
-from vae_jax.factory.keys import EvaluationKeys, build_evaluation_keys, make_key
-from vae_jax.factory.losses import build_loss
-from vae_jax.factory.modalities import (
+from vae_jax.config.forms import DataForm, ImageShape, blank_examples, from_metadata, to_metadata
+from vae_jax.config.keys import EvaluationKeys, build_evaluation_keys, make_key
+from vae_jax.config.losses import build_loss
+from vae_jax.config.modalities import (
     JointSplits,
     form_of_first,
     load_examples,
     load_test_examples,
     open_examples,
 )
-from vae_jax.factory.models import build_graphdef, build_model, latent_size
-from vae_jax.factory.programs import (
+from vae_jax.config.models import build_graphdef, build_model, latent_size
+from vae_jax.config.programs import (
     Program,
     build_hparams,
     build_optimizer,
@@ -39,8 +33,8 @@ from vae_jax.factory.programs import (
     build_program,
     run_state_template,
 )
-from vae_jax.factory.rules import refuse_parts, validate
-from vae_jax.factory.streams import build_stream, most_streamed_steps
+from vae_jax.config.rules import refuse_parts, validate
+from vae_jax.config.streams import build_stream, most_streamed_steps
 
 __all__ = [
     "DataForm",

@@ -7,12 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vae_jax import data
-from vae_jax.data import Dataset, multimodal
-from vae_jax.data.captions import grammar
-from vae_jax.data.captions.vocabulary import Vocabulary, split_words
-from vae_jax.data.dataset import read_all
-from vae_jax.data.multimodal import MultimodalDataset
-from vae_jax.factory.datasets import (
+from vae_jax.config.datasets import (
     TEST,
     TRAIN,
     VALIDATION,
@@ -26,7 +21,12 @@ from vae_jax.factory.datasets import (
     refuse_large_batch,
     split_names,
 )
-from vae_jax.factory.forms import DataForm, forms_of, mean_images, refuse_other_form
+from vae_jax.config.forms import DataForm, forms_of, mean_images, refuse_other_form
+from vae_jax.data import Dataset, multimodal
+from vae_jax.data.captions import grammar
+from vae_jax.data.captions.vocabulary import Vocabulary, split_words
+from vae_jax.data.dataset import read_all
+from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.models.modalities import Forms
 
 
