@@ -7,8 +7,9 @@ import jax
 import numpy as np
 
 from vae_jax import config as factory
-from vae_jax import figures, latent_paths
+from vae_jax import figures
 from vae_jax.evaluation import denoising, plane_maps
+from vae_jax.models import latent_paths
 from vae_jax.trained_model import TrainedModel
 from vae_jax.training.records import read_records
 

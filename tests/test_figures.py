@@ -156,7 +156,7 @@ def test_the_manifold_is_the_images_and_nothing_between_them(channels):
 
 
 def test_the_axes_of_the_manifold_agree_with_the_quantile_grid():
-    from vae_jax.latent_paths import normal_quantile_grid
+    from vae_jax.models.latent_paths import normal_quantile_grid
 
     axes = figures.manifold(some_images(21, 21, 4, 4, 1)).axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("$z_1$", "$z_2$")

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from vae_jax.latent_paths import (
+from vae_jax.models.latent_paths import (
     linear_interpolation,
     normal_quantile_grid,
     spherical_interpolation,

@@ -15,12 +15,12 @@ from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
 from vae_jax import config as factory
-from vae_jax import latent_paths, workdir
+from vae_jax import workdir
 from vae_jax.config.fields import FIELDS, flatten
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
-from vae_jax.models import VAE, Autoencoder
+from vae_jax.models import VAE, Autoencoder, latent_paths
 from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.training import checkpoints
 
