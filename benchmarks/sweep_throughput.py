@@ -19,7 +19,7 @@ from absl import app, flags
 from benchmarks import results_file
 from configs import vanilla
 from vae_jax import config
-from vae_jax.sweeps import InTurn, MemberFunctions, SideBySide, prefers_side_by_side, stack
+from vae_jax.sweeps.members import InTurn, MemberFunctions, SideBySide, prefers_side_by_side, stack
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _MEMBERS = flags.DEFINE_list("members", ["1", "4", "16", "64", "256"], "numbers of members")

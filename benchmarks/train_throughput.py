@@ -20,7 +20,7 @@ from benchmarks.epoch_speed import measure
 from benchmarks.matmul_peak import matmul_peak
 from configs import conv, vanilla
 from experiments import command_line
-from experiments.worker_processes import shares_of_cores
+from vae_jax.sweeps.workers import shares_of_cores
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "timed epochs an experiment; the fastest counts")

@@ -16,13 +16,14 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import vanilla
-from experiments import card_figures, chunks
+from experiments import card_figures
 from experiments.card_runs import MAX_SEEDS, Runs, num_training_images
 from experiments.cards import BUDGETS, Card, Row
 from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
+from vae_jax.sweeps import chunks
 
 Measurement = dict[str, Any]
 # By row and budget.

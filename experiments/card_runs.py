@@ -15,16 +15,18 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from experiments import chunks, sweep_plan
 from experiments.cards import Card, Row
-from experiments.chunks import Chunk
-from experiments.executors import Executor
-from experiments.sweep_plan import Resources
 from vae_jax import config as factory
-from vae_jax import data, search_space, workdir
+from vae_jax import data, workdir
 from vae_jax.config.fields import with_fields
 from vae_jax.data import idx_builder, splits
 from vae_jax.errors import UserError
+from vae_jax.sweeps import chunks
+from vae_jax.sweeps import plan as sweep_plan
+from vae_jax.sweeps import space as search_space
+from vae_jax.sweeps.chunks import Chunk
+from vae_jax.sweeps.executors import Executor
+from vae_jax.sweeps.plan import Resources
 
 # Members are numbered 100 a row.
 MAX_SEEDS = 100

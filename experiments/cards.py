@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from vae_jax import search_space
 from vae_jax.config import python_file
 from vae_jax.config.fields import FIELDS, flatten, unknown_field_message, with_fields
 from vae_jax.errors import UserError
-from vae_jax.search_space import Setting, Sweep
+from vae_jax.sweeps import space as search_space
+from vae_jax.sweeps.space import Setting, Sweep
 
 FOLDER = Path(__file__).parents[1] / "configs" / "papers"
 BUDGETS = ("cpu", "full")

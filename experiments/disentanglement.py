@@ -22,9 +22,10 @@ from experiments import (
     results_flag,
     sweep,
 )
-from vae_jax import search_space, workdir
+from vae_jax import workdir
 from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
+from vae_jax.sweeps import space as search_space
 
 
 def check_study(config: ConfigDict, settings: search_space.Sweep) -> None:

@@ -19,16 +19,16 @@ from experiments import (
     card_results,
     card_runs,
     cards,
-    chunks,
     command_line,
     drawing,
     results_flag,
 )
 from experiments.card_runs import MAX_SEEDS, Runs
 from experiments.cards import BUDGETS, Card
-from experiments.executors import Executor, named_executor
 from vae_jax import trained_model, workdir
 from vae_jax.errors import UserError
+from vae_jax.sweeps import chunks
+from vae_jax.sweeps.executors import Executor, named_executor
 
 _CARD = flags.DEFINE_list("card", [], "names of cards, or paths of their files; all for all")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "seeds of each row, counted from 0")

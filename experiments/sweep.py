@@ -6,7 +6,7 @@
         --sweep=configs/sweeps/tpe.py --trials=64 --workdir=runs/tpe
 
 With --executor=ray the same sweep is spread over a cluster; with --storage several machines, each
-with a workdir of its own, work on one study. `vae_jax/search_space.py` says what a sweep file is.
+with a workdir of its own, work on one study. `vae_jax/sweeps/space.py` says what a sweep file is.
 """
 
 import contextlib
@@ -20,13 +20,17 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from experiments import command_line, config_flag, sweep_batches, sweep_plan, sweep_results
-from experiments.executors import named_executor
-from vae_jax import search_space, workdir
+from experiments import command_line, config_flag
+from vae_jax import workdir
 from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
-from vae_jax.search_space import Sweep
-from vae_jax.study import Study, masked, open_study
+from vae_jax.sweeps import batches as sweep_batches
+from vae_jax.sweeps import plan as sweep_plan
+from vae_jax.sweeps import results as sweep_results
+from vae_jax.sweeps import space as search_space
+from vae_jax.sweeps.executors import named_executor
+from vae_jax.sweeps.space import Sweep
+from vae_jax.sweeps.study import Study, masked, open_study
 
 _SWEEP = flags.DEFINE_string("sweep", "", "file of the sweep")
 _TRIALS = flags.DEFINE_integer("trials", None, "settings to try, in place of the sweep file's")

@@ -2,7 +2,7 @@
 
 import signal
 
-from experiments import chunks
+from vae_jax.sweeps import chunks
 from vae_jax.training.interruption import Interruption
 from vae_jax.training.loop import Interrupted
 

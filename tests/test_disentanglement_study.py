@@ -5,12 +5,7 @@ import pytest
 
 from configs import disentanglement as disentanglement_config
 from configs.sweeps import disentanglement as disentanglement_sweep
-from experiments import (
-    disentanglement_figures,
-    disentanglement_report,
-    disentanglement_results,
-    sweep_plan,
-)
+from experiments import disentanglement_figures, disentanglement_report, disentanglement_results
 from experiments.disentanglement import check_study
 from experiments.disentanglement_results import (
     NATS,
@@ -21,9 +16,11 @@ from experiments.disentanglement_results import (
     ranked,
     study_run,
 )
-from vae_jax import figures, search_space
+from vae_jax import figures
 from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
+from vae_jax.sweeps import plan as sweep_plan
+from vae_jax.sweeps import space as search_space
 
 
 def run(method, strength, seed, score, distortion=50.0, **others):

@@ -14,14 +14,14 @@ from small_modalities import draw_texts
 import vae_jax
 from configs import multimodal, multimodal_label, multimodal_renderings, vanilla
 from experiments import train
-from experiments.sweep_plan import _member_memory
 from vae_jax import config as factory
 from vae_jax.config.forms import forms_of, from_metadata, refuse_other_form, to_metadata
 from vae_jax.data.captions.vocabulary import UNKNOWN, Vocabulary
 from vae_jax.data.multimodal import PRESENT, MultimodalDataset, draw_present
 from vae_jax.errors import UserError
 from vae_jax.models.modalities import Form
-from vae_jax.sweeps import InTurn, SideBySide, stack
+from vae_jax.sweeps.members import InTurn, SideBySide, stack
+from vae_jax.sweeps.plan import _member_memory
 from vae_jax.training.loop import Interrupted
 from vae_jax.training.parallel import compile_program
 

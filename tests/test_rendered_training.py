@@ -7,9 +7,11 @@ import pytest
 import short_runs
 
 from configs import vanilla
-from experiments import chunks, sweep_plan, train
+from experiments import train
 from vae_jax import config as factory
 from vae_jax.data.dataset import Dataset
+from vae_jax.sweeps import chunks
+from vae_jax.sweeps import plan as sweep_plan
 from vae_jax.training import parallel
 from vae_jax.training.loop import Interrupted, copy_tree
 

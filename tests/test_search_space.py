@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import vanilla
-from vae_jax import search_space as space
 from vae_jax.config.fields import FIELDS, check_fields, flatten
 from vae_jax.errors import UserError
+from vae_jax.sweeps import space
 
 CONFIG = flatten(vanilla.get_config().to_dict())
 

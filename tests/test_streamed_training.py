@@ -10,12 +10,13 @@ from small_cards import small_card
 from small_data import write_bars
 
 from configs import vanilla
-from experiments import card_runs, command_line, sweep_plan, train
+from experiments import card_runs, command_line, train
 from vae_jax import config as factory
-from vae_jax import search_space as space
 from vae_jax.config import datasets
 from vae_jax.data.dataset import Dataset
 from vae_jax.errors import UserError
+from vae_jax.sweeps import plan as sweep_plan
+from vae_jax.sweeps import space
 from vae_jax.training.loop import Interrupted
 from vae_jax.training.records import read_records
 

@@ -9,10 +9,10 @@ import optuna
 import postgresql
 import pytest
 
-from vae_jax import search_space as space
-from vae_jax import study as study_module
 from vae_jax.errors import UserError
-from vae_jax.study import open_study
+from vae_jax.sweeps import space
+from vae_jax.sweeps import study as study_module
+from vae_jax.sweeps.study import open_study
 
 GRID = space.grid(
     {

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae_jax.successive_halving import survivors
+from vae_jax.sweeps.successive_halving import survivors
 
 NUMBERS = st.floats(allow_nan=False)
 ANY = st.one_of(st.just(math.nan), st.integers(0, 5).map(float), NUMBERS)

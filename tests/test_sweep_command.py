@@ -13,11 +13,12 @@ from small_data import write_bars
 
 import vae_jax
 from configs import vanilla
-from experiments import draw, evaluate, sweep, sweep_batches, train
+from experiments import draw, evaluate, sweep, train
 from vae_jax import config as factory
-from vae_jax import search_space as space
 from vae_jax import workdir
 from vae_jax.errors import UserError
+from vae_jax.sweeps import batches as sweep_batches
+from vae_jax.sweeps import space
 from vae_jax.training import checkpoints
 from vae_jax.training.records import read_records
 

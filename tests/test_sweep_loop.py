@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from configs import vanilla
 from vae_jax import config as factory
-from vae_jax import sweep_loop
-from vae_jax.sweep_loop import MemberProgress, fit_members
-from vae_jax.sweeps import InTurn, Trained, stack
+from vae_jax.sweeps import loop as sweep_loop
+from vae_jax.sweeps.loop import MemberProgress, fit_members
+from vae_jax.sweeps.members import InTurn, Trained, stack
 from vae_jax.training import checkpoints
 from vae_jax.training.interruption import Interruption
 from vae_jax.training.loop import Interrupted, Plan, Progress, RunState, fit

@@ -12,16 +12,17 @@ from ml_collections import ConfigDict
 from small_data import write_bars
 
 from configs import vanilla
-from experiments import sweep_plan, sweep_progress
-from experiments.chunks import member_config
-from experiments.sweep_plan import Resources, check_configs, deal, member_number, resources_here
-from experiments.sweep_progress import ChunkProgress
 from vae_jax import config as factory
-from vae_jax import search_space as space
 from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
-from vae_jax.sweep_loop import MemberProgress
-from vae_jax.sweeps import MemberMemory
+from vae_jax.sweeps import plan as sweep_plan
+from vae_jax.sweeps import progress as sweep_progress
+from vae_jax.sweeps import space
+from vae_jax.sweeps.chunks import member_config
+from vae_jax.sweeps.loop import MemberProgress
+from vae_jax.sweeps.members import MemberMemory
+from vae_jax.sweeps.plan import Resources, check_configs, deal, member_number, resources_here
+from vae_jax.sweeps.progress import ChunkProgress
 
 GIB = 2**30
 BASE = vanilla.get_config().to_dict()

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import vanilla
-from experiments.sweep_plan import _member_memory
 from vae_jax import config as factory
-from vae_jax.sweeps import InTurn, MemberMemory, SideBySide, stack
+from vae_jax.sweeps.members import InTurn, MemberMemory, SideBySide, stack
+from vae_jax.sweeps.plan import _member_memory
 from vae_jax.training.step import Hyperparameters
 
 IMAGE_SHAPE = (8, 8, 1)

@@ -12,7 +12,7 @@ FactorVAE score: it finds three of the five factors in any latents that hold the
 
 from typing import Any
 
-from vae_jax import search_space as space
+from vae_jax.sweeps import space
 
 # The fields in which the settings differ, and what an objective that does not read one needs there.
 _NEUTRAL: dict[str, Any] = {

@@ -9,7 +9,7 @@ Expect a curve that is convex and falls in every step, with the best test ELBO, 
 
 import numpy as np
 
-from vae_jax import search_space as space
+from vae_jax.sweeps import space
 
 
 def get_sweep() -> space.Sweep:

@@ -11,7 +11,7 @@ of the digits, beside PCA of the same sizes and raw pixels. On one core, shared 
 first took 33 minutes and the second, with `--num_draws=5`, 9.
 """
 
-from vae_jax import search_space as space
+from vae_jax.sweeps import space
 
 _FIELDS = ("model.name", "hparams.beta", "corruption", "hparams.corruption_level")
 

@@ -8,7 +8,7 @@ learning rate and warm-up vary. A third of the settings goes on after 6 epochs, 
 after 20.
 """
 
-from vae_jax import search_space as space
+from vae_jax.sweeps import space
 
 
 def get_sweep() -> space.Sweep:

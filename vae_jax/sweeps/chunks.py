@@ -17,13 +17,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import measuring
-from experiments.sweep_progress import ChunkProgress
 from vae_jax import config as factory
 from vae_jax import trained_multimodal, workdir
 from vae_jax.config.fields import with_fields
-from vae_jax.successive_halving import survivors
-from vae_jax.sweep_loop import MemberProgress, fit_members
-from vae_jax.sweeps import InTurn, MemberFunctions, SideBySide, prefers_side_by_side, stack
+from vae_jax.sweeps.loop import MemberProgress, fit_members
+from vae_jax.sweeps.members import InTurn, MemberFunctions, SideBySide, prefers_side_by_side, stack
+from vae_jax.sweeps.progress import ChunkProgress
+from vae_jax.sweeps.successive_halving import survivors
 from vae_jax.trained_model import TrainedModel
 from vae_jax.trained_multimodal import TrainedMultimodal
 from vae_jax.training import checkpoints

@@ -15,9 +15,10 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments import chunks, command_line
-from experiments.sweep_plan import Resources, resources_here
+from experiments import command_line
 from vae_jax.errors import UserError
+from vae_jax.sweeps import chunks
+from vae_jax.sweeps.plan import Resources, resources_here
 from vae_jax.training.interruption import deferred
 from vae_jax.training.loop import Interrupted
 

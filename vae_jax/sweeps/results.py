@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from experiments import markdown
-from experiments.chunks import read_member
 from vae_jax import figures, workdir
 from vae_jax.errors import UserError
-from vae_jax.search_space import Choice, Sweep
+from vae_jax.sweeps.chunks import read_member
+from vae_jax.sweeps.space import Choice, Sweep
 from vae_jax.training.records import TensorBoardWriter, read_records
 
 Row = dict[str, Any]

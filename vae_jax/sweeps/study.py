@@ -26,15 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from vae_jax.errors import UserError, first_line
-from vae_jax.search_space import (
-    Choice,
-    Setting,
-    Sweep,
-    Uniform,
-    axis_name,
-    settings,
-    unpack,
-)
+from vae_jax.sweeps.space import Choice, Setting, Sweep, Uniform, axis_name, settings, unpack
 
 State = Literal["complete", "pruned", "failed"]
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vae_jax.sweeps import Mask, MemberFunctions, States
+from vae_jax.sweeps.members import Mask, MemberFunctions, States
 from vae_jax.training import checkpoints
 from vae_jax.training.interruption import Interruption
 from vae_jax.training.loop import Interrupted, Plan, Progress, RunState, judge, non_finite

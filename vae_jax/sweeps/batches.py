@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import sweep_plan
-from experiments.chunks import Chunk
-from experiments.sweep_results import Row, member_row
 from vae_jax import workdir
 from vae_jax.errors import UserError
-from vae_jax.search_space import Sweep
-from vae_jax.study import State, Study
+from vae_jax.sweeps import plan as sweep_plan
+from vae_jax.sweeps.chunks import Chunk
+from vae_jax.sweeps.results import Row, member_row
+from vae_jax.sweeps.space import Sweep
+from vae_jax.sweeps.study import State, Study
 from vae_jax.training.records import read_records
 
 _SECONDS_BETWEEN_SIGNS = 60.0

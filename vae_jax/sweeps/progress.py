@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
-from vae_jax.sweep_loop import MemberProgress
+from vae_jax.sweeps.loop import MemberProgress
 
 
 class ChunkProgress:

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
-from experiments.chunks import Chunk
 from vae_jax import config as factory
-from vae_jax import search_space
 from vae_jax.config.fields import with_fields
 from vae_jax.errors import UserError
-from vae_jax.search_space import Choice, Setting, Sweep
-from vae_jax.sweeps import MemberMemory, estimate_memory, prefers_side_by_side
+from vae_jax.sweeps import space as search_space
+from vae_jax.sweeps.chunks import Chunk
+from vae_jax.sweeps.members import MemberMemory, estimate_memory, prefers_side_by_side
+from vae_jax.sweeps.space import Choice, Setting, Sweep
 
 _GIB = 2**30
 

@@ -10,10 +10,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from absl import flags
 
-from experiments import chunks, command_line
-from experiments.sweep_plan import Resources, resources_here
-from experiments.worker_processes import ProcessExecutor
+from experiments import command_line
 from vae_jax.errors import UserError
+from vae_jax.sweeps import chunks
+from vae_jax.sweeps.plan import Resources, resources_here
+from vae_jax.sweeps.workers import ProcessExecutor
 from vae_jax.training.interruption import deferred
 from vae_jax.training.loop import Interrupted
 
