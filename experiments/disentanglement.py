@@ -14,7 +14,6 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import (
-    card_results,
     command_line,
     config_flag,
     disentanglement_figures,
@@ -25,6 +24,7 @@ from experiments import (
 from vae_jax import workdir
 from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
+from vae_jax.papers import results as card_results
 from vae_jax.sweeps import space as search_space
 
 

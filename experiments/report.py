@@ -19,8 +19,6 @@ from absl import flags
 
 from experiments import (
     anomaly_report,
-    card_report,
-    cards,
     command_line,
     compression_report,
     disentanglement_report,
@@ -34,6 +32,8 @@ from experiments import (
     scaling_report,
 )
 from vae_jax.errors import UserError
+from vae_jax.papers import card as cards
+from vae_jax.papers import report as card_report
 from vae_jax.workdir import write_atomically
 
 _CHECK = flags.DEFINE_boolean("check", False, "fail if a document disagrees, and write nothing")

@@ -14,19 +14,15 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import (
-    card_report,
-    card_results,
-    card_runs,
-    cards,
-    command_line,
-    drawing,
-    results_flag,
-)
-from experiments.card_runs import MAX_SEEDS, Runs
-from experiments.cards import BUDGETS, Card
+from experiments import command_line, drawing, results_flag
 from vae_jax import trained_model, workdir
 from vae_jax.errors import UserError
+from vae_jax.papers import card as cards
+from vae_jax.papers import report as card_report
+from vae_jax.papers import results as card_results
+from vae_jax.papers import runs as card_runs
+from vae_jax.papers.card import BUDGETS, Card
+from vae_jax.papers.runs import MAX_SEEDS, Runs
 from vae_jax.sweeps import chunks
 from vae_jax.sweeps.executors import Executor, named_executor
 

@@ -1,7 +1,7 @@
 """A card that is quickly reproduced, on the images of small_data.py."""
 
 from configs import vanilla
-from experiments.cards import Budget, Card, Check, Expected, Row
+from vae_jax.papers.card import Budget, Card, Check, Expected, Row
 
 _CONFIG = {
     "batch_size": 32,

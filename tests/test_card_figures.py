@@ -4,8 +4,9 @@ import pytest
 import small_joint_runs
 
 from configs import multimodal_label
-from experiments import card_figures, multimodal_measuring
-from experiments.cards import COHERENCE_FIGURES, FIGURES
+from experiments import multimodal_measuring
+from vae_jax.papers import metrics as card_figures
+from vae_jax.papers.card import COHERENCE_FIGURES, FIGURES
 
 TEST = {
     "elbo": -90.0,

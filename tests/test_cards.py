@@ -7,11 +7,13 @@ from ml_collections import ConfigDict
 from small_cards import small_card
 
 from configs import vanilla
-from experiments import card_report, card_results, cards
-from experiments.card_results import _digest, settings
-from experiments.cards import BUDGETS, Budget, Check, Expected, Row
 from vae_jax import config as factory
 from vae_jax.errors import UserError
+from vae_jax.papers import card as cards
+from vae_jax.papers import report as card_report
+from vae_jax.papers import results as card_results
+from vae_jax.papers.card import BUDGETS, Budget, Check, Expected, Row
+from vae_jax.papers.results import _digest, settings
 
 CARD = small_card("bars.npz")
 

@@ -10,10 +10,13 @@ from interruptions import StopsAfter, stopped_again_and_again
 from small_cards import small_card, write_card
 from small_data import write_bars
 
-from experiments import card_report, card_results, card_runs, command_line, reproduce
-from experiments.card_runs import Runs
+from experiments import command_line, reproduce
 from vae_jax import trained_model, workdir
 from vae_jax.errors import UserError
+from vae_jax.papers import report as card_report
+from vae_jax.papers import results as card_results
+from vae_jax.papers import runs as card_runs
+from vae_jax.papers.runs import Runs
 from vae_jax.sweeps import chunks
 from vae_jax.sweeps.executors import LocalExecutor
 from vae_jax.training.loop import Interrupted

@@ -10,11 +10,12 @@ from small_cards import small_card
 from small_data import write_bars
 
 from configs import vanilla
-from experiments import card_runs, command_line, train
+from experiments import command_line, train
 from vae_jax import config as factory
 from vae_jax.config import datasets
 from vae_jax.data.dataset import Dataset
 from vae_jax.errors import UserError
+from vae_jax.papers import runs as card_runs
 from vae_jax.sweeps import plan as sweep_plan
 from vae_jax.sweeps import space
 from vae_jax.training.loop import Interrupted

@@ -9,7 +9,7 @@ and 100 with 20.
 """
 
 from configs import vanilla
-from experiments.cards import Budget, Card, Check, Expected, Row
+from vae_jax.papers.card import Budget, Card, Check, Expected, Row
 
 # Latents: negative ELBO, rate, distortion, and how far each may be off.
 _RERUN = {

@@ -8,7 +8,7 @@ of two cores without an accelerator, and the bound another; the full budget was 
 """
 
 from configs import vanilla
-from experiments.cards import Budget, Card, Check, Expected, Row
+from vae_jax.papers.card import Budget, Card, Check, Expected, Row
 
 
 def get_card() -> Card:

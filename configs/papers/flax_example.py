@@ -7,7 +7,7 @@ accelerator, most of it training. Expect a negative ELBO of 103 nats; below 95 s
 """
 
 from configs import vanilla
-from experiments.cards import Budget, Card, Expected, Row
+from vae_jax.papers.card import Budget, Card, Expected, Row
 
 
 def get_card() -> Card:

@@ -9,7 +9,7 @@ NLL of about 86.8 nats with one sample and 85.5 with IWAE-5, and of 92 and 91 at
 """
 
 from configs import vanilla
-from experiments.cards import Budget, Card, Check, Expected, Row
+from vae_jax.papers.card import Budget, Card, Check, Expected, Row
 
 
 def get_card() -> Card:

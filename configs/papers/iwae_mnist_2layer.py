@@ -9,7 +9,7 @@ and 83.9 with IWAE-5, and of 88 and 87 at the smaller budget.
 """
 
 from configs.papers import iwae_mnist_1layer
-from experiments.cards import Budget, Card, Check, Expected, Row
+from vae_jax.papers.card import Budget, Card, Check, Expected, Row
 
 
 def get_card() -> Card:

@@ -8,7 +8,7 @@ seeds at the CPU budget, 33 for one at the full one. Expect the label to tell 2 
 """
 
 from configs import multimodal_label
-from experiments.cards import Budget, Card, Check, Expected, Row
+from vae_jax.papers.card import Budget, Card, Check, Expected, Row
 
 
 def get_card() -> Card:

@@ -9,7 +9,7 @@ the number of modalities given, but for the plain mixture.
 """
 
 from configs import multimodal_renderings
-from experiments.cards import COHERENCE_FIGURES, Budget, Card, Expected, Row
+from vae_jax.papers.card import COHERENCE_FIGURES, Budget, Card, Expected, Row
 
 _FIGURES = {
     **dict.fromkeys(COHERENCE_FIGURES, Expected()),

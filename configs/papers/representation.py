@@ -9,7 +9,7 @@ latents, and the accuracies to be highest with 5 or 10.
 """
 
 from configs import vanilla
-from experiments.cards import NEIGHBOUR_FIGURES, Budget, Card, Check, Expected, Row
+from vae_jax.papers.card import NEIGHBOUR_FIGURES, Budget, Card, Check, Expected, Row
 
 # Latents: log likelihood, and k-NN accuracy in percent at 100, 600 and 1000 labels.
 _PAPER: dict[int, tuple[float, tuple[float | None, ...]]] = {

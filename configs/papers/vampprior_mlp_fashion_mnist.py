@@ -13,7 +13,7 @@ standard prior and 227.4 with the VampPrior at the full budget, and 234 and 232 
 import dataclasses
 
 from configs.papers import vampprior_mlp_mnist
-from experiments.cards import Card, Check, Expected, Row
+from vae_jax.papers.card import Card, Check, Expected, Row
 
 
 def get_card() -> Card:

@@ -10,7 +10,7 @@ the VampPrior at the full budget, and 92 and 88 at the smaller one.
 """
 
 from configs import vanilla
-from experiments.cards import Budget, Card, Check, Expected, Row
+from vae_jax.papers.card import Budget, Card, Check, Expected, Row
 
 
 def get_card() -> Card:

@@ -15,12 +15,12 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from experiments.cards import Card, Row
 from vae_jax import config as factory
 from vae_jax import data, workdir
 from vae_jax.config.fields import with_fields
 from vae_jax.data import idx_builder, splits
 from vae_jax.errors import UserError
+from vae_jax.papers.card import Card, Row
 from vae_jax.sweeps import chunks
 from vae_jax.sweeps import plan as sweep_plan
 from vae_jax.sweeps import space as search_space

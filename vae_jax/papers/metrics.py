@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments import measuring, multimodal_measuring
-from experiments.cards import COHERENCE_FIGURES, NEIGHBOUR_FIGURES
 from vae_jax import config, trained_model, workdir
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours
+from vae_jax.papers.card import COHERENCE_FIGURES, NEIGHBOUR_FIGURES
 from vae_jax.trained_model import TrainedModel
 
 # Figure: what it is in the "test" part of a summary, its sign there, and its standard error; a dot

@@ -1,0 +1,1 @@
+"""A paper's table reproduced: its rows, their runs, the verdicts."""
