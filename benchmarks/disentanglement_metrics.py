@@ -19,9 +19,9 @@ from absl import app, flags
 from flax import nnx
 from ml_collections import ConfigDict
 
-from benchmarks import results_file
 from configs import conv, vanilla
 from vae_jax import config as factory
+from vae_jax.evaluation import results_file
 from vae_jax.evaluation.disentanglement import (
     MetricSizes,
     disentanglement_figures,

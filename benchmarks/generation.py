@@ -17,17 +17,17 @@ import jax
 import numpy as np
 from absl import flags
 
-from benchmarks import results_file
 from experiments import command_line
 from experiments.figures_flag import figures_folder
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
-from vae_jax import classifier, figures, samplers, trained_model, workdir
 from vae_jax import config as factory
-from vae_jax.classifier import Classifier
+from vae_jax import figures, samplers, trained_model, workdir
 from vae_jax.data.dataset import Dataset
 from vae_jax.errors import UserError
-from vae_jax.evaluation import figures_of_merit
+from vae_jax.evaluation import classifier, results_file
+from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.evaluation.classifier import Classifier
 from vae_jax.evaluation.generation import Reference, generation_figures, make_reference
 from vae_jax.evaluation.generation.nearest import nearest
 

@@ -22,12 +22,12 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from benchmarks import results_file
 from benchmarks.killing import KILLS, bits, run_until_killed
 from experiments.output_flag import OUTPUT
 from experiments.seed_flag import SEED
 from vae_jax import config as factory
 from vae_jax import workdir
+from vae_jax.evaluation import results_file
 from vae_jax.training import checkpoints
 from vae_jax.training.records import Record, read_records
 

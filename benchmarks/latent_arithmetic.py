@@ -14,11 +14,11 @@ from typing import Any
 
 from absl import flags
 
-from benchmarks import results_file
 from experiments import command_line, latent_arithmetic_figures, latent_arithmetic_measuring
 from experiments.figures_flag import figures_folder
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
+from vae_jax.evaluation import results_file
 
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 1000, "test images edited", lower_bound=1)
 

@@ -17,11 +17,11 @@ import numpy as np
 from absl import app, flags
 from flax import nnx
 
-from benchmarks import results_file
 from benchmarks.matmul_peak import matmul_peak
 from configs import vanilla
 from vae_jax import config as factory
-from vae_jax.evaluation import figures_of_merit, likelihood
+from vae_jax.evaluation import likelihood, results_file
+from vae_jax.evaluation import metrics as figures_of_merit
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 5000, "importance samples an image")

@@ -12,11 +12,11 @@ and JPEG and WebP of one picture of all images. The model is not counted, nor wh
 from pathlib import Path
 from typing import Any
 
-from benchmarks import results_file
 from experiments import command_line, lossy_compression_measuring, lossy_compression_report
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 from vae_jax import figures
+from vae_jax.evaluation import results_file
 
 
 def main() -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from absl import flags
 
-from benchmarks import results_file
 from experiments import command_line, multimodal_drawing, multimodal_measuring, multimodal_report
 from experiments.figures_flag import figures_folder
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 from vae_jax.errors import UserError
+from vae_jax.evaluation import results_file
 
 _CLASSIFIER = flags.DEFINE_string("classifier", "", "directory of a classifier, or of several")
 _NUM_EXAMPLES = flags.DEFINE_integer("num_test_examples", 10_000, "at most", lower_bound=1)

@@ -12,11 +12,11 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from benchmarks import results_file
 from benchmarks.epoch_speed import seconds_in_turn
 from configs import multimodal, vanilla
 from experiments import command_line
 from experiments.output_flag import OUTPUT
+from vae_jax.evaluation import results_file
 
 _NUM_EXAMPLES = flags.DEFINE_integer("num_train_examples", 12_800, "in an epoch", lower_bound=1000)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "timed epochs of each", lower_bound=1)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from absl import flags
 
-from benchmarks import results_file
 from experiments import command_line, recovery_measuring
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 from vae_jax import trained_model
+from vae_jax.evaluation import results_file
 
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 1000, "test images", lower_bound=2)
 _NUM_CHOSEN = flags.DEFINE_integer("num_chosen", 100, "validation images", lower_bound=1)

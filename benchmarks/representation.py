@@ -15,11 +15,11 @@ from typing import Any
 
 from absl import flags
 
-from benchmarks import results_file
 from experiments import command_line, representation_measuring, representation_report
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 from vae_jax import figures
+from vae_jax.evaluation import results_file
 
 _NUM_LABELS = flags.DEFINE_list("num_labels", ["100", "600", "1000", "all"], "numbers of labels")
 _NUM_DRAWS = flags.DEFINE_integer("num_draws", 10, "draws of the labelled images", lower_bound=1)

@@ -23,9 +23,9 @@ from typing import Any
 import jax
 from absl import app, flags
 
-from benchmarks import results_file
 from configs import vanilla
 from experiments import command_line, train
+from vae_jax.evaluation import results_file
 from vae_jax.training import loop as training_loop
 from vae_jax.training.records import read_records
 

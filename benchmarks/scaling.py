@@ -32,11 +32,11 @@ from flax import nnx
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from benchmarks import results_file
 from benchmarks.collectives import collectives
 from configs import conv, vanilla
 from vae_jax import config as factory
 from vae_jax import figures
+from vae_jax.evaluation import results_file
 from vae_jax.training.parallel import compile_program
 from vae_jax.training.records import read_records
 from vae_jax.training.step import train_epoch, train_step

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from benchmarks import results_file
+from vae_jax.evaluation import results_file
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/search_quality", "directory of the sweeps")
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")

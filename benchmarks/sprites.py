@@ -15,11 +15,11 @@ from absl import app, flags
 from jaxtyping import Array, Key, UInt8
 from ml_collections import ConfigDict
 
-from benchmarks import results_file
 from benchmarks.epoch_speed import measure
 from configs import vanilla
 from vae_jax.data.sprites.dataset import VARIANTS, Variant
 from vae_jax.data.sprites.rendering import render
+from vae_jax.evaluation import results_file
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "timed calls each; the fastest counts")

@@ -30,11 +30,11 @@ from absl import app, flags
 from ml_collections import ConfigDict
 from PIL import Image, ImageDraw, ImageFilter
 
-from benchmarks import results_file
 from configs import vanilla
 from experiments import train
 from vae_jax import config as factory
 from vae_jax.data.streaming import num_read_threads
+from vae_jax.evaluation import results_file
 from vae_jax.training.loop import RunSteps
 from vae_jax.training.records import read_records
 from vae_jax.training.step import TrainState

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from benchmarks import results_file
 from configs import vanilla
 from vae_jax import config
+from vae_jax.evaluation import results_file
 from vae_jax.sweeps.members import InTurn, MemberFunctions, SideBySide, prefers_side_by_side, stack
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")

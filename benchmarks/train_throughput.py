@@ -15,11 +15,11 @@ from typing import Any
 from absl import app, flags
 from ml_collections import ConfigDict
 
-from benchmarks import results_file
 from benchmarks.epoch_speed import measure
 from benchmarks.matmul_peak import matmul_peak
 from configs import conv, vanilla
 from experiments import command_line
+from vae_jax.evaluation import results_file
 from vae_jax.sweeps.workers import shares_of_cores
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")

@@ -11,7 +11,7 @@ from vae_jax import config as factory
 from vae_jax.data import Dataset, LazyDataset
 from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.pixels import binarize, to_unit_interval
-from vae_jax.evaluation import figures_of_merit
+from vae_jax.evaluation import metrics as figures_of_merit
 
 # Of the training images, so many tell what is normal.
 _MOST_TRAINING_IMAGES = 10_000

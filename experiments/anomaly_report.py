@@ -5,10 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import markdown
-from experiments.measured_section import Measured, grouped, mean_and_deviation, of_results, pictures
 from vae_jax.data.class_left_out import OUTLIERS
+from vae_jax.evaluation import markdown
 from vae_jax.evaluation.anomaly import SCORES
+from vae_jax.evaluation.measured_section import (
+    Measured,
+    grouped,
+    mean_and_deviation,
+    of_results,
+    pictures,
+)
 
 Rows = Sequence[dict[str, Any]]
 

@@ -10,9 +10,10 @@ from absl import flags
 from experiments import command_line
 from experiments.data_dir_flag import DATA_DIR
 from experiments.seed_flag import SEED
-from vae_jax import classifier, classifier_training, config, data, workdir
-from vae_jax.classifier import Classifier
+from vae_jax import config, data, workdir
 from vae_jax.errors import UserError
+from vae_jax.evaluation import classifier, classifier_training
+from vae_jax.evaluation.classifier import Classifier
 
 _DATA = flags.DEFINE_string("data", "mnist", "data set with labels, as data.name of a config")
 _TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "what it is trained on")

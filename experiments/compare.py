@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from experiments import command_line, measuring
-from experiments.drawing import NUM_MAPPED
+from experiments import command_line
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 from vae_jax import config, figures, trained_model, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import plane_maps
+from vae_jax.evaluation import summary as measuring
+from vae_jax.evaluation.drawing import NUM_MAPPED
 from vae_jax.trained_model import TrainedModel
 from vae_jax.training.records import read_records
 

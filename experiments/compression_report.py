@@ -4,8 +4,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from experiments import markdown
-from experiments.measured_section import Measured, grouped, mean_and_deviation, of_results
+from vae_jax.evaluation import markdown
+from vae_jax.evaluation.measured_section import Measured, grouped, mean_and_deviation, of_results
 
 _COLUMNS = {
     "elbo_bits_per_dim": "-ELBO",

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments import drawing, measuring
 from experiments.disentanglement_results import (
     COMPARED,
     SCORES,
@@ -16,6 +15,8 @@ from experiments.disentanglement_results import (
     ranked,
 )
 from vae_jax import config, figures, trained_model, workdir
+from vae_jax.evaluation import drawing
+from vae_jax.evaluation import summary as measuring
 
 
 def draw(out: Path, runs: Sequence[Row]) -> None:

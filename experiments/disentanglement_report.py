@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments import markdown
 from experiments.disentanglement_results import SCORES, Method, comparisons, methods, read
+from vae_jax.evaluation import markdown
 
 _INTRODUCTION = """# Disentanglement
 

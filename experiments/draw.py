@@ -8,9 +8,11 @@ import math
 import numpy as np
 from absl import flags
 
-from experiments import command_line, drawing, measuring
+from experiments import command_line
 from vae_jax import config, trained_model, workdir
 from vae_jax.errors import UserError
+from vae_jax.evaluation import drawing
+from vae_jax.evaluation import summary as measuring
 
 _DEGREES = flags.DEFINE_list(
     "degrees",

@@ -6,11 +6,12 @@ python -m experiments.evaluate --workdir=runs/vanilla --num_samples=5000
 
 from absl import flags
 
-from experiments import command_line, measuring
+from experiments import command_line
 from vae_jax import config as factory
 from vae_jax import trained_model, workdir
 from vae_jax.config.fields import MAX_SAMPLES
 from vae_jax.errors import UserError
+from vae_jax.evaluation import summary as measuring
 
 _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", None, "importance samples an image, in place of config.evaluation.num_samples"

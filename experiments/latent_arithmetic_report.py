@@ -4,9 +4,9 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import markdown
 from experiments.latent_arithmetic_figures import UNITS, Rows, method_name
-from experiments.measured_section import Measured, mean_and_deviation, of_results, pictures
+from vae_jax.evaluation import markdown
+from vae_jax.evaluation.measured_section import Measured, mean_and_deviation, of_results, pictures
 
 _DEGREES_OF_CLASSES = (1.0, 1.5, 2.0)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments import markdown
-from experiments.measured_section import Measured, grouped, mean_and_deviation, of_results
+from vae_jax.evaluation import markdown
+from vae_jax.evaluation.measured_section import Measured, grouped, mean_and_deviation, of_results
 from vae_jax.figures.compression import Curve
 
 Rows = Sequence[dict[str, Any]]

@@ -10,11 +10,12 @@ what TensorBoard's projector reads, into the run's tensorboard/. umap needs
 
 from absl import flags
 
-from experiments import command_line, measuring
-from experiments.drawing import NUM_MAPPED
+from experiments import command_line
 from vae_jax import config, figures, projector, trained_model
 from vae_jax.errors import UserError
 from vae_jax.evaluation import plane_maps
+from vae_jax.evaluation import summary as measuring
+from vae_jax.evaluation.drawing import NUM_MAPPED
 
 _METHODS = flags.DEFINE_list(
     "methods", ["pca", "tsne"], f"layouts to draw, of {', '.join(plane_maps.METHODS)}"

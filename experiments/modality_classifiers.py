@@ -6,12 +6,13 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from vae_jax import classifier, classifier_training, workdir
 from vae_jax import config as factory
-from vae_jax.classifier import Classifier
+from vae_jax import workdir
 from vae_jax.config import JointSplits
 from vae_jax.data import Dataset
 from vae_jax.errors import UserError
+from vae_jax.evaluation import classifier, classifier_training
+from vae_jax.evaluation.classifier import Classifier
 from vae_jax.models.modalities import Forms
 
 _NUM_EPOCHS = 5

@@ -4,8 +4,14 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import markdown
-from experiments.measured_section import Measured, Row, grouped, mean_and_deviation, of_results
+from vae_jax.evaluation import markdown
+from vae_jax.evaluation.measured_section import (
+    Measured,
+    Row,
+    grouped,
+    mean_and_deviation,
+    of_results,
+)
 
 # Of `config.model.joint_posterior`.
 _MODELS = {

@@ -11,12 +11,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import measuring
 from vae_jax import config as factory
 from vae_jax import figures, workdir
 from vae_jax.data.corruptions import MAX_LEVEL
 from vae_jax.errors import UserError
-from vae_jax.evaluation import denoising, figures_of_merit, recovery, restoration
+from vae_jax.evaluation import denoising, recovery, restoration
+from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.evaluation import summary as measuring
 from vae_jax.trained_model import TrainedModel
 
 _SHOWN = 10

@@ -4,8 +4,14 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from experiments import markdown
-from experiments.measured_section import Measured, grouped, mean_and_deviation, of_results, pictures
+from vae_jax.evaluation import markdown
+from vae_jax.evaluation.measured_section import (
+    Measured,
+    grouped,
+    mean_and_deviation,
+    of_results,
+    pictures,
+)
 
 # What the level of a corruption is.
 _LEVELS = {

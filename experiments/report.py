@@ -25,13 +25,13 @@ from experiments import (
     generation_report,
     latent_arithmetic_report,
     lossy_compression_report,
-    measuring,
     multimodal_report,
     recovery_report,
     representation_report,
     scaling_report,
 )
 from vae_jax.errors import UserError
+from vae_jax.evaluation import summary as measuring
 from vae_jax.papers import card as cards
 from vae_jax.papers import report as card_report
 from vae_jax.workdir import write_atomically

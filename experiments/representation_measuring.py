@@ -11,12 +11,12 @@ import numpy as np
 from ml_collections import ConfigDict
 from sklearn.decomposition import PCA
 
-from experiments import measuring
 from vae_jax import config as factory
 from vae_jax import trained_model, workdir
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import probing
+from vae_jax.evaluation import summary as measuring
 
 
 class LabelledImages(NamedTuple):

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import command_line, drawing, results_flag
+from experiments import command_line, results_flag
 from vae_jax import trained_model, workdir
 from vae_jax.errors import UserError
+from vae_jax.evaluation import drawing
 from vae_jax.papers import card as cards
 from vae_jax.papers import report as card_report
 from vae_jax.papers import results as card_results

@@ -17,7 +17,7 @@ from experiments.seed_flag import SEED
 from vae_jax import config, figures, samplers, trained_model
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
-from vae_jax.evaluation import figures_of_merit
+from vae_jax.evaluation import metrics as figures_of_merit
 
 _SAMPLER = flags.DEFINE_string(
     "sampler",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from experiments import markdown
+from vae_jax.evaluation import markdown
 
 
 def costs_table(measured: dict[str, Any]) -> str:

@@ -20,13 +20,14 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from experiments import command_line, config_flag, measuring, process_flags, profiling
+from experiments import command_line, config_flag, process_flags, profiling
 from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.config.fields import flatten
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.data.streaming import Stream
 from vae_jax.errors import UserError
+from vae_jax.evaluation import summary as measuring
 from vae_jax.trained_model import TrainedModel
 from vae_jax.training import checkpoints, parallel, processes
 from vae_jax.training.interruption import deferred

@@ -8,9 +8,10 @@ import small_data
 from absl.testing import flagsaver
 
 from experiments import classifier as command
-from vae_jax import classifier, classifier_training, data
+from vae_jax import data
 from vae_jax.data import Dataset
 from vae_jax.errors import UserError
+from vae_jax.evaluation import classifier, classifier_training
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
 

@@ -15,9 +15,10 @@ from small_data import write_bars
 
 import vae_jax
 from configs import vanilla
-from experiments import drawing, evaluate, train
+from experiments import evaluate, train
 from vae_jax import config as factory
 from vae_jax import workdir
+from vae_jax.evaluation import drawing
 from vae_jax.training import checkpoints
 from vae_jax.training.records import read_records
 

@@ -11,7 +11,8 @@ from vae_jax import config as factory
 from vae_jax.data.corruptions import CORRUPTIONS, gaussian
 from vae_jax.data.pixels import binarize
 from vae_jax.distributions import Bernoulli, Normal
-from vae_jax.evaluation import collapse, denoising, figures_of_merit, likelihood
+from vae_jax.evaluation import collapse, denoising, likelihood
+from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.trained_model import TrainedModel
 
 

@@ -9,7 +9,7 @@ from configs import vanilla
 from vae_jax import config as factory
 from vae_jax import trained_model as trained_model_module
 from vae_jax.distributions import Distribution
-from vae_jax.evaluation import figures_of_merit
+from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.models.interfaces import Likelihood
 from vae_jax.models.likelihoods import (
     LIKELIHOODS,

@@ -12,9 +12,9 @@ from small_runs import save as save_of_images
 from benchmarks import multimodal as command
 from configs import multimodal, multimodal_label, multimodal_renderings
 from experiments import multimodal_drawing, multimodal_measuring, multimodal_report
-from vae_jax import classifier
-from vae_jax.classifier import Classifier, ClassifierNetwork
 from vae_jax.errors import UserError
+from vae_jax.evaluation import classifier
+from vae_jax.evaluation.classifier import Classifier, ClassifierNetwork
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
 

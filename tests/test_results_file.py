@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from benchmarks import results_file
 from vae_jax.errors import UserError
+from vae_jax.evaluation import results_file
 
 
 def test_a_run_that_is_measured_anew_replaces_its_own_rows_alone(tmp_path):

@@ -15,10 +15,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from vae_jax.classifier import Classifier
 from vae_jax.data.captions import grammar as captions
 from vae_jax.data.captions.grammar import Grammar
 from vae_jax.errors import UserError
+from vae_jax.evaluation.classifier import Classifier
 from vae_jax.models.modalities import Forms
 from vae_jax.trained_multimodal import TrainedMultimodal
 

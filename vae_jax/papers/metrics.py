@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import measuring, multimodal_measuring
+from experiments import multimodal_measuring
 from vae_jax import config, trained_model, workdir
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours
+from vae_jax.evaluation import summary as measuring
 from vae_jax.papers.card import COHERENCE_FIGURES, NEIGHBOUR_FIGURES
 from vae_jax.trained_model import TrainedModel
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import markdown
 from vae_jax.errors import UserError
+from vae_jax.evaluation import markdown
 from vae_jax.papers import results as card_results
 from vae_jax.papers.card import BUDGETS, FIGURES, Card, Check, Expected
 from vae_jax.papers.results import Measured, Measurement

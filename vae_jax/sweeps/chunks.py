@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import measuring
 from vae_jax import config as factory
 from vae_jax import trained_multimodal, workdir
 from vae_jax.config.fields import with_fields
+from vae_jax.evaluation import summary as measuring
 from vae_jax.sweeps.loop import MemberProgress, fit_members
 from vae_jax.sweeps.members import InTurn, MemberFunctions, SideBySide, prefers_side_by_side, stack
 from vae_jax.sweeps.progress import ChunkProgress

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments import markdown
 from vae_jax import figures, workdir
 from vae_jax.errors import UserError
+from vae_jax.evaluation import markdown
 from vae_jax.sweeps.chunks import read_member
 from vae_jax.sweeps.space import Choice, Sweep
 from vae_jax.training.records import TensorBoardWriter, read_records

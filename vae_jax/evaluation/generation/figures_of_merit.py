@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from vae_jax.classifier import Classifier
+from vae_jax.evaluation.classifier import Classifier
 from vae_jax.evaluation.generation.class_coverage import class_coverage
 from vae_jax.evaluation.generation.density_coverage import density_coverage
 from vae_jax.evaluation.generation.frechet import frechet_distance

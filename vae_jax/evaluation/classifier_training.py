@@ -12,10 +12,10 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from vae_jax.classifier import Classifier, ClassifierNetwork, as_stored
 from vae_jax.data import Dataset
 from vae_jax.data.pixels import StoredImages, to_unit_interval
 from vae_jax.errors import UserError
+from vae_jax.evaluation.classifier import Classifier, ClassifierNetwork, as_stored
 
 _BATCH_SIZE = 128
 _LEARNING_RATE = 2e-3

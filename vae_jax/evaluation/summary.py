@@ -11,12 +11,13 @@ from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from experiments import command_line, drawing, markdown
+from experiments import command_line
 from vae_jax import config as factory
 from vae_jax import trained_multimodal, workdir
 from vae_jax.data import Dataset
 from vae_jax.data.multimodal import MultimodalDataset
-from vae_jax.evaluation import denoising, figures_of_merit, joint_figures
+from vae_jax.evaluation import denoising, drawing, joint_metrics, markdown
+from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.evaluation.disentanglement import MetricSizes, disentanglement_figures
 from vae_jax.trained_model import TrainedModel
 from vae_jax.trained_multimodal import TrainedMultimodal
@@ -155,9 +156,9 @@ def _measure_joint(
     show_progress: bool,
 ) -> dict[str, Any]:
     num_examples = len(values[model.names[0]])
-    total = num_examples * joint_figures.num_estimates(len(model.names))
+    total = num_examples * joint_metrics.num_estimates(len(model.names))
     with _bar(total, "example", show_progress) as bar:
-        figures = joint_figures.joint_figures(
+        figures = joint_metrics.joint_figures(
             model,
             values,
             factory.build_evaluation_keys(model.config).samples,
