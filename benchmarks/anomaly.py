@@ -11,10 +11,11 @@ kept. With --figures=FOLDER the scores are drawn, a picture a run.
 
 from absl import flags
 
-from experiments import anomaly_measuring, command_line
+from experiments import command_line
 from experiments.figures_flag import figures_folder
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
+from vae_jax.applications.anomaly import measure as anomaly_measuring
 from vae_jax.evaluation import results_file
 
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 10_000, "of each kind, at most", lower_bound=1)

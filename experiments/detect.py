@@ -14,12 +14,13 @@ import io
 import numpy as np
 from absl import flags
 
-from experiments import anomaly_data, command_line, file_flags
+from experiments import command_line, file_flags
 from vae_jax import trained_model, workdir
+from vae_jax.applications.anomaly import SCORES, Scorer, threshold
+from vae_jax.applications.anomaly import data as anomaly_data
 from vae_jax.config import foreign_images
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
-from vae_jax.evaluation.anomaly import SCORES, Scorer, threshold
 
 _SCORE = flags.DEFINE_enum("score", "elbo", list(SCORES), "which score")
 _RATE = flags.DEFINE_float("false_positive_rate", 0.05, "share of normal images to be flagged")

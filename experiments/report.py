@@ -18,7 +18,6 @@ from typing import Any, NoReturn
 from absl import flags
 
 from experiments import (
-    anomaly_report,
     command_line,
     compression_report,
     disentanglement_report,
@@ -30,6 +29,7 @@ from experiments import (
     representation_report,
     scaling_report,
 )
+from vae_jax.applications.anomaly import report as anomaly_report
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.papers import card as cards

@@ -13,11 +13,8 @@ from hypothesis.extra import numpy as hnp
 from sklearn import metrics
 from small_models import LinearGaussian
 
-from experiments import anomaly_data, anomaly_measuring, anomaly_report, detect
-from vae_jax.config import foreign_images
-from vae_jax.data import Dataset, class_left_out
-from vae_jax.errors import UserError
-from vae_jax.evaluation.anomaly import (
+from experiments import detect
+from vae_jax.applications.anomaly import (
     SCORES,
     Scorer,
     auroc,
@@ -26,9 +23,15 @@ from vae_jax.evaluation.anomaly import (
     threshold,
     with_intervals,
 )
-from vae_jax.evaluation.anomaly.bounds import bound_scores, typicality
-from vae_jax.evaluation.anomaly.distances import mahalanobis_distance
-from vae_jax.evaluation.anomaly.likelihood_regret import likelihood_regret
+from vae_jax.applications.anomaly import data as anomaly_data
+from vae_jax.applications.anomaly import measure as anomaly_measuring
+from vae_jax.applications.anomaly import report as anomaly_report
+from vae_jax.applications.anomaly.bounds import bound_scores, typicality
+from vae_jax.applications.anomaly.distances import mahalanobis_distance
+from vae_jax.applications.anomaly.likelihood_regret import likelihood_regret
+from vae_jax.config import foreign_images
+from vae_jax.data import Dataset, class_left_out
+from vae_jax.errors import UserError
 from vae_jax.trained_model import TrainedModel
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
@@ -71,7 +74,7 @@ def test_figures_are_those_of_scikit_learn_and_all_pairs(normal, anomalous):
 
 
 def test_the_intervals_cover_the_truth_about_as_often_as_they_say(monkeypatch):
-    from vae_jax.evaluation.anomaly import detection
+    from vae_jax.applications.anomaly import detection
 
     monkeypatch.setattr(detection, "_NUM_DRAWS", 100)
     rng, covered = np.random.default_rng(0), 0

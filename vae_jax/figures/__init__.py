@@ -5,7 +5,7 @@ on disk. Each returns a `matplotlib.figure.Figure` that pyplot has never heard o
 be closed, no display is needed, and `save` writes it.
 """
 
-from vae_jax.figures.anomaly import score_histograms
+from vae_jax.applications.anomaly.plot import score_histograms
 from vae_jax.figures.attributes import attribute_curves, class_curves
 from vae_jax.figures.compression import quality_by_rate
 from vae_jax.figures.curves import (

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vae_jax.applications.anomaly import SCORES
 from vae_jax.data.class_left_out import OUTLIERS
 from vae_jax.evaluation import markdown
-from vae_jax.evaluation.anomaly import SCORES
 from vae_jax.evaluation.measured_section import (
     Measured,
     grouped,

@@ -1,12 +1,12 @@
 """Which images are not like those a model was trained on: scores, baselines, how well they tell."""
 
-from vae_jax.evaluation.anomaly.detection import (
+from vae_jax.applications.anomaly.detection import (
     auroc,
     average_precision,
     threshold,
     with_intervals,
 )
-from vae_jax.evaluation.anomaly.scorer import SCORES, Scorer
+from vae_jax.applications.anomaly.scorer import SCORES, Scorer
 
 __all__ = [
     "SCORES",

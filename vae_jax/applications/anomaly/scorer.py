@@ -7,11 +7,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from vae_jax.applications.anomaly import baselines
+from vae_jax.applications.anomaly.bounds import bound_scores, typicality
+from vae_jax.applications.anomaly.distances import mahalanobis_distance
+from vae_jax.applications.anomaly.likelihood_regret import likelihood_regret
 from vae_jax.errors import UserError
-from vae_jax.evaluation.anomaly import baselines
-from vae_jax.evaluation.anomaly.bounds import bound_scores, typicality
-from vae_jax.evaluation.anomaly.distances import mahalanobis_distance
-from vae_jax.evaluation.anomaly.likelihood_regret import likelihood_regret
 from vae_jax.trained_model import TrainedModel
 
 # By name: what a table calls it.

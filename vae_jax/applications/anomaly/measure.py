@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import anomaly_data
 from vae_jax import data, figures, trained_model, workdir
+from vae_jax.applications.anomaly import SCORES, Scorer, threshold, with_intervals
+from vae_jax.applications.anomaly import data as anomaly_data
 from vae_jax.config import foreign_images
 from vae_jax.data import image_arrays
 from vae_jax.data.class_left_out import OUTLIERS
 from vae_jax.errors import UserError
-from vae_jax.evaluation.anomaly import SCORES, Scorer, threshold, with_intervals
 
 _OTHERS = {"fashion_mnist": "mnist", "mnist": "fashion_mnist"}
 _FALSE_POSITIVE_RATE = 0.05
