@@ -21,7 +21,7 @@ from experiments import command_line
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 from vae_jax import config, trained_model, workdir
-from vae_jax.compression import Compressor, pack, unpack
+from vae_jax.applications.compression import Compressor, pack, unpack
 from vae_jax.evaluation import results_file
 from vae_jax.evaluation import summary as measuring
 

@@ -12,10 +12,11 @@ and JPEG and WebP of one picture of all images. The model is not counted, nor wh
 from pathlib import Path
 from typing import Any
 
-from experiments import command_line, lossy_compression_measuring, lossy_compression_report
+from experiments import command_line
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 from vae_jax import figures
+from vae_jax.applications.compression import lossy_measure, lossy_report
 from vae_jax.evaluation import results_file
 
 
@@ -26,13 +27,13 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     known: set[tuple[Any, ...]] = set()
     for folder in folders:
-        found = lossy_compression_measuring.measure_run(folder, known)
+        found = lossy_measure.measure_run(folder, known)
         rows += found
-        print(f"{folder}: {lossy_compression_report.line(found)}", flush=True)
+        print(f"{folder}: {lossy_report.line(found)}", flush=True)
     results = {**results_file.circumstances("benchmarks.lossy_compression"), "rows": rows}
     results_file.write(OUTPUT.value, results)
     if OUTPUT.value:
-        figure = figures.quality_by_rate(*lossy_compression_report.curves(rows))
+        figure = figures.quality_by_rate(*lossy_report.curves(rows))
         figures.save(figure, Path(OUTPUT.value).with_suffix(".png"))
 
 

@@ -8,7 +8,7 @@ as zeros and ones if the run binarises them.
 
 from experiments import command_line, file_flags
 from vae_jax import config, trained_model, workdir
-from vae_jax.compression import Compressor, pack
+from vae_jax.applications.compression import Compressor, pack
 from vae_jax.data import image_arrays
 from vae_jax.evaluation import summary as measuring
 

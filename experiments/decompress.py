@@ -5,7 +5,7 @@ python -m experiments.decompress --workdir=runs/compression --input=digits.vae -
 
 from experiments import command_line, file_flags
 from vae_jax import trained_model
-from vae_jax.compression import Compressor, unpack
+from vae_jax.applications.compression import Compressor, unpack
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 

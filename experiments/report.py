@@ -19,17 +19,17 @@ from absl import flags
 
 from experiments import (
     command_line,
-    compression_report,
     disentanglement_report,
     generation_report,
     latent_arithmetic_report,
-    lossy_compression_report,
     multimodal_report,
     recovery_report,
     representation_report,
     scaling_report,
 )
 from vae_jax.applications.anomaly import report as anomaly_report
+from vae_jax.applications.compression import lossy_report
+from vae_jax.applications.compression import report as compression_report
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.papers import card as cards
@@ -209,7 +209,7 @@ def render_results() -> str:
         _INTRODUCTION,
         card_report.render([cards.load(name) for name in cards.names()], folder),
         compression_report.section(folder / "uses" / "compression.json"),
-        lossy_compression_report.section(folder / "uses" / "lossy_compression.json"),
+        lossy_report.section(folder / "uses" / "lossy_compression.json"),
         recovery_report.section(folder / "uses" / "recovery.json"),
         anomaly_report.section(folder / "uses" / "anomaly.json"),
         representation_report.section(folder / "uses" / "representation.json"),

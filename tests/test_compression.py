@@ -15,8 +15,9 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments import compress, compression_report, decompress
-from vae_jax.compression import Compressor, bits_back, file_format, pack, unpack
+from experiments import compress, decompress
+from vae_jax.applications.compression import Compressor, bits_back, file_format, pack, unpack
+from vae_jax.applications.compression import report as compression_report
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 

@@ -7,10 +7,10 @@ import small_runs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import lossy_compression_measuring as measuring
-from experiments import lossy_compression_report as report
 from vae_jax import figures
-from vae_jax.compression.quantized_latents import LatentCoder
+from vae_jax.applications.compression import lossy_measure as measuring
+from vae_jax.applications.compression import lossy_report as report
+from vae_jax.applications.compression.quantized_latents import LatentCoder
 from vae_jax.errors import UserError
 
 RNG = np.random.default_rng(0)

@@ -6,8 +6,8 @@ be closed, no display is needed, and `save` writes it.
 """
 
 from vae_jax.applications.anomaly.plot import score_histograms
+from vae_jax.applications.compression.plot import quality_by_rate
 from vae_jax.figures.attributes import attribute_curves, class_curves
-from vae_jax.figures.compression import quality_by_rate
 from vae_jax.figures.curves import (
     accuracy_by_labels,
     compared_curves,

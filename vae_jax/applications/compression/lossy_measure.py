@@ -16,7 +16,7 @@ from sklearn.decomposition import PCA
 from experiments.representation_measuring import name
 from vae_jax import config as factory
 from vae_jax import trained_model, workdir
-from vae_jax.compression.quantized_latents import LatentCoder
+from vae_jax.applications.compression.quantized_latents import LatentCoder
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring

@@ -14,9 +14,9 @@ from flax import nnx
 from jaxtyping import Array
 
 from vae_jax import config
-from vae_jax.compression import bits_back
-from vae_jax.compression.bits_back import Images, Latents, NextBit
-from vae_jax.compression.file_format import CompressedImages
+from vae_jax.applications.compression import bits_back
+from vae_jax.applications.compression.bits_back import Images, Latents, NextBit
+from vae_jax.applications.compression.file_format import CompressedImages
 from vae_jax.data import image_arrays
 from vae_jax.distributions import (
     NUM_LEVELS,

@@ -1,6 +1,6 @@
 """Lossless compression of images by a trained VAE: bits-back coding, and the file it fills."""
 
-from vae_jax.compression.compressor import Compressor
-from vae_jax.compression.file_format import CompressedImages, pack, unpack
+from vae_jax.applications.compression.compressor import Compressor
+from vae_jax.applications.compression.file_format import CompressedImages, pack, unpack
 
 __all__ = ["CompressedImages", "Compressor", "pack", "unpack"]

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from vae_jax.applications.compression.plot import Curve
 from vae_jax.evaluation import markdown
 from vae_jax.evaluation.measured_section import Measured, grouped, mean_and_deviation, of_results
-from vae_jax.figures.compression import Curve
 
 Rows = Sequence[dict[str, Any]]
 
@@ -18,7 +18,7 @@ _TIMES_DEARER = 5
 _TEXT = """## Lossy compression
 
 The latents of test images, rounded to a grid and entropy coded under a normal for each
-(`vae_jax/compression/quantized_latents.py`), and the mean image decoded from what was written: bits
+(`vae_jax/applications/compression/quantized_latents.py`), and the mean image decoded from what was written: bits
 a pixel of all test images together, and PSNR in dB of their mean squared error. The grid's step is
 told in deviations of the latent that varies most. Mean over seeds, ± standard deviation of PSNR.
 The model is not counted, as it is not for programs of which everybody has a copy; PCA has the same
