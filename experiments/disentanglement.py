@@ -13,15 +13,10 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from experiments import (
-    command_line,
-    config_flag,
-    disentanglement_figures,
-    disentanglement_results,
-    results_flag,
-    sweep,
-)
+from experiments import command_line, config_flag, results_flag, sweep
 from vae_jax import workdir
+from vae_jax.applications.disentanglement import study as disentanglement_results
+from vae_jax.applications.disentanglement import study_plots
 from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
 from vae_jax.papers import results as card_results
@@ -63,8 +58,8 @@ def _write(folder: Path, config: ConfigDict, out: Path) -> None:
         "runs": runs,
     }
     path = disentanglement_results.write(out, study)
-    disentanglement_figures.draw(out, runs)
-    disentanglement_figures.draw_models(out, folder, runs)
+    study_plots.draw(out, runs)
+    study_plots.draw_models(out, folder, runs)
     print(f"{path} and the pictures beside it are written")
 
 

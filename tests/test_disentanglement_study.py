@@ -5,9 +5,12 @@ import pytest
 
 from configs import disentanglement as disentanglement_config
 from configs.sweeps import disentanglement as disentanglement_sweep
-from experiments import disentanglement_figures, disentanglement_report, disentanglement_results
 from experiments.disentanglement import check_study
-from experiments.disentanglement_results import (
+from vae_jax import figures
+from vae_jax.applications.disentanglement import report as disentanglement_report
+from vae_jax.applications.disentanglement import study as disentanglement_results
+from vae_jax.applications.disentanglement import study_plots
+from vae_jax.applications.disentanglement.study import (
     NATS,
     SCORES,
     comparisons,
@@ -16,7 +19,6 @@ from experiments.disentanglement_results import (
     ranked,
     study_run,
 )
-from vae_jax import figures
 from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
 from vae_jax.sweeps import plan as sweep_plan
@@ -181,6 +183,6 @@ def test_a_study_of_nothing_is_refused_before_it_is_trained():
 def test_a_study_of_one_run_has_no_correlations_and_its_other_pictures(tmp_path):
     lone = run("β-VAE", 4.0, 0, 0.5, beta_vae_score=None)
     assert rank_correlations([lone])[0] == []
-    disentanglement_figures.draw(tmp_path, [lone])
+    study_plots.draw(tmp_path, [lone])
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"scores_by_strength.png", "scores_by_distortion.png"}

@@ -14,11 +14,11 @@ from tqdm import tqdm
 from experiments import command_line
 from vae_jax import config as factory
 from vae_jax import trained_multimodal, workdir
+from vae_jax.applications.disentanglement import MetricSizes, disentanglement_figures
 from vae_jax.data import Dataset
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.evaluation import denoising, drawing, joint_metrics, markdown
 from vae_jax.evaluation import metrics as figures_of_merit
-from vae_jax.evaluation.disentanglement import MetricSizes, disentanglement_figures
 from vae_jax.trained_model import TrainedModel
 from vae_jax.trained_multimodal import TrainedMultimodal
 from vae_jax.training import checkpoints

@@ -7,6 +7,12 @@ be closed, no display is needed, and `save` writes it.
 
 from vae_jax.applications.anomaly.plot import score_histograms
 from vae_jax.applications.compression.plot import quality_by_rate
+from vae_jax.applications.disentanglement.plot import (
+    importance_matrices,
+    rank_correlations,
+    scores_by_distortion,
+    scores_by_strength,
+)
 from vae_jax.figures.attributes import attribute_curves, class_curves
 from vae_jax.figures.curves import (
     accuracy_by_labels,
@@ -14,12 +20,6 @@ from vae_jax.figures.curves import (
     curves_by_level,
     overlaid_losses,
     training_curves,
-)
-from vae_jax.figures.disentanglement import (
-    importance_matrices,
-    rank_correlations,
-    scores_by_distortion,
-    scores_by_strength,
 )
 from vae_jax.figures.generation import (
     nearest_distances,

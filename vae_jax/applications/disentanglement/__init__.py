@@ -4,7 +4,7 @@ Metrics take codes and factors as arrays, or a simulator and an encoder. "Perfec
 docstrings is a code whose latents are one factor each, "noise" one independent of the factors.
 """
 
-from vae_jax.evaluation.disentanglement.figures_of_merit import (
+from vae_jax.applications.disentanglement.measure import (
     PAPER_SIZES,
     MetricSizes,
     disentanglement_figures,

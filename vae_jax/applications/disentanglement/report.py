@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.disentanglement_results import SCORES, Method, comparisons, methods, read
+from vae_jax.applications.disentanglement.study import SCORES, Method, comparisons, methods, read
 from vae_jax.evaluation import markdown
 
 _INTRODUCTION = """# Disentanglement

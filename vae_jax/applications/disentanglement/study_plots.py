@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.disentanglement_results import (
+from vae_jax import config, figures, trained_model, workdir
+from vae_jax.applications.disentanglement.study import (
     COMPARED,
     SCORES,
     Row,
@@ -14,7 +15,6 @@ from experiments.disentanglement_results import (
     rank_correlations,
     ranked,
 )
-from vae_jax import config, figures, trained_model, workdir
 from vae_jax.evaluation import drawing
 from vae_jax.evaluation import summary as measuring
 
