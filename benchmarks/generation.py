@@ -22,14 +22,14 @@ from experiments.figures_flag import figures_folder
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 from vae_jax import config as factory
-from vae_jax import figures, samplers, trained_model, workdir
+from vae_jax import figures, trained_model, workdir
+from vae_jax.applications.generation import Reference, generation_figures, make_reference, samplers
+from vae_jax.applications.generation.nearest import nearest
 from vae_jax.data.dataset import Dataset
 from vae_jax.errors import UserError
 from vae_jax.evaluation import classifier, results_file
 from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.evaluation.classifier import Classifier
-from vae_jax.evaluation.generation import Reference, generation_figures, make_reference
-from vae_jax.evaluation.generation.nearest import nearest
 
 _CLASSIFIER = flags.DEFINE_string("classifier", "", "directory of a classifier of the same data")
 _TEMPERATURES = flags.DEFINE_list("temperatures", ["0.6", "0.8", "1", "1.2"], "of each sampler")

@@ -14,7 +14,8 @@ from absl import flags
 from experiments import command_line
 from experiments.output_flag import required_output
 from experiments.seed_flag import SEED
-from vae_jax import config, figures, samplers, trained_model
+from vae_jax import config, figures, trained_model
+from vae_jax.applications.generation import samplers
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 from vae_jax.evaluation import metrics as figures_of_merit

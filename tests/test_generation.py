@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from scipy import linalg
 
 from vae_jax import figures
+from vae_jax.applications.generation import class_coverage as classes
+from vae_jax.applications.generation import density_coverage as density
+from vae_jax.applications.generation import frechet, memorisation, nearest
+from vae_jax.applications.generation.precision_recall import precision_recall
 from vae_jax.errors import UserError
-from vae_jax.evaluation.generation import class_coverage as classes
-from vae_jax.evaluation.generation import density_coverage as density
-from vae_jax.evaluation.generation import frechet, memorisation, nearest
-from vae_jax.evaluation.generation.precision_recall import precision_recall
 
 NUM_NEIGHBOURS = 3
 

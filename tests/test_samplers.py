@@ -11,13 +11,14 @@ from absl.testing import flagsaver
 from PIL import Image
 from small_models import randomized
 
-from experiments import generation_report, sample
-from vae_jax import samplers
+from experiments import sample
+from vae_jax.applications.generation import report as generation_report
+from vae_jax.applications.generation import samplers
+from vae_jax.applications.generation.samplers import CorrelatedNormalMixture
 from vae_jax.data import image_arrays
 from vae_jax.distributions import Normal, NormalMixture
 from vae_jax.errors import UserError
 from vae_jax.models import FlowPrior
-from vae_jax.samplers import CorrelatedNormalMixture
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
 

@@ -13,6 +13,11 @@ from vae_jax.applications.disentanglement.plot import (
     scores_by_distortion,
     scores_by_strength,
 )
+from vae_jax.applications.generation.plot import (
+    nearest_distances,
+    precision_recall_plane,
+    quality_by_temperature,
+)
 from vae_jax.figures.attributes import attribute_curves, class_curves
 from vae_jax.figures.curves import (
     accuracy_by_labels,
@@ -20,11 +25,6 @@ from vae_jax.figures.curves import (
     curves_by_level,
     overlaid_losses,
     training_curves,
-)
-from vae_jax.figures.generation import (
-    nearest_distances,
-    precision_recall_plane,
-    quality_by_temperature,
 )
 from vae_jax.figures.images import (
     edited_images,

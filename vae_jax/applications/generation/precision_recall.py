@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from vae_jax.evaluation.generation.nearest import Points, squared_distances
+from vae_jax.applications.generation.nearest import Points, squared_distances
 
 
 class PrecisionRecall(NamedTuple):

@@ -4,7 +4,7 @@ Images are compared as points in the feature space of a classifier of the projec
 with the training images. No measure here is comparable with one in the space of another network.
 """
 
-from vae_jax.evaluation.generation.figures_of_merit import (
+from vae_jax.applications.generation.metrics import (
     NUM_DENSITY_NEIGHBOURS,
     NUM_MANIFOLD_NEIGHBOURS,
     Reference,

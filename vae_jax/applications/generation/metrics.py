@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from vae_jax.applications.generation.class_coverage import class_coverage
+from vae_jax.applications.generation.density_coverage import density_coverage
+from vae_jax.applications.generation.frechet import frechet_distance
+from vae_jax.applications.generation.memorisation import memorisation
+from vae_jax.applications.generation.nearest import squared_radii
+from vae_jax.applications.generation.precision_recall import precision_recall
 from vae_jax.evaluation.classifier import Classifier
-from vae_jax.evaluation.generation.class_coverage import class_coverage
-from vae_jax.evaluation.generation.density_coverage import density_coverage
-from vae_jax.evaluation.generation.frechet import frechet_distance
-from vae_jax.evaluation.generation.memorisation import memorisation
-from vae_jax.evaluation.generation.nearest import squared_radii
-from vae_jax.evaluation.generation.precision_recall import precision_recall
 
 # What the papers recommend.
 NUM_MANIFOLD_NEIGHBOURS = 3
