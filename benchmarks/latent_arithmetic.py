@@ -14,10 +14,12 @@ from typing import Any
 
 from absl import flags
 
-from experiments import command_line, latent_arithmetic_figures, latent_arithmetic_measuring
+from experiments import command_line
 from experiments.figures_flag import figures_folder
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
+from vae_jax.applications.editing import measure as latent_arithmetic_measuring
+from vae_jax.applications.editing import published_plots
 from vae_jax.evaluation import results_file
 
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 1000, "test images edited", lower_bound=1)
@@ -54,7 +56,7 @@ def main() -> None:
     }
     results_file.write(OUTPUT.value, results)
     if pictures is not None:
-        latent_arithmetic_figures.draw_curves(rows, pictures)
+        published_plots.draw_curves(rows, pictures)
 
 
 if __name__ == "__main__":

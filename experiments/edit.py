@@ -18,12 +18,13 @@ import math
 import numpy as np
 from absl import flags
 
-from experiments import command_line, editing, file_flags
+from experiments import command_line, file_flags
 from vae_jax import config, trained_model
+from vae_jax.applications.editing import directions
+from vae_jax.applications.editing.attribute_vectors import METHODS
 from vae_jax.config import foreign_images
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
-from vae_jax.evaluation.attribute_vectors import METHODS
 
 _ATTRIBUTE = flags.DEFINE_string("attribute", None, "thickness, slant, size, 7 or 4-9")
 _DEGREE = flags.DEFINE_float("degree", 1.0, "how much of it, any finite number")
@@ -31,7 +32,7 @@ _METHOD = flags.DEFINE_enum("method", "mean_difference", list(METHODS), "how it 
 
 
 def _mean(images: np.ndarray, attribute: str) -> str:
-    values = getattr(editing.measure_stored(images), attribute)
+    values = getattr(directions.measure_stored(images), attribute)
     measured = values[np.isfinite(values)]
     return f"{measured.mean():.3g}" if len(measured) else "not measurable"
 
@@ -41,7 +42,7 @@ def main() -> None:
     folder = command_line.existing_workdir()
     if _ATTRIBUTE.value is None:
         raise UserError("--attribute is missing; name one such as thickness")
-    attribute, degree = editing.parse(_ATTRIBUTE.value), _DEGREE.value
+    attribute, degree = directions.parse(_ATTRIBUTE.value), _DEGREE.value
     if not math.isfinite(degree):
         raise UserError(f"--degree={degree} must be finite, such as 1.5")
     source, target = file_flags.input_path(), file_flags.required_output()
@@ -54,9 +55,9 @@ def main() -> None:
         given = opened.test.images
     images = image_arrays.with_channels(given, model.image_shape)
     images = foreign_images.as_stored(model.config, images, opened.test.dtype)
-    contrast = editing.contrast(editing.load_known(model, opened.train), attribute)
+    contrast = directions.contrast(directions.load_known(model, opened.train), attribute)
     vector = METHODS[_METHOD.value](contrast)
-    reconstructed, edited = editing.edits(
+    reconstructed, edited = directions.edits(
         model, model.encode(images), vector, np.array([0.0, degree])
     )
     written = edited

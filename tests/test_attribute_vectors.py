@@ -3,8 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vae_jax.errors import UserError
-from vae_jax.evaluation.attribute_vectors import (
+from vae_jax.applications.editing.attribute_vectors import (
     METHODS,
     Contrast,
     between_classes,
@@ -12,6 +11,7 @@ from vae_jax.evaluation.attribute_vectors import (
     linear_classifier,
     mean_difference,
 )
+from vae_jax.errors import UserError
 
 few = settings(max_examples=25, deadline=None)
 

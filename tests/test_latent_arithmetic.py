@@ -5,19 +5,16 @@ import pytest
 import small_runs
 from absl.testing import flagsaver
 
-from experiments import (
-    edit,
-    editing,
-    latent_arithmetic_figures,
-    latent_arithmetic_measuring,
-    latent_arithmetic_report,
-)
+from experiments import edit
 from vae_jax import config as factory
 from vae_jax import figures, trained_model
+from vae_jax.applications.editing import directions, published_plots
+from vae_jax.applications.editing import measure as latent_arithmetic_measuring
+from vae_jax.applications.editing import report as latent_arithmetic_report
+from vae_jax.applications.editing.attribute_vectors import METHODS
 from vae_jax.data import image_arrays
 from vae_jax.data.captions.morphology import Morphology
 from vae_jax.errors import UserError
-from vae_jax.evaluation.attribute_vectors import METHODS
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
 
@@ -166,7 +163,7 @@ def test_curves_are_drawn_from_the_rows_of_all_seeds(measured, tmp_path):
     rows, _ = measured
     # As they come back from a file.
     rows = json.loads(json.dumps([*rows, *({**row, "seed": 1} for row in rows)]))
-    latent_arithmetic_figures.draw_curves(rows, tmp_path)
+    published_plots.draw_curves(rows, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"curves.png", "class_reached.png"}
 
 
@@ -238,8 +235,8 @@ def test_an_edit_moves_the_latents_by_the_degree_along_the_direction(
     files = {"input": tmp_path / "a.npy", "output": target}
     command(edit.main, workdir=run, attribute=attribute, method=method, degree=-0.7, **files)
     assert "5 images, float32" in capsys.readouterr().out
-    known = editing.load_known(model, factory.open_splits(model.config).train)
-    vector = METHODS[method](editing.contrast(known, editing.parse(attribute)))
+    known = directions.load_known(model, factory.open_splits(model.config).train)
+    vector = METHODS[method](directions.contrast(known, directions.parse(attribute)))
     expected = model.decode(model.encode(images) - 0.7 * vector.astype("f"))
     np.testing.assert_allclose(image_arrays.read(target), expected, atol=1e-5)
 
@@ -247,14 +244,14 @@ def test_an_edit_moves_the_latents_by_the_degree_along_the_direction(
 def test_directions_are_found_from_draws_of_the_posterior_where_there_is_a_normal_one(run):
     model = trained_model.load(run)
     train = factory.open_splits(model.config).train
-    known = editing.load_known(model, train)
+    known = directions.load_known(model, train)
     posterior = model.posterior(known.images)
     noise = (known.latents - posterior.mean) / np.exp(posterior.log_scale)
     assert noise.std() == pytest.approx(1, abs=0.15)
     assert abs(noise.mean()) < 0.2
     image_shape = (SIZE, SIZE, 1)
     autoencoder = small_runs.make_model(image_shape, **{"model.name": "autoencoder"})
-    known = editing.load_known(autoencoder, train)
+    known = directions.load_known(autoencoder, train)
     np.testing.assert_array_equal(known.latents, autoencoder.encode(known.images))
 
 
@@ -341,14 +338,14 @@ def test_a_file_without_content_is_refused(run, tmp_path):
 
 def test_training_images_in_which_nothing_can_be_measured_or_told_are_refused():
     nothing = Morphology(*np.full((3, 6), np.nan))
-    known = editing.KnownImages(np.zeros((6, 4, 4, 1)), np.zeros((6, 2)), None, nothing)
+    known = directions.KnownImages(np.zeros((6, 4, 4, 1)), np.zeros((6, 2)), None, nothing)
     with pytest.raises(UserError, match="'size': the attribute varies within no class of the 0"):
-        editing.contrast(known, "size")
+        directions.contrast(known, "size")
     with pytest.raises(UserError, match="the run's data have no classes, and --attribute=7 is one"):
-        editing.contrast(known, editing.parse("7"))
+        directions.contrast(known, directions.parse("7"))
     one_class = known._replace(labels=np.full(6, 7, np.int32))
     with pytest.raises(UserError, match="must differ from another; the images have 1"):
-        editing.contrast(one_class, editing.parse("7"))
+        directions.contrast(one_class, directions.parse("7"))
 
 
 def test_a_figure_of_values_that_are_not_finite_is_refused():

@@ -13,12 +13,12 @@ from vae_jax.applications.disentanglement.plot import (
     scores_by_distortion,
     scores_by_strength,
 )
+from vae_jax.applications.editing.plot import attribute_curves, class_curves
 from vae_jax.applications.generation.plot import (
     nearest_distances,
     precision_recall_plane,
     quality_by_temperature,
 )
-from vae_jax.figures.attributes import attribute_curves, class_curves
 from vae_jax.figures.curves import (
     accuracy_by_labels,
     compared_curves,

@@ -13,16 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from experiments import editing
-from experiments.editing import Attribute, ClassChange, KnownImages
 from vae_jax import config as factory
 from vae_jax import figures, trained_model, workdir
+from vae_jax.applications.editing import directions
+from vae_jax.applications.editing.attribute_vectors import METHODS, Contrast
+from vae_jax.applications.editing.directions import Attribute, ClassChange, KnownImages
 from vae_jax.data.captions.morphology import Morphology
 from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours
-from vae_jax.evaluation.attribute_vectors import METHODS, Contrast
 from vae_jax.trained_model import TrainedModel
 
 # Of measured attributes; of classes, which an image cannot have less of than none, from 0 on.
@@ -63,7 +63,7 @@ def measure(folder: Path, num_images: int, pictures: Path | None) -> list[dict[s
     model = trained_model.load(folder)
     config = model.config
     opened = factory.open_splits(config)
-    known = editing.load_known(model, opened.train)
+    known = directions.load_known(model, opened.train)
     test, labels = opened.test.images[:num_images], opened.test.labels
     if known.labels is None or labels is None:
         raise UserError(f"data.name={config.data.name!r} has no classes to be told or kept")
@@ -100,11 +100,11 @@ def measure(folder: Path, num_images: int, pictures: Path | None) -> list[dict[s
 def _contrasts(known: KnownImages) -> Iterator[tuple[Attribute, bool, Contrast]]:
     for name in Morphology._fields:
         for balanced in (True, False):
-            yield name, balanced, editing.contrast(known, name, balanced=balanced)
+            yield name, balanced, directions.contrast(known, name, balanced=balanced)
     assert known.labels is not None, "refused by measure"
     for target in np.unique(known.labels):
         change = ClassChange(int(target))
-        yield change, True, editing.contrast(known, change)
+        yield change, True, directions.contrast(known, change)
 
 
 def _told(known: KnownImages, images: np.ndarray) -> Int[np.ndarray, " n"]:
@@ -129,8 +129,8 @@ def _edit(
     degrees: np.ndarray,
 ) -> Edited:
     morphologies, told = [], []
-    for images in editing.edits(model, examples.latents, vector, degrees):
-        morphologies.append(editing.measure_stored(images))
+    for images in directions.edits(model, examples.latents, vector, degrees):
+        morphologies.append(directions.measure_stored(images))
         told.append(_told(known, images))
     by_name = zip(Morphology._fields, zip(*morphologies, strict=True), strict=True)
     return Edited({name: np.stack(values) for name, values in by_name}, np.stack(told))
@@ -182,14 +182,14 @@ def _draw_images(
     minus = "\N{MINUS SIGN}"
     find = METHODS["mean_difference"]
     for name in Morphology._fields:
-        vector = find(editing.contrast(known, name))
-        rows = np.stack(list(editing.edits(model, latents, vector, DEGREES)), axis=1)
+        vector = find(directions.contrast(known, name))
+        rows = np.stack(list(directions.edits(model, latents, vector, DEGREES)), axis=1)
         labels = [f"{degree:g}".replace("-", minus) for degree in DEGREES]
         figure = figures.edited_images(rows, labels, f"degree of {name}")
         figures.save(figure, pictures / f"{name}.png")
     columns = [
-        next(editing.edits(model, latents, vector, np.array([_SHOWN_DEGREE])))
-        for vector in (find(editing.contrast(known, ClassChange(int(c)))) for c in classes)
+        next(directions.edits(model, latents, vector, np.array([_SHOWN_DEGREE])))
+        for vector in (find(directions.contrast(known, ClassChange(int(c)))) for c in classes)
     ]
     figure = figures.edited_images(
         np.stack([model.decode(latents), *columns], axis=1),

@@ -9,13 +9,17 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vae_jax import config
+from vae_jax.applications.editing.attribute_vectors import (
+    Contrast,
+    between_classes,
+    between_quarters,
+)
 from vae_jax.applications.generation.samplers import training_latents
 from vae_jax.data import LazyDataset
 from vae_jax.data.captions.morphology import Morphology, measure
 from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
-from vae_jax.evaluation.attribute_vectors import Contrast, between_classes, between_quarters
 from vae_jax.models import latent_paths
 from vae_jax.trained_model import TrainedModel
 

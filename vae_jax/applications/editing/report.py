@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.latent_arithmetic_figures import UNITS, Rows, method_name
+from vae_jax.applications.editing.published_plots import UNITS, Rows, method_name
 from vae_jax.evaluation import markdown
 from vae_jax.evaluation.measured_section import Measured, mean_and_deviation, of_results, pictures
 
