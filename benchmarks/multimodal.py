@@ -15,10 +15,13 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import command_line, multimodal_drawing, multimodal_measuring, multimodal_report
+from experiments import command_line
 from experiments.figures_flag import figures_folder
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
+from vae_jax.applications.multimodal import drawing
+from vae_jax.applications.multimodal import measure as multimodal_measuring
+from vae_jax.applications.multimodal import report as multimodal_report
 from vae_jax.errors import UserError
 from vae_jax.evaluation import results_file
 
@@ -43,7 +46,7 @@ def main() -> None:
         row = multimodal_measuring.measure_run(folder, model, examples)
         print(multimodal_report.line(row), flush=True)
         if figures is not None:
-            multimodal_drawing.draw_run(model, examples, figures / folder.name)
+            drawing.draw_run(model, examples, figures / folder.name)
         # After each run: a later one that fails should not cost what is measured.
         results = {
             **results_file.circumstances("benchmarks.multimodal"),

@@ -17,19 +17,14 @@ from typing import Any, NoReturn
 
 from absl import flags
 
-from experiments import (
-    command_line,
-    multimodal_report,
-    recovery_report,
-    representation_report,
-    scaling_report,
-)
+from experiments import command_line, recovery_report, representation_report, scaling_report
 from vae_jax.applications.anomaly import report as anomaly_report
 from vae_jax.applications.compression import lossy_report
 from vae_jax.applications.compression import report as compression_report
 from vae_jax.applications.disentanglement import report as disentanglement_report
 from vae_jax.applications.editing import report as latent_arithmetic_report
 from vae_jax.applications.generation import report as generation_report
+from vae_jax.applications.multimodal import report as multimodal_report
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.papers import card as cards

@@ -6,13 +6,13 @@ from flax import nnx
 from test_trained_multimodal import IMAGES, make_model
 
 from vae_jax import data
+from vae_jax.applications.multimodal import caption_accuracy
+from vae_jax.applications.multimodal.caption_accuracy import agreement, agreement_of_images
 from vae_jax.data import multimodal
 from vae_jax.data.captions.attributes import DIGITS, measure_values
 from vae_jax.data.captions.grammar import GRAMMARS
 from vae_jax.data.captions.vocabulary import END, PAD, Vocabulary
 from vae_jax.errors import UserError
-from vae_jax.evaluation import caption_accuracy
-from vae_jax.evaluation.caption_accuracy import agreement, agreement_of_images
 
 MNIST = GRAMMARS["mnist"]
 LOW, MIDDLE, HIGH = 0, 1, 2

@@ -4,7 +4,7 @@ import pytest
 import small_joint_runs
 
 from configs import multimodal_label
-from experiments import multimodal_measuring
+from vae_jax.applications.multimodal import measure as multimodal_measuring
 from vae_jax.papers import metrics as card_figures
 from vae_jax.papers.card import COHERENCE_FIGURES, FIGURES
 

@@ -11,7 +11,9 @@ from small_runs import save as save_of_images
 
 from benchmarks import multimodal as command
 from configs import multimodal, multimodal_label, multimodal_renderings
-from experiments import multimodal_drawing, multimodal_measuring, multimodal_report
+from vae_jax.applications.multimodal import drawing
+from vae_jax.applications.multimodal import measure as multimodal_measuring
+from vae_jax.applications.multimodal import report as multimodal_report
 from vae_jax.errors import UserError
 from vae_jax.evaluation import classifier
 from vae_jax.evaluation.classifier import Classifier, ClassifierNetwork
@@ -169,7 +171,7 @@ def test_every_draw_has_a_key_of_its_own():
 def test_shown_captions_are_known_to_the_vocabulary():
     from vae_jax.data.captions import grammar as captions
 
-    for name, shown in multimodal_drawing._CAPTIONS.items():
+    for name, shown in drawing._CAPTIONS.items():
         grammar = captions.GRAMMARS[name]
         length = captions.row_length(grammar)
         captions.vocabulary(grammar).encode(shown, length, "refuse")

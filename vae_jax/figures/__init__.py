@@ -19,6 +19,12 @@ from vae_jax.applications.generation.plot import (
     precision_recall_plane,
     quality_by_temperature,
 )
+from vae_jax.applications.multimodal.plot import (
+    captioned_images,
+    images_of_captions,
+    joint_samples,
+    missing_modalities,
+)
 from vae_jax.figures.curves import (
     accuracy_by_labels,
     compared_curves,
@@ -40,12 +46,6 @@ from vae_jax.figures.latents import (
     kl_by_dimension,
     latent_map,
     latent_maps_side_by_side,
-)
-from vae_jax.figures.modalities import (
-    captioned_images,
-    images_of_captions,
-    joint_samples,
-    missing_modalities,
 )
 from vae_jax.figures.rate_distortion_plane import lower_convex_hull, rate_distortion
 from vae_jax.figures.style import save

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import multimodal_measuring
 from vae_jax import config, trained_model, workdir
+from vae_jax.applications.multimodal import measure as multimodal_measuring
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours

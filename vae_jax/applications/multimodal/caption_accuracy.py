@@ -10,12 +10,12 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
+from vae_jax.applications.multimodal.coherence import Reader
 from vae_jax.data.captions import grammar as captions
 from vae_jax.data.captions.attributes import measure_values
 from vae_jax.data.captions.grammar import Grammar
 from vae_jax.data.captions.vocabulary import PAD, Vocabulary
 from vae_jax.errors import UserError
-from vae_jax.evaluation.coherence import Reader
 from vae_jax.models.modalities import TextModality
 from vae_jax.trained_multimodal import TrainedMultimodal
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.multimodal_measuring import Examples
 from vae_jax import config, figures
+from vae_jax.applications.multimodal.measure import Examples
 from vae_jax.trained_multimodal import TrainedMultimodal
 
 _NUM_SHOWN = 10

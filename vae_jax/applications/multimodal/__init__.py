@@ -1,0 +1,1 @@
+"""Several modalities with one latent space."""
