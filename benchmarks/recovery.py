@@ -13,10 +13,11 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import command_line, recovery_measuring
+from experiments import command_line
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 from vae_jax import trained_model
+from vae_jax.applications.recovery import measure as recovery_measuring
 from vae_jax.evaluation import results_file
 
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 1000, "test images", lower_bound=2)

@@ -17,10 +17,10 @@ from experiments.representation_measuring import name
 from vae_jax import config as factory
 from vae_jax import trained_model, workdir
 from vae_jax.applications.compression.quantized_latents import LatentCoder
+from vae_jax.applications.recovery.quality import peak_signal_to_noise_ratio
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
-from vae_jax.evaluation.recovery import peak_signal_to_noise_ratio
 
 # Widths of the grid, in deviations of the latent that varies most.
 STEPS = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)

@@ -13,9 +13,10 @@ from ml_collections import ConfigDict
 
 from vae_jax import config as factory
 from vae_jax import figures, workdir
+from vae_jax.applications.recovery import baselines, quality
 from vae_jax.data.corruptions import MAX_LEVEL
 from vae_jax.errors import UserError
-from vae_jax.evaluation import denoising, recovery, restoration
+from vae_jax.evaluation import denoising
 from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.evaluation import summary as measuring
 from vae_jax.trained_model import TrainedModel
@@ -56,10 +57,10 @@ def alike(models: list[TrainedModel]) -> list[list[TrainedModel]]:
 
 
 def without_a_model(
-    corrupted: recovery.Corrupted,
-    known: recovery.Corrupted,
+    corrupted: quality.Corrupted,
+    known: quality.Corrupted,
     known_clean: np.ndarray,
-    methods: dict[str, restoration.Method],
+    methods: dict[str, baselines.Method],
 ) -> dict[str, Recovered]:
     """What the methods make of corrupted images.
 
@@ -71,7 +72,7 @@ def without_a_model(
     """
     results = {}
     for name, method in methods.items():
-        value = restoration.choose(method, known, known_clean)
+        value = baselines.choose(method, known, known_clean)
         parameter = f"{method.parameter} {value:g}" if method.parameter else ""
         results[name] = Recovered(method.restore(corrupted, value), parameter)
     return results
@@ -107,9 +108,9 @@ def measure(
     levels = denoising.levels_around(name, trained_level, shape, parts=2)[1:]
     # Where all is lost there is nothing to recover it from.
     for level in [level for level in levels if level < MAX_LEVEL[name]]:
-        corrupted = recovery.corrupt(name, clean, level, keys.corruption)
-        known = recovery.corrupt(name, known_clean, level, chosen_key)
-        others = without_a_model(corrupted, known, known_clean, restoration.METHODS[name])
+        corrupted = quality.corrupt(name, clean, level, keys.corruption)
+        known = quality.corrupt(name, known_clean, level, chosen_key)
+        others = without_a_model(corrupted, known, known_clean, baselines.METHODS[name])
         scores = {"corrupted": _figures(corrupted.images, clean)}
         scores |= {
             method: {**_figures(found.images, clean), "parameter": found.parameter}
@@ -148,7 +149,7 @@ def measure(
 
 
 def _figures(images: np.ndarray, clean: np.ndarray) -> dict[str, Any]:
-    return recovery.score(images, clean)._asdict()
+    return quality.score(images, clean)._asdict()
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from PIL import Image
 from scipy import ndimage
 
-from vae_jax.evaluation.recovery import Corrupted, Images
+from vae_jax.applications.recovery.quality import Corrupted, Images
 
 # Images that are deconvolved together.
 _AT_ONCE = 100
