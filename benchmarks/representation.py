@@ -3,7 +3,7 @@ r"""What the codes of trained runs tell of the classes, beside PCA of the same s
     python -m benchmarks.representation --workdirs=runs/a,runs/b \
         --output=results/uses/representation.json
 
-Accuracy on the test images of a linear probe and of 5 neighbours (vae_jax/evaluation/probing.py)
+Accuracy on the test images of a linear probe and of 5 neighbours (vae_jax/applications/representation/probing.py)
 that know 100, 600, 1,000 or all labels of the training images. Codes are posterior means of the
 images as the model sees them; PCA is of the same images, all of the training set, and so are the
 pixels. A run's seed also draws the labels, 10 times, for all codes the same; PCA and pixels are
@@ -15,10 +15,12 @@ from typing import Any
 
 from absl import flags
 
-from experiments import command_line, representation_measuring, representation_report
+from experiments import command_line
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 from vae_jax import figures
+from vae_jax.applications.representation import measure as representation_measuring
+from vae_jax.applications.representation import report as representation_report
 from vae_jax.evaluation import results_file
 
 _NUM_LABELS = flags.DEFINE_list("num_labels", ["100", "600", "1000", "all"], "numbers of labels")

@@ -11,7 +11,8 @@ what TensorBoard's projector reads, into the run's tensorboard/. umap needs
 from absl import flags
 
 from experiments import command_line
-from vae_jax import config, figures, projector, trained_model
+from vae_jax import config, figures, trained_model
+from vae_jax.applications.representation import projector
 from vae_jax.errors import UserError
 from vae_jax.evaluation import plane_maps
 from vae_jax.evaluation import summary as measuring

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from absl import flags
 
-from experiments import command_line, representation_report, scaling_report
+from experiments import command_line, scaling_report
 from vae_jax.applications.anomaly import report as anomaly_report
 from vae_jax.applications.compression import lossy_report
 from vae_jax.applications.compression import report as compression_report
@@ -26,6 +26,7 @@ from vae_jax.applications.editing import report as latent_arithmetic_report
 from vae_jax.applications.generation import report as generation_report
 from vae_jax.applications.multimodal import report as multimodal_report
 from vae_jax.applications.recovery import report as recovery_report
+from vae_jax.applications.representation import report as representation_report
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.papers import card as cards

@@ -9,7 +9,8 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from experiments import map as map_command
-from vae_jax import projector, trained_model
+from vae_jax import trained_model
+from vae_jax.applications.representation import projector
 from vae_jax.errors import UserError
 from vae_jax.evaluation import plane_maps
 

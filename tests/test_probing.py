@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from vae_jax.applications.representation import probing
 from vae_jax.errors import UserError
-from vae_jax.evaluation import probing
 
 RNG = np.random.default_rng(0)
 

@@ -8,12 +8,13 @@ from sklearn.decomposition import PCA
 
 from configs import vanilla
 from configs.sweeps import representation as study
-from experiments import representation_measuring, representation_report
 from vae_jax import config as factory
 from vae_jax import figures, trained_model
+from vae_jax.applications.representation import measure as representation_measuring
+from vae_jax.applications.representation import probing
+from vae_jax.applications.representation import report as representation_report
 from vae_jax.config.fields import flatten, with_fields
 from vae_jax.errors import UserError
-from vae_jax.evaluation import probing
 from vae_jax.sweeps import space as search_space
 
 RNG = np.random.default_rng(0)

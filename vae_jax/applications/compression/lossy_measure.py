@@ -13,11 +13,11 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from experiments.representation_measuring import name
 from vae_jax import config as factory
 from vae_jax import trained_model, workdir
 from vae_jax.applications.compression.quantized_latents import LatentCoder
 from vae_jax.applications.recovery.quality import peak_signal_to_noise_ratio
+from vae_jax.applications.representation.measure import name
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring

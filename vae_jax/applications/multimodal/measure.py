@@ -15,12 +15,12 @@ from vae_jax import trained_multimodal, workdir
 from vae_jax.applications.multimodal import caption_accuracy, coherence
 from vae_jax.applications.multimodal import classifiers as modality_classifiers
 from vae_jax.applications.multimodal.coherence import Reader
+from vae_jax.applications.representation import probing
 from vae_jax.data.captions import grammar as captions
 from vae_jax.data.captions.grammar import Grammar
 from vae_jax.data.captions.vocabulary import Vocabulary
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.errors import UserError
-from vae_jax.evaluation import probing
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.classifier import Classifier
 from vae_jax.trained_multimodal import TrainedMultimodal

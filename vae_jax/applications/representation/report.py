@@ -38,7 +38,7 @@ def section(measured: Measured, path: Path) -> str:
         "have labels: of each class as many,\nthe mean of "
         f"{measured['num_draws']} draws. Mean ± standard deviation over seeds, of training and of "
         "the draws. The probe's\npenalty is chosen on a fifth of the labelled images "
-        "(`vae_jax/evaluation/probing.py`).\n"
+        "(`vae_jax/applications/representation/probing.py`).\n"
         f"{tables}{shown if picture.is_file() else ''}"
     )
 

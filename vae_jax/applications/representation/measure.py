@@ -13,9 +13,9 @@ from sklearn.decomposition import PCA
 
 from vae_jax import config as factory
 from vae_jax import trained_model, workdir
+from vae_jax.applications.representation import probing
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
-from vae_jax.evaluation import probing
 from vae_jax.evaluation import summary as measuring
 
 
