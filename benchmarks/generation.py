@@ -22,7 +22,7 @@ from experiments.figures_flag import figures_folder
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 from vae_jax import config as factory
-from vae_jax import figures, trained_model, workdir
+from vae_jax import plots, trained_model, workdir
 from vae_jax.applications.generation import Reference, generation_figures, make_reference, samplers
 from vae_jax.applications.generation.nearest import nearest
 from vae_jax.data.dataset import Dataset
@@ -145,27 +145,27 @@ def draw(
         label: {sampler: values(name, sampler) for sampler in samplers.SAMPLERS}
         for name, label in _METRICS.items()
     }
-    curves = figures.quality_by_temperature(temperatures, metrics, of_others)
-    figures.save(curves, out / "quality_by_temperature.png")
-    plane = figures.precision_recall_plane(
+    curves = plots.quality_by_temperature(temperatures, metrics, of_others)
+    plots.save(curves, out / "quality_by_temperature.png")
+    plane = plots.precision_recall_plane(
         temperatures,
         metrics["precision"],
         metrics["recall"],
         {name: (told["precision"], told["recall"]) for name, told in of_others.items()},
     )
-    figures.save(plane, out / "precision_recall.png")
+    plots.save(plane, out / "precision_recall.png")
     if not samples:
         return
     found = {sampler: yardstick.nearest(images) for sampler, images in samples.items()}
-    distances = figures.nearest_distances(
+    distances = plots.nearest_distances(
         yardstick.reference.nearest_distances, {name: own for name, (own, _) in found.items()}
     )
-    figures.save(distances, out / "nearest_distances.png")
+    plots.save(distances, out / "nearest_distances.png")
     pairs = {
         sampler: (images[:_NUM_SHOWN], train[found[sampler][1][:_NUM_SHOWN]] / 255)
         for sampler, images in samples.items()
     }
-    figures.save(figures.nearest_neighbours(pairs), out / "nearest_neighbours.png")
+    plots.save(plots.nearest_neighbours(pairs), out / "nearest_neighbours.png")
 
 
 def _temperatures() -> list[float]:

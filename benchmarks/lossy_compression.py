@@ -15,7 +15,7 @@ from typing import Any
 from experiments import command_line
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
-from vae_jax import figures
+from vae_jax import plots
 from vae_jax.applications.compression import lossy_measure, lossy_report
 from vae_jax.evaluation import results_file
 
@@ -33,8 +33,8 @@ def main() -> None:
     results = {**results_file.circumstances("benchmarks.lossy_compression"), "rows": rows}
     results_file.write(OUTPUT.value, results)
     if OUTPUT.value:
-        figure = figures.quality_by_rate(*lossy_report.curves(rows))
-        figures.save(figure, Path(OUTPUT.value).with_suffix(".png"))
+        figure = plots.quality_by_rate(*lossy_report.curves(rows))
+        plots.save(figure, Path(OUTPUT.value).with_suffix(".png"))
 
 
 if __name__ == "__main__":

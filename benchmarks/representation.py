@@ -18,7 +18,7 @@ from absl import flags
 from experiments import command_line
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
-from vae_jax import figures
+from vae_jax import plots
 from vae_jax.applications.representation import measure as representation_measuring
 from vae_jax.applications.representation import report as representation_report
 from vae_jax.evaluation import results_file
@@ -52,10 +52,10 @@ def main() -> None:
     }
     results_file.write(OUTPUT.value, results)
     if OUTPUT.value:
-        figure = figures.accuracy_by_labels(
+        figure = plots.accuracy_by_labels(
             representation_report.panels(rows), representation_report.BASELINES
         )
-        figures.save(figure, Path(OUTPUT.value).with_suffix(".png"))
+        plots.save(figure, Path(OUTPUT.value).with_suffix(".png"))
 
 
 if __name__ == "__main__":

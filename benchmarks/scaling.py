@@ -35,7 +35,7 @@ from ml_collections import ConfigDict
 from benchmarks.collectives import collectives
 from configs import conv, vanilla
 from vae_jax import config as factory
-from vae_jax import figures
+from vae_jax import plots
 from vae_jax.evaluation import results_file
 from vae_jax.training.parallel import compile_program
 from vae_jax.training.records import read_records
@@ -241,7 +241,7 @@ def main(argv: list[str]) -> None:
     print(f"largest difference of the loss, nats: {json.dumps(apart)}", flush=True)
     if _FIGURE.value:
         series = {name: np.asarray(points).T for name, points in curves.items()}
-        figures.save(figures.overlaid_losses(series), Path(_FIGURE.value))
+        plots.save(plots.overlaid_losses(series), Path(_FIGURE.value))
     results_file.write(
         _OUTPUT.value,
         {

@@ -14,7 +14,7 @@ from absl import flags
 from experiments import command_line
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
-from vae_jax import config, figures, trained_model, workdir
+from vae_jax import config, plots, trained_model, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import plane_maps
 from vae_jax.evaluation import summary as measuring
@@ -65,10 +65,10 @@ def main() -> None:
         records[name] = read_records(folder / "metrics.jsonl")
         points, labels = latent_points(model)
         panels.append((name.replace("_", " "), points, labels))
-    figures.save(figures.latent_maps_side_by_side(panels), out / "latents.png")
+    plots.save(plots.latent_maps_side_by_side(panels), out / "latents.png")
     for metric in ("elbo", "rate", "distortion"):
         if all(any(metric in r and r["split"] == "valid" for r in run) for run in records.values()):
-            figures.save(figures.compared_curves(records, metric), out / f"{metric}.png")
+            plots.save(plots.compared_curves(records, metric), out / f"{metric}.png")
     workdir.write_atomically(out / "table.md", measuring.table(summaries))
     print(measuring.table(summaries), end="")
 

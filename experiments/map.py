@@ -11,7 +11,7 @@ what TensorBoard's projector reads, into the run's tensorboard/. umap needs
 from absl import flags
 
 from experiments import command_line
-from vae_jax import config, figures, trained_model
+from vae_jax import config, plots, trained_model
 from vae_jax.applications.representation import projector
 from vae_jax.errors import UserError
 from vae_jax.evaluation import plane_maps
@@ -42,7 +42,7 @@ def main() -> None:
     for method in _METHODS.value:
         points = plane_maps.plane_map(method, codes)
         path = folder / "figures" / f"map_{method}.png"
-        figures.save(figures.latent_map(points, labels, ("", "")), path)
+        plots.save(plots.latent_map(points, labels, ("", "")), path)
         print(f"drew {path}")
     if _PROJECTOR.value:
         num = min(len(codes), projector.most_images(model.image_shape))

@@ -14,7 +14,7 @@ from absl import flags
 from experiments import command_line
 from experiments.output_flag import required_output
 from experiments.seed_flag import SEED
-from vae_jax import config, figures, trained_model
+from vae_jax import config, plots, trained_model
 from vae_jax.applications.generation import samplers
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
@@ -53,7 +53,7 @@ def main() -> None:
     drawn = model.decode(latents)
     image_arrays.write(target, drawn)
     picture = target.with_suffix(".png")
-    figures.save(figures.image_grid(drawn[:_MOST_SHOWN]), picture)
+    plots.save(plots.image_grid(drawn[:_MOST_SHOWN]), picture)
     print(f"{target}: {len(drawn):,} images; {picture} shows {min(len(drawn), _MOST_SHOWN)}")
 
 

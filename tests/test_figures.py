@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vae_jax import figures
+from vae_jax import plots
 
 
 def some_images(*shape, seed=0):
@@ -40,7 +40,7 @@ def records(num_epochs, with_elbo=True):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_grid_shows_each_image_in_reading_order_and_leaves_the_rest_white(channels):
     images = some_images(13, 14, 10, channels)
-    mosaic = shown(figures.image_grid(images, columns=5))
+    mosaic = shown(plots.image_grid(images, columns=5))
     assert mosaic.shape == (3 * 14 + 2, 5 * 10 + 4, 3)
     for i, image in enumerate(images):
         top, left = i // 5 * 15, i % 5 * 11
@@ -51,9 +51,9 @@ def test_a_grid_shows_each_image_in_reading_order_and_leaves_the_rest_white(chan
 
 def test_bytes_are_scaled_and_floats_out_of_range_are_clipped():
     bytes_ = np.arange(12, dtype=np.uint8).reshape(1, 3, 4, 1) * 20
-    np.testing.assert_allclose(shown(figures.image_grid(bytes_))[..., 0], bytes_[0, ..., 0] / 255)
+    np.testing.assert_allclose(shown(plots.image_grid(bytes_))[..., 0], bytes_[0, ..., 0] / 255)
     wide = np.array([-1, 0.5, 2], np.float64).reshape(1, 1, 3, 1)
-    np.testing.assert_allclose(shown(figures.image_grid(wide))[0, :, 0], [0, 0.5, 1])
+    np.testing.assert_allclose(shown(plots.image_grid(wide))[0, :, 0], [0, 0.5, 1])
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_bytes_are_scaled_and_floats_out_of_range_are_clipped():
 )
 def test_what_is_no_image_is_refused(images, message):
     with pytest.raises(ValueError, match=message):
-        figures.image_grid(images)
+        plots.image_grid(images)
 
 
 def test_each_pixel_becomes_a_whole_square_of_the_file(tmp_path):
     images = np.round(some_images(4, 9, 7, 1) * 255).astype(np.uint8)
-    figures.save(figures.manifold(images.reshape(2, 2, 9, 7, 1)), tmp_path / "manifold.png")
+    plots.save(plots.manifold(images.reshape(2, 2, 9, 7, 1)), tmp_path / "manifold.png")
     with Image.open(tmp_path / "manifold.png") as file:
         picture = np.asarray(file.convert("L"))
     # 112 pixels is the widest an image of 7 may be drawn: 16 for each of its own.
@@ -88,7 +88,7 @@ def test_each_pixel_becomes_a_whole_square_of_the_file(tmp_path):
 @pytest.mark.parametrize("num_pairs", [1, 10, 13])
 def test_originals_stand_above_their_reconstructions(num_pairs):
     originals, copies = some_images(num_pairs, 8, 8, 1), some_images(num_pairs, 8, 8, 1, seed=1)
-    figure = figures.reconstructions(originals, copies)
+    figure = plots.reconstructions(originals, copies)
     rows = 2 * (1 + (num_pairs > 10))
     assert texts(figure.axes[0].get_yticklabels()) == ["original", "reconstruction"] * (rows // 2)
     mosaic = shown(figure)[..., 0]
@@ -102,7 +102,7 @@ def test_originals_stand_above_their_reconstructions(num_pairs):
 
 def test_recovery_shows_a_named_strip_for_each_method():
     strips = {name: some_images(3, 8, 8, 3, seed=seed) for seed, name in enumerate("abcd")}
-    figure = figures.recovery(strips, "blur, level 2")
+    figure = plots.recovery(strips, "blur, level 2")
     assert texts(figure.axes[0].get_yticklabels()) == ["a", "b", "c", "d"]
     assert figure.axes[0].get_title() == "blur, level 2"
     for row, strip in enumerate(strips.values()):
@@ -111,13 +111,13 @@ def test_recovery_shows_a_named_strip_for_each_method():
 
 def test_interpolations_are_labelled_with_their_degrees():
     degrees = np.linspace(0, 1, 5, dtype=np.float32)
-    figure = figures.interpolations(some_images(2, 5, 28, 28, 1), degrees, "slerp")
+    figure = plots.interpolations(some_images(2, 5, 28, 28, 1), degrees, "slerp")
     assert texts(figure.axes[0].get_xticklabels()) == ["0", "0.25", "0.5", "0.75", "1"]
     assert figure.axes[0].get_title() == "slerp"
 
 
 def test_labels_too_wide_for_their_columns_are_thinned_out():
-    figure = figures.interpolations(some_images(1, 40, 8, 8, 1), np.linspace(0, 1, 40))
+    figure = plots.interpolations(some_images(1, 40, 8, 8, 1), np.linspace(0, 1, 40))
     axes = figure.axes[0]
     boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
     assert 2 < len(boxes) < 40
@@ -126,23 +126,23 @@ def test_labels_too_wide_for_their_columns_are_thinned_out():
 
 def test_traversals_are_labelled_with_dimension_and_nats():
     kl = np.array([0.5, 0.04, 3.14])
-    figure = figures.traversals(
+    figure = plots.traversals(
         some_images(2, 3, 8, 8, 1), np.array([2, 0]), np.array([-1.5, 0.0, 1.5]), kl
     )
     axes = figure.axes[0]
     assert texts(axes.get_yticklabels()) == ["z2  3.1 nats", "z0  0.5 nats"]
     assert texts(axes.get_xticklabels()) == ["\N{MINUS SIGN}1.5", "0", "1.5"]
     with pytest.raises(ValueError, match="3 latents"):
-        figures.traversals(some_images(1, 3, 8, 8, 1), np.array([3]), np.zeros(3), kl)
+        plots.traversals(some_images(1, 3, 8, 8, 1), np.array([3]), np.zeros(3), kl)
 
 
 @pytest.mark.parametrize("labelled", ["reconstructions", "traversals"])
 def test_row_labels_lie_inside_the_figure(labelled):
     if labelled == "reconstructions":
-        figure = figures.reconstructions(some_images(2, 8, 8, 1), some_images(2, 8, 8, 1))
+        figure = plots.reconstructions(some_images(2, 8, 8, 1), some_images(2, 8, 8, 1))
     else:
         kl = np.full(1000, 123.4)
-        figure = figures.traversals(some_images(1, 2, 8, 8, 1), np.array([999]), np.zeros(2), kl)
+        figure = plots.traversals(some_images(1, 2, 8, 8, 1), np.array([999]), np.zeros(2), kl)
     for label in figure.axes[0].get_yticklabels():
         assert label.get_window_extent().x0 >= 0
 
@@ -150,7 +150,7 @@ def test_row_labels_lie_inside_the_figure(labelled):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_manifold_is_the_images_and_nothing_between_them(channels):
     images = some_images(3, 3, 6, 4, channels)
-    mosaic = shown(figures.manifold(images))
+    mosaic = shown(plots.manifold(images))
     expected = images.transpose(0, 2, 1, 3, 4).reshape(18, 12, channels)
     np.testing.assert_array_equal(mosaic, np.broadcast_to(expected, (18, 12, 3)))
 
@@ -158,7 +158,7 @@ def test_the_manifold_is_the_images_and_nothing_between_them(channels):
 def test_the_axes_of_the_manifold_agree_with_the_quantile_grid():
     from vae_jax.models.latent_paths import normal_quantile_grid
 
-    axes = figures.manifold(some_images(21, 21, 4, 4, 1)).axes[0]
+    axes = plots.manifold(some_images(21, 21, 4, 4, 1)).axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("$z_1$", "$z_2$")
     marks = [float(text.replace("\N{MINUS SIGN}", "-")) for text in texts(axes.get_xticklabels())]
     assert texts(axes.get_yticklabels()) == texts(axes.get_xticklabels())
@@ -186,7 +186,7 @@ def colours_by_class(axes, points, labels):
 def test_a_latent_map_gives_each_class_one_colour_that_it_keeps():
     points = np.random.default_rng(0).normal(size=(200, 2))
     labels = np.arange(200, dtype=np.int32) % 10
-    figure = figures.latent_map(points, labels, ("first", "second"), "codes")
+    figure = plots.latent_map(points, labels, ("first", "second"), "codes")
     axes = figure.axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("first", "second", "codes")
     colours = colours_by_class(axes, points, labels)
@@ -196,7 +196,7 @@ def test_a_latent_map_gives_each_class_one_colour_that_it_keeps():
     assert axes.collections[0].get_rasterized()
 
     odd = labels % 2 == 1
-    fewer = figures.latent_map(points[odd], labels[odd]).axes[0]
+    fewer = plots.latent_map(points[odd], labels[odd]).axes[0]
     for label, of_class in colours_by_class(fewer, points[odd], labels[odd]).items():
         assert of_class == colours[label]
 
@@ -204,17 +204,17 @@ def test_a_latent_map_gives_each_class_one_colour_that_it_keeps():
 @pytest.mark.parametrize("labels", [np.array([-5, 70, 70]), np.array([1.0, 2.0, 1.0])])
 def test_any_whole_numbers_serve_as_classes(labels):
     points = np.eye(3)[:, :2]
-    figure = figures.latent_map(points, labels)
+    figure = plots.latent_map(points, labels)
     assert texts(figure.legends[0].get_texts()) == [f"{value:g}" for value in np.unique(labels)]
 
 
 def test_a_latent_map_without_labels_has_no_legend_and_one_of_amounts_a_colour_bar():
     points = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
-    plain = figures.latent_map(points, None)
+    plain = plots.latent_map(points, None)
     assert not plain.legends
     assert len(plain.axes) == 1
     for amounts in (points[:, 0], np.arange(30)):
-        figure = figures.latent_map(points, amounts)
+        figure = plots.latent_map(points, amounts)
         assert not figure.legends
         assert len(figure.axes) == 2
         assert figure.axes[1].get_ylim() == pytest.approx((amounts.min(), amounts.max()))
@@ -222,13 +222,13 @@ def test_a_latent_map_without_labels_has_no_legend_and_one_of_amounts_a_colour_b
 
 def test_codes_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="1 values of points"):
-        figures.latent_map(np.array([[0.0, np.inf]]), None)
+        plots.latent_map(np.array([[0.0, np.inf]]), None)
 
 
 def test_maps_side_by_side_have_their_own_ranges_and_show_the_prior():
     rng = np.random.default_rng(0)
     labels = np.arange(50) % 10
-    figure = figures.latent_maps_side_by_side(
+    figure = plots.latent_maps_side_by_side(
         [
             ("KL alone", rng.normal(size=(50, 2)) * 0.01, labels),
             ("reconstruction alone", rng.normal(size=(50, 2)) * 40, labels),
@@ -249,11 +249,11 @@ def test_maps_side_by_side_have_their_own_ranges_and_show_the_prior():
     assert widths[1] > 5 * widths[0]
     assert len(figure.legends) == 1
     with pytest.raises(ValueError, match="no panels"):
-        figures.latent_maps_side_by_side([])
+        plots.latent_maps_side_by_side([])
 
 
 def test_training_curves_have_a_panel_for_each_metric_there_is():
-    figure = figures.training_curves(records(30))
+    figure = plots.training_curves(records(30))
     assert [axes.get_ylabel() for axes in figure.axes] == [
         "ELBO (nats)",
         "rate (nats)",
@@ -262,10 +262,10 @@ def test_training_curves_have_a_panel_for_each_metric_there_is():
     for axes in figure.axes:
         assert axes.get_xlabel() == "epoch"
         assert [line.get_label() for line in axes.lines] == ["train", "valid"]
-    figure = figures.training_curves(records(30, with_elbo=False))
+    figure = plots.training_curves(records(30, with_elbo=False))
     assert [axes.get_ylabel() for axes in figure.axes] == ["distortion (nats)"]
     with pytest.raises(ValueError, match="no record"):
-        figures.training_curves([])
+        plots.training_curves([])
 
 
 def test_training_curves_draw_the_values_in_the_order_of_the_epochs():
@@ -273,7 +273,7 @@ def test_training_curves_draw_the_values_in_the_order_of_the_epochs():
     resumed = [*shuffled, {"epoch": 12, "split": "valid", "distortion": 50.0}]
     resumed += [{"epoch": 13, "split": "test", "distortion": 1.0}]
     resumed += [{"epoch": 14, "split": "valid", "distortion": float("nan")}]
-    axes = figures.training_curves(resumed).axes[-1]
+    axes = plots.training_curves(resumed).axes[-1]
     epochs, values = axes.lines[1].get_data()
     np.testing.assert_array_equal(epochs, np.arange(1, 13))
     np.testing.assert_allclose(values[:-1], 82 + 1000 * np.exp(-np.arange(1, 12)))
@@ -283,17 +283,17 @@ def test_training_curves_draw_the_values_in_the_order_of_the_epochs():
 def test_the_first_epochs_of_a_long_run_do_not_set_the_range_and_its_last_do():
     told = records(50)
     told[-1]["distortion"] = 300.0
-    low, high = figures.training_curves(told).axes[2].get_ylim()
+    low, high = plots.training_curves(told).axes[2].get_ylim()
     assert low < 80
     assert 300 < high < 330
-    low, high = figures.training_curves(records(50)).axes[2].get_ylim()
+    low, high = plots.training_curves(records(50)).axes[2].get_ylim()
     assert 82 < high < 100
-    low, high = figures.training_curves(records(3)).axes[2].get_ylim()
+    low, high = plots.training_curves(records(3)).axes[2].get_ylim()
     assert high > 82 + 1000 * np.exp(-1)
 
 
 def test_one_epoch_is_a_visible_dot_at_a_whole_number():
-    axes = figures.training_curves(records(1)).axes[0]
+    axes = plots.training_curves(records(1)).axes[0]
     assert axes.lines[1].get_marker() == "o"
     assert list(axes.get_xticks()) == pytest.approx(np.round(axes.get_xticks()))
 
@@ -301,7 +301,7 @@ def test_one_epoch_is_a_visible_dot_at_a_whole_number():
 @pytest.mark.parametrize("num_runs", [1, 3, 16])
 def test_runs_are_compared_on_validation_data_under_their_names(num_runs):
     runs = {f"run {i}": records(5 + i) for i in range(num_runs)}
-    figure = figures.compared_curves(runs, "elbo")
+    figure = plots.compared_curves(runs, "elbo")
     lines = figure.axes[0].lines
     assert texts(figure.legends[0].get_texts()) == list(runs)
     assert len({tuple(np.atleast_1d(line.get_color())) for line in lines}) == num_runs
@@ -311,7 +311,7 @@ def test_runs_are_compared_on_validation_data_under_their_names(num_runs):
 
 def test_a_run_without_the_metric_is_named():
     with pytest.raises(ValueError, match=r"'fid'.*\['lost'\]"):
-        figures.compared_curves(
+        plots.compared_curves(
             {"lost": records(2), "found": [{"epoch": 1, "split": "valid", "fid": 3.0}]}, "fid"
         )
 
@@ -319,7 +319,7 @@ def test_a_run_without_the_metric_is_named():
 def test_losses_laid_over_one_another_show_how_far_they_are_apart():
     epochs = np.arange(1.0, 6.0)
     runs = {"one": np.stack([epochs, 100 - epochs]), "two": np.stack([epochs, 100.01 - epochs])}
-    upper, lower = figures.overlaid_losses(runs).axes
+    upper, lower = plots.overlaid_losses(runs).axes
     assert texts(upper.get_legend().get_texts()) == ["one", "two"]
     # What lies below is wider, so that it is seen.
     assert upper.lines[0].get_linewidth() > upper.lines[1].get_linewidth()
@@ -330,7 +330,7 @@ def test_losses_laid_over_one_another_show_how_far_they_are_apart():
 def test_curves_by_level_mark_the_level_of_training():
     levels = np.array([1.0, 0.0, 0.5])
     curves = {"noisy": levels**2, "denoised": levels**2 / 4, "median": levels}
-    figure = figures.curves_by_level(levels, curves, 0.5, level_label="noise", label="error")
+    figure = plots.curves_by_level(levels, curves, 0.5, level_label="noise", label="error")
     axes = figure.axes[0]
     by_label = {line.get_label(): line for line in axes.lines}
     np.testing.assert_array_equal(by_label["noisy"].get_xdata(), [0, 0.5, 1])
@@ -343,21 +343,21 @@ def test_curves_by_level_mark_the_level_of_training():
 
 def test_kl_bars_are_sorted_and_keep_the_index_of_their_dimension():
     kl = np.array([0.001, 3.0, 1.0])
-    axes = figures.kl_by_dimension(kl, active_threshold=0.01).axes[0]
+    axes = plots.kl_by_dimension(kl, active_threshold=0.01).axes[0]
     np.testing.assert_allclose([bar.get_height() for bar in axes.patches], [3, 1, 0.001])
     assert texts(axes.get_xticklabels()) == ["1", "2", "0"]
     assert axes.get_title() == "4.0 nats in 3 dimensions, 2 above 0.01 nats"
     assert axes.patches[2].get_facecolor() != axes.patches[1].get_facecolor()
-    many = figures.kl_by_dimension(np.ones(200)).axes[0]
+    many = plots.kl_by_dimension(np.ones(200)).axes[0]
     assert len(many.patches) == 200
     assert many.get_title() == "200.0 nats in 200 dimensions"
 
 
 def test_saving_creates_the_folder_and_writes_the_same_bytes_again(tmp_path):
     path = tmp_path / "new" / "folder" / "grid.png"
-    figures.save(figures.image_grid(some_images(3, 8, 8, 1)), path)
+    plots.save(plots.image_grid(some_images(3, 8, 8, 1)), path)
     first = path.read_bytes()
-    figures.save(figures.image_grid(some_images(3, 8, 8, 1)), str(path))
+    plots.save(plots.image_grid(some_images(3, 8, 8, 1)), str(path))
     assert path.read_bytes() == first
     with Image.open(path) as picture:
         assert picture.format == "PNG"
@@ -373,24 +373,24 @@ def test_a_save_that_fails_leaves_the_file_before_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", full_disk)
     with pytest.raises(OSError, match="disk full"):
-        figures.save(figures.image_grid(some_images(3, 8, 8, 1)), path)
+        plots.save(plots.image_grid(some_images(3, 8, 8, 1)), path)
     assert path.read_bytes() == b"before"
     assert os.listdir(tmp_path) == ["grid.png"]
 
 
 def test_drawing_neither_changes_nor_heeds_the_global_settings(tmp_path):
     points = np.random.default_rng(0).normal(size=(20, 2))
-    figures.save(figures.latent_map(points), tmp_path / "plain.png")
+    plots.save(plots.latent_map(points), tmp_path / "plain.png")
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black", "savefig.dpi": 20}):
         before = dict(matplotlib.rcParams)
-        figures.save(figures.latent_map(points), tmp_path / "amid.png")
+        plots.save(plots.latent_map(points), tmp_path / "amid.png")
         assert dict(matplotlib.rcParams) == before
     assert (tmp_path / "amid.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
 
 
 def test_threads_that_draw_at_once_draw_what_one_draws(tmp_path):
     def draw(i):
-        figures.save(figures.kl_by_dimension(np.arange(4.0)), tmp_path / f"{i}.png")
+        plots.save(plots.kl_by_dimension(np.arange(4.0)), tmp_path / f"{i}.png")
         return (tmp_path / f"{i}.png").read_bytes()
 
     with ThreadPoolExecutor(4) as pool:

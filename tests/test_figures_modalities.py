@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vae_jax import figures
+from vae_jax import plots
 
 
 def some_images(*shape, seed=0):
@@ -25,7 +25,7 @@ def test_each_image_stands_above_what_is_said_of_it(tmp_path):
     images = some_images(7, 5, 4, 1)
     captions = [f"number {i}" for i in range(7)]
     long = ["a drawing of a slender four standing upright, small in size", "", *"abcde"]
-    figure = figures.captioned_images(images, {"data": captions, "model": long}, columns=3)
+    figure = plots.captioned_images(images, {"data": captions, "model": long}, columns=3)
     assert len(figure.axes) == 7
     for axes, image in zip(figure.axes, images, strict=True):
         np.testing.assert_array_equal(shown(axes), np.broadcast_to(image, (5, 4, 3)))
@@ -43,19 +43,19 @@ def test_each_image_stands_above_what_is_said_of_it(tmp_path):
         assert box.x1 <= figure.bbox.width
         assert box.y1 <= figure.bbox.height
         assert not any(box.overlaps(other) for other in boxes[:i])
-    figures.save(figure, tmp_path / "captions.png")
+    plots.save(figure, tmp_path / "captions.png")
     with Image.open(tmp_path / "captions.png") as picture:
         assert picture.width <= 750
 
 
 def test_one_teller_needs_no_name():
-    figure = figures.captioned_images(some_images(2, 5, 4, 3), {"model": ["3", "4"]})
+    figure = plots.captioned_images(some_images(2, 5, 4, 3), {"model": ["3", "4"]})
     assert said(figure) == ["3", "4"]
 
 
 def test_images_of_captions_stand_beside_them():
     images = some_images(2, 3, 14, 14, 1)
-    figure = figures.images_of_captions(images, ["a thin four", "a nine"])
+    figure = plots.images_of_captions(images, ["a thin four", "a nine"])
     assert row_labels(figure) == ["a thin four", "a nine"]
     mosaic = shown(figure.axes[0])
     assert mosaic.shape == (2 * 14 + 1, 3 * 14 + 2, 3)
@@ -64,7 +64,7 @@ def test_images_of_captions_stand_beside_them():
 
 def test_joint_samples_have_a_row_a_modality():
     samples = {"rendering_0": some_images(3, 14, 14, 3), "image": some_images(3, 14, 14, 1)}
-    figure = figures.joint_samples(samples)
+    figure = plots.joint_samples(samples)
     assert row_labels(figure) == ["rendering 0", "image"]
     mosaic = shown(figure.axes[0])
     np.testing.assert_array_equal(mosaic[:14, 15:29], samples["rendering_0"][1])
@@ -73,7 +73,7 @@ def test_joint_samples_have_a_row_a_modality():
 def test_a_missing_modality_stands_beneath_the_original():
     originals = {"a": some_images(3, 14, 14, 1), "b": some_images(3, 14, 14, 1, seed=1)}
     recovered = {"b": some_images(3, 14, 14, 1, seed=2)}
-    figure = figures.missing_modalities(originals, recovered)
+    figure = plots.missing_modalities(originals, recovered)
     assert row_labels(figure) == ["b", "from the others"]
     mosaic = shown(figure.axes[0])
     np.testing.assert_array_equal(mosaic[:14, :14, 0], originals["b"][0, ..., 0])
@@ -84,15 +84,15 @@ def test_a_missing_modality_stands_beneath_the_original():
     ("draw", "message"),
     [
         (
-            lambda: figures.captioned_images(some_images(2, 4, 4, 1), {"model": ["one"]}),
+            lambda: plots.captioned_images(some_images(2, 4, 4, 1), {"model": ["one"]}),
             "1 captions of 'model' for 2 images",
         ),
         (
-            lambda: figures.images_of_captions(some_images(2, 3, 4, 4, 1), ["one"]),
+            lambda: plots.images_of_captions(some_images(2, 3, 4, 4, 1), ["one"]),
             "1 captions for 2 rows of images",
         ),
         (
-            lambda: figures.missing_modalities({}, {"b": some_images(3, 4, 4, 1)}),
+            lambda: plots.missing_modalities({}, {"b": some_images(3, 4, 4, 1)}),
             "'b' is recovered and has no original",
         ),
     ],

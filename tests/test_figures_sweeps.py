@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import LogNorm, to_rgba
 
-from vae_jax import figures
-from vae_jax.figures import scales
+from vae_jax import plots
+from vae_jax.plots import scales
 
 MINUS = "\N{MINUS SIGN}"
 quick = settings(max_examples=100, deadline=None)
@@ -43,7 +43,7 @@ def line(axes, label):
 @given(points=points)
 def test_the_hull_is_convex_falls_and_has_no_point_below_it(points):
     x, y = (np.array(column, float) for column in zip(*points, strict=True))
-    hull = figures.lower_convex_hull(x, y)
+    hull = plots.lower_convex_hull(x, y)
     hx, hy = x[hull], y[hull]
     assert (np.diff(hx) > 0).all()
     assert (np.diff(hy) < 0).all()
@@ -64,7 +64,7 @@ def test_the_hull_is_convex_falls_and_has_no_point_below_it(points):
 @given(points=points)
 def test_a_member_is_a_vertex_where_it_beats_every_mixture_of_two_others(points):
     x, y = (np.array(column, float) for column in zip(*points, strict=True))
-    hull = set(figures.lower_convex_hull(x, y).tolist())
+    hull = set(plots.lower_convex_hull(x, y).tolist())
     for i in range(len(x)):
         others = [j for j in range(len(x)) if (x[j], y[j]) != (x[i], y[i])]
         worse = any(x[j] <= x[i] and y[j] <= y[i] for j in others)
@@ -84,8 +84,8 @@ def test_a_member_is_a_vertex_where_it_beats_every_mixture_of_two_others(points)
 )
 def test_the_hull_of_floats_does_not_depend_on_the_order_of_the_members(points, shift):
     x, y = (np.array(column) for column in zip(*points, strict=True))
-    hull = figures.lower_convex_hull(x, y)
-    turned = figures.lower_convex_hull(np.roll(x, shift), np.roll(y, shift))
+    hull = plots.lower_convex_hull(x, y)
+    turned = plots.lower_convex_hull(np.roll(x, shift), np.roll(y, shift))
     np.testing.assert_array_equal(np.roll(x, shift)[turned], x[hull])
     height = np.interp(x, x[hull], y[hull])
     assert (y >= height - 1e-9 * (1 + np.abs(y).max())).all()
@@ -94,18 +94,18 @@ def test_the_hull_of_floats_does_not_depend_on_the_order_of_the_members(points, 
 def test_the_hull_leaves_out_members_without_a_number():
     rate = [1, None, 2.0, float("nan"), 3, float("-inf")]
     distortion = [9, 0, 4, 0, np.float32(3), 0]
-    assert figures.lower_convex_hull(rate, distortion).tolist() == [0, 2, 4]
+    assert plots.lower_convex_hull(rate, distortion).tolist() == [0, 2, 4]
     with pytest.raises(ValueError, match="none of 2 members has a finite rate and distortion"):
-        figures.lower_convex_hull([None, 1.0], [1.0, np.nan])
+        plots.lower_convex_hull([None, 1.0], [1.0, np.nan])
     with pytest.raises(ValueError, match="rate: 2, distortion: 1"):
-        figures.lower_convex_hull([1, 2], [3])
+        plots.lower_convex_hull([1, 2], [3])
     with pytest.raises(ValueError, match="distortion: 'a' of member 1 is no number"):
-        figures.lower_convex_hull([1, 2], np.array([3, "a"], object))
+        plots.lower_convex_hull([1, 2], np.array([3, "a"], object))
 
 
 def test_the_plane_shows_every_member_in_the_colour_of_its_value():
     beta, rate, distortion = sweep()
-    figure = figures.rate_distortion(rate, distortion, beta, "hparams.beta")
+    figure = plots.rate_distortion(rate, distortion, beta, "hparams.beta")
     axes, bar = figure.axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("rate (nats)", "distortion (nats)")
     dots = axes.collections[0]
@@ -117,14 +117,14 @@ def test_the_plane_shows_every_member_in_the_colour_of_its_value():
     assert bar.get_yscale() == "log"
     assert bar.get_ylim() == pytest.approx((0.1, 10))
     assert texts(bar.get_yticklabels()) == ["0.1", "0.2", "0.5", "1", "2", "5", "10"]
-    hull = figures.lower_convex_hull(rate, distortion)
+    hull = plots.lower_convex_hull(rate, distortion)
     np.testing.assert_array_equal(axes.lines[0].get_xydata(), dots.get_offsets()[hull])
     assert texts(figure.legends[0].get_texts()) == ["lower convex hull", "equal ELBO (nats)"]
 
 
 def test_the_diagonals_are_lines_of_the_elbo_that_they_are_labelled_with():
     _, rate, distortion = sweep()
-    axes = figures.rate_distortion(rate, distortion).axes[0]
+    axes = plots.rate_distortion(rate, distortion).axes[0]
     levels = [diagonal.get_xydata().sum(axis=1) for diagonal in axes.lines[1:]]
     assert 4 <= len(levels) <= 12
     for level in levels:
@@ -139,7 +139,7 @@ def test_the_diagonals_are_lines_of_the_elbo_that_they_are_labelled_with():
 def test_no_label_of_a_diagonal_covers_a_member_or_leaves_the_axes(seed):
     rng = np.random.default_rng(seed)
     _, rate, distortion = sweep(1)
-    axes = figures.rate_distortion(rate, distortion + rng.gamma(1, 8, 16)).axes[0]
+    axes = plots.rate_distortion(rate, distortion + rng.gamma(1, 8, 16)).axes[0]
     members = axes.transData.transform(axes.collections[0].get_offsets())
     boxes = [label.get_window_extent() for label in axes.texts]
     for box in boxes:
@@ -151,7 +151,7 @@ def test_no_label_of_a_diagonal_covers_a_member_or_leaves_the_axes(seed):
 
 def test_values_that_are_no_numbers_have_a_colour_each():
     encoders = ["mlp", "conv", "mlp", "conv"]
-    axes, bar = figures.rate_distortion([1, 2, 3, 4], [9, 7, 5, 4], encoders, "encoder").axes
+    axes, bar = plots.rate_distortion([1, 2, 3, 4], [9, 7, 5, 4], encoders, "encoder").axes
     colours = axes.collections[0].get_facecolors()
     np.testing.assert_array_equal(colours[:2], colours[2:])
     assert not np.array_equal(colours[0], colours[1])
@@ -161,27 +161,27 @@ def test_values_that_are_no_numbers_have_a_colour_each():
 def test_a_picture_tells_how_many_members_it_leaves_out():
     _, rate, distortion = sweep()
     holed = [None, float("nan"), *rate[2:]]
-    axes = figures.rate_distortion(holed, distortion).axes[0]
+    axes = plots.rate_distortion(holed, distortion).axes[0]
     assert len(axes.collections[0].get_offsets()) == 30
     assert axes.get_title(loc="right") == "2 of 32 members without a value"
-    assert figures.rate_distortion(rate, distortion).axes[0].get_title(loc="right") == ""
+    assert plots.rate_distortion(rate, distortion).axes[0].get_title(loc="right") == ""
 
 
 def test_a_single_member_and_equal_members_can_be_drawn():
     for count in (1, 3):
         same = [5.0] * count
-        figures.rate_distortion(same, same, same)
-        figures.metric_by_value(same, same, field="beta", label="ELBO")
-        figures.parallel_coordinates({"beta": same, "name": ["a"] * count}, same, "ELBO")
-        figures.heat_map(same, same, same, x_field="x", y_field="y", label="ELBO")
-        figures.member_curves([{"epoch": [1], "elbo": [5.0]}] * count)
-        figures.search_history(same, label="ELBO")
+        plots.rate_distortion(same, same, same)
+        plots.metric_by_value(same, same, field="beta", label="ELBO")
+        plots.parallel_coordinates({"beta": same, "name": ["a"] * count}, same, "ELBO")
+        plots.heat_map(same, same, same, x_field="x", y_field="y", label="ELBO")
+        plots.member_curves([{"epoch": [1], "elbo": [5.0]}] * count)
+        plots.search_history(same, label="ELBO")
 
 
 def test_the_mean_and_the_deviation_of_each_value():
     values = [1, 10, 1, 100, 1, 10]
     metric = [-90, -80, -92, -70, None, -84.0]
-    axes = figures.metric_by_value(values, metric, field="beta", label="ELBO (nats)").axes[0]
+    axes = plots.metric_by_value(values, metric, field="beta", label="ELBO (nats)").axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("beta", "ELBO (nats)")
     assert axes.get_xscale() == "log"
     assert texts(axes.get_xticklabels()) == ["1", "10", "100"]
@@ -202,7 +202,7 @@ def test_the_mean_and_the_deviation_of_each_value():
 
 def test_a_decade_alone_is_drawn_linearly_and_zero_always():
     for values in ([1e-4, 1e-3], [0.0, 100.0], [-1, 100]):
-        axes = figures.metric_by_value(values, [1, 2], field="f", label="m").axes[0]
+        axes = plots.metric_by_value(values, [1, 2], field="f", label="m").axes[0]
         assert axes.get_xscale() == "linear"
 
 
@@ -220,20 +220,20 @@ def test_a_decade_alone_is_drawn_linearly_and_zero_always():
     ],
 )
 def test_what_is_no_number_stands_side_by_side_without_a_line(values, labels):
-    axes = figures.metric_by_value(values, [1.0, 2.0, 3.0], field="f", label="m").axes[0]
+    axes = plots.metric_by_value(values, [1.0, 2.0, 3.0], field="f", label="m").axes[0]
     assert texts(axes.get_xticklabels()) == labels
     np.testing.assert_array_equal(axes.get_xticks(), np.arange(len(labels)))
     assert line(axes, "mean").get_linestyle() == "None"
 
 
 def test_a_random_search_has_no_mean():
-    axes = figures.metric_by_value(np.arange(30), np.arange(30), field="f", label="m").axes[0]
+    axes = plots.metric_by_value(np.arange(30), np.arange(30), field="f", label="m").axes[0]
     assert [line.get_label() for line in axes.lines] == ["member"]
 
 
 def test_long_names_of_many_categories_are_slanted_and_inside():
     values = [f"a rather long name, {i}" for i in range(12)]
-    figure = figures.metric_by_value(values, np.arange(12.0), field="f", label="m")
+    figure = plots.metric_by_value(values, np.arange(12.0), field="f", label="m")
     labels = figure.axes[0].get_xticklabels()
     assert len(labels) == 12
     assert all(label.get_rotation() == 45 for label in labels)
@@ -247,7 +247,7 @@ def lines_of(figure):
 
 def test_parallel_coordinates_run_through_the_places_of_the_values():
     columns = {"rate": [1e-4, 1e-2, 1e-3], "size": [10, 20, 15], "act": ["a", "b", "a"]}
-    figure = figures.parallel_coordinates(columns, [-3.0, -1.0, -2.0], "ELBO")
+    figure = plots.parallel_coordinates(columns, [-3.0, -1.0, -2.0], "ELBO")
     # From the worst to the best.
     segments = lines_of(figure).get_segments()
     assert np.all([segment[:, 0] == [0, 1, 2, 3] for segment in segments])
@@ -267,7 +267,7 @@ def test_parallel_coordinates_run_through_the_places_of_the_values():
 def test_a_value_lies_on_its_axis_where_the_lines_pass():
     rng = np.random.default_rng(0)
     columns = {"lr": 10 ** rng.uniform(-5, -1, 20), "n": rng.integers(0, 9, 20)}
-    figure = figures.parallel_coordinates(columns, rng.normal(size=20), "m")
+    figure = plots.parallel_coordinates(columns, rng.normal(size=20), "m")
     host = figure.axes[0]
     for place, axes in enumerate(figure.axes[1:]):
         values = np.sort(list(columns.values())[place])
@@ -284,7 +284,7 @@ def test_a_value_lies_on_its_axis_where_the_lines_pass():
 def test_the_best_is_darkest_and_a_member_that_failed_sets_no_range(maximize):
     sign = 1 if maximize else -1
     metric = sign * np.array([-1e9, -90, -95, -100, -92, -99, np.nan])
-    figure = figures.parallel_coordinates({"beta": np.arange(7)}, metric, "m", maximize)
+    figure = plots.parallel_coordinates({"beta": np.arange(7)}, metric, "m", maximize)
     drawn = lines_of(figure)
     heights = np.array([segment[1, 1] for segment in drawn.get_segments()])
     expected = np.array([0, 0, 0.1, 0.5, 0.8, 1])
@@ -302,7 +302,7 @@ def test_many_members_stay_readable_and_labels_apart():
         "model.latent_size": rng.choice([2, 4, 8, 16, 32], n),
         "seed": np.arange(n),
     }
-    figure = figures.parallel_coordinates(columns, rng.normal(size=n), "ELBO (nats)")
+    figure = plots.parallel_coordinates(columns, rng.normal(size=n), "ELBO (nats)")
     alphas = lines_of(figure).get_alpha()
     assert alphas[0] < 0.5
     assert alphas[-1] == 1
@@ -313,16 +313,16 @@ def test_many_members_stay_readable_and_labels_apart():
         assert 2 <= len(boxes) <= 12
         assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
     with pytest.raises(ValueError, match="no columns"):
-        figures.parallel_coordinates({}, [1.0], "m")
+        plots.parallel_coordinates({}, [1.0], "m")
     with pytest.raises(ValueError, match="ELBO: 2, ELBO: 1"):
-        figures.parallel_coordinates({"ELBO": [1]}, [1.0, 2.0], "ELBO")
+        plots.parallel_coordinates({"ELBO": [1]}, [1.0, 2.0], "ELBO")
 
 
 def test_a_heat_map_holds_the_means_and_leaves_missing_pairs_blank():
     x = [1e-3, 1e-2, 1e-3, 1e-3, 1e-2]
     y = ["mlp", "mlp", "conv", "mlp", "conv"]
     metric = [-90.0, -100.0, -80.0, -94.0, None]
-    figure = figures.heat_map(x, y, metric, x_field="lr", y_field="net", label="ELBO (nats)")
+    figure = plots.heat_map(x, y, metric, x_field="lr", y_field="net", label="ELBO (nats)")
     axes, bar = figure.axes
     means = axes.collections[0].get_array()
     np.testing.assert_array_equal(means.mask, [[False, False], [False, True]])
@@ -336,7 +336,7 @@ def test_a_heat_map_holds_the_means_and_leaves_missing_pairs_blank():
 
 def test_a_heat_map_orders_numbers_and_prints_only_where_there_is_room():
     x, y = (grid.ravel() for grid in np.meshgrid(np.arange(20)[::-1], [8, 16, 64, 32, 2, 4]))
-    figure = figures.heat_map(x, y, x + y, x_field="x", y_field="y", label="m", maximize=False)
+    figure = plots.heat_map(x, y, x + y, x_field="x", y_field="y", label="m", maximize=False)
     axes = figure.axes[0]
     assert not axes.texts
     assert texts(axes.get_yticklabels()) == ["2", "4", "8", "16", "32", "64"]
@@ -349,7 +349,7 @@ def test_one_cell_that_failed_does_not_set_the_colours():
     x, y = (grid.ravel() for grid in np.meshgrid(range(4), range(4)))
     metric = -90.0 - x - y
     metric[5] = -3e20
-    figure = figures.heat_map(x, y, metric, x_field="x", y_field="y", label="m")
+    figure = plots.heat_map(x, y, metric, x_field="x", y_field="y", label="m")
     drawn = figure.axes[0].collections[0]
     assert drawn.get_clim() == (-96, -90)
     assert figure.axes[0].texts[5].get_text() == r"$-3\times10^{20}$"
@@ -364,7 +364,7 @@ def curves(num_members=4, num_epochs=40):
 
 def test_a_curve_of_each_member_in_the_colour_of_its_value():
     told = curves()
-    axes, bar = figures.member_curves(told, "elbo", [0.1, 1, 10, 1], "beta").axes
+    axes, bar = plots.member_curves(told, "elbo", [0.1, 1, 10, 1], "beta").axes
     assert len(axes.lines) == 4
     for drawn, curve in zip(axes.lines, told, strict=True):
         np.testing.assert_array_equal(drawn.get_xdata(), curve["epoch"])
@@ -381,7 +381,7 @@ def test_a_curve_of_each_member_in_the_colour_of_its_value():
 
 
 def test_without_values_the_best_curve_is_darkest_and_on_top():
-    axes, bar = figures.member_curves(curves()).axes
+    axes, bar = plots.member_curves(curves()).axes
     assert axes.lines[-1].get_ydata()[-1] == pytest.approx(-90)
     lightness = [sum(to_rgba(drawn.get_color())[:3]) for drawn in axes.lines]
     assert lightness == sorted(lightness, reverse=True)
@@ -393,28 +393,28 @@ def test_members_that_diverge_are_drawn_while_finite_and_set_no_range():
     told[0] = {"epoch": [1, 20, 30], "elbo": [-600, -1e9, float("nan")]}
     told[1] = {"epoch": [1, 2], "elbo": [None, float("inf")]}
     told[2] = {"epoch": [1], "loss": [3.0]}
-    axes = figures.member_curves(told).axes[0]
+    axes = plots.member_curves(told).axes[0]
     assert len(axes.lines) == 4
     assert axes.get_title(loc="right") == "2 of 6 members without a value"
     # Of fewer than five members none is left out of the range; of five, one.
     assert axes.get_ylim()[0] < -1e8
     told[2] = told[3]
-    axes = figures.member_curves(told).axes[0]
+    axes = plots.member_curves(told).axes[0]
     np.testing.assert_array_equal(axes.lines[0].get_ydata(), [-600, -1e9])
     assert axes.get_ylim()[0] > -110
 
 
 def test_curves_that_cannot_be_read_are_refused():
     with pytest.raises(ValueError, match="'epoch'"):
-        figures.member_curves([{"elbo": [1.0]}])
+        plots.member_curves([{"elbo": [1.0]}])
     with pytest.raises(ValueError, match="2 epochs and 1 values of elbo"):
-        figures.member_curves([{"epoch": [1, 2], "elbo": [1.0]}])
+        plots.member_curves([{"epoch": [1, 2], "elbo": [1.0]}])
     with pytest.raises(ValueError, match="none of 1 members has a finite fid"):
-        figures.member_curves(curves(1), "fid")
+        plots.member_curves(curves(1), "fid")
     with pytest.raises(ValueError, match="elbo: 2, values: 1"):
-        figures.member_curves(curves(2), values=[1])
+        plots.member_curves(curves(2), values=[1])
     with pytest.raises(ValueError, match="none of 0 members"):
-        figures.member_curves([])
+        plots.member_curves([])
 
 
 @pytest.mark.parametrize("maximize", [True, False])
@@ -422,7 +422,7 @@ def test_the_best_so_far_is_of_the_trials_that_were_not_pruned(maximize):
     sign = 1 if maximize else -1
     values = sign * np.array([np.nan, -100.0, -80.0, -95.0, -97.0, -90.0, np.nan])
     pruned = [False, False, True, False, False, False, True]
-    figure = figures.search_history(values, label="ELBO", pruned=pruned, maximize=maximize)
+    figure = plots.search_history(values, label="ELBO", pruned=pruned, maximize=maximize)
     axes = figure.axes[0]
     best = line(axes, "best so far")
     assert best.get_drawstyle() == "steps-post"
@@ -438,7 +438,7 @@ def test_the_best_so_far_is_of_the_trials_that_were_not_pruned(maximize):
 
 
 def test_a_trial_that_failed_is_a_triangle_at_the_edge():
-    axes = figures.search_history([-1e6, -90, -95, -91, -92], label="ELBO").axes[0]
+    axes = plots.search_history([-1e6, -90, -95, -91, -92], label="ELBO").axes[0]
     low, high = axes.get_ylim()
     assert -96 < low < -95 < -90 < high < -89
     (edge,) = (
@@ -447,26 +447,26 @@ def test_a_trial_that_failed_is_a_triangle_at_the_edge():
     assert edge.get_xdata().tolist() == [0]
     assert low < edge.get_ydata()[0] < -95
     # The best are never far off: only the worse side is cut.
-    axes = figures.search_history([-90, -200, -200.1, -200.2, -200.3], label="ELBO").axes[0]
+    axes = plots.search_history([-90, -200, -200.1, -200.2, -200.3], label="ELBO").axes[0]
     assert axes.get_ylim()[1] > -90
 
 
 def test_a_search_whose_trials_were_all_pruned_has_no_best():
-    figure = figures.search_history([1.0, 2.0], label="m", pruned=np.array([True, True]))
+    figure = plots.search_history([1.0, 2.0], label="m", pruned=np.array([True, True]))
     assert texts(figure.legends[0].get_texts())[-1] == "pruned"
     with pytest.raises(ValueError, match="none of 2 members has a finite m"):
-        figures.search_history([None, np.nan], label="m")
+        plots.search_history([None, np.nan], label="m")
     with pytest.raises(ValueError, match="m: 2, pruned: 1"):
-        figures.search_history([1, 2], label="m", pruned=[True])
+        plots.search_history([1, 2], label="m", pruned=[True])
 
 
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda nothing: figures.rate_distortion(nothing, nothing),
-        lambda nothing: figures.metric_by_value([1, 2], nothing, field="f", label="m"),
-        lambda nothing: figures.parallel_coordinates({"f": [1, 2]}, nothing, "m"),
-        lambda nothing: figures.heat_map(
+        lambda nothing: plots.rate_distortion(nothing, nothing),
+        lambda nothing: plots.metric_by_value([1, 2], nothing, field="f", label="m"),
+        lambda nothing: plots.parallel_coordinates({"f": [1, 2]}, nothing, "m"),
+        lambda nothing: plots.heat_map(
             [1, 2], [1, 2], nothing, x_field="x", y_field="y", label="m"
         ),
     ],

@@ -7,7 +7,7 @@ import small_runs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae_jax import figures
+from vae_jax import plots
 from vae_jax.applications.compression import lossy_measure as measuring
 from vae_jax.applications.compression import lossy_report as report
 from vae_jax.applications.compression.quantized_latents import LatentCoder
@@ -113,13 +113,13 @@ def test_the_picture_has_a_line_a_method(tmp_path):
     assert list(curves) == ["VAE, 10 latents", "PCA, 10 latents", "JPEG"]
     assert baselines == ["PCA, 10 latents", "JPEG"]
     np.testing.assert_allclose(curves["VAE, 10 latents"], [[0.05, 0.2], [18.5, 20]])
-    figure = figures.quality_by_rate(curves, baselines)
+    figure = plots.quality_by_rate(curves, baselines)
     (axes,) = figure.axes
     assert [line.get_label() for line in axes.lines] == list(curves)
     assert [line.get_linestyle() for line in axes.lines] == ["-", "--", ":"]
-    figures.save(figure, tmp_path / "picture.png")
+    plots.save(figure, tmp_path / "picture.png")
     with pytest.raises(ValueError, match="0 methods"):
-        figures.quality_by_rate({})
+        plots.quality_by_rate({})
 
 
 @pytest.fixture

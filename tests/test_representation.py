@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from configs import vanilla
 from configs.sweeps import representation as study
 from vae_jax import config as factory
-from vae_jax import figures, trained_model
+from vae_jax import plots, trained_model
 from vae_jax.applications.representation import measure as representation_measuring
 from vae_jax.applications.representation import probing
 from vae_jax.applications.representation import report as representation_report
@@ -152,7 +152,7 @@ def test_the_picture_has_panels_for_each_size_with_the_pixels_in_all():
         "5 neighbours, 2 latents",
     ]
     assert list(panels["5 neighbours, 2 latents"]) == ["VAE", "pixels"]
-    figure = figures.accuracy_by_labels(panels, representation_report.BASELINES)
+    figure = plots.accuracy_by_labels(panels, representation_report.BASELINES)
     assert [axes.get_title() for axes in figure.axes] == list(panels)
     line = figure.axes[0].containers[0].lines[0]
     np.testing.assert_allclose(line.get_xydata(), [[100, 81], [55000, 95]])

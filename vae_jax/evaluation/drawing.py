@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from vae_jax import config as factory
-from vae_jax import figures
+from vae_jax import plots
 from vae_jax.evaluation import denoising, plane_maps
 from vae_jax.models import latent_paths
 from vae_jax.trained_model import TrainedModel
@@ -40,16 +40,16 @@ def draw_run(
     """
     keys, out = factory.build_evaluation_keys(model.config), folder / "figures"
     first = targets[:_NUM_IMAGES]
-    reconstructed = figures.reconstructions(first, model.reconstruct(first))
-    figures.save(reconstructed, out / "reconstructions.png")
+    reconstructed = plots.reconstructions(first, model.reconstruct(first))
+    plots.save(reconstructed, out / "reconstructions.png")
     draw_training_curves(folder)
     _draw_latents(out, model, targets[:NUM_MAPPED], None if labels is None else labels[:NUM_MAPPED])
     _draw_interpolations(out, model, targets, degrees)
     if model.is_vae:
-        figures.save(figures.image_grid(model.sample(keys.prior, 100)), out / "samples.png")
+        plots.save(plots.image_grid(model.sample(keys.prior, 100)), out / "samples.png")
         if measured["kl_by_dimension"] is not None:
             kl = np.asarray(measured["kl_by_dimension"])
-            figures.save(figures.kl_by_dimension(kl, 0.01), out / "kl_by_dimension.png")
+            plots.save(plots.kl_by_dimension(kl, 0.01), out / "kl_by_dimension.png")
             draw_traversals(out / "traversals.png", model, targets[0], kl)
     if model.latent_size == 2:
         draw_manifold(out / "manifold.png", model)
@@ -61,7 +61,7 @@ def draw_training_curves(folder: Path) -> None:
     """Draw what the records of a run tell, if there are any."""
     records = read_records(folder / "metrics.jsonl")
     if records:
-        figures.save(figures.training_curves(records), folder / "figures" / "training_curves.png")
+        plots.save(plots.training_curves(records), folder / "figures" / "training_curves.png")
 
 
 def draw_manifold(path: Path, model: TrainedModel) -> None:
@@ -69,7 +69,7 @@ def draw_manifold(path: Path, model: TrainedModel) -> None:
     grid = np.asarray(latent_paths.normal_quantile_grid(_MANIFOLD_SIZE))
     images = model.decode(grid.reshape(-1, 2))
     shape = (_MANIFOLD_SIZE, _MANIFOLD_SIZE, *model.image_shape)
-    figures.save(figures.manifold(images.reshape(shape)), path)
+    plots.save(plots.manifold(images.reshape(shape)), path)
 
 
 def _draw_latents(
@@ -77,14 +77,14 @@ def _draw_latents(
 ) -> None:
     latents = model.encode(targets)
     if model.latent_size == 2:
-        figure = figures.latent_map(latents, labels)
+        figure = plots.latent_map(latents, labels)
     elif model.latent_size > 2 and len(latents) > 1:
         points, shares = plane_maps.principal_components(latents)
         axis_labels = (f"first component ({shares[0]:.0%})", f"second ({shares[1]:.0%})")
-        figure = figures.latent_map(points, labels, axis_labels)
+        figure = plots.latent_map(points, labels, axis_labels)
     else:
         return
-    figures.save(figure, out / "latents.png")
+    plots.save(figure, out / "latents.png")
 
 
 def _draw_interpolations(
@@ -96,8 +96,8 @@ def _draw_interpolations(
     start, end = targets[:rows], targets[rows : 2 * rows]
     for path in ("linear", "spherical"):
         images = model.interpolate(start, end, degrees, path=path)
-        figure = figures.interpolations(images, degrees, title=f"{path} interpolation")
-        figures.save(figure, out / f"interpolation_{path}.png")
+        figure = plots.interpolations(images, degrees, title=f"{path} interpolation")
+        plots.save(figure, out / f"interpolation_{path}.png")
 
 
 def draw_traversals(path: Path, model: TrainedModel, image: np.ndarray, kl: np.ndarray) -> None:
@@ -108,8 +108,8 @@ def draw_traversals(path: Path, model: TrainedModel, image: np.ndarray, kl: np.n
     paths = [latent_paths.traversal(latents, int(i), values)[:, 0] for i in dimensions]
     images = model.decode(np.concatenate(paths))
     shape = (len(dimensions), len(values), *model.image_shape)
-    figure = figures.traversals(images.reshape(shape), dimensions, values, kl)
-    figures.save(figure, path)
+    figure = plots.traversals(images.reshape(shape), dimensions, values, kl)
+    plots.save(figure, path)
 
 
 def _draw_denoising(
@@ -122,14 +122,14 @@ def _draw_denoising(
     corrupted = denoising.corrupt_each(corrupt, clean, level, key)
     strips = {"clean": clean, "corrupted": corrupted, "recovered": model.reconstruct(corrupted)}
     name = config.corruption.replace("_", " ")
-    shown = figures.recovery(strips, f"{name}, level {level:g}")
-    figures.save(shown, out / "denoising.png")
+    shown = plots.recovery(strips, f"{name}, level {level:g}")
+    plots.save(shown, out / "denoising.png")
     curves = {"corrupted": errors["noisy"], "recovered": errors["denoised"]}
-    curve = figures.curves_by_level(
+    curve = plots.curves_by_level(
         np.asarray(errors["levels"]),
         {label: np.asarray(values) for label, values in curves.items()},
         level,
         level_label=f"level of {name}",
         label="mean squared error",
     )
-    figures.save(curve, out / "denoising_curve.png")
+    plots.save(curve, out / "denoising_curve.png")

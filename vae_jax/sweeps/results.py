@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import figures, workdir
+from vae_jax import plots, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import markdown
 from vae_jax.sweeps.chunks import read_member
@@ -129,25 +129,25 @@ def draw(folder: Path, sweep: Sweep, rows: Sequence[Row]) -> None:
     columns = {field: [row[field] for row in rows] for field in fields}
     coloured = "hparams.beta" if "hparams.beta" in fields else fields[0]
     if any("test_rate" in row for row in rows):
-        plane = figures.rate_distortion(
+        plane = plots.rate_distortion(
             [row.get("test_rate") for row in rows],
             [row.get("test_distortion") for row in rows],
             columns[coloured],
             _short(coloured),
         )
-        figures.save(plane, out / "rate_distortion.png")
+        plots.save(plane, out / "rate_distortion.png")
     for field in fields:
-        figure = figures.metric_by_value(columns[field], values, field=_short(field), label=label)
-        figures.save(figure, out / f"{metric}_by_{_file_name(field)}.png")
+        figure = plots.metric_by_value(columns[field], values, field=_short(field), label=label)
+        plots.save(figure, out / f"{metric}_by_{_file_name(field)}.png")
     if len(fields) > 1:
         short = [_short(field) for field in fields]
         unique = len(set(short)) == len(short)
         named = dict(zip(short if unique else fields, columns.values(), strict=True))
-        figure = figures.parallel_coordinates(named, values, label, maximize)
-        figures.save(figure, out / "parallel_coordinates.png")
+        figure = plots.parallel_coordinates(named, values, label, maximize)
+        plots.save(figure, out / "parallel_coordinates.png")
     listed = [field for names, axis in sweep.axes if isinstance(axis, Choice) for field in names]
     for x, y in itertools.islice(itertools.combinations(listed, 2), _MAX_HEAT_MAPS):
-        figure = figures.heat_map(
+        figure = plots.heat_map(
             columns[x],
             columns[y],
             values,
@@ -157,7 +157,7 @@ def draw(folder: Path, sweep: Sweep, rows: Sequence[Row]) -> None:
             maximize=maximize,
         )
         name = f"heat_map_of_{metric}_by_{_file_name(x)}_and_{_file_name(y)}.png"
-        figures.save(figure, out / name)
+        plots.save(figure, out / name)
     _draw_curves(out, rows, sweep, coloured)
     if sweep.method != "grid":
         _draw_history(out, rows, sweep)
@@ -184,10 +184,10 @@ def _draw_curves(out: Path, rows: Sequence[Row], sweep: Sweep, coloured: str) ->
             curves.append({name: [r[name] for r in records] for name in ("epoch", objective)})
             values.append(row[coloured])
     if curves:
-        figure = figures.member_curves(
+        figure = plots.member_curves(
             curves, objective, values, _short(coloured), maximize=sweep.maximize
         )
-        figures.save(figure, out / "training_curves.png")
+        plots.save(figure, out / "training_curves.png")
 
 
 def _draw_history(out: Path, rows: Sequence[Row], sweep: Sweep) -> None:
@@ -198,13 +198,13 @@ def _draw_history(out: Path, rows: Sequence[Row], sweep: Sweep) -> None:
         values.append(float(np.mean([row.get(column, np.nan) for row in members])))
         pruned.append(any(row["status"] == "pruned" for row in members))
     if np.isfinite(values).any():
-        figure = figures.search_history(
+        figure = plots.search_history(
             values,
             label=f"validation {sweep.objective} (nats)",
             pruned=pruned,
             maximize=sweep.maximize,
         )
-        figures.save(figure, out / "search_history.png")
+        plots.save(figure, out / "search_history.png")
 
 
 def write_tensorboard(folder: Path, rows: Sequence[Row], fields: Sequence[str]) -> None:
@@ -217,14 +217,14 @@ def write_tensorboard(folder: Path, rows: Sequence[Row], fields: Sequence[str]) 
             records = read_records(Path(row["workdir"]) / "metrics.jsonl")
             for record in records:
                 writer.write(record)
-            figures = {
+            plots = {
                 f"final/{name}": float(value)
                 for name, value in row.items()
                 if name.startswith(("valid_", "test_"))
             }
             last_step = records[-1]["step"] if records else 0
             values = {field: row[field] for field in (*fields, "seed")}
-            writer.write_hyperparameters(values, figures, last_step)
+            writer.write_hyperparameters(values, plots, last_step)
 
 
 def table(settings: Sequence[Row], metrics: Mapping[str, str], top: int) -> str:

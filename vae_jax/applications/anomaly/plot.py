@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from vae_jax.figures.style import ACCENT, QUIET, require_finite, styled
+from vae_jax.plots.style import ACCENT, QUIET, require_finite, styled
 
 if TYPE_CHECKING:
     # Imported inside the functions that draw: a training run that draws nothing pays nothing.

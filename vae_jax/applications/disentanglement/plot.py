@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from vae_jax.figures.scales import shades
-from vae_jax.figures.style import (
-    ACCENT,
-    CLASS_COLOURS,
-    INK,
-    QUIET,
-    require_finite,
-    styled,
-)
+from vae_jax.plots.scales import shades
+from vae_jax.plots.style import ACCENT, CLASS_COLOURS, INK, QUIET, require_finite, styled
 
 if TYPE_CHECKING:
     # Imported inside the functions that draw: a training run that draws nothing pays nothing.

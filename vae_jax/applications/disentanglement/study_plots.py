@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import config, figures, trained_model, workdir
+from vae_jax import config, plots, trained_model, workdir
 from vae_jax.applications.disentanglement.study import (
     COMPARED,
     SCORES,
@@ -28,8 +28,8 @@ def draw(out: Path, runs: Sequence[Row]) -> None:
         # Some scores are not defined, of data with one factor.
         if any(run[name] is not None for run in runs)
     }
-    figures.save(
-        figures.scores_by_strength(
+    plots.save(
+        plots.scores_by_strength(
             {method.name: method.strengths for method in found},
             {method.name: method.symbol for method in found},
             by_strength,
@@ -39,11 +39,11 @@ def draw(out: Path, runs: Sequence[Row]) -> None:
     distortion = {method.name: method.figures("distortion") for method in found}
     labels = [SCORES[name] for name in COMPARED if SCORES[name] in by_strength]
     shown = {label: by_strength[label] for label in labels}
-    by_distortion = figures.scores_by_distortion(distortion, shown)
-    figures.save(by_distortion, out / "scores_by_distortion.png")
+    by_distortion = plots.scores_by_distortion(distortion, shown)
+    plots.save(by_distortion, out / "scores_by_distortion.png")
     labels, correlations = rank_correlations(runs)
     if labels:
-        figures.save(figures.rank_correlations(labels, correlations), out / "rank_correlations.png")
+        plots.save(plots.rank_correlations(labels, correlations), out / "rank_correlations.png")
 
 
 def draw_models(out: Path, folder: Path, runs: Sequence[Row]) -> None:
@@ -74,4 +74,4 @@ def draw_models(out: Path, folder: Path, runs: Sequence[Row]) -> None:
         title = f"{which}: {run['method']}, {run['symbol']} = {run['strength']:g}"
         importances[title] = np.asarray(measured["dci_importance_matrix"])
         names = measured["factors"]
-    figures.save(figures.importance_matrices(importances, names), out / "importance_matrices.png")
+    plots.save(plots.importance_matrices(importances, names), out / "importance_matrices.png")

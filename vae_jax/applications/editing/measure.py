@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vae_jax import config as factory
-from vae_jax import figures, trained_model, workdir
+from vae_jax import plots, trained_model, workdir
 from vae_jax.applications.editing import directions
 from vae_jax.applications.editing.attribute_vectors import METHODS, Contrast
 from vae_jax.applications.editing.directions import Attribute, ClassChange, KnownImages
@@ -185,15 +185,15 @@ def _draw_images(
         vector = find(directions.contrast(known, name))
         rows = np.stack(list(directions.edits(model, latents, vector, DEGREES)), axis=1)
         labels = [f"{degree:g}".replace("-", minus) for degree in DEGREES]
-        figure = figures.edited_images(rows, labels, f"degree of {name}")
-        figures.save(figure, pictures / f"{name}.png")
+        figure = plots.edited_images(rows, labels, f"degree of {name}")
+        plots.save(figure, pictures / f"{name}.png")
     columns = [
         next(directions.edits(model, latents, vector, np.array([_SHOWN_DEGREE])))
         for vector in (find(directions.contrast(known, ClassChange(int(c)))) for c in classes)
     ]
-    figure = figures.edited_images(
+    figure = plots.edited_images(
         np.stack([model.decode(latents), *columns], axis=1),
         ["as is", *map(str, classes)],
         f"moved by degree {_SHOWN_DEGREE:g} towards class",
     )
-    figures.save(figure, pictures / "classes.png")
+    plots.save(figure, pictures / "classes.png")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Num
 
-from vae_jax.figures.images import as_rgb, picture, tiled
-from vae_jax.figures.style import ACCENT, INK, styled
+from vae_jax.plots.images import as_rgb, picture, tiled
+from vae_jax.plots.style import ACCENT, INK, styled
 
 if TYPE_CHECKING:
     # Imported inside the functions that draw: a training run that draws nothing pays nothing.

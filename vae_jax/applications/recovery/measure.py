@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vae_jax import config as factory
-from vae_jax import figures, workdir
+from vae_jax import plots, workdir
 from vae_jax.applications.recovery import baselines, quality
 from vae_jax.data.corruptions import MAX_LEVEL
 from vae_jax.errors import UserError
@@ -142,7 +142,7 @@ def measure(
             }
             strips = {label: strip[:_SHOWN] for label, strip in images.items()}
             title = f"{name.replace('_', ' ')}, level {level:g}"
-            figures.save(figures.recovery(strips, title), pictures / f"{row['use']}_images.png")
+            plots.save(plots.recovery(strips, title), pictures / f"{row['use']}_images.png")
     if pictures is not None:
         _draw_curves(rows, pictures)
     return rows
@@ -175,11 +175,11 @@ def _draw_curves(rows: list[dict[str, Any]], pictures: Path) -> None:
         )
         for method in methods
     }
-    figure = figures.curves_by_level(
+    figure = plots.curves_by_level(
         levels,
         curves,
         rows[0]["trained_level"],
         level_label=f"level of {rows[0]['corruption'].replace('_', ' ')}",
         label="PSNR (dB)",
     )
-    figures.save(figure, pictures / f"{rows[0]['use']}_psnr.png")
+    plots.save(figure, pictures / f"{rows[0]['use']}_psnr.png")

@@ -25,14 +25,14 @@ from vae_jax.applications.multimodal.plot import (
     joint_samples,
     missing_modalities,
 )
-from vae_jax.figures.curves import (
+from vae_jax.plots.curves import (
     accuracy_by_labels,
     compared_curves,
     curves_by_level,
     overlaid_losses,
     training_curves,
 )
-from vae_jax.figures.images import (
+from vae_jax.plots.images import (
     edited_images,
     image_grid,
     interpolations,
@@ -42,14 +42,10 @@ from vae_jax.figures.images import (
     recovery,
     traversals,
 )
-from vae_jax.figures.latents import (
-    kl_by_dimension,
-    latent_map,
-    latent_maps_side_by_side,
-)
-from vae_jax.figures.rate_distortion_plane import lower_convex_hull, rate_distortion
-from vae_jax.figures.style import save
-from vae_jax.figures.sweeps import (
+from vae_jax.plots.latents import kl_by_dimension, latent_map, latent_maps_side_by_side
+from vae_jax.plots.rate_distortion_plane import lower_convex_hull, rate_distortion
+from vae_jax.plots.style import save
+from vae_jax.plots.sweeps import (
     heat_map,
     member_curves,
     metric_by_value,

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int
 
-from vae_jax.figures.members import Metric, amounts_of, drawable, picked, tell_left_out
-from vae_jax.figures.scales import LABEL_HEIGHT, Values, scale_of
-from vae_jax.figures.style import ACCENT, DPI, INK, METRIC_LABELS, QUIET, styled, text_width
+from vae_jax.plots.members import Metric, amounts_of, drawable, picked, tell_left_out
+from vae_jax.plots.scales import LABEL_HEIGHT, Values, scale_of
+from vae_jax.plots.style import ACCENT, DPI, INK, METRIC_LABELS, QUIET, styled, text_width
 
 if TYPE_CHECKING:
     # Imported inside the functions that draw: a training run that draws nothing pays nothing.

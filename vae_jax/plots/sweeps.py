@@ -8,17 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from vae_jax.figures.curves import settled_range
-from vae_jax.figures.members import (
-    Metric,
-    amounts_of,
-    common_range,
-    drawable,
-    picked,
-    tell_left_out,
-)
-from vae_jax.figures.scales import Scale, Values, numbers, ranked, scale_of, shades
-from vae_jax.figures.style import ACCENT, DPI, INK, METRIC_LABELS, QUIET, styled, text_width
+from vae_jax.plots.curves import settled_range
+from vae_jax.plots.members import Metric, amounts_of, common_range, drawable, picked, tell_left_out
+from vae_jax.plots.scales import Scale, Values, numbers, ranked, scale_of, shades
+from vae_jax.plots.style import ACCENT, DPI, INK, METRIC_LABELS, QUIET, styled, text_width
 
 if TYPE_CHECKING:
     # Imported inside the functions that draw: a training run that draws nothing pays nothing.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, SupportsFloat
 import numpy as np
 from jaxtyping import Float, Int, Num
 
-from vae_jax.figures.style import DPI, styled, text_width
+from vae_jax.plots.style import DPI, styled, text_width
 
 if TYPE_CHECKING:
     # Imported inside the functions that draw: a training run that draws nothing pays nothing.

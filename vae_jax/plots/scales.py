@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
 
 import numpy as np
 
-from vae_jax.figures.style import CLASS_COLOURS, text_width
+from vae_jax.plots.style import CLASS_COLOURS, text_width
 
 if TYPE_CHECKING:
     # Imported inside the functions that draw: a training run that draws nothing pays nothing.

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
-from vae_jax.figures.scales import Values
-from vae_jax.figures.style import QUIET
+from vae_jax.plots.scales import Values
+from vae_jax.plots.style import QUIET
 
 if TYPE_CHECKING:
     # Imported inside the functions that draw: a training run that draws nothing pays nothing.

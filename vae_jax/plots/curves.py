@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 import numpy as np
 from jaxtyping import Float
 
-from vae_jax.figures.style import (
+from vae_jax.plots.style import (
     ACCENT,
     CLASS_COLOURS,
     INK,
