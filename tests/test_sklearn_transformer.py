@@ -11,7 +11,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from vae_jax.sklearn_transformer import VAETransformer
+from vae_jax.sklearn import VAETransformer
 
 RNG = np.random.default_rng(0)
 
