@@ -25,6 +25,11 @@ from vae_jax import config as factory
 from vae_jax import plots, trained_model, workdir
 from vae_jax.applications.generation import Reference, generation_figures, make_reference, samplers
 from vae_jax.applications.generation.nearest import nearest
+from vae_jax.applications.generation.plot import (
+    nearest_distances,
+    precision_recall_plane,
+    quality_by_temperature,
+)
 from vae_jax.data.dataset import Dataset
 from vae_jax.errors import UserError
 from vae_jax.evaluation import classifier, results_file
@@ -145,9 +150,9 @@ def draw(
         label: {sampler: values(name, sampler) for sampler in samplers.SAMPLERS}
         for name, label in _METRICS.items()
     }
-    curves = plots.quality_by_temperature(temperatures, metrics, of_others)
+    curves = quality_by_temperature(temperatures, metrics, of_others)
     plots.save(curves, out / "quality_by_temperature.png")
-    plane = plots.precision_recall_plane(
+    plane = precision_recall_plane(
         temperatures,
         metrics["precision"],
         metrics["recall"],
@@ -157,7 +162,7 @@ def draw(
     if not samples:
         return
     found = {sampler: yardstick.nearest(images) for sampler, images in samples.items()}
-    distances = plots.nearest_distances(
+    distances = nearest_distances(
         yardstick.reference.nearest_distances, {name: own for name, (own, _) in found.items()}
     )
     plots.save(distances, out / "nearest_distances.png")

@@ -17,6 +17,7 @@ from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 from vae_jax import plots
 from vae_jax.applications.compression import lossy_measure, lossy_report
+from vae_jax.applications.compression.plot import quality_by_rate
 from vae_jax.evaluation import results_file
 
 
@@ -33,7 +34,7 @@ def main() -> None:
     results = {**results_file.circumstances("benchmarks.lossy_compression"), "rows": rows}
     results_file.write(OUTPUT.value, results)
     if OUTPUT.value:
-        figure = plots.quality_by_rate(*lossy_report.curves(rows))
+        figure = quality_by_rate(*lossy_report.curves(rows))
         plots.save(figure, Path(OUTPUT.value).with_suffix(".png"))
 
 

@@ -3,8 +3,9 @@ r"""What the codes of trained runs tell of the classes, beside PCA of the same s
     python -m benchmarks.representation --workdirs=runs/a,runs/b \
         --output=results/uses/representation.json
 
-Accuracy on the test images of a linear probe and of 5 neighbours (vae_jax/applications/representation/probing.py)
-that know 100, 600, 1,000 or all labels of the training images. Codes are posterior means of the
+Accuracy on the test images of a linear probe and of 5 neighbours
+(vae_jax/applications/representation/probing.py) that know 100, 600, 1,000 or all labels of the
+training images. Codes are posterior means of the
 images as the model sees them; PCA is of the same images, all of the training set, and so are the
 pixels. A run's seed also draws the labels, 10 times, for all codes the same; PCA and pixels are
 measured once for each seed, PCA for each size. With --output a picture is drawn beside the file.

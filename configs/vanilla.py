@@ -131,8 +131,8 @@ def get_config() -> ConfigDict:
     config.corruption = "none"
 
     config.objective = ConfigDict()
-    # elbo; iwae, miwae, piwae, ciwae: importance-weighted bounds (vae_jax/objectives/bounds.py); capacity,
-    # tc, factor, dip: beta-VAE of a given rate, beta-TCVAE, FactorVAE, DIP-VAE
+    # elbo; iwae, miwae, piwae, ciwae: importance-weighted bounds (vae_jax/objectives/bounds.py);
+    # capacity, tc, factor, dip: beta-VAE of a given rate, beta-TCVAE, FactorVAE, DIP-VAE
     # (vae_jax/objectives/disentangling.py).
     config.objective.name = "elbo"
     # Samples of the latents an image; the elbo is averaged over them.

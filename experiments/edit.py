@@ -3,8 +3,8 @@
     python -m experiments.edit --workdir=runs/vanilla --attribute=thickness --degree=1.5 \
         --input=digits.npy --output=thicker.npy
 
---attribute is thickness, slant or size, as measured (vae_jax/data/captions/morphology.py), or of data with
-classes 7, to make it a 7, or 4-9, to make a 9 of a 4. Degree 1 is as far as from the quarter of the
+--attribute is thickness, slant or size, as measured (vae_jax/data/captions/morphology.py),
+or of data with classes 7, to make it a 7, or 4-9, to make a 9 of a 4. Degree 1 is as far as from the quarter of the
 training images with the least of it to the quarter with the most, classes and the other attributes
 being equal, or from the class or the other classes to the one named. 0 only reconstructs, and
 below 0 the attribute is taken away.

@@ -10,6 +10,7 @@ from vae_jax import plots
 from vae_jax.applications.disentanglement import report as disentanglement_report
 from vae_jax.applications.disentanglement import study as disentanglement_results
 from vae_jax.applications.disentanglement import study_plots
+from vae_jax.applications.disentanglement import plot
 from vae_jax.applications.disentanglement.study import (
     NATS,
     SCORES,
@@ -96,7 +97,7 @@ def test_diverged_runs_are_left_out_and_counted(tmp_path):
     labels, correlations = rank_correlations(runs)
     assert len(labels) == len(SCORES) + 3
     assert correlations[0, 1] == pytest.approx(1)
-    plots.save(plots.rank_correlations(labels, correlations), tmp_path / "ranks.png")
+    plots.save(plot.rank_correlations(labels, correlations), tmp_path / "ranks.png")
 
 
 def a_study_file(folder):
@@ -132,22 +133,22 @@ def test_the_pictures_of_a_study_are_drawn(tmp_path):
     scores = {"MIG": {method.name: method.figures("mig") for method in found}}
     strengths = {method.name: method.strengths for method in found}
     symbols = {method.name: method.symbol for method in found}
-    picture = plots.scores_by_strength(strengths, symbols, scores)
+    picture = plot.scores_by_strength(strengths, symbols, scores)
     panels = picture.axes
     assert [axes.get_title() for axes in panels] == ["β-VAE", "β-TCVAE"]
     means = panels[1].lines[-1].get_ydata()
     np.testing.assert_allclose(means, scores["MIG"]["β-TCVAE"].mean(axis=1))
     distortion = {method.name: method.figures("distortion") for method in found}
-    plots.save(plots.scores_by_distortion(distortion, scores), tmp_path / "distortion.png")
+    plots.save(plot.scores_by_distortion(distortion, scores), tmp_path / "distortion.png")
     with pytest.raises(ValueError, match="no run has a finite MIG"):
-        plots.scores_by_strength(
+        plot.scores_by_strength(
             strengths, symbols, {"MIG": {name: np.full((3, 5), np.nan) for name in strengths}}
         )
 
 
 def test_importances_are_drawn_in_the_order_of_what_the_latents_tell(tmp_path):
     matrix = np.array([[0.1, 0.0], [0.0, 0.9], [0.5, 0.1]])
-    picture = plots.importance_matrices({"best": matrix}, ["scale", "x"])
+    picture = plot.importance_matrices({"best": matrix}, ["scale", "x"])
     assert [text.get_text() for text in picture.axes[0].get_xticklabels()] == [
         "$z_{1}$",
         "$z_{2}$",

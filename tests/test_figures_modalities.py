@@ -3,6 +3,12 @@ import pytest
 from PIL import Image
 
 from vae_jax import plots
+from vae_jax.applications.multimodal.plot import (
+    captioned_images,
+    images_of_captions,
+    joint_samples,
+    missing_modalities,
+)
 
 
 def some_images(*shape, seed=0):
@@ -25,7 +31,7 @@ def test_each_image_stands_above_what_is_said_of_it(tmp_path):
     images = some_images(7, 5, 4, 1)
     captions = [f"number {i}" for i in range(7)]
     long = ["a drawing of a slender four standing upright, small in size", "", *"abcde"]
-    figure = plots.captioned_images(images, {"data": captions, "model": long}, columns=3)
+    figure = captioned_images(images, {"data": captions, "model": long}, columns=3)
     assert len(figure.axes) == 7
     for axes, image in zip(figure.axes, images, strict=True):
         np.testing.assert_array_equal(shown(axes), np.broadcast_to(image, (5, 4, 3)))
@@ -49,13 +55,13 @@ def test_each_image_stands_above_what_is_said_of_it(tmp_path):
 
 
 def test_one_teller_needs_no_name():
-    figure = plots.captioned_images(some_images(2, 5, 4, 3), {"model": ["3", "4"]})
+    figure = captioned_images(some_images(2, 5, 4, 3), {"model": ["3", "4"]})
     assert said(figure) == ["3", "4"]
 
 
 def test_images_of_captions_stand_beside_them():
     images = some_images(2, 3, 14, 14, 1)
-    figure = plots.images_of_captions(images, ["a thin four", "a nine"])
+    figure = images_of_captions(images, ["a thin four", "a nine"])
     assert row_labels(figure) == ["a thin four", "a nine"]
     mosaic = shown(figure.axes[0])
     assert mosaic.shape == (2 * 14 + 1, 3 * 14 + 2, 3)
@@ -64,7 +70,7 @@ def test_images_of_captions_stand_beside_them():
 
 def test_joint_samples_have_a_row_a_modality():
     samples = {"rendering_0": some_images(3, 14, 14, 3), "image": some_images(3, 14, 14, 1)}
-    figure = plots.joint_samples(samples)
+    figure = joint_samples(samples)
     assert row_labels(figure) == ["rendering 0", "image"]
     mosaic = shown(figure.axes[0])
     np.testing.assert_array_equal(mosaic[:14, 15:29], samples["rendering_0"][1])
@@ -73,7 +79,7 @@ def test_joint_samples_have_a_row_a_modality():
 def test_a_missing_modality_stands_beneath_the_original():
     originals = {"a": some_images(3, 14, 14, 1), "b": some_images(3, 14, 14, 1, seed=1)}
     recovered = {"b": some_images(3, 14, 14, 1, seed=2)}
-    figure = plots.missing_modalities(originals, recovered)
+    figure = missing_modalities(originals, recovered)
     assert row_labels(figure) == ["b", "from the others"]
     mosaic = shown(figure.axes[0])
     np.testing.assert_array_equal(mosaic[:14, :14, 0], originals["b"][0, ..., 0])
@@ -84,15 +90,15 @@ def test_a_missing_modality_stands_beneath_the_original():
     ("draw", "message"),
     [
         (
-            lambda: plots.captioned_images(some_images(2, 4, 4, 1), {"model": ["one"]}),
+            lambda: captioned_images(some_images(2, 4, 4, 1), {"model": ["one"]}),
             "1 captions of 'model' for 2 images",
         ),
         (
-            lambda: plots.images_of_captions(some_images(2, 3, 4, 4, 1), ["one"]),
+            lambda: images_of_captions(some_images(2, 3, 4, 4, 1), ["one"]),
             "1 captions for 2 rows of images",
         ),
         (
-            lambda: plots.missing_modalities({}, {"b": some_images(3, 4, 4, 1)}),
+            lambda: missing_modalities({}, {"b": some_images(3, 4, 4, 1)}),
             "'b' is recovered and has no original",
         ),
     ],

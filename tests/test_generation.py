@@ -10,6 +10,11 @@ from vae_jax import plots
 from vae_jax.applications.generation import class_coverage as classes
 from vae_jax.applications.generation import density_coverage as density
 from vae_jax.applications.generation import frechet, memorisation, nearest
+from vae_jax.applications.generation.plot import (
+    nearest_distances,
+    precision_recall_plane,
+    quality_by_temperature,
+)
 from vae_jax.applications.generation.precision_recall import precision_recall
 from vae_jax.errors import UserError
 
@@ -192,7 +197,7 @@ def test_quality_by_temperature_has_a_panel_a_metric_and_a_line_a_sampler():
     values = {"prior": np.array([[0.2, 0.4], [0.4, 0.6]]), "flow": np.array([[0.5, 0.6]])}
     metrics = {"precision": values, "recall": values}
     references = {"training images": {"precision": 0.9, "recall": 0.8}}
-    panels = plots.quality_by_temperature([0.8, 1.0], metrics, references).axes
+    panels = quality_by_temperature([0.8, 1.0], metrics, references).axes
     assert [axes.get_title() for axes in panels] == ["precision", "recall"]
     lines = {container.get_label(): container.lines[0] for container in panels[0].containers}
     np.testing.assert_allclose(lines["prior"].get_ydata(), [0.3, 0.5])
@@ -200,13 +205,13 @@ def test_quality_by_temperature_has_a_panel_a_metric_and_a_line_a_sampler():
     assert panels[1].lines[0].get_ydata()[0] == 0.8
     spoilt = {**metrics, "recall": {"prior": np.array([[np.nan, 0.4]])}}
     with pytest.raises(ValueError, match="1 values of recall are not finite"):
-        plots.quality_by_temperature([0.8, 1.0], spoilt, references)
+        quality_by_temperature([0.8, 1.0], spoilt, references)
 
 
 def test_precision_against_recall_names_the_temperatures():
     precision, recall = ({"prior": np.array([row, row])} for row in ([0.9, 0.7], [0.3, 0.5]))
     others = {"training images": (0.85, 0.86)}
-    axes = plots.precision_recall_plane([0.8, 1.0], precision, recall, others).axes[0]
+    axes = precision_recall_plane([0.8, 1.0], precision, recall, others).axes[0]
     assert [text.get_text() for text in axes.texts] == ["0.8", "1"]
     by_label = {line.get_label(): line.get_xydata() for line in axes.lines}
     np.testing.assert_allclose(by_label["prior"], [[0.3, 0.9], [0.5, 0.7]])
@@ -214,7 +219,7 @@ def test_precision_against_recall_names_the_temperatures():
 
 
 def test_distances_rise_from_none_to_all_of_the_images():
-    axes = plots.nearest_distances(np.arange(4.0), {"prior": np.array([1.0, 2.0])}).axes[0]
+    axes = nearest_distances(np.arange(4.0), {"prior": np.array([1.0, 2.0])}).axes[0]
     assert [line.get_label() for line in axes.lines] == ["test images", "prior"]
     assert max(axes.lines[1].get_ydata()) == 1
 

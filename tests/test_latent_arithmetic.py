@@ -7,11 +7,12 @@ from absl.testing import flagsaver
 
 from experiments import edit
 from vae_jax import config as factory
-from vae_jax import plots, trained_model
+from vae_jax import trained_model
 from vae_jax.applications.editing import directions, published_plots
 from vae_jax.applications.editing import measure as latent_arithmetic_measuring
 from vae_jax.applications.editing import report as latent_arithmetic_report
 from vae_jax.applications.editing.attribute_vectors import METHODS
+from vae_jax.applications.editing.plot import attribute_curves
 from vae_jax.data import image_arrays
 from vae_jax.data.captions.morphology import Morphology
 from vae_jax.errors import UserError
@@ -352,4 +353,4 @@ def test_a_figure_of_values_that_are_not_finite_is_refused():
     curve = {"mean": np.full((1, 3), np.nan)}
     panels = {"slant (degrees)": {"slant": curve}}
     with pytest.raises(ValueError, match=r"slant \(degrees\), mean"):
-        plots.attribute_curves(np.array([-1.0, 0.0, 1.0]), panels, {"slant": 1.0})
+        attribute_curves(np.array([-1.0, 0.0, 1.0]), panels, {"slant": 1.0})

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from vae_jax import plots
 from vae_jax.applications.compression import lossy_measure as measuring
 from vae_jax.applications.compression import lossy_report as report
+from vae_jax.applications.compression.plot import quality_by_rate
 from vae_jax.applications.compression.quantized_latents import LatentCoder
 from vae_jax.errors import UserError
 
@@ -113,13 +114,13 @@ def test_the_picture_has_a_line_a_method(tmp_path):
     assert list(curves) == ["VAE, 10 latents", "PCA, 10 latents", "JPEG"]
     assert baselines == ["PCA, 10 latents", "JPEG"]
     np.testing.assert_allclose(curves["VAE, 10 latents"], [[0.05, 0.2], [18.5, 20]])
-    figure = plots.quality_by_rate(curves, baselines)
+    figure = quality_by_rate(curves, baselines)
     (axes,) = figure.axes
     assert [line.get_label() for line in axes.lines] == list(curves)
     assert [line.get_linestyle() for line in axes.lines] == ["-", "--", ":"]
     plots.save(figure, tmp_path / "picture.png")
     with pytest.raises(ValueError, match="0 methods"):
-        plots.quality_by_rate({})
+        quality_by_rate({})
 
 
 @pytest.fixture

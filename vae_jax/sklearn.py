@@ -1,8 +1,8 @@
 """A VAE where scikit-learn's PCA stood: `fit`, `transform`, `inverse_transform`, `score`.
 
 It is put together from the objects of the package and needs no config: the model, the evidence
-lower bound, and the compiled epoch of `vae_jax.training.step`. A row of data is an image of one pixel's
-height and one channel to them.
+lower bound, and the compiled epoch of `vae_jax.training.step`. A row of data is an image of one
+pixel's height and one channel to them.
 """
 
 import functools

@@ -5,26 +5,6 @@ on disk. Each returns a `matplotlib.figure.Figure` that pyplot has never heard o
 be closed, no display is needed, and `save` writes it.
 """
 
-from vae_jax.applications.anomaly.plot import score_histograms
-from vae_jax.applications.compression.plot import quality_by_rate
-from vae_jax.applications.disentanglement.plot import (
-    importance_matrices,
-    rank_correlations,
-    scores_by_distortion,
-    scores_by_strength,
-)
-from vae_jax.applications.editing.plot import attribute_curves, class_curves
-from vae_jax.applications.generation.plot import (
-    nearest_distances,
-    precision_recall_plane,
-    quality_by_temperature,
-)
-from vae_jax.applications.multimodal.plot import (
-    captioned_images,
-    images_of_captions,
-    joint_samples,
-    missing_modalities,
-)
 from vae_jax.plots.curves import (
     accuracy_by_labels,
     compared_curves,
@@ -55,18 +35,12 @@ from vae_jax.plots.sweeps import (
 
 __all__ = [
     "accuracy_by_labels",
-    "attribute_curves",
-    "captioned_images",
-    "class_curves",
     "compared_curves",
     "curves_by_level",
     "edited_images",
     "heat_map",
     "image_grid",
-    "images_of_captions",
-    "importance_matrices",
     "interpolations",
-    "joint_samples",
     "kl_by_dimension",
     "latent_map",
     "latent_maps_side_by_side",
@@ -74,22 +48,13 @@ __all__ = [
     "manifold",
     "member_curves",
     "metric_by_value",
-    "missing_modalities",
-    "nearest_distances",
     "nearest_neighbours",
     "overlaid_losses",
     "parallel_coordinates",
-    "precision_recall_plane",
-    "quality_by_rate",
-    "quality_by_temperature",
-    "rank_correlations",
     "rate_distortion",
     "reconstructions",
     "recovery",
     "save",
-    "score_histograms",
-    "scores_by_distortion",
-    "scores_by_strength",
     "search_history",
     "training_curves",
     "traversals",

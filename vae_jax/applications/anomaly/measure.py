@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from vae_jax import data, plots, trained_model, workdir
 from vae_jax.applications.anomaly import SCORES, Scorer, threshold, with_intervals
 from vae_jax.applications.anomaly import data as anomaly_data
+from vae_jax.applications.anomaly.plot import score_histograms
 from vae_jax.config import foreign_images
 from vae_jax.data import image_arrays
 from vae_jax.data.class_left_out import OUTLIERS
@@ -89,6 +90,6 @@ def measure(folder: Path, num_images: int, pictures: Path | None) -> list[dict[s
         drawn[f"{SCORES[name]}, {area.estimate:.2f}"] = of_normal, of_others
     if pictures:
         stem = f"{Path(config.data.name).stem}_{config.model.likelihood}_{config.seed}"
-        picture = plots.score_histograms(drawn, "test images", outliers)
+        picture = score_histograms(drawn, "test images", outliers)
         plots.save(picture, pictures / f"{stem}.png")
     return rows

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vae_jax import config, plots, trained_model, workdir
+from vae_jax.applications.disentanglement import plot
 from vae_jax.applications.disentanglement.study import (
     COMPARED,
     SCORES,
@@ -29,7 +30,7 @@ def draw(out: Path, runs: Sequence[Row]) -> None:
         if any(run[name] is not None for run in runs)
     }
     plots.save(
-        plots.scores_by_strength(
+        plot.scores_by_strength(
             {method.name: method.strengths for method in found},
             {method.name: method.symbol for method in found},
             by_strength,
@@ -39,11 +40,11 @@ def draw(out: Path, runs: Sequence[Row]) -> None:
     distortion = {method.name: method.figures("distortion") for method in found}
     labels = [SCORES[name] for name in COMPARED if SCORES[name] in by_strength]
     shown = {label: by_strength[label] for label in labels}
-    by_distortion = plots.scores_by_distortion(distortion, shown)
+    by_distortion = plot.scores_by_distortion(distortion, shown)
     plots.save(by_distortion, out / "scores_by_distortion.png")
     labels, correlations = rank_correlations(runs)
     if labels:
-        plots.save(plots.rank_correlations(labels, correlations), out / "rank_correlations.png")
+        plots.save(plot.rank_correlations(labels, correlations), out / "rank_correlations.png")
 
 
 def draw_models(out: Path, folder: Path, runs: Sequence[Row]) -> None:
@@ -74,4 +75,4 @@ def draw_models(out: Path, folder: Path, runs: Sequence[Row]) -> None:
         title = f"{which}: {run['method']}, {run['symbol']} = {run['strength']:g}"
         importances[title] = np.asarray(measured["dci_importance_matrix"])
         names = measured["factors"]
-    plots.save(plots.importance_matrices(importances, names), out / "importance_matrices.png")
+    plots.save(plot.importance_matrices(importances, names), out / "importance_matrices.png")

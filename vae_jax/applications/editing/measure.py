@@ -1,7 +1,7 @@
 """What moving latents along attributes does to images: what `benchmarks.latent_arithmetic` finds.
 
-Everything is measured on the decoded images, in pixels: the attributes (vae_jax/data/captions/morphology.py), and
-the class as the nearest of training images tell it, which have not gone through the model. Images
+Everything is measured on the decoded images, in pixels: the attributes
+(vae_jax/data/captions/morphology.py), and the class as the nearest of training images tell it, which have not gone through the model. Images
 are brought to unit length for it: a pale digit would lie nearest to whatever has little ink.
 """
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vae_jax import plots
+from vae_jax.applications.editing.plot import attribute_curves, class_curves
 from vae_jax.data.captions.morphology import Morphology
 
 Rows = Sequence[dict[str, Any]]
@@ -59,7 +60,7 @@ def draw_curves(rows: Rows, pictures: Path) -> None:
         for added in Morphology._fields
     }
     degrees = np.array(measured[0]["degrees"])
-    plots.save(plots.attribute_curves(degrees, panels, apart), pictures / "curves.png")
+    plots.save(attribute_curves(degrees, panels, apart), pictures / "curves.png")
 
     of_classes = [row for row in rows if row["attribute"] not in UNITS]
     classes = list(dict.fromkeys(row["attribute"] for row in of_classes))
@@ -76,5 +77,5 @@ def draw_curves(rows: Rows, pictures: Path) -> None:
         }
         for method in dict.fromkeys(map(method_name, of_classes))
     }
-    figure = plots.class_curves(np.array(of_classes[0]["degrees"]), reached, classes)
+    figure = class_curves(np.array(of_classes[0]["degrees"]), reached, classes)
     plots.save(figure, pictures / "class_reached.png")

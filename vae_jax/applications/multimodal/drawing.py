@@ -7,6 +7,12 @@ import numpy as np
 
 from vae_jax import config, plots
 from vae_jax.applications.multimodal.measure import Examples
+from vae_jax.applications.multimodal.plot import (
+    captioned_images,
+    images_of_captions,
+    joint_samples,
+    missing_modalities,
+)
 from vae_jax.trained_multimodal import TrainedMultimodal
 
 _NUM_SHOWN = 10
@@ -55,7 +61,7 @@ def draw_run(model: TrainedMultimodal, examples: Examples, out: Path) -> None:
     samples = model.sample(prior_key, _NUM_SHOWN)
     if len(pictures) > 1:
         plots.save(
-            plots.joint_samples({name: samples[name] for name in pictures}),
+            joint_samples({name: samples[name] for name in pictures}),
             out / "joint_samples.png",
         )
         recovered = {
@@ -66,7 +72,7 @@ def draw_run(model: TrainedMultimodal, examples: Examples, out: Path) -> None:
             for index, name in enumerate(pictures)
         }
         originals = {name: np.asarray(seen[name]) for name in pictures}
-        plots.save(plots.missing_modalities(originals, recovered), out / "missing_modality.png")
+        plots.save(missing_modalities(originals, recovered), out / "missing_modality.png")
     if "image" in model.names and len(model.names) == 2:
         (other,) = set(model.names) - {"image"}
         _draw_pair(model, seen, samples, other, given_key, out)
@@ -83,13 +89,13 @@ def _draw_pair(
     """Pictures of images and what is said of them, a caption or a class."""
     told = model.reconstruct({"image": seen["image"]})[other]
     plots.save(
-        plots.captioned_images(
+        captioned_images(
             np.asarray(seen["image"]), {"of the data": _texts(seen[other]), "model": _texts(told)}
         ),
         out / "image_to_text.png",
     )
     plots.save(
-        plots.captioned_images(np.asarray(samples["image"]), {"model": _texts(samples[other])}),
+        captioned_images(np.asarray(samples["image"]), {"model": _texts(samples[other])}),
         out / "joint_samples.png",
     )
     asked = seen[other]
@@ -98,7 +104,7 @@ def _draw_pair(
     repeated = [value for value in asked for _ in range(_NUM_SAMPLES)]
     drawn = model.generate({other: repeated}, key)["image"]
     rows = drawn.reshape(len(asked), _NUM_SAMPLES, *drawn.shape[1:])
-    plots.save(plots.images_of_captions(rows, _texts(asked)), out / "text_to_image.png")
+    plots.save(images_of_captions(rows, _texts(asked)), out / "text_to_image.png")
 
 
 def _texts(values: np.ndarray | list[str]) -> list[str]:
