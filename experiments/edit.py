@@ -4,10 +4,10 @@
         --input=digits.npy --output=thicker.npy
 
 --attribute is thickness, slant or size, as measured (vae_jax/data/captions/morphology.py),
-or of data with classes 7, to make it a 7, or 4-9, to make a 9 of a 4. Degree 1 is as far as from the quarter of the
-training images with the least of it to the quarter with the most, classes and the other attributes
-being equal, or from the class or the other classes to the one named. 0 only reconstructs, and
-below 0 the attribute is taken away.
+or of data with classes 7, to make it a 7, or 4-9, to make a 9 of a 4. Degree 1 is as far as from
+the quarter of the training images with the least of it to the quarter with the most, classes and
+the other attributes being equal, or from the class or the other classes to the one named. 0 only
+reconstructs, and below 0 the attribute is taken away.
 
 --input is a .npy file, or a .npz file with `images`; without it, it is the run's own test images.
 Written are 8-bit images if they were so, else floating point.

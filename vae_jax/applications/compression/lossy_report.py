@@ -19,12 +19,12 @@ _TEXT = """## Lossy compression
 
 The latents of test images, rounded to a grid and entropy coded under a normal for each
 (`vae_jax/applications/compression/quantized_latents.py`), and the mean image decoded from what was
-written: bits a pixel of all test images together, and PSNR in dB of their mean squared error. The grid's step is
-told in deviations of the latent that varies most. Mean over seeds, ± standard deviation of PSNR.
-The model is not counted, as it is not for programs of which everybody has a copy; PCA has the same
-coder. JPEG and WebP compress one picture of all images side by side, so that a header counts once.
-No setting of theirs comes down to the rates of the codes; no finer grid takes a code past what its
-decoder can draw, where they go on.
+written: bits a pixel of all test images together, and PSNR in dB of their mean squared error. The
+grid's step is told in deviations of the latent that varies most. Mean over seeds, ± standard
+deviation of PSNR. The model is not counted, as it is not for programs of which everybody has a
+copy; PCA has the same coder. JPEG and WebP compress one picture of all images side by side, so that
+a header counts once. No setting of theirs comes down to the rates of the codes; no finer grid takes
+a code past what its decoder can draw, where they go on.
 """
 
 

@@ -1,8 +1,9 @@
 """What moving latents along attributes does to images: what `benchmarks.latent_arithmetic` finds.
 
 Everything is measured on the decoded images, in pixels: the attributes
-(vae_jax/data/captions/morphology.py), and the class as the nearest of training images tell it, which have not gone through the model. Images
-are brought to unit length for it: a pale digit would lie nearest to whatever has little ink.
+(vae_jax/data/captions/morphology.py), and the class as the nearest of training images tell it,
+which have not gone through the model. Images are brought to unit length for it: a pale digit would
+lie nearest to whatever has little ink.
 """
 
 from collections.abc import Iterator

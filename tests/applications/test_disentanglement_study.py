@@ -7,10 +7,9 @@ from configs import disentanglement as disentanglement_config
 from configs.sweeps import disentanglement as disentanglement_sweep
 from experiments.disentanglement import check_study
 from vae_jax import plots
+from vae_jax.applications.disentanglement import plot, study_plots
 from vae_jax.applications.disentanglement import report as disentanglement_report
 from vae_jax.applications.disentanglement import study as disentanglement_results
-from vae_jax.applications.disentanglement import study_plots
-from vae_jax.applications.disentanglement import plot
 from vae_jax.applications.disentanglement.study import (
     NATS,
     SCORES,

@@ -14,7 +14,7 @@ import pytest
 
 from experiments import report
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -28,7 +28,7 @@ from vae_jax.training import checkpoints
 from vae_jax.training.loop import Interrupted
 from vae_jax.training.records import read_records
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EPOCHS = 60
 
 

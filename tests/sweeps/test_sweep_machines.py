@@ -16,7 +16,7 @@ import pytest
 from benchmarks import kill_sweep
 from vae_jax import workdir
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def undisturbed(folder, executor):
