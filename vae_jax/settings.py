@@ -1,0 +1,511 @@
+"""Settings, declared beside what reads them, and parts: the classes that have them.
+
+A part is a frozen dataclass whose fields are settings: an encoder, a prior, an objective, an
+optimiser. Each setting is declared once, with its type, default, limits and a sentence:
+
+    @register(OBJECTIVES, "beta")
+    @dataclasses.dataclass(frozen=True)
+    class BetaVAE:
+        beta: Traced = traced(1.0, "Weight of the KL.", at_least=0.0)
+        num_samples: int = integer(1, "Samples of the latents per image.", at_least=1)
+
+A table of choices is a plain dict from names to parts. In its place in a config stands a choice
+and its settings, `{"name": "beta", "beta": 4.0}`; what is not said has its default. A name with a
+colon, "package.module:Name", is a part from outside the package.
+
+A *traced* setting enters the compiled program as an array, so that one program serves all of its
+values. All others are static.
+"""
+
+import dataclasses
+import difflib
+import functools
+import importlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from vae_jax.errors import UserError, first_line
+
+# The value of a traced setting: a number in a config, an array in a compiled program.
+Traced = float | int | jax.Array
+
+# Returns what would be right, or None if the value is.
+Check = Callable[[Any], str | None]
+
+_KEY = "setting"
+_PartClass = TypeVar("_PartClass", bound=type)
+
+# What float32 holds without losing digits.
+_SMALLEST = float(np.finfo(np.float32).tiny)
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """The declaration of a setting.
+
+    Attributes:
+      sentence: what it means.
+      check: returns what would be right of a wrong value, None of a right one.
+      limits: the values it takes, in words.
+      is_traced: whether it enters compiled programs as an array.
+      choices: the table of a part's choices; None of a value or of a part without a choice.
+      kind: the protocol of a part; None of a value.
+      section: the class of a part without a choice.
+      default_choice: the choice that a config without a name has.
+    """
+
+    sentence: str
+    check: Check
+    limits: str
+    is_traced: bool = False
+    choices: Mapping[str, type] | None = None
+    kind: type | None = None
+    section: type | None = None
+    default_choice: str = ""
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the value is a part, with settings of its own."""
+        return self.kind is not None or self.section is not None
+
+
+def declare(default: Any, setting: Setting) -> Any:
+    """Return the dataclass field of a setting."""
+    return dataclasses.field(default=default, metadata={_KEY: setting})
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number_check(
+    at_least: float | None, above: float | None, below: float | None, at_most: float | None
+) -> tuple[Check, str]:
+    bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
+    limits = " and ".join(f"{k} {v:g}" for k, v in bounds.items() if v is not None)
+    # "of at least 0", but "above 0".
+    join = " of " if limits.startswith("at") else " "
+
+    def check(value: Any) -> str | None:
+        good = (_is_integer(value) or isinstance(value, float)) and math.isfinite(value)
+        if (
+            good
+            and (at_least is None or value >= at_least)
+            and (above is None or value > above)
+            and (at_most is None or value <= at_most)
+            and (below is None or value < below)
+        ):
+            if value == 0 or _SMALLEST <= abs(value) <= _LARGEST:
+                return None
+            return f"a number that float32 holds: 0, or from {_SMALLEST:.1e} to {_LARGEST:.1e}"
+        return f"a number{join}{limits}" if limits else "a finite number"
+
+    return check, limits or "any finite number"
+
+
+def traced(
+    default: float,
+    sentence: str,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> Any:
+    """Declare a number that enters compiled programs as an array."""
+    check, limits = _number_check(at_least, above, below, at_most)
+    return declare(default, Setting(sentence, check, limits, is_traced=True))
+
+
+def bounded(
+    default: float,
+    sentence: str,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> Any:
+    """Declare a static number."""
+    check, limits = _number_check(at_least, above, below, at_most)
+    return declare(default, Setting(sentence, check, limits))
+
+
+def integer(
+    default: int, sentence: str, *, at_least: int, at_most: int | None = None, zero: bool = False
+) -> Any:
+    """Declare a static integer; `zero` allows 0 below the limit."""
+    high = "" if at_most is None else f" and at most {at_most}"
+    limits = ("0, or an integer of at least " if zero else "an integer of at least ") + (
+        f"{at_least}{high}"
+    )
+
+    def check(value: Any) -> str | None:
+        good = _is_integer(value) and value >= at_least and (at_most is None or value <= at_most)
+        return None if good or (zero and _is_integer(value) and value == 0) else limits
+
+    return declare(default, Setting(sentence, check, limits))
+
+
+def seed(default: int, sentence: str) -> Any:
+    """Declare a seed."""
+    limits = "an integer from 0 to 2**32 - 1"
+
+    def check(value: Any) -> str | None:
+        # Beyond, `jax.random.key` takes two seeds for the same or fails.
+        return None if _is_integer(value) and 0 <= value < 2**32 else limits
+
+    return declare(default, Setting(sentence, check, limits))
+
+
+def flag(default: bool, sentence: str) -> Any:
+    """Declare a switch."""
+    return declare(
+        default,
+        Setting(sentence, lambda v: None if isinstance(v, bool) else "True or False", "a switch"),
+    )
+
+
+def text(default: str, sentence: str, *, may_be_empty: bool = True) -> Any:
+    """Declare a text."""
+    limits = "a text" if may_be_empty else "a text that is not empty"
+
+    def check(value: Any) -> str | None:
+        return None if isinstance(value, str) and (value or may_be_empty) else limits
+
+    return declare(default, Setting(sentence, check, limits))
+
+
+def one_of(default: str, names: Sequence[str], sentence: str) -> Any:
+    """Declare one of several names."""
+    limits = f"one of {', '.join(sorted(names))}"
+    return declare(default, Setting(sentence, lambda v: None if v in names else limits, limits))
+
+
+def sizes(default: tuple[int, ...], sentence: str, *, may_be_empty: bool = False) -> Any:
+    """Declare a tuple of positive integers."""
+    limits = f"a tuple of {'' if may_be_empty else 'one or more '}positive integers"
+
+    def check(value: Any) -> str | None:
+        good = isinstance(value, tuple | list) and all(_is_integer(v) and v >= 1 for v in value)
+        return None if good and (value or may_be_empty) else f"{limits}, such as (400,)"
+
+    return declare(default, Setting(sentence, check, limits))
+
+
+def numbers(
+    default: tuple[float, ...], sentence: str, *, each: str, check_each: Callable[[float], bool]
+) -> Any:
+    """Declare a tuple of numbers, each of which is as `each` says."""
+
+    def check(value: Any) -> str | None:
+        good = isinstance(value, tuple | list) and all(
+            (_is_integer(v) or isinstance(v, float)) and math.isfinite(v) and check_each(v)
+            for v in value
+        )
+        return None if good else f"a tuple of numbers {each}, such as (1.0, 0.1)"
+
+    return declare(default, Setting(sentence, check, f"a tuple of numbers {each}"))
+
+
+def names(default: tuple[str, ...], sentence: str) -> Any:
+    """Declare a tuple of different names."""
+    limits = "a tuple of different names"
+
+    def check(value: Any) -> str | None:
+        good = isinstance(value, tuple | list) and all(isinstance(v, str) and v for v in value)
+        return None if good and len(set(value)) == len(value) else limits
+
+    return declare(default, Setting(sentence, check, limits))
+
+
+def part(default: str, choices: Mapping[str, type], kind: type, sentence: str) -> Any:
+    """Declare a part that is chosen by name.
+
+    Args:
+      default: the name of the default choice.
+      choices: the parts by name.
+      kind: the protocol that every choice keeps, those from outside too.
+      sentence: what the part is for.
+    """
+    setting = Setting(
+        sentence,
+        lambda value: None,
+        "a choice and its settings",
+        choices=choices,
+        kind=kind,
+        default_choice=default,
+    )
+    return dataclasses.field(default_factory=lambda: choices[default](), metadata={_KEY: setting})
+
+
+def section(cls: type, sentence: str) -> Any:
+    """Declare a part without a choice: settings that stand together."""
+    setting = Setting(sentence, lambda value: None, "settings", section=cls)
+    return dataclasses.field(default_factory=cls, metadata={_KEY: setting})
+
+
+def register(table: dict[str, type], name: str) -> Callable[[_PartClass], _PartClass]:
+    """Return a decorator that puts a part into a table of choices under a name."""
+
+    def put(cls: _PartClass) -> _PartClass:
+        cls.name = name
+        table[name] = cls
+        return cls
+
+    return put
+
+
+def import_modules(package: str) -> None:
+    """Import every module of a package, so that its parts register themselves."""
+    import pkgutil
+
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")
+
+
+@functools.cache
+def settings_of(cls: type) -> dict[str, Setting]:
+    """Return the settings of a part by name, in the order of their declaration."""
+    return {
+        field.name: field.metadata[_KEY]
+        for field in dataclasses.fields(cls)
+        if _KEY in field.metadata
+    }
+
+
+def name_of(value: Any) -> str:
+    """Return the name by which a config chooses a part."""
+    cls = type(value)
+    return str(vars(cls).get("name") or f"{cls.__module__}:{cls.__qualname__}")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _from_outside(path: str, name: str) -> type:
+    """Return the class that "package.module:Name" names."""
+    module_name, _, attribute = name.partition(":")
+    where = f"{path}={name!r}"
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise UserError(
+            f"{where}: the module {module_name!r} cannot be imported ({first_line(error)}); put it "
+            "where Python finds modules, such as the current directory or PYTHONPATH"
+        ) from None
+    except Exception as error:
+        raise UserError(
+            f"{where}: the module {module_name!r} fails when it is imported: "
+            f"{type(error).__name__}: {first_line(error)}"
+        ) from None
+    found = getattr(module, attribute, None)
+    if found is None:
+        public = [other for other in vars(module) if not other.startswith("_")]
+        raise UserError(
+            f"{where}: the module {module_name!r} has no {attribute!r}{_nearest(attribute, public)}"
+        )
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise UserError(
+            f"{where} is no dataclass; a part is a frozen dataclass whose fields are declared by "
+            "vae_jax.settings"
+        )
+    undeclared = [f.name for f in dataclasses.fields(found) if _KEY not in f.metadata]
+    if undeclared:
+        raise UserError(
+            f"{where}: its field {undeclared[0]!r} is not declared by vae_jax.settings, such as "
+            'integer(512, "Units.", at_least=1)'
+        )
+    return found
+
+
+def _check_kind(found: type, setting: Setting, path: str, name: str) -> type:
+    kind = setting.kind
+    assert kind is not None
+    wanted = sorted(getattr(kind, "__protocol_attrs__", ()))
+    missing = [attribute for attribute in wanted if not hasattr(found, attribute)]
+    # A name of its own is what registration gives.
+    missing = [attribute for attribute in missing if attribute != "name"]
+    if missing:
+        raise UserError(
+            f"{path}={name!r} is not the kind of part that stands here: it has no {missing[0]!r}, "
+            f"which {kind.__module__}:{kind.__name__} asks for"
+        )
+    return found
+
+
+def _chosen(setting: Setting, path: str, name: Any) -> type:
+    assert setting.choices is not None
+    if isinstance(name, str) and name in setting.choices:
+        return setting.choices[name]
+    if isinstance(name, str) and ":" in name:
+        return _check_kind(_from_outside(f"{path}.name", name), setting, f"{path}.name", name)
+    known = sorted(setting.choices)
+    nearest = _nearest(name, known) if isinstance(name, str) else ""
+    raise UserError(
+        f"{path}.name={name!r} must be one of {', '.join(known)}, or a part of your own as "
+        f"'package.module:Name'{nearest}"
+    )
+
+
+def resolve(setting: Setting, value: Any, path: str) -> Any:
+    """Return the value of a setting, or the part that a config's section describes.
+
+    Args:
+      setting: its declaration.
+      value: what a config says: of a part a name, a mapping of its settings with or without a
+        "name", or the part itself.
+      path: the dotted name of the setting, for messages.
+
+    Raises:
+      UserError: names the setting, its value, and what would be right.
+    """
+    if not setting.is_part:
+        expected = setting.check(value)
+        if expected is not None:
+            raise UserError(f"{path}={value!r} must be {expected}")
+        return tuple(value) if isinstance(value, list) else value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return resolve_part(type(value), to_dict(value), path)
+    if setting.section is not None:
+        if not isinstance(value, Mapping):
+            raise UserError(f"{path}={value!r} must be settings, such as {{...}}")
+        return resolve_part(setting.section, value, path)
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, Mapping):
+        raise UserError(
+            f"{path}={value!r} must be a choice, one of {', '.join(sorted(setting.choices or ()))},"
+            " or {'name': ..., and its settings}"
+        )
+    return resolve_part(
+        _chosen(setting, path, value.get("name", setting.default_choice)), value, path
+    )
+
+
+def resolve_part(
+    cls: type, section: Mapping[str, Any], path: str, sections: Mapping[str, type] | None = None
+) -> Any:
+    """Return the part of a class with the settings of a config's section.
+
+    Args:
+      cls: the part's class.
+      section: settings by name; a "name" is passed over.
+      path: the dotted name of the section, "" of the whole config.
+      sections: by name, the class of each section without a choice that is not the declared one.
+
+    Raises:
+      UserError: names the setting, its value, and what would be right.
+    """
+    declared = settings_of(cls)
+    if sections:
+        declared = {
+            name: dataclasses.replace(setting, section=sections.get(name, setting.section))
+            for name, setting in declared.items()
+        }
+    prefix = f"{path}." if path else ""
+    values = {}
+    for name, value in section.items():
+        if name == "name" and "name" not in declared:
+            continue
+        if name not in declared:
+            raise UserError(unknown_setting(cls, path, str(name)))
+        values[name] = resolve(declared[name], value, f"{prefix}{name}")
+    for name, replaced in (sections or {}).items():
+        if name in declared and name not in values:
+            values[name] = replaced()
+    return cls(**values)
+
+
+def unknown_setting(cls: type, path: str, name: str) -> str:
+    """Return the line that refuses a setting which a part does not have."""
+    whose = f" of {path}={vars(cls)['name']!r}" if "name" in vars(cls) else ""
+    known = list(settings_of(cls))
+    hint = _nearest(name, known)
+    if not hint:
+        hint = f"; it has {', '.join(known)}" if known else "; it has none"
+    return f"{path + '.' if path else ''}{name} is not a setting{whose}{hint}"
+
+
+def to_dict(value: Any) -> Any:
+    """Return a part as a config's section says it: every setting, and the name of every choice."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    declared = settings_of(type(value))
+    content: dict[str, Any] = {}
+    if "name" not in declared and _has_name(value):
+        content["name"] = name_of(value)
+    for name in declared:
+        content[name] = to_dict(getattr(value, name))
+    return content
+
+
+def _has_name(value: Any) -> bool:
+    # A section has a class of its own choosing; a part from outside is known by its path.
+    return "name" in vars(type(value)) or not type(value).__module__.startswith("vae_jax.")
+
+
+def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested sections by dotted name."""
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def walk(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield a part and all parts within it, with their dotted names."""
+    yield prefix, value
+    for name, setting in settings_of(type(value)).items():
+        if setting.is_part:
+            yield from walk(getattr(value, name), f"{prefix}.{name}" if prefix else name)
+
+
+def traced_values(value: Any, prefix: str = "") -> dict[str, float]:
+    """Return the traced settings of a part and of all parts within it, by dotted name."""
+    found: dict[str, float] = {}
+    for path, inner in walk(value, prefix):
+        for name, setting in settings_of(type(inner)).items():
+            if setting.is_traced:
+                found[f"{path}.{name}" if path else name] = getattr(inner, name)
+    return found
+
+
+def substitute(value: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
+    """Return a part in which traced settings have the given values, by dotted name."""
+    changes: dict[str, Any] = {}
+    for name, setting in settings_of(type(value)).items():
+        path = f"{prefix}.{name}" if prefix else name
+        if setting.is_part:
+            changes[name] = substitute(getattr(value, name), values, path)
+        elif setting.is_traced and path in values:
+            changes[name] = values[path]
+    return dataclasses.replace(value, **changes)
+
+
+def changed(value: Any) -> dict[str, Any]:
+    """Return what of a part is not the default, nested, so that a new setting changes nothing."""
+    content: dict[str, Any] = {}
+    for name, setting in settings_of(type(value)).items():
+        inner = getattr(value, name)
+        if setting.is_part:
+            nested = changed(inner)
+            if setting.section is None and name_of(inner) != setting.default_choice:
+                nested = {"name": name_of(inner), **nested}
+            if nested:
+                content[name] = nested
+            continue
+        field = next(f for f in dataclasses.fields(value) if f.name == name)
+        if inner != field.default:
+            content[name] = list(inner) if isinstance(inner, tuple) else inner
+    return content
