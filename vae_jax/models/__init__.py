@@ -1,9 +1,10 @@
 """Models: encode to a posterior, decode to a likelihood, sample, reconstruct."""
 
 from vae_jax.models.autoencoder import Autoencoder
-from vae_jax.models.factor_vae import Discriminator, FactorVAE
 from vae_jax.models.hierarchies import ConditionalNormal, LadderVAE, MarkovVAE
+from vae_jax.models.interfaces import DensityModel, Model
 from vae_jax.models.likelihoods import BernoulliLikelihood, NormalLikelihood
+from vae_jax.models.multimodal import MultimodalVAE
 from vae_jax.models.posteriors import AutoregressiveFlow, DiagonalNormal
 from vae_jax.models.priors import FlowPrior, MixturePrior, StandardNormalPrior, VampPrior
 from vae_jax.models.vae import VAE
@@ -14,13 +15,14 @@ __all__ = [
     "AutoregressiveFlow",
     "BernoulliLikelihood",
     "ConditionalNormal",
+    "DensityModel",
     "DiagonalNormal",
-    "Discriminator",
-    "FactorVAE",
     "FlowPrior",
     "LadderVAE",
     "MarkovVAE",
     "MixturePrior",
+    "Model",
+    "MultimodalVAE",
     "NormalLikelihood",
     "StandardNormalPrior",
     "VampPrior",

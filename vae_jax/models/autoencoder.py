@@ -1,15 +1,31 @@
-"""The deterministic autoencoder, with the same bodies and likelihoods as the VAE."""
+"""The deterministic autoencoder, with the same networks and likelihoods as the VAE."""
+
+import dataclasses
+from typing import Any, ClassVar
 
 from flax import nnx
 from jaxtyping import Array, Float
 
 from vae_jax.distributions import Distribution
-from vae_jax.models.interfaces import Decoder, Encoder, Likelihood
-from vae_jax.networks.initializers import LECUN, Initializer
+from vae_jax.models.interfaces import (
+    LIKELIHOODS,
+    MODELS,
+    Decoder,
+    Encoder,
+    Likelihood,
+    LikelihoodPart,
+    Model,
+)
+from vae_jax.models.networks import Networks
+from vae_jax.networks.choices import ImageShape
+from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
+from vae_jax.settings import one_of, part, register
 
 
-class Autoencoder(nnx.Module):
-    """An image to one latent vector and back."""
+class Autoencoder(Model):
+    """An image to one latent vector and back; no prior, and no bound on log p(x)."""
+
+    has_density: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -32,9 +48,35 @@ class Autoencoder(nnx.Module):
     def latents(
         self, images: Float[Array, "*batch height width channels"]
     ) -> Float[Array, "*batch latents"]:
-        """The code of each image."""
+        """Return the code of each image."""
         return self.bottleneck(self.encoder(images))
 
     def decode(self, latents: Float[Array, "*batch latents"]) -> Distribution:
-        """p(x|z) over `[*batch, height, width, channels]`."""
+        """Return p(x|z) over `[*batch, height, width, channels]`."""
         return self.likelihood(self.decoder(latents))
+
+
+@register(MODELS, "autoencoder")
+@dataclasses.dataclass(frozen=True)
+class AutoencoderSettings(Networks):
+    """The deterministic autoencoder."""
+
+    has_density: ClassVar[bool] = False
+
+    likelihood: LikelihoodPart = part("bernoulli", LIKELIHOODS, LikelihoodPart, "p(x|z).")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the bottleneck's matrix.")
+
+    def build(
+        self,
+        spec: ImageShape,
+        mean_image: Float[Array, "height width channels"] | None,
+        *,
+        rngs: nnx.Rngs,
+    ) -> Autoencoder:
+        """Return the model with fresh parameters."""
+        likelihood: Any = self.likelihood.build()
+        encoder, decoder = self.build_networks(spec, likelihood, mean_image, rngs=rngs)
+        kernel_init = INITIALIZERS[self.initializer]
+        return Autoencoder(
+            encoder, decoder, likelihood, self.latent_size, kernel_init=kernel_init, rngs=rngs
+        )

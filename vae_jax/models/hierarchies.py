@@ -5,7 +5,8 @@ both from x.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,45 +15,42 @@ from jaxtyping import Array, Float, Key
 
 from vae_jax.distributions import Distribution, Draw, Normal
 from vae_jax.models.interfaces import (
+    LIKELIHOODS,
+    MODELS,
+    PRIORS,
     Decoder,
+    DensityModel,
     Encoder,
     Likelihood,
+    LikelihoodPart,
     Prior,
     PriorNetwork,
+    PriorPart,
 )
+from vae_jax.models.networks import Networks
 from vae_jax.models.posteriors import DiagonalNormal
-from vae_jax.models.vae import VAE
-from vae_jax.networks.activations import Activation
-from vae_jax.networks.initializers import LECUN, Initializer
+from vae_jax.networks.choices import LAYERS, ImageShape, LayersPart
+from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
 from vae_jax.networks.mlp import MLP
+from vae_jax.settings import integer, one_of, part, register
 
 Latents = Float[Array, "*shape latents"]
 
 
 class ConditionalNormal(nnx.Module):
-    """Independent normals whose means and log-scales an MLP makes of a vector."""
+    """Independent normals whose means and log-scales hidden layers make of a vector."""
 
     def __init__(
         self,
-        in_features: int,
-        widths: Sequence[int],
+        layers: MLP,
         latent_size: int,
         *,
-        activation: Activation,
-        gated: bool,
         kernel_init: Initializer = LECUN,
         rngs: nnx.Rngs,
     ) -> None:
-        self.mlp = MLP(
-            in_features,
-            widths,
-            activation=activation,
-            gated=gated,
-            kernel_init=kernel_init,
-            rngs=rngs,
-        )
+        self.mlp = layers
         self.head = DiagonalNormal(
-            self.mlp.num_features, latent_size, kernel_init=kernel_init, rngs=rngs
+            layers.num_features, latent_size, kernel_init=kernel_init, rngs=rngs
         )
         self.latent_size = latent_size
 
@@ -130,14 +128,12 @@ def precision_weighted(a: Normal, b: Normal) -> Normal:
     return Normal(b.mean + weight * (a.mean - b.mean), -0.5 * log_precision)
 
 
-class TwoLayerVAE(VAE):
+class _TwoLayers(DensityModel):
     """The generative half of both: p(h2) p(h1|h2) p(x|h1).
 
     The constructor takes `bottom`, from the encoder's features to a distribution over h1; `top`,
-    to one over h2 from what the subclass says; `generative`, p(h1|h2); and the prior of h2.
+    to one over h2 from what the model says; `generative`, p(h1|h2); and the prior of h2.
     """
-
-    posterior: DiagonalNormal
 
     def __init__(
         self,
@@ -149,11 +145,20 @@ class TwoLayerVAE(VAE):
         generative: ConditionalNormal,
         prior_network: PriorNetwork,
     ) -> None:
-        super().__init__(encoder, decoder, likelihood, bottom, prior_network)
+        self.encoder = encoder
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.posterior = bottom
+        self.prior_network = prior_network
         self.top = top
         self.generative = generative
         self.bottom_size = bottom.latent_size
         self.latent_size = bottom.latent_size + top.latent_size
+
+    @property
+    def has_posterior_density(self) -> bool:
+        """Whether q(z|x) has a density at any latents."""
+        return True
 
     @property
     def prior(self) -> Chain:
@@ -164,23 +169,23 @@ class TwoLayerVAE(VAE):
         return Chain(top, self.generative, self.bottom_size, top_first=True)
 
     def decode(self, latents: Float[Array, "*batch latents"]) -> Distribution:
-        """p(x|h1) over `[*batch, height, width, channels]`; h2 is not read."""
-        return super().decode(latents[..., : self.bottom_size])
+        """Return p(x|h1) over `[*batch, height, width, channels]`; h2 is not read."""
+        return self.likelihood(self.decoder(latents[..., : self.bottom_size]))
 
 
-class MarkovVAE(TwoLayerVAE):
+class MarkovVAE(_TwoLayers):
     """q(h1|x) q(h2|h1): the two-layer model of Burda et al. 2015 (arXiv 1509.00519, section 2).
 
     `top` takes h1.
     """
 
     def encode(self, images: Float[Array, "*batch height width channels"]) -> NormalChain:
-        """q(h1|x) q(h2|h1) over `[*batch, latents]`."""
+        """Return q(h1|x) q(h2|h1) over `[*batch, latents]`."""
         bottom = self.posterior(self.encoder(images))
         return NormalChain(bottom, self.top, self.bottom_size, top_first=False)
 
 
-class LadderVAE(TwoLayerVAE):
+class LadderVAE(_TwoLayers):
     """q(h2|x) q(h1|h2, x) of Sonderby et al. 2016 (arXiv 1602.02282), without batch normalisation.
 
     On a deterministic way up the encoder's features give an estimate of h1, and `top`, which takes
@@ -188,7 +193,7 @@ class LadderVAE(TwoLayerVAE):
     """
 
     def encode(self, images: Float[Array, "*batch height width channels"]) -> NormalChain:
-        """q(h2|x) q(h1|h2, x) over `[*batch, latents]`."""
+        """Return q(h2|x) q(h1|h2, x) over `[*batch, latents]`."""
         features = self.encoder(images)
         estimate = self.posterior(features)
 
@@ -196,3 +201,98 @@ class LadderVAE(TwoLayerVAE):
             return precision_weighted(estimate, self.generative(top))
 
         return NormalChain(self.top(features), bottom, self.bottom_size, top_first=True)
+
+
+def _reversed(layers: Any) -> LayersPart:
+    return dataclasses.replace(layers, widths=layers.widths[::-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class _TwoLayerSettings(Networks):
+    """Settings of both: `latent_size` is that of the lower layer, h1."""
+
+    has_density: ClassVar[bool] = True
+    has_normal_posterior: ClassVar[bool] = False
+    has_posterior_density: ClassVar[bool] = True
+    has_standard_prior: ClassVar[bool] = False
+
+    top_latent_size: int = integer(50, "Latent dimensions of the upper layer, h2.", at_least=1)
+    top: LayersPart = part(
+        "mlp",
+        LAYERS,
+        LayersPart,
+        "Hidden layers of the upper layer's encoder; its decoder has them in reverse.",
+    )
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the normals' matrices.")
+    prior: PriorPart = part("standard", PRIORS, PriorPart, "p(h2).")
+    likelihood: LikelihoodPart = part("bernoulli", LIKELIHOODS, LikelihoodPart, "p(x|h1).")
+
+    def problem(self) -> str | None:
+        """Return what is wrong with these parts together; None if nothing is."""
+        least = getattr(self.prior, "least_latents", 1)
+        if self.top_latent_size < least:
+            return (
+                f"top_latent_size={self.top_latent_size} must be at least {least} with "
+                f"prior={self.prior.name!r}, where one dimension depends on another"
+            )
+        if getattr(self.prior, "needs_normal_posterior", False):
+            return (
+                f"prior={self.prior.name!r} mixes independent normals, which two layers do not "
+                "give; use another prior"
+            )
+        return super().problem()
+
+    def _parts(
+        self,
+        image_shape: ImageShape,
+        mean_image: Float[Array, "height width channels"] | None,
+        *,
+        top_takes_features: bool,
+        rngs: nnx.Rngs,
+    ) -> tuple[Any, ...]:
+        """Return the arguments of the model's constructor, with fresh parameters."""
+        likelihood: Any = self.likelihood.build()
+        encoder, decoder = self.build_networks(image_shape, likelihood, mean_image, rngs=rngs)
+        dense: dict[str, Any] = {"kernel_init": INITIALIZERS[self.initializer], "rngs": rngs}
+        bottom = DiagonalNormal(encoder.num_features, self.latent_size, **dense)
+        seen = encoder.num_features if top_takes_features else self.latent_size
+        reverse = _reversed(self.top)
+        top = ConditionalNormal(self.top.build(seen, rngs=rngs), self.top_latent_size, **dense)
+        generative = ConditionalNormal(
+            reverse.build(self.top_latent_size, rngs=rngs), self.latent_size, **dense
+        )
+        start = jnp.full(image_shape, 0.5) if mean_image is None else mean_image
+        prior = self.prior.build(self.top_latent_size, start, rngs=rngs)
+        return encoder, decoder, likelihood, bottom, top, generative, prior
+
+
+@register(MODELS, "markov")
+@dataclasses.dataclass(frozen=True)
+class MarkovSettings(_TwoLayerSettings):
+    """Two stochastic layers, q(h1|x) q(h2|h1) (Burda et al. 2015, arXiv 1509.00519)."""
+
+    def build(
+        self,
+        spec: ImageShape,
+        mean_image: Float[Array, "height width channels"] | None,
+        *,
+        rngs: nnx.Rngs,
+    ) -> MarkovVAE:
+        """Return the model with fresh parameters."""
+        return MarkovVAE(*self._parts(spec, mean_image, top_takes_features=False, rngs=rngs))
+
+
+@register(MODELS, "ladder")
+@dataclasses.dataclass(frozen=True)
+class LadderSettings(_TwoLayerSettings):
+    """Two stochastic layers, q(h2|x) q(h1|h2, x) (Sonderby et al. 2016, arXiv 1602.02282)."""
+
+    def build(
+        self,
+        spec: ImageShape,
+        mean_image: Float[Array, "height width channels"] | None,
+        *,
+        rngs: nnx.Rngs,
+    ) -> LadderVAE:
+        """Return the model with fresh parameters."""
+        return LadderVAE(*self._parts(spec, mean_image, top_takes_features=True, rngs=rngs))

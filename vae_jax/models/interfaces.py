@@ -1,8 +1,10 @@
-"""What a model asks of the parts that it is built from, and what it is asked for itself."""
+"""What a model asks of the parts that it is built from, and what it answers about itself."""
 
+import abc
 from collections.abc import Callable
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from vae_jax.distributions import Distribution, Draw
@@ -129,3 +131,135 @@ class Likelihood(Protocol):
         self, mean: Float[Array, "*shape channels"], /
     ) -> Float[Array, "*shape outputs"]:
         """The decoder outputs whose likelihood has the given mean."""
+
+
+class Model(nnx.Module):
+    """A model of images: images to latents and back.
+
+    Attributes:
+      has_density: whether log p(x) has a bound: there are a posterior and a prior.
+      latent_size: number of latent dimensions.
+    """
+
+    has_density: ClassVar[bool]
+    latent_size: int
+    likelihood: Likelihood
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """The shape of what `latents` returns for one image."""
+        return (self.latent_size,)
+
+    @property
+    def has_normal_posterior(self) -> bool:
+        """Whether q(z|x) is a diagonal normal over all latents, given by a mean and a scale."""
+        return False
+
+    @property
+    def has_posterior_density(self) -> bool:
+        """Whether q(z|x) has a density at any latents, not at its own draws alone."""
+        return False
+
+    @property
+    def has_standard_prior(self) -> bool:
+        """Whether p(z) is N(0, I) over all latents."""
+        return False
+
+    @abc.abstractmethod
+    def latents(
+        self, images: Float[Array, "*batch height width channels"]
+    ) -> Float[Array, "*batch latents"]:
+        """Return the one latent vector that stands for each image."""
+
+    @abc.abstractmethod
+    def decode(self, latents: Float[Array, "*batch latents"]) -> Distribution:
+        """Return p(x|z) over `[*batch, height, width, channels]`."""
+
+
+class DensityModel(Model):
+    """A model with a posterior and a prior, and so a bound on log p(x)."""
+
+    has_density: ClassVar[bool] = True
+
+    @property
+    @abc.abstractmethod
+    def prior(self) -> Prior:
+        """p(z) over `[latents]`."""
+
+    @abc.abstractmethod
+    def encode(self, images: Float[Array, "*batch height width channels"]) -> Posterior:
+        """Return q(z|x) over `[*batch, latents]`."""
+
+    def latents(
+        self, images: Float[Array, "*batch height width channels"]
+    ) -> Float[Array, "*batch latents"]:
+        """Return the posterior mean of each image."""
+        return self.encode(images).mean
+
+
+@runtime_checkable
+class LikelihoodPart(Protocol):
+    """Settings of a likelihood."""
+
+    name: ClassVar[str]
+
+    def build(self) -> Any:
+        """Return the likelihood (`Likelihood`) as it starts."""
+
+
+@runtime_checkable
+class PosteriorPart(Protocol):
+    """Settings of a posterior."""
+
+    name: ClassVar[str]
+
+    def build(self, num_features: int, latent_size: int, *, rngs: nnx.Rngs) -> Any:
+        """Return the posterior network (`PosteriorNetwork`) with fresh parameters."""
+
+
+@runtime_checkable
+class PriorPart(Protocol):
+    """Settings of a prior."""
+
+    name: ClassVar[str]
+
+    def build(
+        self, latent_size: int, start: Float[Array, "height width channels"], *, rngs: nnx.Rngs
+    ) -> Any:
+        """Return the prior network (`PriorNetwork`) with fresh parameters.
+
+        Args:
+          latent_size: number of latent dimensions.
+          start: the mean of the training images.
+          rngs: of the parameters.
+        """
+
+
+@runtime_checkable
+class ModelPart(Protocol):
+    """Settings of a model.
+
+    Attributes:
+      takes: what an example is.
+      has_density: whether log p(x) has a bound.
+    """
+
+    name: ClassVar[str]
+    takes: ClassVar[Literal["images", "modalities"]]
+    has_density: ClassVar[bool]
+
+    def build(self, spec: Any, mean_image: Any, *, rngs: nnx.Rngs) -> Any:
+        """Return the model with fresh parameters.
+
+        Args:
+          spec: height, width and channels of an image; of several modalities, the specs by name.
+          mean_image: the mean of the training images, or of each modality of images by name; None
+            where only shapes count.
+          rngs: of the parameters.
+        """
+
+
+MODELS: dict[str, type] = {}
+PRIORS: dict[str, type] = {}
+POSTERIORS: dict[str, type] = {}
+LIKELIHOODS: dict[str, type] = {}

@@ -5,9 +5,10 @@ side by side: `[*batch, height, width, channels * outputs_per_channel]`. Pixels 
 independent given the latents.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,8 @@ from vae_jax.distributions import (
     level_values,
     unbounded_log_scale,
 )
-from vae_jax.models.interfaces import Accepted, Likelihood, Support
+from vae_jax.models.interfaces import LIKELIHOODS, Accepted, Likelihood, Support
+from vae_jax.settings import bounded, integer, one_of, register
 
 NormalScale = Literal["fixed", "learned", "per_pixel", "optimal"]
 
@@ -210,15 +212,95 @@ class CategoricalLikelihood(nnx.Module):
         return start.log_prob(level_values()[:, None]).reshape(*mean.shape[:-1], -1)
 
 
-LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
-    "bernoulli": BernoulliLikelihood,
-    "categorical": CategoricalLikelihood,
-    "continuous_bernoulli": ContinuousBernoulliLikelihood,
-    "discretized_logistic": DiscretizedLogisticLikelihood,
-    "discretized_logistic_mixture": DiscretizedLogisticMixtureLikelihood,
-    "laplace": LaplaceLikelihood,
-    "normal": NormalLikelihood,
-}
+@register(LIKELIHOODS, "bernoulli")
+@dataclasses.dataclass(frozen=True)
+class BernoulliSettings:
+    """Logits of zeros and ones; data in [0, 1]."""
+
+    def build(self) -> BernoulliLikelihood:
+        """Return the likelihood."""
+        return BernoulliLikelihood()
+
+
+@register(LIKELIHOODS, "continuous_bernoulli")
+@dataclasses.dataclass(frozen=True)
+class ContinuousBernoulliSettings:
+    """A density on [0, 1] (Loaiza-Ganem & Cunningham 2019, arXiv 1907.06845)."""
+
+    def build(self) -> ContinuousBernoulliLikelihood:
+        """Return the likelihood."""
+        return ContinuousBernoulliLikelihood()
+
+
+@register(LIKELIHOODS, "normal")
+@dataclasses.dataclass(frozen=True)
+class NormalSettings:
+    """Normals around the decoder's outputs; any finite data."""
+
+    scale: float = bounded(1.0, "Standard deviation, or where it starts.", above=0.0)
+    scale_kind: str = one_of(
+        "fixed",
+        get_args(NormalScale),
+        "fixed; learned, one for all pixels; per_pixel, by the decoder; optimal, of sigma-VAE.",
+    )
+
+    def problem(self) -> str | None:
+        """Return what is wrong with these settings together; None if nothing is."""
+        low, high = LEARNED_SCALE_RANGE
+        if self.scale_kind != "fixed" and not low <= self.scale <= high:
+            return (
+                f"scale={self.scale} must lie in [{low:g}, {high:g}] with "
+                f"scale_kind={self.scale_kind!r}, which is bounded there"
+            )
+        return None
+
+    def build(self) -> NormalLikelihood:
+        """Return the likelihood as it starts."""
+        return NormalLikelihood(self.scale, self.scale_kind)
+
+
+@register(LIKELIHOODS, "laplace")
+@dataclasses.dataclass(frozen=True)
+class LaplaceSettings:
+    """Laplace densities of one fixed scale; any finite data."""
+
+    scale: float = bounded(1.0, "Scale of the density.", above=0.0)
+
+    def build(self) -> LaplaceLikelihood:
+        """Return the likelihood."""
+        return LaplaceLikelihood(self.scale)
+
+
+@register(LIKELIHOODS, "discretized_logistic")
+@dataclasses.dataclass(frozen=True)
+class DiscretizedLogisticSettings:
+    """One logistic per channel over the 256 levels of 8-bit images."""
+
+    def build(self) -> DiscretizedLogisticLikelihood:
+        """Return the likelihood."""
+        return DiscretizedLogisticLikelihood()
+
+
+@register(LIKELIHOODS, "discretized_logistic_mixture")
+@dataclasses.dataclass(frozen=True)
+class DiscretizedLogisticMixtureSettings:
+    """A mixture of logistics per channel over the 256 levels (Salimans et al. 2017)."""
+
+    components: int = integer(10, "Components per channel.", at_least=1)
+
+    def build(self) -> DiscretizedLogisticMixtureLikelihood:
+        """Return the likelihood."""
+        return DiscretizedLogisticMixtureLikelihood(self.components)
+
+
+@register(LIKELIHOODS, "categorical")
+@dataclasses.dataclass(frozen=True)
+class CategoricalSettings:
+    """256 logits per channel, of the levels of 8-bit images."""
+
+    def build(self) -> CategoricalLikelihood:
+        """Return the likelihood."""
+        return CategoricalLikelihood()
 
 
 def gives_probabilities(likelihood: Likelihood, images: np.ndarray) -> bool:

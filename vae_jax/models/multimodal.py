@@ -1,23 +1,39 @@
 """VAEs of several modalities with one latent space, of which any may be missing."""
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from vae_jax.data.captions.vocabulary import SPECIAL
 from vae_jax.distributions import Distribution, Normal, SubsetMixture
 from vae_jax.models.experts import (
+    JOINT_POSTERIORS,
     JointPosterior,
     Present,
     mixture_over_subsets,
     product_of_experts,
     subsets_of,
 )
-from vae_jax.models.modalities import Modality, Values
+from vae_jax.models.interfaces import LIKELIHOODS, MODELS, LikelihoodPart
+from vae_jax.models.modalities import (
+    ClassModality,
+    Form,
+    Forms,
+    ImageModality,
+    Modality,
+    TextModality,
+    Values,
+)
+from vae_jax.models.networks import Networks
 from vae_jax.models.posteriors import DiagonalNormal
-from vae_jax.networks.initializers import LECUN, Initializer
+from vae_jax.networks.classes import ClassSettings
+from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
+from vae_jax.networks.text import TextSettings
+from vae_jax.settings import one_of, part, register, section
 
 
 class Encoded(NamedTuple):
@@ -50,6 +66,8 @@ class MultimodalVAE(nnx.Module):
     Attributes:
       names: of the modalities, in the order of `present`.
     """
+
+    has_density: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -167,3 +185,74 @@ def _like(is_there: Bool[Array, " batch"], values: Values) -> Bool[Array, "batch
 def _single(component: Normal) -> SubsetMixture:
     parts = Normal(component.mean[None], component.log_scale[None])
     return SubsetMixture(parts, jnp.zeros((1, *component.mean.shape[:-1])))
+
+
+@register(MODELS, "multimodal")
+@dataclasses.dataclass(frozen=True)
+class MultimodalSettings(Networks):
+    """Several encoders and decoders around one latent space.
+
+    `encoder`, `decoder` and `likelihood` are those of every modality of images.
+    """
+
+    takes: ClassVar[Literal["images", "modalities"]] = "modalities"
+    has_density: ClassVar[bool] = True
+
+    joint_posterior: str = one_of(
+        "product",
+        JOINT_POSTERIORS,
+        "How the posteriors of single modalities become one: product (MVAE), mixture (MMVAE), "
+        "mixture_of_products (MoPoE), joint (JMVAE: an encoder of both of two modalities).",
+    )
+    likelihood: LikelihoodPart = part("bernoulli", LIKELIHOODS, LikelihoodPart, "p(x|z) of images.")
+    label: ClassSettings = section(ClassSettings, "Networks of a modality of classes.")
+    text: TextSettings = section(TextSettings, "Networks of a modality of texts.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the posteriors' matrices.")
+
+    def _modality(
+        self, spec: Form, mean_image: Float[Array, "..."] | None, rngs: nnx.Rngs
+    ) -> Modality:
+        if spec.kind == "class":
+            num_classes = spec.shape[0]
+            return ClassModality(
+                self.label.build_encoder(num_classes, rngs=rngs),
+                self.label.build_decoder(self.latent_size, num_classes, rngs=rngs),
+            )
+        if spec.kind == "text":
+            num_words = len(SPECIAL) + len(spec.words)
+            return TextModality(
+                self.text.build_encoder(num_words, rngs=rngs),
+                self.text.build_decoder(self.latent_size, num_words, spec.shape[0], rngs=rngs),
+            )
+        height, width, channels = spec.shape
+        likelihood: Any = self.likelihood.build()
+        shape = (height, width, channels)
+        return ImageModality(
+            *self.build_networks(shape, likelihood, mean_image, rngs=rngs), likelihood
+        )
+
+    def build(
+        self,
+        spec: Forms,
+        mean_image: Mapping[str, Float[Array, "height width channels"]] | None,
+        *,
+        rngs: nnx.Rngs,
+    ) -> MultimodalVAE:
+        """Return the model with fresh parameters; `mean_image` is by name."""
+        means = mean_image or {}
+        modalities = {
+            name: self._modality(part, means.get(name), rngs) for name, part in spec.items()
+        }
+        joint_encoders = None
+        if self.joint_posterior == "joint":
+            joint_encoders = {
+                name: self._modality(part, None, rngs).encoder for name, part in spec.items()
+            }
+        return MultimodalVAE(
+            modalities,
+            self.latent_size,
+            self.joint_posterior,
+            joint_encoders,
+            kernel_init=INITIALIZERS[self.initializer],
+            rngs=rngs,
+        )

@@ -10,9 +10,11 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vae_jax.distributions import Draw, Normal, bounded_log_scale, softplus
-from vae_jax.networks.activations import Activation
-from vae_jax.networks.initializers import LECUN, Initializer
+from vae_jax.models.interfaces import POSTERIORS
+from vae_jax.networks.activations import ACTIVATIONS, Activation
+from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
 from vae_jax.networks.masked import MaskedMLP
+from vae_jax.settings import integer, one_of, register
 
 # Kingma et al. 2016, section 4: the steps start near the identity.
 _GATE_BIAS = 2.0
@@ -20,6 +22,9 @@ _GATE_BIAS = 2.0
 
 class DiagonalNormal(nnx.Module):
     """Features to independent normals, by one dense layer; the log-scale is bounded to +-8."""
+
+    is_normal = True
+    has_density = True
 
     def __init__(
         self,
@@ -69,6 +74,9 @@ class AutoregressiveFlow(nnx.Module):
     step, and from the encoder's features.
     """
 
+    is_normal = False
+    has_density = False
+
     def __init__(
         self,
         num_features: int,
@@ -110,3 +118,41 @@ class AutoregressiveFlow(nnx.Module):
             latents = shift + jax.nn.sigmoid(raw) * (latents - shift)
             log_gates -= softplus(-raw)
         return latents, log_gates.sum(axis=-1)
+
+
+@register(POSTERIORS, "diagonal")
+@dataclasses.dataclass(frozen=True)
+class DiagonalNormalSettings:
+    """Independent normals."""
+
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the matrix.")
+
+    def build(self, num_features: int, latent_size: int, *, rngs: nnx.Rngs) -> DiagonalNormal:
+        """Return the posterior with fresh parameters."""
+        kernel_init = INITIALIZERS[self.initializer]
+        return DiagonalNormal(num_features, latent_size, kernel_init=kernel_init, rngs=rngs)
+
+
+@register(POSTERIORS, "iaf")
+@dataclasses.dataclass(frozen=True)
+class AutoregressiveFlowSettings:
+    """Independent normals through an inverse autoregressive flow (Kingma et al. 2016)."""
+
+    least_latents = 2
+
+    layers: int = integer(2, "Steps of the flow.", at_least=1)
+    width: int = integer(128, "Units of the hidden layers.", at_least=1)
+    activation: str = one_of("silu", list(ACTIVATIONS), "Activation of the hidden layers.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the matrices.")
+
+    def build(self, num_features: int, latent_size: int, *, rngs: nnx.Rngs) -> AutoregressiveFlow:
+        """Return the posterior with fresh parameters."""
+        return AutoregressiveFlow(
+            num_features,
+            latent_size,
+            num_layers=self.layers,
+            width=self.width,
+            activation=ACTIVATIONS[self.activation],
+            kernel_init=INITIALIZERS[self.initializer],
+            rngs=rngs,
+        )

@@ -14,10 +14,11 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from vae_jax.distributions import Normal, NormalMixture, bounded_log_scale, unbounded_log_scale
-from vae_jax.models.interfaces import Encode
-from vae_jax.networks.activations import Activation
+from vae_jax.models.interfaces import PRIORS, Encode
+from vae_jax.networks.activations import ACTIVATIONS, Activation
 from vae_jax.networks.coupling import AffineCoupling
-from vae_jax.networks.initializers import LECUN, Initializer
+from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
+from vae_jax.settings import integer, one_of, register
 
 # A component's own share of the unit variance that a mixture starts with; the rest is between them.
 _START_VARIANCE = 0.5
@@ -29,6 +30,8 @@ _START_NOISE = 0.2
 
 class StandardNormalPrior(nnx.Module):
     """N(0, I); nothing to learn."""
+
+    is_standard = True
 
     def __init__(self, latent_size: int) -> None:
         self.latent_size = latent_size
@@ -183,3 +186,76 @@ class FlowPrior(nnx.Module):
             a = (a - shift) * jnp.exp(-log_scale)
             log_scale_sum += log_scale.sum(axis=-1)
         return jnp.concatenate([a, b], axis=-1), -log_scale_sum
+
+
+@register(PRIORS, "standard")
+@dataclasses.dataclass(frozen=True)
+class StandardNormalSettings:
+    """The standard normal N(0, I)."""
+
+    def build(
+        self, latent_size: int, start: Float[Array, "height width channels"], *, rngs: nnx.Rngs
+    ) -> StandardNormalPrior:
+        """Return the prior."""
+        del start, rngs
+        return StandardNormalPrior(latent_size)
+
+
+@register(PRIORS, "mixture")
+@dataclasses.dataclass(frozen=True)
+class MixtureSettings:
+    """A mixture of normals."""
+
+    components: int = integer(500, "Normals in the mixture.", at_least=1)
+
+    def build(
+        self, latent_size: int, start: Float[Array, "height width channels"], *, rngs: nnx.Rngs
+    ) -> MixturePrior:
+        """Return the prior with fresh parameters."""
+        del start
+        return MixturePrior(latent_size, self.components, rngs=rngs)
+
+
+@register(PRIORS, "vamp")
+@dataclasses.dataclass(frozen=True)
+class VampSettings:
+    """The mixture of the posteriors of learned images (Tomczak & Welling 2017)."""
+
+    needs_normal_posterior = True
+    needs_unit_interval = True
+
+    components: int = integer(500, "Learned images.", at_least=1)
+
+    def build(
+        self, latent_size: int, start: Float[Array, "height width channels"], *, rngs: nnx.Rngs
+    ) -> VampPrior:
+        """Return the prior with fresh parameters; its images begin at `start`."""
+        del latent_size
+        return VampPrior(start, self.components, rngs=rngs)
+
+
+@register(PRIORS, "flow")
+@dataclasses.dataclass(frozen=True)
+class FlowSettings:
+    """A normalising flow of affine couplings (Dinh et al. 2016)."""
+
+    least_latents = 2
+
+    layers: int = integer(2, "Steps of the flow.", at_least=1)
+    width: int = integer(128, "Units of the hidden layers.", at_least=1)
+    activation: str = one_of("silu", list(ACTIVATIONS), "Activation of the hidden layers.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the matrices.")
+
+    def build(
+        self, latent_size: int, start: Float[Array, "height width channels"], *, rngs: nnx.Rngs
+    ) -> FlowPrior:
+        """Return the prior with fresh parameters."""
+        del start
+        return FlowPrior(
+            latent_size,
+            num_layers=self.layers,
+            width=self.width,
+            activation=ACTIVATIONS[self.activation],
+            kernel_init=INITIALIZERS[self.initializer],
+            rngs=rngs,
+        )

@@ -1,26 +1,37 @@
 """The variational autoencoder of Kingma & Welling 2013 (arXiv 1312.6114)."""
 
+import dataclasses
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from vae_jax.distributions import Distribution
 from vae_jax.models.interfaces import (
+    LIKELIHOODS,
+    MODELS,
+    POSTERIORS,
+    PRIORS,
     Decoder,
+    DensityModel,
     Encoder,
     Likelihood,
+    LikelihoodPart,
     Posterior,
     PosteriorNetwork,
+    PosteriorPart,
     Prior,
     PriorNetwork,
+    PriorPart,
 )
+from vae_jax.models.networks import Networks
+from vae_jax.networks.choices import ImageShape
+from vae_jax.settings import part, register
 
 
-class VAE(nnx.Module):
-    """q(z|x) of the encoder's features, p(z) by its network, p(x|z) the decoder's likelihood.
-
-    Attributes:
-      latent_size: number of latent dimensions, of all stochastic layers together.
-    """
+class VAE(DensityModel):
+    """q(z|x) of the encoder's features, p(z) by its network, p(x|z) the decoder's likelihood."""
 
     def __init__(
         self,
@@ -38,20 +49,87 @@ class VAE(nnx.Module):
         self.latent_size = posterior.latent_size
 
     @property
+    def has_normal_posterior(self) -> bool:
+        """Whether q(z|x) is a diagonal normal, given by a mean and a scale."""
+        return bool(getattr(self.posterior, "is_normal", False))
+
+    @property
+    def has_posterior_density(self) -> bool:
+        """Whether q(z|x) has a density at any latents, not at its own draws alone."""
+        return bool(getattr(self.posterior, "has_density", False))
+
+    @property
+    def has_standard_prior(self) -> bool:
+        """Whether p(z) is N(0, I)."""
+        return bool(getattr(self.prior_network, "is_standard", False))
+
+    @property
     def prior(self) -> Prior:
         """p(z) over `[latents]`."""
         return self.prior_network(self.encode)
 
     def encode(self, images: Float[Array, "*batch height width channels"]) -> Posterior:
-        """q(z|x) over `[*batch, latents]`."""
+        """Return q(z|x) over `[*batch, latents]`."""
         return self.posterior(self.encoder(images))
 
-    def latents(
-        self, images: Float[Array, "*batch height width channels"]
-    ) -> Float[Array, "*batch latents"]:
-        """The one latent vector that stands for an image: the posterior mean."""
-        return self.encode(images).mean
-
     def decode(self, latents: Float[Array, "*batch latents"]) -> Distribution:
-        """p(x|z) over `[*batch, height, width, channels]`."""
+        """Return p(x|z) over `[*batch, height, width, channels]`."""
         return self.likelihood(self.decoder(latents))
+
+
+@register(MODELS, "vae")
+@dataclasses.dataclass(frozen=True)
+class VAESettings(Networks):
+    """The variational autoencoder of Kingma & Welling 2013 (arXiv 1312.6114)."""
+
+    has_density: ClassVar[bool] = True
+
+    posterior: PosteriorPart = part("diagonal", POSTERIORS, PosteriorPart, "q(z|x).")
+    prior: PriorPart = part("standard", PRIORS, PriorPart, "p(z).")
+    likelihood: LikelihoodPart = part("bernoulli", LIKELIHOODS, LikelihoodPart, "p(x|z).")
+
+    @property
+    def has_normal_posterior(self) -> bool:
+        """Whether q(z|x) is a diagonal normal."""
+        return self.posterior.name == "diagonal"
+
+    @property
+    def has_posterior_density(self) -> bool:
+        """Whether q(z|x) has a density at any latents."""
+        return self.posterior.name == "diagonal"
+
+    @property
+    def has_standard_prior(self) -> bool:
+        """Whether p(z) is N(0, I)."""
+        return self.prior.name == "standard"
+
+    def problem(self) -> str | None:
+        """Return what is wrong with these parts together; None if nothing is."""
+        for field, chosen in (("posterior", self.posterior), ("prior", self.prior)):
+            least = getattr(chosen, "least_latents", 1)
+            if self.latent_size < least:
+                return (
+                    f"latent_size={self.latent_size} must be at least {least} with "
+                    f"{field}={chosen.name!r}, where one dimension depends on another"
+                )
+        if getattr(self.prior, "needs_normal_posterior", False) and not self.has_normal_posterior:
+            return (
+                f"prior={self.prior.name!r} mixes independent normals, which "
+                f"posterior={self.posterior.name!r} does not give; use 'diagonal', or another prior"
+            )
+        return super().problem()
+
+    def build(
+        self,
+        spec: ImageShape,
+        mean_image: Float[Array, "height width channels"] | None,
+        *,
+        rngs: nnx.Rngs,
+    ) -> VAE:
+        """Return the model with fresh parameters."""
+        likelihood: Any = self.likelihood.build()
+        encoder, decoder = self.build_networks(spec, likelihood, mean_image, rngs=rngs)
+        start = jnp.full(spec, 0.5) if mean_image is None else mean_image
+        posterior = self.posterior.build(encoder.num_features, self.latent_size, rngs=rngs)
+        prior = self.prior.build(self.latent_size, start, rngs=rngs)
+        return VAE(encoder, decoder, likelihood, posterior, prior)

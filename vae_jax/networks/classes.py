@@ -1,15 +1,17 @@
-"""Bodies for a class: numbers to features, latents to logits."""
+"""Networks of a class: numbers to features, latents to logits."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from vae_jax.networks.activations import Activation
-from vae_jax.networks.initializers import LECUN, Initializer
+from vae_jax.networks.activations import ACTIVATIONS, Activation
+from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
 from vae_jax.networks.mlp import MLP
 from vae_jax.networks.precision import Dense
+from vae_jax.settings import one_of, sizes
 
 
 class ClassEncoder(nnx.Module):
@@ -64,3 +66,33 @@ class ClassDecoder(nnx.Module):
 
     def __call__(self, latents: Float[Array, "*batch latents"]) -> Float[Array, "*batch classes"]:
         return self.output(self.mlp(latents))
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassSettings:
+    """Dense layers of a modality whose values are classes; the decoder mirrors the encoder."""
+
+    widths: tuple[int, ...] = sizes((400,), "Hidden layers.", may_be_empty=True)
+    activation: str = one_of("silu", list(ACTIVATIONS), "Activation of the hidden layers.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the matrices.")
+
+    def build_encoder(self, num_classes: int, *, rngs: nnx.Rngs) -> ClassEncoder:
+        """Return the encoder with fresh parameters."""
+        return ClassEncoder(
+            num_classes,
+            list(self.widths),
+            activation=ACTIVATIONS[self.activation],
+            kernel_init=INITIALIZERS[self.initializer],
+            rngs=rngs,
+        )
+
+    def build_decoder(self, latent_size: int, num_classes: int, *, rngs: nnx.Rngs) -> ClassDecoder:
+        """Return the decoder with fresh parameters."""
+        return ClassDecoder(
+            latent_size,
+            num_classes,
+            list(self.widths)[::-1],
+            activation=ACTIVATIONS[self.activation],
+            kernel_init=INITIALIZERS[self.initializer],
+            rngs=rngs,
+        )

@@ -1,17 +1,20 @@
-"""Convolutional bodies: each level halves the image on the way down, doubles it on the way up."""
+"""Convolutional networks: each level halves the image, or doubles it on the way up."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vae_jax.networks.activations import Activation, Link
+from vae_jax.networks.activations import ACTIVATIONS, Activation, Link
+from vae_jax.networks.choices import DECODERS, ENCODERS, ImageShape
 from vae_jax.networks.convolution import Conv, ConvTranspose
-from vae_jax.networks.initializers import HE, LECUN, Initializer
-from vae_jax.networks.precision import ComputeDtype, Dense
+from vae_jax.networks.initializers import HE, INITIALIZERS, LECUN, Initializer
+from vae_jax.networks.precision import COMPUTE_DTYPES, ComputeDtype, Dense
+from vae_jax.settings import integer, one_of, register, sizes
 
 Images = Float[Array, "batch height width channels"]
 Resized = Float[Array, "batch rows columns channels"]
@@ -195,3 +198,89 @@ class ConvDecoder(nnx.Module):
                 x = self.activation(x)
             x = convolution(resize_nearest(x) if self.resize else x)[:, :height, :width]
         return x.reshape(*latents.shape[:-1], *x.shape[1:])
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvolutionalSettings:
+    """What convolutional encoders and decoders have in common.
+
+    Both name `channels` and `widths` from the image to the latents.
+    """
+
+    channels: tuple[int, ...] = sizes(
+        (32, 64), "Channels of each level, which halves the image once."
+    )
+    kernel_size: int = integer(4, "Side of the kernels that halve or double the image.", at_least=2)
+    widths: tuple[int, ...] = sizes(
+        (), "Hidden layers between the convolutions and the latents.", may_be_empty=True
+    )
+    activation: str = one_of("silu", list(ACTIVATIONS), "Activation between the layers.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the dense layers' matrices.")
+    compute_dtype: str = one_of(
+        "float32", list(COMPUTE_DTYPES), "Type of the products; parameters and sums stay float32."
+    )
+
+    def smallest_side(self) -> int:
+        """Return the fewest pixels of a side that can be halved so often."""
+        return 2 ** len(self.channels)
+
+    def options(self, rngs: nnx.Rngs) -> dict[str, Any]:
+        """Return the arguments of a network's constructor that both directions share."""
+        return {
+            "channels": list(self.channels),
+            "widths": list(self.widths),
+            "kernel_size": self.kernel_size,
+            "activation": ACTIVATIONS[self.activation],
+            "kernel_init": INITIALIZERS[self.initializer],
+            "dtype": COMPUTE_DTYPES[self.compute_dtype],
+            "rngs": rngs,
+        }
+
+    def shared(self, cls: type) -> dict[str, Any]:
+        """Return the values of the settings that another class has too."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        return {name: v for name, v in dataclasses.asdict(self).items() if name in known}
+
+
+@register(DECODERS, "conv")
+@dataclasses.dataclass(frozen=True)
+class ConvDecoderSettings(ConvolutionalSettings):
+    """One convolution per level, from the latents to the image."""
+
+    upsampling: str = one_of(
+        "transpose",
+        get_args(Upsampling),
+        "How a level doubles the image: a transposed convolution, or resize, then a convolution.",
+    )
+
+    def build(
+        self, latent_size: int, image_shape: ImageShape, outputs_per_channel: int, *, rngs: nnx.Rngs
+    ) -> ConvDecoder:
+        """Return the decoder with fresh parameters."""
+        return ConvDecoder(
+            latent_size,
+            image_shape,
+            upsampling=self.upsampling,
+            outputs_per_channel=outputs_per_channel,
+            **self.options(rngs),
+        )
+
+
+@register(ENCODERS, "conv")
+@dataclasses.dataclass(frozen=True)
+class ConvEncoderSettings(ConvolutionalSettings):
+    """One convolution per level, then dense layers."""
+
+    downsampling: str = one_of(
+        "stride",
+        get_args(Downsampling),
+        "How a level halves the image: a strided convolution, or a convolution, then max pooling.",
+    )
+
+    def build(self, image_shape: ImageShape, *, rngs: nnx.Rngs) -> ConvEncoder:
+        """Return the encoder with fresh parameters."""
+        return ConvEncoder(image_shape, downsampling=self.downsampling, **self.options(rngs))
+
+    def mirror(self) -> ConvDecoderSettings:
+        """Return the settings of the same layers in reverse, by transposed convolutions."""
+        return ConvDecoderSettings(**self.shared(ConvDecoderSettings))

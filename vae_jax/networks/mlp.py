@@ -1,5 +1,6 @@
-"""Fully connected bodies, plain or gated."""
+"""Fully connected networks, plain or gated."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +10,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vae_jax.networks.activations import Activation, Link
-from vae_jax.networks.initializers import LECUN, Initializer
-from vae_jax.networks.precision import ComputeDtype, Dense
+from vae_jax.networks.activations import ACTIVATIONS, Activation, Link
+from vae_jax.networks.choices import DECODERS, ENCODERS, LAYERS, ImageShape
+from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
+from vae_jax.networks.precision import COMPUTE_DTYPES, ComputeDtype, Dense
+from vae_jax.settings import one_of, register, sizes
 
 
 class GatedDense(nnx.Module):
@@ -150,3 +153,145 @@ class MLPDecoder(nnx.Module):
     ) -> Float[Array, "*batch height width outputs"]:
         outputs = self.output(self.mlp(latents))
         return outputs.reshape(*latents.shape[:-1], *self.output_shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Dense:
+    """Dense layers of a network of images."""
+
+    widths: tuple[int, ...] = sizes((400,), "Hidden layers, from the image to the latents.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the matrices.")
+    compute_dtype: str = one_of(
+        "float32", list(COMPUTE_DTYPES), "Type of the products; parameters and sums stay float32."
+    )
+
+    def _options(self, rngs: nnx.Rngs) -> dict[str, Any]:
+        return {
+            "kernel_init": INITIALIZERS[self.initializer],
+            "dtype": COMPUTE_DTYPES[self.compute_dtype],
+            "rngs": rngs,
+        }
+
+    def _decoder(
+        self,
+        latent_size: int,
+        image_shape: ImageShape,
+        outputs_per_channel: int,
+        activation: Activation | None,
+        rngs: nnx.Rngs,
+    ) -> MLPDecoder:
+        return MLPDecoder(
+            latent_size,
+            image_shape,
+            list(self.widths)[::-1],
+            activation=activation or jax.nn.silu,
+            gated=activation is None,
+            outputs_per_channel=outputs_per_channel,
+            **self._options(rngs),
+        )
+
+
+@register(DECODERS, "mlp")
+@dataclasses.dataclass(frozen=True)
+class MLPDecoderSettings(_Dense):
+    """Dense layers from the latents to the image, in the reverse order of `widths`."""
+
+    activation: str = one_of("silu", list(ACTIVATIONS), "Activation of the hidden layers.")
+
+    def build(
+        self, latent_size: int, image_shape: ImageShape, outputs_per_channel: int, *, rngs: nnx.Rngs
+    ) -> MLPDecoder:
+        """Return the decoder with fresh parameters."""
+        activation = ACTIVATIONS[self.activation]
+        return self._decoder(latent_size, image_shape, outputs_per_channel, activation, rngs)
+
+
+@register(ENCODERS, "mlp")
+@dataclasses.dataclass(frozen=True)
+class MLPEncoderSettings(_Dense):
+    """Dense layers from the image on."""
+
+    activation: str = one_of("silu", list(ACTIVATIONS), "Activation of the hidden layers.")
+
+    def build(self, image_shape: ImageShape, *, rngs: nnx.Rngs) -> MLPEncoder:
+        """Return the encoder with fresh parameters."""
+        activation = ACTIVATIONS[self.activation]
+        options = self._options(rngs)
+        return MLPEncoder(image_shape, list(self.widths), activation=activation, **options)
+
+    def mirror(self) -> MLPDecoderSettings:
+        """Return the settings of the same layers in reverse."""
+        return MLPDecoderSettings(**dataclasses.asdict(self))
+
+
+@register(DECODERS, "gated_mlp")
+@dataclasses.dataclass(frozen=True)
+class GatedMLPDecoderSettings(_Dense):
+    """Gated dense layers (x W) * sigmoid(x V), in the reverse order of `widths`."""
+
+    def build(
+        self, latent_size: int, image_shape: ImageShape, outputs_per_channel: int, *, rngs: nnx.Rngs
+    ) -> MLPDecoder:
+        """Return the decoder with fresh parameters."""
+        return self._decoder(latent_size, image_shape, outputs_per_channel, None, rngs)
+
+
+@register(ENCODERS, "gated_mlp")
+@dataclasses.dataclass(frozen=True)
+class GatedMLPEncoderSettings(_Dense):
+    """Gated dense layers (x W) * sigmoid(x V) (Tomczak & Welling 2017, arXiv 1705.07120)."""
+
+    def build(self, image_shape: ImageShape, *, rngs: nnx.Rngs) -> MLPEncoder:
+        """Return the encoder with fresh parameters."""
+        return MLPEncoder(
+            image_shape,
+            list(self.widths),
+            activation=jax.nn.silu,
+            gated=True,
+            **self._options(rngs),
+        )
+
+    def mirror(self) -> GatedMLPDecoderSettings:
+        """Return the settings of the same layers in reverse."""
+        return GatedMLPDecoderSettings(**dataclasses.asdict(self))
+
+
+@register(LAYERS, "mlp")
+@dataclasses.dataclass(frozen=True)
+class MLPSettings:
+    """Dense layers between two vectors."""
+
+    widths: tuple[int, ...] = sizes((), "Hidden layers; () is none.", may_be_empty=True)
+    activation: str = one_of("silu", list(ACTIVATIONS), "Activation of the hidden layers.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the matrices.")
+
+    def build(self, in_features: int, *, rngs: nnx.Rngs) -> MLP:
+        """Return the layers with fresh parameters."""
+        return MLP(
+            in_features,
+            list(self.widths),
+            activation=ACTIVATIONS[self.activation],
+            gated=False,
+            kernel_init=INITIALIZERS[self.initializer],
+            rngs=rngs,
+        )
+
+
+@register(LAYERS, "gated_mlp")
+@dataclasses.dataclass(frozen=True)
+class GatedMLPSettings:
+    """Gated dense layers (x W) * sigmoid(x V) between two vectors."""
+
+    widths: tuple[int, ...] = sizes((), "Hidden layers; () is none.", may_be_empty=True)
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the matrices.")
+
+    def build(self, in_features: int, *, rngs: nnx.Rngs) -> MLP:
+        """Return the layers with fresh parameters."""
+        return MLP(
+            in_features,
+            list(self.widths),
+            activation=jax.nn.silu,
+            gated=True,
+            kernel_init=INITIALIZERS[self.initializer],
+            rngs=rngs,
+        )

@@ -1,4 +1,4 @@
-"""Residual convolutional bodies, for larger and coloured images.
+"""Residual convolutional networks, for larger and coloured images.
 
 At each level blocks that keep the image's size, then a convolution that halves it on the way down;
 the same in reverse on the way up. Inside the blocks images are normalised, but what runs past the
@@ -6,9 +6,10 @@ blocks is not, not even at the end: there an image would lose its brightness and
 bodies learn much more slowly without them.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vae_jax.networks.activations import Activation, Link
+from vae_jax.networks.choices import DECODERS, ENCODERS, ImageShape
 from vae_jax.networks.conv import (
+    ConvolutionalSettings,
     Downsampling,
     Upsampling,
     doubling_layer,
@@ -30,6 +33,7 @@ from vae_jax.networks.initializers import LECUN, Initializer
 from vae_jax.networks.mlp import MLP
 from vae_jax.networks.normalization import GroupNorm
 from vae_jax.networks.precision import ComputeDtype, Dense
+from vae_jax.settings import flag, integer, one_of, register
 
 Images = Float[Array, "batch height width channels"]
 Outputs = Float[Array, "batch height width outputs"]
@@ -262,3 +266,60 @@ class ResidualDecoder(nnx.Module):
             x = stage(doubling(resize_nearest(x) if self.resize else x)[:, :height, :width])
         x = self.output(self.activation(x))
         return x.reshape(*latents.shape[:-1], *x.shape[1:])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Residual(ConvolutionalSettings):
+    """What residual encoders and decoders have in common."""
+
+    blocks: int = integer(2, "Residual blocks per level.", at_least=1)
+    remat: bool = flag(
+        False, "Whether the backward pass computes the inside of blocks anew, to save memory."
+    )
+
+    def _options(self, rngs: nnx.Rngs) -> dict[str, Any]:
+        return {"num_blocks": self.blocks, "remat": self.remat, **self.options(rngs)}
+
+
+@register(DECODERS, "resnet")
+@dataclasses.dataclass(frozen=True)
+class ResidualDecoderSettings(_Residual):
+    """Residual blocks at each level, from the latents to the image."""
+
+    upsampling: str = one_of(
+        "transpose",
+        get_args(Upsampling),
+        "How a level doubles the image: a transposed convolution, or resize, then a convolution.",
+    )
+
+    def build(
+        self, latent_size: int, image_shape: ImageShape, outputs_per_channel: int, *, rngs: nnx.Rngs
+    ) -> ResidualDecoder:
+        """Return the decoder with fresh parameters."""
+        return ResidualDecoder(
+            latent_size,
+            image_shape,
+            upsampling=self.upsampling,
+            outputs_per_channel=outputs_per_channel,
+            **self._options(rngs),
+        )
+
+
+@register(ENCODERS, "resnet")
+@dataclasses.dataclass(frozen=True)
+class ResidualEncoderSettings(_Residual):
+    """Pre-activation residual blocks at each level (He et al. 2016), then dense layers."""
+
+    downsampling: str = one_of(
+        "stride",
+        get_args(Downsampling),
+        "How a level halves the image: a strided convolution, or a convolution, then max pooling.",
+    )
+
+    def build(self, image_shape: ImageShape, *, rngs: nnx.Rngs) -> ResidualEncoder:
+        """Return the encoder with fresh parameters."""
+        return ResidualEncoder(image_shape, downsampling=self.downsampling, **self._options(rngs))
+
+    def mirror(self) -> ResidualDecoderSettings:
+        """Return the settings of the same layers in reverse, by transposed convolutions."""
+        return ResidualDecoderSettings(**self.shared(ResidualDecoderSettings))

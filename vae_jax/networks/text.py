@@ -1,8 +1,9 @@
-"""Bodies for texts: rows of word numbers to features, and latents to one word after another.
+"""Networks of texts: rows of word numbers to features, and latents to one word after another.
 
 A row has the numbers of its words, END, and PAD to its end (vae_jax/data/captions/vocabulary.py).
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -11,9 +12,10 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from vae_jax.data.captions.vocabulary import BEGIN, END, PAD, UNKNOWN
-from vae_jax.networks.activations import Activation
-from vae_jax.networks.initializers import LECUN, Initializer
+from vae_jax.networks.activations import ACTIVATIONS, Activation
+from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
 from vae_jax.networks.precision import Dense
+from vae_jax.settings import integer, one_of
 
 Ids = Int[Array, "*batch length"]
 
@@ -187,3 +189,38 @@ def drop_words(
     """
     dropped: Bool[Array, "batch length"] = jax.random.bernoulli(key, share, ids.shape)
     return jnp.where(dropped & (ids != PAD), UNKNOWN, ids)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSettings:
+    """Convolutions over words, and a gated recurrent unit that writes them, of a modality."""
+
+    embedding_size: int = integer(32, "Size of a word's vector.", at_least=1)
+    width: int = integer(64, "Width of the encoder and of the decoder.", at_least=1)
+    activation: str = one_of("silu", list(ACTIVATIONS), "Activation of the encoder.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the matrices.")
+
+    def build_encoder(self, num_words: int, *, rngs: nnx.Rngs) -> TextEncoder:
+        """Return the encoder with fresh parameters."""
+        return TextEncoder(
+            num_words,
+            self.embedding_size,
+            self.width,
+            activation=ACTIVATIONS[self.activation],
+            kernel_init=INITIALIZERS[self.initializer],
+            rngs=rngs,
+        )
+
+    def build_decoder(
+        self, latent_size: int, num_words: int, length: int, *, rngs: nnx.Rngs
+    ) -> TextDecoder:
+        """Return the decoder with fresh parameters."""
+        return TextDecoder(
+            latent_size,
+            num_words,
+            length,
+            self.embedding_size,
+            self.width,
+            kernel_init=INITIALIZERS[self.initializer],
+            rngs=rngs,
+        )

@@ -1,16 +1,16 @@
-"""FactorVAE (Kim & Mnih 2018, arXiv 1802.05983): a VAE, and a discriminator of its latents."""
+"""Latents to the log ratio of two densities that they may come from."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vae_jax.models.interfaces import Decoder, Encoder, Likelihood, PosteriorNetwork, PriorNetwork
-from vae_jax.models.vae import VAE
 from vae_jax.networks.initializers import HE
 from vae_jax.networks.mlp import MLP
 from vae_jax.networks.precision import Dense
+from vae_jax.settings import bounded, integer, sizes, traced, Traced
 
 
 def _leaky_relu(x: Array) -> Array:
@@ -33,19 +33,3 @@ class Discriminator(nnx.Module):
 
     def __call__(self, latents: Float[Array, "*batch latents"]) -> Float[Array, "*batch"]:
         return self.output(self.mlp(latents))[..., 0]
-
-
-class FactorVAE(VAE):
-    """A VAE whose parameters are trained together with those of a discriminator."""
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        decoder: Decoder,
-        likelihood: Likelihood,
-        posterior: PosteriorNetwork,
-        prior_network: PriorNetwork,
-        discriminator: Discriminator,
-    ) -> None:
-        super().__init__(encoder, decoder, likelihood, posterior, prior_network)
-        self.discriminator = discriminator

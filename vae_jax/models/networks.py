@@ -1,0 +1,91 @@
+"""The encoder and the decoder of a model, as its settings have them."""
+
+import dataclasses
+from typing import Any, ClassVar, Literal
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vae_jax.models.interfaces import Decoder, Encoder, Likelihood
+from vae_jax.networks.choices import (
+    DECODERS,
+    ENCODERS,
+    DecoderPart,
+    EncoderPart,
+    ImageShape,
+)
+from vae_jax.settings import integer, one_of, part, register
+
+
+@register(DECODERS, "mirror")
+@dataclasses.dataclass(frozen=True)
+class MirrorSettings:
+    """The layers of the encoder in reverse."""
+
+    def build(
+        self, latent_size: int, image_shape: ImageShape, outputs_per_channel: int, *, rngs: nnx.Rngs
+    ) -> Decoder:
+        """Raise TypeError: the encoder's settings build the decoder (`Networks.decoder_part`)."""
+        raise TypeError("a mirror has no layers of its own")
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """Settings of a model's encoder and decoder."""
+
+    takes: ClassVar[Literal["images", "modalities"]] = "images"
+
+    latent_size: int = integer(32, "Latent dimensions.", at_least=1)
+    encoder: EncoderPart = part("mlp", ENCODERS, EncoderPart, "Images to features.")
+    decoder: DecoderPart = part("mirror", DECODERS, DecoderPart, "Latents to images.")
+    decoder_start: str = one_of(
+        "mean_image",
+        ["grey", "mean_image"],
+        "The image that the decoder starts at. At the mean image rectifiers with many latents may "
+        "collapse at once, unless the KL is warmed up.",
+    )
+
+    def problem(self) -> str | None:
+        """Return what is wrong with these parts together; None if nothing is."""
+        if self.decoder.name == "mirror" and not hasattr(self.encoder, "mirror"):
+            known = ", ".join(sorted(set(DECODERS) - {"mirror"}))
+            return (
+                f"decoder='mirror' needs an encoder with a mirror, which "
+                f"encoder={self.encoder.name!r} is not; use a decoder such as {known}"
+            )
+        return None
+
+    @property
+    def decoder_part(self) -> DecoderPart:
+        """The settings that the decoder is built from."""
+        mirrored: Any = self.encoder
+        return mirrored.mirror() if self.decoder.name == "mirror" else self.decoder
+
+    def smallest_side(self) -> int:
+        """Return the fewest pixels of a side that both networks take."""
+        asked = (getattr(p, "smallest_side", None) for p in (self.encoder, self.decoder_part))
+        return max([1, *(method() for method in asked if method is not None)])
+
+    def build_networks(
+        self,
+        image_shape: ImageShape,
+        likelihood: Likelihood,
+        mean_image: Float[Array, "height width channels"] | None,
+        *,
+        rngs: nnx.Rngs,
+    ) -> tuple[Encoder, Decoder]:
+        """Return the encoder and the decoder with fresh parameters.
+
+        The decoder starts at the mean image, or at the grey one, where there is a mean image.
+        """
+        encoder = self.encoder.build(image_shape, rngs=rngs)
+        decoder = self.decoder_part.build(
+            self.latent_size, image_shape, likelihood.outputs_per_channel, rngs=rngs
+        )
+        # A decoder from outside may start as it likes.
+        if mean_image is not None and hasattr(decoder, "set_output_bias"):
+            grey = self.decoder_start == "grey"
+            start = jnp.full_like(mean_image, 0.5) if grey else mean_image
+            decoder.set_output_bias(start, likelihood.output_for_mean)
+        return encoder, decoder
