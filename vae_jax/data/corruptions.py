@@ -1,17 +1,23 @@
 """What a model that recovers images sees in place of them; the target stays clean.
 
-Each takes a key, images in the unit interval and a level, which may be traced.
+Each function takes a key, images in the unit interval and a level, which may be traced.
 """
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from vae_jax.settings import Traced, register, traced
+
 Images = Float[Array, "*batch height width channels"]
-Level = Float[Array, ""]
-Corruption = Callable[[Key[Array, ""], Images, Level], Images]
+Level = Traced
+ImageShape = tuple[int, int, int]
+
+CORRUPTIONS: dict[str, type] = {}
 
 
 def gaussian(key: Key[Array, ""], images: Images, level: Level) -> Images:
@@ -99,31 +105,132 @@ def _along_both_sides(
     )
 
 
-CORRUPTIONS: dict[str, Corruption] = {
-    "blur": blur,
-    "box": box,
-    "downsampling": downsampling,
-    "gaussian": gaussian,
-    "masking": masking,
-    "salt_and_pepper": salt_and_pepper,
-}
+@runtime_checkable
+class CorruptionPart(Protocol):
+    """Settings of a corruption.
 
-# Where the level is a share, it ends at 1; a number of pixels or of grey values has no upper end.
-MAX_LEVEL: dict[str, float] = {
-    "blur": float("inf"),
-    "box": 1.0,
-    "downsampling": float("inf"),
-    "gaussian": float("inf"),
-    "masking": 1.0,
-    "salt_and_pepper": 1.0,
-}
+    One that has a method `unfit`, which takes height, width and channels, says why it does not fit
+    such images, or None.
+    """
+
+    name: ClassVar[str]
+
+    def corrupt(self, key: Key[Array, ""], images: Images) -> Images:
+        """Return what the encoder sees in place of the images."""
 
 
-def unfit_level(corruption: str, level: float, image_shape: tuple[int, int, int]) -> str | None:
-    """What is wrong with a level for images of that height, width and channels; None if nothing."""
-    sides = image_shape[:2]
-    if corruption == "downsampling" and any(side % level for side in sides):
-        return f"must divide the {sides[0]}x{sides[1]} pixels of the images"
-    if corruption == "box" and round(level * min(sides)) == 0:
-        return f"is less than half a pixel of images of {sides[0]}x{sides[1]}"
-    return None
+@register(CORRUPTIONS, "none")
+@dataclasses.dataclass(frozen=True)
+class NoCorruption:
+    """The encoder sees the images themselves."""
+
+    def corrupt(self, key: Key[Array, ""], images: Images) -> Images:
+        """Return the images."""
+        del key
+        return images
+
+
+@register(CORRUPTIONS, "gaussian")
+@dataclasses.dataclass(frozen=True)
+class Gaussian:
+    """Normal noise."""
+
+    max_level = float("inf")
+
+    level: Traced = traced(0.5, "Standard deviation in grey values from 0 to 1.", above=0.0)
+
+    def corrupt(self, key: Key[Array, ""], images: Images) -> Images:
+        """Return the images with noise."""
+        return gaussian(key, images, self.level)
+
+
+@register(CORRUPTIONS, "salt_and_pepper")
+@dataclasses.dataclass(frozen=True)
+class SaltAndPepper:
+    """Values set to 0 or 1 (Vincent et al. 2010)."""
+
+    max_level = 1.0
+
+    level: Traced = traced(0.1, "Share of the values.", above=0.0, at_most=1.0)
+
+    def corrupt(self, key: Key[Array, ""], images: Images) -> Images:
+        """Return the images with some values 0 or 1."""
+        return salt_and_pepper(key, images, self.level)
+
+
+@register(CORRUPTIONS, "masking")
+@dataclasses.dataclass(frozen=True)
+class Masking:
+    """Pixels set to 0 (Vincent et al. 2008)."""
+
+    max_level = 1.0
+
+    level: Traced = traced(0.25, "Share of the pixels.", above=0.0, at_most=1.0)
+
+    def corrupt(self, key: Key[Array, ""], images: Images) -> Images:
+        """Return the images with some pixels 0."""
+        return masking(key, images, self.level)
+
+
+@register(CORRUPTIONS, "box")
+@dataclasses.dataclass(frozen=True)
+class Box:
+    """A grey box at a random position."""
+
+    max_level = 1.0
+
+    level: Traced = traced(
+        0.5, "Side of the box, as a share of the image's.", above=0.0, at_most=1.0
+    )
+
+    def unfit(self, image_shape: ImageShape) -> str | None:
+        """Return why the box does not fit such images; None if it does."""
+        sides = image_shape[:2]
+        if round(self.level * min(sides)) == 0:
+            return f"is less than half a pixel of images of {sides[0]}x{sides[1]}"
+        return None
+
+    def corrupt(self, key: Key[Array, ""], images: Images) -> Images:
+        """Return the images with a box."""
+        return box(key, images, self.level)
+
+
+@register(CORRUPTIONS, "downsampling")
+@dataclasses.dataclass(frozen=True)
+class Downsampling:
+    """Squares replaced by their means."""
+
+    max_level = float("inf")
+
+    level: Traced = traced(2.0, "Factor, a whole number.", at_least=2.0)
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the factor; None if nothing is."""
+        if self.level != round(self.level):
+            return f"level={self.level} must be a whole factor of at least 2"
+        return None
+
+    def unfit(self, image_shape: ImageShape) -> str | None:
+        """Return why the factor does not fit such images; None if it does."""
+        sides = image_shape[:2]
+        if any(side % self.level for side in sides):
+            return f"must divide the {sides[0]}x{sides[1]} pixels of the images"
+        return None
+
+    def corrupt(self, key: Key[Array, ""], images: Images) -> Images:
+        """Return the images at a lower resolution."""
+        return downsampling(key, images, self.level)
+
+
+@register(CORRUPTIONS, "blur")
+@dataclasses.dataclass(frozen=True)
+class Blur:
+    """Blur by a normal density."""
+
+    max_level = float("inf")
+
+    level: Traced = traced(2.0, "Standard deviation in pixels.", above=0.0)
+
+    def corrupt(self, key: Key[Array, ""], images: Images) -> Images:
+        """Return the images blurred."""
+        return blur(key, images, self.level)

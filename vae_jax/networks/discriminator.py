@@ -1,6 +1,5 @@
 """Latents to the log ratio of two densities that they may come from."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -10,7 +9,6 @@ from jaxtyping import Array, Float
 from vae_jax.networks.initializers import HE
 from vae_jax.networks.mlp import MLP
 from vae_jax.networks.precision import Dense
-from vae_jax.settings import bounded, integer, sizes, traced, Traced
 
 
 def _leaky_relu(x: Array) -> Array:

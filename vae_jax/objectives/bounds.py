@@ -12,7 +12,9 @@ A bound is a function of log weights. An estimator of its gradient is a choice o
 weights are differentiated through: `log_weight_terms` and `doubly_reparameterized`.
 """
 
-from typing import NamedTuple
+import abc
+import dataclasses
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +22,17 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from vae_jax.distributions import Normal, kl_by_dimension
-from vae_jax.models import VAE, Autoencoder
-from vae_jax.models.interfaces import Factorized, Posterior, Prior, TractablePosterior
+from vae_jax.models.interfaces import (
+    DensityModel,
+    Factorized,
+    Posterior,
+    Prior,
+    TractablePosterior,
+)
+from vae_jax.objectives.base import OBJECTIVES, Batch, Images, Metrics, Objective, Scalar
+from vae_jax.settings import Traced, integer, one_of, register, traced
 
-Images = Float[Array, "batch height width channels"]
-Scalar = Float[Array, ""]
+_Module = TypeVar("_Module", bound=nnx.Module)
 LogWeights = Float[Array, "num_samples batch"]
 
 
@@ -72,13 +80,13 @@ class LogWeightTerms(NamedTuple):
         }
 
 
-def frozen(model: VAE) -> VAE:
-    """The same model, through whose parameters no gradient flows."""
+def frozen(model: _Module) -> _Module:
+    """Return the same model, through whose parameters no gradient flows."""
     graphdef, params = nnx.split(model)
     return nnx.merge(graphdef, jax.lax.stop_gradient(params))
 
 
-def _frozen_posterior(model: VAE, inputs: Images) -> TractablePosterior:
+def _frozen_posterior(model: DensityModel, inputs: Images) -> TractablePosterior:
     posterior = frozen(model).encode(inputs)
     if not isinstance(posterior, TractablePosterior):
         raise TypeError(f"{type(posterior).__name__} has no density at given latents")
@@ -86,14 +94,14 @@ def _frozen_posterior(model: VAE, inputs: Images) -> TractablePosterior:
 
 
 def draw_noise(
-    model: VAE, num_samples: int, batch: int, key: Key[Array, ""]
+    model: DensityModel, num_samples: int, batch: int, key: Key[Array, ""]
 ) -> Float[Array, "num_samples batch latents"]:
     """Standard normal noise for `Posterior.draw`."""
     return jax.random.normal(key, (num_samples, batch, model.latent_size))
 
 
 def elbo_terms(
-    model: VAE,
+    model: DensityModel,
     inputs: Images,
     targets: Images,
     key: Key[Array, ""],
@@ -143,7 +151,7 @@ def sampled_kl_parts(
 
 
 def log_weight_terms(
-    model: VAE,
+    model: DensityModel,
     inputs: Images,
     targets: Images,
     key: Key[Array, ""],
@@ -171,7 +179,10 @@ def log_weight_terms(
 
 
 def _complete(
-    model: VAE, targets: Images, latents: Float[Array, "samples batch latents"], log_q: LogWeights
+    model: DensityModel,
+    targets: Images,
+    latents: Float[Array, "samples batch latents"],
+    log_q: LogWeights,
 ) -> LogWeightTerms:
     return LogWeightTerms(
         log_likelihood=model.decode(latents).log_prob(targets),
@@ -206,13 +217,13 @@ def miwae_bound(log_weights: LogWeights, num_groups: int) -> Float[Array, " batc
     return jax.vmap(iwae_bound)(groups).mean(axis=0)
 
 
-def ciwae_bound(log_weights: LogWeights, elbo_weight: Scalar) -> Float[Array, " batch"]:
+def ciwae_bound(log_weights: LogWeights, elbo_weight: Traced) -> Float[Array, " batch"]:
     """Beta ELBO + (1 - beta) IWAE: CIWAE(beta) of Rainforth et al. 2018 (arXiv 1802.04537)."""
     return elbo_weight * elbo(log_weights) + (1 - elbo_weight) * iwae_bound(log_weights)
 
 
 def piwae_bound(
-    model: VAE,
+    model: DensityModel,
     inputs: Images,
     targets: Images,
     key: Key[Array, ""],
@@ -254,7 +265,7 @@ _scale_gradient.defvjp(
 
 
 def doubly_reparameterized(
-    model: VAE,
+    model: DensityModel,
     inputs: Images,
     targets: Images,
     key: Key[Array, ""],
@@ -284,36 +295,132 @@ def doubly_reparameterized(
     return with_gradient_of(iwae_bound(log_weights), surrogate), terms
 
 
-def warmup(epoch: Scalar, warmup_epochs: Scalar, cycle_epochs: Scalar) -> Scalar:
-    """Weight of the KL: a linear ramp from 0 to 1 over `warmup_epochs`; without any, 1.
+class _Bound(Objective):
+    """An objective that is a bound on log p(x), a function of log weights."""
 
-    Bowman et al. 2015 (arXiv 1511.06349, section 3.1). With `cycle_epochs` above 0 the ramp begins
-    anew every so many epochs (Fu et al. 2019, arXiv 1903.10145).
-    """
-    # An infinite epoch, which is after any ramp, has no remainder.
-    cyclic = (cycle_epochs > 0) & jnp.isfinite(epoch)
-    epoch = jnp.where(cyclic, epoch % jnp.where(cyclic, cycle_epochs, 1), epoch)
-    return jnp.where(warmup_epochs > 0, jnp.minimum(epoch / jnp.maximum(warmup_epochs, 1e-6), 1), 1)
+    @abc.abstractmethod
+    def bound(
+        self, model: DensityModel, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Float[Array, " batch"], LogWeightTerms]:
+        """Return the bound of each example, and the terms of its weights."""
 
-
-def negative_elbo(
-    terms: ElboTerms, *, distortion_weight: Scalar, kl_weight: Scalar, free_nats: Scalar
-) -> Scalar:
-    """Weighted negative evidence lower bound, in nats an example.
-
-    distortion_weight * distortion + kl_weight * sum_d max(free_nats, rate_d), the rate of each
-    latent dimension averaged over the batch before it is compared with its free nats (Kingma et
-    al. 2016, arXiv 1606.04934, equation 15). `kl_weight` is the beta of Higgins et al. 2017. A KL
-    in one part, which does not divide over the dimensions, is granted its free nats once.
-    """
-    distortion = -terms.log_likelihood.mean()
-    rate_by_part = jnp.maximum(terms.kl.mean(axis=0), free_nats)
-    return distortion_weight * distortion + kl_weight * rate_by_part.sum()
+    def loss(
+        self,
+        model: Any,
+        batch: Batch,
+        key: Key[Array, ""],
+        *,
+        epoch: Scalar,
+        num_examples: int,
+        **networks: nnx.Module,
+    ) -> tuple[Scalar, Metrics]:
+        """Return minus the bound, and its terms as metrics."""
+        del epoch, num_examples, networks
+        bound, terms = self.bound(model, batch, key)
+        return -bound.mean(), {**terms.means(), "bound": bound.mean()}
 
 
-def autoencoder_loss(
-    model: Autoencoder, inputs: Images, targets: Images
-) -> tuple[Scalar, dict[str, Scalar]]:
-    """Distortion of a deterministic code, -log p(x|z), and the same as the metric "distortion"."""
-    distortion = -model.decode(model.latents(inputs)).log_prob(targets).mean()
-    return distortion, {"distortion": distortion}
+def _density_problem(name: str, model: Any) -> str | None:
+    if model.has_posterior_density:
+        return None
+    return (
+        f"{name} needs the posterior's density at given latents, which "
+        f"model.posterior={model.posterior.name!r} does not have"
+    )
+
+
+@register(OBJECTIVES, "stl")
+@dataclasses.dataclass(frozen=True)
+class StickingTheLanding(_Bound):
+    """ELBO whose gradient leaves out the posterior's score (Roeder et al. 2017)."""
+
+    num_samples: int = integer(1, "Samples of the latents per image.", at_least=1)
+
+    def problem(self, model: Any) -> str | None:
+        """Return why a model cannot be trained so; None if it can."""
+        return _density_problem("objective='stl'", model)
+
+    def bound(
+        self, model: DensityModel, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Float[Array, " batch"], LogWeightTerms]:
+        """Return E[log w] of each example, and the terms of its weights."""
+        terms = log_weight_terms(model, *batch, key, num_samples=self.num_samples, sticking=True)
+        return elbo(terms.log_weights), terms
+
+
+@register(OBJECTIVES, "iwae")
+@dataclasses.dataclass(frozen=True)
+class IWAE(_Bound):
+    """Log mean_k w_k (Burda et al. 2015, arXiv 1509.00519, equation 8)."""
+
+    num_samples: int = integer(1, "Samples of the latents per image.", at_least=1)
+    gradient: str = one_of(
+        "plain",
+        ["dreg", "plain"],
+        "plain; dreg, doubly reparameterised (Tucker et al. 2018, arXiv 1810.04152).",
+    )
+
+    def problem(self, model: Any) -> str | None:
+        """Return why a model cannot be trained so; None if it can."""
+        if self.gradient == "dreg":
+            return _density_problem("objective.gradient='dreg'", model)
+        return None
+
+    def bound(
+        self, model: DensityModel, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Float[Array, " batch"], LogWeightTerms]:
+        """Return the bound of each example, and the terms of its weights."""
+        if self.gradient == "dreg":
+            return doubly_reparameterized(model, *batch, key, num_samples=self.num_samples)
+        terms = log_weight_terms(model, *batch, key, num_samples=self.num_samples)
+        return iwae_bound(terms.log_weights), terms
+
+
+@register(OBJECTIVES, "miwae")
+@dataclasses.dataclass(frozen=True)
+class MIWAE(_Bound):
+    """Mean of importance-weighted bounds (Rainforth et al. 2018, arXiv 1802.04537)."""
+
+    num_samples: int = integer(1, "Samples of the latents per group and image.", at_least=1)
+    num_groups: int = integer(1, "Groups of samples, each of which gives a bound.", at_least=1)
+
+    def bound(
+        self, model: DensityModel, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Float[Array, " batch"], LogWeightTerms]:
+        """Return the bound of each example, and the terms of its weights."""
+        num_samples = self.num_groups * self.num_samples
+        terms = log_weight_terms(model, *batch, key, num_samples=num_samples)
+        return miwae_bound(terms.log_weights, self.num_groups), terms
+
+
+@register(OBJECTIVES, "piwae")
+@dataclasses.dataclass(frozen=True)
+class PIWAE(_Bound):
+    """IWAE for the decoder, MIWAE for the encoder (Rainforth et al. 2018, arXiv 1802.04537)."""
+
+    num_samples: int = integer(1, "Samples of the latents per group and image.", at_least=1)
+    num_groups: int = integer(1, "Groups of samples, each of which gives a bound.", at_least=1)
+
+    def bound(
+        self, model: DensityModel, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Float[Array, " batch"], LogWeightTerms]:
+        """Return the bound of each example, and the terms of its weights."""
+        return piwae_bound(
+            model, *batch, key, num_samples=self.num_samples, num_groups=self.num_groups
+        )
+
+
+@register(OBJECTIVES, "ciwae")
+@dataclasses.dataclass(frozen=True)
+class CIWAE(_Bound):
+    """Combination of ELBO and IWAE (Rainforth et al. 2018, arXiv 1802.04537)."""
+
+    num_samples: int = integer(1, "Samples of the latents per image.", at_least=1)
+    elbo_weight: Traced = traced(0.0, "Share of the ELBO.", at_least=0.0, below=1.0)
+
+    def bound(
+        self, model: DensityModel, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Float[Array, " batch"], LogWeightTerms]:
+        """Return the bound of each example, and the terms of its weights."""
+        terms = log_weight_terms(model, *batch, key, num_samples=self.num_samples)
+        return ciwae_bound(terms.log_weights, self.elbo_weight), terms

@@ -13,19 +13,24 @@ What is reported as `elbo` is that of all modalities that an example has, withou
 on their joint log probability.
 """
 
+import abc
+import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from vae_jax.distributions import Normal, SubsetMixture, kl_by_dimension, kl_divergence
-from vae_jax.models.modalities import Values
+from vae_jax.models.modalities import TextModality, Values
 from vae_jax.models.multimodal import MultimodalVAE
-
-Scalar = Float[Array, ""]
+from vae_jax.networks.text import drop_words
+from vae_jax.objectives.base import OBJECTIVES, Metrics, Objective, Scalar
+from vae_jax.objectives.elbo import warmup
+from vae_jax.settings import Traced, integer, numbers, register, traced
 
 
 class Batch(NamedTuple):
@@ -128,7 +133,7 @@ def jmvae_objective(
     key: Key[Array, ""],
     *,
     weights: Weights,
-    unimodal_kl_weight: Scalar,
+    unimodal_kl_weight: Traced,
 ) -> tuple[Float[Array, " batch"], JointTerms, dict[str, Scalar]]:
     """JMVAE-kl (Suzuki et al. 2016, arXiv 1611.01891, equation 8).
 
@@ -253,3 +258,168 @@ def mmvae_objective(
         (share * likelihoods.mean(axis=1)).sum(axis=1), (share * log_ratio.mean(axis=0)).sum(axis=0)
     )
     return (share * bounds).sum(axis=0), terms
+
+
+@dataclasses.dataclass(frozen=True)
+class _JointObjective(Objective):
+    """What the objectives of several modalities share.
+
+    A batch is `Batch`. What is reported as ELBO is not weighted.
+    """
+
+    takes: ClassVar[Literal["images", "modalities"]] = "modalities"
+    joint_posterior: ClassVar[str]
+
+    beta: Traced = traced(1.0, "Weight of the KL.", at_least=0.0)
+    warmup_epochs: Traced = traced(
+        0.0, "Epochs over which the weight of the KL rises from 0; 0 is no warm-up.", at_least=0.0
+    )
+    warmup_cycle_epochs: Traced = traced(
+        0.0, "Epochs after which that rise begins anew; 0 is never.", at_least=0.0
+    )
+    modality_weights: tuple[float, ...] = numbers(
+        (),
+        "Weight of each modality's log likelihood in the loss, in the order of data.modalities; "
+        "() is 1 of each.",
+        each="of at least 0, not all 0",
+        check_each=lambda value: value >= 0,
+    )
+    word_dropout: Traced = traced(
+        0.0,
+        "Share of the words that the decoder of texts is not given in training.",
+        at_least=0.0,
+        below=1.0,
+    )
+
+    @abc.abstractmethod
+    def bound(
+        self, model: MultimodalVAE, batch: Batch, key: Key[Array, ""], weights: Weights
+    ) -> tuple[Float[Array, " batch"], JointTerms, Metrics]:
+        """Return what is maximised, the terms of the joint ELBO, and metrics of its own."""
+
+    def problem(self, model: Any) -> str | None:
+        """Return why a model cannot be trained so; None if it can."""
+        if model.joint_posterior != self.joint_posterior:
+            fitting = [
+                name
+                for name, cls in OBJECTIVES.items()
+                if getattr(cls, "joint_posterior", None) == model.joint_posterior
+            ]
+            return (
+                f"objective={self.name!r} is defined for "
+                f"model.joint_posterior={self.joint_posterior!r}, not {model.joint_posterior!r}; "
+                f"use objective={' or '.join(map(repr, fitting))}"
+            )
+        cycle, ramp = self.warmup_cycle_epochs, self.warmup_epochs
+        if cycle > 0 and (cycle < ramp or ramp == 0):
+            return (
+                f"objective.warmup_cycle_epochs={cycle} must be at least "
+                f"objective.warmup_epochs={ramp}, and that above 0"
+            )
+        return None
+
+    def prepare(
+        self, model: MultimodalVAE, batch: Batch, key: Key[Array, ""], *, epoch: Scalar
+    ) -> Batch:
+        """Return the batch with some words dropped from what decoders of texts are given."""
+        texts = [name for name in model.names if isinstance(model.modalities[name], TextModality)]
+        # Validation, at an infinite epoch, is of the model that evaluation sees.
+        share = jnp.where(jnp.isfinite(epoch), self.word_dropout, 0)
+        contexts = {
+            name: drop_words(jax.random.fold_in(key, i), batch.values[name], share)
+            for i, name in enumerate(texts)
+        }
+        return batch._replace(contexts=contexts)
+
+    def loss(
+        self,
+        model: MultimodalVAE,
+        batch: Batch,
+        key: Key[Array, ""],
+        *,
+        epoch: Scalar,
+        num_examples: int,
+        **networks: nnx.Module,
+    ) -> tuple[Scalar, Metrics]:
+        """Return minus what is maximised, and the terms of the joint ELBO as metrics."""
+        del num_examples, networks
+        ramp = warmup(epoch, self.warmup_epochs, self.warmup_cycle_epochs)
+        likelihoods = self.modality_weights or (1.0,) * len(model.names)
+        weights = Weights(jnp.asarray(likelihoods, jnp.float32), jnp.asarray(self.beta * ramp))
+        bound, terms, others = self.bound(model, batch, key, weights)
+        return -bound.mean(), {**terms.means(model.names), **others}
+
+
+@register(OBJECTIVES, "mvae")
+@dataclasses.dataclass(frozen=True)
+class MVAE(_JointObjective):
+    """Sum of the ELBOs of all modalities, of each, and of subsets (Wu & Goodman 2018)."""
+
+    joint_posterior: ClassVar[str] = "product"
+
+    num_subsets: int = integer(
+        0, "Subsets drawn for every example, whose ELBOs are added.", at_least=0
+    )
+
+    def bound(
+        self, model: MultimodalVAE, batch: Batch, key: Key[Array, ""], weights: Weights
+    ) -> tuple[Float[Array, " batch"], JointTerms, Metrics]:
+        """Return what is maximised, the terms of the joint ELBO, and no other metrics."""
+        objective, terms = mvae_objective(
+            model, batch, key, weights=weights, num_subsets=self.num_subsets
+        )
+        return objective, terms, {}
+
+
+@register(OBJECTIVES, "mmvae")
+@dataclasses.dataclass(frozen=True)
+class MMVAE(_JointObjective):
+    """The stratified bound of a mixture of experts (Shi et al. 2019, arXiv 1911.03393)."""
+
+    joint_posterior: ClassVar[str] = "mixture"
+
+    num_samples: int = integer(1, "Samples of the latents per expert.", at_least=1)
+
+    def bound(
+        self, model: MultimodalVAE, batch: Batch, key: Key[Array, ""], weights: Weights
+    ) -> tuple[Float[Array, " batch"], JointTerms, Metrics]:
+        """Return what is maximised, the terms of the joint ELBO, and no other metrics."""
+        objective, terms = mmvae_objective(
+            model, batch, key, weights=weights, num_samples=self.num_samples
+        )
+        return objective, terms, {}
+
+
+@register(OBJECTIVES, "mopoe")
+@dataclasses.dataclass(frozen=True)
+class MoPoE(_JointObjective):
+    """ELBO of a mixture of products over all subsets (Sutter et al. 2021, arXiv 2105.02470)."""
+
+    joint_posterior: ClassVar[str] = "mixture_of_products"
+
+    def bound(
+        self, model: MultimodalVAE, batch: Batch, key: Key[Array, ""], weights: Weights
+    ) -> tuple[Float[Array, " batch"], JointTerms, Metrics]:
+        """Return what is maximised, the terms of the joint ELBO, and no other metrics."""
+        terms = joint_elbo(model, batch, key)
+        return terms.weighted(weights), terms, {}
+
+
+@register(OBJECTIVES, "jmvae")
+@dataclasses.dataclass(frozen=True)
+class JMVAE(_JointObjective):
+    """ELBO of a joint encoder, near which single ones are drawn (Suzuki et al. 2016)."""
+
+    joint_posterior: ClassVar[str] = "joint"
+
+    unimodal_kl_weight: Traced = traced(
+        0.0, "Weight of KL(q(z|x, y) || q(z|x)) and KL(q(z|x, y) || q(z|y)).", at_least=0.0
+    )
+
+    def bound(
+        self, model: MultimodalVAE, batch: Batch, key: Key[Array, ""], weights: Weights
+    ) -> tuple[Float[Array, " batch"], JointTerms, Metrics]:
+        """Return what is maximised, the terms of the joint ELBO, and the KLs to the experts."""
+        return jmvae_objective(
+            model, batch, key, weights=weights, unimodal_kl_weight=self.unimodal_kl_weight
+        )

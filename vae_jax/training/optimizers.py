@@ -1,12 +1,22 @@
-"""Gradient transformations that optax lacks or that can be had faster."""
+"""Optimisers: a direction, decoupled weight decay of kernels, and a schedule of the step size."""
+
+import abc
+import dataclasses
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
+
+from vae_jax.settings import Traced, bounded, integer, part, register, traced
+
+OPTIMIZERS: dict[str, type] = {}
+SCHEDULES: dict[str, type] = {}
 
 
 def scale_by_adam(b1: float, b2: float, epsilon: float) -> optax.GradientTransformation:
-    """`optax.scale_by_adam` with the bias corrections folded into two scalars.
+    """Return `optax.scale_by_adam` with the bias corrections folded into two scalars.
 
     Adam's direction m_hat / (sqrt(v_hat) + epsilon) divides every element three times. With
     r = sqrt(1 - b2^t) it is (r / (1 - b1^t)) m / (sqrt(v) + r epsilon): one division (Kingma & Ba
@@ -37,3 +47,136 @@ def scale_by_adam(b1: float, b2: float, epsilon: float) -> optax.GradientTransfo
         return updates, optax.ScaleByAdamState(count, mu, nu)
 
     return optax.GradientTransformation(init, update)
+
+
+def is_kernel(params: PyTree) -> PyTree:
+    """Return which parameters are matrices of a network's layers, by the name that Flax gives.
+
+    Learned images, means, log-scales and embeddings have two axes, too, but no reason to be near
+    zero.
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: (
+            leaf.ndim > 1 and any(getattr(step, "key", None) == "kernel" for step in path)
+        ),
+        params,
+    )
+
+
+@runtime_checkable
+class SchedulePart(Protocol):
+    """Settings of a schedule."""
+
+    name: ClassVar[str]
+
+    def factor(self, num_steps: int, epochs: int) -> optax.Schedule:
+        """Return the factor of the learning rate as a function of the steps taken."""
+
+
+@register(SCHEDULES, "constant")
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """The learning rate, throughout."""
+
+    def factor(self, num_steps: int, epochs: int) -> optax.Schedule:
+        """Return 1 for every step."""
+        del num_steps, epochs
+        return optax.constant_schedule(1.0)
+
+
+@register(SCHEDULES, "cosine")
+@dataclasses.dataclass(frozen=True)
+class Cosine:
+    """From the learning rate to 0 over the whole run, as half a cosine."""
+
+    def factor(self, num_steps: int, epochs: int) -> optax.Schedule:
+        """Return a cosine from 1 to 0 over `num_steps`."""
+        del epochs
+        return optax.cosine_decay_schedule(1.0, num_steps)
+
+
+@register(SCHEDULES, "powers_of_three")
+@dataclasses.dataclass(frozen=True)
+class PowersOfThree:
+    """3^i epochs at 10^(-i/7) of the learning rate, i = 0, 1, ... (Burda et al. 2015)."""
+
+    def factor(self, num_steps: int, epochs: int) -> optax.Schedule:
+        """Return the stages of Burda et al. 2015 (arXiv 1509.00519, section 5)."""
+        steps_per_epoch = num_steps // epochs
+        ends, stage = [], 0
+        while (3 ** (stage + 1) - 1) // 2 < epochs:
+            stage += 1
+            ends.append((3**stage - 1) // 2 * steps_per_epoch)
+        return optax.piecewise_constant_schedule(1.0, dict.fromkeys(ends, 10 ** (-1 / 7)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer(abc.ABC):
+    """What all optimisers have; a subclass gives the direction."""
+
+    name: ClassVar[str]
+
+    learning_rate: Traced = traced(3e-3, "Learning rate, at the peak of the schedule.", above=0.0)
+    schedule: SchedulePart = part("cosine", SCHEDULES, SchedulePart, "Factor of the learning rate.")
+    weight_decay: Traced = traced(
+        0.0, "Decoupled decay of the networks' kernels (Loshchilov & Hutter 2017).", at_least=0.0
+    )
+    gradient_clip_norm: float = bounded(
+        0.0, "Global norm above which gradients are scaled down; 0 is never.", at_least=0.0
+    )
+    accumulation_steps: int = integer(
+        1, "Parts that a batch goes through the model in, to save memory.", at_least=1
+    )
+
+    @abc.abstractmethod
+    def direction(self) -> optax.GradientTransformation:
+        """Return what gradients become before decay and learning rate."""
+
+    def build(self, num_steps: int, epochs: int) -> optax.GradientTransformation:
+        """Return the optimiser of a run; its traced settings may be arrays.
+
+        Args:
+          num_steps: steps of the whole run, over which the schedule runs.
+          epochs: passes over the data in these.
+        """
+        factor, clip = self.schedule.factor(num_steps, epochs), self.gradient_clip_norm
+        return optax.chain(
+            optax.clip_by_global_norm(clip) if clip > 0 else optax.identity(),
+            self.direction(),
+            optax.add_decayed_weights(self.weight_decay, mask=is_kernel),
+            optax.scale_by_learning_rate(lambda count: self.learning_rate * factor(count)),
+        )
+
+
+@register(OPTIMIZERS, "adam")
+@dataclasses.dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2014, arXiv 1412.6980)."""
+
+    b1: float = bounded(0.9, "Decay of the mean of the gradients.", at_least=0.0, below=1.0)
+    b2: float = bounded(0.999, "Decay of the mean of their squares.", at_least=0.0, below=1.0)
+    epsilon: float = bounded(1e-8, "Added to the root of the mean square.", above=0.0)
+
+    def direction(self) -> optax.GradientTransformation:
+        """Return Adam's direction."""
+        return scale_by_adam(self.b1, self.b2, self.epsilon)
+
+
+@register(OPTIMIZERS, "adagrad")
+@dataclasses.dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """Adagrad (Duchi et al. 2011), its sums starting at 0.1."""
+
+    def direction(self) -> optax.GradientTransformation:
+        """Return gradients over the root of the sum of their squares."""
+        return optax.scale_by_rss(initial_accumulator_value=0.1)
+
+
+@register(OPTIMIZERS, "sgd")
+@dataclasses.dataclass(frozen=True)
+class SGD(Optimizer):
+    """Stochastic gradient descent without momentum."""
+
+    def direction(self) -> optax.GradientTransformation:
+        """Return the gradients themselves."""
+        return optax.identity()

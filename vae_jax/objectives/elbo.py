@@ -1,0 +1,104 @@
+"""The evidence lower bound, its terms weighted, and the schedules of its weights."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Key
+
+from vae_jax.objectives.base import OBJECTIVES, Batch, Metrics, Objective, Scalar
+from vae_jax.objectives.bounds import ElboTerms, elbo_terms
+from vae_jax.settings import Traced, flag, integer, register, traced
+
+
+def warmup(epoch: Scalar, warmup_epochs: Traced, cycle_epochs: Traced) -> Scalar:
+    """Return the weight of the KL: a linear ramp from 0 to 1 over `warmup_epochs`; without any, 1.
+
+    Bowman et al. 2015 (arXiv 1511.06349, section 3.1). With `cycle_epochs` above 0 the ramp begins
+    anew every so many epochs (Fu et al. 2019, arXiv 1903.10145).
+    """
+    # An infinite epoch, which is after any ramp, has no remainder.
+    cyclic = jnp.asarray(cycle_epochs > 0) & jnp.isfinite(epoch)
+    epoch = jnp.where(cyclic, epoch % jnp.where(cyclic, cycle_epochs, 1), epoch)
+    return jnp.where(warmup_epochs > 0, jnp.minimum(epoch / jnp.maximum(warmup_epochs, 1e-6), 1), 1)
+
+
+def negative_elbo(
+    terms: ElboTerms, *, distortion_weight: Traced, kl_weight: Traced, free_nats: Traced
+) -> Scalar:
+    """Return the weighted negative evidence lower bound, in nats an example.
+
+    distortion_weight * distortion + kl_weight * sum_d max(free_nats, rate_d), the rate of each
+    latent dimension averaged over the batch before it is compared with its free nats (Kingma et
+    al. 2016, arXiv 1606.04934, equation 15). `kl_weight` is the beta of Higgins et al. 2017. A KL
+    in one part, which does not divide over the dimensions, is granted its free nats once.
+    """
+    distortion = -terms.log_likelihood.mean()
+    rate_by_part = jnp.maximum(terms.kl.mean(axis=0), free_nats)
+    return distortion_weight * distortion + kl_weight * rate_by_part.sum()
+
+
+def sampled_kl_problem(model: Any) -> str | None:
+    """Return why `sampled_kl` has no effect on a model; None if it has."""
+    if model.has_normal_posterior and model.has_standard_prior:
+        return None
+    return "objective.sampled_kl=True has no effect: this model's KL is always sampled; use False"
+
+
+@register(OBJECTIVES, "elbo")
+@dataclasses.dataclass(frozen=True)
+class ELBO(Objective):
+    """Evidence lower bound, its terms weighted (Kingma & Welling 2013; Higgins et al. 2017)."""
+
+    beta: Traced = traced(1.0, "Weight of the KL; 1 is the evidence lower bound.", at_least=0.0)
+    distortion_weight: Traced = traced(
+        1.0, "Weight of the distortion; 0 leaves the KL alone.", at_least=0.0
+    )
+    warmup_epochs: Traced = traced(
+        0.0, "Epochs over which the weight of the KL rises from 0; 0 is no warm-up.", at_least=0.0
+    )
+    warmup_cycle_epochs: Traced = traced(
+        0.0, "Epochs after which that rise begins anew; 0 is never.", at_least=0.0
+    )
+    free_nats: Traced = traced(
+        0.0,
+        "Nats of KL that a latent dimension may use, in the mean of a batch, at no cost.",
+        at_least=0.0,
+    )
+    num_samples: int = integer(1, "Samples of the latents per image.", at_least=1)
+    sampled_kl: bool = flag(False, "Whether a KL that has a closed form is estimated by samples.")
+
+    def problem(self, model: Any) -> str | None:
+        """Return what is wrong with these settings for a model; None if nothing is."""
+        cycle, ramp = self.warmup_cycle_epochs, self.warmup_epochs
+        if cycle > 0 and (cycle < ramp or ramp == 0):
+            return (
+                f"objective.warmup_cycle_epochs={cycle} must be at least "
+                f"objective.warmup_epochs={ramp}, and that above 0"
+            )
+        return sampled_kl_problem(model) if self.sampled_kl else None
+
+    def loss(
+        self,
+        model: Any,
+        batch: Batch,
+        key: Key[Array, ""],
+        *,
+        epoch: Scalar,
+        num_examples: int,
+        **networks: nnx.Module,
+    ) -> tuple[Scalar, Metrics]:
+        """Return the weighted negative ELBO, and the unweighted terms as metrics."""
+        del num_examples, networks
+        terms = elbo_terms(
+            model, *batch, key, num_samples=self.num_samples, sampled_kl=self.sampled_kl
+        )
+        ramp = warmup(epoch, self.warmup_epochs, self.warmup_cycle_epochs)
+        loss = negative_elbo(
+            terms,
+            distortion_weight=self.distortion_weight,
+            kl_weight=self.beta * ramp,
+            free_nats=self.free_nats,
+        )
+        return loss, terms.means()
