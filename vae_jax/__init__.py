@@ -1,14 +1,12 @@
 """Variational autoencoders in JAX and Flax.
 
-`vae_jax.load("runs/vanilla")` gives a trained model; see `vae_jax.trained_model`, and
-`vae_jax.trained_multimodal` for several modalities.
+`vae_jax.load("runs/vanilla")` gives a trained model; see `vae_jax.trained`.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vae_jax.trained_model import TrainedModel
-    from vae_jax.trained_multimodal import TrainedMultimodal, load
+    from vae_jax.trained import TrainedModel, TrainedMultimodal, load
 
 __all__ = ["TrainedModel", "TrainedMultimodal", "load"]
 
@@ -16,7 +14,7 @@ __all__ = ["TrainedModel", "TrainedMultimodal", "load"]
 def __getattr__(name: str) -> Any:
     # Late, so that reading data does not import jax and orbax.
     if name in __all__:
-        from vae_jax import trained_model, trained_multimodal
+        from vae_jax import trained
 
-        return getattr(trained_model if name == "TrainedModel" else trained_multimodal, name)
+        return getattr(trained, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

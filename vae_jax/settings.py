@@ -254,7 +254,7 @@ def register(table: dict[str, type], name: str) -> Callable[[_PartClass], _PartC
     """Return a decorator that puts a part into a table of choices under a name."""
 
     def put(cls: _PartClass) -> _PartClass:
-        cls.name = name
+        cls.name = name  # type: ignore[attr-defined]
         table[name] = cls
         return cls
 
@@ -270,7 +270,7 @@ def import_modules(package: str) -> None:
 
 
 @functools.cache
-def settings_of(cls: type) -> dict[str, Setting]:
+def settings_of(cls: Any) -> dict[str, Setting]:
     """Return the settings of a part by name, in the order of their declaration."""
     return {
         field.name: field.metadata[_KEY]
@@ -329,10 +329,18 @@ def _from_outside(path: str, name: str) -> type:
 def _check_kind(found: type, setting: Setting, path: str, name: str) -> type:
     kind = setting.kind
     assert kind is not None
-    wanted = sorted(getattr(kind, "__protocol_attrs__", ()))
-    missing = [attribute for attribute in wanted if not hasattr(found, attribute)]
-    # A name of its own is what registration gives.
-    missing = [attribute for attribute in missing if attribute != "name"]
+    if not getattr(kind, "_is_protocol", False):
+        if issubclass(found, kind):
+            return found
+        raise UserError(
+            f"{path}={name!r} is not the kind of part that stands here: it is no subclass of "
+            f"{kind.__module__}.{kind.__name__}"
+        )
+    # A name is what registration gives.
+    declared = {*vars(kind), *vars(kind).get("__annotations__", {})} - {"name"}
+    wanted = sorted(name for name in declared if not name.startswith("_"))
+    fields = {field.name for field in dataclasses.fields(found)}
+    missing = [name for name in wanted if name not in fields and not hasattr(found, name)]
     if missing:
         raise UserError(
             f"{path}={name!r} is not the kind of part that stands here: it has no {missing[0]!r}, "
@@ -341,8 +349,14 @@ def _check_kind(found: type, setting: Setting, path: str, name: str) -> type:
     return found
 
 
-def _chosen(setting: Setting, path: str, name: Any) -> type:
+def chosen_class(setting: Setting, path: str, name: Any = None) -> type:
+    """Return the class of a part that is chosen by name; of the default where none is given.
+
+    Raises:
+      UserError: there is no such choice, or it is of another kind.
+    """
     assert setting.choices is not None
+    name = setting.default_choice if name is None else name
     if isinstance(name, str) and name in setting.choices:
         return setting.choices[name]
     if isinstance(name, str) and ":" in name:
@@ -385,9 +399,7 @@ def resolve(setting: Setting, value: Any, path: str) -> Any:
             f"{path}={value!r} must be a choice, one of {', '.join(sorted(setting.choices or ()))},"
             " or {'name': ..., and its settings}"
         )
-    return resolve_part(
-        _chosen(setting, path, value.get("name", setting.default_choice)), value, path
-    )
+    return resolve_part(chosen_class(setting, path, value.get("name")), value, path)
 
 
 def resolve_part(
@@ -426,8 +438,11 @@ def resolve_part(
 
 def unknown_setting(cls: type, path: str, name: str) -> str:
     """Return the line that refuses a setting which a part does not have."""
-    whose = f" of {path}={vars(cls)['name']!r}" if "name" in vars(cls) else ""
     known = list(settings_of(cls))
+    whose = f" of {path}={vars(cls)['name']!r}" if "name" in {*vars(cls)} - {*known} else ""
+    if not whose and path:
+        what = (cls.__doc__ or "").split(".")[0]
+        whose = f" here ({what[:1].lower()}{what[1:]})" if what else ""
     hint = _nearest(name, known)
     if not hint:
         hint = f"; it has {', '.join(known)}" if known else "; it has none"

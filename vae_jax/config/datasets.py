@@ -2,19 +2,18 @@
 
 import contextlib
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
-from ml_collections import ConfigDict
 
 from vae_jax import data
-from vae_jax.config.bodies import refused_values
+from vae_jax.config.experiment import AnyExperiment
 from vae_jax.config.forms import ImageShape
 from vae_jax.config.keys import make_key
 from vae_jax.data import Dataset, LazyDataset, splits
-from vae_jax.data.corruptions import CORRUPTIONS, Corruption, unfit_level
 from vae_jax.data.dataset import ImagesShape, evenly_spaced, num_bytes, read_all
 from vae_jax.data.pixels import Prepare, StoredPictures, binarize, to_unit_interval
 from vae_jax.data.simulators import Simulator, SpritesSimulator, StoredSimulator
@@ -23,6 +22,7 @@ from vae_jax.data.sprites.rendering import draw_within_cells, render_apart
 from vae_jax.data.streaming import num_read_threads, read_ahead
 from vae_jax.errors import UserError
 from vae_jax.models.likelihoods import unaccepted
+from vae_jax.settings import name_of
 
 TRAIN, VALIDATION, TEST = "data.train_split", "data.validation_split", "data.test_split"
 # The place here of a split's field tells its static binarisation from the others'.
@@ -82,25 +82,28 @@ class StreamedSplits(_Parts):
     """The same, but the training set is read while it is trained on."""
 
 
-def _check_images(config: ConfigDict, field: str, images: np.ndarray) -> None:
-    problem = refused_values(config, images)
+def _check_images(config: AnyExperiment, field: str, images: np.ndarray) -> None:
+    part: Any = config.model
+    problem = unaccepted(part.likelihood.build().accepts, images)
     if problem is not None:
         raise UserError(
             f"{field}: pixels of {config.data.name!r} {problem}; change them, or use "
             "model.likelihood='normal' with data.binarization='none'"
         )
-    problem = unaccepted("unit interval", images) if config.model.prior == "vamp" else None
+    prior: Any = getattr(part, "prior", None)
+    needs_unit = getattr(prior, "needs_unit_interval", False)
+    problem = unaccepted("unit interval", images) if needs_unit else None
     if problem is not None:
         raise UserError(
             f"{field}: pixels of {config.data.name!r} {problem}, where the learned images of "
-            "model.prior='vamp' lie; rescale them, or use another prior"
+            f"model.prior={prior.name!r} lie; rescale them, or use another prior"
         )
 
 
 class _Checked:
     """A data set whose images are refused, as they are read, if the model cannot take them."""
 
-    def __init__(self, config: ConfigDict, field: str, dataset: LazyDataset) -> None:
+    def __init__(self, config: AnyExperiment, field: str, dataset: LazyDataset) -> None:
         self._config, self._field, self._dataset = config, field, dataset
 
     @property
@@ -117,7 +120,7 @@ class _Checked:
         return part
 
 
-def check_image_shape(config: ConfigDict, image_shape: ImageShape) -> None:
+def check_image_shape(config: AnyExperiment, image_shape: ImageShape) -> None:
     """Refuse images that the network cannot take.
 
     Raises:
@@ -128,22 +131,22 @@ def check_image_shape(config: ConfigDict, image_shape: ImageShape) -> None:
             f"data.name={config.data.name!r} has images of {image_shape[2]} channels; use 1 (grey) "
             "or 3 (colour)"
         )
-    levels = len(config.model.channels)
-    if config.model.network != "mlp" and min(image_shape[:2]) < 2**levels:
+    smallest = getattr(config.model, "smallest_side", lambda: 1)()
+    if min(image_shape[:2]) < smallest:
         raise UserError(
-            f"images of {image_shape[0]}x{image_shape[1]} pixels are too small for "
-            f"model.channels={tuple(config.model.channels)}, which halves them {levels} times; "
-            f"use images of at least {2**levels}x{2**levels} or name fewer channels"
+            f"images of {image_shape[0]}x{image_shape[1]} pixels are too small for model.encoder="
+            f"{name_of(config.model.encoder)!r}, which halves them {smallest.bit_length() - 1} "
+            f"times; use images of at least {smallest}x{smallest} or name fewer channels"
         )
-    level = config.hparams.corruption_level
-    problem = unfit_level(config.corruption, level, image_shape)
+    corruption: Any = getattr(config, "corruption", None)
+    problem = getattr(corruption, "unfit", lambda shape: None)(image_shape)
     if problem is not None:
         raise UserError(
-            f"hparams.corruption_level={level} {problem}, with corruption={config.corruption!r}"
+            f"corruption.level={corruption.level} {problem}, with corruption={corruption.name!r}"
         )
 
 
-def split_names(config: ConfigDict) -> dict[str, str]:
+def split_names(config: AnyExperiment) -> dict[str, str]:
     """The split expressions by field, which are known, not empty and share no examples.
 
     Raises:
@@ -171,11 +174,11 @@ def split_names(config: ConfigDict) -> dict[str, str]:
     return names
 
 
-def open_split(config: ConfigDict, field: str, name: str) -> LazyDataset:
+def open_split(config: AnyExperiment, field: str, name: str) -> LazyDataset:
     """The examples of a split, refused as they are read if the model cannot take them.
 
     Args:
-      config: a validated config.
+      config: an experiment.
       field: which names the split.
       name: the split.
 
@@ -192,27 +195,27 @@ def open_split(config: ConfigDict, field: str, name: str) -> LazyDataset:
     return dataset
 
 
-def _load(config: ConfigDict, field: str, dataset: LazyDataset) -> Dataset:
+def _load(config: AnyExperiment, field: str, dataset: LazyDataset) -> Dataset:
     loaded = read_all(dataset)
-    if config.data.binarization == "static":
+    if config.data.binarization.name == "static":
         index = _STATIC_DRAWS.index(field)
         loaded = loaded._replace(images=_static_draw(loaded.images, index, config))
     return loaded
 
 
-def _too_large(config: ConfigDict, field: str, name: str, dataset: LazyDataset) -> str | None:
+def _too_large(config: AnyExperiment, field: str, name: str, dataset: LazyDataset) -> str | None:
     """By how much decoded images exceed the limit, and how many would fit; None if they do not."""
-    limit = config.data.memory_limit
-    if config.data.mode == "memory" or num_bytes(dataset) <= limit * _GIB:
+    limit = getattr(config.data.mode, "memory_limit", None)
+    if limit is None or num_bytes(dataset) <= limit * _GIB:
         return None
     most = int(limit * _GIB * dataset.shape[0] / num_bytes(dataset))
     return (
         f"{field}={name!r} takes {num_bytes(dataset) / _GIB:.3g} GiB decoded, more than "
-        f"data.memory_limit={limit:g}; use a slice of at most {most} images, or a higher limit"
+        f"data.mode.memory_limit={limit:g}; use a slice of at most {most} images, or a higher limit"
     )
 
 
-def _load_held_out(config: ConfigDict, field: str, name: str) -> Dataset:
+def _load_held_out(config: AnyExperiment, field: str, name: str) -> Dataset:
     dataset = open_split(config, field, name)
     problem = _too_large(config, field, name, dataset)
     if problem is not None:
@@ -220,20 +223,20 @@ def _load_held_out(config: ConfigDict, field: str, name: str) -> Dataset:
     return _load(config, field, dataset)
 
 
-def refuse_stream(config: ConfigDict) -> None:
+def refuse_stream(config: AnyExperiment) -> None:
     """Refuse `data.mode='stream'` where the training set is kept in memory.
 
     Raises:
       UserError: the config asks for it.
     """
-    if config.data.mode == "stream":
+    if config.data.mode.name == "stream":
         raise UserError(
             "data.mode='stream' is for experiments.train; here the training set is kept in memory: "
             "use data.mode='memory' or 'auto'"
         )
 
 
-def refuse_large_batch(config: ConfigDict, num_train: int) -> None:
+def refuse_large_batch(config: AnyExperiment, num_train: int) -> None:
     """Refuse a batch that is larger than the training set.
 
     Raises:
@@ -246,7 +249,7 @@ def refuse_large_batch(config: ConfigDict, num_train: int) -> None:
         )
 
 
-def open_splits(config: ConfigDict) -> Splits | StreamedSplits:
+def open_splits(config: AnyExperiment) -> Splits | StreamedSplits:
     """Read the validation and test sets, and the training set unless it is to be streamed.
 
     A static binarisation is drawn here.
@@ -260,14 +263,14 @@ def open_splits(config: ConfigDict) -> Splits | StreamedSplits:
     train = open_split(config, TRAIN, names[TRAIN])
     check_image_shape(config, train.shape[1:])
     refuse_large_batch(config, train.shape[0])
-    rendered = section.mode == "render"
+    rendered = section.mode.name == "render"
     problem = None if rendered else _too_large(config, TRAIN, names[TRAIN], train)
-    if problem is not None and section.binarization == "static":
+    if problem is not None and section.binarization.name == "static":
         raise UserError(
             f"{problem}: streamed, as it would be, data.binarization='static' cannot be kept; use "
             "'dynamic'"
         )
-    streamed = section.mode == "stream" or problem is not None
+    streamed = section.mode.name == "stream" or problem is not None
     loaded: Dataset | SpritesDataset | None = None
     if rendered:
         assert isinstance(train, SpritesDataset), "validate refuses other data"
@@ -291,7 +294,7 @@ def open_splits(config: ConfigDict) -> Splits | StreamedSplits:
     return Splits(loaded, validation, test)
 
 
-def load_splits(config: ConfigDict) -> Splits:
+def load_splits(config: AnyExperiment) -> Splits:
     """Read the training, validation and test sets into memory, as `open_splits` does.
 
     Raises:
@@ -305,7 +308,7 @@ def load_splits(config: ConfigDict) -> Splits:
     raise UserError(f"{problem}: only experiments.train can stream it")
 
 
-def load_test(config: ConfigDict) -> Dataset:
+def load_test(config: AnyExperiment) -> Dataset:
     """Read the test set alone, as `open_splits` does.
 
     Raises:
@@ -314,7 +317,7 @@ def load_test(config: ConfigDict) -> Dataset:
     return _load_held_out(config, TEST, split_names(config)[TEST])
 
 
-def load_validation(config: ConfigDict) -> Dataset:
+def load_validation(config: AnyExperiment) -> Dataset:
     """Read the validation set alone, as `open_splits` does.
 
     Raises:
@@ -326,8 +329,8 @@ def load_validation(config: ConfigDict) -> Dataset:
     return _load_held_out(config, VALIDATION, names[VALIDATION])
 
 
-def _static_draw(images: np.ndarray, index: int, config: ConfigDict) -> np.ndarray:
-    key = jax.random.fold_in(make_key(config.data.binarization_seed), index)
+def _static_draw(images: np.ndarray, index: int, config: AnyExperiment) -> np.ndarray:
+    key = jax.random.fold_in(make_key(config.data.binarization.seed), index)
     # Zeros and ones kept as bytes: a quarter of the memory of floats.
     drawn = np.asarray(binarize(key, jnp.asarray(images)))
     return (drawn * 255).astype(np.uint8)
@@ -359,7 +362,7 @@ def mean_image(train: LazyDataset) -> Float[Array, "height width channels"]:
     return jnp.asarray(mean / scale, jnp.float32)
 
 
-def build_prepare(config: ConfigDict) -> Prepare:
+def build_prepare(config: AnyExperiment) -> Prepare:
     """How stored examples become targets: `prepare(key, examples)` in the unit interval.
 
     With `data.mode='render'` examples with two axes are factors, whose images are drawn first.
@@ -368,10 +371,10 @@ def build_prepare(config: ConfigDict) -> Prepare:
 
     prepare_images: Prepare = (
         binarize
-        if section.binarization == "dynamic"
+        if section.binarization.name == "dynamic"
         else lambda key, images: to_unit_interval(images)
     )
-    if section.mode != "render":
+    if section.mode.name != "render":
         return prepare_images
     variant, image_size = VARIANTS[section.name], resolve_image_size(section.image_size)
 
@@ -380,7 +383,7 @@ def build_prepare(config: ConfigDict) -> Prepare:
             return prepare_images(key, examples)
         # On the grid the key is left whole: targets are those of the images in memory.
         factors: Array = examples
-        if section.factors == "continuous":
+        if section.mode.factors == "continuous":
             key, cell_key = jax.random.split(key)
             factors = draw_within_cells(cell_key, examples, variant)
         return prepare_images(key, render_apart(factors, variant, image_size))
@@ -388,12 +391,7 @@ def build_prepare(config: ConfigDict) -> Prepare:
     return prepare
 
 
-def build_corrupt(config: ConfigDict) -> Corruption | None:
-    """What happens to the encoder's input; None where it sees the target itself."""
-    return CORRUPTIONS.get(config.corruption)
-
-
-def build_simulator(config: ConfigDict) -> Simulator:
+def build_simulator(config: AnyExperiment) -> Simulator:
     """Draws examples by their factors: of the whole grid of what is rendered, or the test set.
 
     Raises:
@@ -405,7 +403,7 @@ def build_simulator(config: ConfigDict) -> Simulator:
     return _simulator(config, load_test(config))
 
 
-def _simulator(config: ConfigDict, test: Dataset) -> Simulator:
+def _simulator(config: AnyExperiment, test: Dataset) -> Simulator:
     section = config.data
     if test.factors is None:
         raise UserError(

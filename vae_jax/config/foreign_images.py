@@ -1,13 +1,13 @@
 """Images that a user brings, in the form of those that a run was trained on."""
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from vae_jax import config as factory
+from vae_jax.config.build import refused_values
+from vae_jax.config.experiment import AnyExperiment
 from vae_jax.errors import UserError
 
 
-def as_stored(config: ConfigDict, images: np.ndarray, like: np.dtype) -> np.ndarray:
+def as_stored(config: AnyExperiment, images: np.ndarray, like: np.dtype) -> np.ndarray:
     """Images of another source in the form of those that the run was trained on.
 
     False and True become 0 and 255, floating numbers float32.
@@ -39,7 +39,7 @@ def as_stored(config: ConfigDict, images: np.ndarray, like: np.dtype) -> np.ndar
         raise UserError(
             f"{len(bad)} of {len(images)} images hold NaN or infinite values, first image {bad[0]}"
         )
-    problem = factory.refused_values(config, images)
+    problem = refused_values(config, images)
     low, high = images.min(), images.max()
     if problem is None and like == np.uint8 and not 0 <= low <= high <= 1:
         problem = f"lie in [{low:g}, {high:g}], outside [0, 1]"

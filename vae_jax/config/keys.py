@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import jax
 from jaxtyping import Array, Key
-from ml_collections import ConfigDict
+
+from vae_jax.config.experiment import AnyExperiment
 
 
 class EvaluationKeys(NamedTuple):
@@ -23,7 +24,7 @@ def make_key(seed: int) -> Key[Array, ""]:
     return jax.random.key(seed, impl="threefry2x32")
 
 
-def build_evaluation_keys(config: ConfigDict) -> EvaluationKeys:
+def build_evaluation_keys(experiment: AnyExperiment) -> EvaluationKeys:
     """The keys that `evaluation.seed` gives, the same for every run."""
-    keys = jax.random.split(make_key(config.evaluation.seed), len(EvaluationKeys._fields))
+    keys = jax.random.split(make_key(experiment.evaluation.seed), len(EvaluationKeys._fields))
     return EvaluationKeys(*keys)

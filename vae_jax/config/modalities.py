@@ -4,7 +4,6 @@ import logging
 from typing import NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from vae_jax import data
 from vae_jax.config.datasets import (
@@ -21,6 +20,7 @@ from vae_jax.config.datasets import (
     refuse_large_batch,
     split_names,
 )
+from vae_jax.config.experiment import AnyExperiment
 from vae_jax.config.forms import DataForm, forms_of, mean_images, refuse_other_form
 from vae_jax.data import Dataset, multimodal
 from vae_jax.data.captions import grammar
@@ -65,14 +65,14 @@ class JointSplits(NamedTuple):
         return mean_images(self.train)
 
 
-def _own_texts(config: ConfigDict, split: str) -> multimodal.Texts:
+def _own_texts(config: AnyExperiment, split: str) -> multimodal.Texts:
     """A user's own captions of a split, in the words of those of the training set."""
     section = config.data
     sizes = data.split_sizes(section.name, section.dir)
-    known = grammar.read_file(section.captions, section.train_split, sizes)
+    known = grammar.read_file(section.captions.file, section.train_split, sizes)
     vocabulary = Vocabulary.of(known)
-    length = section.caption_length or 1 + max(len(split_words(text)) for text in known)
-    texts = grammar.read_file(section.captions, split, sizes)
+    length = section.captions.length or 1 + max(len(split_words(text)) for text in known)
+    texts = grammar.read_file(section.captions.file, split, sizes)
     encoded = vocabulary.encode(texts, length, section.unknown_words)
     if encoded.unknown:
         common = ", ".join(f"{word} ({num})" for word, num in encoded.unknown.most_common(5))
@@ -80,12 +80,12 @@ def _own_texts(config: ConfigDict, split: str) -> multimodal.Texts:
     return multimodal.Texts(encoded.ids, vocabulary)
 
 
-def _load_joint(config: ConfigDict, field: str, name: str) -> MultimodalDataset:
+def _load_joint(config: AnyExperiment, field: str, name: str) -> MultimodalDataset:
     """All modalities of a split, in the order of the config."""
     section, part = config.data, field.removeprefix("data.").removesuffix("_split")
     dataset = read_all(open_split(config, field, name))
     texts = None
-    if "text" in section.modalities and section.captions:
+    if "text" in section.modalities and section.captions.name == "own":
         texts = _own_texts(config, name)
     elif "text" in section.modalities:
         texts = multimodal.write_texts(dataset, section.name, part=part, seed=section.modality_seed)
@@ -94,7 +94,7 @@ def _load_joint(config: ConfigDict, field: str, name: str) -> MultimodalDataset:
     )
 
 
-def _open_joint_splits(config: ConfigDict) -> JointSplits:
+def _open_joint_splits(config: AnyExperiment) -> JointSplits:
     names = split_names(config)
     sets = {field: _load_joint(config, field, name) for field, name in names.items()}
     train = sets[TRAIN]
@@ -112,16 +112,16 @@ def _open_joint_splits(config: ConfigDict) -> JointSplits:
     return JointSplits(train, sets.get(VALIDATION), sets[TEST])
 
 
-def open_examples(config: ConfigDict) -> Splits | StreamedSplits | JointSplits:
+def open_examples(config: AnyExperiment) -> Splits | StreamedSplits | JointSplits:
     """Read what a config's model is trained on, validated and tested with.
 
     Raises:
       UserError: as `open_splits`; modalities that the data do not have.
     """
-    return _open_joint_splits(config) if config.data.modalities else open_splits(config)
+    return _open_joint_splits(config) if config.model.takes == "modalities" else open_splits(config)
 
 
-def form_of_first(config: ConfigDict) -> DataForm:
+def form_of_first(config: AnyExperiment) -> DataForm:
     """What a config's examples are, by the first one alone, which may lack classes.
 
     Raises:
@@ -129,7 +129,7 @@ def form_of_first(config: ConfigDict) -> DataForm:
     """
     section = config.data
     split = f"{next(iter(data.split_sizes(section.name, section.dir)))}[:1]"
-    if section.modalities:
+    if config.model.takes == "modalities":
         return forms_of(_load_joint(config, TRAIN, split))
     height, width, channels = data.open_lazily(
         section.name, split, section.dir, section.image_size
@@ -137,21 +137,21 @@ def form_of_first(config: ConfigDict) -> DataForm:
     return height, width, channels
 
 
-def load_examples(config: ConfigDict) -> Splits | JointSplits:
+def load_examples(config: AnyExperiment) -> Splits | JointSplits:
     """The same, all of it in memory.
 
     Raises:
       UserError: as `load_splits`; modalities that the data do not have.
     """
-    return _open_joint_splits(config) if config.data.modalities else load_splits(config)
+    return _open_joint_splits(config) if config.model.takes == "modalities" else load_splits(config)
 
 
-def load_test_examples(config: ConfigDict) -> Dataset | MultimodalDataset:
+def load_test_examples(config: AnyExperiment) -> Dataset | MultimodalDataset:
     """Read the test set alone, as `open_examples` does.
 
     Raises:
       UserError: as `open_examples`.
     """
-    if config.data.modalities:
+    if config.model.takes == "modalities":
         return _load_joint(config, TEST, split_names(config)[TEST])
     return load_test(config)

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
-from ml_collections import ConfigDict
 
+from vae_jax.config.experiment import AnyExperiment
 from vae_jax.data.dataset import LazyDataset, num_bytes
 from vae_jax.data.streaming import Order, Stream, num_read_threads
 from vae_jax.training.loop import Plan
@@ -20,15 +20,15 @@ _MOST_BYTES_A_CALL = 64 * 2**20
 _SHARE_OF_LIMIT = 1 / 6
 
 
-def most_streamed_steps(config: ConfigDict, train: LazyDataset) -> int:
+def most_streamed_steps(config: AnyExperiment, train: LazyDataset) -> int:
     """Steps of a call whose batches are not too large to be transferred at once."""
-    budget = min(_MOST_BYTES_A_CALL, config.data.memory_limit * 2**30 * _SHARE_OF_LIMIT)
+    budget = min(_MOST_BYTES_A_CALL, config.data.mode.memory_limit * 2**30 * _SHARE_OF_LIMIT)
     batch_bytes = num_bytes(train) // train.shape[0] * config.batch_size
     return max(1, int(budget / batch_bytes))
 
 
 def build_stream(
-    config: ConfigDict,
+    config: AnyExperiment,
     train: LazyDataset,
     plan: Plan,
     state: TrainState,
@@ -40,7 +40,7 @@ def build_stream(
     """The batches that a run trains on from the step of `state` on.
 
     Args:
-      config: a validated config.
+      config: an experiment.
       train: the training set.
       plan: the run's, whose calls are of at most `most_streamed_steps`.
       state: the initial or restored state. The stream keeps nothing of its buffers.

@@ -62,6 +62,7 @@ class AutoencoderSettings(Networks):
     """The deterministic autoencoder."""
 
     has_density: ClassVar[bool] = False
+    default_objective: ClassVar[str] = "reconstruction"
 
     likelihood: LikelihoodPart = part("bernoulli", LIKELIHOODS, LikelihoodPart, "p(x|z).")
     initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the bottleneck's matrix.")

@@ -238,7 +238,7 @@ class NormalSettings:
     """Normals around the decoder's outputs; any finite data."""
 
     scale: float = bounded(1.0, "Standard deviation, or where it starts.", above=0.0)
-    scale_kind: str = one_of(
+    scale_kind: NormalScale = one_of(
         "fixed",
         get_args(NormalScale),
         "fixed; learned, one for all pixels; per_pixel, by the decoder; optimal, of sigma-VAE.",

@@ -198,7 +198,7 @@ class MultimodalSettings(Networks):
     takes: ClassVar[Literal["images", "modalities"]] = "modalities"
     has_density: ClassVar[bool] = True
 
-    joint_posterior: str = one_of(
+    joint_posterior: JointPosterior = one_of(
         "product",
         JOINT_POSTERIORS,
         "How the posteriors of single modalities become one: product (MVAE), mixture (MMVAE), "
@@ -208,6 +208,16 @@ class MultimodalSettings(Networks):
     label: ClassSettings = section(ClassSettings, "Networks of a modality of classes.")
     text: TextSettings = section(TextSettings, "Networks of a modality of texts.")
     initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the posteriors' matrices.")
+
+    @property
+    def default_objective(self) -> str:
+        """The objective of a config that names none."""
+        return {
+            "product": "mvae",
+            "mixture": "mmvae",
+            "mixture_of_products": "mopoe",
+            "joint": "jmvae",
+        }[self.joint_posterior]
 
     def _modality(
         self, spec: Form, mean_image: Float[Array, "..."] | None, rngs: nnx.Rngs

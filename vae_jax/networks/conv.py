@@ -247,7 +247,7 @@ class ConvolutionalSettings:
 class ConvDecoderSettings(ConvolutionalSettings):
     """One convolution per level, from the latents to the image."""
 
-    upsampling: str = one_of(
+    upsampling: Upsampling = one_of(
         "transpose",
         get_args(Upsampling),
         "How a level doubles the image: a transposed convolution, or resize, then a convolution.",
@@ -271,7 +271,7 @@ class ConvDecoderSettings(ConvolutionalSettings):
 class ConvEncoderSettings(ConvolutionalSettings):
     """One convolution per level, then dense layers."""
 
-    downsampling: str = one_of(
+    downsampling: Downsampling = one_of(
         "stride",
         get_args(Downsampling),
         "How a level halves the image: a strided convolution, or a convolution, then max pooling.",

@@ -286,7 +286,7 @@ class _Residual(ConvolutionalSettings):
 class ResidualDecoderSettings(_Residual):
     """Residual blocks at each level, from the latents to the image."""
 
-    upsampling: str = one_of(
+    upsampling: Upsampling = one_of(
         "transpose",
         get_args(Upsampling),
         "How a level doubles the image: a transposed convolution, or resize, then a convolution.",
@@ -310,7 +310,7 @@ class ResidualDecoderSettings(_Residual):
 class ResidualEncoderSettings(_Residual):
     """Pre-activation residual blocks at each level (He et al. 2016), then dense layers."""
 
-    downsampling: str = one_of(
+    downsampling: Downsampling = one_of(
         "stride",
         get_args(Downsampling),
         "How a level halves the image: a strided convolution, or a convolution, then max pooling.",

@@ -50,6 +50,11 @@ def discriminator_loss(log_ratio: LogRatio, joint: Latents, product: Latents) ->
     return 0.5 * (softplus(-log_ratio(joint)).mean() + softplus(log_ratio(product)).mean())
 
 
+def _draw(model: DensityModel, batch: Batch, key: Key[Array, ""]) -> Latents:
+    noise = jax.random.normal(key, (len(batch.inputs), model.latent_size))
+    return model.encode(batch.inputs).draw(noise).latents
+
+
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorSettings:
     """The discriminator of a FactorVAE, and its Adam (Kim & Mnih 2018, appendix A)."""
@@ -108,8 +113,8 @@ class FactorVAE(Penalized):
         """Return the discriminator's loss: the codes of one batch, permuted ones of another."""
         del epoch, num_examples
         first_key, second_key, permutation_key = jax.random.split(key, 3)
-        joint = model.encode(batches[0].inputs).sample(first_key)
-        other = model.encode(batches[1].inputs).sample(second_key)
+        joint = _draw(model, batches[0], first_key)
+        other = _draw(model, batches[1], second_key)
         product = permute_dimensions(other, permutation_key)
         loss = discriminator_loss(networks["discriminator"], joint, product)
         return loss, {"discriminator_loss": loss}

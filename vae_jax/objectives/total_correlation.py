@@ -17,7 +17,7 @@ class BetaTCVAE(Penalized):
     """ELBO whose total correlation weighs beta (Chen et al. 2018, arXiv 1802.04942, equation 4)."""
 
     beta: Traced = traced(1.0, "Weight of the total correlation.", at_least=0.0)
-    estimator: str = one_of(
+    estimator: Estimator = one_of(
         "weighted", get_args(Estimator), "Minibatch-weighted or minibatch-stratified sampling."
     )
 

@@ -149,21 +149,17 @@ def _complete(partial: Path, final: Path, metadata: dict[str, Any]) -> None:
     _sync(final.parent)
 
 
-def read_metadata(directory: Path) -> dict[str, Any]:
-    """The small facts of the newest checkpoint that is whole.
+class Found(NamedTuple):
+    """A checkpoint that is whole."""
 
-    Raises:
-      UserError: there is none.
-    """
-    for step in reversed(steps(directory)):
-        if _is_whole(directory / str(step)):
-            content = (directory / str(step) / _METADATA).read_text(encoding="utf-8")
-            return dict(json.loads(content))
-    raise UserError(f"{directory} holds no checkpoint that can be read; train the run first")
+    step: int
+    metadata: dict[str, Any]
 
 
-def newest(directory: Path, *, set_torn_aside: bool = False) -> int | None:
-    """The step of the newest checkpoint that is whole, warning of those that are not.
+def find(directory: Path, *, set_torn_aside: bool = False) -> Found | None:
+    """Return the newest checkpoint that is whole, warning of those that are not.
+
+    Every file of it is read once, for its checksum.
 
     Args:
       directory: the run's `checkpoints` folder.
@@ -175,13 +171,56 @@ def newest(directory: Path, *, set_torn_aside: bool = False) -> int | None:
     for step in reversed(steps(directory)):
         folder = directory / str(step)
         if _is_whole(folder):
-            return step
+            content = (folder / _METADATA).read_text(encoding="utf-8")
+            return Found(step, dict(json.loads(content)))
         logging.warning("checkpoint %s is damaged and is passed over", folder)
         if set_torn_aside:
             torn = folder.with_name(folder.name + _TORN)
             shutil.rmtree(torn, ignore_errors=True)
             os.rename(folder, torn)
     return None
+
+
+def read_metadata(directory: Path) -> dict[str, Any]:
+    """Return the small facts of the newest checkpoint that is whole.
+
+    Raises:
+      UserError: there is none.
+    """
+    found = find(directory)
+    if found is None:
+        raise UserError(f"{directory} holds no checkpoint that can be read; train the run first")
+    return found.metadata
+
+
+def newest(directory: Path, *, set_torn_aside: bool = False) -> int | None:
+    """Return the step of the newest checkpoint that is whole (see `find`); None without one."""
+    found = find(directory, set_torn_aside=set_torn_aside)
+    return None if found is None else found.step
+
+
+def read_part(directory: Path, step: int, template: dict[str, PyTree]) -> dict[str, Any]:
+    """Read some entries of a checkpoint's pytree, and nothing of the others.
+
+    Args:
+      directory: the run's `checkpoints` folder.
+      step: one of which there is a whole checkpoint.
+      template: the entries by name, with `jax.ShapeDtypeStruct` leaves.
+    """
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    placed = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), template
+    )
+    arguments = ocp.args.PyTreeRestore(
+        item=placed,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(placed),
+        partial_restore=True,
+    )
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        restored = checkpointer.restore(
+            (directory / str(step) / "state").absolute(), args=arguments
+        )
+    return dict(restored)
 
 
 def read(directory: Path, step: int, template: PyTree) -> Checkpoint:

@@ -42,10 +42,22 @@ class Interrupted(Exception):
 
 
 class RunState(NamedTuple):
-    """What a checkpoint holds: the training state, and the best parameters so far."""
+    """What a checkpoint holds: the training state, and the best model so far.
+
+    Attributes:
+      train: the training state.
+      best_params: the model's parameters at the best epoch.
+      best_extra: what it had learned without a gradient.
+    """
 
     train: TrainState
     best_params: nnx.State
+    best_extra: nnx.State
+
+    def with_best(self) -> "RunState":
+        """Return the state with the present model as the best one, in buffers of its own."""
+        best = copy_tree((self.train.params["model"], self.train.extra))
+        return RunState(self.train, *best)
 
 
 @runtime_checkable
@@ -75,7 +87,7 @@ class Progress:
 
     Attributes:
       best_epoch: epochs trained when the validation score was best; the last without validation.
-      best_score: negative validation loss at the full weight of the KL, in nats; None before.
+      best_score: validation score at the full weight of the KL, in nats; None before.
       train_seconds: time in compiled steps and validation, over all starts of the run.
       stopped_early: whether the patience ran out.
     """
@@ -84,6 +96,11 @@ class Progress:
     best_score: float | None = None
     train_seconds: float = 0.0
     stopped_early: bool = False
+
+
+def negative_loss(metrics: dict[str, Any]) -> float:
+    """Return minus the loss, in nats: at beta 1 the ELBO."""
+    return -float(metrics["loss"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +114,7 @@ class Plan:
       batch_size: examples a step.
       patience: epochs without a better validation score before stopping; 0 never stops.
       warmup_epochs: epochs that do not count as patience.
+      score: what validation compares of its metrics, larger is better.
       checkpoint_seconds: time between checkpoints; 0 writes one after every call.
       max_checkpoints: how many of the newest stay.
     """
@@ -109,6 +127,7 @@ class Plan:
     checkpoint_seconds: float
     max_checkpoints: int
     warmup_epochs: float = 0.0
+    score: Callable[[dict[str, Any]], float] = negative_loss
 
     @property
     def total_steps(self) -> int:
@@ -118,11 +137,6 @@ class Plan:
     def next_call(self, step: int) -> int:
         """Steps of the call that begins at `step`: calls start at fixed places of an epoch."""
         return min(self.steps_per_call, self.steps_per_epoch - step % self.steps_per_epoch)
-
-
-def score(metrics: dict[str, Any]) -> float:
-    """What validation compares, larger is better: the objective, at beta 1 the ELBO, in nats."""
-    return -float(metrics["loss"])
 
 
 def non_finite(metrics: dict[str, np.ndarray], first_step: int) -> str | None:
@@ -150,7 +164,7 @@ def _check_finite(metrics: dict[str, np.ndarray], first_step: int) -> None:
     if problem is not None:
         raise UserError(
             f"{problem}; the last good checkpoint, of step {first_step}, is kept; lower "
-            "hparams.learning_rate or set optimizer.gradient_clip_norm, in another workdir"
+            "optimizer.learning_rate or set optimizer.gradient_clip_norm, in another workdir"
         )
 
 
@@ -166,12 +180,12 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
 
 
-def _check_params(params: nnx.State, step: int, last_good: int) -> None:
+def _check_params(params: PyTree, step: int, last_good: int) -> None:
     """The last step of a call can have a finite loss and still ruin the parameters."""
     if not all_finite(params):
         raise UserError(
             f"the parameters are not finite after step {step}; the last good checkpoint, of step "
-            f"{last_good}, is kept; lower hparams.learning_rate or set "
+            f"{last_good}, is kept; lower optimizer.learning_rate or set "
             "optimizer.gradient_clip_norm, in another workdir"
         )
 
@@ -294,29 +308,30 @@ def _end_epoch(
 ) -> tuple[RunState, Progress]:
     """Validate, and remember the parameters if they are the best so far."""
     if validate is None:
-        params = copy_tree(state.train.params)
-        return state._replace(best_params=params), dataclasses.replace(progress, best_epoch=epoch)
+        return state.with_best(), dataclasses.replace(progress, best_epoch=epoch)
     metrics = {name: float(value) for name, value in validate(state.train).items()}
     write({"step": step, "epoch": epoch, "split": "valid", **metrics})
     progress, better = judge(
-        progress, metrics, epoch, patience=plan.patience, warmup_epochs=plan.warmup_epochs
+        progress,
+        plan.score(metrics),
+        epoch,
+        patience=plan.patience,
+        warmup_epochs=plan.warmup_epochs,
     )
-    if better:
-        state = state._replace(best_params=copy_tree(state.train.params))
-    return state, progress
+    return state.with_best() if better else state, progress
 
 
 def judge(
     progress: Progress,
-    metrics: dict[str, float],
+    score: float,
     epoch: int,
     *,
     patience: int,
     warmup_epochs: float,
 ) -> tuple[Progress, bool]:
-    """The progress after the validation of an epoch, and whether that epoch is the best so far."""
+    """Return the progress after the validation of an epoch, and whether it is the best so far."""
     # Not a number is not better than anything.
-    if score(metrics) > (-np.inf if progress.best_score is None else progress.best_score):
-        return dataclasses.replace(progress, best_epoch=epoch, best_score=score(metrics)), True
+    if score > (-np.inf if progress.best_score is None else progress.best_score):
+        return dataclasses.replace(progress, best_epoch=epoch, best_score=score), True
     ran_out = patience > 0 and epoch - max(progress.best_epoch, warmup_epochs) >= patience
     return dataclasses.replace(progress, stopped_early=ran_out), False

@@ -1,18 +1,25 @@
 """One training step, and an epoch of it. Pure functions: nothing here knows devices or files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from vae_jax.data.pixels import StoredExamples
+from vae_jax.training.players import (
+    Batches,
+    Hparams,
+    LossFn,
+    Metrics,
+    Params,
+    Player,
+    Scalar,
+    take_turns,
+)
 
-Scalar = Float[Array, ""]
-Metrics = dict[str, Scalar]
 StoredBatches = (
     UInt8[Array, "steps batch height width channels"]
     | Float[Array, "steps batch height width channels"]
@@ -23,77 +30,30 @@ StoredBatches = (
 _UNROLL = 4
 
 
-class Hyperparameters(NamedTuple):
-    """The scalars that enter the compiled program as arrays, so that one program serves all values.
-
-    Attributes:
-      learning_rate: peak of the schedule.
-      beta: weight of the KL (Higgins et al. 2017), or of its total correlation alone; 1 is the
-        evidence lower bound.
-      distortion_weight: weight of the reconstruction term; 0 leaves the KL alone.
-      warmup_epochs: epochs over which beta rises linearly from 0; 0 is no warm-up.
-      warmup_cycle_epochs: epochs after which that rise begins anew; 0 is once.
-      free_nats: nats a latent dimension may use, on average over the batch, at no cost.
-      ciwae_weight: share of the ELBO in the combination with the importance-weighted bound.
-      gamma: weight of the total correlation that a discriminator estimates, or of the distance of
-        the rate from the capacity.
-      capacity: nats that the rate is drawn to.
-      capacity_epochs: epochs over which these rise linearly from 0; 0 is at once.
-      dip_off_diagonal: weight of the squared covariances of the latents.
-      dip_diagonal: weight of the squared differences of their variances from 1.
-      discriminator_learning_rate: of a discriminator's own optimiser.
-      unimodal_kl_weight: weight of the KLs of a joint posterior from those of single modalities.
-      word_dropout: share of the words that a decoder of texts is not told.
-      corruption_level: strength of the corruption of the input.
-      weight_decay: decoupled decay of the matrices (Loshchilov & Hutter 2017).
-    """
-
-    learning_rate: Scalar
-    beta: Scalar
-    distortion_weight: Scalar
-    warmup_epochs: Scalar
-    warmup_cycle_epochs: Scalar
-    free_nats: Scalar
-    ciwae_weight: Scalar
-    gamma: Scalar
-    capacity: Scalar
-    capacity_epochs: Scalar
-    dip_off_diagonal: Scalar
-    dip_diagonal: Scalar
-    discriminator_learning_rate: Scalar
-    unimodal_kl_weight: Scalar
-    word_dropout: Scalar
-    corruption_level: Scalar
-    weight_decay: Scalar
-
-
 class TrainState(NamedTuple):
     """Everything that a step changes or needs; resuming is restoring it.
 
     Attributes:
       step: steps taken.
-      params: the model's parameters.
-      opt_state: the optimiser's state.
-      hparams: the hyperparameters of this run.
+      params: the parameters of each network by its name.
+      extra: what the model learns without a gradient.
+      opt_state: the state of each player's optimiser by its name.
+      hparams: the traced settings of this run by dotted name.
       noise_key: `fold_in(noise_key, step)` is the key of a step.
       order_key: `fold_in(order_key, epoch)` shuffles an epoch.
     """
 
     step: Int[Array, ""]
-    params: nnx.State
-    opt_state: PyTree
-    hparams: Hyperparameters
+    params: Params
+    extra: nnx.State
+    opt_state: dict[str, PyTree]
+    hparams: Hparams
     noise_key: Key[Array, ""]
     order_key: Key[Array, ""]
 
 
-# loss_fn(params, stored examples, hparams, epoch, key) -> (loss, metrics): batch means in nats.
-LossFn = Callable[
-    [nnx.State, StoredExamples, Hyperparameters, Scalar, Key[Array, ""]], tuple[Scalar, Metrics]
-]
-# The optimiser for given, possibly traced, hyperparameters.
-MakeOptimizer = Callable[[Hyperparameters], optax.GradientTransformation]
-TrainStep = Callable[[TrainState, StoredExamples, Scalar], tuple[TrainState, Metrics]]
+# step_fn(state, batches, epoch): one step on the batches of its players.
+TrainStep = Callable[[TrainState, Batches, Scalar], tuple[TrainState, Metrics]]
 # Of an array with a leading axis of a batch, the part that is computed here: all of it on one
 # device (see vae_jax.training.parallel for several).
 SplitBatch = Callable[[Array], Array]
@@ -110,17 +70,19 @@ def num_rows(examples: StoredExamples) -> int:
 
 
 def init_state(
-    params: nnx.State,
-    hparams: Hyperparameters,
-    make_optimizer: MakeOptimizer,
+    params: Params,
+    extra: nnx.State,
+    hparams: Hparams,
+    players: Sequence[Player],
     key: Key[Array, ""],
 ) -> TrainState:
-    """The state before the first step."""
+    """Return the state before the first step."""
     noise_key, order_key = jax.random.split(key)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        opt_state=make_optimizer(hparams).init(params),
+        extra=extra,
+        opt_state={player.name: player.init(params, hparams) for player in players},
         hparams=hparams,
         noise_key=noise_key,
         order_key=order_key,
@@ -129,23 +91,22 @@ def init_state(
 
 def train_step(
     state: TrainState,
-    examples: StoredExamples,
+    batches: Batches,
     epoch: Scalar,
     *,
-    loss_fn: LossFn,
-    make_optimizer: MakeOptimizer,
+    players: tuple[Player, ...],
     accumulation_steps: int = 1,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """One gradient step on one batch.
+    """Take one step: every player moves once by its gradient.
 
     Args:
       state: the state before the step.
-      examples: images `[batch, height, width, channels]` as stored, or `[batch, factors]`, or
-        arrays by the name of their modality.
+      batches: the examples of the step, and of the next one where a player takes two: images
+        `[batch, height, width, channels]` as stored, or `[batch, factors]`, or arrays by the name
+        of their modality.
       epoch: passes over the data so far, a fraction within an epoch.
-      loss_fn: the objective.
-      make_optimizer: the optimiser, given hyperparameters.
+      players: what is trained; the first one's loss is the run's.
       accumulation_steps: parts that the batch goes through the model in, one after the other, each
         with noise of its own; it must divide over them.
       axis_name: the mapped axis under `jax.pmap`, over which gradients and metrics are averaged;
@@ -157,49 +118,21 @@ def train_step(
     key = jax.random.fold_in(state.noise_key, state.step)
     if axis_name is not None:
         key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
-    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-
-    def gradients(examples: StoredExamples, key: Key[Array, ""]) -> tuple[nnx.State, Metrics]:
-        (loss, metrics), grads = grad_fn(state.params, examples, state.hparams, epoch, key)
-        return grads, {"loss": loss, **metrics}
-
-    if accumulation_steps == 1:
-        grads, metrics = gradients(examples, key)
-    else:
-        grads, metrics = _accumulated(gradients, examples, key, accumulation_steps)
-    if axis_name is not None:
-        grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
-    optimizer = make_optimizer(state.hparams)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return state._replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
-
-
-def _accumulated(
-    gradients: Callable[[StoredExamples, Key[Array, ""]], tuple[nnx.State, Metrics]],
-    examples: StoredExamples,
-    key: Key[Array, ""],
-    num_parts: int,
-) -> tuple[nnx.State, Metrics]:
-    """Means over parts of a batch, of which one at a time is in memory."""
-
-    # Every part takes from all over the batch: where its examples lie on several devices, each
-    # device keeps its own.
-    def split(array: Array) -> Array:
-        return array.reshape(-1, num_parts, *array.shape[1:]).swapaxes(0, 1)
-
-    parts = jax.tree.map(split, examples)
-    keys = jax.random.split(key, num_parts)
-
-    def body(
-        total: tuple[nnx.State, Metrics], part: tuple[StoredExamples, Key[Array, ""]]
-    ) -> tuple[tuple[nnx.State, Metrics], None]:
-        return jax.tree.map(jnp.add, total, gradients(*part)), None
-
-    first = gradients(jax.tree.map(lambda part: part[0], parts), keys[0])
-    rest = jax.tree.map(lambda part: part[1:], parts)
-    total, _ = jax.lax.scan(body, first, (rest, keys[1:]))
-    return jax.tree.map(lambda leaf: leaf / num_parts, total)
+    params, extra, opt_state, metrics = take_turns(
+        players,
+        state.step,
+        state.params,
+        state.extra,
+        state.opt_state,
+        batches,
+        state.hparams,
+        epoch,
+        key,
+        accumulation_steps=accumulation_steps,
+        axis_name=axis_name,
+    )
+    state = state._replace(step=state.step + 1, params=params, extra=extra, opt_state=opt_state)
+    return state, metrics
 
 
 def epoch_order(
@@ -216,6 +149,7 @@ def train_epoch(
     step_fn: TrainStep,
     batch_size: int,
     num_steps: int,
+    num_batches: int = 1,
     split_batch: SplitBatch = whole_batch,
 ) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
     """Scan `num_steps` steps over examples that lie on the device.
@@ -229,9 +163,11 @@ def train_epoch(
       state: the state; its step says where in which epoch to begin.
       examples: the training set: images `[num_examples, height, width, channels]` as stored, or
         `[num_examples, factors]`, or arrays by the name of their modality.
-      step_fn: `train_step` with its objective and optimiser.
+      step_fn: `train_step` with its players.
       batch_size: examples a step.
       num_steps: steps to take.
+      num_batches: batches that a step takes; the second is that of the next step in the call, for
+        the last one that of the first.
       split_batch: says which of a batch's examples are computed here.
 
     Returns:
@@ -245,17 +181,30 @@ def train_epoch(
 
     rows = jax.tree.map(lambda array: array.reshape(num_examples, -1), examples)
 
-    def body(state: TrainState, indices: Int[Array, " batch"]) -> tuple[TrainState, Metrics]:
+    def batch_of(indices: Int[Array, " batch"]) -> StoredExamples:
         indices = split_batch(indices)
 
         def gather(rows: Array, array: Array) -> Array:
             chosen = rows.at[indices].get(mode="promise_in_bounds")
             return chosen.reshape(-1, *array.shape[1:])
 
-        batch = jax.tree.map(gather, rows, examples)
-        return step_fn(state, batch, state.step / steps_per_epoch)
+        return jax.tree.map(gather, rows, examples)
 
-    return jax.lax.scan(body, state, order.reshape(num_steps, batch_size), unroll=_UNROLL)
+    def body(state: TrainState, indices: tuple[Array, ...]) -> tuple[TrainState, Metrics]:
+        return step_fn(state, tuple(map(batch_of, indices)), state.step / steps_per_epoch)
+
+    by_step = order.reshape(num_steps, batch_size)
+    return jax.lax.scan(body, state, _with_next(by_step, num_batches), unroll=_UNROLL)
+
+
+def _with_next(by_step: Any, num_batches: int) -> tuple[Any, ...]:
+    """Return what belongs to each step of a call, and to the steps after it."""
+    return tuple(
+        by_step
+        if shift == 0
+        else jax.tree.map(lambda leaf, shift=shift: jnp.roll(leaf, -shift, axis=0), by_step)
+        for shift in range(num_batches)
+    )
 
 
 def train_batches(
@@ -264,6 +213,7 @@ def train_batches(
     *,
     step_fn: TrainStep,
     steps_per_epoch: int,
+    num_batches: int = 1,
 ) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
     """Scan a step over each of the batches, which were read in the order of `epoch_order`.
 
@@ -271,23 +221,25 @@ def train_batches(
       state: the state before the first of them.
       batches: `[num_steps, batch, height, width, channels]` as stored, or arrays by the name of
         their modality.
-      step_fn: `train_step` with its objective and optimiser.
+      step_fn: `train_step` with its players.
       steps_per_epoch: steps in a pass over the data.
+      num_batches: batches that a step takes (see `train_epoch`).
 
     Returns:
       The state after the last step, and the metrics of every step.
     """
 
-    def body(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
-        return step_fn(state, batch, state.step / steps_per_epoch)
+    def body(state: TrainState, batches: Batches) -> tuple[TrainState, Metrics]:
+        return step_fn(state, batches, state.step / steps_per_epoch)
 
-    return jax.lax.scan(body, state, batches, unroll=_UNROLL)
+    return jax.lax.scan(body, state, _with_next(batches, num_batches), unroll=_UNROLL)
 
 
 def evaluate(
-    params: nnx.State,
+    params: Params,
+    extra: nnx.State,
     examples: StoredExamples,
-    hparams: Hyperparameters,
+    hparams: Hparams,
     epoch: Scalar,
     key: Key[Array, ""],
     *,
@@ -310,7 +262,7 @@ def evaluate(
 
     def batch_metrics(batch: StoredExamples, index: Int[Array, ""]) -> Metrics:
         batch_key = jax.random.fold_in(key, index)
-        loss, metrics = loss_fn(params, batch, hparams, epoch, batch_key)
+        loss, (metrics, _) = loss_fn(params, extra, (batch,), hparams, epoch, batch_key)
         return {"loss": loss, **metrics}
 
     def in_batches(array: Array) -> Array:

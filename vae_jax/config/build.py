@@ -1,0 +1,228 @@
+"""From an experiment to the objects that it describes: likelihood, model, loss, players."""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from vae_jax import settings
+from vae_jax.config.datasets import build_prepare
+from vae_jax.config.experiment import AnyExperiment
+from vae_jax.config.forms import DataForm
+from vae_jax.data.multimodal import PRESENT
+from vae_jax.data.pixels import StoredExamples
+from vae_jax.models.likelihoods import unaccepted
+from vae_jax.objectives import Batch, Objective
+from vae_jax.objectives.multimodal import Batch as JointBatch
+from vae_jax.training.players import (
+    Batches,
+    Hparams,
+    Metrics,
+    Params,
+    Player,
+    Scalar,
+)
+
+
+def build_likelihood(experiment: AnyExperiment) -> Any:
+    """Return the likelihood that an experiment names, as it starts."""
+    part: Any = experiment.model
+    return part.likelihood.build()
+
+
+def refused_values(experiment: AnyExperiment, images: np.ndarray) -> str | None:
+    """Return what is wrong with finite floating images for the likelihood; None if nothing is."""
+    return unaccepted(build_likelihood(experiment).accepts, images)
+
+
+def build_model(
+    experiment: AnyExperiment, form: DataForm, key: Key[Array, ""], mean_image: Any = None
+) -> Any:
+    """Return the model with fresh parameters.
+
+    Args:
+      experiment: an experiment.
+      form: height, width, channels; or the forms of several modalities.
+      key: of the initial parameters.
+      mean_image: mean of the training images in the unit interval, where the pseudo-inputs of a
+        VampPrior start, and the decoder as the settings say; of several modalities, by name.
+    """
+    return experiment.model.build(form, mean_image, rngs=nnx.Rngs(key))
+
+
+def split_model(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
+    """Return a model without its state, its parameters, and what it learns without a gradient."""
+    graphdef, *states = nnx.split(model, nnx.Param, ...)
+    params, extra = states
+    return graphdef, params, extra
+
+
+def build_graphdef(experiment: AnyExperiment, form: DataForm) -> nnx.GraphDef:
+    """Return the model without its state, for `nnx.merge`."""
+    model = nnx.eval_shape(lambda: build_model(experiment, form, jax.random.key(0)))
+    return split_model(model)[0]
+
+
+def build_networks(experiment: AnyExperiment, key: Key[Array, ""]) -> dict[str, nnx.Module]:
+    """Return the networks of the objective's own with fresh parameters, by name."""
+    return experiment.objective.networks(experiment.model, rngs=nnx.Rngs(key))
+
+
+class _Game:
+    """The losses of an experiment's players, as functions of parameters and stored examples."""
+
+    def __init__(
+        self, experiment: AnyExperiment, form: DataForm, num_examples: int, num_steps: int
+    ) -> None:
+        self._experiment = experiment
+        self._num_examples = num_examples
+        self._num_steps = num_steps
+        self._graphdef = build_graphdef(experiment, form)
+        shapes = nnx.eval_shape(lambda: build_networks(experiment, jax.random.key(0)))
+        self._graphdefs = {name: nnx.split(network)[0] for name, network in shapes.items()}
+        self._prepare = (
+            self._joint_batch if experiment.model.takes == "modalities" else self._image_batch
+        )
+        self._prepare_images = build_prepare(experiment)
+
+    def players(self) -> tuple[Player, ...]:
+        """Return the player that minimises the objective, and its opponents."""
+        objective = self._experiment.objective
+        first = Player("model", self._loss, ("model",), self._make_optimizer)
+        others = [
+            Player(
+                opponent.name,
+                functools.partial(self._opponent_loss, index),
+                (opponent.name,),
+                functools.partial(self._opponent_optimizer, index),
+                opponent.every,
+                opponent.num_batches,
+            )
+            for index, opponent in enumerate(objective.opponents())
+        ]
+        return (first, *others)
+
+    def _make_optimizer(self, hparams: Hparams) -> Any:
+        optimizer = settings.substitute(self._experiment.optimizer, hparams, "optimizer")
+        return optimizer.build(self._num_steps, self._experiment.epochs)
+
+    def _opponent_optimizer(self, index: int, hparams: Hparams) -> Any:
+        return self._objective(hparams).opponents()[index].optimizer
+
+    def _objective(self, hparams: Hparams) -> Objective:
+        objective: Objective = settings.substitute(self._experiment.objective, hparams, "objective")
+        return objective
+
+    def _networks(self, params: Params) -> dict[str, nnx.Module]:
+        return {
+            name: nnx.merge(graphdef, params[name]) for name, graphdef in self._graphdefs.items()
+        }
+
+    def _image_batch(
+        self,
+        model: Any,
+        examples: StoredExamples,
+        hparams: Hparams,
+        epoch: Scalar,
+        prepare_key: Key[Array, ""],
+        corrupt_key: Key[Array, ""],
+    ) -> Batch:
+        """Return stored images as targets, and what the encoder sees of them."""
+        del model, epoch
+        assert not isinstance(examples, dict)
+        targets = self._prepare_images(prepare_key, examples)
+        corruption = settings.substitute(
+            self._experiment.corruption,
+            hparams,
+            "corruption",
+        )
+        return Batch(corruption.corrupt(corrupt_key, targets), targets)
+
+    def _joint_batch(
+        self,
+        model: Any,
+        examples: StoredExamples,
+        hparams: Hparams,
+        epoch: Scalar,
+        prepare_key: Key[Array, ""],
+        corrupt_key: Key[Array, ""],
+    ) -> JointBatch:
+        """Return stored examples as values: images as a model of images sees them."""
+        assert isinstance(examples, dict)
+        keys = jax.random.split(prepare_key, len(model.names))
+        values: dict[str, Array] = {}
+        for name, key in zip(model.names, keys, strict=True):
+            array = examples[name]
+            values[name] = self._prepare_images(key, array) if array.ndim == 4 else array
+        present = model.presence(values, examples.get(PRESENT))
+        batch = JointBatch(values, present)
+        prepared: JointBatch = self._objective(hparams).prepare(
+            model, batch, corrupt_key, epoch=epoch
+        )
+        return prepared
+
+    def _loss(
+        self,
+        params: Params,
+        extra: nnx.State,
+        batches: Batches,
+        hparams: Hparams,
+        epoch: Float[Array, ""],
+        key: Key[Array, ""],
+    ) -> tuple[Scalar, tuple[Metrics, nnx.State]]:
+        prepare_key, corrupt_key, sample_key = jax.random.split(key, 3)
+        model = nnx.merge(self._graphdef, params["model"], extra)
+        batch = self._prepare(model, batches[0], hparams, epoch, prepare_key, corrupt_key)
+        loss, metrics = self._objective(hparams).loss(
+            model,
+            batch,
+            sample_key,
+            epoch=epoch,
+            num_examples=self._num_examples,
+            **self._networks(params),
+        )
+        return loss, (metrics, split_model(model)[2])
+
+    def _opponent_loss(
+        self,
+        index: int,
+        params: Params,
+        extra: nnx.State,
+        batches: Batches,
+        hparams: Hparams,
+        epoch: Float[Array, ""],
+        key: Key[Array, ""],
+    ) -> tuple[Scalar, tuple[Metrics, nnx.State]]:
+        model = nnx.merge(self._graphdef, params["model"], extra)
+        loss_key, *keys = jax.random.split(key, 1 + 2 * len(batches))
+        prepared = tuple(
+            self._prepare(model, examples, hparams, epoch, keys[2 * i], keys[2 * i + 1])
+            for i, examples in enumerate(batches)
+        )
+        opponent = self._objective(hparams).opponents()[index]
+        loss, metrics = opponent.loss(
+            model,
+            prepared,
+            loss_key,
+            epoch=epoch,
+            num_examples=self._num_examples,
+            **self._networks(params),
+        )
+        return loss, (metrics, extra)
+
+
+def build_players(
+    experiment: AnyExperiment, form: DataForm, num_examples: int
+) -> tuple[Player, ...]:
+    """Return what an experiment trains; the first player's loss is the run's.
+
+    Args:
+      experiment: an experiment.
+      form: height, width, channels; or the forms of several modalities.
+      num_examples: size of the training set.
+    """
+    num_steps = experiment.epochs * (num_examples // experiment.batch_size)
+    return _Game(experiment, form, num_examples, num_steps).players()

@@ -1,0 +1,195 @@
+"""Which data an experiment has, and how their examples reach the model."""
+
+import dataclasses
+from typing import ClassVar, Protocol, runtime_checkable
+
+from vae_jax.data.captions.vocabulary import UNKNOWN_WORDS
+from vae_jax.data.multimodal import MODALITIES
+from vae_jax.settings import (
+    bounded,
+    integer,
+    names,
+    numbers,
+    one_of,
+    part,
+    register,
+    seed,
+    text,
+)
+
+BINARIZATIONS: dict[str, type] = {}
+MODES: dict[str, type] = {}
+CAPTIONS: dict[str, type] = {}
+
+
+@runtime_checkable
+class BinarizationPart(Protocol):
+    """Settings of how grey values become zeros and ones."""
+
+    name: ClassVar[str]
+
+
+@register(BINARIZATIONS, "none")
+@dataclasses.dataclass(frozen=True)
+class NoBinarization:
+    """Values as they are."""
+
+
+@register(BINARIZATIONS, "dynamic")
+@dataclasses.dataclass(frozen=True)
+class DynamicBinarization:
+    """A fresh draw in every minibatch."""
+
+
+@register(BINARIZATIONS, "static")
+@dataclasses.dataclass(frozen=True)
+class StaticBinarization:
+    """One draw, kept."""
+
+    seed: int = seed(0, "Seed of the draw.")
+
+
+@runtime_checkable
+class ModePart(Protocol):
+    """Settings of where the training set is while it is trained on."""
+
+    name: ClassVar[str]
+
+
+_MEMORY_LIMIT = "GiB; two thirds bound what a stream holds. The other splits must fit into it."
+
+
+@register(MODES, "auto")
+@dataclasses.dataclass(frozen=True)
+class Auto:
+    """Streamed where the decoded images take more than the limit, else in memory."""
+
+    memory_limit: float = bounded(4.0, _MEMORY_LIMIT, above=0.0)
+
+
+@register(MODES, "memory")
+@dataclasses.dataclass(frozen=True)
+class InMemory:
+    """Decoded once and kept."""
+
+
+@register(MODES, "stream")
+@dataclasses.dataclass(frozen=True)
+class Streamed:
+    """Read and decoded while it is trained on."""
+
+    memory_limit: float = bounded(4.0, _MEMORY_LIMIT, above=0.0)
+
+
+@register(MODES, "render")
+@dataclasses.dataclass(frozen=True)
+class Rendered:
+    """Sprites: only factors are kept, and each step renders its images."""
+
+    factors: str = one_of(
+        "grid",
+        ["continuous", "grid"],
+        "The values that factors have, or those between them, too.",
+    )
+    memory_limit: float = bounded(4.0, "GiB that the other splits must fit into.", above=0.0)
+
+
+@runtime_checkable
+class CaptionsPart(Protocol):
+    """Settings of where captions come from."""
+
+    name: ClassVar[str]
+
+
+@register(CAPTIONS, "written")
+@dataclasses.dataclass(frozen=True)
+class WrittenCaptions:
+    """Written from what is measured of the images of MNIST and Fashion-MNIST."""
+
+
+@register(CAPTIONS, "own")
+@dataclasses.dataclass(frozen=True)
+class OwnCaptions:
+    """Your own, a line per image."""
+
+    file: str = text(
+        "captions_{split}.txt",
+        "The file, with {split} in its name for the name of the split.",
+        may_be_empty=False,
+    )
+    length: int = integer(
+        0,
+        "Most words and signs, and one; 0 is as many as training captions have.",
+        at_least=2,
+        zero=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Data:
+    """What all data have."""
+
+    name: str = text(
+        "mnist",
+        "mnist, which is bundled; sprites, sprites_smooth or sprites_color, which are rendered; a "
+        "TFDS data set prepared under data.dir; a .npz file; a folder of images; or a source of "
+        "your own as package.module:Name.",
+        may_be_empty=False,
+    )
+    dir: str = text("data", "Folder of prepared data sets.")
+    train_split: str = text("train", "Training set, in TFDS's syntax.", may_be_empty=False)
+    validation_split: str = text("", "Validation set; without one the last parameters are kept.")
+    test_split: str = text("test", "Test set.", may_be_empty=False)
+    image_size: int = integer(
+        0,
+        "Height and width to which the central squares of image files are resized, and in which "
+        "sprites are rendered; 0 leaves files as they are, and is 64 for sprites.",
+        at_least=0,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageData(_Data):
+    """Images."""
+
+    binarization: BinarizationPart = part(
+        "dynamic", BINARIZATIONS, BinarizationPart, "How grey values become zeros and ones."
+    )
+    mode: ModePart = part(
+        "auto", MODES, ModePart, "Where the training set is while it is trained on."
+    )
+
+
+JOINT_BINARIZATIONS = {name: BINARIZATIONS[name] for name in ("dynamic", "none")}
+JOINT_MODES = {name: MODES[name] for name in ("auto", "memory")}
+
+
+@dataclasses.dataclass(frozen=True)
+class JointData(_Data):
+    """Examples of several modalities, kept in memory."""
+
+    modalities: tuple[str, ...] = names(
+        ("image", "label"), f"What an example consists of: {', '.join(MODALITIES)}."
+    )
+    modality_shares: tuple[float, ...] = numbers(
+        (),
+        "Share of the training examples that have each modality, in the order of data.modalities; "
+        "() is all of each. Validation and test examples have all.",
+        each="above 0 and at most 1",
+        check_each=lambda value: 0 < value <= 1,
+    )
+    modality_seed: int = seed(
+        0, "Seed of what is drawn of captions and renderings, and of which examples have what."
+    )
+    captions: CaptionsPart = part(
+        "written", CAPTIONS, CaptionsPart, "Where the modality text comes from."
+    )
+    unknown_words: str = one_of(
+        "refuse",
+        UNKNOWN_WORDS,
+        "A word that training captions do not have is refused, or replaced and reported.",
+    )
+    binarization: BinarizationPart = part(
+        "dynamic", JOINT_BINARIZATIONS, BinarizationPart, "How grey values become zeros and ones."
+    )
+    mode: ModePart = part("auto", JOINT_MODES, ModePart, "Where the training set is.")

@@ -1,0 +1,200 @@
+"""An experiment: its parts, each with its own settings."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ml_collections import ConfigDict
+
+from vae_jax import settings
+from vae_jax.config import rules
+from vae_jax.config.data_settings import ImageData, JointData
+from vae_jax.config.upgrades import SCHEMA, upgrade
+from vae_jax.data.corruptions import CORRUPTIONS, CorruptionPart
+from vae_jax.models.interfaces import MODELS, ModelPart
+from vae_jax.objectives import OBJECTIVES, Objective
+from vae_jax.settings import Setting, bounded, flag, integer, part, section, seed
+from vae_jax.training.optimizers import OPTIMIZERS, Optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoints:
+    """When checkpoints are written."""
+
+    every_seconds: float = bounded(
+        30.0, "Seconds between two checkpoints; 0 writes one after every call.", at_least=0.0
+    )
+    max_to_keep: int = integer(3, "How many of the newest stay.", at_least=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorBoard:
+    """What TensorBoard gets beside scalars."""
+
+    images_every_epochs: int = integer(
+        10, "Epochs between two writings of samples and reconstructions; 0 is never.", at_least=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evaluation:
+    batch_size: int = integer(500, "Images per batch.", at_least=1)
+    seed: int = seed(0, "Seed of the binarisation of the test set and of all samples there.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation(_Evaluation):
+    """How a model of images with a density is measured."""
+
+    num_samples: int = integer(
+        1000, "Importance samples per image of the bound on the test set.", at_least=1
+    )
+    disentanglement: bool = flag(
+        False, "Whether to measure how single latents hold single factors, of data that have them."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ReconstructionEvaluation(_Evaluation):
+    """How a model of images without a density is measured."""
+
+    num_samples: ClassVar[int] = 1
+
+    disentanglement: bool = flag(
+        False, "Whether to measure how single latents hold single factors, of data that have them."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class JointEvaluation(_Evaluation):
+    """How a model of several modalities is measured."""
+
+    disentanglement: ClassVar[bool] = False
+
+    num_samples: int = integer(
+        1000, "Importance samples per example of the bounds on the test set.", at_least=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    seed: int = seed(0, "Seed of the initial parameters, the order of the data and all noise.")
+    epochs: int = integer(60, "Passes over the training set.", at_least=1)
+    batch_size: int = integer(128, "Examples per step.", at_least=1)
+    steps_per_call: int = integer(
+        1000,
+        "Most steps of one compiled call, between which signals and losses are looked at.",
+        at_least=1,
+    )
+    patience: int = integer(
+        0, "Epochs without a better validation score before stopping; 0 is never.", at_least=0
+    )
+    model: ModelPart = part("vae", MODELS, ModelPart, "The model.")
+    objective: Objective = part("elbo", OBJECTIVES, Objective, "What is minimised.")
+    optimizer: Optimizer = part("adam", OPTIMIZERS, Optimizer, "How it is minimised.")
+    checkpoints: Checkpoints = section(Checkpoints, "When checkpoints are written.")
+
+    @property
+    def hparams(self) -> dict[str, float]:
+        """The traced settings by dotted name."""
+        return settings.traced_values(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every setting, nested, and the schema that they are of."""
+        return {"schema": SCHEMA, **settings.to_dict(self)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment(_Run):
+    """An experiment on images."""
+
+    data: ImageData = section(ImageData, "The data.")
+    corruption: CorruptionPart = part(
+        "none", CORRUPTIONS, CorruptionPart, "What the encoder sees in place of the image."
+    )
+    tensorboard: TensorBoard = section(TensorBoard, "What TensorBoard gets beside scalars.")
+    evaluation: Any = section(Evaluation, "How the model is measured.")
+
+
+@dataclasses.dataclass(frozen=True)
+class JointExperiment(_Run):
+    """An experiment on several modalities."""
+
+    data: JointData = section(JointData, "The data.")
+    evaluation: JointEvaluation = section(JointEvaluation, "How the model is measured.")
+
+
+# An `Experiment` or a `JointExperiment`: which settings there are is decided by the choices.
+AnyExperiment = Any
+# What a user gives: a ConfigDict or nested mappings, or the experiment that they resolve to.
+Config = Any
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """Return what a config says as nested dicts of the present schema.
+
+    Raises:
+      UserError: it is of a later schema.
+    """
+    if isinstance(config, Experiment | JointExperiment):
+        return config.to_dict()
+    content = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
+    return upgrade(content)
+
+
+def shape_of(content: Mapping[str, Any]) -> tuple[type, dict[str, type], Any]:
+    """Return the class of a config's experiment, the classes of its sections, and its model."""
+    declared: Setting = settings.settings_of(_Run)["model"]
+    model = settings.resolve(declared, content.get("model", {}), "model")
+    if model.takes == "modalities":
+        return JointExperiment, {}, model
+    sections: dict[str, type] = {}
+    if not model.has_density:
+        sections["evaluation"] = ReconstructionEvaluation
+    return Experiment, sections, model
+
+
+def resolve(config: Config) -> Any:
+    """Return the experiment that a config describes, checked.
+
+    What the config does not say has its default.
+
+    Args:
+      config: nested settings, of this schema or an earlier one; an experiment is returned as it is.
+
+    Raises:
+      UserError: names the setting, its value, and what would be right.
+    """
+    if isinstance(config, Experiment | JointExperiment):
+        return config
+    content = plain(config)
+    content.pop("schema", None)
+    cls, sections, model = shape_of(content)
+    content["model"] = model
+    if "objective" not in content:
+        content["objective"] = {"name": _default_objective(model)}
+    elif isinstance(content["objective"], Mapping) and "name" not in content["objective"]:
+        content["objective"] = {"name": _default_objective(model), **content["objective"]}
+    experiment = settings.resolve_part(cls, content, "", sections)
+    rules.check(experiment)
+    return experiment
+
+
+def _default_objective(model: Any) -> str:
+    return str(getattr(model, "default_objective", "elbo"))
+
+
+def digest(config: Config) -> str:
+    """Return 16 hexadecimal digits that tell experiments apart by what decides on their result.
+
+    What is not the default counts, so that a new setting changes no digest. Where files lie and
+    how often they are written does not.
+    """
+    content = settings.changed(resolve(config))
+    for name in ("checkpoints", "tensorboard", "steps_per_call"):
+        content.pop(name, None)
+    content.get("data", {}).pop("dir", None)
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

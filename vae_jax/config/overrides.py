@@ -1,0 +1,122 @@
+"""Settings by dotted name: said on the command line, or tried by a sweep."""
+
+import ast
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from vae_jax import settings
+from vae_jax.config.experiment import Config, plain, shape_of
+from vae_jax.config.upgrades import RENAMED
+from vae_jax.errors import UserError
+from vae_jax.settings import Setting
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings in which some, by dotted name, have other values.
+
+    A choice replaces the whole section, so it goes before the settings of what is chosen.
+
+    Args:
+      config: nested settings.
+      values: by dotted name, in the order in which they are set.
+
+    Raises:
+      UserError: names a setting that is not there, with the nearest one.
+    """
+    content = copy.deepcopy(plain(config))
+    for path, value in values.items():
+        _set(content, path, value)
+    return content
+
+
+def parse(config: Config, path: str, text: str) -> Any:
+    """Return the value that a text on the command line gives to a setting.
+
+    Raises:
+      UserError: there is no such setting.
+    """
+    setting = setting_at(plain(config), path)
+    if setting.is_part:
+        return _literal(text) if text.startswith("{") else text
+    # A text stays one, whatever else it could be read as.
+    if setting.check("text") is None or "one of" in setting.limits:
+        return text
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    return _literal(text)
+
+
+def setting_at(content: Mapping[str, Any], path: str) -> Setting:
+    """Return the declaration of the setting with a dotted name, given the choices of a config.
+
+    Raises:
+      UserError: names the nearest setting that is there.
+    """
+    cls: Any
+    cls, sections, _ = shape_of(content)
+    declared = settings.settings_of(cls)
+    inner: Any = content
+    *parents, last = path.removesuffix(".name").split(".") if _is_choice(path) else path.split(".")
+    seen = ""
+    for name in parents:
+        setting = _declared(declared, cls, seen, name, path)
+        if not setting.is_part:
+            raise UserError(f"{path} is not a setting: {seen + name} has none of its own")
+        inner = inner.get(name, {}) if isinstance(inner, Mapping) else {}
+        seen += f"{name}."
+        if not settings_has_choice(setting):
+            cls = sections.get(name, setting.section) if seen.count(".") == 1 else setting.section
+            assert cls is not None
+        else:
+            chosen = inner if isinstance(inner, str) else None
+            if isinstance(inner, Mapping):
+                chosen = inner.get("name")
+            if chosen is None and seen == "objective.":
+                chosen = getattr(shape_of(content)[2], "default_objective", None)
+            cls = settings.chosen_class(setting, seen.rstrip("."), chosen)
+        declared = settings.settings_of(cls)
+    return _declared(declared, cls, seen, last, path)
+
+
+def settings_has_choice(setting: Setting) -> bool:
+    """Return whether a setting is a part that is chosen by name."""
+    return setting.choices is not None
+
+
+def _is_choice(path: str) -> bool:
+    # `data.name` is a setting of its own; any other name is that of a choice.
+    return path.endswith(".name") and path != "data.name"
+
+
+def _declared(
+    declared: Mapping[str, Setting], cls: type, seen: str, name: str, path: str
+) -> Setting:
+    if name in declared:
+        return declared[name]
+    if path in RENAMED:
+        raise UserError(f"{path} is not a setting any more; it is {RENAMED[path]} now")
+    raise UserError(settings.unknown_setting(cls, seen.rstrip("."), name))
+
+
+def _set(content: dict[str, Any], path: str, value: Any) -> None:
+    setting = setting_at(content, path)
+    path = path.removesuffix(".name") if _is_choice(path) else path
+    *parents, last = path.split(".")
+    inner = content
+    for name in parents:
+        below = inner.get(name)
+        if isinstance(below, str):
+            below = {"name": below}
+        inner[name] = dict(below or {})
+        inner = inner[name]
+    if settings_has_choice(setting) and isinstance(value, str):
+        value = {"name": value}
+    inner[last] = value
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

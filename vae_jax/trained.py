@@ -1,0 +1,541 @@
+"""A trained model for notebooks and other programs: NumPy in, NumPy out, explicit keys."""
+
+import copy
+import logging
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Key
+from numpy.typing import ArrayLike
+
+from vae_jax import workdir
+from vae_jax.config.build import (
+    build_graphdef,
+    build_likelihood,
+    build_model,
+    refused_values,
+    split_model,
+)
+from vae_jax.config.experiment import AnyExperiment, Experiment, JointExperiment, digest, resolve
+from vae_jax.config.forms import DataForm, from_metadata
+from vae_jax.data.captions.vocabulary import Vocabulary
+from vae_jax.data.pixels import to_unit_interval
+from vae_jax.distributions import Normal
+from vae_jax.errors import UserError
+from vae_jax.models import DensityModel, latent_paths
+from vae_jax.models.modalities import Form, Forms, nothing
+from vae_jax.models.multimodal import MultimodalVAE
+from vae_jax.objectives.bounds import elbo_terms
+from vae_jax.settings import name_of
+from vae_jax.training import checkpoints
+
+_BATCH_SIZE = 1000
+_JOINT_BATCH_SIZE = 500
+# Of a decoder in one call: a categorical likelihood has 256 for each channel of each pixel.
+_MAX_OUTPUTS = 2**25
+
+# Images `[num, height, width, channels]`, classes `[num]` or texts, or a single one of them.
+Given = ArrayLike | str | list[str]
+
+
+class _Trained:
+    """A model's state, and functions of the model compiled once per batch shape.
+
+    Attributes:
+      config: the run's experiment.
+      form: height, width, channels; of several modalities, their forms by name.
+      params: the model's parameters.
+      extra: what it learned without a gradient.
+      graphdef: the model without its state.
+      has_density: whether log p(x) has a bound: there are a posterior and a prior.
+      latent_size: number of latent dimensions.
+    """
+
+    _batch_size: int
+
+    def __init__(
+        self,
+        config: AnyExperiment,
+        form: DataForm,
+        params: nnx.State,
+        extra: nnx.State | None = None,
+    ) -> None:
+        self.config = config
+        self.form = form
+        self.params = params
+        self.extra = nnx.State({}) if extra is None else extra
+        self._shape = nnx.eval_shape(lambda: build_model(config, form, jax.random.key(0)))
+        self.graphdef = build_graphdef(config, form)
+        self.has_density = bool(self._shape.has_density)
+        self.latent_size = int(self._shape.latent_size)
+        self._compiled: dict[str, Callable[..., Any]] = {}
+
+    def with_params(self, config: AnyExperiment, params: nnx.State) -> Any:
+        """Return the same network with other parameters, those of `config`.
+
+        Nothing is compiled anew.
+        """
+        other = copy.copy(self)
+        other.config, other.params = config, params
+        return other
+
+    @property
+    def name(self) -> str:
+        """The name of the model's family."""
+        return name_of(self.config.model)
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that tell the run's experiment from others."""
+        return digest(self.config)
+
+    def _run(self, name: str, function: Callable[..., Any], *batched: Any) -> Any:
+        """Return `function(model, *trees)`, compiled, over batches put together again."""
+        if name not in self._compiled:
+            self._compiled[name] = jax.jit(
+                lambda params, extra, *trees: function(
+                    nnx.merge(self.graphdef, params, extra), *trees
+                )
+            )
+        # Keys stay JAX's.
+        batched = jax.tree.map(
+            lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), batched
+        )
+        parts = []
+        for first in range(0, len(jax.tree.leaves(batched)[0]), self._batch_size):
+            rows = slice(first, first + self._batch_size)
+            part = jax.tree.map(lambda array, rows=rows: array[rows], batched)
+            parts.append(self._compiled[name](self.params, self.extra, *part))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+    def _checked_latents(
+        self, latents: ArrayLike, error: type[Exception]
+    ) -> Float[np.ndarray, "num latents"]:
+        array = np.asarray(latents, np.float32)
+        if array.ndim != 2 or array.shape[1] != self.latent_size or len(array) == 0:
+            raise error(
+                f"latents have shape {array.shape}; this model takes (num, {self.latent_size})"
+            )
+        return array
+
+
+class TrainedModel(_Trained):
+    """A model and its parameters. Images are `[num, height, width, channels]`.
+
+    Images may be 8-bit, or floating point in the unit interval; they are not binarised unless the
+    caller does it. Images and latents come back as NumPy arrays. Compiled once a batch shape.
+
+    Attributes:
+      image_shape: height, width, channels.
+      likelihood: p(x|z) as it starts.
+    """
+
+    def __init__(
+        self,
+        config: Experiment,
+        image_shape: tuple[int, int, int],
+        params: nnx.State,
+        extra: nnx.State | None = None,
+    ) -> None:
+        super().__init__(config, image_shape, params, extra)
+        self.image_shape = image_shape
+        self.likelihood = build_likelihood(config)
+        outputs = math.prod(image_shape) * self.likelihood.outputs_per_channel
+        self._batch_size = max(1, min(_BATCH_SIZE, _MAX_OUTPUTS // outputs))
+
+    def _images(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
+        array = np.asarray(images)
+        if array.shape == self.image_shape:
+            array = array[None]
+        if array.shape[1:] != self.image_shape or len(array) == 0:
+            raise UserError(
+                f"images have shape {array.shape}; this model takes (num, "
+                f"{', '.join(map(str, self.image_shape))}) with num at least 1"
+            )
+        if array.dtype == bool:
+            array = array.astype(np.float32)
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            raise UserError("images hold values that are not finite")
+        if not (array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating)):
+            raise UserError(f"images are {array.dtype}; use uint8, bool or floats in [0, 1]")
+        stored = array if array.dtype == np.uint8 else array.astype(np.float32)
+        return np.asarray(to_unit_interval(jnp.asarray(stored)))
+
+    def _targets(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
+        targets = self._images(images)
+        problem = refused_values(self.config, targets)
+        if problem is not None:
+            chosen = name_of(self.config.model.likelihood)
+            raise UserError(f"images {problem}; model.likelihood={chosen!r} refuses them")
+        return targets
+
+    def _latents(self, latents: ArrayLike) -> Float[np.ndarray, "num latents"]:
+        return self._checked_latents(latents, UserError)
+
+    def _require_density(self, what: str) -> None:
+        if not self.has_density:
+            raise UserError(
+                f"{what} needs a model with a posterior and a prior, which model={self.name!r} "
+                "does not have"
+            )
+
+    def encode(self, images: ArrayLike) -> Float[np.ndarray, "num latents"]:
+        """Return the latent vector of each image; for a VAE the posterior mean."""
+        return self._run("encode", lambda model, x: model.latents(x), self._images(images))
+
+    @property
+    def has_normal_posterior(self) -> bool:
+        """Whether q(z|x) is a diagonal normal over all latents, given by a mean and a scale."""
+        return bool(self._shape.has_normal_posterior)
+
+    @property
+    def has_posterior_density(self) -> bool:
+        """Whether q(z|x) has a density at given latents."""
+        return bool(self._shape.has_posterior_density)
+
+    @property
+    def has_standard_prior(self) -> bool:
+        """Whether p(z) is N(0, I)."""
+        return bool(self._shape.has_standard_prior)
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """The shape of what `encode` returns for one image."""
+        return tuple(self._shape.code_shape)
+
+    def posterior(self, images: ArrayLike) -> Normal:
+        """Return q(z|x) over `[num, latents]`, of JAX arrays."""
+        self._require_density("a posterior")
+        if not self.has_normal_posterior:
+            raise UserError("the posterior of this run is no diagonal normal; use encode or elbo")
+
+        def parameters(model: DensityModel, x: Array) -> tuple[Array, Array]:
+            posterior = model.encode(x)
+            assert isinstance(posterior, Normal)
+            return posterior.mean, posterior.log_scale
+
+        mean, log_scale = self._run("posterior", parameters, self._images(images))
+        return Normal(jnp.asarray(mean), jnp.asarray(log_scale))
+
+    def decode(self, latents: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
+        """Return the mean image of each latent vector."""
+        return self._run("decode", lambda model, z: model.decode(z).mean, self._latents(latents))
+
+    def reconstruct(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
+        """Return `decode(encode(images))`: a denoising model's restoration of corrupted images."""
+        return self._run(
+            "reconstruct",
+            lambda model, x: model.decode(model.latents(x)).mean,
+            self._images(images),
+        )
+
+    def reconstruction_log_likelihood(self, images: ArrayLike) -> Float[np.ndarray, " num"]:
+        """Return log p(x|z) of each image at its own latent vector, in nats."""
+        return self._run(
+            "reconstruction_log_likelihood",
+            lambda model, x: model.decode(model.latents(x)).log_prob(x),
+            self._targets(images),
+        )
+
+    def sample(
+        self, key: Key[Array, ""], num: int
+    ) -> Float[np.ndarray, "num height width channels"]:
+        """Return mean images of `num` draws from the prior."""
+        self._require_density("sampling")
+        if num < 1:
+            raise UserError(f"num={num} must be at least 1")
+        draw = jax.vmap(lambda model, key: model.prior.sample(key), in_axes=(None, 0))
+        return self.decode(self._run("sample", draw, jax.random.split(key, num)))
+
+    def interpolate(
+        self,
+        start: ArrayLike,
+        end: ArrayLike,
+        degrees: ArrayLike = (0.0, 0.25, 0.5, 0.75, 1.0),
+        *,
+        path: Literal["linear", "spherical"] = "linear",
+    ) -> Float[np.ndarray, "num steps height width channels"]:
+        """Return images on the way from `start` (degree 0) to `end` (degree 1), both as reconstructed.
+
+        Args:
+          start: images.
+          end: as many images.
+          degrees: how far along, any numbers.
+          path: a straight line through latent space, or an arc around its origin.
+        """
+        paths = {
+            "linear": latent_paths.linear_interpolation,
+            "spherical": latent_paths.spherical_interpolation,
+        }
+        if path not in paths:
+            raise UserError(f"path={path!r} must be one of {', '.join(paths)}")
+        first, last = self.encode(start), self.encode(end)
+        if first.shape != last.shape:
+            raise UserError(f"{len(first)} images cannot be interpolated to {len(last)}")
+        steps = np.atleast_1d(np.asarray(degrees, np.float32))
+        latents = np.moveaxis(np.asarray(paths[path](first, last, steps)), 0, 1)
+        images = self.decode(latents.reshape(-1, self.latent_size))
+        return images.reshape(len(first), len(steps), *self.image_shape)
+
+    def elbo(self, images: ArrayLike, key: Key[Array, ""]) -> Float[np.ndarray, " num"]:
+        """Return a one-sample estimate of each image's evidence lower bound, in nats.
+
+        For a model trained on binarised images, binarise them first: grey values give a
+        cross-entropy, which is no bound on a log probability.
+
+        Raises:
+          UserError: a value that the likelihood does not accept.
+        """
+        self._require_density("the ELBO")
+        prepared = self._targets(images)
+        keys = jax.random.split(key, len(prepared))
+
+        def each(model: DensityModel, x: Array, keys: Array) -> Array:
+            def single(image: Array, key: Array) -> Array:
+                return elbo_terms(model, image[None], image[None], key).elbo[0]
+
+            return jax.vmap(single)(x, keys)
+
+        return self._run("elbo", each, prepared, keys)
+
+
+class TrainedMultimodal(_Trained):
+    """A model of several modalities and its parameters.
+
+    What is given is a dict by the name of the modality, of any of them: images, 8-bit or floating
+    point in the unit interval; classes, whole numbers; texts. Images come back as their means,
+    classes as the likeliest, texts as the words that are likeliest one after another.
+
+    Attributes:
+      forms: of the modalities, by name.
+      names: of the modalities.
+    """
+
+    _batch_size = _JOINT_BATCH_SIZE
+
+    def __init__(
+        self,
+        config: JointExperiment,
+        forms: Forms,
+        params: nnx.State,
+        extra: nnx.State | None = None,
+    ) -> None:
+        super().__init__(config, forms, params, extra)
+        self.forms = forms
+        self.names = tuple(forms)
+
+    def encode(self, given: Mapping[str, Given]) -> Float[np.ndarray, "num latents"]:
+        """Return the mean of q(z|what is given), of each example.
+
+        Raises:
+          UserError: a modality or a word that the model does not know; examples of another shape,
+            or unequal in number.
+        """
+        values, present = self._values(given)
+        mean = lambda model, values, present: model.encode(values, present).mean  # noqa: E731
+        return self._run("encode", mean, values, present)
+
+    def generate(self, given: Mapping[str, Given], key: Key[Array, ""]) -> dict[str, Any]:
+        """Return all modalities of a draw from q(z|what is given), of each example.
+
+        Raises:
+          UserError: as `encode`.
+        """
+        values, present = self._values(given)
+        keys = jax.random.split(key, len(present))
+
+        def draw(model: MultimodalVAE, values: Any, present: Array, keys: Array) -> Array:
+            posterior = model.encode(values, present)
+            pairs = jax.vmap(jax.random.split)(keys)
+            noise = jax.vmap(lambda key: jax.random.normal(key, (self.latent_size,)))(pairs[:, 0])
+            chosen = posterior.at(jax.vmap(jax.random.uniform)(pairs[:, 1]))
+            return posterior.of(chosen).draw(noise).latents
+
+        return self.decode(self._run("generate", draw, values, present, keys))
+
+    def reconstruct(self, given: Mapping[str, Given]) -> dict[str, Any]:
+        """Return all modalities at the mean of q(z|what is given), of each example.
+
+        Raises:
+          UserError: as `encode`.
+        """
+        return self.decode(self.encode(given))
+
+    def sample(self, key: Key[Array, ""], num: int) -> dict[str, Any]:
+        """Return all modalities of `num` draws from the prior."""
+        if num < 1:
+            raise UserError(f"num={num} must be at least 1")
+        return self.decode(np.asarray(jax.random.normal(key, (num, self.latent_size))))
+
+    def decode(self, latents: ArrayLike) -> dict[str, Any]:
+        """Return all modalities of each latent vector: images, classes, texts, by name.
+
+        Raises:
+          UserError: latents of another shape.
+        """
+        array = self._checked_latents(latents, UserError)
+
+        def means(model: MultimodalVAE, latents: Array) -> dict[str, Array]:
+            return {name: model.decode(name, latents).mean for name in self.names}
+
+        return {
+            name: self._shown(self.forms[name], mean)
+            for name, mean in self._run("decode", means, array).items()
+        }
+
+    def _shown(self, form: Form, mean: np.ndarray) -> Any:
+        if form.kind == "text":
+            return Vocabulary(form.words).decode(mean)
+        return mean.argmax(axis=-1).astype(np.int32) if form.kind == "class" else mean
+
+    def _values(self, given: Mapping[str, Given]) -> tuple[dict[str, Any], np.ndarray]:
+        """Return values of every modality, those that are not given blank, and which are there."""
+        if not given:
+            raise UserError(f"nothing is given; give any of the modalities {', '.join(self.names)}")
+        for name in given:
+            if name not in self.forms:
+                raise UserError(
+                    f"the modality {name!r} is not known; this model has {', '.join(self.names)}"
+                )
+        unknown_words = self.config.data.unknown_words
+        arrays = {
+            name: _texts(name, self.forms[name], value, unknown_words)
+            if self.forms[name].kind == "text"
+            else _array(name, self.forms[name], value)
+            for name, value in given.items()
+        }
+        numbers = {name: len(array) for name, array in arrays.items()}
+        num = next(iter(numbers.values()))
+        if len(set(numbers.values())) > 1 or num == 0:
+            described = ", ".join(f"{name} {number}" for name, number in numbers.items())
+            raise UserError(f"examples must be equally many and at least one, not {described}")
+        values = {
+            name: arrays.get(name, np.asarray(nothing(form, num)))
+            for name, form in self.forms.items()
+        }
+        present = np.array([name in given for name in self.names])
+        return values, np.tile(present, (num, 1))
+
+
+def _texts(name: str, form: Form, value: Given, unknown_words: str) -> np.ndarray:
+    """Return texts as rows of word numbers."""
+    texts = [value] if isinstance(value, str) else list(np.asarray(value).ravel())
+    if not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{name} must be a text or a list of texts, not {value!r}")
+    encoded = Vocabulary(form.words).encode(texts, form.shape[0], unknown_words)
+    if encoded.unknown:
+        logging.warning("unknown words, taken for any: %s", ", ".join(encoded.unknown))
+    return encoded.ids
+
+
+def _array(name: str, form: Form, value: Given) -> np.ndarray:
+    """Return classes or images as the model takes them."""
+    array = np.asarray(value)
+    if form.kind == "class":
+        array, num_classes = np.atleast_1d(array), form.shape[0]
+        whole = np.issubdtype(array.dtype, np.integer)
+        if not whole or array.ndim != 1 or (array.size and not _within(array, num_classes)):
+            raise UserError(
+                f"{name} must be whole numbers from 0 to {num_classes - 1}, not {value!r}"
+            )
+        return array.astype(np.int32)
+    array = array[None] if array.shape == form.shape else array
+    if array.shape[1:] != form.shape:
+        shape = ", ".join(map(str, form.shape))
+        raise UserError(f"{name} has shape {array.shape}; this model takes (num, {shape})")
+    if array.dtype == np.uint8:
+        return array.astype(np.float32) / 255
+    if array.dtype != bool and not np.issubdtype(array.dtype, np.floating):
+        raise UserError(f"{name} is {array.dtype}; use uint8, bool or floats in [0, 1]")
+    if not np.isfinite(array).all():
+        raise UserError(f"{name} holds values that are not finite")
+    return array.astype(np.float32)
+
+
+def _within(array: np.ndarray, num_classes: int) -> bool:
+    return bool(array.min() >= 0 and array.max() < num_classes)
+
+
+def load(path: str | Path, member: int | None = None) -> Any:
+    """Return the best model of a finished or unfinished run.
+
+    Args:
+      path: its workdir, or that of a sweep.
+      member: which of the sweep's members.
+
+    Returns:
+      A `TrainedModel`, or of a run of several modalities a `TrainedMultimodal`.
+
+    Raises:
+      UserError: there is no run or no such member, or it has no checkpoint yet.
+    """
+    folder = workdir.run_folder(Path(path), member)
+    config = read_experiment(folder)
+    return from_form(config, *best_model(folder, config))
+
+
+def load_images(path: str | Path, member: int | None = None) -> TrainedModel:
+    """Return the best model of a run of images, as `load` does.
+
+    Raises:
+      UserError: as `load`; the run is of several modalities.
+    """
+    folder = workdir.run_folder(Path(path), member)
+    config = read_experiment(folder)
+    if config.model.takes == "modalities":
+        raise UserError(
+            f"workdir={str(folder)!r} holds a run of model={name_of(config.model)!r}, which has no "
+            "images alone; `vae_jax.load` loads it, and experiments.evaluate measures it"
+        )
+    return TrainedModel(config, *best_model(folder, config))
+
+
+def read_experiment(folder: Path) -> AnyExperiment:
+    """Return the experiment of the run in `folder`, checked; one of an earlier schema is upgraded.
+
+    Raises:
+      UserError: there is no run, or its config is damaged or of a later schema.
+    """
+    try:
+        return resolve(workdir.read_config(folder))
+    except UserError as error:
+        raise UserError(f"the config of workdir={str(folder)!r}: {error}") from None
+
+
+def best_model(folder: Path, config: AnyExperiment) -> tuple[Any, nnx.State, nnx.State]:
+    """Return what a run's examples are, and the best model's parameters and extra state.
+
+    Nothing else of the checkpoint is read.
+
+    Raises:
+      UserError: it has no checkpoint yet, or none that is whole.
+    """
+    directory = folder / "checkpoints"
+    if not checkpoints.steps(directory):
+        raise UserError(f"workdir={str(folder)!r} has no checkpoint yet; train it first")
+    found = checkpoints.find(directory)
+    if found is None:
+        raise UserError(f"no checkpoint in {directory} is whole; train the run again")
+    form = from_metadata(found.metadata)
+    model = nnx.eval_shape(lambda: build_model(config, form, jax.random.key(0)))
+    _, params, extra = split_model(model)
+    template = {"best_params": params}
+    if jax.tree.leaves(extra):
+        template["best_extra"] = extra
+    read = checkpoints.read_part(directory, found.step, template)
+    return form, read["best_params"], read.get("best_extra", extra)
+
+
+def from_form(
+    config: AnyExperiment, form: DataForm, params: nnx.State, extra: nnx.State | None = None
+) -> Any:
+    """Return the model of images, or of several modalities, with these parameters."""
+    if isinstance(form, dict):
+        return TrainedMultimodal(config, form, params, extra)
+    return TrainedModel(config, form, params, extra)

@@ -1,0 +1,225 @@
+"""Players: what a run trains, each with its loss, the parameters it owns, and its optimiser.
+
+A plain VAE is one player, which owns everything. In a game several move in turn within a step, each
+by its own gradient and seeing what the ones before it have moved; what a player does not own is at
+rest while it moves.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from vae_jax.data.pixels import StoredExamples
+
+Scalar = Float[Array, ""]
+Metrics = dict[str, Scalar]
+# The parameters of each network by its name: "model", and those of an objective's own.
+Params = dict[str, nnx.State]
+# Traced settings by dotted name.
+Hparams = dict[str, Array]
+# The examples of a step, and of the next one where a player takes two batches.
+Batches = tuple[StoredExamples, ...]
+
+# loss(params, extra, batches, hparams, epoch, key) -> (loss, (metrics, extra)), means over the
+# batch in nats. `extra` is what the model learns without a gradient.
+LossFn = Callable[
+    [Params, nnx.State, Batches, Hparams, Scalar, Key[Array, ""]],
+    tuple[Scalar, tuple[Metrics, nnx.State]],
+]
+# The optimiser for given, possibly traced, settings.
+MakeOptimizer = Callable[[Hparams], optax.GradientTransformation]
+
+
+class Player(NamedTuple):
+    """One of those that a run trains.
+
+    Attributes:
+      name: of its optimiser's state.
+      loss: what it minimises.
+      owns: names of the networks that it moves.
+      make_optimizer: its optimiser.
+      every: steps between two moves.
+      num_batches: batches that its loss takes.
+    """
+
+    name: str
+    loss: LossFn
+    owns: tuple[str, ...]
+    make_optimizer: MakeOptimizer
+    every: int = 1
+    num_batches: int = 1
+
+    def init(self, params: Params, hparams: Hparams) -> PyTree:
+        """Return the state of the optimiser before the first step."""
+        return self.make_optimizer(hparams).init(self.owned(params))
+
+    def owned(self, params: Params) -> Params:
+        """Return the parameters that the player moves."""
+        return {name: params[name] for name in self.owns}
+
+    def move(
+        self,
+        params: Params,
+        extra: nnx.State,
+        opt_state: PyTree,
+        batches: Batches,
+        hparams: Hparams,
+        epoch: Scalar,
+        key: Key[Array, ""],
+        *,
+        accumulation_steps: int,
+        axis_name: str | None,
+    ) -> tuple[Params, nnx.State, PyTree, Metrics]:
+        """Take one gradient step in the player's own parameters.
+
+        Returns:
+          The parameters, the model's extra state and the optimiser's after the step, and the
+          metrics of the batch, "loss" among them, in nats.
+        """
+
+        def loss_of(
+            owned: Params, extra: nnx.State, batches: Batches, key: Key[Array, ""]
+        ) -> tuple[Scalar, tuple[Metrics, nnx.State]]:
+            return self.loss({**params, **owned}, extra, batches, hparams, epoch, key)
+
+        grad_fn = jax.value_and_grad(loss_of, has_aux=True)
+        owned = self.owned(params)
+
+        def gradients(
+            batches: Batches, key: Key[Array, ""], extra: nnx.State
+        ) -> tuple[Params, Metrics, nnx.State]:
+            (loss, (metrics, extra)), grads = grad_fn(owned, extra, batches, key)
+            return grads, {"loss": loss, **metrics}, extra
+
+        if accumulation_steps == 1:
+            grads, metrics, extra = gradients(batches, key, extra)
+        else:
+            grads, metrics, extra = _accumulated(gradients, batches, key, extra, accumulation_steps)
+        if axis_name is not None:
+            grads, metrics, extra = jax.lax.pmean((grads, metrics, extra), axis_name)
+        updates, opt_state = self.make_optimizer(hparams).update(grads, opt_state, owned)
+        return {**params, **optax.apply_updates(owned, updates)}, extra, opt_state, metrics
+
+    def rest(
+        self,
+        params: Params,
+        extra: nnx.State,
+        batches: Batches,
+        hparams: Hparams,
+        epoch: Scalar,
+        key: Key[Array, ""],
+        *,
+        axis_name: str | None,
+    ) -> Metrics:
+        """Return the metrics of a step in which the player does not move."""
+        loss, (metrics, _) = self.loss(params, extra, batches, hparams, epoch, key)
+        found = {"loss": loss, **metrics}
+        return found if axis_name is None else jax.lax.pmean(found, axis_name)
+
+
+def take_turns(
+    players: tuple[Player, ...],
+    step: Int[Array, ""],
+    params: Params,
+    extra: nnx.State,
+    opt_state: dict[str, PyTree],
+    batches: Batches,
+    hparams: Hparams,
+    epoch: Scalar,
+    key: Key[Array, ""],
+    *,
+    accumulation_steps: int = 1,
+    axis_name: str | None = None,
+) -> tuple[Params, nnx.State, dict[str, PyTree], Metrics]:
+    """Let every player move once, or rest, one after the other.
+
+    Returns:
+      The parameters, the extra state and the optimisers' states after the step, and all metrics;
+      "loss" is that of the first player.
+    """
+    alone = len(players) == 1
+    keys = [key] if alone else list(jax.random.split(key, len(players)))
+    opt_state = dict(opt_state)
+    metrics: Metrics = {}
+    for player, player_key in zip(players, keys, strict=True):
+        seen = batches[: player.num_batches]
+
+        def moved(
+            params: Params,
+            extra: nnx.State,
+            state: PyTree,
+            player: Player = player,
+            seen: Batches = seen,
+            key: Key[Array, ""] = player_key,
+        ) -> tuple[Params, nnx.State, PyTree, Metrics]:
+            return player.move(
+                params,
+                extra,
+                state,
+                seen,
+                hparams,
+                epoch,
+                key,
+                accumulation_steps=accumulation_steps,
+                axis_name=axis_name,
+            )
+
+        def rested(
+            params: Params,
+            extra: nnx.State,
+            state: PyTree,
+            player: Player = player,
+            seen: Batches = seen,
+            key: Key[Array, ""] = player_key,
+        ) -> tuple[Params, nnx.State, PyTree, Metrics]:
+            found = player.rest(params, extra, seen, hparams, epoch, key, axis_name=axis_name)
+            return params, extra, state, found
+
+        mine = opt_state[player.name]
+        if player.every == 1:
+            params, extra, mine, found = moved(params, extra, mine)
+        else:
+            is_due = step % player.every == 0
+            params, extra, mine, found = jax.lax.cond(is_due, moved, rested, params, extra, mine)
+        opt_state[player.name] = mine
+        if metrics:
+            found = {name: value for name, value in found.items() if name != "loss"}
+        metrics |= found
+    return params, extra, opt_state, metrics
+
+
+def _accumulated(
+    gradients: Callable[[Batches, Key[Array, ""], nnx.State], tuple[Params, Metrics, nnx.State]],
+    batches: Batches,
+    key: Key[Array, ""],
+    extra: nnx.State,
+    num_parts: int,
+) -> tuple[Params, Metrics, nnx.State]:
+    """Return means over parts of a batch, of which one at a time is in memory."""
+
+    # Every part takes from all over the batch: where its examples lie on several devices, each
+    # device keeps its own.
+    def split(array: Array) -> Array:
+        return array.reshape(-1, num_parts, *array.shape[1:]).swapaxes(0, 1)
+
+    parts = jax.tree.map(split, batches)
+    keys = jax.random.split(key, num_parts)
+
+    def body(
+        carry: tuple[Params, Metrics, nnx.State], part: tuple[Batches, Key[Array, ""]]
+    ) -> tuple[tuple[Params, Metrics, nnx.State], None]:
+        grads, metrics, extra = carry
+        more_grads, more_metrics, extra = gradients(*part, extra)
+        total = jax.tree.map(jnp.add, (grads, metrics), (more_grads, more_metrics))
+        return (*total, extra), None
+
+    first = gradients(jax.tree.map(lambda part: part[0], parts), keys[0], extra)
+    rest = jax.tree.map(lambda part: part[1:], parts)
+    (grads, metrics, extra), _ = jax.lax.scan(body, first, (rest, keys[1:]))
+    grads, metrics = jax.tree.map(lambda leaf: leaf / num_parts, (grads, metrics))
+    return grads, metrics, extra
