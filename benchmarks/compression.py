@@ -20,7 +20,7 @@ import numpy as np
 from experiments import command_line
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
-from vae_jax import config, trained_model, workdir
+from vae_jax import config, trained, workdir
 from vae_jax.applications.compression import Compressor, pack, unpack
 from vae_jax.evaluation import results_file
 from vae_jax.evaluation import summary as measuring
@@ -38,7 +38,7 @@ def measure(folder: Path) -> dict[str, Any]:
     Raises:
       RuntimeError: they are not what they were.
     """
-    model = trained_model.load(folder)
+    model = trained.load_images(folder)
     images = measuring.integer_test_images(model.config, config.load_test(model.config))
     compressor = Compressor(model)
     compressor.decompress(compressor.compress(images[:1]))

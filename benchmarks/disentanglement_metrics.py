@@ -35,7 +35,7 @@ from vae_jax.applications.disentanglement.mig import mutual_information_gap
 from vae_jax.applications.disentanglement.modularity import modularity
 from vae_jax.applications.disentanglement.sap import separated_attribute_predictability
 from vae_jax.evaluation import results_file
-from vae_jax.trained_model import TrainedModel
+from vae_jax.trained import TrainedModel
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 

@@ -22,7 +22,7 @@ from experiments.figures_flag import figures_folder
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
 from vae_jax import config as factory
-from vae_jax import plots, trained_model, workdir
+from vae_jax import plots, trained, workdir
 from vae_jax.applications.generation import Reference, generation_figures, make_reference, samplers
 from vae_jax.applications.generation.nearest import nearest
 from vae_jax.applications.generation.plot import (
@@ -91,7 +91,7 @@ def measure(
     folder: Path, yardstick: Yardstick, train: Dataset, temperatures: list[float], num: int
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """The rows of a run, and its samples at temperature 1 by sampler."""
-    model = trained_model.load(folder)
+    model = trained.load_images(folder)
     config = model.config
     order_key, images_key, fits_key, draws_key = jax.random.split(factory.make_key(config.seed), 4)
     identity = {
@@ -190,7 +190,7 @@ def main() -> None:
     if not _CLASSIFIER.value:
         raise UserError("--classifier is missing; name what experiments.classifier trained")
     trained = classifier.load(Path(_CLASSIFIER.value))
-    splits = factory.load_splits(trained_model.load(folders[0]).config)
+    splits = factory.load_splits(trained.load_images(folders[0]).config)
     if not isinstance(splits.train, Dataset):
         raise UserError("data.mode='render' keeps no training images to look for the nearest among")
     test = splits.test.images

@@ -16,7 +16,7 @@ from absl import flags
 from experiments import command_line
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
-from vae_jax import trained_model
+from vae_jax import trained
 from vae_jax.applications.recovery import measure as recovery_measuring
 from vae_jax.evaluation import results_file
 
@@ -28,7 +28,7 @@ def main() -> None:
     """Measure, print a line a row, write the JSON and the pictures."""
     command_line.use_compilation_cache()
     pictures = Path(OUTPUT.value).with_suffix("") if OUTPUT.value else None
-    models = [trained_model.load(folder) for folder in required_workdirs()]
+    models = [trained.load_images(folder) for folder in required_workdirs()]
     rows = [
         row
         for group in recovery_measuring.alike(models)

@@ -28,9 +28,8 @@ def get_config() -> ConfigDict:
     config.data.train_split = "train[:90%]"
     config.data.validation_split = "train[90%:]"
     config.data.binarization = "none"
-    config.model.likelihood = "normal"
-    config.model.normal_scale = "learned"
-    config.hparams.learning_rate = 1e-3
+    config.model.likelihood = {"name": "normal", "scale_kind": "learned"}
+    config.optimizer.learning_rate = 1e-3
     # Of every score that is an estimate.
-    config.evaluation.num_samples = 100
+    config.evaluation = {"num_samples": 100}
     return config

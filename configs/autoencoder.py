@@ -15,5 +15,5 @@ def get_config() -> ConfigDict:
     config = vanilla.get_config()
     config.epochs = 30
     config.data.binarization = "none"
-    config.model.name = "autoencoder"
+    config.model = {"name": "autoencoder", "latent_size": 32}
     return config

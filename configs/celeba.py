@@ -24,20 +24,24 @@ def get_config() -> ConfigDict:
     config.data.train_split = "train"
     config.data.validation_split = "validation"
     config.data.binarization = "none"
-    config.model.latent_size = 128
-    config.model.network = "resnet"
-    config.model.channels = (64, 128, 256, 256)
-    config.model.widths = ()
-    config.model.kernel_size = 3
-    # Transposed convolutions leave a checkerboard in areas of one colour.
-    config.model.upsampling = "resize"
-    config.model.remat = True
-    config.model.compute_dtype = "bfloat16"
-    config.model.likelihood = "discretized_logistic"
+    network = {
+        "name": "resnet",
+        "channels": (64, 128, 256, 256),
+        "kernel_size": 3,
+        "remat": True,
+        "compute_dtype": "bfloat16",
+    }
+    config.model = {
+        "name": "vae",
+        "latent_size": 128,
+        "encoder": network,
+        # Transposed convolutions leave a checkerboard in areas of one colour.
+        "decoder": {**network, "upsampling": "resize"},
+        "likelihood": "discretized_logistic",
+    }
     config.optimizer.gradient_clip_norm = 200.0
-    config.hparams.learning_rate = 5e-4
-    config.hparams.warmup_epochs = 4.0
+    config.optimizer.learning_rate = 5e-4
+    config.objective = {"name": "elbo", "warmup_epochs": 4.0}
     # Each sample decodes an image of 12,288 values.
-    config.evaluation.num_samples = 100
-    config.evaluation.batch_size = 100
+    config.evaluation = {"num_samples": 100, "batch_size": 100}
     return config

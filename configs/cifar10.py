@@ -23,19 +23,22 @@ def get_config() -> ConfigDict:
     config.data.train_split = "train[:45000]"
     config.data.validation_split = "train[45000:]"
     config.data.binarization = "none"
-    config.model.latent_size = 128
-    config.model.network = "resnet"
-    config.model.channels = (64, 128, 256)
-    config.model.widths = ()
-    config.model.kernel_size = 3
-    # Transposed convolutions leave a checkerboard in areas of one colour.
-    config.model.upsampling = "resize"
-    config.model.compute_dtype = "bfloat16"
-    config.model.likelihood = "discretized_logistic_mixture"
-    config.model.num_mixture = 5
+    network = {
+        "name": "resnet",
+        "channels": (64, 128, 256),
+        "kernel_size": 3,
+        "compute_dtype": "bfloat16",
+    }
+    config.model = {
+        "name": "vae",
+        "latent_size": 128,
+        "encoder": network,
+        # Transposed convolutions leave a checkerboard in areas of one colour.
+        "decoder": {**network, "upsampling": "resize"},
+        "likelihood": {"name": "discretized_logistic_mixture", "components": 5},
+    }
     config.optimizer.gradient_clip_norm = 200.0
-    config.hparams.learning_rate = 5e-4
-    config.hparams.warmup_epochs = 10.0
-    config.evaluation.num_samples = 100
-    config.evaluation.batch_size = 100
+    config.optimizer.learning_rate = 5e-4
+    config.objective = {"name": "elbo", "warmup_epochs": 10.0}
+    config.evaluation = {"num_samples": 100, "batch_size": 100}
     return config

@@ -20,8 +20,7 @@ def get_config() -> ConfigDict:
     config.epochs = 20
     config.batch_size = 100
     config.model.latent_size = 40
-    config.model.widths = (100,)
-    config.model.activation = "relu"
+    config.model.encoder = {"name": "mlp", "widths": (100,), "activation": "relu"}
     config.optimizer.schedule = "constant"
-    config.hparams.learning_rate = 1e-3
+    config.optimizer.learning_rate = 1e-3
     return config

@@ -21,9 +21,8 @@ def get_config() -> ConfigDict:
     config.batch_size = 100
     config.data.binarization = "none"
     config.model.latent_size = 50
-    config.model.widths = (200,)
-    config.model.likelihood = "discretized_logistic_mixture"
-    config.model.num_mixture = 3
+    config.model.encoder = {"name": "mlp", "widths": (200,)}
+    config.model.likelihood = {"name": "discretized_logistic_mixture", "components": 3}
     # Far dearer than those of a Bernoulli.
-    config.evaluation.num_samples = 10
+    config.evaluation = {"num_samples": 10}
     return config

@@ -15,9 +15,8 @@ def get_config() -> ConfigDict:
     """Two strided convolutions down, two transposed ones up."""
     config = vanilla.get_config()
     config.epochs = 10
-    config.model.network = "conv"
-    config.model.widths = ()
-    config.hparams.learning_rate = 1e-3
+    config.model.encoder = {"name": "conv", "channels": (32, 64), "kernel_size": 4}
+    config.optimizer.learning_rate = 1e-3
     # Decoding by convolutions takes five times as long as by the MLP.
-    config.evaluation.num_samples = 200
+    config.evaluation = {"num_samples": 200}
     return config

@@ -15,6 +15,5 @@ from configs import upscaling
 def get_config() -> ConfigDict:
     """The network of `upscaling`."""
     config = upscaling.get_config()
-    config.corruption = "blur"
-    config.hparams.corruption_level = 2.0
+    config.corruption = {"name": "blur", "level": 2.0}
     return config

@@ -23,6 +23,5 @@ def get_config() -> ConfigDict:
     config = vanilla.get_config()
     config.epochs = 30
     config.data.binarization = "none"
-    config.corruption = "gaussian"
-    config.hparams.corruption_level = 0.5
+    config.corruption = {"name": "gaussian", "level": 0.5}
     return config

@@ -19,9 +19,11 @@ def get_config() -> ConfigDict:
     config.data.train_split = "train[:98%]"
     config.batch_size = 64
     config.data.image_size = 64
-    config.model.network = "conv"
-    config.model.channels = (32, 32, 64, 64)
-    config.model.widths = (256,)
-    config.model.activation = "relu"
-    config.hparams.learning_rate = 1e-4
+    config.model.encoder = {
+        "name": "conv",
+        "channels": (32, 32, 64, 64),
+        "widths": (256,),
+        "activation": "relu",
+    }
+    config.optimizer.learning_rate = 1e-4
     return config

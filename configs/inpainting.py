@@ -15,6 +15,5 @@ from configs import upscaling
 def get_config() -> ConfigDict:
     """The network of `upscaling`."""
     config = upscaling.get_config()
-    config.corruption = "box"
-    config.hparams.corruption_level = 0.5
+    config.corruption = {"name": "box", "level": 0.5}
     return config

@@ -4,7 +4,7 @@ r"""A VAE with two latent dimensions, whose latent space can be drawn.
 
 The textbook figure sets it beside its two terms alone:
 
-    python -m experiments.train --config=configs/latent2d.py --config.hparams.beta=0 \
+    python -m experiments.train --config=configs/latent2d.py --config.objective.beta=0 \
         --workdir=runs/reconstruction_alone
     python -m experiments.train --config=configs/latent2d.py \
         --config.hparams.distortion_weight=0 --workdir=runs/kl_alone
@@ -25,6 +25,6 @@ def get_config() -> ConfigDict:
     config = vanilla.get_config()
     config.epochs = 30
     config.model.latent_size = 2
-    config.model.widths = (400, 200)
-    config.hparams.learning_rate = 1e-3
+    config.model.encoder.widths = (400, 200)
+    config.optimizer.learning_rate = 1e-3
     return config

@@ -29,15 +29,19 @@ def get_config() -> ConfigDict:
     config = vanilla.get_config()
     config.epochs = 60
     config.data.modalities = ("image", "text")
-    config.model.name = "multimodal"
-    config.model.joint_posterior = "joint"
-    config.model.latent_size = 64
-    config.model.widths = (512, 512)
-    config.objective.modality_weights = (1.0, 3.0)
-    config.hparams.learning_rate = 1e-3
-    config.hparams.warmup_epochs = 10.0
-    config.hparams.unimodal_kl_weight = 2.0
-    config.hparams.word_dropout = 0.1
-    config.tensorboard.images_every_epochs = 0
-    config.evaluation.num_samples = 100
+    config.model = {
+        "name": "multimodal",
+        "joint_posterior": "joint",
+        "latent_size": 64,
+        "encoder": {"name": "mlp", "widths": (512, 512)},
+    }
+    config.objective = {
+        "name": "jmvae",
+        "modality_weights": (1.0, 3.0),
+        "warmup_epochs": 10.0,
+        "unimodal_kl_weight": 2.0,
+        "word_dropout": 0.1,
+    }
+    config.optimizer.learning_rate = 1e-3
+    config.evaluation = {"num_samples": 100}
     return config

@@ -18,14 +18,15 @@ def get_config() -> ConfigDict:
     config.epochs = 100
     config.batch_size = 100
     config.data.modalities = ("image", "label")
-    config.model.name = "multimodal"
-    config.model.joint_posterior = "joint"
-    config.model.latent_size = 64
-    config.model.widths = (512, 512)
-    config.model.activation = "relu"
+    layers = {"widths": (512, 512), "activation": "relu"}
+    config.model = {
+        "name": "multimodal",
+        "joint_posterior": "joint",
+        "latent_size": 64,
+        "encoder": {"name": "mlp", **layers},
+        "label": layers,
+    }
+    config.objective = {"name": "jmvae", "warmup_epochs": 40.0, "unimodal_kl_weight": 0.1}
     config.optimizer.schedule = "constant"
-    config.hparams.learning_rate = 1e-3
-    config.hparams.warmup_epochs = 40.0
-    config.hparams.unimodal_kl_weight = 0.1
-    config.tensorboard.images_every_epochs = 0
+    config.optimizer.learning_rate = 1e-3
     return config

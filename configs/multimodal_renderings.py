@@ -22,14 +22,14 @@ def get_config() -> ConfigDict:
     config.epochs = 30
     config.data.modalities = tuple(f"rendering_{i}" for i in range(5))
     config.data.binarization = "none"
-    config.model.name = "multimodal"
-    config.model.joint_posterior = "mixture_of_products"
-    config.model.latent_size = 64
-    config.model.network = "conv"
-    config.model.widths = (256,)
-    config.model.likelihood = "laplace"
-    config.model.likelihood_scale = 0.75
-    config.hparams.learning_rate = 1e-3
-    config.tensorboard.images_every_epochs = 0
-    config.evaluation.num_samples = 10
+    config.model = {
+        "name": "multimodal",
+        "joint_posterior": "mixture_of_products",
+        "latent_size": 64,
+        "encoder": {"name": "conv", "widths": (256,)},
+        "likelihood": {"name": "laplace", "scale": 0.75},
+    }
+    config.objective = {"name": "mopoe"}
+    config.optimizer.learning_rate = 1e-3
+    config.evaluation = {"num_samples": 10}
     return config

@@ -21,10 +21,11 @@ def get_config() -> ConfigDict:
     config.data.binarization = "none"
     # PSNR counts squared errors alone, and at half resolution bicubic interpolation leaves few: no
     # KL, and more latents than a VAE would use.
-    config.model.name = "autoencoder"
-    config.model.latent_size = 128
-    config.model.widths = (1024,)
-    config.hparams.learning_rate = 1e-3
-    config.corruption = "downsampling"
-    config.hparams.corruption_level = 2.0
+    config.model = {
+        "name": "autoencoder",
+        "latent_size": 128,
+        "encoder": {"name": "mlp", "widths": (1024,)},
+    }
+    config.optimizer.learning_rate = 1e-3
+    config.corruption = {"name": "downsampling", "level": 2.0}
     return config

@@ -11,7 +11,6 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from vae_jax.config.fields import FIELDS, unknown_field_message
 from vae_jax.errors import UserError
 from vae_jax.workdir import read_config, run_folder
 
@@ -67,29 +66,53 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+# What the command line says of the config: dotted names and texts, in their order.
+_OVERRIDES: list[tuple[str, str]] = []
+
+
+def config_overrides() -> list[tuple[str, str]]:
+    """Return the settings that the command line names, each with its text, in their order."""
+    return list(_OVERRIDES)
+
+
+def _take_overrides(arguments: list[str]) -> list[str]:
+    """Return the arguments without `--config.NAME=VALUE`, which are kept for the config.
+
+    Raises:
+      UserError: one has no value.
+    """
+    rest: list[str] = []
+    _OVERRIDES.clear()
+    for argument in arguments:
+        match = re.fullmatch(r"--?config\.([^=]+)(?:=(.*))?", argument, re.DOTALL)
+        if match is None:
+            rest.append(argument)
+        elif match[2] is None:
+            raise UserError(f"{argument} has no value; write {argument}=VALUE")
+        else:
+            _OVERRIDES.append((match[1], match[2]))
+    return rest
+
+
 def _parse_flags() -> None:
     try:
         app.define_help_flags()
+        # ml_collections looks there for settings of the config, too.
+        sys.argv = _take_overrides(sys.argv)
         rest = flags.FLAGS(sys.argv)[1:]
         # A config file that cannot be opened is told of only when the config is used.
         getattr(getattr(flags.FLAGS, "config", None), "keys", None)
     except flags.Error as error:
         raise UserError(_describe(str(error))) from None
-    except (AttributeError, KeyError) as error:
-        # ml_collections names the field in its own way, over several lines.
-        overridden = [arg for arg in sys.argv[1:] if re.match(r"--?config\.", arg)]
-        for argument in overridden:
-            field = argument.split("=")[0].lstrip("-").removeprefix("config.")
-            if field not in FIELDS:
-                raise UserError(unknown_field_message(field)) from None
-        raise UserError(_describe(str(error))) from None
     except OSError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"the config file cannot be read: {reason}") from None
-    except (ImportError, SyntaxError, TypeError, ValueError) as error:
+    except (ImportError, SyntaxError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise UserError(f"the flags or the config file cannot be read: {error}") from None
     if rest:
         raise UserError(f"{rest[0]!r} is not a flag; flags begin with -- and take =value")
+    if _OVERRIDES and "config" not in flags.FLAGS:
+        raise UserError(f"--config.{_OVERRIDES[0][0]} is for commands that train, with --config")
 
 
 def _describe(message: str) -> str:

@@ -14,12 +14,12 @@ from absl import flags
 from experiments import command_line
 from experiments.output_flag import OUTPUT
 from experiments.workdirs_flag import required_workdirs
-from vae_jax import config, plots, trained_model, workdir
+from vae_jax import config, plots, trained, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import plane_maps
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.drawing import NUM_MAPPED
-from vae_jax.trained_model import TrainedModel
+from vae_jax.trained import TrainedModel
 from vae_jax.training.records import read_records
 
 _NAMES = flags.DEFINE_list(
@@ -51,7 +51,7 @@ def main() -> None:
     command_line.use_compilation_cache()
     summaries, records, panels, test_sets = {}, {}, [], set()
     for name, folder in zip(names, folders, strict=True):
-        model = trained_model.load(folder)
+        model = trained.load_images(folder)
         summary = workdir.read_summary(folder)
         if summary is None:
             raise UserError(f"workdir={str(folder)!r} has no summary.json; evaluate it first")

@@ -7,7 +7,7 @@ as zeros and ones if the run binarises them.
 """
 
 from experiments import command_line, file_flags
-from vae_jax import config, trained_model, workdir
+from vae_jax import config, trained, workdir
 from vae_jax.applications.compression import Compressor, pack
 from vae_jax.data import image_arrays
 from vae_jax.evaluation import summary as measuring
@@ -19,7 +19,7 @@ def main() -> None:
     source, target = file_flags.input_path(), file_flags.required_output()
     images = None if source is None else image_arrays.read(source)
     command_line.use_compilation_cache()
-    model = trained_model.load(folder)
+    model = trained.load_images(folder)
     compressor = Compressor(model)
     if images is None:
         images = measuring.integer_test_images(model.config, config.load_test(model.config))

@@ -4,7 +4,7 @@ python -m experiments.decompress --workdir=runs/compression --input=digits.vae -
 """
 
 from experiments import command_line, file_flags
-from vae_jax import trained_model
+from vae_jax import trained
 from vae_jax.applications.compression import Compressor, unpack
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
@@ -22,7 +22,7 @@ def main() -> None:
         raise UserError(f"{source} cannot be read: {error.strerror}") from None
     compressed = unpack(content, str(source))
     command_line.use_compilation_cache()
-    images = Compressor(trained_model.load(folder)).decompress(compressed)
+    images = Compressor(trained.load_images(folder)).decompress(compressed)
     image_arrays.write(target, images)
     print(f"{target}: {len(images):,} images, {images.dtype} {list(images.shape)}")
 

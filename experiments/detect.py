@@ -15,7 +15,7 @@ import numpy as np
 from absl import flags
 
 from experiments import command_line, file_flags
-from vae_jax import trained_model, workdir
+from vae_jax import trained, workdir
 from vae_jax.applications.anomaly import SCORES, Scorer, threshold
 from vae_jax.applications.anomaly import data as anomaly_data
 from vae_jax.config import foreign_images
@@ -46,7 +46,7 @@ def main() -> None:
         raise UserError(f"--output={target} must end in .csv")
     images = image_arrays.read(source)
     command_line.use_compilation_cache()
-    model = trained_model.load(folder)
+    model = trained.load_images(folder)
     config = model.config
     images = image_arrays.with_channels(images, model.image_shape)
     normal = anomaly_data.load_normal(config)

@@ -9,7 +9,7 @@ import numpy as np
 from absl import flags
 
 from experiments import command_line
-from vae_jax import config, trained_model, workdir
+from vae_jax import config, trained, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import drawing
 from vae_jax.evaluation import summary as measuring
@@ -36,7 +36,7 @@ def main() -> None:
     folder, degrees = command_line.existing_workdir(), _degrees()
     command_line.use_compilation_cache()
     with workdir.hold(folder):
-        model = trained_model.load(folder)
+        model = trained.load_images(folder)
         summary = workdir.read_summary(folder)
         if summary is None:
             raise UserError(f"workdir={str(folder)!r} has no summary.json; evaluate it first")

@@ -19,7 +19,7 @@ import numpy as np
 from absl import flags
 
 from experiments import command_line, file_flags
-from vae_jax import config, trained_model
+from vae_jax import config, trained
 from vae_jax.applications.editing import directions
 from vae_jax.applications.editing.attribute_vectors import METHODS
 from vae_jax.config import foreign_images
@@ -49,7 +49,7 @@ def main() -> None:
     image_arrays.require_suffix(target)
     given = None if source is None else image_arrays.read(source)
     command_line.use_compilation_cache()
-    model = trained_model.load(folder)
+    model = trained.load_images(folder)
     opened = config.open_splits(model.config)
     if given is None:
         given = opened.test.images

@@ -5,11 +5,11 @@ python -m experiments.evaluate --workdir=runs/vanilla --num_samples=5000
 """
 
 from absl import flags
+from vae_jax.config.fields import MAX_SAMPLES
 
 from experiments import command_line
 from vae_jax import config as factory
-from vae_jax import trained_model, workdir
-from vae_jax.config.fields import MAX_SAMPLES
+from vae_jax import trained, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 
@@ -21,7 +21,7 @@ _NUM_SAMPLES = flags.DEFINE_integer(
 def main() -> None:
     """Evaluate the run of --workdir."""
     folder = command_line.existing_workdir()
-    config = trained_model.read_config(folder)
+    config = trained.read_experiment(folder)
     num_samples = (
         config.evaluation.num_samples if _NUM_SAMPLES.value is None else _NUM_SAMPLES.value
     )

@@ -11,7 +11,7 @@ what TensorBoard's projector reads, into the run's tensorboard/. umap needs
 from absl import flags
 
 from experiments import command_line
-from vae_jax import config, plots, trained_model
+from vae_jax import config, plots, trained
 from vae_jax.applications.representation import projector
 from vae_jax.errors import UserError
 from vae_jax.evaluation import plane_maps
@@ -34,7 +34,7 @@ def main() -> None:
                 f"{', '.join(plane_maps.METHODS)}"
             )
     command_line.use_compilation_cache()
-    model = trained_model.load(folder)
+    model = trained.load_images(folder)
     test = config.load_test(model.config)
     targets = measuring.prepare_test(model.config, test)[:NUM_MAPPED]
     labels = None if test.labels is None else test.labels[:NUM_MAPPED]

@@ -15,7 +15,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import command_line, results_flag
-from vae_jax import trained_model, workdir
+from vae_jax import trained, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import drawing
 from vae_jax.papers import card as cards
@@ -123,7 +123,7 @@ def _draw_manifold(runs: Runs, results: Path) -> None:
             member = runs.member(row, runs.seeds[0])
             folder = workdir.member_folder(runs.folder, member)
             path = card_report.manifold_path(runs.card, results, runs.budget)
-            drawing.draw_manifold(path, trained_model.load(folder))
+            drawing.draw_manifold(path, trained.load_images(folder))
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from absl import flags
 from experiments import command_line
 from experiments.output_flag import required_output
 from experiments.seed_flag import SEED
-from vae_jax import config, plots, trained_model
+from vae_jax import config, plots, trained
 from vae_jax.applications.generation import samplers
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
@@ -40,7 +40,7 @@ def main() -> None:
     if _NUM_IMAGES.value < 1:
         raise UserError(f"--num_images={_NUM_IMAGES.value} must be at least 1")
     command_line.use_compilation_cache()
-    model = trained_model.load(folder)
+    model = trained.load_images(folder)
     images_key, fit_key, draw_key = jax.random.split(config.make_key(SEED.value), 3)
     images = np.empty((0, *model.image_shape), np.float32)
     if _SAMPLER.value != "prior":

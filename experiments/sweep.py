@@ -22,8 +22,8 @@ from ml_collections import ConfigDict
 
 from experiments import command_line, config_flag
 from vae_jax import workdir
-from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
+from vae_jax.settings import flatten
 from vae_jax.sweeps import batches as sweep_batches
 from vae_jax.sweeps import plan as sweep_plan
 from vae_jax.sweeps import results as sweep_results

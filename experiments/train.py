@@ -1,7 +1,7 @@
 """Train an experiment, evaluate it and draw its figures; started again, continue where it stopped.
 
     python -m experiments.train --config=configs/vanilla.py --workdir=runs/vanilla
-    python -m experiments.train --config=configs/beta.py --config.hparams.beta=4 --workdir=runs/b4
+    python -m experiments.train --config=configs/beta.py --config.objective.beta=4 --workdir=runs/b4
 
 All devices that JAX sees are used, batches shared out among them; docs/scaling.md has more on that,
 and on several processes.
@@ -18,17 +18,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from ml_collections import ConfigDict
 
 from experiments import command_line, config_flag, process_flags, profiling
 from vae_jax import config as factory
 from vae_jax import workdir
-from vae_jax.config.fields import flatten
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.data.streaming import Stream
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
-from vae_jax.trained_model import TrainedModel
+from vae_jax.settings import flatten
+from vae_jax.trained import TrainedModel
 from vae_jax.training import checkpoints, parallel, processes
 from vae_jax.training.interruption import deferred
 from vae_jax.training.loop import Plan, Progress, RunState, RunSteps, Validate, fit
@@ -47,7 +46,7 @@ _PROFILE = flags.DEFINE_bool(
 
 
 def train(
-    config: ConfigDict,
+    config: factory.AnyExperiment,
     folder: Path,
     *,
     devices: Sequence[jax.Device] | None = None,
@@ -67,6 +66,7 @@ def train(
       UserError: the data or the directory do not fit the config, or training cannot go on.
       Interrupted: a signal came; a checkpoint has been written.
     """
+    config = factory.resolve(config)
     devices = jax.local_devices()[:1] if devices is None else devices
     if kind == "pmap" and len(devices) > 1:
         factory.refuse_parts(config, "--parallel=pmap", "--parallel=jit")
@@ -107,7 +107,7 @@ def train(
                         batch_size=plan.batch_size,
                     ),
                 ]
-                if config.tensorboard.images_every_epochs > 0:
+                if config.model.takes == "images" and config.tensorboard.images_every_epochs > 0:
                     on_epoch = _image_writer(config, splits, state, tensorboard)
             for writer in writers:
                 stack.enter_context(contextlib.closing(writer))
@@ -135,15 +135,15 @@ def train(
         print(f"{folder}: {measuring.describe(summary)}")
 
 
-def _held(folder: Path, config: ConfigDict) -> contextlib.AbstractContextManager[None]:
+def _held(folder: Path, config: factory.AnyExperiment) -> contextlib.AbstractContextManager[None]:
     """The run's directory for ourselves; the first of several processes holds it for all."""
     if processes.is_first():
-        return workdir.hold(folder, config.to_dict())
+        return factory.hold_run(folder, config)
     return contextlib.nullcontext()
 
 
 def _initial_or_restored(
-    compiled: parallel.Compiled, config: ConfigDict, splits: Splits, directory: Path
+    compiled: parallel.Compiled, config: factory.AnyExperiment, splits: Splits, directory: Path
 ) -> tuple[RunState, Progress]:
     begun = processes.is_first() and bool(checkpoints.steps(directory))
     newest = checkpoints.newest(directory, set_torn_aside=True) if begun else None
@@ -151,17 +151,16 @@ def _initial_or_restored(
         logging.warning("no checkpoint in %s is whole; starting anew", directory)
     step = processes.from_first(-1 if newest is None else newest)
     if step >= 0:
-        template = factory.run_state_template(config, splits.form)
-        checkpoint = checkpoints.read(directory, step, template)
-        saved = checkpoint.metadata
+        saved = checkpoints.metadata_of(directory, step)
         progress = Progress(**{name: saved[name] for name in Progress.__dataclass_fields__})
-        return compiled.put(checkpoint.tree), progress
+        state = factory.read_run_state(directory, step, saved, config, splits.form)
+        return compiled.put(state), progress
     key, hparams = factory.make_key(config.seed), factory.build_hparams(config)
     return compiled.init(*compiled.put((splits.mean_image, key, hparams))), Progress()
 
 
 def _steps(
-    config: ConfigDict,
+    config: factory.AnyExperiment,
     compiled: parallel.Compiled,
     splits: Splits,
     plan: Plan,
@@ -211,13 +210,13 @@ def _validation(compiled: parallel.Compiled, splits: Splits) -> Validate | None:
 
 
 def _image_writer(
-    config: ConfigDict, splits: Splits, state: RunState, tensorboard: TensorBoardWriter
+    config: factory.AnyExperiment, splits: Splits, state: RunState, tensorboard: TensorBoardWriter
 ) -> Callable[[RunState, int], None]:
     """Writes images of the first held-out examples after an epoch."""
     assert not isinstance(splits, factory.JointSplits), "validate refuses images of these"
     shown_from = splits.validation or splits.train
     shown = jnp.asarray(shown_from.read(np.arange(min(40, shown_from.shape[0]))).images)
-    model = TrainedModel(config, splits.form, jax.device_get(state.train.params))
+    model = TrainedModel(config, splits.form, jax.device_get(state.train.params["model"]))
     return functools.partial(_write_images, tensorboard, model, np.asarray(to_unit_interval(shown)))
 
 
@@ -232,10 +231,10 @@ def _write_images(
     if epoch % model.config.tensorboard.images_every_epochs:
         return
     # To this process: what only one computes must not wait for the others' devices.
-    model.params, step = jax.device_get(state.train.params), int(state.train.step)
+    model.params, step = jax.device_get(state.train.params["model"]), int(state.train.step)
     tensorboard.write_images("originals", images, step)
     tensorboard.write_images("reconstructions", model.reconstruct(images), step)
-    if model.is_vae:
+    if model.has_density:
         tensorboard.write_images("samples", model.sample(jax.random.key(0), len(images)), step)
 
 

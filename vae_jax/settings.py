@@ -57,6 +57,7 @@ class Setting:
       kind: the protocol of a part; None of a value.
       section: the class of a part without a choice.
       default_choice: the choice that a config without a name has.
+      is_number: whether whole numbers stand for floating ones.
     """
 
     sentence: str
@@ -67,6 +68,7 @@ class Setting:
     kind: type | None = None
     section: type | None = None
     default_choice: str = ""
+    is_number: bool = False
 
     @property
     def is_part(self) -> bool:
@@ -119,7 +121,7 @@ def traced(
 ) -> Any:
     """Declare a number that enters compiled programs as an array."""
     check, limits = _number_check(at_least, above, below, at_most)
-    return declare(default, Setting(sentence, check, limits, is_traced=True))
+    return declare(default, Setting(sentence, check, limits, is_traced=True, is_number=True))
 
 
 def bounded(
@@ -133,7 +135,7 @@ def bounded(
 ) -> Any:
     """Declare a static number."""
     check, limits = _number_check(at_least, above, below, at_most)
-    return declare(default, Setting(sentence, check, limits))
+    return declare(default, Setting(sentence, check, limits, is_number=True))
 
 
 def integer(
@@ -385,6 +387,8 @@ def resolve(setting: Setting, value: Any, path: str) -> Any:
         expected = setting.check(value)
         if expected is not None:
             raise UserError(f"{path}={value!r} must be {expected}")
+        if setting.is_number:
+            return float(value)
         return tuple(value) if isinstance(value, list) else value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return resolve_part(type(value), to_dict(value), path)

@@ -19,38 +19,39 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from vae_jax.config.fields import FIELDS
-from vae_jax.data.pixels import StoredExamples
-from vae_jax.models import VAE, DiagonalNormal, StandardNormalPrior
-from vae_jax.models.interfaces import Likelihood
-from vae_jax.models.likelihoods import BernoulliLikelihood, NormalLikelihood, unaccepted
-from vae_jax.networks import MLPDecoder, MLPEncoder
-from vae_jax.networks.activations import ACTIVATIONS
+from vae_jax.config.experiment import Experiment
+from vae_jax.models import VAE
+from vae_jax.models.likelihoods import BernoulliSettings, NormalSettings, unaccepted
+from vae_jax.models.vae import VAESettings
+from vae_jax.networks.mlp import MLPEncoderSettings
 from vae_jax.objectives.bounds import elbo_terms
+from vae_jax.objectives.elbo import ELBO
+from vae_jax.settings import settings_of
 from vae_jax.training import step as training
-from vae_jax.training.optimizers import scale_by_adam
-from vae_jax.training.step import Hyperparameters, Metrics, TrainState
+from vae_jax.training.optimizers import Adam, scale_by_adam
+from vae_jax.training.players import Batches, Hparams, Metrics, Params, Player
+from vae_jax.training.step import TrainState
 
 # Rows in one compiled call of a model that is trained.
 _BATCH_SIZE = 1000
 # Of the latents of a row, for its score.
 _NUM_SAMPLES = 16
 
-# A parameter takes the values of that field of a config.
-_FIELDS = {
-    "n_components": "model.latent_size",
-    "widths": "model.widths",
-    "beta": "hparams.beta",
-    "epochs": "epochs",
-    "batch_size": "batch_size",
-    "learning_rate": "hparams.learning_rate",
+# A parameter takes the values of that setting.
+_SETTINGS = {
+    "n_components": settings_of(VAESettings)["latent_size"],
+    "widths": settings_of(MLPEncoderSettings)["widths"],
+    "beta": settings_of(ELBO)["beta"],
+    "epochs": settings_of(Experiment)["epochs"],
+    "batch_size": settings_of(Experiment)["batch_size"],
+    "learning_rate": settings_of(Adam)["learning_rate"],
 }
 
 _Rows = Float[np.ndarray, "rows features"]
 
 
 class _Architecture(NamedTuple):
-    """What says a model but for its parameters."""
+    """Everything needed to rebuild the model except its parameters."""
 
     likelihood: str
     num_features: int
@@ -133,7 +134,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             architecture,
             images.mean(axis=0),
             jax.random.key(int(seed), impl="threefry2x32"),
-            _hyperparameters(float(self.learning_rate), float(self.beta)),
+            {
+                "learning_rate": jnp.float32(float(self.learning_rate)),
+                "beta": jnp.float32(float(self.beta)),
+            },
         )
         batch_size = min(int(self.batch_size), len(rows))
         losses = []
@@ -145,7 +149,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             raise ValueError(
                 f"the loss is not finite with learning_rate={self.learning_rate!r}; use a lower one"
             )
-        self.params_ = jax.tree.map(np.asarray, nnx.to_pure_dict(state.params))
+        self.params_ = jax.tree.map(np.asarray, nnx.to_pure_dict(state.params["model"]))
         # Parameters may be set anew; what was fitted stays.
         self._architecture = architecture
         return self
@@ -198,12 +202,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _check_parameters(self) -> None:
         if self.likelihood not in ("bernoulli", "normal"):
             raise ValueError(f"likelihood={self.likelihood!r} must be 'bernoulli' or 'normal'")
-        for name, field in _FIELDS.items():
+        for name, setting in _SETTINGS.items():
             value = getattr(self, name)
             # A search over np.arange sets NumPy's numbers.
-            expected = FIELDS[field](value.item() if isinstance(value, np.generic) else value)
-            if name == "widths" and expected is None and not value:
-                expected = "one hidden layer or more, such as (256,)"
+            expected = setting.check(value.item() if isinstance(value, np.generic) else value)
             if expected is not None:
                 raise ValueError(f"{name}={value!r} must be {expected}")
 
@@ -236,17 +238,13 @@ def _check_values(rows: _Rows, likelihood: str) -> None:
 def _build(
     architecture: _Architecture, mean_image: Float[Array, "1 features 1"], key: Key[Array, ""]
 ) -> VAE:
-    shape, rngs = (1, architecture.num_features, 1), nnx.Rngs(key)
-    likelihood: Likelihood = BernoulliLikelihood()
-    if architecture.likelihood == "normal":
-        likelihood = NormalLikelihood(1.0, "learned")
-    widths, latent_size = architecture.widths, architecture.latent_size
-    options: dict[str, Any] = {"activation": ACTIVATIONS["silu"], "rngs": rngs}
-    encoder = MLPEncoder(shape, widths, **options)
-    decoder = MLPDecoder(latent_size, shape, widths[::-1], **options)
-    decoder.set_output_bias(mean_image, likelihood.output_for_mean)
-    posterior = DiagonalNormal(encoder.num_features, latent_size, rngs=rngs)
-    return VAE(encoder, decoder, likelihood, posterior, StandardNormalPrior(latent_size))
+    normal = NormalSettings(1.0, "learned")
+    settings = VAESettings(
+        latent_size=architecture.latent_size,
+        encoder=MLPEncoderSettings(widths=architecture.widths),
+        likelihood=normal if architecture.likelihood == "normal" else BernoulliSettings(),
+    )
+    return settings.build((1, architecture.num_features, 1), mean_image, rngs=nnx.Rngs(key))
 
 
 @functools.cache
@@ -262,19 +260,32 @@ def _merge(architecture: _Architecture, params: PyTree) -> VAE:
     return nnx.merge(graphdef, filled)
 
 
-def _hyperparameters(learning_rate: float, beta: float) -> Hyperparameters:
-    """Those that are read here; the others are those of objectives that are not."""
-    values = dict.fromkeys(Hyperparameters._fields, 0.0)
-    values |= {"learning_rate": learning_rate, "beta": beta}
-    return Hyperparameters(**{name: jnp.float32(value) for name, value in values.items()})
+def _player(architecture: _Architecture, num_steps: int) -> Player:
+    """Return what is trained: the negative ELBO, its KL weighted, by Adam."""
 
+    def loss(
+        params: Params,
+        extra: nnx.State,
+        batches: Batches,
+        hparams: Hparams,
+        epoch: Float[Array, ""],
+        key: Key[Array, ""],
+    ) -> tuple[Float[Array, ""], tuple[Metrics, nnx.State]]:
+        del epoch
+        (batch,) = batches
+        assert not isinstance(batch, dict)
+        means = elbo_terms(_merge(architecture, params["model"]), batch, batch, key).means()
+        return means["distortion"] + hparams["beta"] * means["rate"], (means, extra)
 
-def _make_optimizer(num_steps: int) -> training.MakeOptimizer:
     schedule = optax.cosine_decay_schedule(1.0, num_steps)
-    return lambda hparams: optax.chain(
-        scale_by_adam(0.9, 0.999, 1e-8),
-        optax.scale_by_learning_rate(lambda count: hparams.learning_rate * schedule(count)),
-    )
+
+    def make_optimizer(hparams: Hparams) -> optax.GradientTransformation:
+        return optax.chain(
+            scale_by_adam(0.9, 0.999, 1e-8),
+            optax.scale_by_learning_rate(lambda count: hparams["learning_rate"] * schedule(count)),
+        )
+
+    return Player("model", loss, ("model",), make_optimizer)
 
 
 # Below, what is compiled: once for an architecture and the shapes of the data, not for each fit.
@@ -285,12 +296,13 @@ def _init(
     architecture: _Architecture,
     mean_image: Float[Array, "1 features 1"],
     key: Key[Array, ""],
-    hparams: Hyperparameters,
+    hparams: Hparams,
 ) -> TrainState:
     model_key, run_key = jax.random.split(key)
     params = nnx.split(_build(architecture, mean_image, model_key))[1]
     # The state before the first step does not depend on how many there are.
-    return training.init_state(params, hparams, _make_optimizer(1), run_key)
+    players = [_player(architecture, 1)]
+    return training.init_state({"model": params}, nnx.State({}), hparams, players, run_key)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -303,20 +315,8 @@ def _train_epoch(
 ) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
     num_steps = len(images) // batch_size
 
-    def loss_fn(
-        params: nnx.State,
-        batch: StoredExamples,
-        hparams: Hyperparameters,
-        epoch: Float[Array, ""],
-        key: Key[Array, ""],
-    ) -> tuple[Float[Array, ""], Metrics]:
-        del epoch
-        assert not isinstance(batch, dict)
-        means = elbo_terms(_merge(architecture, params), batch, batch, key).means()
-        return means["distortion"] + hparams.beta * means["rate"], means
-
     step_fn = functools.partial(
-        training.train_step, loss_fn=loss_fn, make_optimizer=_make_optimizer(epochs * num_steps)
+        training.train_step, players=(_player(architecture, epochs * num_steps),)
     )
     return training.train_epoch(
         state, images, step_fn=step_fn, batch_size=batch_size, num_steps=num_steps

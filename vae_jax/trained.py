@@ -32,13 +32,16 @@ from vae_jax.models import DensityModel, latent_paths
 from vae_jax.models.modalities import Form, Forms, nothing
 from vae_jax.models.multimodal import MultimodalVAE
 from vae_jax.objectives.bounds import elbo_terms
-from vae_jax.settings import name_of
+from vae_jax.settings import changed, name_of
 from vae_jax.training import checkpoints
 
 _BATCH_SIZE = 1000
 _JOINT_BATCH_SIZE = 500
 # Of a decoder in one call: a categorical likelihood has 256 for each channel of each pixel.
 _MAX_OUTPUTS = 2**25
+
+# Settings of how parameters start, or of how they are computed with: what is computed is the same.
+_OF_THE_START = ("decoder_start", "initializer", "remat")
 
 # Images `[num, height, width, channels]`, classes `[num]` or texts, or a single one of them.
 Given = ArrayLike | str | list[str]
@@ -58,6 +61,8 @@ class _Trained:
     """
 
     _batch_size: int
+    # The config as a run's directory has it, of whatever schema; None of a model without a run.
+    written_config: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -84,6 +89,11 @@ class _Trained:
         other = copy.copy(self)
         other.config, other.params = config, params
         return other
+
+    @property
+    def state(self) -> nnx.State:
+        """The model's parameters, and what it learned without a gradient, for `nnx.merge`."""
+        return nnx.merge_state(self.params, self.extra)
 
     @property
     def name(self) -> str:
@@ -148,6 +158,16 @@ class TrainedModel(_Trained):
         self.likelihood = build_likelihood(config)
         outputs = math.prod(image_shape) * self.likelihood.outputs_per_channel
         self._batch_size = max(1, min(_BATCH_SIZE, _MAX_OUTPUTS // outputs))
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """The settings that decide what the model computes with its parameters, nested."""
+        return _without(changed(self.config.model), _OF_THE_START)
+
+    @property
+    def likelihood_name(self) -> str:
+        """The name of the likelihood's choice."""
+        return name_of(self.config.model.likelihood)
 
     def _images(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
         array = np.asarray(images)
@@ -261,7 +281,7 @@ class TrainedModel(_Trained):
         *,
         path: Literal["linear", "spherical"] = "linear",
     ) -> Float[np.ndarray, "num steps height width channels"]:
-        """Return images on the way from `start` (degree 0) to `end` (degree 1), both as reconstructed.
+        """Return images between reconstructions of `start` (degree 0) and `end` (degree 1).
 
         Args:
           start: images.
@@ -423,6 +443,14 @@ class TrainedMultimodal(_Trained):
         return values, np.tile(present, (num, 1))
 
 
+def _without(nested: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        name: _without(value, names) if isinstance(value, dict) else value
+        for name, value in nested.items()
+        if name not in names
+    }
+
+
 def _texts(name: str, form: Form, value: Given, unknown_words: str) -> np.ndarray:
     """Return texts as rows of word numbers."""
     texts = [value] if isinstance(value, str) else list(np.asarray(value).ravel())
@@ -477,7 +505,9 @@ def load(path: str | Path, member: int | None = None) -> Any:
     """
     folder = workdir.run_folder(Path(path), member)
     config = read_experiment(folder)
-    return from_form(config, *best_model(folder, config))
+    model = from_form(config, *best_model(folder, config))
+    model.written_config = workdir.read_config(folder)
+    return model
 
 
 def load_images(path: str | Path, member: int | None = None) -> TrainedModel:
@@ -493,7 +523,9 @@ def load_images(path: str | Path, member: int | None = None) -> TrainedModel:
             f"workdir={str(folder)!r} holds a run of model={name_of(config.model)!r}, which has no "
             "images alone; `vae_jax.load` loads it, and experiments.evaluate measures it"
         )
-    return TrainedModel(config, *best_model(folder, config))
+    model = TrainedModel(config, *best_model(folder, config))
+    model.written_config = workdir.read_config(folder)
+    return model
 
 
 def read_experiment(folder: Path) -> AnyExperiment:

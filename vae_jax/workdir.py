@@ -13,14 +13,16 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
+from vae_jax.settings import flatten
+
+AsNow = Callable[[dict[str, Any]], dict[str, Any]]
 
 _CONFIG = "config.json"
 _SUMMARY = "summary.json"
@@ -156,7 +158,7 @@ def write_summary(workdir: Path, summary: dict[str, Any]) -> None:
     write_json(workdir / _SUMMARY, summary)
 
 
-def _claim(workdir: Path, content: dict[str, Any], name: str) -> None:
+def _claim(workdir: Path, content: dict[str, Any], name: str, as_now: AsNow) -> None:
     """Write config.json or sweep.json, or make sure that the one there is the same."""
     kind, other = ("run", _SWEEP) if name == _CONFIG else ("sweep", _CONFIG)
     if (workdir / other).exists():
@@ -168,7 +170,8 @@ def _claim(workdir: Path, content: dict[str, Any], name: str) -> None:
         write_json(workdir / name, content)
         return
     # Through JSON, so that a tuple equals the list that was read back.
-    ours, theirs = flatten(json.loads(json.dumps(content))), flatten(read_json(workdir / name))
+    found = as_now(read_json(workdir / name))
+    ours, theirs = (flatten(json.loads(json.dumps(side))) for side in (content, found))
     missing = "(none)"
     differing = [
         f"{field}={ours.get(field, missing)!r} (there: {theirs.get(field, missing)!r})"
@@ -184,7 +187,11 @@ def _claim(workdir: Path, content: dict[str, Any], name: str) -> None:
 
 @contextlib.contextmanager
 def hold(
-    workdir: Path, config: dict[str, Any] | None = None, *, sweep: dict[str, Any] | None = None
+    workdir: Path,
+    config: dict[str, Any] | None = None,
+    *,
+    sweep: dict[str, Any] | None = None,
+    as_now: AsNow = lambda content: content,
 ) -> Iterator[None]:
     """Keep `workdir` for this process; with a config, create it or insist that it is the same.
 
@@ -192,6 +199,7 @@ def hold(
       workdir: the directory.
       config: that of the run, where there may be none yet.
       sweep: in place of it, the resolved sweep.
+      as_now: turns what an earlier version wrote there into what this one would have written.
 
     Raises:
       UserError: it cannot be written, another process holds it, or it is of another config.
@@ -212,7 +220,7 @@ def hold(
         ) from error
     try:
         if content is not None:
-            _claim(workdir, content, name)
+            _claim(workdir, content, name, as_now)
         yield
     finally:
         lock.release()

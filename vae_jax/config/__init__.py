@@ -1,1 +1,107 @@
 """From settings to objects. With `experiments/`, the only place that sees a config."""
+
+from vae_jax.config.build import (
+    build_graphdef,
+    build_likelihood,
+    build_model,
+    build_players,
+    refused_values,
+    split_model,
+)
+from vae_jax.config.datasets import (
+    Splits,
+    StreamedSplits,
+    build_prepare,
+    build_simulator,
+    load_splits,
+    load_test,
+    load_validation,
+    mean_image,
+    open_splits,
+    refuse_stream,
+)
+from vae_jax.config.experiment import (
+    AnyExperiment,
+    Experiment,
+    JointExperiment,
+    digest,
+    plain,
+    resolve,
+)
+from vae_jax.config.forms import (
+    DataForm,
+    ImageShape,
+    blank_examples,
+    from_metadata,
+    to_metadata,
+)
+from vae_jax.config.keys import EvaluationKeys, build_evaluation_keys, make_key
+from vae_jax.config.modalities import (
+    JointSplits,
+    form_of_first,
+    load_examples,
+    load_test_examples,
+    open_examples,
+)
+from vae_jax.config.overrides import parse, setting_at, with_values
+from vae_jax.config.programs import (
+    Program,
+    build_hparams,
+    build_plan,
+    build_program,
+    run_state_template,
+)
+from vae_jax.config.resume import hold_run, read_run_state
+from vae_jax.config.rules import refuse_parts
+from vae_jax.config.streams import build_stream, most_streamed_steps
+
+__all__ = [
+    "AnyExperiment",
+    "DataForm",
+    "EvaluationKeys",
+    "Experiment",
+    "ImageShape",
+    "JointExperiment",
+    "JointSplits",
+    "Program",
+    "Splits",
+    "StreamedSplits",
+    "blank_examples",
+    "build_evaluation_keys",
+    "build_graphdef",
+    "build_hparams",
+    "build_likelihood",
+    "build_model",
+    "build_plan",
+    "build_players",
+    "build_prepare",
+    "build_program",
+    "build_simulator",
+    "build_stream",
+    "digest",
+    "form_of_first",
+    "from_metadata",
+    "hold_run",
+    "load_examples",
+    "load_splits",
+    "load_test",
+    "load_test_examples",
+    "load_validation",
+    "make_key",
+    "mean_image",
+    "most_streamed_steps",
+    "open_examples",
+    "open_splits",
+    "parse",
+    "plain",
+    "read_run_state",
+    "refuse_parts",
+    "refuse_stream",
+    "refused_values",
+    "resolve",
+    "run_state_template",
+    "setting_at",
+    "split_model",
+    "to_metadata",
+    "with_values",
+]

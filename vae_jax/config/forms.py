@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax.config.upgrades import SCHEMA
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.data.pixels import StoredExamples
 from vae_jax.errors import UserError
@@ -51,10 +52,13 @@ def refuse_other_form(forms: Forms, dataset: MultimodalDataset, field: str) -> N
 
 
 def to_metadata(form: DataForm) -> dict[str, Any]:
-    """What a checkpoint tells of the data, for `from_metadata`."""
+    """Return what stands beside a checkpoint's arrays of the data, for `from_metadata`."""
+    described: dict[str, Any] = {"schema": SCHEMA}
     if isinstance(form, dict):
-        return {"modalities": {name: part._asdict() for name, part in form.items()}}
-    return {"image_shape": form}
+        described["modalities"] = {name: part._asdict() for name, part in form.items()}
+    else:
+        described["image_shape"] = form
+    return described
 
 
 def from_metadata(metadata: Mapping[str, Any]) -> DataForm:

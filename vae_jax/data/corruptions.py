@@ -4,6 +4,7 @@ Each function takes a key, images in the unit interval and a level, which may be
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -17,7 +18,35 @@ Images = Float[Array, "*batch height width channels"]
 Level = Traced
 ImageShape = tuple[int, int, int]
 
+# corrupt(key, images, level)
+Corruption = Callable[[Key[Array, ""], Images, Level], Images]
+
 CORRUPTIONS: dict[str, type] = {}
+
+
+@functools.cache
+def at_any_level(corruption: Any) -> Corruption:
+    """Return a corruption as a function of its level, too."""
+
+    def corrupt(key: Key[Array, ""], images: Images, level: Level) -> Images:
+        at_level: Images = dataclasses.replace(corruption, level=level).corrupt(key, images)
+        return at_level
+
+    return corrupt
+
+
+def levels_around(corruption: Any, image_shape: ImageShape, parts: int = 4) -> list[float]:
+    """Return levels from no corruption to twice the one trained at, up to the highest there is.
+
+    Args:
+      corruption: the one trained with.
+      image_shape: height, width and channels.
+      parts: steps up to the level trained at; a factor of downsampling has its own steps.
+    """
+    if hasattr(corruption, "levels_around"):
+        return list(corruption.levels_around(image_shape))
+    levels = [round(corruption.level * part / parts, 6) for part in range(2 * parts + 1)]
+    return [level for level in levels if level <= corruption.max_level]
 
 
 def gaussian(key: Key[Array, ""], images: Images, level: Level) -> Images:
@@ -209,6 +238,11 @@ class Downsampling:
         if self.level != round(self.level):
             return f"level={self.level} must be a whole factor of at least 2"
         return None
+
+    def levels_around(self, image_shape: ImageShape) -> list[float]:
+        """Return all factors that divide the image, of which 1 is none, to twice this one."""
+        factors = [float(factor) for factor in range(1, round(2 * self.level) + 1)]
+        return [f for f in factors if Downsampling(f).unfit(image_shape) is None]
 
     def unfit(self, image_shape: ImageShape) -> str | None:
         """Return why the factor does not fit such images; None if it does."""

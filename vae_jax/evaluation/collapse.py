@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Key
 from vae_jax.distributions import Normal
 from vae_jax.evaluation.full_batches import full_batches
 from vae_jax.evaluation.streamed_means import LogMeanExp
-from vae_jax.models import VAE
+from vae_jax.models import DensityModel
 from vae_jax.models.interfaces import TractablePosterior
 
 # Burda et al. 2015, section 5.
@@ -151,7 +151,7 @@ def _draw(
     graphdef: nnx.GraphDef, params: nnx.State, images: Array, key: Key[Array, ""]
 ) -> tuple[Float[Array, "draws latents"], Float[Array, " draws"]]:
     """One latent vector of each image, and log q(z|x) there."""
-    model: VAE = nnx.merge(graphdef, params)
+    model: DensityModel = nnx.merge(graphdef, params)
     posterior = model.encode(images)
     assert isinstance(posterior, TractablePosterior)
     latents = posterior.draw(jax.random.normal(key, (len(images), model.latent_size))).latents
@@ -167,7 +167,7 @@ def _log_densities(
     latents: Float[Array, "draws latents"],
 ) -> Float[Array, "images draws"]:
     """Log q(z|x) of each z and each image."""
-    model: VAE = nnx.merge(graphdef, params)
+    model: DensityModel = nnx.merge(graphdef, params)
     posterior = model.encode(images)
     assert isinstance(posterior, TractablePosterior)
     # One z for all images: what a posterior makes of z alone is made once.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from vae_jax.data.corruptions import MAX_LEVEL, Corruption, unfit_level
+from vae_jax.data.corruptions import Corruption
 from vae_jax.evaluation.likelihood import image_keys
 
 
@@ -19,22 +19,6 @@ class DenoisingErrors(NamedTuple):
     levels: list[float]
     noisy: list[float]
     denoised: list[float]
-
-
-def levels_around(
-    corruption: str, trained_level: float, image_shape: tuple[int, int, int], parts: int = 4
-) -> list[float]:
-    """From no corruption to twice the trained level, in `parts` of it, up to the highest there is.
-
-    Of downsampling all factors that divide the image, of which 1 is none.
-    """
-    if corruption == "downsampling":
-        factors = [float(factor) for factor in range(1, round(2 * trained_level) + 1)]
-        return [
-            factor for factor in factors if unfit_level(corruption, factor, image_shape) is None
-        ]
-    levels = [round(trained_level * part / parts, 6) for part in range(2 * parts + 1)]
-    return [level for level in levels if level <= MAX_LEVEL[corruption]]
 
 
 def corrupt_each(

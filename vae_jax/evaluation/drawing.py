@@ -8,9 +8,11 @@ import numpy as np
 
 from vae_jax import config as factory
 from vae_jax import plots
+from vae_jax.data.corruptions import at_any_level
 from vae_jax.evaluation import denoising, plane_maps
 from vae_jax.models import latent_paths
-from vae_jax.trained_model import TrainedModel
+from vae_jax.settings import name_of
+from vae_jax.trained import TrainedModel
 from vae_jax.training.records import read_records
 
 DEGREES = np.linspace(0, 1, 9, dtype=np.float32)
@@ -45,7 +47,7 @@ def draw_run(
     draw_training_curves(folder)
     _draw_latents(out, model, targets[:NUM_MAPPED], None if labels is None else labels[:NUM_MAPPED])
     _draw_interpolations(out, model, targets, degrees)
-    if model.is_vae:
+    if model.has_density:
         plots.save(plots.image_grid(model.sample(keys.prior, 100)), out / "samples.png")
         if measured["kl_by_dimension"] is not None:
             kl = np.asarray(measured["kl_by_dimension"])
@@ -116,12 +118,11 @@ def _draw_denoising(
     out: Path, model: TrainedModel, clean: np.ndarray, errors: dict[str, Any], key: jax.Array
 ) -> None:
     config = model.config
-    level = config.hparams.corruption_level
-    corrupt = factory.build_corrupt(config)
-    assert corrupt is not None
-    corrupted = denoising.corrupt_each(corrupt, clean, level, key)
+    corruption = config.corruption
+    level = corruption.level
+    corrupted = denoising.corrupt_each(at_any_level(corruption), clean, level, key)
     strips = {"clean": clean, "corrupted": corrupted, "recovered": model.reconstruct(corrupted)}
-    name = config.corruption.replace("_", " ")
+    name = name_of(corruption).replace("_", " ")
     shown = plots.recovery(strips, f"{name}, level {level:g}")
     plots.save(shown, out / "denoising.png")
     curves = {"corrupted": errors["noisy"], "recovered": errors["denoised"]}

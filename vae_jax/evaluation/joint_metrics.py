@@ -9,7 +9,7 @@ from jaxtyping import Array, Key
 
 from vae_jax.evaluation import joint_likelihood
 from vae_jax.evaluation.joint_likelihood import JointEstimates
-from vae_jax.trained_multimodal import TrainedMultimodal
+from vae_jax.trained import TrainedMultimodal
 
 
 def joint_figures(
@@ -42,7 +42,7 @@ def joint_figures(
     def estimate(index: int, asked: tuple[str, ...]) -> JointEstimates:
         return joint_likelihood.estimate(
             model.graphdef,
-            model.params,
+            model.state,
             values,
             jax.random.fold_in(key, index),
             asked=asked,

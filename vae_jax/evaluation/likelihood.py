@@ -21,7 +21,7 @@ from vae_jax.data.pixels import Prepare, StoredImages
 from vae_jax.distributions import Normal, kl_by_dimension
 from vae_jax.evaluation.full_batches import full_batches
 from vae_jax.evaluation.streamed_means import LogMeanExp, Moments
-from vae_jax.models import VAE
+from vae_jax.models import DensityModel
 from vae_jax.objectives.bounds import sampled_kl_parts
 
 # Decoded values that are alive at once: more falls out of the cache, fewer starve the matrix unit.
@@ -80,7 +80,7 @@ class _Sums(NamedTuple):
 
 
 def estimate_batch(
-    model: VAE,
+    model: DensityModel,
     targets: Float[Array, "batch height width channels"],
     keys: Key[Array, " batch"],
     *,

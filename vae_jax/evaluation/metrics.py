@@ -8,11 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from vae_jax import config
 from vae_jax.data.pixels import Prepare
 from vae_jax.evaluation import collapse, likelihood
 from vae_jax.models.likelihoods import gives_probabilities
-from vae_jax.trained_model import TrainedModel
+from vae_jax.trained import TrainedModel
 
 _BATCH_SIZE = 1000
 
@@ -78,7 +77,7 @@ def vae_figures(
     samples_key, information_key = key, jax.random.fold_in(key, len(targets))
     estimates = likelihood.estimate(
         model.graphdef,
-        model.params,
+        model.state,
         targets,
         samples_key,
         num_samples=num_samples,
@@ -122,14 +121,14 @@ def vae_figures(
         aggregate = collapse.aggregate_posterior(model.posterior(targets), information_key)
         figures |= aggregate._asdict()
         figures["aggregate_kl"] = figures["rate"] - aggregate.mutual_information
-        if model.config.model.prior == "standard":
+        if model.has_standard_prior:
             figures["dimensionwise_kl"] = figures["aggregate_kl"] - aggregate.total_correlation
     elif model.has_posterior_density:
         figures["mutual_information"] = collapse.mutual_information(
-            model.graphdef, model.params, targets, information_key
+            model.graphdef, model.state, targets, information_key
         )
         figures["aggregate_kl"] = figures["rate"] - figures["mutual_information"]
-    if gives_probabilities(config.build_likelihood(model.config), targets):
+    if gives_probabilities(model.likelihood, targets):
         bits = -figures["elbo"] / np.log(2)
         figures["bits_per_dim"] = float(bits / np.prod(targets.shape[1:]))
     return figures

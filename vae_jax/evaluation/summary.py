@@ -8,19 +8,18 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Array, Key
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from experiments import command_line
 from vae_jax import config as factory
-from vae_jax import trained_multimodal, workdir
+from vae_jax import trained, workdir
 from vae_jax.applications.disentanglement import MetricSizes, disentanglement_figures
 from vae_jax.data import Dataset
+from vae_jax.data.corruptions import at_any_level, levels_around
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.evaluation import denoising, drawing, joint_metrics, markdown
 from vae_jax.evaluation import metrics as figures_of_merit
-from vae_jax.trained_model import TrainedModel
-from vae_jax.trained_multimodal import TrainedMultimodal
+from vae_jax.trained import TrainedModel, TrainedMultimodal
 from vae_jax.training import checkpoints
 
 COLUMNS = {
@@ -38,20 +37,22 @@ COLUMNS = {
 Targets = np.ndarray | dict[str, np.ndarray]
 
 
-def prepare_test(config: ConfigDict, test: Dataset) -> np.ndarray:
+def prepare_test(config: factory.AnyExperiment, test: Dataset) -> np.ndarray:
     """The test images as the model sees them: every figure and picture is of this one draw."""
     key = factory.build_evaluation_keys(config).targets
     return figures_of_merit.prepare_targets(factory.build_prepare(config), test.images, key)
 
 
-def prepare_examples(config: ConfigDict, test: Dataset | MultimodalDataset) -> Targets:
+def prepare_examples(config: factory.AnyExperiment, test: Dataset | MultimodalDataset) -> Targets:
     """The same of images or of several modalities, each of which has a draw of its own."""
     if isinstance(test, Dataset):
         return prepare_test(config, test)
     return _prepare_modalities(config, test, factory.build_evaluation_keys(config).targets)
 
 
-def prepare_train_examples(config: ConfigDict, train: MultimodalDataset) -> dict[str, np.ndarray]:
+def prepare_train_examples(
+    config: factory.AnyExperiment, train: MultimodalDataset
+) -> dict[str, np.ndarray]:
     """Training examples of several modalities as the model sees them."""
     # Not the draw of the test images, whose keys go by the place of an image.
     key = factory.build_evaluation_keys(config).targets
@@ -59,7 +60,7 @@ def prepare_train_examples(config: ConfigDict, train: MultimodalDataset) -> dict
 
 
 def _prepare_modalities(
-    config: ConfigDict, dataset: MultimodalDataset, key: Key[Array, ""]
+    config: factory.AnyExperiment, dataset: MultimodalDataset, key: Key[Array, ""]
 ) -> dict[str, np.ndarray]:
     prepare = factory.build_prepare(config)
     return {
@@ -70,16 +71,16 @@ def _prepare_modalities(
     }
 
 
-def prepare_train(config: ConfigDict, train: Dataset) -> np.ndarray:
+def prepare_train(config: factory.AnyExperiment, train: Dataset) -> np.ndarray:
     """Training images as the model sees them, for codes of labelled examples."""
     # Not the draw of the test images, whose keys go by the place of an image.
     key = jax.random.fold_in(factory.build_evaluation_keys(config).targets, 1)
     return figures_of_merit.prepare_targets(factory.build_prepare(config), train.images, key)
 
 
-def integer_test_images(config: ConfigDict, test: Dataset) -> np.ndarray:
+def integer_test_images(config: factory.AnyExperiment, test: Dataset) -> np.ndarray:
     """The test images in whole numbers: as stored, or 0 and 1 where the model sees them so."""
-    if config.data.binarization == "none":
+    if config.data.binarization.name == "none":
         return test.images
     return prepare_test(config, test).astype(np.uint8)
 
@@ -102,7 +103,7 @@ def measure(
         "num_examples": len(targets),
         "reconstruction_error": figures_of_merit.reconstruction_error(model, targets),
     }
-    if model.is_vae:
+    if model.has_density:
         with _bar(len(targets), "img", show_progress) as bar:
             figures |= figures_of_merit.vae_figures(
                 model,
@@ -114,13 +115,13 @@ def measure(
             )
     else:
         figures["distortion"] = figures_of_merit.distortion(model, targets)
-    corrupt = factory.build_corrupt(config)
-    if corrupt is not None:
-        levels = denoising.levels_around(
-            config.corruption, config.hparams.corruption_level, model.image_shape
-        )
+    if hasattr(config.corruption, "level"):
         errors = denoising.denoising_errors(
-            model.reconstruct, targets, corrupt, levels, keys.corruption
+            model.reconstruct,
+            targets,
+            at_any_level(config.corruption),
+            levels_around(config.corruption, model.image_shape),
+            keys.corruption,
         )
         figures["denoising"] = errors._asdict()
     if config.evaluation.disentanglement:
@@ -130,7 +131,7 @@ def measure(
             keys.factors,
             MetricSizes(),
             # Encoded anew, the groups of two scores would take a convolutional encoder minutes.
-            reuse_points=config.model.network != "mlp",
+            reuse_points=config.model.smallest_side() > 1,
             posterior=model.posterior if model.has_normal_posterior else None,
         )
     return figures
@@ -173,7 +174,7 @@ def evaluate_run(
     folder: Path, test: Dataset | MultimodalDataset, num_samples: int
 ) -> dict[str, Any]:
     """Measure, draw, write summary.json. The caller holds the workdir."""
-    model = trained_multimodal.load(folder)
+    model = trained.load(folder)
     saved = checkpoints.read_metadata(folder / "checkpoints")
     targets = prepare_examples(model.config, test)
     figures = measure(model, targets, num_samples)
@@ -188,7 +189,9 @@ def evaluate_run(
     return summary
 
 
-def summarize(config: ConfigDict, figures: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+def summarize(
+    config: factory.AnyExperiment, figures: dict[str, Any], saved: dict[str, Any]
+) -> dict[str, Any]:
     """The content of summary.json.
 
     Args:
@@ -211,7 +214,7 @@ def summarize(config: ConfigDict, figures: dict[str, Any], saved: dict[str, Any]
             "numpy": np.__version__,
         },
         "seed": config.seed,
-        "config_digest": workdir.config_digest(config.to_dict()),
+        "config_digest": factory.digest(config),
     }
 
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vae_jax import config, trained_model, workdir
+from vae_jax import config, trained, workdir
 from vae_jax.applications.multimodal import measure as multimodal_measuring
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours
 from vae_jax.evaluation import summary as measuring
 from vae_jax.papers.card import COHERENCE_FIGURES, NEIGHBOUR_FIGURES
-from vae_jax.trained_model import TrainedModel
+from vae_jax.trained import TrainedModel
 
 # Figure: what it is in the "test" part of a summary, its sign there, and its standard error; a dot
 # goes into a part.
@@ -74,7 +74,7 @@ def _neighbours(folder: Path, figures: Sequence[str]) -> dict[str, float]:
     path = folder / "neighbours.json"
     known = workdir.read_json(path) if path.is_file() else {}
     if any(figure not in known for figure in figures):
-        known |= _measure_neighbours(trained_model.load(folder), figures)
+        known |= _measure_neighbours(trained.load_images(folder), figures)
         workdir.write_json(path, known)
     return known
 

@@ -18,11 +18,11 @@ from ml_collections import ConfigDict
 from configs import vanilla
 from vae_jax import config as factory
 from vae_jax import workdir
-from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
 from vae_jax.papers import metrics as card_figures
 from vae_jax.papers.card import BUDGETS, Card, Row
 from vae_jax.papers.runs import MAX_SEEDS, Runs, num_training_images
+from vae_jax.settings import flatten
 from vae_jax.sweeps import chunks
 
 Measurement = dict[str, Any]

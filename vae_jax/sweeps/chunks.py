@@ -17,15 +17,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vae_jax import config as factory
-from vae_jax import trained_multimodal, workdir
+from vae_jax import trained, workdir
 from vae_jax.config.fields import with_fields
 from vae_jax.evaluation import summary as measuring
 from vae_jax.sweeps.loop import MemberProgress, fit_members
 from vae_jax.sweeps.members import InTurn, MemberFunctions, SideBySide, prefers_side_by_side, stack
 from vae_jax.sweeps.progress import ChunkProgress
 from vae_jax.sweeps.successive_halving import survivors
-from vae_jax.trained_model import TrainedModel
-from vae_jax.trained_multimodal import TrainedMultimodal
+from vae_jax.trained import TrainedModel, TrainedMultimodal
 from vae_jax.training import checkpoints
 from vae_jax.training.interruption import Interruption
 from vae_jax.training.loop import Progress, RunState
@@ -103,7 +102,7 @@ class _Group:
     @functools.cached_property
     def model(self) -> TrainedModel | TrainedMultimodal:
         params = factory.run_state_template(self.config, self.form).best_params
-        return trained_multimodal.from_form(self.config, self.form, params)
+        return trained.from_form(self.config, self.form, params)
 
 
 # The program and the data stay on the device for the group's next chunk.

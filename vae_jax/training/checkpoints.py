@@ -181,6 +181,11 @@ def find(directory: Path, *, set_torn_aside: bool = False) -> Found | None:
     return None
 
 
+def metadata_of(directory: Path, step: int) -> dict[str, Any]:
+    """Return the small facts of the checkpoint of a step that is whole."""
+    return dict(json.loads((directory / str(step) / _METADATA).read_text(encoding="utf-8")))
+
+
 def read_metadata(directory: Path) -> dict[str, Any]:
     """Return the small facts of the newest checkpoint that is whole.
 

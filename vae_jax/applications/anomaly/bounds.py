@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from vae_jax.evaluation import likelihood
-from vae_jax.trained_model import TrainedModel
+from vae_jax.trained import TrainedModel
 
 
 def bound_scores(
@@ -31,7 +31,7 @@ def bound_scores(
     """
     estimates = likelihood.estimate(
         model.graphdef,
-        model.params,
+        model.state,
         images,
         key,
         num_samples=num_samples,

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Key
-from ml_collections import ConfigDict
 
 from vae_jax import config as factory
+from vae_jax.config.experiment import AnyExperiment
 from vae_jax.data import Dataset, LazyDataset
 from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.pixels import binarize, to_unit_interval
@@ -44,21 +44,21 @@ class Keys(NamedTuple):
     others: Key[Array, ""]
 
 
-def build_keys(config: ConfigDict) -> tuple[Keys, Keys]:
+def build_keys(config: AnyExperiment) -> tuple[Keys, Keys]:
     """The keys that `evaluation.seed` gives: of how images are seen, and of the samples."""
     keys = factory.build_evaluation_keys(config)
     num = len(Keys._fields)
     return Keys(*jax.random.split(keys.targets, num)), Keys(*jax.random.split(keys.samples, num))
 
 
-def as_seen(config: ConfigDict, images: np.ndarray, key: Key[Array, ""]) -> Images:
+def as_seen(config: AnyExperiment, images: np.ndarray, key: Key[Array, ""]) -> Images:
     """Stored images as the model sees them: binarised, one draw each, if it was trained so."""
-    if config.data.binarization == "none":
+    if config.data.binarization.name == "none":
         return np.asarray(to_unit_interval(jax.numpy.asarray(images)))
     return figures_of_merit.prepare_targets(binarize, images, key)
 
 
-def load_normal(config: ConfigDict) -> NormalImages:
+def load_normal(config: AnyExperiment) -> NormalImages:
     """Read what the run's data tell of normal images.
 
     Raises:

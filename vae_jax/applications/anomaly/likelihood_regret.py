@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Key
 from vae_jax import config
 from vae_jax.distributions import Normal
 from vae_jax.evaluation.full_batches import full_batches
-from vae_jax.models import VAE
+from vae_jax.models import DensityModel
 from vae_jax.objectives.bounds import elbo
-from vae_jax.trained_model import TrainedModel
+from vae_jax.trained import TrainedModel
 
 _NUM_STEPS = 100
 _LEARNING_RATE = 0.05
@@ -31,7 +31,7 @@ class _PosteriorParameters(NamedTuple):
 
 
 def _elbo(
-    model: VAE,
+    model: DensityModel,
     images: Float[Array, "images height width channels"],
     posterior: _PosteriorParameters,
     noise: Float[Array, "samples images latents"],
@@ -113,6 +113,6 @@ def likelihood_regret(
     for rows, num_done in full_batches(len(images), max(1, _VALUES_PER_BATCH // outputs)):
         batch_key = jax.random.fold_in(key, rows.start)
         batch = jnp.asarray(images[rows])
-        regret = _regret(model.graphdef, model.params, batch, batch_key, num_samples=num_samples)
+        regret = _regret(model.graphdef, model.state, batch, batch_key, num_samples=num_samples)
         parts.append(np.asarray(regret)[num_done:])
     return np.concatenate(parts)

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from vae_jax import data, plots, trained_model, workdir
+from vae_jax import data, plots, trained
 from vae_jax.applications.anomaly import SCORES, Scorer, threshold, with_intervals
 from vae_jax.applications.anomaly import data as anomaly_data
 from vae_jax.applications.anomaly.plot import score_histograms
 from vae_jax.config import foreign_images
+from vae_jax.config.experiment import AnyExperiment
 from vae_jax.data import image_arrays
 from vae_jax.data.class_left_out import OUTLIERS
 from vae_jax.errors import UserError
@@ -19,7 +19,7 @@ _OTHERS = {"fashion_mnist": "mnist", "mnist": "fashion_mnist"}
 _FALSE_POSITIVE_RATE = 0.05
 
 
-def load_outliers(config: ConfigDict) -> tuple[str, np.ndarray]:
+def load_outliers(config: AnyExperiment) -> tuple[str, np.ndarray]:
     """The name of what is anomalous for a run, and its images as stored.
 
     Raises:
@@ -43,7 +43,7 @@ def measure(folder: Path, num_images: int, pictures: Path | None) -> list[dict[s
       num_images: of each kind, at most.
       pictures: where its scores are drawn; None draws nothing.
     """
-    model = trained_model.load(folder)
+    model = trained.load_images(folder)
     config = model.config
     seen_keys, sample_keys = anomaly_data.build_keys(config)
     normal = anomaly_data.load_normal(config)
@@ -67,7 +67,7 @@ def measure(folder: Path, num_images: int, pictures: Path | None) -> list[dict[s
         "likelihood": config.model.likelihood,
         "network": config.model.network,
         "seed": config.seed,
-        "config_digest": workdir.config_digest(config.to_dict()),
+        "config_digest": model.digest,
         "num_samples": num_samples,
         "num_normal": len(sets["test"]),
         "num_anomalous": len(sets["others"]),

@@ -12,7 +12,7 @@ from vae_jax.applications.anomaly.bounds import bound_scores, typicality
 from vae_jax.applications.anomaly.distances import mahalanobis_distance
 from vae_jax.applications.anomaly.likelihood_regret import likelihood_regret
 from vae_jax.errors import UserError
-from vae_jax.trained_model import TrainedModel
+from vae_jax.trained import TrainedModel
 
 # By name: what a table calls it.
 SCORES = {
@@ -59,7 +59,7 @@ class Scorer:
         Raises:
           UserError: it is no VAE.
         """
-        if not model.is_vae:
+        if not model.has_density:
             raise UserError(
                 "model.name='autoencoder' has no bound on a density; detect anomalies with a run "
                 "of model.name='vae'"

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,6 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
-from vae_jax import config
 from vae_jax.applications.compression import bits_back
 from vae_jax.applications.compression.bits_back import Images, Latents, NextBit
 from vae_jax.applications.compression.file_format import CompressedImages
@@ -28,8 +28,7 @@ from vae_jax.distributions import (
     Normal,
 )
 from vae_jax.errors import UserError
-from vae_jax.models import VAE
-from vae_jax.trained_model import TrainedModel
+from vae_jax.trained import TrainedModel
 
 _BATCH_SIZE = 256
 # Of a decoder in one call.
@@ -51,7 +50,7 @@ class Compressor:
       latent_size: number of latent dimensions.
       num_level_bits: bits of a pixel's level: 1, or 8.
       batch_size: images that the networks see at once.
-      digest: of the model: of its config and its parameters.
+      digest: of what the model computes with.
     """
 
     def __init__(self, model: TrainedModel) -> None:
@@ -63,17 +62,17 @@ class Compressor:
         _refuse_uncodable(model)
         self.image_shape = model.image_shape
         self.latent_size = model.latent_size
-        likelihood = config.build_likelihood(model.config)
+        likelihood = model.likelihood
         self.num_level_bits = 1 if likelihood.support == "zeros and ones" else 8
         outputs = math.prod(self.image_shape) * likelihood.outputs_per_channel
         self.batch_size = max(1, min(_BATCH_SIZE, _MAX_OUTPUTS // outputs))
         self.digest = _model_digest(model)
-        self._params = jax.device_put(model.params, jax.local_devices(backend="cpu")[0])
+        self._flat_digest = _flat_digest(model)
+        self._params = jax.device_put(model.state, jax.local_devices(backend="cpu")[0])
         levels = 2**self.num_level_bits
 
         def posterior(params: nnx.State, images: Array) -> tuple[Array, Array]:
             vae = nnx.merge(model.graphdef, params)
-            assert isinstance(vae, VAE)
             normal = vae.encode(images / (levels - 1))
             assert isinstance(normal, Normal)
             return normal.mean, jnp.exp(normal.log_scale)
@@ -110,7 +109,7 @@ class Compressor:
         Raises:
           UserError: they were coded with another model, or where the networks have other bits.
         """
-        if compressed.model != self.digest:
+        if compressed.model not in (self.digest, self._flat_digest):
             raise UserError(
                 f"the images were compressed with the model {compressed.model}, and this is "
                 f"{self.digest}; name the workdir of the run that compressed them, as it was then"
@@ -209,31 +208,51 @@ def _next_bit(likelihood: Distribution, known: Array, place: Array) -> Array:
 
 
 def _refuse_uncodable(model: TrainedModel) -> None:
-    section = model.config.model
-    needed = {"name": "vae", "posterior": "diagonal", "prior": "standard", "hierarchy": "none"}
-    for field, value in needed.items():
-        if section[field] != value:
-            raise UserError(
-                f"model.{field}={section[field]!r} cannot compress images: bits-back coding takes "
-                f"independent latents, model.{field}={value!r}"
-            )
-    if config.build_likelihood(model.config).support == "continuous":
+    if not (model.has_density and model.has_normal_posterior and model.has_standard_prior):
         raise UserError(
-            f"model.likelihood={section.likelihood!r} cannot compress images, for it is a density; "
-            "use bernoulli, categorical, discretized_logistic or discretized_logistic_mixture"
+            f"model={model.name!r} with these parts cannot compress images: bits-back coding takes "
+            "independent latents, model='vae' with posterior='diagonal' and prior='standard'"
+        )
+    if model.likelihood.support == "continuous":
+        raise UserError(
+            f"model.likelihood={model.likelihood_name!r} cannot compress images, for it is a "
+            "density; use bernoulli, categorical, discretized_logistic or "
+            "discretized_logistic_mixture"
         )
 
 
 def _model_digest(model: TrainedModel) -> str:
-    """The first 32 hexadecimal digits of SHA-256 over what the model computes with."""
+    """Return 32 hexadecimal digits of SHA-256 over what the model computes with.
+
+    Settings that do not change what the network computes do not count.
+    """
     digest = hashlib.sha256()
-    described = [model.config.model.to_dict(), model.image_shape]
+    described = [model.network, model.image_shape]
     digest.update(json.dumps(described, sort_keys=True).encode())
-    for path, leaf in jax.tree.leaves_with_path(model.params):
+    _add_arrays(digest, model.state)
+    return digest.hexdigest()[:32]
+
+
+def _flat_digest(model: TrainedModel) -> str | None:
+    """Return the digest that files of schema 1 have of a model; None for a later run.
+
+    It counted every field of the flat config's model.
+    """
+    written = model.written_config
+    if written is None or "schema" in written:
+        return None
+    digest = hashlib.sha256()
+    described = [written["model"], model.image_shape]
+    digest.update(json.dumps(described, sort_keys=True).encode())
+    _add_arrays(digest, model.params)
+    return digest.hexdigest()[:32]
+
+
+def _add_arrays(digest: Any, state: nnx.State) -> None:
+    for path, leaf in jax.tree.leaves_with_path(state):
         array = np.asarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())
-    return digest.hexdigest()[:32]
 
 
 def _images_digest(images: np.ndarray) -> str:

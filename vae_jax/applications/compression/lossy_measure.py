@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.decomposition import PCA
 
 from vae_jax import config as factory
-from vae_jax import trained_model, workdir
+from vae_jax import trained
 from vae_jax.applications.compression.quantized_latents import LatentCoder
 from vae_jax.applications.recovery.quality import peak_signal_to_noise_ratio
 from vae_jax.applications.representation.measure import name
@@ -91,7 +91,7 @@ def measure_run(folder: Path, known: set[tuple[Any, ...]]) -> list[dict[str, Any
     Raises:
       UserError: the run or its data cannot be measured.
     """
-    model = trained_model.load(folder)
+    model = trained.load_images(folder)
     config = model.config
     splits = factory.load_splits(config)
     images = splits.test.images
@@ -103,7 +103,7 @@ def measure_run(folder: Path, known: set[tuple[Any, ...]]) -> list[dict[str, Any
     train = measuring.prepare_train(config, read_all(splits.train))
     test = measuring.prepare_test(config, splits.test)
     about = {"data": config.data.name, "size": model.latent_size}
-    digest = workdir.config_digest(config.to_dict())
+    digest = model.digest
     this = {"method": name(config), **about, "seed": config.seed, "config_digest": digest}
     found = measure_codes(images, model.encode(test), model.encode(train), model.decode)
     rows = [{**this, **row} for row in found]

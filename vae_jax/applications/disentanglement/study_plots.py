@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import config, plots, trained_model, workdir
+from vae_jax import config, plots, trained, workdir
 from vae_jax.applications.disentanglement import plot
 from vae_jax.applications.disentanglement.study import (
     COMPARED,
@@ -63,7 +63,7 @@ def draw_models(out: Path, folder: Path, runs: Sequence[Row]) -> None:
     shown = {"best": best_first[0], "median": best_first[len(best_first) // 2]}
     importances, names = {}, ()
     for which, run in shown.items():
-        model = trained_model.load(folder, run["member"])
+        model = trained.load_images(folder, run["member"])
         test = config.load_test(model.config)
         summary = workdir.read_summary(workdir.member_folder(folder, run["member"]))
         assert summary is not None, "a run that has scores has a summary"

@@ -21,7 +21,7 @@ from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
 from vae_jax.models import latent_paths
-from vae_jax.trained_model import TrainedModel
+from vae_jax.trained import TrainedModel
 
 # Of the training images, so many tell where a direction leads.
 _MOST_IMAGES = 20_000

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vae_jax import config as factory
-from vae_jax import plots, trained_model, workdir
+from vae_jax import plots, trained
 from vae_jax.applications.editing import directions
 from vae_jax.applications.editing.attribute_vectors import METHODS, Contrast
 from vae_jax.applications.editing.directions import Attribute, ClassChange, KnownImages
@@ -24,7 +24,7 @@ from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours
-from vae_jax.trained_model import TrainedModel
+from vae_jax.trained import TrainedModel
 
 # Of measured attributes; of classes, which an image cannot have less of than none, from 0 on.
 DEGREES = np.linspace(-2, 2, 9)
@@ -61,7 +61,7 @@ def measure(folder: Path, num_images: int, pictures: Path | None) -> list[dict[s
     Raises:
       UserError: the run's data have no classes.
     """
-    model = trained_model.load(folder)
+    model = trained.load_images(folder)
     config = model.config
     opened = factory.open_splits(config)
     known = directions.load_known(model, opened.train)
@@ -74,7 +74,7 @@ def measure(folder: Path, num_images: int, pictures: Path | None) -> list[dict[s
     run = {
         "data": config.data.name,
         "seed": config.seed,
-        "config_digest": workdir.config_digest(config.to_dict()),
+        "config_digest": model.digest,
         "num_images": len(test),
         "deviations": {
             name: float(np.nanstd(values)) for name, values in known.morphology._asdict().items()

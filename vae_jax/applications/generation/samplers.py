@@ -23,7 +23,7 @@ from vae_jax.errors import UserError
 from vae_jax.models import VAE, FlowPrior
 from vae_jax.models.interfaces import Posterior
 from vae_jax.models.priors import NormalizingFlow
-from vae_jax.trained_model import TrainedModel
+from vae_jax.trained import TrainedModel
 
 SAMPLERS = ("prior", "mixture", "flow")
 
@@ -87,9 +87,9 @@ def build(
     """
     require_known(name)
     if name == "prior":
-        if not model.is_vae:
+        if not model.has_density:
             raise UserError("sampler='prior' needs a VAE; use 'mixture' or 'flow'")
-        vae = nnx.merge(model.graphdef, model.params)
+        vae = nnx.merge(model.graphdef, model.state)
         assert isinstance(vae, VAE)
         return vae.prior
     latents_key, fit_key = jax.random.split(key)

@@ -17,7 +17,7 @@ from vae_jax.data.captions.grammar import Grammar
 from vae_jax.data.captions.vocabulary import PAD, Vocabulary
 from vae_jax.errors import UserError
 from vae_jax.models.modalities import TextModality
-from vae_jax.trained_multimodal import TrainedMultimodal
+from vae_jax.trained import TrainedMultimodal
 
 Labels = Int[np.ndarray, " num"]
 Values = Int[np.ndarray, "num attributes"]
@@ -127,7 +127,7 @@ def word_accuracy(
       ids: the reference captions as rows of word numbers.
     """
     latents = jnp.asarray(model.encode(given))
-    told, log_prob = _foretell(model.params, latents, jnp.asarray(ids), model.graphdef, name)
+    told, log_prob = _foretell(model.state, latents, jnp.asarray(ids), model.graphdef, name)
     words = ids != PAD
     return WordAccuracy(
         float(np.asarray(told)[words].mean()),
@@ -147,7 +147,7 @@ def sampled_captions(
       key: of the words.
     """
     latents = jnp.asarray(model.encode(given))
-    ids = _draw_words(model.params, latents, key, model.graphdef, name)
+    ids = _draw_words(model.state, latents, key, model.graphdef, name)
     return Vocabulary(model.forms[name].words).decode(np.asarray(ids))
 
 

@@ -4,11 +4,10 @@ import functools
 import json
 from pathlib import Path
 
-from ml_collections import ConfigDict
-
 from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.config import JointSplits
+from vae_jax.config.experiment import AnyExperiment
 from vae_jax.data import Dataset
 from vae_jax.errors import UserError
 from vae_jax.evaluation import classifier, classifier_training
@@ -18,7 +17,7 @@ from vae_jax.models.modalities import Forms
 _NUM_EPOCHS = 5
 
 
-def load_splits(config: ConfigDict) -> JointSplits:
+def load_splits(config: AnyExperiment) -> JointSplits:
     """All examples of the modalities of a run; the last ones asked for are kept.
 
     Raises:
@@ -30,13 +29,13 @@ def load_splits(config: ConfigDict) -> JointSplits:
 
 @functools.lru_cache(maxsize=1)
 def _load_splits(config_json: str) -> JointSplits:
-    splits = factory.load_examples(ConfigDict(json.loads(config_json)))
+    splits = factory.load_examples(AnyExperiment(json.loads(config_json)))
     if not isinstance(splits, JointSplits):
         raise UserError("the run is of images alone; this measures runs of several modalities")
     return splits
 
 
-def of_images(config: ConfigDict, forms: Forms, folder: Path) -> dict[str, Classifier]:
+def of_images(config: AnyExperiment, forms: Forms, folder: Path) -> dict[str, Classifier]:
     """A classifier of each modality that is an image, by name.
 
     Args:
@@ -62,7 +61,7 @@ def of_images(config: ConfigDict, forms: Forms, folder: Path) -> dict[str, Class
     return found
 
 
-def _loaded_or_trained(config: ConfigDict, name: str, folder: Path) -> Classifier:
+def _loaded_or_trained(config: AnyExperiment, name: str, folder: Path) -> Classifier:
     folder.mkdir(parents=True, exist_ok=True)
     with workdir.hold(folder):
         if classifier.exists(folder):

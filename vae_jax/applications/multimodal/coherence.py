@@ -20,7 +20,7 @@ from vae_jax.data.captions.grammar import Grammar
 from vae_jax.errors import UserError
 from vae_jax.evaluation.classifier import Classifier
 from vae_jax.models.modalities import Forms
-from vae_jax.trained_multimodal import TrainedMultimodal
+from vae_jax.trained import TrainedMultimodal
 
 # Reads the class of each example of a modality, as `TrainedMultimodal` takes and gives them; -1
 # where none is told.

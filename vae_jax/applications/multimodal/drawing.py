@@ -13,7 +13,7 @@ from vae_jax.applications.multimodal.plot import (
     joint_samples,
     missing_modalities,
 )
-from vae_jax.trained_multimodal import TrainedMultimodal
+from vae_jax.trained import TrainedMultimodal
 
 _NUM_SHOWN = 10
 _NUM_SAMPLES = 8

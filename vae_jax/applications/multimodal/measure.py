@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from vae_jax import config as factory
-from vae_jax import trained_multimodal, workdir
+from vae_jax import trained, workdir
 from vae_jax.applications.multimodal import caption_accuracy, coherence
 from vae_jax.applications.multimodal import classifiers as modality_classifiers
 from vae_jax.applications.multimodal.coherence import Reader
 from vae_jax.applications.representation import probing
+from vae_jax.config.experiment import AnyExperiment
 from vae_jax.data.captions import grammar as captions
 from vae_jax.data.captions.grammar import Grammar
 from vae_jax.data.captions.vocabulary import Vocabulary
@@ -23,7 +23,7 @@ from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.classifier import Classifier
-from vae_jax.trained_multimodal import TrainedMultimodal
+from vae_jax.trained import TrainedMultimodal
 
 _NUM_PROBED = 10_000
 _NUM_LABELS = 1000
@@ -61,7 +61,7 @@ def load_model(folder: Path) -> TrainedMultimodal:
     Raises:
       UserError: there is none, or it is of images alone.
     """
-    model = trained_multimodal.load(folder)
+    model = trained.load(folder)
     if not isinstance(model, TrainedMultimodal):
         raise UserError(f"{folder} is a run of images alone; name runs of several modalities")
     return model
@@ -135,7 +135,7 @@ def measure_coherence(model: TrainedMultimodal, examples: Examples) -> dict[str,
     }
 
 
-def _keys(config: ConfigDict) -> jax.Array:
+def _keys(config: AnyExperiment) -> jax.Array:
     """Of draws from the prior, of generated modalities, of words."""
     return jax.random.split(factory.build_evaluation_keys(config).prior, 3)
 
@@ -220,7 +220,7 @@ def measure_run(folder: Path, model: TrainedMultimodal, examples: Examples) -> d
         "modalities": list(model.names),
         "joint_posterior": config.model.joint_posterior,
         "seed": config.seed,
-        "config_digest": workdir.config_digest(config.to_dict()),
+        "config_digest": model.digest,
         "epochs": summary["epochs"],
         "classifiers": {name: judge.facts for name, judge in examples.classifiers.items()},
         **measure_coherence(model, examples),

@@ -9,25 +9,24 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from vae_jax import config as factory
-from vae_jax import plots, workdir
+from vae_jax import plots
 from vae_jax.applications.recovery import baselines, quality
-from vae_jax.data.corruptions import MAX_LEVEL
+from vae_jax.config.experiment import AnyExperiment
+from vae_jax.data.corruptions import levels_around
 from vae_jax.errors import UserError
-from vae_jax.evaluation import denoising
 from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.evaluation import summary as measuring
-from vae_jax.trained_model import TrainedModel
+from vae_jax.trained import TrainedModel
 
 _SHOWN = 10
 
 
-def use_name(config: ConfigDict) -> str:
+def use_name(config: AnyExperiment) -> str:
     """What a run is for, as a part of a file's name."""
-    level = f"{config.hparams.corruption_level:g}"
-    return "_".join([Path(config.data.name).stem, config.model.name, config.corruption, level])
+    level = f"{config.corruption.level:g}"
+    return "_".join([Path(config.data.name).stem, config.model.name, config.corruption.name, level])
 
 
 class Recovered(NamedTuple):
@@ -93,7 +92,8 @@ def measure(
       UserError: the models were trained without a corruption or have no validation set.
     """
     config, shape = models[0].config, models[0].image_shape
-    name, trained_level = config.corruption, config.hparams.corruption_level
+    corruption = config.corruption
+    name = corruption.name
     if name == "none":
         raise UserError("corruption='none' leaves nothing to recover; train with a corruption")
     keys = factory.build_evaluation_keys(config)
@@ -105,9 +105,10 @@ def measure(
         prepare_key,
     )
     rows: list[dict[str, Any]] = []
-    levels = denoising.levels_around(name, trained_level, shape, parts=2)[1:]
+    trained_level = corruption.level
+    levels = levels_around(corruption, shape, parts=2)[1:]
     # Where all is lost there is nothing to recover it from.
-    for level in [level for level in levels if level < MAX_LEVEL[name]]:
+    for level in [level for level in levels if level < corruption.max_level]:
         corrupted = quality.corrupt(name, clean, level, keys.corruption)
         known = quality.corrupt(name, known_clean, level, chosen_key)
         others = without_a_model(corrupted, known, known_clean, baselines.METHODS[name])
@@ -126,7 +127,7 @@ def measure(
                 "trained_level": trained_level,
                 "level": level,
                 "seed": model.config.seed,
-                "config_digest": workdir.config_digest(model.config.to_dict()),
+                "config_digest": model.digest,
                 "num_images": len(clean),
                 "methods": {"model": _figures(found, clean), **scores},
             }

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from vae_jax.data.corruptions import CORRUPTIONS
+from vae_jax.data.corruptions import CORRUPTIONS, at_any_level
 from vae_jax.evaluation.denoising import corrupt_each
 
 Images = Float[np.ndarray, "num height width channels"]
@@ -60,11 +60,13 @@ class Score(NamedTuple):
 
 def corrupt(name: str, clean: Images, level: float, key: jax.Array) -> Corrupted:
     """The images as every method sees them, each corrupted with a key of its own by its place."""
-    images = corrupt_each(CORRUPTIONS[name], clean, level, key)
+    corruption = at_any_level(CORRUPTIONS[name]())
+    images = corrupt_each(corruption, clean, level, key)
     missing = None
     if name in _OF_KNOWN_PLACE:
         # Neither paints anything white.
-        missing = corrupt_each(CORRUPTIONS[name], np.ones_like(clean), level, key) != 1
+        missing = corrupt_each(corruption, np.ones_like(clean), level, key) != 1
+
     return Corrupted(np.round(images * 255) / np.float32(255), level, missing)
 
 

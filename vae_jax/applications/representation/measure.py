@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 from sklearn.decomposition import PCA
 
 from vae_jax import config as factory
-from vae_jax import trained_model, workdir
+from vae_jax import trained
 from vae_jax.applications.representation import probing
+from vae_jax.config.experiment import AnyExperiment
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
@@ -28,7 +28,7 @@ class LabelledImages(NamedTuple):
     test_labels: np.ndarray
 
 
-def name(config: ConfigDict) -> str:
+def name(config: AnyExperiment) -> str:
     """What the table calls a model."""
     denoising = "" if config.corruption == "none" else "denoising "
     if config.model.name == "autoencoder":
@@ -54,7 +54,7 @@ def numbers_of_labels(asked: Sequence[str], num_examples: int) -> list[int]:
     return numbers
 
 
-def load_images(config: ConfigDict) -> LabelledImages:
+def load_images(config: AnyExperiment) -> LabelledImages:
     """The training and test images of a run, which must have labels.
 
     Raises:
@@ -117,14 +117,14 @@ def measure_run(
     Raises:
       UserError: the run or its data cannot be measured.
     """
-    model = trained_model.load(folder)
+    model = trained.load_images(folder)
     config, seed = model.config, model.config.seed
     images = load_images(config)
     numbers = numbers_of_labels(num_labels, len(images.train))
     options: dict[str, Any] = {"numbers": numbers, "num_draws": num_draws, "seed": seed}
     seen = {"data": config.data.name, "images": _seen(config)}
     found = measure(model.encode(images.train), model.encode(images.test), images, **options)
-    digest = workdir.config_digest(config.to_dict())
+    digest = model.digest
     rows = [{"representation": name(config), "config_digest": digest, **seen, **found}]
     pixels, test_pixels = (part.reshape(len(part), -1) for part in (images.train, images.test))
     size = min(model.latent_size, *pixels.shape)
@@ -141,5 +141,5 @@ def measure_run(
     return rows
 
 
-def _seen(config: ConfigDict) -> str:
-    return "grey values" if config.data.binarization == "none" else "binarised"
+def _seen(config: AnyExperiment) -> str:
+    return "grey values" if config.data.binarization.name == "none" else "binarised"
