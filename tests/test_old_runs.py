@@ -1,0 +1,260 @@
+"""Runs that an earlier version of the code made can be read, measured and continued.
+
+`old_runs/make.py` made them and the numbers that they are held against.
+"""
+
+import json
+import tarfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl import flags
+
+import vae_jax
+from experiments import sweep, train
+from vae_jax import config as factory
+from vae_jax import workdir
+from vae_jax.applications.compression import Compressor, unpack
+from vae_jax.evaluation import summary as measuring
+from vae_jax.sweeps import results as sweep_results
+from vae_jax.trained import TrainedMultimodal
+from vae_jax.training import checkpoints
+
+pytestmark = [
+    pytest.mark.usefixtures("parsed_flags"),
+    # Of ml_collections, on loading a config file.
+    pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning"),
+]
+
+HERE = Path("tests/old_runs")
+STEPS = 10
+RELATIVE, ABSOLUTE = 1e-5, 1e-5
+
+# Of each a finished run, and one that was stopped ten steps before its end.
+WHOLE = (
+    "autoencoder",
+    "denoising",
+    "factor",
+    "iaf",
+    "multimodal",
+    "two_layers",
+    "vamp",
+    "vanilla",
+)
+# Of each one that was stopped, all in one archive.
+EXTRAS = "extras"
+STOPPED = (
+    "capacity",
+    "dip",
+    "flow_prior",
+    "jmvae",
+    "ladder",
+    "logistic_mixture",
+    "miwae",
+    "mixture_of_experts",
+    "mixture_prior",
+    "resnet",
+    "tc",
+)
+
+
+def _load(folder, member=None):
+    return vae_jax.load(folder, member)
+
+
+def _examples(model):
+    """The test examples as the model sees them."""
+    test = factory.load_test_examples(model.config)
+    return measuring.prepare_examples(model.config, test)
+
+
+def _evaluate(model):
+    """The test part of the summary, measured anew."""
+    num_samples = model.config.evaluation.num_samples
+    return measuring.measure(model, _examples(model), num_samples, show_progress=False)
+
+
+def _continue_ten_steps(folder):
+    """The metrics of each step from the newest checkpoint, and sums over the parameters then."""
+    config = factory.resolve(workdir.read_config(folder))
+    splits = factory.load_examples(config)
+    directory = folder / "checkpoints"
+    found = checkpoints.find(directory)
+    state = factory.read_run_state(directory, found.step, found.metadata, config, splits.form).train
+    program = factory.build_program(config, splits.form, splits.num_examples)
+    run_steps = jax.jit(program.run_steps, static_argnums=2)
+    examples = jax.tree.map(jnp.asarray, splits.train_examples)
+    steps = []
+    for _ in range(STEPS):
+        # One at a time: a longer scan takes longer to compile.
+        state, metrics = run_steps(state, examples, 1)
+        steps.append({name: float(values[0]) for name, values in metrics.items()})
+    return {
+        "step": int(state.step),
+        "metrics": {name: [step[name] for step in steps] for name in steps[0]},
+        **_sums(state.params),
+    }
+
+
+def _sums(params):
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(params)]
+    return {
+        "sum_of_params": float(sum(leaf.sum() for leaf in leaves)),
+        "sum_of_absolute_params": float(sum(abs(leaf).sum() for leaf in leaves)),
+    }
+
+
+def _continue_to_the_end(folder, patch):
+    """What `experiments.train` does, without the pictures; the summary that it writes."""
+    patch.setattr(measuring.drawing, "draw_run", lambda *_: None)
+    train.train(workdir.read_config(folder), folder)
+    return workdir.read_summary(folder)
+
+
+def _continue_sweep(folder, file, patch):
+    """What `experiments.sweep` does, without the pictures; what it writes into results.json."""
+    patch.setattr(flags.FLAGS["sweep"], "value", str(file))
+    patch.setattr(sweep_results, "draw", lambda *_: None)
+    patch.setattr(sweep_results, "write_tensorboard", lambda *_: None)
+    sweep.run_sweep(ConfigDict(workdir.read_sweep(folder)["config"]), sweep.named_sweep(), folder)
+    return workdir.read_json(folder / "results.json")
+
+
+def _decompress(model, file):
+    return Compressor(model).decompress(unpack(file.read_bytes(), str(file)))
+
+
+def observe(model):
+    """What a model makes of three test images and three latents, and what it samples."""
+    latents = np.linspace(-1, 1, 3 * model.latent_size).reshape(3, -1)
+    seen = {"decode": model.decode(latents)}
+    if isinstance(model, TrainedMultimodal):
+        given = {name: values[:3] for name, values in _examples(model).items() if name != "text"}
+        seen |= {f"encode_{name}": model.encode({name: given[name]}) for name in given}
+        seen["encode"] = model.encode(given)
+        seen["generate"] = model.generate(given, jax.random.key(2))
+    else:
+        images = _examples(model)[:3]
+        seen["encode"] = model.encode(images)
+        if not model.has_density:
+            seen["reconstruction"] = model.reconstruction_log_likelihood(images)
+            return plain(seen)
+        seen["elbo"] = model.elbo(images, jax.random.key(2))
+    seen["sample"] = model.sample(jax.random.key(1), 3)
+    return plain(seen)
+
+
+def members(folder):
+    """The parameters of a sweep's members, and what the first one makes of images."""
+    models = [_load(folder, number) for number in range(4)]
+    sums = [{**_sums(m.params), "beta": m.config.hparams.beta} for m in models]
+    return plain({"sums": sums, "first": observe(models[0])})
+
+
+def table(results):
+    """The rows of a sweep, without times and places, and which setting is best."""
+    left_out = ("train_seconds", "workdir")
+    rows = [{n: v for n, v in row.items() if n not in left_out} for row in results["members"]]
+    best = max(results["settings"], key=lambda entry: entry["mean"]["valid_elbo"])
+    return plain({"rows": rows, "settings": results["settings"], "best": best["setting"]})
+
+
+def plain(value):
+    """The value as JSON gives it back, floats with eight digits."""
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return float(f"{value:.8g}") if isinstance(value, float) else value
+
+
+def assert_close(found, expected, where=""):
+    """Numbers to five digits, everything else exactly."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for name in expected:
+            assert_close(found[name], expected[name], f"{where}.{name}")
+    elif isinstance(expected, list):
+        assert len(found) == len(expected), where
+        for index, item in enumerate(expected):
+            assert_close(found[index], item, f"{where}[{index}]")
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=RELATIVE, abs=ABSOLUTE), where
+    else:
+        assert found == expected, where
+
+
+def expected_of(name):
+    return json.loads((HERE / "expected" / f"{name}.json").read_text())
+
+
+def finished_figures(folder):
+    """What is expected of a finished run."""
+    model = _load(folder)
+    return {"test": plain(_evaluate(model)), "model": observe(model)}
+
+
+def stopped_figures(folder, *, with_model):
+    """What is expected of a run that was stopped."""
+    figures = {"next": plain(_continue_ten_steps(folder))}
+    return {**figures, "model": observe(_load(folder))} if with_model else figures
+
+
+def unpacked(archive, folder):
+    with tarfile.open(HERE / f"{archive}.tar.xz") as tar:
+        tar.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def extras(tmp_path_factory):
+    return unpacked(EXTRAS, tmp_path_factory.mktemp(EXTRAS))
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_runs_are_measured_and_continued_as_before(name, tmp_path):
+    expected, folder = expected_of(name), unpacked(name, tmp_path) / name
+    summary = workdir.read_summary(folder / "finished")
+    assert_close(plain(summary["test"]), expected["finished"]["test"])
+    assert_close(finished_figures(folder / "finished"), expected["finished"])
+    assert_close(stopped_figures(folder / "stopped", with_model=False), expected["stopped"])
+
+
+@pytest.mark.parametrize("name", STOPPED)
+def test_a_stopped_run_is_read_and_continued_as_before(name, extras):
+    found = stopped_figures(extras / name / "stopped", with_model=True)
+    assert_close(found, expected_of(name)["stopped"])
+
+
+def test_a_stopped_run_ends_as_the_finished_one_did(tmp_path, monkeypatch, capsys):
+    expected, folder = expected_of("vanilla"), unpacked("vanilla", tmp_path) / "vanilla"
+    _continue_to_the_end(folder / "finished", monkeypatch)
+    assert "is finished: test elbo" in capsys.readouterr().out
+    summary = _continue_to_the_end(folder / "stopped", monkeypatch)
+    assert_close(plain(summary["test"]), expected["finished"]["test"])
+
+
+def test_a_compressed_file_gives_its_images_back(tmp_path):
+    model = _load(unpacked("vanilla", tmp_path) / "vanilla" / "finished")
+    expected = np.load(HERE / "expected" / "vanilla_vae.npz")["images"]
+    np.testing.assert_array_equal(_decompress(model, HERE / "vanilla.vae"), expected, strict=True)
+
+
+@pytest.mark.parametrize("name", ["grid", "search"])
+def test_a_finished_sweep_is_read_as_before(name, tmp_path, monkeypatch, capsys):
+    expected, folder = expected_of(name), unpacked(name, tmp_path) / name / "finished"
+    assert_close(members(folder), expected["models"])
+    results = _continue_sweep(folder, HERE / f"{name}.py", monkeypatch)
+    assert "batch" not in capsys.readouterr().out
+    assert_close(table(results), expected["table"])
+
+
+def test_a_stopped_sweep_goes_on_as_before(tmp_path, monkeypatch):
+    folder = unpacked("search", tmp_path) / "search" / "stopped"
+    results = _continue_sweep(folder, HERE / "search.py", monkeypatch)
+    assert_close(table(results), expected_of("search")["table"])
