@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from small_models import randomized
+from vae_jax.trained_model import TrainedModel
 
 from configs import vanilla
 from vae_jax import config as factory
 from vae_jax import workdir
-from vae_jax.trained_model import TrainedModel
 from vae_jax.training import checkpoints
 
 
