@@ -17,8 +17,8 @@ from ml_collections import ConfigDict
 
 from benchmarks.epoch_speed import measure
 from configs import vanilla
-from vae_jax.data.sprites.dataset import VARIANTS, Variant
 from vae_jax.data.sprites.rendering import render
+from vae_jax.data.sprites.variants import VARIANTS, Variant
 from vae_jax.evaluation import results_file
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")

@@ -29,7 +29,7 @@ from experiments.data_dir_flag import DATA_DIR
 from vae_jax import data, workdir
 from vae_jax.data import class_left_out, idx_builder
 from vae_jax.data.sprites import builder
-from vae_jax.data.sprites.dataset import VARIANTS
+from vae_jax.data.sprites.variants import VARIANTS
 from vae_jax.data.tfds_writing import Prepared
 from vae_jax.errors import UserError
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import small_runs
 from flax import nnx
+from vae_jax.trained_model import TrainedModel
 
 from vae_jax import trained_model, workdir
 from vae_jax.errors import UserError
 from vae_jax.objectives.bounds import elbo_terms
-from vae_jax.trained_model import TrainedModel
 
 IMAGE_SHAPE = (4, 3, 1)
 BYTES = np.random.default_rng(0).integers(0, 256, (7, *IMAGE_SHAPE), np.uint8)

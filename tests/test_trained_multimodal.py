@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from flax import nnx
 from small_models import randomized
+from vae_jax.trained_multimodal import TrainedMultimodal
 
 from configs import multimodal
 from vae_jax import config as factory
 from vae_jax.errors import UserError
 from vae_jax.models.modalities import Form
-from vae_jax.trained_multimodal import TrainedMultimodal
 
 FORMS = {
     "image": Form("image", (4, 3, 1)),

@@ -287,13 +287,22 @@ def name_of(value: Any) -> str:
     return str(vars(cls).get("name") or f"{cls.__module__}:{cls.__qualname__}")
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return a question about the known name that is nearest; "" if none is near."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _from_outside(path: str, name: str) -> type:
-    """Return the class that "package.module:Name" names."""
+def import_outside(path: str, name: str) -> Any:
+    """Return what "package.module:Name" names.
+
+    Args:
+      path: the setting that has the name, for messages.
+      name: module and attribute.
+
+    Raises:
+      UserError: the module cannot be imported, fails, or has no such name.
+    """
     module_name, _, attribute = name.partition(":")
     where = f"{path}={name!r}"
     try:
@@ -312,8 +321,13 @@ def _from_outside(path: str, name: str) -> type:
     if found is None:
         public = [other for other in vars(module) if not other.startswith("_")]
         raise UserError(
-            f"{where}: the module {module_name!r} has no {attribute!r}{_nearest(attribute, public)}"
+            f"{where}: the module {module_name!r} has no {attribute!r}{nearest(attribute, public)}"
         )
+    return found
+
+
+def _part_from_outside(path: str, name: str) -> type:
+    found, where = import_outside(path, name), f"{path}={name!r}"
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
         raise UserError(
             f"{where} is no dataclass; a part is a frozen dataclass whose fields are declared by "
@@ -362,12 +376,12 @@ def chosen_class(setting: Setting, path: str, name: Any = None) -> type:
     if isinstance(name, str) and name in setting.choices:
         return setting.choices[name]
     if isinstance(name, str) and ":" in name:
-        return _check_kind(_from_outside(f"{path}.name", name), setting, f"{path}.name", name)
+        return _check_kind(_part_from_outside(f"{path}.name", name), setting, f"{path}.name", name)
     known = sorted(setting.choices)
-    nearest = _nearest(name, known) if isinstance(name, str) else ""
+    hint = nearest(name, known) if isinstance(name, str) else ""
     raise UserError(
         f"{path}.name={name!r} must be one of {', '.join(known)}, or a part of your own as "
-        f"'package.module:Name'{nearest}"
+        f"'package.module:Name'{hint}"
     )
 
 
@@ -447,7 +461,7 @@ def unknown_setting(cls: type, path: str, name: str) -> str:
     if not whose and path:
         what = (cls.__doc__ or "").split(".")[0]
         whose = f" here ({what[:1].lower()}{what[1:]})" if what else ""
-    hint = _nearest(name, known)
+    hint = nearest(name, known)
     if not hint:
         hint = f"; it has {', '.join(known)}" if known else "; it has none"
     return f"{path + '.' if path else ''}{name} is not a setting{whose}{hint}"

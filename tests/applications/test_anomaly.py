@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics
 from small_models import LinearGaussian
+from vae_jax.trained_model import TrainedModel
 
 from experiments import detect
 from vae_jax.applications.anomaly import (
@@ -32,7 +33,6 @@ from vae_jax.applications.anomaly.likelihood_regret import likelihood_regret
 from vae_jax.config import foreign_images
 from vae_jax.data import Dataset, class_left_out
 from vae_jax.errors import UserError
-from vae_jax.trained_model import TrainedModel
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
 

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from vae_jax.config.fields import flatten
 
 from configs import disentanglement as disentanglement_config
 from configs.sweeps import disentanglement as disentanglement_sweep
@@ -19,7 +20,6 @@ from vae_jax.applications.disentanglement.study import (
     ranked,
     study_run,
 )
-from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
 from vae_jax.sweeps import plan as sweep_plan
 from vae_jax.sweeps import space as search_space

@@ -5,6 +5,7 @@ import pytest
 import small_runs
 from ml_collections import ConfigDict
 from sklearn.decomposition import PCA
+from vae_jax.config.fields import flatten, with_fields
 
 from configs import vanilla
 from configs.sweeps import representation as study
@@ -13,7 +14,6 @@ from vae_jax import plots, trained_model
 from vae_jax.applications.representation import measure as representation_measuring
 from vae_jax.applications.representation import probing
 from vae_jax.applications.representation import report as representation_report
-from vae_jax.config.fields import flatten, with_fields
 from vae_jax.errors import UserError
 from vae_jax.sweeps import space as search_space
 

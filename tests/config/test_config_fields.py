@@ -4,10 +4,10 @@ import math
 from pathlib import Path
 
 import pytest
+from vae_jax.config.fields import FIELDS, check_fields, flatten, unknown_field_message, with_fields
 
 from configs import vanilla
 from vae_jax import config as factory
-from vae_jax.config.fields import FIELDS, check_fields, flatten, unknown_field_message, with_fields
 from vae_jax.errors import UserError
 
 CONFIGS = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem != "__init__")

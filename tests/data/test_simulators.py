@@ -10,7 +10,8 @@ from vae_jax import data
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.factors import Factors
 from vae_jax.data.simulators import Simulator, SpritesSimulator, StoredSimulator
-from vae_jax.data.sprites.dataset import VARIANTS, render_rows
+from vae_jax.data.sprites.dataset import render_rows
+from vae_jax.data.sprites.variants import VARIANTS
 from vae_jax.errors import UserError
 
 KEY = jax.random.key(0)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vae_jax import data
-from vae_jax.data.sprites.dataset import SHAPES, VARIANTS, SpritesDataset, render_rows
+from vae_jax.data.sprites.dataset import SpritesDataset, render_rows
 from vae_jax.data.sprites.rendering import draw_within_cells, render
+from vae_jax.data.sprites.variants import SHAPES, VARIANTS
 from vae_jax.errors import UserError
 
 BINARY, SMOOTH, COLOR = VARIANTS.values()

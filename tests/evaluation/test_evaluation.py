@@ -5,6 +5,7 @@ import pytest
 from flax import nnx
 from scipy import special, stats
 from small_models import LinearGaussian, randomized
+from vae_jax.trained_model import TrainedModel
 
 from configs import vanilla
 from vae_jax import config as factory
@@ -13,7 +14,6 @@ from vae_jax.data.pixels import binarize
 from vae_jax.distributions import Bernoulli, Normal
 from vae_jax.evaluation import collapse, denoising, likelihood
 from vae_jax.evaluation import metrics as figures_of_merit
-from vae_jax.trained_model import TrainedModel
 
 
 def as_stored(key, images):

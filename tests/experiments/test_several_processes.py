@@ -16,13 +16,13 @@ from absl import flags
 from absl.testing import flagsaver
 from interruptions import StopsAfter
 from small_data import write_bars
+from vae_jax.config.fields import with_fields
 
 from configs import vanilla
 from experiments import process_flags
 from experiments import train as train_command
 from experiments.train import train
 from vae_jax import config
-from vae_jax.config.fields import with_fields
 from vae_jax.errors import UserError
 from vae_jax.training import checkpoints
 from vae_jax.training.loop import Interrupted

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from small_models import randomized
+from vae_jax.trained_model import TrainedModel
 
 from configs import vanilla
 from vae_jax import config as factory
@@ -18,7 +19,6 @@ from vae_jax.models.likelihoods import (
     unaccepted,
 )
 from vae_jax.networks import ConvDecoder, MLPDecoder
-from vae_jax.trained_model import TrainedModel
 
 FAMILIES = {
     "bernoulli": {},

@@ -28,12 +28,12 @@ from interruptions import StopsAfter
 from ml_collections import ConfigDict
 from short_runs import stops_after
 from sklearn.datasets import load_digits
+from vae_jax.compression import Compressor, pack
+from vae_jax.training_loop import Interrupted
 
 from configs import vanilla
 from experiments import chunks, measuring, sweep, train
 from vae_jax import checkpoints, factory, workdir
-from vae_jax.compression import Compressor, pack
-from vae_jax.training_loop import Interrupted
 
 SCRATCH = Path("build/old_runs")
 DATA = tests.HERE / "digits.npz"

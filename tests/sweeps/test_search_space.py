@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vae_jax.config.fields import FIELDS, check_fields, flatten
 
 from configs import vanilla
-from vae_jax.config.fields import FIELDS, check_fields, flatten
 from vae_jax.errors import UserError
 from vae_jax.sweeps import space
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 from small_data import write_bars
+from vae_jax.config.fields import flatten
 
 from configs import vanilla
 from vae_jax import config as factory
-from vae_jax.config.fields import flatten
 from vae_jax.errors import UserError
 from vae_jax.sweeps import plan as sweep_plan
 from vae_jax.sweeps import progress as sweep_progress

@@ -17,8 +17,9 @@ from vae_jax.data import Dataset, LazyDataset, splits
 from vae_jax.data.dataset import ImagesShape, evenly_spaced, num_bytes, read_all
 from vae_jax.data.pixels import Prepare, StoredPictures, binarize, to_unit_interval
 from vae_jax.data.simulators import Simulator, SpritesSimulator, StoredSimulator
-from vae_jax.data.sprites.dataset import VARIANTS, SpritesDataset, resolve_image_size
+from vae_jax.data.sprites.dataset import SpritesDataset, resolve_image_size
 from vae_jax.data.sprites.rendering import draw_within_cells, render_apart
+from vae_jax.data.sprites.variants import VARIANTS
 from vae_jax.data.streaming import num_read_threads, read_ahead
 from vae_jax.errors import UserError
 from vae_jax.models.likelihoods import unaccepted

@@ -4,7 +4,7 @@ from typing import Any
 
 from vae_jax import settings
 from vae_jax.data import multimodal
-from vae_jax.data.sprites.dataset import VARIANTS
+from vae_jax.data.sprites.variants import VARIANTS
 from vae_jax.errors import UserError
 from vae_jax.settings import name_of
 

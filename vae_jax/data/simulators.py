@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Array, Int, Key
 
 from vae_jax.data.dataset import Dataset
-from vae_jax.data.sprites.dataset import Variant, render_rows
+from vae_jax.data.sprites.dataset import render_rows
+from vae_jax.data.sprites.variants import Variant
 from vae_jax.errors import UserError
 
 

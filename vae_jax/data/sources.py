@@ -1,11 +1,12 @@
 """Every source of data by its name: bundled, rendered, .npz, images in a folder, or of TFDS."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from vae_jax.data import arrays, bundled, image_folder, prepared, splits
+from vae_jax.data import arrays, bundled, image_folder, outside, prepared, splits
 from vae_jax.data.dataset import Dataset, LazyDataset, Ranges, read_all
 from vae_jax.data.sprites import dataset
 from vae_jax.errors import UserError
@@ -22,7 +23,7 @@ def open_lazily(name: str, split: str, data_dir: str, image_size: int = 0) -> La
     Bundled data and .npz files are read into memory all the same.
 
     Args:
-        name: `mnist`, which is bundled; `sprites`, `sprites_smooth` or `sprites_color`, which are
+        name: "package.module:Name", a source of your own (see `outside`); `mnist`, which is bundled; `sprites`, `sprites_smooth` or `sprites_color`, which are
             rendered (see `sprites`); a path that ends in .npz (see `arrays`); the path of a
             folder of images (see `image_folder`); or a data set that TFDS has prepared in
             `data_dir`, as `name`, `name/config` or `name:version`. A prepared data set goes
@@ -74,6 +75,9 @@ def _find(name: str, data_dir: str, image_size: int) -> _Source:
             partial(dataset.sizes, name),
             partial(dataset.SpritesDataset, name, image_size=image_size),
         )
+    # TFDS has a version after a colon, never a name.
+    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+        return _Source(partial(outside.sizes, name), partial(outside.OutsideDataset, name))
     path = str(Path(name).expanduser())
     if name.endswith(".npz"):
         return _Source(partial(arrays.sizes, path), partial(arrays.read, path))

@@ -8,52 +8,21 @@ and in which order.
 """
 
 import functools
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
 from vae_jax.data.dataset import Dataset, ImagesShape, Ranges
 from vae_jax.data.factors import Factors
+from vae_jax.data.sprites.variants import VARIANTS, Variant
 from vae_jax.errors import UserError
 
-SHAPES = ("square", "ellipse", "heart")
 DEFAULT_IMAGE_SIZE = 64
 # Below, hearts are blots; above, the renderer's unit of length is no longer small.
 _IMAGE_SIZES = (16, 256)
 
 # Images of one call of the renderer.
 _IMAGES_AT_ONCE = 256
-
-
-class Variant(NamedTuple):
-    """A grid of factors and how its images look.
-
-    Attributes:
-        names: of the factors. The first is the shape, which has no values between those of the
-            grid; the others are continuous.
-        sizes: the number of values of each factor.
-        smooth: whether edges are antialiased; otherwise pixels are 0 or 255.
-    """
-
-    names: tuple[str, ...]
-    sizes: tuple[int, ...]
-    smooth: bool
-
-    @property
-    def num_channels(self) -> int:
-        """Of an image: 1, grey, or 3."""
-        return 3 if "hue" in self.names else 1
-
-
-_NAMES = ("shape", "scale", "orientation", "x", "y")
-_SIZES = (len(SHAPES), 6, 40, 32, 32)
-
-VARIANTS = {
-    "sprites": Variant(_NAMES, _SIZES, smooth=False),
-    "sprites_smooth": Variant(_NAMES, _SIZES, smooth=True),
-    "sprites_color": Variant((*_NAMES, "hue", "background"), (*_SIZES, 6, 4), smooth=True),
-}
 
 
 def sizes(name: str) -> dict[str, int]:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from vae_jax.data.sprites.dataset import SHAPES, Variant
+from vae_jax.data.sprites.variants import SHAPES, Variant
 
 # The side of an image in units of length.
 _SIDE = 2048

@@ -1,0 +1,164 @@
+"""Every choice and every setting, in words, from their declarations."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from vae_jax import settings
+from vae_jax.config.experiment import Experiment, JointExperiment
+from vae_jax.errors import UserError
+from vae_jax.settings import Setting
+
+
+class Entry(NamedTuple):
+    """A place in a config that has settings.
+
+    Attributes:
+      path: its dotted name; "" is the config itself.
+      sentence: what it is for.
+      default: the default choice; "" without a choice.
+      classes: the parts that may stand there, by name; a single one without a choice.
+    """
+
+    path: str
+    sentence: str
+    default: str
+    classes: dict[str, type]
+
+
+def entries() -> list[Entry]:
+    """Return every place that has settings, the config itself first."""
+    found: dict[str, Entry] = {}
+    roots: dict[str, type] = {"images": Experiment, "several modalities": JointExperiment}
+    for root in roots.values():
+        for path, setting in _parts(root, ""):
+            classes = dict(setting.choices or {})
+            if setting.section is not None:
+                classes = {setting.section.__name__: setting.section}
+            earlier = found.get(path)
+            merged = {**(earlier.classes if earlier else {}), **classes}
+            first = earlier or Entry(path, setting.sentence, setting.default_choice, {})
+            found[path] = first._replace(classes=merged)
+    top = Entry("", "The experiment.", "", {"of images": Experiment})
+    return [top, *sorted(found.values())]
+
+
+def _parts(cls: type, path: str) -> Iterator[tuple[str, Setting]]:
+    for name, setting in settings.settings_of(cls).items():
+        if not setting.is_part:
+            continue
+        inner = f"{path}.{name}" if path else name
+        yield inner, setting
+        for choice in [setting.section] if setting.section else (setting.choices or {}).values():
+            assert choice is not None
+            yield from _parts(choice, inner)
+
+
+def listing() -> str:
+    """Return all choices, a line per choice."""
+    lines = ["The config: " + ", ".join(_values_of(Experiment))]
+    for entry in entries()[1:]:
+        if not entry.default:
+            names = sorted({name for cls in entry.classes.values() for name in _values_of(cls)})
+            lines.append(f"\n{entry.path}: {entry.sentence}\n  {', '.join(names)}")
+            continue
+        lines.append(f"\n{entry.path}: {entry.sentence} Default: {entry.default}.")
+        for name, cls in sorted(entry.classes.items()):
+            known = ", ".join(settings.settings_of(cls)) or "no settings"
+            lines.append(f"  {name}: {_doc(cls)} [{known}]")
+    lines.append("\nOne of them: python -m experiments.settings --of=objective.elbo")
+    return "\n".join(lines)
+
+
+def describe(name: str) -> str:
+    """Return the settings of a choice, such as "objective.elbo", or of a section.
+
+    Raises:
+      UserError: there is no such choice.
+    """
+    known = {}
+    for entry in entries():
+        if entry.default:
+            known |= {f"{entry.path}.{choice}": cls for choice, cls in entry.classes.items()}
+        else:
+            known[entry.path or "config"] = next(iter(entry.classes.values()))
+    if name not in known:
+        choices = [path for path in known if path.startswith(f"{name}.")]
+        raise UserError(
+            f"--of={name} is no choice"
+            + (
+                f"; use one of {', '.join(sorted(choices))}"
+                if choices
+                else settings.nearest(name, list(known))
+            )
+        )
+    cls = known[name]
+    lines = [f"{name}: {_doc(cls)}"]
+    for setting, row in _rows(cls):
+        lines.append(f"\n  {setting} = {row['default']}\n    {row['sentence']}")
+        lines.append(f"    {row['limits']}; {row['kind']}")
+    return "\n".join(lines)
+
+
+def page() -> str:
+    """Return the reference page in Markdown."""
+    parts = [
+        "# Settings",
+        "",
+        "Written by `python -m experiments.settings --markdown` from the declarations that stand "
+        "beside what reads them. A traced setting enters the compiled program as an array: a sweep "
+        "over it compiles once.",
+        "",
+    ]
+    for entry in entries():
+        heading = f"`config.{entry.path}`" if entry.path else "The config"
+        parts += [f"## {heading}", "", entry.sentence, ""]
+        if entry.default:
+            parts += [f"A choice; the default is `{entry.default}`.", ""]
+        for name, cls in sorted(entry.classes.items()):
+            if entry.default:
+                parts += [f"### `{name}`", "", _doc(cls), ""]
+            rows = list(_rows(cls))
+            if not rows:
+                continue
+            parts += ["| setting | default | values | | |", "| --- | --- | --- | --- | --- |"]
+            for setting, row in rows:
+                cells = (f"`{setting}`", f"`{row['default']}`", row["limits"], row["kind"])
+                parts.append(
+                    "| " + " | ".join((*cells, row["sentence"].replace("|", "\\|"))) + " |"
+                )
+            parts.append("")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _values_of(cls: type) -> list[str]:
+    return list(settings.settings_of(cls))
+
+
+def _doc(cls: type) -> str:
+    return (cls.__doc__ or "").strip().split("\n")[0]
+
+
+def _rows(cls: type) -> Iterator[tuple[str, dict[str, str]]]:
+    defaults: Any = cls()
+    fields = {field.name for field in dataclasses.fields(cls)}
+    for name, setting in settings.settings_of(cls).items():
+        assert name in fields
+        value = getattr(defaults, name)
+        if setting.choices is not None:
+            default = settings.name_of(value)
+            limits = "one of " + ", ".join(sorted(setting.choices))
+        elif setting.section is not None:
+            default, limits = "{}", "settings of its own"
+        else:
+            default, limits = repr(value), setting.limits
+        kind = "traced" if setting.is_traced else "static"
+        yield (
+            name,
+            {
+                "default": default,
+                "limits": limits,
+                "kind": kind,
+                "sentence": setting.sentence,
+            },
+        )
