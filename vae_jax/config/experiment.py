@@ -18,6 +18,9 @@ from vae_jax.objectives import OBJECTIVES, Objective
 from vae_jax.settings import Setting, bounded, flag, integer, part, section, seed
 from vae_jax.training.optimizers import OPTIMIZERS, Optimizer
 
+# Samples are counted in 32 bits, with room for a chunk beyond.
+MAX_SAMPLES = 10**9
+
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoints:
@@ -49,7 +52,10 @@ class Evaluation(_Evaluation):
     """How a model of images with a density is measured."""
 
     num_samples: int = integer(
-        1000, "Importance samples per image of the bound on the test set.", at_least=1
+        1000,
+        "Importance samples per image of the bound on the test set.",
+        at_least=1,
+        at_most=MAX_SAMPLES,
     )
     disentanglement: bool = flag(
         False, "Whether to measure how single latents hold single factors, of data that have them."
@@ -74,7 +80,10 @@ class JointEvaluation(_Evaluation):
     disentanglement: ClassVar[bool] = False
 
     num_samples: int = integer(
-        1000, "Importance samples per example of the bounds on the test set.", at_least=1
+        1000,
+        "Importance samples per example of the bounds on the test set.",
+        at_least=1,
+        at_most=MAX_SAMPLES,
     )
 
 
