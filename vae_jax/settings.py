@@ -54,7 +54,7 @@ class Setting:
       limits: the values it takes, in words.
       is_traced: whether it enters compiled programs as an array.
       choices: the table of a part's choices; None of a value or of a part without a choice.
-      kind: the protocol of a part; None of a value.
+      kind: the protocol that a part from outside keeps; None where there can be none.
       section: the class of a part without a choice.
       default_choice: the choice that a config without a name has.
       is_number: whether whole numbers stand for floating ones.
@@ -73,7 +73,7 @@ class Setting:
     @property
     def is_part(self) -> bool:
         """Whether the value is a part, with settings of its own."""
-        return self.kind is not None or self.section is not None
+        return self.choices is not None or self.section is not None
 
 
 def declare(default: Any, setting: Setting) -> Any:
@@ -227,13 +227,14 @@ def names(default: tuple[str, ...], sentence: str) -> Any:
     return declare(default, Setting(sentence, check, limits))
 
 
-def part(default: str, choices: Mapping[str, type], kind: type, sentence: str) -> Any:
+def part(default: str, choices: Mapping[str, type], kind: type | None, sentence: str) -> Any:
     """Declare a part that is chosen by name.
 
     Args:
       default: the name of the default choice.
       choices: the parts by name.
-      kind: the protocol that every choice keeps, those from outside too.
+      kind: the protocol or base class that every choice keeps, those from outside too; None where
+        there can be none from outside.
       sentence: what the part is for.
     """
     setting = Setting(
@@ -272,9 +273,13 @@ def import_modules(package: str) -> None:
         importlib.import_module(f"{package}.{module.name}")
 
 
-@functools.cache
 def settings_of(cls: Any) -> dict[str, Setting]:
     """Return the settings of a part by name, in the order of their declaration."""
+    return _settings_of(cls)
+
+
+@functools.cache
+def _settings_of(cls: Any) -> dict[str, Setting]:
     return {
         field.name: field.metadata[_KEY]
         for field in dataclasses.fields(cls)
@@ -377,22 +382,20 @@ def chosen_class(setting: Setting, path: str, name: Any = None) -> type:
     name = setting.default_choice if name is None else name
     if isinstance(name, str) and name in setting.choices:
         return setting.choices[name]
-    if isinstance(name, str) and ":" in name:
+    if isinstance(name, str) and ":" in name and setting.kind is not None:
         where = f"{path}.name"
         found = _check_declared(import_outside(where, name), f"{where}={name!r}")
         return _check_kind(found, setting, where, name)
     known = sorted(setting.choices)
     hint = nearest(name, known) if isinstance(name, str) else ""
-    raise UserError(
-        f"{path}.name={name!r} must be one of {', '.join(known)}, or a part of your own as "
-        f"'package.module:Name'{hint}"
-    )
+    own = ", or a part of your own as 'package.module:Name'" if setting.kind is not None else ""
+    raise UserError(f"{path}.name={name!r} must be one of {', '.join(known)}{own}{hint}")
 
 
 def _class_of(value: Any, setting: Setting, path: str) -> type:
     """Return the class of a part that is given as it is, if it may stand here."""
     cls, name = type(value), name_of(value)
-    if setting.choices is not None and ":" in name:
+    if setting.kind is not None and ":" in name:
         return _check_kind(_check_declared(cls, f"{path}.name={name!r}"), setting, path, name)
     if cls is (chosen_class(setting, path, name) if setting.choices else setting.section):
         return cls

@@ -119,7 +119,7 @@ def _check_images(experiment: Any) -> None:
 
 def _check_modalities(experiment: Any) -> None:
     data, objective = experiment.data, experiment.objective
-    names, kind = tuple(data.modalities), experiment.model.joint_posterior
+    names, kind = tuple(data.modalities), getattr(experiment.model, "joint_posterior", None)
     num = len(names)
     if num < 2:
         raise UserError(
