@@ -422,7 +422,8 @@ def resolve(setting: Setting, value: Any, path: str) -> Any:
             return tuple(map(float, value)) if setting.is_number else tuple(value)
         return float(value) if setting.is_number else value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return resolve_part(_class_of(value, setting, path), to_dict(value), path)
+        cls = _class_of(value, setting, path)
+        return resolve_part(cls, {name: getattr(value, name) for name in settings_of(cls)}, path)
     if setting.section is not None:
         if not isinstance(value, Mapping):
             raise UserError(f"{path}={value!r} must be settings, such as {{...}}")

@@ -201,9 +201,10 @@ def digest(config: Config) -> str:
     What is not the default counts, so that a new setting changes no digest. Where files lie and
     how often they are written does not.
     """
-    content = settings.changed(resolve(config))
+    experiment = resolve(config)
+    somewhere = dataclasses.replace(experiment.data, dir=type(experiment.data)().dir)
+    content = settings.changed(dataclasses.replace(experiment, data=somewhere))
     for name in ("checkpoints", "tensorboard", "steps_per_call"):
         content.pop(name, None)
-    content.get("data", {}).pop("dir", None)
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
