@@ -3,10 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from small_configs import small_experiment
-from small_models import LinearGaussian, randomized
+from small_games import Game
+from small_models import LinearGaussian
 
-from vae_jax import config as factory
 from vae_jax.distributions import Bernoulli, kl_divergence
 from vae_jax.models import Autoencoder
 from vae_jax.objectives import OBJECTIVES
@@ -137,31 +136,9 @@ def test_the_encoder_sees_the_input_and_the_likelihood_the_target():
     assert (np.abs(plain.kl - terms.kl) > 1e-3).any()
 
 
-class Problem:
-    """The loss of an experiment on images that are not binarised, unless the changes say so."""
-
-    def __init__(self, changes=None, image_shape=(3, 4, 1)):
-        config = small_experiment({"data.binarization": "none", **(changes or {})})
-        self.hparams = factory.build_hparams(config)
-        self.model = randomized(lambda: factory.build_model(config, image_shape, jax.random.key(0)))
-        (player,) = factory.build_players(config, image_shape, 100)
-        self._loss = jax.jit(player.loss)
-
-    def __call__(self, images, key, epoch=0.0, **hparams):
-        """Loss and metrics, with traced settings of the objective or of the corruption changed."""
-        _, params, extra = factory.split_model(self.model)
-        values = dict(self.hparams)
-        for name, value in hparams.items():
-            (path,) = (path for path in values if path.split(".")[1] == name)
-            values[path] = jnp.float32(value)
-        found = self._loss({"model": params}, extra, (images,), values, jnp.float32(epoch), key)
-        loss, (metrics, _) = found
-        return loss, metrics
-
-
 def test_a_denoising_loss_encodes_the_corrupted_and_explains_the_clean_image():
-    problem = Problem({"corruption": "masking"})
-    model = problem.model
+    game = Game({"corruption": "masking"})
+    model = game.model
     # A decoder that ignores its latents: the distortion is a function of the target alone.
     model.decoder.output.kernel[...] = jnp.zeros_like(model.decoder.output.kernel[...])
     images = jax.random.uniform(jax.random.key(1), (6, 3, 4, 1))
@@ -169,7 +146,7 @@ def test_a_denoising_loss_encodes_the_corrupted_and_explains_the_clean_image():
     distortion = -Bernoulli(logits).log_prob(images.reshape(6, -1)).mean()
     rates = {}
     for level, seen in [(0, images), (1, jnp.zeros_like(images))]:
-        _, metrics = problem(images, jax.random.key(0), level=level)
+        _, metrics = game(images, level=level)
         assert metrics["distortion"] == pytest.approx(float(distortion), rel=1e-5)
         rates[level] = kl_divergence(model.encode(seen), model.prior).mean()
         assert metrics["rate"] == pytest.approx(float(rates[level]), rel=1e-4)
@@ -177,7 +154,7 @@ def test_a_denoising_loss_encodes_the_corrupted_and_explains_the_clean_image():
 
 
 def test_the_loss_weighs_its_terms_as_the_settings_say():
-    problem = Problem()
+    game = Game()
     images = jax.random.uniform(jax.random.key(1), (6, 3, 4, 1))
     cases = [
         ({}, 0.0, 1.0, 1.0),
@@ -189,7 +166,7 @@ def test_the_loss_weighs_its_terms_as_the_settings_say():
         ({"distortion_weight": 0.0}, 0.0, 0.0, 1.0),
     ]
     for values, epoch, distortion_weight, kl_weight in cases:
-        loss, metrics = problem(images, jax.random.key(0), epoch, **values)
+        loss, metrics = game(images, epoch=epoch, **values)
         expected = distortion_weight * metrics["distortion"] + kl_weight * metrics["rate"]
         assert float(loss) == pytest.approx(float(expected), rel=1e-5)
         assert float(metrics["elbo"]) == pytest.approx(
@@ -198,12 +175,12 @@ def test_the_loss_weighs_its_terms_as_the_settings_say():
 
 
 def test_every_step_of_a_dynamically_binarised_loss_draws_targets_anew():
-    problem = Problem({"data.binarization": "dynamic"})
-    model = problem.model
+    game = Game({"data.binarization": "dynamic"})
+    model = game.model
     model.decoder.output.kernel[...] = jnp.zeros_like(model.decoder.output.kernel[...])
     images = jnp.full((500, 3, 4, 1), 51, jnp.uint8)
     distortions = [
-        problem(images, key)[1]["distortion"] for key in jax.random.split(jax.random.key(0), 2)
+        game(images, key=key)[1]["distortion"] for key in jax.random.split(jax.random.key(0), 2)
     ]
     assert distortions[0] != distortions[1]
     logits = model.decoder.output.bias[...]
@@ -212,13 +189,13 @@ def test_every_step_of_a_dynamically_binarised_loss_draws_targets_anew():
 
 
 def test_an_autoencoders_loss_is_the_distortion_of_its_own_code():
-    problem = Problem({"model": "autoencoder"})
-    model = problem.model
+    game = Game({"model": "autoencoder"})
+    model = game.model
     assert isinstance(model, Autoencoder)
     images = jax.random.uniform(jax.random.key(1), (6, 3, 4, 1))
     logits = model.decoder(model.bottleneck(model.encoder(images)))
     expected = -Bernoulli(logits, event_ndim=3).log_prob(images).mean()
-    loss, metrics = problem(images, jax.random.key(0))
+    loss, metrics = game(images)
     assert float(loss) == float(metrics["distortion"]) == pytest.approx(float(expected), rel=1e-5)
     other, _ = autoencoder_loss(model, images[::-1], images)
     assert abs(float(other) - float(loss)) > 1e-3
@@ -236,13 +213,13 @@ def test_an_autoencoders_loss_is_the_distortion_of_its_own_code():
     ],
 )
 def test_the_objective_of_the_config_is_what_is_minimised(section, estimator):
-    problem = Problem({"objective": section})
+    game = Game({"objective": section})
     images = jax.random.uniform(jax.random.key(1), (6, 3, 4, 1))
     key = jax.random.key(0)
     weight = {"elbo_weight": 0.25} if section["name"] == "ciwae" else {}
-    loss, metrics = problem(images, key, **weight)
+    loss, metrics = game(images, key=key, **weight)
     sample_key = jax.random.split(key, 3)[2]
-    terms = log_weight_terms(problem.model, images, images, sample_key, num_samples=4)
+    terms = log_weight_terms(game.model, images, images, sample_key, num_samples=4)
     assert float(loss) == pytest.approx(-float(estimator(terms.log_weights).mean()), abs=1e-4)
     assert float(metrics["bound"]) == -float(loss)
     assert float(metrics["elbo"]) == pytest.approx(float(terms.log_weights.mean()), abs=1e-4)
@@ -256,10 +233,10 @@ def test_samples_and_a_sampled_kl_are_those_of_the_settings(name):
     images = jax.random.uniform(jax.random.key(1), (6, 3, 4, 1))
     key = jax.random.key(0)
     for settings in ({"num_samples": 3}, {"sampled_kl": True}, {"num_samples": 2}):
-        problem = Problem({"objective": {"name": name, **settings}})
-        _, metrics = problem(images, key)
+        game = Game({"objective": {"name": name, **settings}})
+        _, metrics = game(images, key=key)
         sample_key = jax.random.split(key, 3)[2]
-        expected = elbo_terms(problem.model, images, images, sample_key, **settings).means()
+        expected = elbo_terms(game.model, images, images, sample_key, **settings).means()
         for term in ("elbo", "rate", "distortion"):
             assert float(metrics[term]) == pytest.approx(float(expected[term]), rel=1e-4)
 
