@@ -176,8 +176,9 @@ def copy_tree(tree: PyTree) -> PyTree:
 
 @jax.jit
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
-    """Whether every number in the tree is finite."""
-    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
+    """Whether every floating number in the tree is finite."""
+    floating = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in floating]))
 
 
 def _check_params(params: PyTree, step: int, last_good: int) -> None:
@@ -261,7 +262,7 @@ def fit(
         host_metrics = {name: np.asarray(values) for name, values in metrics.items()}
         try:
             _check_finite(host_metrics, step)
-            _check_params(train.params, step + num_steps, step)
+            _check_params((train.params, train.extra), step + num_steps, step)
         except UserError:
             save(state._replace(train=before), progress)
             raise
