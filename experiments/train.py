@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from flax import nnx
 
 from experiments import command_line, config_flag, process_flags, profiling
 from vae_jax import config as factory
@@ -216,8 +217,14 @@ def _image_writer(
     assert not isinstance(splits, factory.JointSplits), "validate refuses images of these"
     shown_from = splits.validation or splits.train
     shown = jnp.asarray(shown_from.read(np.arange(min(40, shown_from.shape[0]))).images)
-    model = TrainedModel(config, splits.form, jax.device_get(state.train.params["model"]))
+    model = TrainedModel(config, splits.form, *_on_host(state.train))
     return functools.partial(_write_images, tensorboard, model, np.asarray(to_unit_interval(shown)))
+
+
+def _on_host(state: TrainState) -> tuple[nnx.State, nnx.State]:
+    """The model's parameters, and what it learns without a gradient."""
+    host: tuple[nnx.State, nnx.State] = jax.device_get((state.params["model"], state.extra))
+    return host
 
 
 def _write_images(
@@ -231,7 +238,7 @@ def _write_images(
     if epoch % model.config.tensorboard.images_every_epochs:
         return
     # To this process: what only one computes must not wait for the others' devices.
-    model.params, step = jax.device_get(state.train.params["model"]), int(state.train.step)
+    (model.params, model.extra), step = _on_host(state.train), int(state.train.step)
     tensorboard.write_images("originals", images, step)
     tensorboard.write_images("reconstructions", model.reconstruct(images), step)
     if model.has_density:
