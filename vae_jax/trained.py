@@ -124,12 +124,10 @@ class _Trained:
             parts.append(self._compiled[name](self.params, self.extra, *part))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
-    def _checked_latents(
-        self, latents: ArrayLike, error: type[Exception]
-    ) -> Float[np.ndarray, "num latents"]:
+    def _latents(self, latents: ArrayLike) -> Float[np.ndarray, "num latents"]:
         array = np.asarray(latents, np.float32)
         if array.ndim != 2 or array.shape[1] != self.latent_size or len(array) == 0:
-            raise error(
+            raise UserError(
                 f"latents have shape {array.shape}; this model takes (num, {self.latent_size})"
             )
         return array
@@ -194,9 +192,6 @@ class TrainedModel(_Trained):
             chosen = name_of(self.config.model.likelihood)
             raise UserError(f"images {problem}; model.likelihood={chosen!r} refuses them")
         return targets
-
-    def _latents(self, latents: ArrayLike) -> Float[np.ndarray, "num latents"]:
-        return self._checked_latents(latents, UserError)
 
     def _require_density(self, what: str) -> None:
         if not self.has_density:
@@ -399,7 +394,7 @@ class TrainedMultimodal(_Trained):
         Raises:
           UserError: latents of another shape.
         """
-        array = self._checked_latents(latents, UserError)
+        array = self._latents(latents)
 
         def means(model: MultimodalVAE, latents: Array) -> dict[str, Array]:
             return {name: model.decode(name, latents).mean for name in self.names}
