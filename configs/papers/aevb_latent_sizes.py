@@ -28,12 +28,9 @@ def get_card() -> Card:
     config.data.train_split = "train"
     config.data.validation_split = ""
     config.data.binarization = "static"
-    config.model.widths = (500,)
-    config.model.activation = "tanh"
-    config.optimizer.name = "adagrad"
-    config.optimizer.schedule = "constant"
-    config.hparams.learning_rate = 1e-2
-    config.evaluation.num_samples = 100
+    config.model.encoder = {"name": "mlp", "widths": (500,), "activation": "tanh"}
+    config.optimizer = {"name": "adagrad", "schedule": "constant", "learning_rate": 1e-2}
+    config.evaluation = {"num_samples": 100}
     rows = [
         Row(
             f"size_{size}",

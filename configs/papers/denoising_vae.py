@@ -19,17 +19,21 @@ def get_card() -> Card:
     config.data.validation_split = "train[50000:]"
     config.data.binarization = "static"
     config.model.latent_size = 50
-    config.model.widths = (200, 200)
-    config.model.activation = "softplus"
-    config.model.initializer = "glorot"
-    config.optimizer.schedule = "powers_of_three"
-    config.hparams.learning_rate = 1e-3
-    config.evaluation.num_samples = 100
+    config.model.encoder = {
+        "name": "mlp",
+        "widths": (200, 200),
+        "activation": "softplus",
+        "initializer": "glorot",
+    }
+    config.model.posterior = {"name": "diagonal", "initializer": "glorot"}
+    config.optimizer = {"name": "adam", "schedule": "powers_of_three", "learning_rate": 1e-3}
+    config.evaluation = {"num_samples": 100}
 
     def row(percent: int, bound: float) -> Row:
         settings = {
-            "corruption": "salt_and_pepper" if percent else "none",
-            "hparams.corruption_level": percent / 100,
+            "corruption": {"name": "salt_and_pepper", "level": percent / 100}
+            if percent
+            else {"name": "none"}
         }
         expected = {"negative_elbo": Expected(bound, verified=False)}
         return Row(f"noise_{percent}", settings, expected)

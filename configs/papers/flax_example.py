@@ -18,11 +18,9 @@ def get_card() -> Card:
     config.data.validation_split = ""
     config.data.binarization = "static"
     config.model.latent_size = 20
-    config.model.widths = (500,)
-    config.model.activation = "relu"
-    config.optimizer.schedule = "constant"
-    config.hparams.learning_rate = 1e-3
-    config.evaluation.num_samples = 100
+    config.model.encoder = {"name": "mlp", "widths": (500,), "activation": "relu"}
+    config.optimizer = {"name": "adam", "schedule": "constant", "learning_rate": 1e-3}
+    config.evaluation = {"num_samples": 100}
     return Card(
         title="Flax's example on MNIST",
         source="google/flax, examples/vae: a test loss of around 104.",

@@ -20,13 +20,20 @@ def get_card() -> Card:
     config.data.train_split = "train"
     config.data.validation_split = ""
     config.model.latent_size = 50
-    config.model.widths = (200, 200)
-    config.model.activation = "tanh"
-    config.model.initializer = "glorot"
-    config.optimizer.schedule = "powers_of_three"
-    config.optimizer.epsilon = 1e-4
-    config.hparams.learning_rate = 1e-3
-    config.evaluation.num_samples = 5000
+    config.model.encoder = {
+        "name": "mlp",
+        "widths": (200, 200),
+        "activation": "tanh",
+        "initializer": "glorot",
+    }
+    config.model.posterior = {"name": "diagonal", "initializer": "glorot"}
+    config.optimizer = {
+        "name": "adam",
+        "schedule": "powers_of_three",
+        "epsilon": 1e-4,
+        "learning_rate": 1e-3,
+    }
+    config.evaluation = {"num_samples": 5000}
     return Card(
         title="IWAE on MNIST, one stochastic layer",
         source="Burda, Grosse, Salakhutdinov 2015 (arXiv 1509.00519), Table 1.",
@@ -41,22 +48,22 @@ def get_card() -> Card:
             Row("vae_1", {}, {"nll": Expected(86.76, 1.0), "active_units": Expected(19, 3)}),
             Row(
                 "vae_5",
-                {"objective.name": "elbo", "objective.num_samples": 5},
+                {"objective": {"name": "elbo", "num_samples": 5}},
                 {"nll": Expected(86.47), "active_units": Expected(20, 3)},
             ),
             Row(
                 "iwae_5",
-                {"objective.name": "iwae", "objective.num_samples": 5},
+                {"objective": {"name": "iwae", "num_samples": 5}},
                 {"nll": Expected(85.54, 0.5), "active_units": Expected(22, 3)},
             ),
             Row(
                 "vae_50",
-                {"objective.name": "elbo", "objective.num_samples": 50},
+                {"objective": {"name": "elbo", "num_samples": 50}},
                 {"nll": Expected(86.35), "active_units": Expected(20, 3)},
             ),
             Row(
                 "iwae_50",
-                {"objective.name": "iwae", "objective.num_samples": 50},
+                {"objective": {"name": "iwae", "num_samples": 50}},
                 {"nll": Expected(84.78, 0.4), "active_units": Expected(25, 3)},
             ),
         ),

@@ -15,10 +15,19 @@ from vae_jax.papers.card import Budget, Card, Check, Expected, Row
 def get_card() -> Card:
     """`iwae_mnist_1layer` with a second layer of latents."""
     config = iwae_mnist_1layer.get_card().base
-    config.model.hierarchy = "markov"
-    config.model.latent_size = 100
-    config.model.top_widths = (100, 100)
-    config.model.top_latent_size = 50
+    config.model = {
+        "name": "markov",
+        "latent_size": 100,
+        "encoder": config.model.encoder,
+        "top": {
+            "name": "mlp",
+            "widths": (100, 100),
+            "activation": "tanh",
+            "initializer": "glorot",
+        },
+        "top_latent_size": 50,
+        "initializer": "glorot",
+    }
     return Card(
         title="IWAE on MNIST, two stochastic layers",
         source="Burda, Grosse, Salakhutdinov 2015 (arXiv 1509.00519), Table 1.",
@@ -30,22 +39,22 @@ def get_card() -> Card:
             Row("vae_1", {}, {"nll": Expected(85.33), "active_units": Expected(16 + 5, 3)}),
             Row(
                 "vae_5",
-                {"objective.name": "elbo", "objective.num_samples": 5},
+                {"objective": {"name": "elbo", "num_samples": 5}},
                 {"nll": Expected(85.01), "active_units": Expected(17 + 5, 3)},
             ),
             Row(
                 "iwae_5",
-                {"objective.name": "iwae", "objective.num_samples": 5},
+                {"objective": {"name": "iwae", "num_samples": 5}},
                 {"nll": Expected(83.89), "active_units": Expected(21 + 5, 3)},
             ),
             Row(
                 "vae_50",
-                {"objective.name": "elbo", "objective.num_samples": 50},
+                {"objective": {"name": "elbo", "num_samples": 50}},
                 {"nll": Expected(84.78), "active_units": Expected(17 + 5, 3)},
             ),
             Row(
                 "iwae_50",
-                {"objective.name": "iwae", "objective.num_samples": 50},
+                {"objective": {"name": "iwae", "num_samples": 50}},
                 {"nll": Expected(82.90), "active_units": Expected(26 + 7, 3)},
             ),
         ),

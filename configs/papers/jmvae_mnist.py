@@ -14,7 +14,7 @@ from vae_jax.papers.card import Budget, Card, Check, Expected, Row
 def get_card() -> Card:
     """One row: the model, and what the label tells of the image."""
     config = multimodal_label.get_config()
-    config.evaluation.num_samples = 1000
+    config.evaluation = {"num_samples": 1000}
     return Card(
         title="JMVAE on MNIST",
         source="Suzuki, Nakayama, Matsuo 2016 (arXiv 1611.01891), image and label.",
@@ -45,6 +45,6 @@ def get_card() -> Card:
         "tells of the image is as expected at either budget.",
         budgets={
             "full": Budget({"epochs": 100}),
-            "cpu": Budget({"epochs": 20, "hparams.warmup_epochs": 8.0}),
+            "cpu": Budget({"epochs": 20, "objective.warmup_epochs": 8.0}),
         },
     )

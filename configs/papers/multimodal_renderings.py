@@ -20,8 +20,7 @@ _FIGURES = {
 # Dense layers, a third of the images and of the epochs: three models in half an hour.
 _CPU = {
     "epochs": 10,
-    "model.network": "mlp",
-    "model.widths": (400,),
+    "model.encoder": {"name": "mlp", "widths": (400,)},
     "data.train_split": "train[:20000]",
     "data.validation_split": "train[58000:]",
     "data.test_split": "test[:2000]",
@@ -45,11 +44,22 @@ def get_card() -> Card:
         rows=(
             Row(
                 "mvae",
-                {"model.joint_posterior": "product", "objective.num_subsets": 2},
+                {
+                    "model.joint_posterior": "product",
+                    "objective": {"name": "mvae", "num_subsets": 2},
+                },
                 _FIGURES,
             ),
-            Row("mmvae", {"model.joint_posterior": "mixture"}, _FIGURES),
-            Row("mopoe", {"model.joint_posterior": "mixture_of_products"}, _FIGURES),
+            Row(
+                "mmvae",
+                {"model.joint_posterior": "mixture", "objective": {"name": "mmvae"}},
+                _FIGURES,
+            ),
+            Row(
+                "mopoe",
+                {"model.joint_posterior": "mixture_of_products", "objective": {"name": "mopoe"}},
+                _FIGURES,
+            ),
         ),
         budgets={"full": Budget({"epochs": 30}), "cpu": Budget(_CPU)},
     )

@@ -26,11 +26,9 @@ def get_card() -> Card:
     config = vanilla.get_config()
     config.batch_size = 64
     config.patience = 50
-    config.model.widths = (256, 128)
-    config.model.activation = "relu"
-    config.optimizer.schedule = "constant"
-    config.hparams.learning_rate = 1e-3
-    config.evaluation.num_samples = 500
+    config.model.encoder = {"name": "mlp", "widths": (256, 128), "activation": "relu"}
+    config.optimizer = {"name": "adam", "schedule": "constant", "learning_rate": 1e-3}
+    config.evaluation = {"num_samples": 500}
 
     def row(size: int, decoder_start: str = "mean_image") -> Row:
         log_likelihood, accuracies = _PAPER[size]

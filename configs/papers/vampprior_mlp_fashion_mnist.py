@@ -29,7 +29,11 @@ def get_card() -> Card:
         "--name=fashion_mnist`.",
         rows=(
             Row("standard", {"model.prior": "standard"}, {"nll": Expected(228.70, 1.0)}),
-            Row("vamp", {"model.prior": "vamp"}, {"nll": Expected(227.35, 1.0)}),
+            Row(
+                "vamp",
+                {"model.prior": "vamp"},
+                {"nll": Expected(227.35, 1.0)},
+            ),
         ),
         checks=(Check("nll", ("standard", "vamp")),),
     )

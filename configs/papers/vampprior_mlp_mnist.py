@@ -21,11 +21,8 @@ def get_card() -> Card:
     config.data.train_split = "train[:50000]"
     config.data.validation_split = "train[50000:]"
     config.model.latent_size = 40
-    config.model.widths = (300, 300)
-    config.model.gated = True
-    config.model.prior_components = 500
-    config.optimizer.schedule = "constant"
-    config.hparams.learning_rate = 5e-4
+    config.model.encoder = {"name": "gated_mlp", "widths": (300, 300)}
+    config.optimizer = {"name": "adam", "schedule": "constant", "learning_rate": 5e-4}
     return Card(
         title="Gated MLP with a VampPrior on MNIST",
         source="Tomczak, Welling 2017 (arXiv 1705.07120); the values as the table of the Exemplar "
@@ -38,15 +35,19 @@ def get_card() -> Card:
         base=config,
         rows=(
             Row("standard", {"model.prior": "standard"}, {"nll": Expected(84.45, 0.5)}),
-            Row("vamp", {"model.prior": "vamp"}, {"nll": Expected(82.43, 0.5)}),
+            Row(
+                "vamp",
+                {"model.prior": "vamp"},
+                {"nll": Expected(82.43, 0.5)},
+            ),
         ),
         checks=(Check("nll", ("standard", "vamp"), least=1.0),),
         budgets={
             "full": Budget(
-                {"epochs": 2000, "hparams.warmup_epochs": 100.0, "evaluation.num_samples": 5000}
+                {"epochs": 2000, "objective.warmup_epochs": 100.0, "evaluation.num_samples": 5000}
             ),
             "cpu": Budget(
-                {"epochs": 30, "hparams.warmup_epochs": 10.0, "evaluation.num_samples": 1000}
+                {"epochs": 30, "objective.warmup_epochs": 10.0, "evaluation.num_samples": 1000}
             ),
         },
     )

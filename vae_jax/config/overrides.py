@@ -30,6 +30,13 @@ def with_values(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
+def value_at(content: Mapping[str, Any], path: str) -> Any:
+    """Return the value of a setting, or the section of a part, in nested settings."""
+    for name in path.split("."):
+        content = content[name]
+    return content
+
+
 def parse(config: Config, path: str, text: str) -> Any:
     """Return the value that a text on the command line gives to a setting.
 

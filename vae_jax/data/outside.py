@@ -1,4 +1,4 @@
-"""A source of data from outside the package: a function that returns the data sets of its splits."""
+"""A source of data from outside the package: a function that returns data sets by split."""
 
 import functools
 from collections.abc import Callable, Mapping

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from vae_jax.config import python_file
-from vae_jax.config.fields import FIELDS, flatten, unknown_field_message, with_fields
+from vae_jax.config.experiment import resolve
+from vae_jax.config.overrides import value_at, with_values
 from vae_jax.errors import UserError
 from vae_jax.sweeps import space as search_space
 from vae_jax.sweeps.space import Setting, Sweep
@@ -170,11 +171,10 @@ class Card:
         for name in [*named, *([self.manifold] if self.manifold else [])]:
             if name not in known:
                 raise UserError(f"{name!r} is not a row{_nearest(name, known)}")
-        base = flatten(self.base.to_dict())
-        for changes in (*(row.settings for row in self.rows), *_changes(self.budgets)):
-            for field in changes:
-                if field not in FIELDS or field not in base:
-                    raise UserError(unknown_field_message(field))
+        for budget in self.budgets.values():
+            with_values(self.base, budget.changes)
+        for row in self.rows:
+            with_values(self.base, row.settings)
         for check in self.checks:
             if not FIGURES.get(check.figure, Figure("", 0, 0)).sign:
                 raise UserError(f"{check.figure!r} is no figure of which more or less is better")
@@ -186,20 +186,21 @@ class Card:
                 raise UserError(f"{figure!r} is not a figure; there are {', '.join(FIGURES)}")
 
     def base_config(self, budget: str) -> dict[str, Any]:
-        """The config that the rows share at a budget, as JSON gives it back."""
-        plain = json.loads(json.dumps(self.base.to_dict()))
-        return with_fields(plain, self.budgets[budget].changes)
+        """Return every setting that the rows share at a budget, as JSON gives it back."""
+        return _resolved(with_values(self.base, self.budgets[budget].changes))
 
     def config(self, row: Row, budget: str) -> dict[str, Any]:
-        """The config of a row but for its seed, as JSON gives it back."""
-        changed = with_fields(self.base_config(budget), row.settings)
-        return dict(json.loads(json.dumps(changed)))
+        """Return every setting of a row but for its seed, as JSON gives it back."""
+        return _resolved(with_values(self.base_config(budget), row.settings))
 
     def sweep(self, rows: Sequence[Row], budget: str, seeds: Sequence[int]) -> Sweep:
         """The rows as the trials of a grid with one axis, in their order."""
-        base = flatten(self.base_config(budget))
+        base = self.base_config(budget)
         fields = tuple(dict.fromkeys(field for row in rows for field in row.settings))
-        values = [tuple(row.settings.get(field, base[field]) for field in fields) for row in rows]
+        values = [
+            tuple(row.settings.get(field, value_at(base, field)) for field in fields)
+            for row in rows
+        ]
         if not fields:
             return search_space.grid({}, seeds=seeds)
         if len(fields) == 1:
@@ -223,8 +224,8 @@ class Card:
         return [row for row in self.rows if row.name in wanted]
 
 
-def _changes(budgets: Mapping[str, Budget]) -> list[Setting]:
-    return [budget.changes for budget in budgets.values()]
+def _resolved(config: dict[str, Any]) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(resolve(config).to_dict())))
 
 
 def names() -> list[str]:

@@ -13,9 +13,6 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from configs import vanilla
 from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.errors import UserError
@@ -31,6 +28,7 @@ Measured = dict[str, dict[str, Measurement | None]]
 
 # Of a config, what no figure depends on.
 _WITHOUT_EFFECT = (
+    "schema",
     "seed",
     "steps_per_call",
     "data.dir",
@@ -46,7 +44,7 @@ def path_of(card: Card, folder: Path) -> Path:
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a config that figures depend on, by dotted name."""
+    """Return the settings that metrics depend on, by dotted name."""
     return {
         field: value
         for field, value in sorted(flatten(config).items())
@@ -98,9 +96,9 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
         "num_test_images": max(
             (found["test"]["num_examples"] for found in whole.values()), default=0
         ),
-        "binarization": config["data"]["binarization"],
-        "latent_size": factory.latent_size(ConfigDict(config)),
-        "importance_samples": config["evaluation"]["num_samples"],
+        "binarization": config["data"]["binarization"]["name"],
+        "latent_size": config["model"]["latent_size"] + config["model"].get("top_latent_size", 0),
+        "importance_samples": config["evaluation"].get("num_samples"),
         "train_seconds": [round(found["train_seconds"], 1) for found in whole.values()],
         "device": "; ".join(sorted({summary["device"] for summary in summaries})),
         "num_cores": sorted({summary["num_cores"] for summary in summaries}),
@@ -175,16 +173,30 @@ def read(card: Card, folder: Path) -> Measured:
 def _check_settings(
     path: Path, card: Card, row: Row, budget: str, measured: dict[str, Any]
 ) -> None:
-    ours, defaults = settings(card.config(row, budget)), flatten(vanilla.get_config().to_dict())
-    for field, value in ours.items():
-        # A field that is younger than the measurement had the effect of its default.
-        default = json.loads(json.dumps(defaults[field]))
-        if measured.get(field, default) != value:
+    # A setting that is younger than the measurement had the effect of its default.
+    then = factory.resolve(_nested(measured)).to_dict()
+    ours, then = (
+        settings(json.loads(json.dumps(found))) for found in (card.config(row, budget), then)
+    )
+    for name in ours.keys() | then.keys():
+        if ours.get(name) != then.get(name):
             raise UserError(
                 f"{path}: the row {row.name!r} at the {budget} budget was measured with "
-                f"{field}={measured.get(field, default)!r}, and the card has {value!r}; make it "
-                "null and measure it again"
+                f"{name}={then.get(name)!r}, and the card has {ours.get(name)!r}; make it null and "
+                "measure it again"
             )
+
+
+def _nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """Return nested settings from those by dotted name."""
+    nested: dict[str, Any] = {}
+    for path, value in flat.items():
+        *parents, last = path.split(".")
+        inner = nested
+        for name in parents:
+            inner = inner.setdefault(name, {})
+        inner[last] = value
+    return nested
 
 
 def with_measurement(measured: Measured, row: Row, budget: str, new: Measurement) -> Measured:

@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 from vae_jax import config as factory
 from vae_jax import data, workdir
-from vae_jax.config.fields import with_fields
 from vae_jax.data import idx_builder, splits
 from vae_jax.errors import UserError
 from vae_jax.papers.card import Card, Row
@@ -62,10 +60,10 @@ class Runs:
         """The row that a run is of."""
         return self.card.rows[member // MAX_SEEDS]
 
-    def config(self, member: int) -> ConfigDict:
-        """The config of a run."""
+    def config(self, member: int) -> factory.AnyExperiment:
+        """Return the experiment of a run."""
         config = self.card.config(self.row_of(member), self.budget)
-        return ConfigDict(with_fields(config, {"seed": member % MAX_SEEDS}))
+        return factory.resolve({**config, "seed": member % MAX_SEEDS})
 
     def is_done(self, member: int) -> bool:
         """Whether a run has been trained and measured."""
@@ -91,12 +89,12 @@ def check(runs: Runs) -> None:
     for member in runs.members():
         folder = workdir.member_folder(runs.folder, member)
         if (folder / "config.json").is_file():
-            with workdir.hold(folder, runs.config(member).to_dict()):
+            with factory.hold_run(folder, runs.config(member)):
                 pass
 
 
 def _check_data(card: Card, config: dict[str, Any]) -> None:
-    factory.refuse_stream(ConfigDict(config))
+    factory.refuse_stream(factory.resolve(config))
     name, folder = config["data"]["name"], config["data"]["dir"]
     try:
         data.split_sizes(name, folder)
@@ -209,13 +207,15 @@ def _costs(config_json: str) -> tuple[float, float]:
     config = json.loads(config_json)
     section = config["data"]
     sizes = data.split_sizes(section["name"], section["dir"])
-    form = factory.form_of_first(ConfigDict(config))
-    template = factory.run_state_template(ConfigDict(config), form)
+    experiment = factory.resolve(config)
+    form = factory.form_of_first(experiment)
+    template = factory.run_state_template(experiment, form)
     half = sum(leaf.size for leaf in jax.tree.leaves(template.best_params)) / 2
-    num_draws = config["objective"]["num_samples"] * config["objective"]["num_groups"]
+    objective = config["objective"]
+    num_draws = objective.get("num_samples", 1) * objective.get("num_groups", 1)
     training = 3 * half * (1 + num_draws) * config["epochs"] * num_training_images(config)
     num_test = _num_images(section["test_split"], sizes)
-    return training, half * config["evaluation"]["num_samples"] * num_test
+    return training, half * config["evaluation"].get("num_samples", 1) * num_test
 
 
 def num_training_images(config: dict[str, Any]) -> int:
