@@ -21,20 +21,20 @@ from ml_collections import ConfigDict
 
 from configs import conv, vanilla
 from vae_jax import config as factory
-from vae_jax.applications.disentanglement import (
+from vae_jax.evaluation import results_file
+from vae_jax.evaluation.disentanglement import (
     MetricSizes,
     disentanglement_figures,
     encoded,
     unsupervised,
 )
-from vae_jax.applications.disentanglement.beta_vae import beta_vae_score
-from vae_jax.applications.disentanglement.dci import dci
-from vae_jax.applications.disentanglement.factor_vae import factor_vae_score
-from vae_jax.applications.disentanglement.irs import interventional_robustness
-from vae_jax.applications.disentanglement.mig import mutual_information_gap
-from vae_jax.applications.disentanglement.modularity import modularity
-from vae_jax.applications.disentanglement.sap import separated_attribute_predictability
-from vae_jax.evaluation import results_file
+from vae_jax.evaluation.disentanglement.beta_vae import beta_vae_score
+from vae_jax.evaluation.disentanglement.dci import dci
+from vae_jax.evaluation.disentanglement.factor_vae import factor_vae_score
+from vae_jax.evaluation.disentanglement.irs import interventional_robustness
+from vae_jax.evaluation.disentanglement.mig import mutual_information_gap
+from vae_jax.evaluation.disentanglement.modularity import modularity
+from vae_jax.evaluation.disentanglement.sap import separated_attribute_predictability
 from vae_jax.trained import TrainedModel
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")

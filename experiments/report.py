@@ -21,7 +21,6 @@ from experiments import command_line, scaling_report
 from vae_jax.applications.anomaly import report as anomaly_report
 from vae_jax.applications.compression import lossy_report
 from vae_jax.applications.compression import report as compression_report
-from vae_jax.applications.disentanglement import report as disentanglement_report
 from vae_jax.applications.editing import report as latent_arithmetic_report
 from vae_jax.applications.generation import report as generation_report
 from vae_jax.applications.multimodal import report as multimodal_report
@@ -29,6 +28,7 @@ from vae_jax.applications.recovery import report as recovery_report
 from vae_jax.applications.representation import report as representation_report
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
+from vae_jax.evaluation.disentanglement import report as disentanglement_report
 from vae_jax.papers import card as cards
 from vae_jax.papers import report as card_report
 from vae_jax.workdir import write_atomically

@@ -13,12 +13,12 @@ from tqdm import tqdm
 from experiments import command_line
 from vae_jax import config as factory
 from vae_jax import trained, workdir
-from vae_jax.applications.disentanglement import MetricSizes, disentanglement_figures
 from vae_jax.data import Dataset
 from vae_jax.data.corruptions import at_any_level, levels_around
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.evaluation import denoising, drawing, joint_metrics, markdown
 from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.evaluation.disentanglement import MetricSizes, disentanglement_figures
 from vae_jax.trained import TrainedModel, TrainedMultimodal
 from vae_jax.training import checkpoints
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from vae_jax import config, plots, trained, workdir
-from vae_jax.applications.disentanglement import plot
 from vae_jax.applications.disentanglement.study import (
     COMPARED,
     SCORES,
@@ -18,6 +17,7 @@ from vae_jax.applications.disentanglement.study import (
 )
 from vae_jax.evaluation import drawing
 from vae_jax.evaluation import summary as measuring
+from vae_jax.evaluation.disentanglement import plot
 
 
 def draw(out: Path, runs: Sequence[Row]) -> None:

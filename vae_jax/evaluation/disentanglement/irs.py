@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from vae_jax.applications.disentanglement import usable
+from vae_jax.evaluation.disentanglement import usable
 
 # Stands for the supremum over the other factors, which single points would decide.
 _PERCENTILE = 99

@@ -7,8 +7,8 @@ samples.
 import numpy as np
 from jaxtyping import Float
 
-from vae_jax.applications.disentanglement import usable
-from vae_jax.applications.disentanglement.binned_information import (
+from vae_jax.evaluation.disentanglement import usable
+from vae_jax.evaluation.disentanglement.binned_information import (
     NUM_BINS,
     bin_codes,
     mutual_information,

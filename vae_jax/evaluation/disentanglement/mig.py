@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from vae_jax.applications.disentanglement import usable
-from vae_jax.applications.disentanglement.binned_information import (
+from vae_jax.evaluation.disentanglement import usable
+from vae_jax.evaluation.disentanglement.binned_information import (
     NUM_BINS,
     bin_codes,
     entropy,

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from vae_jax.applications.disentanglement import usable
 from vae_jax.data.simulators import Simulator
+from vae_jax.evaluation.disentanglement import usable
 
 # From images, as stored, to a row of numbers each, such as posterior means.
 Encode = Callable[[np.ndarray], Float[np.ndarray, "images latents"]]

@@ -9,28 +9,28 @@ from factor_images import FactorImages, standardised
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vae_jax.applications.disentanglement import (
+from vae_jax.data.simulators import Simulator
+from vae_jax.distributions import Normal
+from vae_jax.errors import UserError
+from vae_jax.evaluation.disentanglement import (
     PAPER_SIZES,
     MetricSizes,
     disentanglement_figures,
     encoded,
     unsupervised,
 )
-from vae_jax.applications.disentanglement.beta_vae import beta_vae_score
-from vae_jax.applications.disentanglement.binned_information import (
+from vae_jax.evaluation.disentanglement.beta_vae import beta_vae_score
+from vae_jax.evaluation.disentanglement.binned_information import (
     bin_codes,
     entropy,
     mutual_information,
 )
-from vae_jax.applications.disentanglement.dci import completeness, dci, disentanglement
-from vae_jax.applications.disentanglement.factor_vae import factor_vae_score, least_varying
-from vae_jax.applications.disentanglement.irs import interventional_robustness
-from vae_jax.applications.disentanglement.mig import mutual_information_gap
-from vae_jax.applications.disentanglement.modularity import modularity
-from vae_jax.applications.disentanglement.sap import separated_attribute_predictability
-from vae_jax.data.simulators import Simulator
-from vae_jax.distributions import Normal
-from vae_jax.errors import UserError
+from vae_jax.evaluation.disentanglement.dci import completeness, dci, disentanglement
+from vae_jax.evaluation.disentanglement.factor_vae import factor_vae_score, least_varying
+from vae_jax.evaluation.disentanglement.irs import interventional_robustness
+from vae_jax.evaluation.disentanglement.mig import mutual_information_gap
+from vae_jax.evaluation.disentanglement.modularity import modularity
+from vae_jax.evaluation.disentanglement.sap import separated_attribute_predictability
 
 SIZES = (4, 6, 10)
 TWO_ALIKE = (10, 10)

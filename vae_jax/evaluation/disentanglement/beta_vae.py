@@ -4,7 +4,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from vae_jax.applications.disentanglement.encoded import DrawGroups
+from vae_jax.evaluation.disentanglement.encoded import DrawGroups
 
 
 def mean_differences(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from vae_jax.applications.disentanglement import usable
+from vae_jax.evaluation.disentanglement import usable
 
 
 class AttributePredictability(NamedTuple):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from vae_jax.applications.disentanglement.encoded import DrawGroups
+from vae_jax.evaluation.disentanglement.encoded import DrawGroups
 
 # Latents whose posterior mean varies less have collapsed onto the prior, whose variance is 1.
 VARIANCE_THRESHOLD = 0.05

@@ -8,25 +8,25 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from vae_jax.applications.disentanglement import unsupervised, usable
-from vae_jax.applications.disentanglement.beta_vae import beta_vae_score
-from vae_jax.applications.disentanglement.binned_information import NUM_BINS
-from vae_jax.applications.disentanglement.dci import dci
-from vae_jax.applications.disentanglement.encoded import (
+from vae_jax.data.simulators import Simulator
+from vae_jax.distributions import Normal
+from vae_jax.errors import UserError
+from vae_jax.evaluation.disentanglement import unsupervised, usable
+from vae_jax.evaluation.disentanglement.beta_vae import beta_vae_score
+from vae_jax.evaluation.disentanglement.binned_information import NUM_BINS
+from vae_jax.evaluation.disentanglement.dci import dci
+from vae_jax.evaluation.disentanglement.encoded import (
     DrawGroups,
     Encode,
     choose_groups,
     encode_groups,
     encode_points,
 )
-from vae_jax.applications.disentanglement.factor_vae import factor_vae_score
-from vae_jax.applications.disentanglement.irs import interventional_robustness
-from vae_jax.applications.disentanglement.mig import mutual_information_gap
-from vae_jax.applications.disentanglement.modularity import modularity
-from vae_jax.applications.disentanglement.sap import separated_attribute_predictability
-from vae_jax.data.simulators import Simulator
-from vae_jax.distributions import Normal
-from vae_jax.errors import UserError
+from vae_jax.evaluation.disentanglement.factor_vae import factor_vae_score
+from vae_jax.evaluation.disentanglement.irs import interventional_robustness
+from vae_jax.evaluation.disentanglement.mig import mutual_information_gap
+from vae_jax.evaluation.disentanglement.modularity import modularity
+from vae_jax.evaluation.disentanglement.sap import separated_attribute_predictability
 
 
 class MetricSizes(NamedTuple):
