@@ -22,10 +22,15 @@ from vae_jax.config.build import (
     refused_values,
     split_model,
 )
+from vae_jax.config.datasets import build_prepare, build_simulator, load_validation
 from vae_jax.config.experiment import AnyExperiment, Experiment, JointExperiment, digest, resolve
 from vae_jax.config.forms import DataForm, from_metadata
+from vae_jax.config.keys import EvaluationKeys, build_evaluation_keys
+from vae_jax.config.modalities import load_examples, load_test_examples
+from vae_jax.data import Dataset
 from vae_jax.data.captions.vocabulary import Vocabulary
-from vae_jax.data.pixels import to_unit_interval
+from vae_jax.data.pixels import Prepare, to_unit_interval
+from vae_jax.data.simulators import Simulator
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import DensityModel, latent_paths
@@ -99,6 +104,72 @@ class _Trained:
     def name(self) -> str:
         """The name of the model's family."""
         return name_of(self.config.model)
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.config.seed)
+
+    @property
+    def data(self) -> Any:
+        """Which data the run has: name, splits, and how examples reach the model."""
+        return self.config.data
+
+    @property
+    def evaluation(self) -> Any:
+        """How the run is measured: batch size, seed, and samples where there is a density."""
+        return self.config.evaluation
+
+    @property
+    def corruption(self) -> Any:
+        """What the encoder sees in place of the image."""
+        return self.config.corruption
+
+    @property
+    def keys(self) -> EvaluationKeys:
+        """One key for each thing that evaluation draws, the same for every run."""
+        return build_evaluation_keys(self.config)
+
+    @property
+    def binarizes(self) -> bool:
+        """Whether the model sees zeros and ones that are drawn from grey values."""
+        return bool(self.config.data.binarization.name != "none")
+
+    def prepare(self) -> Prepare:
+        """Return how stored images become what the model sees: `prepare(key, images)`."""
+        return build_prepare(self.config)
+
+    def load_test(self) -> Any:
+        """Read the run's test set into memory.
+
+        Raises:
+          UserError: the data are not there, or damaged.
+        """
+        return load_test_examples(self.config)
+
+    def load_validation(self) -> Dataset:
+        """Read the run's validation set into memory.
+
+        Raises:
+          UserError: there is none, or the data are not there, or damaged.
+        """
+        return load_validation(self.config)
+
+    def load_splits(self) -> Any:
+        """Read all of the run's data into memory: `train`, `validation` and `test`.
+
+        Raises:
+          UserError: the data are not there, damaged, or too large.
+        """
+        return load_examples(self.config)
+
+    def simulator(self) -> Simulator:
+        """Return what draws examples of chosen factors.
+
+        Raises:
+          UserError: the run's data have no known factors.
+        """
+        return build_simulator(self.config)
 
     @property
     def digest(self) -> str:
