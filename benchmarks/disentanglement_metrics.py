@@ -17,7 +17,6 @@ import jax
 import numpy as np
 from absl import app, flags
 from flax import nnx
-from ml_collections import ConfigDict
 
 from configs import conv, vanilla
 from vae_jax import config as factory
@@ -50,15 +49,15 @@ _MODELS = [
 ]
 
 
-def build_config(network: str, image_size: int) -> ConfigDict:
+def build_config(network: str, image_size: int) -> factory.Experiment:
     """Of a model of 10 latents of sprites."""
     config = _CONFIGS[network]()
     config.data.name, config.data.image_size = "sprites", image_size
     config.model.latent_size = 10
-    return config
+    return factory.resolve(config)
 
 
-def build_encode(config: ConfigDict) -> encoded.Encode:
+def build_encode(config: factory.Experiment) -> encoded.Encode:
     """Posterior means of an untrained network."""
     image_shape = (config.data.image_size, config.data.image_size, 1)
     model = factory.build_model(config, image_shape, jax.random.key(0))

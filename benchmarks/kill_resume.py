@@ -20,7 +20,6 @@ from typing import Any
 
 import jax
 from absl import app, flags, logging
-from ml_collections import ConfigDict
 
 from benchmarks.killing import KILLS, bits, run_until_killed
 from experiments.output_flag import OUTPUT
@@ -40,7 +39,7 @@ _OVERRIDES = {
     "data.validation_split": "train[55000:55500]",
     "data.test_split": "test[:500]",
     "model.latent_size": 5,
-    "model.widths": "(64,)",
+    "model.encoder.widths": "(64,)",
     "checkpoints.every_seconds": 0,
     "tensorboard.images_every_epochs": 5,
     "evaluation.num_samples": 20,
@@ -86,7 +85,7 @@ class Run:
 
     def state(self) -> tuple[int, list[bytes], dict[str, Any]]:
         """Step, leaves and metadata of the newest checkpoint."""
-        config = ConfigDict(workdir.read_config(self.folder))
+        config = factory.resolve(workdir.read_config(self.folder))
         template = factory.run_state_template(config, (28, 28, 1))
         checkpoint = checkpoints.restore(self.folder / "checkpoints", template)
         assert checkpoint is not None, "no checkpoint is whole"

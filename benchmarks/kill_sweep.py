@@ -39,7 +39,7 @@ _OVERRIDES = {
     "data.train_split": "train[:2000]",
     "data.validation_split": "train[55000:55500]",
     "data.test_split": "test[:500]",
-    "model.widths": "(64,)",
+    "model.encoder.widths": "(64,)",
     "checkpoints.every_seconds": 0,
     "evaluation.num_samples": 20,
 }
@@ -50,7 +50,7 @@ from vae_jax import search_space as space
 def get_sweep():
     return space.tpe(
         {
-            "hparams.learning_rate": space.Uniform(1e-3, 1e-1, log=True),
+            "optimizer.learning_rate": space.Uniform(1e-3, 1e-1, log=True),
             "model.latent_size": space.Choice((3, 5)),
         },
         num_trials=8,

@@ -22,10 +22,14 @@ _NUM_EXAMPLES = flags.DEFINE_integer("num_train_examples", 12_800, "in an epoch"
 _REPEATS = flags.DEFINE_integer("repeats", 5, "timed epochs of each", lower_bound=1)
 
 
+_OBJECTIVES = {"product": "mvae", "mixture": "mmvae", "mixture_of_products": "mopoe"}
+
+
 def image_alone() -> ConfigDict:
     """The networks of `configs/multimodal.py` that the images have, in a VAE of their own."""
     config, joint = vanilla.get_config(), multimodal.get_config()
-    config.model.widths, config.model.latent_size = joint.model.widths, joint.model.latent_size
+    config.model.encoder.widths = joint.model.encoder.widths
+    config.model.latent_size = joint.model.latent_size
     config.batch_size = joint.batch_size
     return config
 
@@ -33,9 +37,10 @@ def image_alone() -> ConfigDict:
 def with_captions(joint_posterior: str) -> ConfigDict:
     """`configs/multimodal.py` with another way to join posteriors."""
     config = multimodal.get_config()
-    config.model.joint_posterior = joint_posterior
     if joint_posterior != "joint":
-        config.hparams.unimodal_kl_weight = 0.0
+        config.model.joint_posterior = joint_posterior
+        shared = {k: v for k, v in config.objective.items() if k != "unimodal_kl_weight"}
+        config.objective = {**shared, "name": _OBJECTIVES[joint_posterior]}
     return config
 
 

@@ -62,7 +62,7 @@ def measure_loop(folder: Path, epochs: int) -> dict[str, float]:
     """Seconds of `fit`, and of the compiled calls in it, in a run of the main experiment."""
     config = vanilla.get_config()
     config.epochs = epochs
-    config.evaluation.num_samples = 1
+    config.evaluation = {"num_samples": 1}
     seconds = {"fit": 0.0, "compiled": 0.0}
 
     def timed(function: Callable[..., Any], name: str) -> Callable[..., Any]:

@@ -43,8 +43,8 @@ _SWEEP = '''\
     def get_sweep():
         return space.{method}(
             {{
-                "hparams.learning_rate": space.Uniform(1e-4, 3e-2, log=True),
-                "hparams.warmup_epochs": space.Uniform(0, 10),
+                "optimizer.learning_rate": space.Uniform(1e-4, 3e-2, log=True),
+                "objective.warmup_epochs": space.Uniform(0, 10),
                 "model.latent_size": space.Choice((2, 5, 10, 20, 40)),
             }},
             num_trials={trials},

@@ -60,11 +60,11 @@ def config_of(name: str, image_size: int, mode: str) -> ConfigDict:
     config.data.train_split, config.data.validation_split = "train[:6400]", ""
     config.data.test_split = "train[-64:]"
     config.data.binarization = "none"
-    config.model.latent_size, config.model.activation = 10, "relu"
-    config.model.widths = (256, 256)
+    config.model.latent_size = 10
+    layers = {"name": "mlp", "widths": (256, 256)}
     if image_size == 64:
-        config.model.network = "conv"
-        config.model.channels, config.model.widths = (32, 32, 64, 64), (256,)
+        layers = {"name": "conv", "channels": (32, 32, 64, 64), "widths": (256,)}
+    config.model.encoder = {**layers, "activation": "relu"}
     return config
 
 

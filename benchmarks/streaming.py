@@ -27,7 +27,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
-from ml_collections import ConfigDict
 from PIL import Image, ImageDraw, ImageFilter
 
 from configs import vanilla
@@ -98,21 +97,20 @@ def write_images(folder: Path, num_train: int) -> float:
     return float(np.mean([len(file) for file in different]))
 
 
-def _config(folder: str, limit: int) -> ConfigDict:
+def _config(folder: str, limit: int) -> factory.Experiment:
     """An epoch over the images by a network whose step takes about three times their decoding."""
     config = vanilla.get_config()
     config.epochs = 1
     config.data.name, config.data.dir = "photos", folder
     config.data.train_split, config.data.validation_split = "train", ""
-    config.data.memory_limit = limit / 2**30
+    config.data.mode = {"name": "auto", "memory_limit": limit / 2**30}
     config.data.binarization = "none"
     config.model.likelihood = "normal"
-    config.model.widths = (200,)
-    config.tensorboard.images_every_epochs = 0
+    config.model.encoder.widths = (200,)
+    config.tensorboard = {"images_every_epochs": 0}
     # None but the first call's, whose copies would hide what the stream takes.
-    config.checkpoints.every_seconds = 1e6
-    factory.validate(config)
-    return config
+    config.checkpoints = {"every_seconds": 1e6}
+    return factory.resolve(config)
 
 
 def _rss_bytes() -> int:
@@ -127,7 +125,7 @@ def _peak_rss_bytes() -> int:
 class _Epoch:
     """An epoch of a streamed run without the training."""
 
-    def __init__(self, config: ConfigDict) -> None:
+    def __init__(self, config: factory.Experiment) -> None:
         splits = factory.open_splits(config)
         assert isinstance(splits, factory.StreamedSplits)
         self.config, self.train_set = config, splits.train
@@ -165,7 +163,7 @@ class _Epoch:
         return (step - first_step) * self.config.batch_size / (time.perf_counter() - start)
 
 
-def compare_speeds(config: ConfigDict, repeats: int) -> dict[str, Any]:
+def compare_speeds(config: factory.Experiment, repeats: int) -> dict[str, Any]:
     """Images a second of decoding alone and of the stream, one after the other again and again."""
     epoch = _Epoch(config)
     # Grain is imported and the order of an epoch compiled.
@@ -181,7 +179,7 @@ def compare_speeds(config: ConfigDict, repeats: int) -> dict[str, Any]:
     }
 
 
-def stream_memory(config: ConfigDict, repeats: int) -> dict[str, Any]:
+def stream_memory(config: factory.Experiment, repeats: int) -> dict[str, Any]:
     """Peak memory of epochs of a stream above what the process had before the first."""
     epoch = _Epoch(config)
     epoch.stream(first_step=epoch.plan.total_steps - 1)
@@ -191,7 +189,7 @@ def stream_memory(config: ConfigDict, repeats: int) -> dict[str, Any]:
     return {"peak_memory_mib": (_peak_rss_bytes() - before) / 2**20}
 
 
-def train_slowly(config: ConfigDict, repeats: int) -> dict[str, Any]:
+def train_slowly(config: factory.Experiment, repeats: int) -> dict[str, Any]:
     """A run whose step takes longer than decoding; how long it waited after its first call."""
     del repeats
     peaks: list[int] = []
@@ -229,7 +227,9 @@ def train_slowly(config: ConfigDict, repeats: int) -> dict[str, Any]:
 
 
 def _in_a_process(
-    measure: Callable[[ConfigDict, int], dict[str, Any]], config: ConfigDict, repeats: int
+    measure: Callable[[factory.Experiment, int], dict[str, Any]],
+    config: factory.Experiment,
+    repeats: int,
 ) -> dict[str, Any]:
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:

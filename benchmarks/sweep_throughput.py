@@ -33,10 +33,10 @@ class Experiment:
     """The program 784-400-20-400-784 with dynamic binarisation, and its runs."""
 
     def __init__(self) -> None:
-        self.config = vanilla.get_config()
-        self.config.model.latent_size = 20
-        self.config.model.activation = "relu"
-        self.config.batch_size = _BATCH_SIZE
+        given = vanilla.get_config()
+        given.model.latent_size, given.batch_size = 20, _BATCH_SIZE
+        given.model.encoder.activation = "relu"
+        self.config = config.resolve(given)
         splits = config.load_splits(self.config)
         num_examples = _NUM_STEPS * _BATCH_SIZE
         self.images = jnp.asarray(splits.train_examples[:num_examples])
@@ -47,7 +47,8 @@ class Experiment:
 
     def state(self, member: int) -> Any:
         """The initial state of a member, each with a seed and a beta of its own."""
-        hparams = config.build_hparams(self.config)._replace(beta=jnp.float32(1 + member / 256))
+        hparams = config.build_hparams(self.config)
+        hparams["objective.beta"] = jnp.float32(1 + member / 256)
         return self.init(self.mean_image, config.make_key(member), hparams)
 
     def solo_seconds(self) -> float:

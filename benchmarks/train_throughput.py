@@ -58,11 +58,11 @@ def main(argv: list[str]) -> None:
     grey.data.binarization = "none"
     for config in (mlp, grey, convolutional):
         config.model.latent_size = 20
-        config.model.activation = "relu"
+        config.model.encoder.activation = "relu"
     small_batch = vanilla.get_config()
     small_batch.batch_size, small_batch.optimizer.epsilon = 20, 1e-4
-    small_batch.model.widths, small_batch.model.latent_size = (200, 200), 50
-    small_batch.model.activation = "tanh"
+    small_batch.model.latent_size = 50
+    small_batch.model.encoder = {"name": "mlp", "widths": (200, 200), "activation": "tanh"}
     several = "mlp 784-200-200-50-200-200-784, batch 20, as many runs as cores"
     experiments = {
         "mlp 784-400-20-400-784, dynamic binarisation": (mlp, 54_912),
