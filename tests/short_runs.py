@@ -16,7 +16,7 @@ from vae_jax.training.records import read_records
 def trained(config, folder, image_shape, **options):
     """The last state's bits, and the records but for times."""
     train.train(config, folder, **options)
-    template = factory.run_state_template(config, image_shape)
+    template = factory.run_state_template(factory.resolve(config), image_shape)
     tree = checkpoints.restore(folder / "checkpoints", template).tree
     is_key = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(tree)]
     leaves = [

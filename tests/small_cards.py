@@ -1,6 +1,8 @@
 """A card that is quickly reproduced, on the images of small_data.py."""
 
-from configs import vanilla
+from ml_collections import ConfigDict
+from small_configs import small_config
+
 from vae_jax.papers.card import Budget, Card, Check, Expected, Row
 
 _CONFIG = {
@@ -8,8 +10,6 @@ _CONFIG = {
     "steps_per_call": 4,
     "data.train_split": "train[:192]",
     "data.validation_split": "train[192:]",
-    "model.widths": (16,),
-    "model.latent_size": 2,
     "evaluation.num_samples": 5,
     "checkpoints.every_seconds": 0.0,
 }
@@ -17,19 +17,17 @@ _CONFIG = {
 
 def small_card(data: str, **changes: object) -> Card:
     """Two rows of one program, and a third that the cpu budget leaves out."""
-    config = vanilla.get_config()
-    config.data.name = data
-    config.update_from_flattened_dict(_CONFIG)
+    config = small_config({"data.name": data, **_CONFIG}, widths=(16,), latent_size=2)
     parts = {
         "title": "Bars",
         "source": "Nobody 2000, Table 1.",
         "setup": "Bars.",
-        "base": config,
+        "base": ConfigDict(config),
         "rows": (
-            Row("weak", {"hparams.beta": 1.0}, {"nll": Expected(30.0, 1.0), "rate": Expected()}),
+            Row("weak", {"objective.beta": 1.0}, {"nll": Expected(30.0, 1.0), "rate": Expected()}),
             Row(
                 "strong",
-                {"hparams.beta": 4.0},
+                {"objective.beta": 4.0},
                 {"nll": Expected(31.0, verified=False), "knn_accuracy_100": Expected(90.0)},
             ),
             Row("wide", {"model.latent_size": 3}, {"nll": Expected(29.5)}),

@@ -1,6 +1,7 @@
 """Workdirs of runs of several modalities that have ended before they have learned anything."""
 
 import jax
+from small_configs import small_experiment
 
 from vae_jax import config as factory
 from vae_jax import workdir
@@ -11,11 +12,10 @@ SMALL = {
     "data.train_split": "train[:400]",
     "data.validation_split": "",
     "data.test_split": "test[:30]",
-    "model.network": "mlp",
-    "model.widths": (5,),
-    "model.latent_size": 3,
-    "model.embedding_size": 4,
-    "model.text_width": 5,
+    "model.encoder": {"name": "mlp", "widths": (5,)},
+    "model.decoder": "mirror",
+    "model.label.widths": (5,),
+    "model.text": {"embedding_size": 4, "width": 5},
 }
 
 LIKELIHOOD = {
@@ -27,17 +27,17 @@ LIKELIHOOD = {
 
 
 def save(folder, config, **changes):
-    """Write a run of a config, with its first parameters and figures that nobody measured."""
-    with config.unlocked():
-        config.update_from_flattened_dict({**SMALL, **changes})
-    factory.validate(config)
-    splits = factory.load_examples(config)
-    program = factory.build_program(config, splits.form, splits.num_examples)
+    """Write a run of a config, with its first parameters and metrics that nobody measured."""
+    experiment = small_experiment({**SMALL, **changes}, base=config)
+    splits = factory.load_examples(experiment)
+    program = factory.build_program(experiment, splits.form, splits.num_examples)
     state = jax.jit(program.init)(
-        splits.mean_image, factory.make_key(config.seed), factory.build_hparams(config)
+        splits.mean_image,
+        factory.make_key(experiment.seed),
+        factory.build_hparams(experiment),
     )
-    with workdir.hold(folder, config.to_dict()):
-        facts = factory.to_metadata(splits.form)
-        checkpoints.save(folder / "checkpoints", 0, state, facts, max_to_keep=1)
+    with factory.hold_run(folder, experiment):
+        metadata = factory.to_metadata(splits.form)
+        checkpoints.save(folder / "checkpoints", 0, state, metadata, max_to_keep=1)
         machine = {"device": "1 x cpu", "num_cores": 2, "versions": {}}
         workdir.write_summary(folder, {"epochs": 1, "test": LIKELIHOOD, **machine})

@@ -54,7 +54,7 @@ class Setting:
       limits: the values it takes, in words.
       is_traced: whether it enters compiled programs as an array.
       choices: the table of a part's choices; None of a value or of a part without a choice.
-      kind: the protocol of a part; None of a value.
+      kind: the protocol that a part from outside keeps; None where there can be none.
       section: the class of a part without a choice.
       default_choice: the choice that a config without a name has.
       is_number: whether whole numbers stand for floating ones.
@@ -73,7 +73,7 @@ class Setting:
     @property
     def is_part(self) -> bool:
         """Whether the value is a part, with settings of its own."""
-        return self.kind is not None or self.section is not None
+        return self.choices is not None or self.section is not None
 
 
 def declare(default: Any, setting: Setting) -> Any:
@@ -204,15 +204,16 @@ def numbers(
     default: tuple[float, ...], sentence: str, *, each: str, check_each: Callable[[float], bool]
 ) -> Any:
     """Declare a tuple of numbers, each of which is as `each` says."""
+    check_number, _ = _number_check(None, None, None, None)
 
     def check(value: Any) -> str | None:
         good = isinstance(value, tuple | list) and all(
-            (_is_integer(v) or isinstance(v, float)) and math.isfinite(v) and check_each(v)
-            for v in value
+            check_number(v) is None and check_each(v) for v in value
         )
         return None if good else f"a tuple of numbers {each}, such as (1.0, 0.1)"
 
-    return declare(default, Setting(sentence, check, f"a tuple of numbers {each}"))
+    limits = f"a tuple of numbers {each}"
+    return declare(default, Setting(sentence, check, limits, is_number=True))
 
 
 def names(default: tuple[str, ...], sentence: str) -> Any:
@@ -226,13 +227,14 @@ def names(default: tuple[str, ...], sentence: str) -> Any:
     return declare(default, Setting(sentence, check, limits))
 
 
-def part(default: str, choices: Mapping[str, type], kind: type, sentence: str) -> Any:
+def part(default: str, choices: Mapping[str, type], kind: type | None, sentence: str) -> Any:
     """Declare a part that is chosen by name.
 
     Args:
       default: the name of the default choice.
       choices: the parts by name.
-      kind: the protocol that every choice keeps, those from outside too.
+      kind: the protocol or base class that every choice keeps, those from outside too; None where
+        there can be none from outside.
       sentence: what the part is for.
     """
     setting = Setting(
@@ -271,9 +273,13 @@ def import_modules(package: str) -> None:
         importlib.import_module(f"{package}.{module.name}")
 
 
-@functools.cache
 def settings_of(cls: Any) -> dict[str, Setting]:
     """Return the settings of a part by name, in the order of their declaration."""
+    return _settings_of(cls)
+
+
+@functools.cache
+def _settings_of(cls: Any) -> dict[str, Setting]:
     return {
         field.name: field.metadata[_KEY]
         for field in dataclasses.fields(cls)
@@ -326,11 +332,12 @@ def import_outside(path: str, name: str) -> Any:
     return found
 
 
-def _part_from_outside(path: str, name: str) -> type:
-    found, where = import_outside(path, name), f"{path}={name!r}"
-    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+def _check_declared(found: Any, where: str) -> type:
+    """Refuse what is no frozen dataclass, or has a field that is no setting."""
+    parameters = getattr(found, "__dataclass_params__", None)
+    if not isinstance(found, type) or parameters is None or not parameters.frozen:
         raise UserError(
-            f"{where} is no dataclass; a part is a frozen dataclass whose fields are declared by "
+            f"{where} is no frozen dataclass, as a part is, whose fields are declared by "
             "vae_jax.settings"
         )
     undeclared = [f.name for f in dataclasses.fields(found) if _KEY not in f.metadata]
@@ -375,14 +382,24 @@ def chosen_class(setting: Setting, path: str, name: Any = None) -> type:
     name = setting.default_choice if name is None else name
     if isinstance(name, str) and name in setting.choices:
         return setting.choices[name]
-    if isinstance(name, str) and ":" in name:
-        return _check_kind(_part_from_outside(f"{path}.name", name), setting, f"{path}.name", name)
+    if isinstance(name, str) and ":" in name and setting.kind is not None:
+        where = f"{path}.name"
+        found = _check_declared(import_outside(where, name), f"{where}={name!r}")
+        return _check_kind(found, setting, where, name)
     known = sorted(setting.choices)
     hint = nearest(name, known) if isinstance(name, str) else ""
-    raise UserError(
-        f"{path}.name={name!r} must be one of {', '.join(known)}, or a part of your own as "
-        f"'package.module:Name'{hint}"
-    )
+    own = ", or a part of your own as 'package.module:Name'" if setting.kind is not None else ""
+    raise UserError(f"{path}.name={name!r} must be one of {', '.join(known)}{own}{hint}")
+
+
+def _class_of(value: Any, setting: Setting, path: str) -> type:
+    """Return the class of a part that is given as it is, if it may stand here."""
+    cls, name = type(value), name_of(value)
+    if setting.kind is not None and ":" in name:
+        return _check_kind(_check_declared(cls, f"{path}.name={name!r}"), setting, path, name)
+    if cls is (chosen_class(setting, path, name) if setting.choices else setting.section):
+        return cls
+    raise UserError(f"{path}={value!r} is not the kind of part that stands here")
 
 
 def resolve(setting: Setting, value: Any, path: str) -> Any:
@@ -401,11 +418,12 @@ def resolve(setting: Setting, value: Any, path: str) -> Any:
         expected = setting.check(value)
         if expected is not None:
             raise UserError(f"{path}={value!r} must be {expected}")
-        if setting.is_number:
-            return float(value)
-        return tuple(value) if isinstance(value, list) else value
+        if isinstance(value, tuple | list):
+            return tuple(map(float, value)) if setting.is_number else tuple(value)
+        return float(value) if setting.is_number else value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return resolve_part(type(value), to_dict(value), path)
+        cls = _class_of(value, setting, path)
+        return resolve_part(cls, {name: getattr(value, name) for name in settings_of(cls)}, path)
     if setting.section is not None:
         if not isinstance(value, Mapping):
             raise UserError(f"{path}={value!r} must be settings, such as {{...}}")
@@ -471,18 +489,19 @@ def to_dict(value: Any) -> Any:
     """Return a part as a config's section says it: every setting, and the name of every choice."""
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
-    declared = settings_of(type(value))
-    content: dict[str, Any] = {}
-    if "name" not in declared and _has_name(value):
-        content["name"] = name_of(value)
-    for name in declared:
-        content[name] = to_dict(getattr(value, name))
+    # A part is known by the name that registration gave it; one from outside by its path.
+    has_name = "name" in vars(type(value)) or not type(value).__module__.startswith("vae_jax.")
+    return _as_section(value, has_name and "name" not in settings_of(type(value)))
+
+
+def _as_section(value: Any, is_choice: bool) -> dict[str, Any]:
+    content: dict[str, Any] = {"name": name_of(value)} if is_choice else {}
+    for name, setting in settings_of(type(value)).items():
+        inner = getattr(value, name)
+        if setting.is_part:
+            inner = _as_section(inner, setting.choices is not None)
+        content[name] = inner
     return content
-
-
-def _has_name(value: Any) -> bool:
-    # A section has a class of its own choosing; a part from outside is known by its path.
-    return "name" in vars(type(value)) or not type(value).__module__.startswith("vae_jax.")
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -153,11 +153,9 @@ class ImageData(_Data):
     """Images."""
 
     binarization: BinarizationPart = part(
-        "dynamic", BINARIZATIONS, BinarizationPart, "How grey values become zeros and ones."
+        "dynamic", BINARIZATIONS, None, "How grey values become zeros and ones."
     )
-    mode: ModePart = part(
-        "auto", MODES, ModePart, "Where the training set is while it is trained on."
-    )
+    mode: ModePart = part("auto", MODES, None, "Where the training set is while it is trained on.")
 
 
 JOINT_BINARIZATIONS = {name: BINARIZATIONS[name] for name in ("dynamic", "none")}
@@ -181,15 +179,13 @@ class JointData(_Data):
     modality_seed: int = seed(
         0, "Seed of what is drawn of captions and renderings, and of which examples have what."
     )
-    captions: CaptionsPart = part(
-        "written", CAPTIONS, CaptionsPart, "Where the modality text comes from."
-    )
+    captions: CaptionsPart = part("written", CAPTIONS, None, "Where the modality text comes from.")
     unknown_words: str = one_of(
         "refuse",
         UNKNOWN_WORDS,
         "A word that training captions do not have is refused, or replaced and reported.",
     )
     binarization: BinarizationPart = part(
-        "dynamic", JOINT_BINARIZATIONS, BinarizationPart, "How grey values become zeros and ones."
+        "dynamic", JOINT_BINARIZATIONS, None, "How grey values become zeros and ones."
     )
-    mode: ModePart = part("auto", JOINT_MODES, ModePart, "Where the training set is.")
+    mode: ModePart = part("auto", JOINT_MODES, None, "Where the training set is.")

@@ -97,7 +97,7 @@ def _check_images(config: AnyExperiment, field: str, images: np.ndarray) -> None
     if problem is not None:
         raise UserError(
             f"{field}: pixels of {config.data.name!r} {problem}, where the learned images of "
-            f"model.prior={prior.name!r} lie; rescale them, or use another prior"
+            f"model.prior={name_of(prior)!r} lie; rescale them, or use another prior"
         )
 
 
@@ -142,9 +142,7 @@ def check_image_shape(config: AnyExperiment, image_shape: ImageShape) -> None:
     corruption: Any = getattr(config, "corruption", None)
     problem = getattr(corruption, "unfit", lambda shape: None)(image_shape)
     if problem is not None:
-        raise UserError(
-            f"corruption.level={corruption.level} {problem}, with corruption={corruption.name!r}"
-        )
+        raise UserError(f"corruption.{problem}, with corruption={name_of(corruption)!r}")
 
 
 def split_names(config: AnyExperiment) -> dict[str, str]:

@@ -18,6 +18,9 @@ from vae_jax.objectives import OBJECTIVES, Objective
 from vae_jax.settings import Setting, bounded, flag, integer, part, section, seed
 from vae_jax.training.optimizers import OPTIMIZERS, Optimizer
 
+# Samples are counted in 32 bits, with room for a chunk beyond.
+MAX_SAMPLES = 10**9
+
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoints:
@@ -49,7 +52,10 @@ class Evaluation(_Evaluation):
     """How a model of images with a density is measured."""
 
     num_samples: int = integer(
-        1000, "Importance samples per image of the bound on the test set.", at_least=1
+        1000,
+        "Importance samples per image of the bound on the test set.",
+        at_least=1,
+        at_most=MAX_SAMPLES,
     )
     disentanglement: bool = flag(
         False, "Whether to measure how single latents hold single factors, of data that have them."
@@ -74,7 +80,10 @@ class JointEvaluation(_Evaluation):
     disentanglement: ClassVar[bool] = False
 
     num_samples: int = integer(
-        1000, "Importance samples per example of the bounds on the test set.", at_least=1
+        1000,
+        "Importance samples per example of the bounds on the test set.",
+        at_least=1,
+        at_most=MAX_SAMPLES,
     )
 
 
@@ -192,9 +201,10 @@ def digest(config: Config) -> str:
     What is not the default counts, so that a new setting changes no digest. Where files lie and
     how often they are written does not.
     """
-    content = settings.changed(resolve(config))
+    experiment = resolve(config)
+    somewhere = dataclasses.replace(experiment.data, dir=type(experiment.data)().dir)
+    content = settings.changed(dataclasses.replace(experiment, data=somewhere))
     for name in ("checkpoints", "tensorboard", "steps_per_call"):
         content.pop(name, None)
-    content.get("data", {}).pop("dir", None)
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -24,7 +24,7 @@ def with_values(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       UserError: names a setting that is not there, with the nearest one.
     """
-    content = copy.deepcopy(plain(config))
+    content = _said(plain(config))
     for path, value in values.items():
         _set(content, path, value)
     return content
@@ -37,13 +37,20 @@ def value_at(content: Mapping[str, Any], path: str) -> Any:
     return content
 
 
+def _said(content: Any) -> Any:
+    """Return a copy of nested settings in which parts that are objects are sections, too."""
+    if isinstance(content, Mapping):
+        return {name: _said(value) for name, value in content.items()}
+    return copy.deepcopy(settings.to_dict(content))
+
+
 def parse(config: Config, path: str, text: str) -> Any:
     """Return the value that a text on the command line gives to a setting.
 
     Raises:
       UserError: there is no such setting.
     """
-    setting = setting_at(plain(config), path)
+    setting = setting_at(_said(plain(config)), path)
     if setting.is_part:
         return _literal(text) if text.startswith("{") else text
     # A text stays one, whatever else it could be read as.

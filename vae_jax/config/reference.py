@@ -76,7 +76,7 @@ def describe(name: str) -> str:
     Raises:
       UserError: there is no such choice.
     """
-    known = {}
+    known: dict[str, type] = {}
     for entry in entries():
         if entry.default:
             known |= {f"{entry.path}.{choice}": cls for choice, cls in entry.classes.items()}

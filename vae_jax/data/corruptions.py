@@ -6,7 +6,7 @@ Each function takes a key, images in the unit interval and a level, which may be
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ def levels_around(corruption: Any, image_shape: ImageShape, parts: int = 4) -> l
     if hasattr(corruption, "levels_around"):
         return list(corruption.levels_around(image_shape))
     levels = [round(corruption.level * part / parts, 6) for part in range(2 * parts + 1)]
-    return [level for level in levels if level <= corruption.max_level]
+    return [level for level in levels if level <= getattr(corruption, "max_level", float("inf"))]
 
 
 def gaussian(key: Key[Array, ""], images: Images, level: Level) -> Images:
@@ -138,11 +138,10 @@ def _along_both_sides(
 class CorruptionPart(Protocol):
     """Settings of a corruption.
 
-    One that has a method `unfit`, which takes height, width and channels, says why it does not fit
-    such images, or None.
+    One that has a method `unfit`, which takes height, width and channels, says which of its
+    settings does not fit such images and why, or None. One that has a `level`, and possibly a
+    `max_level`, is measured at several.
     """
-
-    name: ClassVar[str]
 
     def corrupt(self, key: Key[Array, ""], images: Images) -> Images:
         """Return what the encoder sees in place of the images."""
@@ -216,7 +215,9 @@ class Box:
         """Return why the box does not fit such images; None if it does."""
         sides = image_shape[:2]
         if round(self.level * min(sides)) == 0:
-            return f"is less than half a pixel of images of {sides[0]}x{sides[1]}"
+            return (
+                f"level={self.level} is less than half a pixel of images of {sides[0]}x{sides[1]}"
+            )
         return None
 
     def corrupt(self, key: Key[Array, ""], images: Images) -> Images:
@@ -241,14 +242,14 @@ class Downsampling:
 
     def levels_around(self, image_shape: ImageShape) -> list[float]:
         """Return all factors that divide the image, of which 1 is none, to twice this one."""
-        factors = [float(factor) for factor in range(1, round(2 * self.level) + 1)]
+        factors = [float(factor) for factor in range(1, round(2 * float(self.level)) + 1)]
         return [f for f in factors if Downsampling(f).unfit(image_shape) is None]
 
     def unfit(self, image_shape: ImageShape) -> str | None:
         """Return why the factor does not fit such images; None if it does."""
         sides = image_shape[:2]
         if any(side % self.level for side in sides):
-            return f"must divide the {sides[0]}x{sides[1]} pixels of the images"
+            return f"level={self.level} must divide the {sides[0]}x{sides[1]} pixels of the images"
         return None
 
     def corrupt(self, key: Key[Array, ""], images: Images) -> Images:

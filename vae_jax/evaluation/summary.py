@@ -131,7 +131,7 @@ def measure(
             keys.factors,
             MetricSizes(),
             # Encoded anew, the groups of two scores would take a convolutional encoder minutes.
-            reuse_points=config.model.smallest_side() > 1,
+            reuse_points=getattr(config.model, "smallest_side", lambda: 1)() > 1,
             posterior=model.posterior if model.has_normal_posterior else None,
         )
     return figures

@@ -32,7 +32,7 @@ from vae_jax.models.posteriors import DiagonalNormal
 from vae_jax.networks.choices import LAYERS, ImageShape, LayersPart
 from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
 from vae_jax.networks.mlp import MLP
-from vae_jax.settings import integer, one_of, part, register
+from vae_jax.settings import integer, name_of, one_of, part, register
 
 Latents = Float[Array, "*shape latents"]
 
@@ -233,11 +233,11 @@ class _TwoLayerSettings(Networks):
         if self.top_latent_size < least:
             return (
                 f"top_latent_size={self.top_latent_size} must be at least {least} with "
-                f"prior={self.prior.name!r}, where one dimension depends on another"
+                f"prior={name_of(self.prior)!r}, where one dimension depends on another"
             )
         if getattr(self.prior, "needs_normal_posterior", False):
             return (
-                f"prior={self.prior.name!r} mixes independent normals, which two layers do not "
+                f"prior={name_of(self.prior)!r} mixes independent normals, which two layers do not "
                 "give; use another prior"
             )
         return super().problem()

@@ -201,17 +201,17 @@ class DensityModel(Model):
 class LikelihoodPart(Protocol):
     """Settings of a likelihood."""
 
-    name: ClassVar[str]
-
     def build(self) -> Any:
         """Return the likelihood (`Likelihood`) as it starts."""
 
 
 @runtime_checkable
 class PosteriorPart(Protocol):
-    """Settings of a posterior."""
+    """Settings of a posterior.
 
-    name: ClassVar[str]
+    One whose class says `is_normal` gives independent normals; one that says `has_density`, a
+    density at any latents; `least_latents` is how many latents it takes at least.
+    """
 
     def build(self, num_features: int, latent_size: int, *, rngs: nnx.Rngs) -> Any:
         """Return the posterior network (`PosteriorNetwork`) with fresh parameters."""
@@ -219,9 +219,12 @@ class PosteriorPart(Protocol):
 
 @runtime_checkable
 class PriorPart(Protocol):
-    """Settings of a prior."""
+    """Settings of a prior.
 
-    name: ClassVar[str]
+    One whose class says `is_standard` is N(0, I); one that says `needs_normal_posterior` or
+    `needs_unit_interval` asks for that of the posterior or of the images; `least_latents` is how
+    many latents it takes at least.
+    """
 
     def build(
         self, latent_size: int, start: Float[Array, "height width channels"], *, rngs: nnx.Rngs
@@ -242,11 +245,12 @@ class ModelPart(Protocol):
     Attributes:
       takes: what an example is.
       has_density: whether log p(x) has a bound.
+      likelihood: p(x|z) of images.
     """
 
-    name: ClassVar[str]
     takes: ClassVar[Literal["images", "modalities"]]
     has_density: ClassVar[bool]
+    likelihood: LikelihoodPart
 
     def build(self, spec: Any, mean_image: Any, *, rngs: nnx.Rngs) -> Any:
         """Return the model with fresh parameters.

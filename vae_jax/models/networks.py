@@ -15,7 +15,7 @@ from vae_jax.networks.choices import (
     EncoderPart,
     ImageShape,
 )
-from vae_jax.settings import integer, one_of, part, register
+from vae_jax.settings import integer, name_of, one_of, part, register
 
 
 @register(DECODERS, "mirror")
@@ -48,19 +48,23 @@ class Networks:
 
     def problem(self) -> str | None:
         """Return what is wrong with these parts together; None if nothing is."""
-        if self.decoder.name == "mirror" and not hasattr(self.encoder, "mirror"):
+        if self._mirrors and not hasattr(self.encoder, "mirror"):
             known = ", ".join(sorted(set(DECODERS) - {"mirror"}))
             return (
                 f"decoder='mirror' needs an encoder with a mirror, which "
-                f"encoder={self.encoder.name!r} is not; use a decoder such as {known}"
+                f"encoder={name_of(self.encoder)!r} does not have; use a decoder such as {known}"
             )
         return None
+
+    @property
+    def _mirrors(self) -> bool:
+        return isinstance(self.decoder, MirrorSettings)
 
     @property
     def decoder_part(self) -> DecoderPart:
         """The settings that the decoder is built from."""
         mirrored: Any = self.encoder
-        return mirrored.mirror() if self.decoder.name == "mirror" else self.decoder
+        return mirrored.mirror() if self._mirrors else self.decoder
 
     def smallest_side(self) -> int:
         """Return the fewest pixels of a side that both networks take."""

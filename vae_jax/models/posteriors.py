@@ -125,6 +125,9 @@ class AutoregressiveFlow(nnx.Module):
 class DiagonalNormalSettings:
     """Independent normals."""
 
+    is_normal = True
+    has_density = True
+
     initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the matrix.")
 
     def build(self, num_features: int, latent_size: int, *, rngs: nnx.Rngs) -> DiagonalNormal:

@@ -193,6 +193,8 @@ class FlowPrior(nnx.Module):
 class StandardNormalSettings:
     """The standard normal N(0, I)."""
 
+    is_standard = True
+
     def build(
         self, latent_size: int, start: Float[Array, "height width channels"], *, rngs: nnx.Rngs
     ) -> StandardNormalPrior:

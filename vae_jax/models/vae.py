@@ -27,7 +27,7 @@ from vae_jax.models.interfaces import (
 )
 from vae_jax.models.networks import Networks
 from vae_jax.networks.choices import ImageShape
-from vae_jax.settings import part, register
+from vae_jax.settings import name_of, part, register
 
 
 class VAE(DensityModel):
@@ -91,17 +91,17 @@ class VAESettings(Networks):
     @property
     def has_normal_posterior(self) -> bool:
         """Whether q(z|x) is a diagonal normal."""
-        return self.posterior.name == "diagonal"
+        return bool(getattr(self.posterior, "is_normal", False))
 
     @property
     def has_posterior_density(self) -> bool:
         """Whether q(z|x) has a density at any latents."""
-        return self.posterior.name == "diagonal"
+        return bool(getattr(self.posterior, "has_density", False))
 
     @property
     def has_standard_prior(self) -> bool:
         """Whether p(z) is N(0, I)."""
-        return self.prior.name == "standard"
+        return bool(getattr(self.prior, "is_standard", False))
 
     def problem(self) -> str | None:
         """Return what is wrong with these parts together; None if nothing is."""
@@ -110,12 +110,13 @@ class VAESettings(Networks):
             if self.latent_size < least:
                 return (
                     f"latent_size={self.latent_size} must be at least {least} with "
-                    f"{field}={chosen.name!r}, where one dimension depends on another"
+                    f"{field}={name_of(chosen)!r}, where one dimension depends on another"
                 )
         if getattr(self.prior, "needs_normal_posterior", False) and not self.has_normal_posterior:
             return (
-                f"prior={self.prior.name!r} mixes independent normals, which "
-                f"posterior={self.posterior.name!r} does not give; use 'diagonal', or another prior"
+                f"prior={name_of(self.prior)!r} mixes independent normals, which "
+                f"posterior={name_of(self.posterior)!r} does not give; use 'diagonal', or another "
+                "prior"
             )
         return super().problem()
 

@@ -1,6 +1,6 @@
 """The tables of networks that a config chooses from, and what each kind is asked for."""
 
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from flax import nnx
 
@@ -10,8 +10,6 @@ ImageShape = tuple[int, int, int]
 @runtime_checkable
 class DecoderPart(Protocol):
     """Settings of a decoder: latents to the outputs that a likelihood takes."""
-
-    name: ClassVar[str]
 
     def build(
         self, latent_size: int, image_shape: ImageShape, outputs_per_channel: int, *, rngs: nnx.Rngs
@@ -28,8 +26,6 @@ class EncoderPart(Protocol):
     an image's side, refuses smaller images in one line.
     """
 
-    name: ClassVar[str]
-
     def build(self, image_shape: ImageShape, *, rngs: nnx.Rngs) -> Any:
         """Return the encoder (`vae_jax.models.interfaces.Encoder`) with fresh parameters."""
 
@@ -38,7 +34,6 @@ class EncoderPart(Protocol):
 class LayersPart(Protocol):
     """Settings of hidden layers of some widths between two vectors."""
 
-    name: ClassVar[str]
     widths: tuple[int, ...]
 
     def build(self, in_features: int, *, rngs: nnx.Rngs) -> Any:

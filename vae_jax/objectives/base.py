@@ -60,7 +60,6 @@ class Objective(abc.ABC):
       warmup_epochs: epochs that do not count as patience.
     """
 
-    name: ClassVar[str]
     takes: ClassVar[Literal["images", "modalities"]] = "images"
     needs_density: ClassVar[bool] = True
     compares_examples: ClassVar[bool] = False

@@ -30,7 +30,7 @@ from vae_jax.models.interfaces import (
     TractablePosterior,
 )
 from vae_jax.objectives.base import OBJECTIVES, Batch, Images, Metrics, Objective, Scalar
-from vae_jax.settings import Traced, integer, one_of, register, traced
+from vae_jax.settings import Traced, integer, name_of, one_of, register, traced
 
 _Module = TypeVar("_Module", bound=nnx.Module)
 LogWeights = Float[Array, "num_samples batch"]
@@ -321,12 +321,13 @@ class _Bound(Objective):
 
 
 def _density_problem(name: str, model: Any) -> str | None:
-    if model.has_posterior_density:
+    if getattr(model, "has_posterior_density", False):
         return None
-    return (
-        f"{name} needs the posterior's density at given latents, which "
-        f"model.posterior={model.posterior.name!r} does not have"
-    )
+    posterior = getattr(model, "posterior", None)
+    whose = f"model={name_of(model)!r}"
+    if posterior is not None:
+        whose = f"model.posterior={name_of(posterior)!r}"
+    return f"{name} needs the posterior's density at given latents, which {whose} does not have"
 
 
 @register(OBJECTIVES, "stl")

@@ -15,6 +15,8 @@ from vae_jax.distributions import Normal, kl_by_dimension
 from vae_jax.models.interfaces import DensityModel
 from vae_jax.objectives.base import Batch, Images, Metrics, Objective, Scalar
 from vae_jax.objectives.bounds import ElboTerms
+from vae_jax.objectives.elbo import has_normals
+from vae_jax.settings import name_of
 
 Latents = Float[Array, "batch latents"]
 
@@ -52,10 +54,10 @@ class Penalized(Objective):
 
     def problem(self, model: Any) -> str | None:
         """Return why a model cannot be trained so; None if it can."""
-        if model.has_normal_posterior and model.has_standard_prior:
+        if has_normals(model):
             return None
         return (
-            f"objective={self.name!r} is about independent normals; use model='vae' with "
+            f"objective={name_of(self)!r} is about independent normals; use model='vae' with "
             "posterior='diagonal' and prior='standard'"
         )
 

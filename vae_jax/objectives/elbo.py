@@ -39,9 +39,15 @@ def negative_elbo(
     return distortion_weight * distortion + kl_weight * rate_by_part.sum()
 
 
+def has_normals(model: Any) -> bool:
+    """Return whether a model with these settings has a normal posterior and a standard prior."""
+    asked = ("has_normal_posterior", "has_standard_prior")
+    return all(getattr(model, name, False) for name in asked)
+
+
 def sampled_kl_problem(model: Any) -> str | None:
     """Return why `sampled_kl` has no effect on a model; None if it has."""
-    if model.has_normal_posterior and model.has_standard_prior:
+    if has_normals(model):
         return None
     return "objective.sampled_kl=True has no effect: this model's KL is always sampled; use False"
 

@@ -30,7 +30,7 @@ from vae_jax.models.multimodal import MultimodalVAE
 from vae_jax.networks.text import drop_words
 from vae_jax.objectives.base import OBJECTIVES, Metrics, Objective, Scalar
 from vae_jax.objectives.elbo import warmup
-from vae_jax.settings import Traced, integer, numbers, register, traced
+from vae_jax.settings import Traced, integer, name_of, numbers, register, traced
 
 
 class Batch(NamedTuple):
@@ -299,15 +299,16 @@ class _JointObjective(Objective):
 
     def problem(self, model: Any) -> str | None:
         """Return why a model cannot be trained so; None if it can."""
-        if model.joint_posterior != self.joint_posterior:
+        kind = getattr(model, "joint_posterior", None)
+        if kind != self.joint_posterior:
             fitting = [
                 name
                 for name, cls in OBJECTIVES.items()
-                if getattr(cls, "joint_posterior", None) == model.joint_posterior
+                if getattr(cls, "joint_posterior", None) == kind
             ]
             return (
-                f"objective={self.name!r} is defined for "
-                f"model.joint_posterior={self.joint_posterior!r}, not {model.joint_posterior!r}; "
+                f"objective={name_of(self)!r} is defined for "
+                f"model.joint_posterior={self.joint_posterior!r}, not {kind!r}; "
                 f"use objective={' or '.join(map(repr, fitting))}"
             )
         cycle, ramp = self.warmup_cycle_epochs, self.warmup_epochs

@@ -8,7 +8,7 @@ from jaxtyping import Array, Key
 
 from vae_jax.models.interfaces import Model
 from vae_jax.objectives.base import OBJECTIVES, Batch, Images, Metrics, Objective, Scalar
-from vae_jax.settings import register
+from vae_jax.settings import name_of, register
 
 
 def autoencoder_loss(
@@ -31,7 +31,7 @@ class Reconstruction(Objective):
         if model.has_density:
             return (
                 f"objective='reconstruction' leaves out the posterior and the prior of "
-                f"model={model.name!r}; use 'elbo', or model='autoencoder'"
+                f"model={name_of(model)!r}; use 'elbo', or model='autoencoder'"
             )
         return None
 

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -67,8 +67,6 @@ def is_kernel(params: PyTree) -> PyTree:
 class SchedulePart(Protocol):
     """Settings of a schedule."""
 
-    name: ClassVar[str]
-
     def factor(self, num_steps: int, epochs: int) -> optax.Schedule:
         """Return the factor of the learning rate as a function of the steps taken."""
 
@@ -113,8 +111,6 @@ class PowersOfThree:
 @dataclasses.dataclass(frozen=True)
 class Optimizer(abc.ABC):
     """What all optimisers have; a subclass gives the direction."""
-
-    name: ClassVar[str]
 
     learning_rate: Traced = traced(3e-3, "Learning rate, at the peak of the schedule.", above=0.0)
     schedule: SchedulePart = part("cosine", SCHEDULES, SchedulePart, "Factor of the learning rate.")
