@@ -1,5 +1,7 @@
 """Parts from outside the package: trained, continued, swept, measured, loaded elsewhere."""
 
+import importlib
+import os
 import subprocess
 import sys
 import textwrap
@@ -8,11 +10,12 @@ import jax
 import numpy as np
 import pytest
 from short_runs import leave_unmeasured, stops_after, trained
-from small_data import write_bars
 
+import examples.own_encoder
 import vae_jax
 from experiments import train
 from vae_jax.config import resolve
+from vae_jax.data import sources
 from vae_jax.errors import UserError
 from vae_jax.training.loop import Interrupted
 
@@ -188,8 +191,6 @@ def test_a_run_of_parts_from_outside_is_measured_and_loaded(mine, tmp_path):
         found = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
         return found.stdout.strip()
 
-    import os
-
     with_module = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"}
     assert elsewhere(**with_module) == "2"
     without = elsewhere(**{**os.environ, "PYTHONPATH": os.getcwd()})
@@ -215,10 +216,8 @@ def test_a_source_that_gives_no_data_is_refused_in_a_line(mine, source, message)
 
 
 def test_a_source_reads_any_indices_of_its_ranges(mine):
-    from vae_jax.data import sources
-
     opened = sources.open_lazily("mine:points", "train[:5]+test[3:6]+train[30:]", "")
-    everything = {name: d for name, d in sys.modules["mine"].points().items()}
+    everything = importlib.import_module("mine").points()
     expected = np.concatenate(
         [
             everything["train"].images[:5],
@@ -231,11 +230,8 @@ def test_a_source_reads_any_indices_of_its_ranges(mine):
     np.testing.assert_array_equal(opened.read(indices).images, expected[indices])
 
 
-def test_the_example_has_its_encoder(tmp_path):
-    import examples.own_encoder
-
+def test_the_example_has_its_encoder():
     config = examples.own_encoder.get_config()
-    write_bars(tmp_path / "bars.npz")
     experiment = resolve(config)
     assert experiment.model.encoder.width == 256
     assert experiment.to_dict()["model"]["encoder"]["name"] == "examples.own_encoder:Wide"

@@ -96,13 +96,18 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
-class Decoder(Protocol):
-    """Latents to images, unbounded: what a likelihood makes a distribution of."""
+class StartsAtMean(Protocol):
+    """A decoder that can start at an image."""
 
     def set_output_bias(
         self, mean_image: Float[Array, "height width channels"], link: Link, /
     ) -> None:
         """Let the decoder start at `link` of the data's mean, whatever the latents are."""
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """Latents to images, unbounded: what a likelihood makes a distribution of."""
 
     def __call__(
         self, latents: Float[Array, "*batch latents"], /
