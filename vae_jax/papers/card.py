@@ -20,7 +20,7 @@ from vae_jax.errors import UserError
 from vae_jax.sweeps import space as search_space
 from vae_jax.sweeps.space import Setting, Sweep
 
-FOLDER = Path(__file__).parents[1] / "configs" / "papers"
+FOLDER = Path(__file__).parents[2] / "configs" / "papers"
 BUDGETS = ("cpu", "full")
 
 
