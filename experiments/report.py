@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from absl import flags
 
-from experiments import command_line, scaling_report
+from experiments import command_line
 from vae_jax.applications.anomaly import report as anomaly_report
 from vae_jax.applications.compression import lossy_report
 from vae_jax.applications.compression import report as compression_report
@@ -28,6 +28,7 @@ from vae_jax.applications.multimodal import report as multimodal_report
 from vae_jax.applications.recovery import report as recovery_report
 from vae_jax.applications.representation import report as representation_report
 from vae_jax.errors import UserError
+from vae_jax.evaluation import reports, scaling_report
 from vae_jax.evaluation import summary as measuring
 from vae_jax.papers import card as cards
 from vae_jax.papers import report as card_report
@@ -189,32 +190,27 @@ def _tables() -> dict[str, dict[str, str]]:
     }
 
 
-_INTRODUCTION = """# Results
-
-First the tables of papers, ours beside theirs, then what trained models are good for: a section
-for each use, beside what one would try without them. The table of experiments is in the README of
-the project, the study of disentanglement in [disentanglement](disentanglement/README.md). All of
-it is written by `python -m experiments.report` from the files in this folder; `--check` fails
-where the two disagree.
-"""
+_SECTIONS = {
+    "compression": compression_report.section,
+    "lossy_compression": lossy_report.section,
+    "recovery": recovery_report.section,
+    "anomaly": anomaly_report.section,
+    "representation": representation_report.section,
+    "multimodal": multimodal_report.section,
+    "latent_arithmetic": latent_arithmetic_report.section,
+    "generation": generation_report.section,
+}
 
 
 def render_results() -> str:
-    """The README of the results: of all cards, and of the uses of trained models."""
+    """Return the README of the results: all cards, and the uses of trained models."""
     folder = ROOT / "results"
-    parts = [
-        _INTRODUCTION,
-        card_report.render([cards.load(name) for name in cards.names()], folder),
-        compression_report.section(folder / "uses" / "compression.json"),
-        lossy_report.section(folder / "uses" / "lossy_compression.json"),
-        recovery_report.section(folder / "uses" / "recovery.json"),
-        anomaly_report.section(folder / "uses" / "anomaly.json"),
-        representation_report.section(folder / "uses" / "representation.json"),
-        multimodal_report.section(folder / "uses" / "multimodal.json"),
-        latent_arithmetic_report.section(folder / "uses" / "latent_arithmetic.json"),
-        generation_report.section(folder / "uses" / "generation.json"),
-    ]
-    return "\n".join(part for part in parts if part)
+    uses = (render(folder / "uses" / f"{name}.json") for name, render in _SECTIONS.items())
+    return reports.fill(
+        Path(__file__).with_suffix(".md"),
+        papers=card_report.render([cards.load(name) for name in cards.names()], folder),
+        uses="\n".join(filter(None, uses)),
+    )
 
 
 def documents() -> dict[str, str]:

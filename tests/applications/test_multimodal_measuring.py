@@ -156,7 +156,7 @@ def test_the_report_shows_means_over_seeds_and_nothing_before_a_measurement(tmp_
     assert f"| MVAE | mnist, image and text | 2 | 62.5 ± {deviation} | 25.0 ± 0.0 | 99.0" in text
     assert f"caption to image | 87.5 ± 0.0 | 62.5 ± {deviation} | thickness 62.5" in text
     assert "slant  |" in text.replace("slant |", "slant  |")
-    assert "60.0 ± 0.0 % at 1.25 nats a word" in text
+    assert "60.0 ± 0.0 % at 1.25 nats per word" in text
     path.write_text(json.dumps({"rows": [{}]}))
     with pytest.raises(UserError, match="cannot be read"):
         multimodal_report.section(path)

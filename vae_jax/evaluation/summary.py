@@ -17,7 +17,7 @@ from vae_jax import trained_multimodal, workdir
 from vae_jax.applications.disentanglement import MetricSizes, disentanglement_figures
 from vae_jax.data import Dataset
 from vae_jax.data.multimodal import MultimodalDataset
-from vae_jax.evaluation import denoising, drawing, joint_metrics, markdown
+from vae_jax.evaluation import denoising, drawing, joint_metrics, reports
 from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.trained_model import TrainedModel
 from vae_jax.trained_multimodal import TrainedMultimodal
@@ -258,4 +258,4 @@ def table(summaries: dict[str, dict[str, Any]]) -> str:
         [name, *(cell(summary["test"].get(field)) for field in COLUMNS)]
         for name, summary in summaries.items()
     ]
-    return markdown.table(["run", *COLUMNS.values()], rows)
+    return reports.table(["run", *COLUMNS.values()], rows)

@@ -46,7 +46,7 @@ COHERENCE_FIGURES = {
     "coherence_1": "coherence (%), one modality given",
     "coherence_4": "coherence (%), four given",
     "joint_coherence": "joint coherence (%)",
-    "reader_accuracy": "real examples read right (%)",
+    "reader_accuracy": "real examples recognised (%)",
 }
 FIGURES = {
     "nll": Figure("NLL", -1, 2),
@@ -61,7 +61,7 @@ FIGURES = {
     "joint_nll": Figure("NLL of all modalities", -1, 2),
     "image_nll": Figure("NLL of the image", -1, 2),
     "image_nll_given_others": Figure("NLL of the image given the others", -1, 2),
-    "gain_for_image": Figure("nats that the others tell of the image", 1, 2),
+    "gain_for_image": Figure("gain on the image from the others (nats)", 1, 2),
     **{name: Figure(label, 1, 1) for name, label in COHERENCE_FIGURES.items()},
 }
 
@@ -76,8 +76,8 @@ class Expected:
       verified: whether the value was read in the source. One that was not is never shown.
     """
 
-    value: float | None = None
-    tolerance: float | None = None
+    value: float | int | None = None
+    tolerance: float | int | None = None
     verified: bool = True
 
 
@@ -109,8 +109,8 @@ class Check:
 
     figure: str
     rows: Sequence[str]
-    least: float = 0.0
-    most: float = float("inf")
+    least: float | int = 0.0
+    most: float | int = float("inf")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,7 +30,7 @@ _FORMATS: dict[str, dict[str, Any]] = {"JPEG": {"optimize": True}, "WebP": {"met
 Grey = UInt8[np.ndarray, "num height width channels"]
 
 
-def _row(images: Grey, restored: Grey, num_bytes: int) -> dict[str, float]:
+def _row(images: Grey, restored: Grey, num_bytes: int) -> dict[str, float | int]:
     return {
         "bits_per_pixel": 8 * num_bytes / images.size,
         "psnr": peak_signal_to_noise_ratio(restored / 255, images / 255),
@@ -42,7 +42,7 @@ def measure_codes(
     codes: Float[np.ndarray, "num latents"],
     training_codes: Float[np.ndarray, "known latents"],
     decode: Callable[[np.ndarray], np.ndarray],
-) -> list[dict[str, float]]:
+) -> list[dict[str, float | int]]:
     """A row for each of `STEPS`, of images whose codes are rounded to the grid and decoded."""
     widest = float(training_codes.std(axis=0).max())
     rows = []
@@ -55,7 +55,7 @@ def measure_codes(
     return rows
 
 
-def measure_formats(images: Grey) -> dict[str, list[dict[str, float]]]:
+def measure_formats(images: Grey) -> dict[str, list[dict[str, float | int]]]:
     """A row for each of `QUALITIES` of JPEG and WebP, of one picture of all images side by side.
 
     A file of its own for each image would be measured by the length of its header.
@@ -66,7 +66,7 @@ def measure_formats(images: Grey) -> dict[str, list[dict[str, float]]]:
     tiles = np.concatenate([images, blank]).reshape(-1, columns, height, width, channels)
     picture = tiles.swapaxes(1, 2).reshape(-1, columns * width, channels)
     mode, pixels = ("L", picture[..., 0]) if channels == 1 else ("RGB", picture)
-    found: dict[str, list[dict[str, float]]] = {}
+    found: dict[str, list[dict[str, float | int]]] = {}
     for file_format, options in _FORMATS.items():
         for quality in QUALITIES:
             file = io.BytesIO()

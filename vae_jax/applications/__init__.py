@@ -1,0 +1,1 @@
+"""Uses of trained models, a folder per use: what it computes, measures, plots and reports."""
