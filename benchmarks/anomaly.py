@@ -12,23 +12,22 @@ kept. With --figures=FOLDER the scores are drawn, a picture a run.
 from absl import flags
 
 from experiments import command_line
-from experiments.figures_flag import figures_folder
-from experiments.output_flag import OUTPUT
-from experiments.workdirs_flag import required_workdirs
+from experiments import flags as shared
 from vae_jax.applications.anomaly import measure as anomaly_measuring
 from vae_jax.evaluation import results_file
+
+shared.define("workdirs", "plots", output="JSON file to write; empty prints only")
 
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 10_000, "of each kind, at most", lower_bound=1)
 
 
 def main() -> None:
     """Measure, print a line a run, write the JSON."""
-    command_line.use_compilation_cache()
-    folders = required_workdirs()
+    folders = shared.required_workdirs()
     # A file of something else is told before the first run is measured.
-    results_file.rows_of_others(OUTPUT.value, "")
+    results_file.rows_of_others(flags.FLAGS.output, "")
     for folder in folders:
-        found = anomaly_measuring.measure(folder, _NUM_IMAGES.value, figures_folder())
+        found = anomaly_measuring.measure(folder, _NUM_IMAGES.value, shared.plots_folder())
         print(
             f"{folder}, against {found[0]['outliers']}: AUROC by "
             + ", ".join(f"{row['score']} {row['auroc']['estimate']:.3f}" for row in found)
@@ -36,9 +35,10 @@ def main() -> None:
         # After each run: the whole takes long, and what is measured should not be lost.
         results = {
             **results_file.circumstances("benchmarks.anomaly"),
-            "rows": results_file.rows_of_others(OUTPUT.value, found[0]["config_digest"]) + found,
+            "rows": results_file.rows_of_others(flags.FLAGS.output, found[0]["config_digest"])
+            + found,
         }
-        results_file.write(OUTPUT.value, results)
+        results_file.write(flags.FLAGS.output, results)
 
 
 if __name__ == "__main__":

@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import flags
 
 from experiments import command_line
-from experiments.output_flag import OUTPUT
-from experiments.workdirs_flag import required_workdirs
+from experiments import flags as shared
 from vae_jax import config, trained_model, workdir
 from vae_jax.applications.compression import Compressor, pack, unpack
 from vae_jax.evaluation import results_file
 from vae_jax.evaluation import summary as measuring
+
+shared.define("workdirs", output="JSON file to write; empty prints only")
 
 OTHERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
@@ -71,9 +73,8 @@ def measure(folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print a line a run, write the JSON."""
-    command_line.use_compilation_cache()
     rows = []
-    for folder in required_workdirs():
+    for folder in shared.required_workdirs():
         row = measure(folder)
         rows.append(row)
         print(
@@ -86,7 +87,7 @@ def main() -> None:
         **results_file.circumstances("benchmarks.compression"),
         "rows": rows,
     }
-    results_file.write(OUTPUT.value, results)
+    results_file.write(flags.FLAGS.output, results)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,7 @@ import numpy as np
 from absl import flags
 
 from experiments import command_line
-from experiments.figures_flag import figures_folder
-from experiments.output_flag import OUTPUT
-from experiments.workdirs_flag import required_workdirs
+from experiments import flags as shared
 from vae_jax import config as factory
 from vae_jax import plots, trained_model, workdir
 from vae_jax.applications.generation import Reference, generation_figures, make_reference, samplers
@@ -35,6 +33,8 @@ from vae_jax.errors import UserError
 from vae_jax.evaluation import classifier, results_file
 from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.evaluation.classifier import Classifier
+
+shared.define("workdirs", "plots", output="JSON file to write; empty prints only")
 
 _CLASSIFIER = flags.DEFINE_string("classifier", "", "directory of a classifier of the same data")
 _TEMPERATURES = flags.DEFINE_list("temperatures", ["0.6", "0.8", "1", "1.2"], "of each sampler")
@@ -185,8 +185,7 @@ def _temperatures() -> list[float]:
 
 def main() -> None:
     """Measure runs that differ in their seed, print a line a row, write the JSON, draw."""
-    command_line.use_compilation_cache()
-    folders, temperatures = required_workdirs(), _temperatures()
+    folders, temperatures = shared.required_workdirs(), _temperatures()
     if not _CLASSIFIER.value:
         raise UserError("--classifier is missing; name what experiments.classifier trained")
     trained = classifier.load(Path(_CLASSIFIER.value))
@@ -208,8 +207,8 @@ def main() -> None:
             "classifier": trained.facts,
             "rows": rows,
         }
-        results_file.write(OUTPUT.value, results)
-    if (out := figures_folder()) is not None:
+        results_file.write(flags.FLAGS.output, results)
+    if (out := shared.plots_folder()) is not None:
         draw(out, rows, temperatures, samples, yardstick, splits.train.images)
 
 

@@ -15,12 +15,12 @@ from typing import Any
 from absl import flags
 
 from experiments import command_line
-from experiments.figures_flag import figures_folder
-from experiments.output_flag import OUTPUT
-from experiments.workdirs_flag import required_workdirs
+from experiments import flags as shared
 from vae_jax.applications.editing import measure as latent_arithmetic_measuring
 from vae_jax.applications.editing import published_plots
 from vae_jax.evaluation import results_file
+
+shared.define("workdirs", "plots", output="JSON file to write; empty prints only")
 
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 1000, "test images edited", lower_bound=1)
 
@@ -39,9 +39,8 @@ def _line(row: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print a line a direction, write the JSON and the pictures."""
-    folders = required_workdirs()
-    command_line.use_compilation_cache()
-    pictures = figures_folder()
+    folders = shared.required_workdirs()
+    pictures = shared.plots_folder()
     rows = []
     for i, folder in enumerate(folders):
         # Edited images are those of the first run.
@@ -54,7 +53,7 @@ def main() -> None:
         **results_file.circumstances("benchmarks.latent_arithmetic"),
         "rows": rows,
     }
-    results_file.write(OUTPUT.value, results)
+    results_file.write(flags.FLAGS.output, results)
     if pictures is not None:
         published_plots.draw_curves(rows, pictures)
 

@@ -12,19 +12,21 @@ and JPEG and WebP of one picture of all images. The model is not counted, nor wh
 from pathlib import Path
 from typing import Any
 
+from absl import flags
+
 from experiments import command_line
-from experiments.output_flag import OUTPUT
-from experiments.workdirs_flag import required_workdirs
+from experiments import flags as shared
 from vae_jax import plots
 from vae_jax.applications.compression import lossy_measure, lossy_report
 from vae_jax.applications.compression.plot import quality_by_rate
 from vae_jax.evaluation import results_file
 
+shared.define("workdirs", output="JSON file to write; empty prints only")
+
 
 def main() -> None:
     """Measure, print a line a run, write the JSON and draw the picture."""
-    folders = required_workdirs()
-    command_line.use_compilation_cache()
+    folders = shared.required_workdirs()
     rows: list[dict[str, Any]] = []
     known: set[tuple[Any, ...]] = set()
     for folder in folders:
@@ -32,10 +34,10 @@ def main() -> None:
         rows += found
         print(f"{folder}: {lossy_report.line(found)}", flush=True)
     results = {**results_file.circumstances("benchmarks.lossy_compression"), "rows": rows}
-    results_file.write(OUTPUT.value, results)
-    if OUTPUT.value:
+    results_file.write(flags.FLAGS.output, results)
+    if flags.FLAGS.output:
         figure = quality_by_rate(*lossy_report.curves(rows))
-        plots.save(figure, Path(OUTPUT.value).with_suffix(".png"))
+        plots.save(figure, Path(flags.FLAGS.output).with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -16,14 +16,14 @@ from pathlib import Path
 from absl import flags
 
 from experiments import command_line
-from experiments.figures_flag import figures_folder
-from experiments.output_flag import OUTPUT
-from experiments.workdirs_flag import required_workdirs
+from experiments import flags as shared
 from vae_jax.applications.multimodal import drawing
 from vae_jax.applications.multimodal import measure as multimodal_measuring
 from vae_jax.applications.multimodal import report as multimodal_report
 from vae_jax.errors import UserError
 from vae_jax.evaluation import results_file
+
+shared.define("workdirs", "plots", output="JSON file to write; empty prints only")
 
 _CLASSIFIER = flags.DEFINE_string("classifier", "", "directory of a classifier, or of several")
 _NUM_EXAMPLES = flags.DEFINE_integer("num_test_examples", 10_000, "at most", lower_bound=1)
@@ -31,14 +31,13 @@ _NUM_EXAMPLES = flags.DEFINE_integer("num_test_examples", 10_000, "at most", low
 
 def main() -> None:
     """Measure, print a line a run, write the JSON and draw the pictures."""
-    folders, figures = required_workdirs(), figures_folder()
+    folders, figures = shared.required_workdirs(), shared.plots_folder()
     if not _CLASSIFIER.value:
         raise UserError("--classifier is missing; name the directory of a classifier")
-    command_line.use_compilation_cache()
     # One that is no run of several modalities is told before the others are measured.
     models = [multimodal_measuring.load_model(folder) for folder in folders]
     # A file of something else is told before the first run is measured.
-    results_file.rows_of_others(OUTPUT.value, "")
+    results_file.rows_of_others(flags.FLAGS.output, "")
     for folder, model in zip(folders, models, strict=True):
         examples = multimodal_measuring.load_examples(
             model, Path(_CLASSIFIER.value), _NUM_EXAMPLES.value
@@ -50,9 +49,9 @@ def main() -> None:
         # After each run: a later one that fails should not cost what is measured.
         results = {
             **results_file.circumstances("benchmarks.multimodal"),
-            "rows": [*results_file.rows_of_others(OUTPUT.value, row["config_digest"]), row],
+            "rows": [*results_file.rows_of_others(flags.FLAGS.output, row["config_digest"]), row],
         }
-        results_file.write(OUTPUT.value, results)
+        results_file.write(flags.FLAGS.output, results)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ from pathlib import Path
 from absl import flags
 
 from experiments import command_line
-from experiments.output_flag import OUTPUT
-from experiments.workdirs_flag import required_workdirs
+from experiments import flags as shared
 from vae_jax import trained_model
 from vae_jax.applications.recovery import measure as recovery_measuring
 from vae_jax.evaluation import results_file
+
+shared.define("workdirs", output="JSON file to write; empty prints only")
 
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 1000, "test images", lower_bound=2)
 _NUM_CHOSEN = flags.DEFINE_integer("num_chosen", 100, "validation images", lower_bound=1)
@@ -26,9 +27,8 @@ _NUM_CHOSEN = flags.DEFINE_integer("num_chosen", 100, "validation images", lower
 
 def main() -> None:
     """Measure, print a line a row, write the JSON and the pictures."""
-    command_line.use_compilation_cache()
-    pictures = Path(OUTPUT.value).with_suffix("") if OUTPUT.value else None
-    models = [trained_model.load(folder) for folder in required_workdirs()]
+    pictures = Path(flags.FLAGS.output).with_suffix("") if flags.FLAGS.output else None
+    models = [trained_model.load(folder) for folder in shared.required_workdirs()]
     rows = [
         row
         for group in recovery_measuring.alike(models)
@@ -39,7 +39,7 @@ def main() -> None:
         "num_chosen": _NUM_CHOSEN.value,
         "rows": rows,
     }
-    results_file.write(OUTPUT.value, results)
+    results_file.write(flags.FLAGS.output, results)
 
 
 if __name__ == "__main__":

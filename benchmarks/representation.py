@@ -17,12 +17,13 @@ from typing import Any
 from absl import flags
 
 from experiments import command_line
-from experiments.output_flag import OUTPUT
-from experiments.workdirs_flag import required_workdirs
+from experiments import flags as shared
 from vae_jax import plots
 from vae_jax.applications.representation import measure as representation_measuring
 from vae_jax.applications.representation import report as representation_report
 from vae_jax.evaluation import results_file
+
+shared.define("workdirs", output="JSON file to write; empty prints only")
 
 _NUM_LABELS = flags.DEFINE_list("num_labels", ["100", "600", "1000", "all"], "numbers of labels")
 _NUM_DRAWS = flags.DEFINE_integer("num_draws", 10, "draws of the labelled images", lower_bound=1)
@@ -30,8 +31,7 @@ _NUM_DRAWS = flags.DEFINE_integer("num_draws", 10, "draws of the labelled images
 
 def main() -> None:
     """Measure, print a line a row, write the JSON and draw the picture."""
-    folders = required_workdirs()
-    command_line.use_compilation_cache()
+    folders = shared.required_workdirs()
     rows: list[dict[str, Any]] = []
     known: set[tuple[Any, ...]] = set()
     for folder in folders:
@@ -51,12 +51,12 @@ def main() -> None:
         "num_draws": _NUM_DRAWS.value,
         "rows": rows,
     }
-    results_file.write(OUTPUT.value, results)
-    if OUTPUT.value:
+    results_file.write(flags.FLAGS.output, results)
+    if flags.FLAGS.output:
         figure = plots.accuracy_by_labels(
             representation_report.panels(rows), representation_report.BASELINES
         )
-        plots.save(figure, Path(OUTPUT.value).with_suffix(".png"))
+        plots.save(figure, Path(flags.FLAGS.output).with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from experiments import command_line, config_flag, process_flags, profiling
+from experiments import command_line, process_flags, profiling
+from experiments import flags as shared
 from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.config.fields import flatten
@@ -34,6 +35,9 @@ from vae_jax.training.interruption import deferred
 from vae_jax.training.loop import Plan, Progress, RunState, RunSteps, Validate, fit
 from vae_jax.training.records import JsonLinesWriter, ProgressWriter, TensorBoardWriter, Writer
 from vae_jax.training.step import Metrics, TrainState
+
+shared.define("config", "workdir")
+flags.adopt_module_key_flags(process_flags)
 
 Splits = factory.Splits | factory.StreamedSplits | factory.JointSplits
 
@@ -259,8 +263,7 @@ def _devices() -> list[jax.Device]:
 
 def main() -> None:
     """Check the config, then train; a finished run is only told of."""
-    folder, config = command_line.required_workdir(), config_flag.required_config()
-    command_line.use_compilation_cache()
+    folder, config = shared.required_workdir(), shared.required_config()
     told = {**flatten(config.to_dict()), "--parallel": _PARALLEL.value}
     with process_flags.together(told, folder):
         if _PARALLEL.value == "pmap" and jax.process_count() > 1:

@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 
-from experiments import command_line
 from vae_jax import workdir
 from vae_jax.errors import UserError
+from vae_jax.training import host
 
 
 def circumstances(module: str) -> dict[str, Any]:
@@ -15,7 +15,7 @@ def circumstances(module: str) -> dict[str, Any]:
     return {
         "command": f"python -m {module}",
         "device": jax.devices()[0].device_kind,
-        "num_cores": command_line.num_cores(),
+        "num_cores": host.num_cores(),
         "jax": jax.__version__,
     }
 

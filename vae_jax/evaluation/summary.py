@@ -11,7 +11,6 @@ from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from experiments import command_line
 from vae_jax import config as factory
 from vae_jax import trained_multimodal, workdir
 from vae_jax.applications.disentanglement import MetricSizes, disentanglement_figures
@@ -21,7 +20,7 @@ from vae_jax.evaluation import denoising, drawing, joint_metrics, reports
 from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.trained_model import TrainedModel
 from vae_jax.trained_multimodal import TrainedMultimodal
-from vae_jax.training import checkpoints
+from vae_jax.training import checkpoints, host
 
 COLUMNS = {
     "elbo": "ELBO",
@@ -204,7 +203,7 @@ def summarize(config: ConfigDict, figures: dict[str, Any], saved: dict[str, Any]
         "wall_seconds": saved["train_seconds"],
         "examples_per_second": saved["examples_seen"] / max(saved["train_seconds"], 1e-9),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        "num_cores": command_line.num_cores(),
+        "num_cores": host.num_cores(),
         "versions": {
             "python": platform.python_version(),
             "jax": jax.__version__,

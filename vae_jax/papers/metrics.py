@@ -10,6 +10,7 @@ from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours
 from vae_jax.evaluation import summary as measuring
+from vae_jax.evaluation.reports import Number
 from vae_jax.papers.card import COHERENCE_FIGURES, NEIGHBOUR_FIGURES
 from vae_jax.trained_model import TrainedModel
 
@@ -61,7 +62,7 @@ def figures(folder: Path, test: dict[str, Any], asked: Sequence[str]) -> dict[st
     return found
 
 
-def _part(test: dict[str, Any], name: str) -> float | None:
+def _part(test: dict[str, Any], name: str) -> Number | None:
     """A figure of the summary, None where it is not there."""
     part: Any = test
     for key in name.split("."):
@@ -69,7 +70,7 @@ def _part(test: dict[str, Any], name: str) -> float | None:
     return part
 
 
-def _neighbours(folder: Path, figures: Sequence[str]) -> dict[str, float]:
+def _neighbours(folder: Path, figures: Sequence[str]) -> dict[str, Number]:
     """The k-NN accuracies by latents, in percent; each measured once a run."""
     path = folder / "neighbours.json"
     known = workdir.read_json(path) if path.is_file() else {}
@@ -79,7 +80,7 @@ def _neighbours(folder: Path, figures: Sequence[str]) -> dict[str, float]:
     return known
 
 
-def _measure_neighbours(model: TrainedModel, figures: Sequence[str]) -> dict[str, float]:
+def _measure_neighbours(model: TrainedModel, figures: Sequence[str]) -> dict[str, Number]:
     splits = config.load_splits(model.config)
     train, test = read_all(splits.train), splits.test
     section = model.config.data
@@ -103,7 +104,7 @@ def _measure_neighbours(model: TrainedModel, figures: Sequence[str]) -> dict[str
     return {figure: percent(NEIGHBOUR_FIGURES[figure]) for figure in figures}
 
 
-def _coherence(folder: Path) -> dict[str, float]:
+def _coherence(folder: Path) -> dict[str, Number]:
     """The coherence figures, in percent; measured once a run.
 
     The classifiers are the workdir's: all runs at a budget are of the same data.
