@@ -36,7 +36,6 @@ _SHARED: dict[str, tuple[Callable[..., Any], Any, str]] = {
     "workdirs": (flags.DEFINE_list, [], "required; directories of trained runs"),
     "input": (flags.DEFINE_string, None, "file to read"),
     "output": (flags.DEFINE_string, "", "required; file to write"),
-    "plots": (flags.DEFINE_string, "", "folder of the plots; empty draws none"),
     "results": (flags.DEFINE_string, "results", "folder of the results files"),
     "data_dir": (
         flags.DEFINE_string,
@@ -148,8 +147,3 @@ def required_output() -> Path:
     if source is not None and source.exists() and target.exists() and source.samefile(target):
         raise UserError(f"--output={target} is --input too, which would be lost; name another file")
     return target
-
-
-def plots_folder() -> Path | None:
-    """Return the folder that --plots names; None if nothing is to be drawn."""
-    return Path(flags.FLAGS.plots) if flags.FLAGS.plots else None

@@ -10,6 +10,7 @@ beside it.
 """
 
 import functools
+import importlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,15 +19,8 @@ from typing import Any, NoReturn
 from absl import flags
 
 from experiments import command_line
-from vae_jax.applications.anomaly import report as anomaly_report
-from vae_jax.applications.compression import lossy_report
-from vae_jax.applications.compression import report as compression_report
+from vae_jax.applications import USES
 from vae_jax.applications.disentanglement import report as disentanglement_report
-from vae_jax.applications.editing import report as latent_arithmetic_report
-from vae_jax.applications.generation import report as generation_report
-from vae_jax.applications.multimodal import report as multimodal_report
-from vae_jax.applications.recovery import report as recovery_report
-from vae_jax.applications.representation import report as representation_report
 from vae_jax.errors import UserError
 from vae_jax.evaluation import reports, scaling_report
 from vae_jax.evaluation import summary as measuring
@@ -190,22 +184,15 @@ def _tables() -> dict[str, dict[str, str]]:
     }
 
 
-_SECTIONS = {
-    "compression": compression_report.section,
-    "lossy_compression": lossy_report.section,
-    "recovery": recovery_report.section,
-    "anomaly": anomaly_report.section,
-    "representation": representation_report.section,
-    "multimodal": multimodal_report.section,
-    "latent_arithmetic": latent_arithmetic_report.section,
-    "generation": generation_report.section,
-}
-
-
 def render_results() -> str:
     """Return the README of the results: all cards, and the uses of trained models."""
     folder = ROOT / "results"
-    uses = (render(folder / "uses" / f"{name}.json") for name, render in _SECTIONS.items())
+    uses = (
+        importlib.import_module(f"vae_jax.applications.{use}.report").section(
+            folder / "uses" / f"{name}.json"
+        )
+        for use, name in USES.items()
+    )
     return reports.fill(
         Path(__file__).with_suffix(".md"),
         papers=card_report.render([cards.load(name) for name in cards.names()], folder),

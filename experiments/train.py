@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from experiments import command_line, process_flags, profiling
+from experiments import command_line, process_flags
 from experiments import flags as shared
 from vae_jax import config as factory
 from vae_jax import workdir
@@ -30,7 +30,7 @@ from vae_jax.data.streaming import Stream
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.trained_model import TrainedModel
-from vae_jax.training import checkpoints, parallel, processes
+from vae_jax.training import checkpoints, parallel, processes, profiling
 from vae_jax.training.interruption import deferred
 from vae_jax.training.loop import Plan, Progress, RunState, RunSteps, Validate, fit
 from vae_jax.training.records import JsonLinesWriter, ProgressWriter, TensorBoardWriter, Writer

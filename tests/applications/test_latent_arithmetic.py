@@ -108,7 +108,7 @@ def measured(data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trained_model, "load", lambda folder: Artist(config, drawn))
         patch.setattr(latent_arithmetic_measuring, "DEGREES", np.linspace(-1, 1, 5))
-        rows = latent_arithmetic_measuring.measure(pictures, 6, pictures)
+        rows = latent_arithmetic_measuring.measure_run(pictures, 6, pictures)
     return rows, pictures
 
 

@@ -29,6 +29,7 @@ REQUIRED = {
     "edit": ["workdir", "attribute", "output"],
     "evaluate": ["workdir"],
     "map": ["workdir"],
+    "measure": ["use", "workdirs"],
     "prepare": [],
     "report": [],
     "reproduce": ["card"],

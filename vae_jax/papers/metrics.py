@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from vae_jax import config, trained_model, workdir
-from vae_jax.applications.multimodal import measure as multimodal_measuring
+from vae_jax.applications.multimodal.examples import load_examples, load_model
+from vae_jax.applications.multimodal.measure import measure_coherence
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours
@@ -112,10 +113,10 @@ def _coherence(folder: Path) -> dict[str, Number]:
     path = folder / "coherence.json"
     if path.is_file():
         return dict(workdir.read_json(path))
-    model = multimodal_measuring.load_model(folder)
+    model = load_model(folder)
     classifiers = folder.parents[1] / "classifiers"
-    examples = multimodal_measuring.load_examples(model, classifiers, _NUM_COHERENCE)
-    measured = multimodal_measuring.measure_coherence(model, examples)
+    examples = load_examples(model, classifiers, _NUM_COHERENCE)
+    measured = measure_coherence(model, examples)
     found = {
         f"coherence_{size}": 100 * share
         for size, share in measured["conditional_coherence"].items()

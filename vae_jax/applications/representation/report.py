@@ -18,7 +18,7 @@ Panels = dict[str, dict[str, tuple[Sequence[int], np.ndarray]]]
 @reports.of_results_file
 def section(measured: Measured, path: Path) -> str:
     """Return the section, given what `experiments.measure --use=representation` wrote."""
-    caption = {f"{path.stem}.png": "Accuracy by number of labels"}
+    caption = {"accuracy_by_labels.png": "Accuracy by number of labels"}
     return reports.fill(
         Path(__file__).with_suffix(".md"),
         num_draws=measured["num_draws"],
@@ -26,7 +26,7 @@ def section(measured: Measured, path: Path) -> str:
             f"{data}, {seen}:\n\n{_table(group)}"
             for (data, seen), group in grouped(measured["rows"], "data", "images").items()
         ),
-        plot=reports.plots(path.parent, caption, path.parents[1]),
+        plot=reports.plots(path.with_suffix(""), caption, path.parents[1]),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.applications.compression.plot import Curve
+from vae_jax.applications.lossy_compression.plot import Curve
 from vae_jax.evaluation import reports
 from vae_jax.evaluation.reports import Measured, grouped, mean_and_deviation
 
@@ -24,11 +24,11 @@ def section(measured: Measured, path: Path) -> str:
         coded = [row for row in rows if row["size"] is not None]
         files = [row for row in rows if row["size"] is None]
         tables += [f"{data}:\n", _table(coded, "step"), _table(files, "quality")]
-    caption = {f"{path.stem}.png": "PSNR against bits per pixel, by method"}
+    caption = {"quality_by_rate.png": "PSNR against bits per pixel, by method"}
     return reports.fill(
         Path(__file__).with_suffix(".md"),
         tables="\n".join(tables),
-        plot=reports.plots(path.parent, caption, path.parents[1]),
+        plot=reports.plots(path.with_suffix(""), caption, path.parents[1]),
     )
 
 
