@@ -22,13 +22,14 @@ import jax
 from absl import app, flags, logging
 
 from benchmarks.killing import KILLS, bits, run_until_killed
-from experiments.output_flag import OUTPUT
-from experiments.seed_flag import SEED
+from experiments import flags as shared
 from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.evaluation import results_file
 from vae_jax.training import checkpoints
 from vae_jax.training.records import Record, read_records
+
+shared.define("seed", output="JSON file to write; empty prints only")
 
 _EPOCHS = flags.DEFINE_integer("num_epochs", 12, "length of the run")
 
@@ -177,9 +178,9 @@ def main(argv: list[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)
     with tempfile.TemporaryDirectory() as scratch:
-        results = kill_and_compare(KILLS.value, SEED.value, _EPOCHS.value, Path(scratch))
+        results = kill_and_compare(KILLS.value, flags.FLAGS.seed, _EPOCHS.value, Path(scratch))
     print(f"{results['kills']} kills in {results['seconds']:.0f} s; equal: {results['equal']}")
-    results_file.write(OUTPUT.value, results)
+    results_file.write(flags.FLAGS.output, results)
     sys.exit(0 if results["equal"] else 1)
 
 

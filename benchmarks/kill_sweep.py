@@ -20,17 +20,18 @@ from typing import Any
 
 import jax
 import optuna
-from absl import app, logging
+from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from benchmarks.killing import KILLS, bits, run_until_killed
-from experiments.output_flag import OUTPUT
-from experiments.seed_flag import SEED
+from experiments import flags as shared
 from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.evaluation import results_file
 from vae_jax.training import checkpoints
 from vae_jax.training.records import read_records
+
+shared.define("seed", output="JSON file to write; empty prints only")
 
 _OVERRIDES = {
     "epochs": 6,
@@ -44,7 +45,7 @@ _OVERRIDES = {
     "evaluation.num_samples": 20,
 }
 _SWEEP = """\
-from vae_jax import search_space as space
+from vae_jax.sweeps import space
 
 
 def get_sweep():
@@ -178,9 +179,9 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory() as scratch:
-        results = kill_and_compare(KILLS.value, SEED.value, Path(scratch))
+        results = kill_and_compare(KILLS.value, flags.FLAGS.seed, Path(scratch))
     print(f"{results['kills']} kills in {results['seconds']:.0f} s; equal: {results['equal']}")
-    results_file.write(OUTPUT.value, results)
+    results_file.write(flags.FLAGS.output, results)
     sys.exit(0 if results["equal"] else 1)
 
 

@@ -15,8 +15,10 @@ from ml_collections import ConfigDict
 from benchmarks.epoch_speed import seconds_in_turn
 from configs import multimodal, vanilla
 from experiments import command_line
-from experiments.output_flag import OUTPUT
+from experiments import flags as shared
 from vae_jax.evaluation import results_file
+
+shared.define(output="JSON file to write; empty prints only")
 
 _NUM_EXAMPLES = flags.DEFINE_integer("num_train_examples", 12_800, "in an epoch", lower_bound=1000)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "timed epochs of each", lower_bound=1)
@@ -61,7 +63,7 @@ def main() -> None:
             "times_image_alone": fastest / seconds["image alone"],
         }
         print(f"{name}: {fastest:.2f} s an epoch, {fastest / seconds['image alone']:.2f} times")
-    results_file.write(OUTPUT.value, results)
+    results_file.write(flags.FLAGS.output, results)
 
 
 if __name__ == "__main__":

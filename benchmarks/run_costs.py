@@ -24,8 +24,9 @@ import jax
 from absl import app, flags
 
 from configs import vanilla
-from experiments import command_line, train
+from experiments import train
 from vae_jax.evaluation import results_file
+from vae_jax.training import host
 from vae_jax.training import loop as training_loop
 from vae_jax.training.records import read_records
 
@@ -93,7 +94,7 @@ def measure_loop(folder: Path, epochs: int) -> dict[str, float]:
 def main(argv: list[str]) -> None:
     """Measure, print, write the JSON."""
     del argv
-    command_line.use_compilation_cache()
+    host.use_compilation_cache()
     with tempfile.TemporaryDirectory() as scratch:
         stopped = Path(scratch) / "stopped"
         first_start = seconds_to_first_step(stopped)

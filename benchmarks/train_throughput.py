@@ -18,9 +18,9 @@ from ml_collections import ConfigDict
 from benchmarks.epoch_speed import measure
 from benchmarks.matmul_peak import matmul_peak
 from configs import conv, vanilla
-from experiments import command_line
 from vae_jax.evaluation import results_file
 from vae_jax.sweeps.workers import shares_of_cores
+from vae_jax.training import host
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "timed epochs an experiment; the fastest counts")
@@ -38,7 +38,7 @@ def measure_at_once(config: ConfigDict, num_examples: int, repeats: int) -> dict
     """The same of as many runs at once as there are cores, each on its own, taken together."""
     spawn = multiprocessing.get_context("spawn")
     results = spawn.SimpleQueue()
-    shares = shares_of_cores(command_line.num_cores())
+    shares = shares_of_cores(host.num_cores())
     arguments = (json.dumps(config.to_dict()), num_examples, repeats, results)
     processes = [spawn.Process(target=_measure_on, args=(cores, *arguments)) for cores in shares]
     for process in processes:

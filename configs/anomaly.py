@@ -11,8 +11,8 @@ categorical in place of bernoulli, as Xiao et al. 2020 (arXiv 2003.02977) have i
     python -m experiments.prepare --name=mnist --without_label=4
 
 prepares `--config.data.name=data/mnist_without_4.npz`, whose outliers are the fours of the test
-set. `benchmarks/anomaly.py` measures all scores. After two minutes of training on one core expect
-an AUROC of the ELBO of 0.99 against MNIST, and of 0.27 by the Bernoulli likelihood.
+set. `experiments.measure --use=anomaly` measures all scores. After two minutes of training on one
+core expect an AUROC of the ELBO of 0.99 against MNIST, and of 0.27 by the Bernoulli likelihood.
 """
 
 from ml_collections import ConfigDict

@@ -6,7 +6,7 @@ r"""JMVAE on MNIST: images and captions that say what is measured of them, with 
 
 Takes 19 minutes of one core. Expect nine images in ten to show the class that their caption names,
 nearly as many its stroke thickness and slant, and 97 captions in 100 the class of their image
-(`benchmarks/multimodal.py`, results/README.md).
+(`experiments.measure --use=multimodal`, results/README.md).
 
 A joint encoder of image and caption with the two KL terms of Suzuki et al. 2016 (arXiv 1611.01891,
 equation 8), which bring the encoders of single modalities near it. A caption is worth ten nats

@@ -5,8 +5,9 @@ r"""An autoencoder that upscales digits: it sees them at half their height and w
         --config.hparams.corruption_level=4
 
 Each square of 2x2 pixels, or of 4x4, has its mean, so that the image keeps its size.
-`benchmarks/recovery.py` compares with bicubic interpolation: expect a PSNR of 26.0 dB where that
-has 19.8 (20.6 and 14.5 at a quarter), after less than two minutes of training on one core.
+`experiments.measure --use=recovery` compares with bicubic interpolation: expect a PSNR of 26.0 dB
+where that has 19.8 (20.6 and 14.5 at a quarter), after less than two minutes of training on one
+core.
 """
 
 from ml_collections import ConfigDict

@@ -12,8 +12,7 @@ import numpy as np
 from absl import flags
 
 from experiments import command_line
-from experiments.output_flag import OUTPUT
-from experiments.workdirs_flag import required_workdirs
+from experiments import flags as shared
 from vae_jax import config, plots, trained, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import plane_maps
@@ -21,6 +20,8 @@ from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.drawing import NUM_MAPPED
 from vae_jax.trained import TrainedModel
 from vae_jax.training.records import read_records
+
+shared.define("workdirs", output="required; folder to write")
 
 _NAMES = flags.DEFINE_list(
     "names", [], "what to call the runs; by default their directories' names"
@@ -41,14 +42,13 @@ def latent_points(model: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
 
 def main() -> None:
     """Compare the runs of --workdirs."""
-    folders = required_workdirs()
+    folders = shared.required_workdirs()
     names = _NAMES.value or [folder.name for folder in folders]
     if len(names) != len(folders) or len(set(names)) != len(names):
         raise UserError(f"--names={','.join(names)} must be {len(folders)} different names")
-    if not OUTPUT.value:
+    if not flags.FLAGS.output:
         raise UserError("--output is missing; name the directory to write to")
-    out = Path(OUTPUT.value)
-    command_line.use_compilation_cache()
+    out = Path(flags.FLAGS.output)
     summaries, records, panels, test_sets = {}, {}, [], set()
     for name, folder in zip(names, folders, strict=True):
         model = trained.load_images(folder)

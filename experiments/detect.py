@@ -14,13 +14,16 @@ import io
 import numpy as np
 from absl import flags
 
-from experiments import command_line, file_flags
+from experiments import command_line
+from experiments import flags as shared
 from vae_jax import trained, workdir
 from vae_jax.applications.anomaly import SCORES, Scorer, threshold
 from vae_jax.applications.anomaly import data as anomaly_data
 from vae_jax.config import foreign_images
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
+
+shared.define("workdir", "member", "output", input="required; images to score")
 
 _SCORE = flags.DEFINE_enum("score", "elbo", list(SCORES), "which score")
 _RATE = flags.DEFINE_float("false_positive_rate", 0.05, "share of normal images to be flagged")
@@ -37,15 +40,14 @@ def _table(scores: np.ndarray, flagged: np.ndarray) -> str:
 
 def main() -> None:
     """Score --input by the run of --workdir into --output."""
-    folder, name, rate = command_line.existing_workdir(), _SCORE.value, _RATE.value
+    folder, name, rate = shared.existing_workdir(), _SCORE.value, _RATE.value
     if not 0 < rate < 1:
         raise UserError(f"--false_positive_rate={rate} must lie between 0 and 1, such as 0.05")
-    source = file_flags.required_input("a .npy or .npz file of images")
-    target = file_flags.required_output()
+    source = shared.required_input("a .npy or .npz file of images")
+    target = shared.required_output()
     if target.suffix != ".csv":
         raise UserError(f"--output={target} must end in .csv")
     images = image_arrays.read(source)
-    command_line.use_compilation_cache()
     model = trained.load_images(folder)
     config = model.config
     images = image_arrays.with_channels(images, model.image_shape)

@@ -25,13 +25,15 @@ import numpy as np
 from absl import flags
 
 from experiments import command_line
-from experiments.data_dir_flag import DATA_DIR
+from experiments import flags as shared
 from vae_jax import data, workdir
 from vae_jax.data import class_left_out, idx_builder
 from vae_jax.data.sprites import builder
 from vae_jax.data.sprites.variants import VARIANTS
 from vae_jax.data.tfds_writing import Prepared
 from vae_jax.errors import UserError
+
+shared.define("data_dir")
 
 _NAME = flags.DEFINE_enum(
     "name", "fashion_mnist", [*idx_builder.FAMILY, *VARIANTS], "The data set to prepare."
@@ -64,15 +66,15 @@ def _refuse_unread(name: str) -> None:
 
 def _prepare(name: str) -> Prepared:
     if name in VARIANTS:
-        return builder.prepare(name, _IMAGE_SIZE.value, _NUM_EXAMPLES.value, DATA_DIR.value)
-    return idx_builder.prepare(name, _SOURCE.value, DATA_DIR.value)
+        return builder.prepare(name, _IMAGE_SIZE.value, _NUM_EXAMPLES.value, flags.FLAGS.data_dir)
+    return idx_builder.prepare(name, _SOURCE.value, flags.FLAGS.data_dir)
 
 
 def _leave_out(name: str, label: int) -> None:
     """Writes a data set without a class and prints one line on it."""
-    folder = Path(DATA_DIR.value or ".")
-    splits = data.split_sizes(name, DATA_DIR.value)
-    loaded = {split: data.load(name, split, DATA_DIR.value) for split in splits}
+    folder = Path(flags.FLAGS.data_dir or ".")
+    splits = data.split_sizes(name, flags.FLAGS.data_dir)
+    loaded = {split: data.load(name, split, flags.FLAGS.data_dir) for split in splits}
     arrays = class_left_out.leave_out(loaded, label)
     content = io.BytesIO()
     # mypy takes the first array for the option `allow_pickle`.

@@ -10,6 +10,7 @@ beside it.
 """
 
 import functools
+import importlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,18 +18,12 @@ from typing import Any, NoReturn
 
 from absl import flags
 
-from experiments import command_line, scaling_report
-from vae_jax.applications.anomaly import report as anomaly_report
-from vae_jax.applications.compression import lossy_report
-from vae_jax.applications.compression import report as compression_report
-from vae_jax.applications.editing import report as latent_arithmetic_report
-from vae_jax.applications.generation import report as generation_report
-from vae_jax.applications.multimodal import report as multimodal_report
-from vae_jax.applications.recovery import report as recovery_report
-from vae_jax.applications.representation import report as representation_report
+from experiments import command_line
+from vae_jax.applications import USES
+from vae_jax.applications.disentanglement import report as disentanglement_report
 from vae_jax.errors import UserError
+from vae_jax.evaluation import reports, scaling_report
 from vae_jax.evaluation import summary as measuring
-from vae_jax.evaluation.disentanglement import report as disentanglement_report
 from vae_jax.papers import card as cards
 from vae_jax.papers import report as card_report
 from vae_jax.workdir import write_atomically
@@ -189,32 +184,20 @@ def _tables() -> dict[str, dict[str, str]]:
     }
 
 
-_INTRODUCTION = """# Results
-
-First the tables of papers, ours beside theirs, then what trained models are good for: a section
-for each use, beside what one would try without them. The table of experiments is in the README of
-the project, the study of disentanglement in [disentanglement](disentanglement/README.md). All of
-it is written by `python -m experiments.report` from the files in this folder; `--check` fails
-where the two disagree.
-"""
-
-
 def render_results() -> str:
-    """The README of the results: of all cards, and of the uses of trained models."""
+    """Return the README of the results: all cards, and the uses of trained models."""
     folder = ROOT / "results"
-    parts = [
-        _INTRODUCTION,
-        card_report.render([cards.load(name) for name in cards.names()], folder),
-        compression_report.section(folder / "uses" / "compression.json"),
-        lossy_report.section(folder / "uses" / "lossy_compression.json"),
-        recovery_report.section(folder / "uses" / "recovery.json"),
-        anomaly_report.section(folder / "uses" / "anomaly.json"),
-        representation_report.section(folder / "uses" / "representation.json"),
-        multimodal_report.section(folder / "uses" / "multimodal.json"),
-        latent_arithmetic_report.section(folder / "uses" / "latent_arithmetic.json"),
-        generation_report.section(folder / "uses" / "generation.json"),
-    ]
-    return "\n".join(part for part in parts if part)
+    uses = (
+        importlib.import_module(f"vae_jax.applications.{use}.report").section(
+            folder / "uses" / f"{name}.json"
+        )
+        for use, name in USES.items()
+    )
+    return reports.fill(
+        Path(__file__).with_suffix(".md"),
+        papers=card_report.render([cards.load(name) for name in cards.names()], folder),
+        uses="\n".join(filter(None, uses)),
+    )
 
 
 def documents() -> dict[str, str]:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import command_line, results_flag
+from experiments import command_line
+from experiments import flags as shared
 from vae_jax import trained, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import drawing
@@ -24,15 +25,16 @@ from vae_jax.papers import results as card_results
 from vae_jax.papers import runs as card_runs
 from vae_jax.papers.card import BUDGETS, Card
 from vae_jax.papers.runs import MAX_SEEDS, Runs
-from vae_jax.sweeps import chunks
-from vae_jax.sweeps.executors import Executor, named_executor
+from vae_jax.sweeps import chunks, executors
+from vae_jax.sweeps.executors import Executor
+
+shared.define("results", workdir="directory of the runs; by default runs/papers")
+flags.adopt_module_key_flags(executors)
 
 _CARD = flags.DEFINE_list("card", [], "names of cards, or paths of their files; all for all")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "seeds of each row, counted from 0")
 _BUDGET = flags.DEFINE_enum("budget", "cpu", list(BUDGETS), "how much is spent on the table")
 _ROWS = flags.DEFINE_list("rows", [], "rows of the card to train; by default all that fit")
-
-_WORKDIR = Path("runs") / "papers"
 
 
 def _named_cards() -> list[Card]:
@@ -131,8 +133,7 @@ def main() -> None:
     named = _named_cards()
     if not 1 <= _SEEDS.value <= MAX_SEEDS:
         raise UserError(f"--seeds={_SEEDS.value} must be at least 1 and at most {MAX_SEEDS}")
-    folder = command_line.workdir_or(_WORKDIR)
-    command_line.use_compilation_cache()
+    folder = Path(flags.FLAGS.workdir or "runs/papers")
     all_runs = [
         Runs(
             card=card,
@@ -143,7 +144,7 @@ def main() -> None:
         )
         for card in named
     ]
-    reproduce(all_runs, results_flag.results_folder(), named_executor())
+    reproduce(all_runs, Path(flags.FLAGS.results), executors.named_executor())
 
 
 if __name__ == "__main__":

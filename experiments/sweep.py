@@ -1,4 +1,4 @@
-"""Train many settings and seeds of an experiment; started again, continue where it stopped.
+r"""Train many settings and seeds of an experiment; started again, continue where it stopped.
 
     python -m experiments.sweep --config=configs/beta.py \
         --sweep=configs/sweeps/rate_distortion.py --workdir=runs/rd
@@ -20,7 +20,8 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from experiments import command_line, config_flag
+from experiments import command_line
+from experiments import flags as shared
 from vae_jax import workdir
 from vae_jax.errors import UserError
 from vae_jax.settings import flatten
@@ -31,6 +32,8 @@ from vae_jax.sweeps import space as search_space
 from vae_jax.sweeps.executors import named_executor
 from vae_jax.sweeps.space import Sweep
 from vae_jax.sweeps.study import Study, masked, open_study
+
+shared.define("config", "workdir")
 
 _SWEEP = flags.DEFINE_string("sweep", "", "file of the sweep")
 _TRIALS = flags.DEFINE_integer("trials", None, "settings to try, in place of the sweep file's")
@@ -156,9 +159,8 @@ def _report(folder: Path, study: Study, sweep: Sweep, settings: list[dict[str, A
 
 def main() -> None:
     """Check the config and the sweep, then train what is left of it."""
-    folder, config = command_line.required_workdir(), config_flag.required_config()
+    folder, config = shared.required_workdir(), shared.required_config()
     sweep = named_sweep()
-    command_line.use_compilation_cache()
     run_sweep(config, sweep, folder)
 
 

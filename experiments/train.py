@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import command_line, config_flag, process_flags, profiling
+from experiments import command_line, process_flags
+from experiments import flags as shared
 from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.data.pixels import to_unit_interval
@@ -28,11 +29,14 @@ from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.settings import flatten
 from vae_jax.trained import TrainedModel
-from vae_jax.training import checkpoints, parallel, processes
+from vae_jax.training import checkpoints, parallel, processes, profiling
 from vae_jax.training.interruption import deferred
 from vae_jax.training.loop import Plan, Progress, RunState, RunSteps, Validate, fit
 from vae_jax.training.records import JsonLinesWriter, ProgressWriter, TensorBoardWriter, Writer
 from vae_jax.training.step import Metrics, TrainState
+
+shared.define("config", "workdir")
+flags.adopt_module_key_flags(process_flags)
 
 Splits = factory.Splits | factory.StreamedSplits | factory.JointSplits
 
@@ -258,8 +262,7 @@ def _devices() -> list[jax.Device]:
 
 def main() -> None:
     """Check the config, then train; a finished run is only told of."""
-    folder, config = command_line.required_workdir(), config_flag.required_config()
-    command_line.use_compilation_cache()
+    folder, config = shared.required_workdir(), shared.required_config()
     told = {**flatten(config.to_dict()), "--parallel": _PARALLEL.value}
     with process_flags.together(told, folder):
         if _PARALLEL.value == "pmap" and jax.process_count() > 1:

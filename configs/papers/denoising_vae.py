@@ -43,10 +43,10 @@ def get_card() -> Card:
         source="Im, Ahn, Memisevic, Bengio 2015 (arXiv 1511.06406).",
         setup="Layers of 200 softplus units, 50 latents, batch 100, Glorot initialisation; the "
         "learning rate falls from 0.001 in stages of 3^i epochs. MNIST binarised once by a seeded "
-        "draw of our own, 50,000 training images, parameters of the best validation loss. The "
-        "encoder sees salt-and-pepper noise in training, salt as often as pepper; the bound is "
+        "draw of our own, 50,000 training images, parameters of the best validation loss. In "
+        "training the encoder sees salt-and-pepper noise, as much salt as pepper; the bound is "
         "that of clean inputs, over 100 samples. The authors' decoder has one hidden layer, ours "
-        "mirrors the encoder's two; they train 5,000 epochs.",
+        "mirrors the encoder's two; they train for 5,000 epochs.",
         base=config,
         rows=(row(0, 96.14), row(5, 95.52), row(10, 96.12), row(15, 96.83)),
         checks=(
@@ -54,6 +54,6 @@ def get_card() -> Card:
             Check("negative_elbo", ("noise_15", "noise_5")),
         ),
         budgets={"full": Budget({"epochs": 1093}), "cpu": Budget({"epochs": 40})},
-        findings="At the 40 epochs of the CPU budget noise on 5 % of the pixels costs 2.1 nats, in "
-        "every seed, instead of gaining 0.6; the authors train 5,000 epochs.",
+        findings="After the 40 epochs of the CPU budget, noise on 5 % of the pixels costs 2.1 "
+        "nats, in every seed, instead of gaining 0.6; the authors train for 5,000 epochs.",
     )

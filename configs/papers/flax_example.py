@@ -25,8 +25,8 @@ def get_card() -> Card:
         title="Flax's example on MNIST",
         source="google/flax, examples/vae: a test loss of around 104.",
         setup="784-500-20, ReLU, Adam at 0.001, batch 128, 10 epochs on 50,000 training images, "
-        "binarised once by a seeded draw of our own, since the example's fixed draw is known from "
-        "a download only. The ELBO is averaged over 100 samples.",
+        "binarised once by a seeded draw of our own, since the example's fixed draw is only "
+        "available as a download. The ELBO is averaged over 100 samples.",
         base=config,
         rows=(Row("vae", {}, {"negative_elbo": Expected(104.0, 3.0)}),),
         budgets={

@@ -25,13 +25,13 @@ def get_card() -> Card:
     config.optimizer = {"name": "adam", "schedule": "constant", "learning_rate": 5e-4}
     return Card(
         title="Gated MLP with a VampPrior on MNIST",
-        source="Tomczak, Welling 2017 (arXiv 1705.07120); the values as the table of the Exemplar "
-        "VAE (Norouzi, Fleet, Norouzi 2020) has them.",
+        source="Tomczak, Welling 2017 (arXiv 1705.07120); the values are those in the table of the "
+        "Exemplar VAE (Norouzi, Fleet, Norouzi 2020).",
         setup="Two gated layers of 300 units, 40 latents, batch 100, learning rate 0.0005, KL "
         "warm-up over 100 epochs, up to 2,000 epochs, early stopping with a patience of 50. 50,000 "
-        "training images, a fresh binarisation each minibatch, 500 pseudo-inputs, NLL by 5,000 "
-        "samples. The authors' Adam normalises gradients; ours does not. The smaller budget has "
-        "30 epochs, 10 of them of warm-up, and 1,000 samples.",
+        "training images, a fresh binarisation per minibatch, 500 pseudo-inputs, NLL by 5,000 "
+        "samples. The authors' Adam normalises gradients; ours does not. The CPU budget has 30 "
+        "epochs, 10 of them of warm-up, and 1,000 samples.",
         base=config,
         rows=(
             Row("standard", {"model.prior": "standard"}, {"nll": Expected(84.45, 0.5)}),

@@ -3,7 +3,7 @@ r"""Codes of an autoencoder, VAE, beta-VAE and denoising VAE; two sizes, three s
     python -m experiments.sweep --config=configs/vanilla.py --config.data.binarization=none \
         --config.epochs=30 --config.evaluation.num_samples=10 \
         --sweep=configs/sweeps/representation.py --workdir=runs/representation
-    python -m benchmarks.representation --output=results/uses/representation.json \
+    python -m experiments.measure --use=representation --output=results/uses/representation.json \
         --workdirs=$(ls -d runs/representation/members/* | paste -sd,)
 
 All see grey values, as PCA does. The first command trains, the second measures what the codes tell

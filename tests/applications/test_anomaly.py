@@ -400,7 +400,7 @@ def test_black_and_white_and_floats_are_stored_as_the_run_has_them():
 
 
 def test_a_measured_run_becomes_rows_a_picture_and_a_table(run, tmp_path):
-    rows = anomaly_measuring.measure(run, 30, tmp_path)
+    rows = anomaly_measuring.measure_run(run, 30, tmp_path)
     assert [row["score"] for row in rows] == list(SCORES)
     assert rows[0]["outliers"] == "outliers"
     assert (rows[0]["num_normal"], rows[0]["num_anomalous"]) == (30, 20)

@@ -113,7 +113,7 @@ def test_the_document_tells_every_setting_and_every_claim(tmp_path):
     assert text.count("| β-TCVAE | β = ") == 3
     assert "| β-VAE | β = 8 | 5 |" in text
     assert "FactorVAE score: β from 4 to 8 above β = 1 | +0.2" in text
-    assert "100 steps of 64" in text
+    assert "100 steps with\na batch size of 64" in text
     # No picture is shown that is not there.
     assert ".png" not in text
 

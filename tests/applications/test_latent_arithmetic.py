@@ -108,7 +108,7 @@ def measured(data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trained_model, "load", lambda folder: Artist(config, drawn))
         patch.setattr(latent_arithmetic_measuring, "DEGREES", np.linspace(-1, 1, 5))
-        rows = latent_arithmetic_measuring.measure(pictures, 6, pictures)
+        rows = latent_arithmetic_measuring.measure_run(pictures, 6, pictures)
     return rows, pictures
 
 
@@ -208,7 +208,7 @@ def test_the_report_shows_the_mean_over_seeds_and_nothing_before_a_measurement(t
     text = latent_arithmetic_report.section(path)
     cells = "+0.00 ± 0.00 | **+11.00 ± 1.41** | +0.00 ± 0.00 | 30.00 | 0.900 | 50.0 ± 0.0 %"
     assert f"| slant | mean difference | {cells} | 50.0 ± 0.0 % | 60.0" in text
-    assert "95.0% of the test images, and of 90.0% as reconstructed" in text
+    assert "95.0% of the test images and for 90.0% of the reconstructions" in text
     assert "| slant | linear classifier, not balanced | +0.00" in text
     assert "| 0 | 30.0 ± 14.1 % | 30.0 ± 14.1 % | 100.0 ± 0.0 % |" in text
     # The mean over classes of one seed is 0.4, of the other 0.6.

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vae_jax import plots
-from vae_jax.applications.compression import lossy_measure as measuring
-from vae_jax.applications.compression import lossy_report as report
-from vae_jax.applications.compression.plot import quality_by_rate
-from vae_jax.applications.compression.quantized_latents import LatentCoder
+from vae_jax.applications.lossy_compression import measure as measuring
+from vae_jax.applications.lossy_compression import report
+from vae_jax.applications.lossy_compression.plot import quality_by_rate
+from vae_jax.applications.lossy_compression.quantized_latents import LatentCoder
 from vae_jax.errors import UserError
 
 RNG = np.random.default_rng(0)

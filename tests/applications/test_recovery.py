@@ -11,6 +11,7 @@ from vae_jax.applications.recovery import measure as recovery_measuring
 from vae_jax.applications.recovery import report as recovery_report
 from vae_jax.data.corruptions import CORRUPTIONS
 from vae_jax.errors import UserError
+from vae_jax.trained_model import TrainedModel
 
 RNG = np.random.default_rng(0)
 # Of the trained level; of the others its half, one and a half times and twice it.
@@ -122,11 +123,11 @@ def test_bicubic_interpolation_puts_a_slope_where_it_was():
     np.testing.assert_allclose(restored[0, :, 6:-6, 0], clean[:, 6:-6], atol=1e-5)
 
 
-class Idle:
+class Idle(TrainedModel):
     """A model that gives back what it sees."""
 
     def __init__(self, model):
-        self.config, self.image_shape = model.config, model.image_shape
+        super().__init__(model.config, model.image_shape, model.params)
 
     def reconstruct(self, images):
         return images
@@ -165,7 +166,7 @@ def data(tmp_path_factory):
 
 @pytest.mark.parametrize("corruption", ["box", "downsampling", "gaussian"])
 def test_a_model_that_does_nothing_scores_as_the_corrupted_images(data, corruption):
-    rows = recovery_measuring.measure([Idle(make_model(data, corruption))], 6, 4, None)
+    rows = recovery_measuring.measure_models([Idle(make_model(data, corruption))], 6, 4, None)
     expected = {"box": [0.125, 0.25, 0.375, 0.5], "downsampling": [2, 4]}
     assert [row["level"] for row in rows] == expected.get(corruption, [0.125, 0.25, 0.375, 0.5])
     for row in rows:
@@ -193,16 +194,16 @@ def test_runs_that_cannot_be_measured_are_refused(data):
     model = make_model(data)
     model.config.data.validation_split = ""
     with pytest.raises(UserError, match=r"data\.validation_split=''"):
-        recovery_measuring.measure([model], 6, 4, None)
+        recovery_measuring.measure_models([model], 6, 4, None)
     model.config.corruption = "none"
     with pytest.raises(UserError, match="corruption='none' leaves nothing to recover"):
-        recovery_measuring.measure([model], 6, 4, None)
+        recovery_measuring.measure_models([model], 6, 4, None)
 
 
 def test_runs_of_two_seeds_are_measured_drawn_and_reported(data, tmp_path, capsys):
     models = [make_model(data, seed=seed) for seed in (0, 1)]
     folder = tmp_path / "uses" / "recovery"
-    rows = recovery_measuring.measure(models, 5, 3, folder)
+    rows = recovery_measuring.measure_models(models, 5, 3, folder)
     assert "gaussian 0.25 (trained), seed 1: model" in capsys.readouterr().out
     assert [(row["seed"], row["level"]) for row in rows[:3]] == [(0, 0.125), (1, 0.125), (0, 0.25)]
     first, second = (row["methods"] for row in rows[:2])

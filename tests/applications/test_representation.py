@@ -136,8 +136,9 @@ def test_the_report_shows_means_over_seeds_and_nothing_before_a_measurement(tmp_
     assert text.index("| VAE | 2 |") < text.index("| VAE | 10 |") < text.index("| pixels |")
     assert "linear probe, 55,000 |" in text
     assert "![" not in text
-    path.with_suffix(".png").touch()
-    assert "(uses/representation.png)" in representation_report.section(path)
+    path.with_suffix("").mkdir()
+    (path.with_suffix("") / "accuracy_by_labels.png").touch()
+    assert "(uses/representation/accuracy_by_labels.png)" in representation_report.section(path)
     path.write_text('{"torn')
     with pytest.raises(UserError, match=r"representation\.json cannot be read"):
         representation_report.section(path)

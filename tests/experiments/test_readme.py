@@ -38,10 +38,10 @@ def get_card():
 """
 
 SMALL_STUDY = """
-from vae_jax import search_space
+from vae_jax.sweeps import space
 
 def get_sweep():
-    return search_space.grid({"hparams.beta": (4.0,)})
+    return space.grid({"hparams.beta": (4.0,)})
 """
 
 # Half of what a short command takes is the start of its process.
@@ -85,6 +85,8 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
         # Not five convolutional networks of each kind.
         command += ["--config.model.network=mlp", "--config.model.widths=(16,)"]
         command += ["--config.data.modalities=('rendering_0', 'rendering_1')"]
+    if "experiments.measure" in command:
+        command += ["--num_test_examples=10", "--num_chosen=5"]
     if "experiments.classifier" in command:
         command += ["--epochs=1", "--train_split=train[:1000]", "--test_split=test[:200]"]
     if "experiments.disentanglement" in command:

@@ -152,7 +152,7 @@ def test_a_figure_of_one_row_is_bounded(values, verdict):
     check = Check("gain_for_image", ("weak",), least=1.5)
     rows = measured(weak_full={"gain_for_image": values})
     assert card_report.check_verdict(check, rows, "full") == verdict
-    claim = "nats that the others tell of the image of weak: at least 1.5"
+    claim = "weak: gain on the image from the others (nats) at least 1.5"
     assert card_report._claim(check) == claim
 
 

@@ -222,7 +222,7 @@ def refused(monkeypatch, capsys, arguments):
             command_line.run(reproduce.main)
     finally:
         flags.FLAGS.unparse_flags()
-        for name in ("card", "seeds", "budget", "rows", "results", "workdir", "member"):
+        for name in ("card", "seeds", "budget", "rows", "results", "workdir"):
             flags.FLAGS[name].unparse()
     error = capsys.readouterr().err
     assert stop.value.code == 2, error
@@ -243,7 +243,6 @@ def refused(monkeypatch, capsys, arguments):
         (["--seeds=0"], ["--seeds=0", "at least 1"]),
         (["--seeds=many"], ["--seeds", "many"]),
         (["--card=all", "--rows=weak"], ["--rows=weak", "one card"]),
-        (["--member=3"], ["--member=3"]),
     ],
 )
 def test_bad_input_is_refused_in_one_line(data, tmp_path, monkeypatch, capsys, arguments, told):

@@ -10,17 +10,16 @@ import numpy as np
 from jaxtyping import Array, Key
 from tqdm import tqdm
 
-from experiments import command_line
 from vae_jax import config as factory
 from vae_jax import trained, workdir
 from vae_jax.data import Dataset
 from vae_jax.data.corruptions import at_any_level, levels_around
 from vae_jax.data.multimodal import MultimodalDataset
-from vae_jax.evaluation import denoising, drawing, joint_metrics, markdown
+from vae_jax.evaluation import denoising, drawing, joint_metrics, reports
 from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.evaluation.disentanglement import MetricSizes, disentanglement_figures
 from vae_jax.trained import TrainedModel, TrainedMultimodal
-from vae_jax.training import checkpoints
+from vae_jax.training import checkpoints, host
 
 COLUMNS = {
     "elbo": "ELBO",
@@ -207,7 +206,7 @@ def summarize(
         "wall_seconds": saved["train_seconds"],
         "examples_per_second": saved["examples_seen"] / max(saved["train_seconds"], 1e-9),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        "num_cores": command_line.num_cores(),
+        "num_cores": host.num_cores(),
         "versions": {
             "python": platform.python_version(),
             "jax": jax.__version__,
@@ -261,4 +260,4 @@ def table(summaries: dict[str, dict[str, Any]]) -> str:
         [name, *(cell(summary["test"].get(field)) for field in COLUMNS)]
         for name, summary in summaries.items()
     ]
-    return markdown.table(["run", *COLUMNS.values()], rows)
+    return reports.table(["run", *COLUMNS.values()], rows)

@@ -12,16 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
 from vae_jax.config import python_file
-from vae_jax.config.experiment import resolve
+from vae_jax.config.experiment import AnyExperiment, resolve
 from vae_jax.config.overrides import value_at, with_values
 from vae_jax.errors import UserError
 from vae_jax.sweeps import space as search_space
 from vae_jax.sweeps.space import Setting, Sweep
 
-FOLDER = Path(__file__).parents[1] / "configs" / "papers"
+FOLDER = Path(__file__).parents[2] / "configs" / "papers"
 BUDGETS = ("cpu", "full")
 
 
@@ -47,7 +45,7 @@ COHERENCE_FIGURES = {
     "coherence_1": "coherence (%), one modality given",
     "coherence_4": "coherence (%), four given",
     "joint_coherence": "joint coherence (%)",
-    "reader_accuracy": "real examples read right (%)",
+    "reader_accuracy": "real examples recognised (%)",
 }
 FIGURES = {
     "nll": Figure("NLL", -1, 2),
@@ -62,7 +60,7 @@ FIGURES = {
     "joint_nll": Figure("NLL of all modalities", -1, 2),
     "image_nll": Figure("NLL of the image", -1, 2),
     "image_nll_given_others": Figure("NLL of the image given the others", -1, 2),
-    "gain_for_image": Figure("nats that the others tell of the image", 1, 2),
+    "gain_for_image": Figure("gain on the image from the others (nats)", 1, 2),
     **{name: Figure(label, 1, 1) for name, label in COHERENCE_FIGURES.items()},
 }
 
@@ -77,8 +75,8 @@ class Expected:
       verified: whether the value was read in the source. One that was not is never shown.
     """
 
-    value: float | None = None
-    tolerance: float | None = None
+    value: float | int | None = None
+    tolerance: float | int | None = None
     verified: bool = True
 
 
@@ -110,8 +108,8 @@ class Check:
 
     figure: str
     rows: Sequence[str]
-    least: float = 0.0
-    most: float = float("inf")
+    least: float | int = 0.0
+    most: float | int = float("inf")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +150,7 @@ class Card:
     title: str
     source: str
     setup: str
-    base: ConfigDict
+    base: AnyExperiment
     rows: Sequence[Row]
     budgets: Mapping[str, Budget]
     checks: Sequence[Check] = ()

@@ -16,6 +16,7 @@ from typing import Any
 from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.errors import UserError
+from vae_jax.evaluation.reports import Number
 from vae_jax.papers import metrics as card_figures
 from vae_jax.papers.card import BUDGETS, Card, Row
 from vae_jax.papers.runs import MAX_SEEDS, Runs, num_training_images
@@ -117,7 +118,7 @@ def _summary(folder: Path) -> dict[str, Any]:
     return summary
 
 
-def _over_seeds(values: list[tuple[float, float | None]]) -> dict[str, Any]:
+def _over_seeds(values: list[tuple[Number, Number | None]]) -> dict[str, Any]:
     """Mean and deviation of the sample over seeds; the mean of the standard errors over images."""
     figures = [value for value, _ in values]
     errors = [error for _, error in values if error is not None]

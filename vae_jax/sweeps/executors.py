@@ -10,11 +10,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from absl import flags
 
-from experiments import command_line
 from vae_jax.errors import UserError
 from vae_jax.sweeps import chunks
 from vae_jax.sweeps.plan import Resources, resources_here
 from vae_jax.sweeps.workers import ProcessExecutor
+from vae_jax.training import host
 from vae_jax.training.interruption import deferred
 from vae_jax.training.loop import Interrupted
 
@@ -66,7 +66,7 @@ def named_executor() -> Executor:
         return RayExecutor(_RAY_ADDRESS.value)
     if _EXECUTOR.value == "processes":
         return ProcessExecutor(
-            command_line.num_cores() if _NUM_WORKERS.value is None else _NUM_WORKERS.value
+            host.num_cores() if _NUM_WORKERS.value is None else _NUM_WORKERS.value
         )
     return LocalExecutor()
 
@@ -159,7 +159,7 @@ class RayExecutor:
 
 def _train_in_worker(folder: str, chunk: chunks.Chunk) -> bool:
     """What a Ray worker does; whether the chunk is trained to its end."""
-    command_line.use_compilation_cache()
+    host.use_compilation_cache()
     try:
         with deferred() as interruption:
             chunks.train_chunk(Path(folder), chunk, interruption)

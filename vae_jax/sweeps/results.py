@@ -12,7 +12,7 @@ import numpy as np
 
 from vae_jax import plots, workdir
 from vae_jax.errors import UserError
-from vae_jax.evaluation import markdown
+from vae_jax.evaluation import reports
 from vae_jax.sweeps.chunks import read_member
 from vae_jax.sweeps.space import Choice, Sweep
 from vae_jax.training.records import TensorBoardWriter, read_records
@@ -251,7 +251,7 @@ def table(settings: Sequence[Row], metrics: Mapping[str, str], top: int) -> str:
     for entry in settings[:top]:
         shown = [_number(entry["setting"][field]) for field in fields]
         rows.append([*shown, str(entry["num_seeds"]), *(cell(entry, name) for name in metrics)])
-    return markdown.table([*map(_short, fields), "seeds", *metrics.values()], rows)
+    return reports.table([*map(_short, fields), "seeds", *metrics.values()], rows)
 
 
 def _number(value: Any) -> str:

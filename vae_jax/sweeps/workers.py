@@ -15,10 +15,10 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments import command_line
 from vae_jax.errors import UserError
 from vae_jax.sweeps import chunks
 from vae_jax.sweeps.plan import Resources, resources_here
+from vae_jax.training import host
 from vae_jax.training.interruption import deferred
 from vae_jax.training.loop import Interrupted
 
@@ -154,7 +154,7 @@ def _work(pipe: connection.Connection, cores: set[int]) -> None:
     # Before JAX counts the cores for its thread pool.
     os.sched_setaffinity(0, cores)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    command_line.use_compilation_cache()
+    host.use_compilation_cache()
     with deferred() as interruption:
         while not interruption:
             if not pipe.poll(_SECONDS_BETWEEN_CHUNKS):

@@ -244,7 +244,7 @@ def _flat_digest(model: TrainedModel) -> str | None:
     digest = hashlib.sha256()
     described = [written["model"], model.image_shape]
     digest.update(json.dumps(described, sort_keys=True).encode())
-    _add_arrays(digest, model.params)
+    _add_arrays(digest, model.state)
     return digest.hexdigest()[:32]
 
 

@@ -1,12 +1,17 @@
-"""What moving latents along attributes does to images: what `benchmarks.latent_arithmetic` finds.
+"""How images change when their latents move along an attribute.
+
+Thickness, slant and size of the decoded images against the degree, for directions by the difference
+of means and by a linear classifier, each with the classes and the other attributes equal in both
+groups of training images, and not; whether the class stays; and how often a digit becomes the one
+that it should.
 
 Everything is measured on the decoded images, in pixels: the attributes
-(vae_jax/data/captions/morphology.py), and the class as the nearest of training images tell it,
-which have not gone through the model. Images are brought to unit length for it: a pale digit would
-lie nearest to whatever has little ink.
+(vae_jax/data/captions/morphology.py), and the class by the vote of the nearest training images,
+which have not gone through the model. They are compared at unit length: a pale digit would be
+nearest to whatever has little ink.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +21,7 @@ from jaxtyping import Float, Int
 
 from vae_jax import config as factory
 from vae_jax import plots, trained
-from vae_jax.applications.editing import directions
+from vae_jax.applications.editing import directions, published_plots
 from vae_jax.applications.editing.attribute_vectors import METHODS, Contrast
 from vae_jax.applications.editing.directions import Attribute, ClassChange, KnownImages
 from vae_jax.data.captions.morphology import Morphology
@@ -24,6 +29,7 @@ from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours
+from vae_jax.evaluation.reports import Measured
 from vae_jax.trained import TrainedModel
 
 # Of measured attributes; of classes, which an image cannot have less of than none, from 0 on.
@@ -50,8 +56,41 @@ class Examples(NamedTuple):
     labels: Int[np.ndarray, " n"]
 
 
-def measure(folder: Path, num_images: int, pictures: Path | None) -> list[dict[str, Any]]:
-    """A row for each direction of a run.
+def measure(
+    folders: Sequence[Path], plots_folder: Path | None, *, num_test_examples: int = 1000
+) -> Iterator[Measured]:
+    """Edit the test images of runs; yield the results so far after each run, at last plot them.
+
+    Args:
+      folders: workdirs of runs of one config with several seeds.
+      plots_folder: where to plot; None plots nothing.
+      num_test_examples: test images that are edited, at most.
+    """
+    rows: list[dict[str, Any]] = []
+    for folder in folders:
+        # The edited images that are shown are those of the first run.
+        found = measure_run(folder, num_test_examples, None if rows else plots_folder)
+        rows += found
+        print("\n".join([f"{folder}:", *map(_line, found)]), flush=True)
+        yield {"rows": rows}
+    if plots_folder is not None:
+        published_plots.draw_curves(rows, plots_folder)
+
+
+def _line(row: dict[str, Any]) -> str:
+    degrees = row["degrees"]
+    zero, one = degrees.index(0), degrees.index(1)
+    changes = ", ".join(
+        f"{name} {values[one] - values[zero]:+.3f}" for name, values in row["measured"].items()
+    )
+    text = f"{row['attribute']}, {published_plots.method_name(row)}: {changes}"
+    if "class_reached" in row:
+        return f"{text}; made that class: {row['class_reached'][one]:.1%}"
+    return f"{text}; correlation {row['correlation']:.3f}, class kept {row['class_kept'][one]:.1%}"
+
+
+def measure_run(folder: Path, num_images: int, pictures: Path | None) -> list[dict[str, Any]]:
+    """Return a row per direction of a run.
 
     Args:
       folder: its workdir.

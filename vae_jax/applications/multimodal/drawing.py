@@ -1,4 +1,4 @@
-"""Pictures of runs of several modalities. A part of `benchmarks/multimodal.py`."""
+"""The plots of a run of several modalities."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from vae_jax import config, plots
-from vae_jax.applications.multimodal.measure import Examples
+from vae_jax.applications.multimodal.examples import Examples
 from vae_jax.applications.multimodal.plot import (
     captioned_images,
     images_of_captions,

@@ -1,9 +1,11 @@
-"""What trained runs recover of corrupted images, beside methods without a model.
+"""How well trained runs recover corrupted images, beside methods without a model.
 
-A part of `benchmarks/recovery.py`, which has the flags.
+PSNR and SSIM at several levels of the corruption that a run was trained with. Runs that differ in
+their seed alone are one model.
 """
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,33 +13,56 @@ import jax
 import numpy as np
 
 from vae_jax import config as factory
-from vae_jax import plots
+from vae_jax import plots, trained
 from vae_jax.applications.recovery import baselines, quality
 from vae_jax.config.experiment import AnyExperiment
-from vae_jax.data.corruptions import levels_around
+from vae_jax.data.corruptions import MAX_LEVEL
 from vae_jax.errors import UserError
+from vae_jax.evaluation import denoising
 from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.evaluation import summary as measuring
+from vae_jax.evaluation.reports import Measured
 from vae_jax.trained import TrainedModel
 
 _SHOWN = 10
 
 
+def measure(
+    folders: Sequence[Path],
+    plots_folder: Path | None,
+    *,
+    num_test_examples: int = 1000,
+    num_chosen: int = 100,
+) -> Iterator[Measured]:
+    """Recover the test images of runs; yield the results so far after each model.
+
+    Args:
+      folders: workdirs of the runs.
+      plots_folder: where to plot; None plots nothing.
+      num_test_examples: test images, at most.
+      num_chosen: validation images on which the parameters of other methods are chosen.
+    """
+    rows: list[dict[str, Any]] = []
+    for models in alike([trained.load_images(folder) for folder in folders]):
+        rows += measure_models(models, num_test_examples, num_chosen, plots_folder)
+        yield {"num_chosen": num_chosen, "rows": rows}
+
+
 def use_name(config: AnyExperiment) -> str:
-    """What a run is for, as a part of a file's name."""
-    level = f"{config.corruption.level:g}"
-    return "_".join([Path(config.data.name).stem, config.model.name, config.corruption.name, level])
+    """Return what a run is for, as a part of a file's name."""
+    level = f"{config.hparams.corruption_level:g}"
+    return "_".join([Path(config.data.name).stem, config.model.name, config.corruption, level])
 
 
 class Recovered(NamedTuple):
-    """What a method without a model made of the test images, and the parameter it had."""
+    """The test images as a method without a model recovers them, and the parameter it has."""
 
     images: np.ndarray
     parameter: str
 
 
 def alike(models: list[TrainedModel]) -> list[list[TrainedModel]]:
-    """The models in groups that differ in nothing but their seed, in the order given.
+    """Return the models in groups that differ in their seed alone, in the order given.
 
     Raises:
       UserError: two groups are for the same use.
@@ -61,7 +86,7 @@ def without_a_model(
     known_clean: np.ndarray,
     methods: dict[str, baselines.Method],
 ) -> dict[str, Recovered]:
-    """What the methods make of corrupted images.
+    """Recover corrupted images by the methods.
 
     Args:
       corrupted: the images to recover.
@@ -77,10 +102,10 @@ def without_a_model(
     return results
 
 
-def measure(
+def measure_models(
     models: list[TrainedModel], num_images: int, num_chosen: int, pictures: Path | None
 ) -> list[dict[str, Any]]:
-    """A row for each model and level.
+    """Return a row per model and level.
 
     Args:
       models: trained alike, with several seeds.
@@ -92,8 +117,7 @@ def measure(
       UserError: the models were trained without a corruption or have no validation set.
     """
     config, shape = models[0].config, models[0].image_shape
-    corruption = config.corruption
-    name = corruption.name
+    name, trained_level = config.corruption, config.hparams.corruption_level
     if name == "none":
         raise UserError("corruption='none' leaves nothing to recover; train with a corruption")
     keys = factory.build_evaluation_keys(config)
@@ -105,10 +129,9 @@ def measure(
         prepare_key,
     )
     rows: list[dict[str, Any]] = []
-    trained_level = corruption.level
-    levels = levels_around(corruption, shape, parts=2)[1:]
+    levels = denoising.levels_around(name, trained_level, shape, parts=2)[1:]
     # Where all is lost there is nothing to recover it from.
-    for level in [level for level in levels if level < corruption.max_level]:
+    for level in [level for level in levels if level < MAX_LEVEL[name]]:
         corrupted = quality.corrupt(name, clean, level, keys.corruption)
         known = quality.corrupt(name, known_clean, level, chosen_key)
         others = without_a_model(corrupted, known, known_clean, baselines.METHODS[name])

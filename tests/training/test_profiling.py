@@ -1,7 +1,7 @@
 import jax
 import jax.numpy as jnp
 
-from experiments.profiling import profiled
+from vae_jax.training.profiling import profiled
 
 
 def test_the_second_call_alone_is_traced(tmp_path, capsys):

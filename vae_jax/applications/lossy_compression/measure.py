@@ -1,10 +1,13 @@
-"""How close images come that were compressed with loss, and to how many bits.
+"""What test images lose when the latents of trained runs are rounded, by rate.
 
-A part of `benchmarks/lossy_compression.py`.
+Codes on grids of several steps go through an entropy coder, and what it wrote is decoded: bits per
+pixel of all test images together, and PSNR. Beside them PCA of the same size with the same coder,
+and JPEG and WebP of one picture of all images. The size of the model does not count, nor that of
+PCA.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +17,18 @@ from PIL import Image
 from sklearn.decomposition import PCA
 
 from vae_jax import config as factory
-from vae_jax import trained
-from vae_jax.applications.compression.quantized_latents import LatentCoder
+from vae_jax import plots, trained
+from vae_jax.applications.lossy_compression import report
+from vae_jax.applications.lossy_compression.plot import quality_by_rate
+from vae_jax.applications.lossy_compression.quantized_latents import LatentCoder
 from vae_jax.applications.recovery.quality import peak_signal_to_noise_ratio
 from vae_jax.applications.representation.measure import name
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
+from vae_jax.evaluation.reports import Measured
 
-# Widths of the grid, in deviations of the latent that varies most.
+# Steps of the grid, in standard deviations of the latent that varies most.
 STEPS = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
 QUALITIES = (1, 5, 10, 20, 40, 60, 80, 90)
 _FORMATS: dict[str, dict[str, Any]] = {"JPEG": {"optimize": True}, "WebP": {"method": 6}}
@@ -30,7 +36,20 @@ _FORMATS: dict[str, dict[str, Any]] = {"JPEG": {"optimize": True}, "WebP": {"met
 Grey = UInt8[np.ndarray, "num height width channels"]
 
 
-def _row(images: Grey, restored: Grey, num_bytes: int) -> dict[str, float]:
+def measure(folders: Sequence[Path], plots_folder: Path | None) -> Iterator[Measured]:
+    """Code the test images of runs; yield the results so far after each run, at last plot them."""
+    rows: list[dict[str, Any]] = []
+    known: set[tuple[Any, ...]] = set()
+    for folder in folders:
+        found = measure_run(folder, known)
+        rows += found
+        print(f"{folder}: {report.line(found)}", flush=True)
+        yield {"rows": rows}
+    if plots_folder is not None:
+        plots.save(quality_by_rate(*report.curves(rows)), plots_folder / "quality_by_rate.png")
+
+
+def _row(images: Grey, restored: Grey, num_bytes: int) -> dict[str, float | int]:
     return {
         "bits_per_pixel": 8 * num_bytes / images.size,
         "psnr": peak_signal_to_noise_ratio(restored / 255, images / 255),
@@ -42,8 +61,8 @@ def measure_codes(
     codes: Float[np.ndarray, "num latents"],
     training_codes: Float[np.ndarray, "known latents"],
     decode: Callable[[np.ndarray], np.ndarray],
-) -> list[dict[str, float]]:
-    """A row for each of `STEPS`, of images whose codes are rounded to the grid and decoded."""
+) -> list[dict[str, float | int]]:
+    """Return a row per step, of images whose codes are rounded to the grid and decoded."""
     widest = float(training_codes.std(axis=0).max())
     rows = []
     for step in STEPS:
@@ -55,10 +74,10 @@ def measure_codes(
     return rows
 
 
-def measure_formats(images: Grey) -> dict[str, list[dict[str, float]]]:
-    """A row for each of `QUALITIES` of JPEG and WebP, of one picture of all images side by side.
+def measure_formats(images: Grey) -> dict[str, list[dict[str, float | int]]]:
+    """Return a row per quality of JPEG and WebP, of one picture of all images side by side.
 
-    A file of its own for each image would be measured by the length of its header.
+    With one file per image the headers would be measured.
     """
     columns = int(np.ceil(np.sqrt(len(images))))
     blank = np.zeros((-len(images) % columns, *images.shape[1:]), np.uint8)
@@ -66,7 +85,7 @@ def measure_formats(images: Grey) -> dict[str, list[dict[str, float]]]:
     tiles = np.concatenate([images, blank]).reshape(-1, columns, height, width, channels)
     picture = tiles.swapaxes(1, 2).reshape(-1, columns * width, channels)
     mode, pixels = ("L", picture[..., 0]) if channels == 1 else ("RGB", picture)
-    found: dict[str, list[dict[str, float]]] = {}
+    found: dict[str, list[dict[str, float | int]]] = {}
     for file_format, options in _FORMATS.items():
         for quality in QUALITIES:
             file = io.BytesIO()
@@ -82,11 +101,11 @@ def measure_formats(images: Grey) -> dict[str, list[dict[str, float]]]:
 
 
 def measure_run(folder: Path, known: set[tuple[Any, ...]]) -> list[dict[str, Any]]:
-    """The rows of a run, and of PCA of its size and of picture files if they are not known yet.
+    """Return the rows of a run, and of PCA of its size and of image files if not yet known.
 
     Args:
       folder: its workdir.
-      known: what was measured of PCA and files before; this run's are added.
+      known: the sizes of PCA and the data sets already measured; this run's are added.
 
     Raises:
       UserError: the run or its data cannot be measured.
@@ -95,7 +114,7 @@ def measure_run(folder: Path, known: set[tuple[Any, ...]]) -> list[dict[str, Any
     config = model.config
     splits = factory.load_splits(config)
     images = splits.test.images
-    if images.dtype != np.uint8 or config.data.binarization != "none":
+    if images.dtype != np.uint8 or config.data.binarization.name != "none":
         raise UserError(
             f"{folder} is of images other than grey values of 8 bits, which are coded here; use "
             "runs with data.binarization='none'"

@@ -1,12 +1,12 @@
-"""The tables of docs/scaling.md, from benchmarks/results/scaling_cpu.json."""
+"""The tables of docs/scaling.md, from what benchmarks/scaling.py measured."""
 
 from typing import Any
 
-from vae_jax.evaluation import markdown
+from vae_jax.evaluation import reports
 
 
 def costs_table(measured: dict[str, Any]) -> str:
-    """FLOPs and bytes of one device in a step, by the number of devices."""
+    """Return FLOPs and bytes of one device in a step, by the number of devices."""
     rows = [
         [
             name,
@@ -19,12 +19,12 @@ def costs_table(measured: dict[str, Any]) -> str:
         for name, entries in measured["step_costs"].items()
         for entry in entries
     ]
-    header = ["network", "devices", "GFLOP a device", "MB accessed a device"]
-    return markdown.table([*header, "MB reduced", "operations between devices"], rows)
+    header = ["network", "devices", "GFLOP per device", "MB accessed per device"]
+    return reports.table([*header, "MB reduced", "operations between devices"], rows)
 
 
 def projections_table(measured: dict[str, Any]) -> str:
-    """Time of a step on more accelerators, computed and not measured."""
+    """Return the time of a step on more accelerators, computed and not measured."""
     rows = []
     for name, by_batch in measured["projected"].items():
         for batch, entries in by_batch.items():
@@ -40,12 +40,12 @@ def projections_table(measured: dict[str, Any]) -> str:
                         f"{products / (products + sums):.0%}",
                     ]
                 )
-    header = ["network", "batch a device", "devices", "products, us", "sum of gradients, us"]
-    return markdown.table([*header, "share of products"], rows)
+    header = ["network", "batch per device", "devices", "products, us", "sum of gradients, us"]
+    return reports.table([*header, "share of products"], rows)
 
 
 def noise_table(measured: dict[str, Any]) -> str:
-    """The gradient noise scale by epoch."""
+    """Return the gradient noise scale by epoch."""
     rows = [
         [
             str(entry["epoch"]),
@@ -54,10 +54,10 @@ def noise_table(measured: dict[str, Any]) -> str:
         ]
         for entry in measured["gradient_noise_scale"]
     ]
-    return markdown.table(["epochs trained", "noise scale, examples", "range of the draws"], rows)
+    return reports.table(["epochs trained", "noise scale, examples", "range of the draws"], rows)
 
 
 def layouts_table(measured: dict[str, Any]) -> str:
-    """How far the losses are from those on one device."""
+    """Return how far the losses are from those on one device."""
     rows = [[name, f"{apart:.2g}"] for name, apart in measured["losses_apart"].items()]
-    return markdown.table(["layout", "largest difference of the training loss, nats"], rows)
+    return reports.table(["layout", "largest difference of the training loss, nats"], rows)

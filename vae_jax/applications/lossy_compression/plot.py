@@ -1,4 +1,4 @@
-"""What compression with loss costs and keeps."""
+"""The plot of rate and quality of lossy compression."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -18,9 +18,11 @@ Curve = tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]
 def quality_by_rate(
     curves: Mapping[str, Curve], baselines: Sequence[str] = ()
 ) -> "matplotlib.figure.Figure":
-    """PSNR in dB against bits a pixel, a line a method: both arrays by its name.
+    """Plot PSNR in dB against bits per pixel, one line per method.
 
-    Those of `baselines`, of which there may be four, are grey, and of all different dashes.
+    Args:
+      curves: rates and qualities, by the name of the method.
+      baselines: at most four methods, drawn in grey with different dashes.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
@@ -42,7 +44,7 @@ def quality_by_rate(
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("bits a pixel")
+    axes.set_xlabel("bits per pixel")
     axes.set_ylabel("PSNR (dB)")
     figure.legend(loc="outside right center")
     return figure

@@ -1,29 +1,24 @@
-"""What trained runs compress their test images to, beside gzip, bz2 and lzma, and how fast.
-
-    python -m benchmarks.compression --workdirs=runs/a,runs/b --output=results/uses/compression.json
+"""How far trained runs compress their test images, beside gzip, bz2 and lzma, and how fast.
 
 The whole file counts: header, initial bits, checksum. The ELBO is of the same images, one sample
-each. The other programs see black and white images with 8 pixels a byte. Speed is that of a second
-call, on images in memory; nothing is compiled in it.
+each. The other compressors see black and white images with 8 pixels per byte. Speed is that of a
+second call, on images in memory; nothing is compiled in it.
 """
 
 import bz2
 import gzip
 import lzma
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments import command_line
-from experiments.output_flag import OUTPUT
-from experiments.workdirs_flag import required_workdirs
-from vae_jax import config, trained, workdir
+from vae_jax import config, trained
 from vae_jax.applications.compression import Compressor, pack, unpack
-from vae_jax.evaluation import results_file
 from vae_jax.evaluation import summary as measuring
+from vae_jax.evaluation.reports import Measured
 
 OTHERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
@@ -32,11 +27,28 @@ OTHERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def measure(folder: Path) -> dict[str, Any]:
-    """Compress the test images of a run and bring them back.
+def measure(folders: Sequence[Path], plots_folder: Path | None) -> Iterator[Measured]:
+    """Compress the test images of runs; yield the results so far after each run."""
+    del plots_folder
+    rows = []
+    for folder in folders:
+        row = measure_run(folder)
+        rows.append(row)
+        print(
+            f"{folder}: {row['bits_per_dim']:.4f} bits/dim, ELBO {row['elbo_bits_per_dim']:.4f}; "
+            + ", ".join(f"{name} {row[name]:.3f}" for name in OTHERS)
+            + f"; {row['compressed_images_per_second']:,.0f} and "
+            f"{row['decompressed_images_per_second']:,.0f} images/s",
+            flush=True,
+        )
+        yield {"rows": rows}
+
+
+def measure_run(folder: Path) -> dict[str, Any]:
+    """Compress the test images of a run and decompress them.
 
     Raises:
-      RuntimeError: they are not what they were.
+      RuntimeError: they have changed.
     """
     model = trained.load_images(folder)
     images = measuring.integer_test_images(model.config, config.load_test(model.config))
@@ -48,7 +60,7 @@ def measure(folder: Path) -> dict[str, Any]:
     restored = compressor.decompress(unpack(content, "the file"))
     end = time.perf_counter()
     if not np.array_equal(restored, images):
-        raise RuntimeError(f"{folder}: the images are not what they were")
+        raise RuntimeError(f"{folder}: the images have changed")
 
     binary = compressor.num_level_bits == 1
     raw = np.packbits(images).tobytes() if binary else images.tobytes()
@@ -59,7 +71,7 @@ def measure(folder: Path) -> dict[str, Any]:
         "data": model.config.data.name,
         "likelihood": model.config.model.likelihood,
         "seed": model.config.seed,
-        "config_digest": workdir.config_digest(model.config.to_dict()),
+        "config_digest": model.digest,
         "num_images": len(images),
         "bits_per_dim": 8 * len(content) / images.size,
         "elbo_bits_per_dim": -float(elbo.mean(dtype=np.float64)) / np.log(2) / images[0].size,
@@ -67,27 +79,3 @@ def measure(folder: Path) -> dict[str, Any]:
         "decompressed_images_per_second": len(images) / (end - compressed),
         **{name: 8 * len(other(raw)) / images.size for name, other in OTHERS.items()},
     }
-
-
-def main() -> None:
-    """Measure, print a line a run, write the JSON."""
-    command_line.use_compilation_cache()
-    rows = []
-    for folder in required_workdirs():
-        row = measure(folder)
-        rows.append(row)
-        print(
-            f"{folder}: {row['bits_per_dim']:.4f} bits/dim, ELBO {row['elbo_bits_per_dim']:.4f}; "
-            + ", ".join(f"{name} {row[name]:.3f}" for name in OTHERS)
-            + f"; {row['compressed_images_per_second']:,.0f} and "
-            f"{row['decompressed_images_per_second']:,.0f} images/s"
-        )
-    results = {
-        **results_file.circumstances("benchmarks.compression"),
-        "rows": rows,
-    }
-    results_file.write(OUTPUT.value, results)
-
-
-if __name__ == "__main__":
-    command_line.run(main)

@@ -8,7 +8,7 @@ import jax
 
 
 def profiled(call: Callable[..., Any], folder: Path) -> Callable[..., Any]:
-    """`call`, which traces its second run: the first one compiles.
+    """Return `call` such that its second run is traced; the first one compiles.
 
     Args:
       call: a compiled function.

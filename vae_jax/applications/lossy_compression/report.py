@@ -1,4 +1,4 @@
-"""The tables and the picture of compression with loss."""
+"""The section on lossy compression of the results' README, and the curves of its plot."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,46 +6,30 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.applications.compression.plot import Curve
-from vae_jax.evaluation import markdown
-from vae_jax.evaluation.measured_section import Measured, grouped, mean_and_deviation, of_results
+from vae_jax.applications.lossy_compression.plot import Curve
+from vae_jax.evaluation import reports
+from vae_jax.evaluation.reports import Measured, grouped, mean_and_deviation
 
 Rows = Sequence[dict[str, Any]]
 
-# Than the dearest of the codes: beyond it picture files are not drawn.
-_TIMES_DEARER = 5
-
-_TEXT = """## Lossy compression
-
-The latents of test images, rounded to a grid and entropy coded under a normal for each
-(`vae_jax/applications/compression/quantized_latents.py`), and the mean image decoded from what was
-written: bits a pixel of all test images together, and PSNR in dB of their mean squared error. The
-grid's step is told in deviations of the latent that varies most. Mean over seeds, ± standard
-deviation of PSNR. The model is not counted, as it is not for programs of which everybody has a
-copy; PCA has the same coder. JPEG and WebP compress one picture of all images side by side, so that
-a header counts once. No setting of theirs comes down to the rates of the codes; no finer grid takes
-a code past what its decoder can draw, where they go on.
-"""
+# JPEG and WebP are drawn up to this multiple of the highest rate of the latents.
+_MAX_RATE_RATIO = 5
 
 
-@of_results
+@reports.of_results_file
 def section(measured: Measured, path: Path) -> str:
-    """The section of a document.
-
-    Args:
-      measured: what `benchmarks.lossy_compression` wrote.
-      path: where it stands.
-    """
-    parts = [_TEXT]
+    """Return the section, given what `experiments.measure --use=lossy_compression` wrote."""
+    tables = []
     for (data,), rows in grouped(measured["rows"], "data").items():
         coded = [row for row in rows if row["size"] is not None]
         files = [row for row in rows if row["size"] is None]
-        parts += [f"{data}:\n", _table(coded, "step"), _table(files, "quality")]
-    picture = path.with_suffix(".png")
-    if picture.is_file():
-        shown = f"{picture.parent.name}/{picture.name}"
-        parts.append(f"![PSNR against bits a pixel, by method]({shown})\n")
-    return "\n".join(parts)
+        tables += [f"{data}:\n", _table(coded, "step"), _table(files, "quality")]
+    caption = {"quality_by_rate.png": "PSNR against bits per pixel, by method"}
+    return reports.fill(
+        Path(__file__).with_suffix(".md"),
+        tables="\n".join(tables),
+        plot=reports.plots(path.with_suffix(""), caption, path.parents[1]),
+    )
 
 
 def _table(rows: Rows, setting: str) -> str:
@@ -55,7 +39,7 @@ def _table(rows: Rows, setting: str) -> str:
         at = grouped(group, setting)
         cells = [_cell(at[value,]) if (value,) in at else "" for value in settings]
         lines.append([name, str(len({row.get("seed") for row in group})), *cells])
-    return markdown.table(["method", "seeds", *(f"{setting} {v:g}" for v in settings)], lines)
+    return reports.table(["method", "seeds", *(f"{setting} {v:g}" for v in settings)], lines)
 
 
 def _cell(rows: Rows) -> str:
@@ -71,16 +55,16 @@ def _by_method(rows: Rows) -> dict[str, list[dict[str, Any]]]:
 
 
 def line(rows: Rows) -> str:
-    """A run, and what was measured beside it, in a line."""
+    """Return a run, and what was measured beside it, in one line."""
     return "; ".join(
-        f"{name} {group[0]['bits_per_pixel']:.3f} to {group[-1]['bits_per_pixel']:.3f} bits a "
+        f"{name} {group[0]['bits_per_pixel']:.3f} to {group[-1]['bits_per_pixel']:.3f} bits per "
         f"pixel, {group[0]['psnr']:.2f} to {group[-1]['psnr']:.2f} dB"
         for name, group in _by_method(rows).items()
     )
 
 
 def curves(rows: Rows) -> tuple[dict[str, Curve], list[str]]:
-    """What `figures.quality_by_rate` draws of the first data set: means over seeds; baselines."""
+    """Return the curves of `plot.quality_by_rate` for the first data set, and its baselines."""
     first = [row for row in rows if row["data"] == rows[0]["data"]]
     found: dict[str, Curve] = {}
     for name, group in _by_method(first).items():
@@ -95,7 +79,7 @@ def curves(rows: Rows) -> tuple[dict[str, Curve], list[str]]:
     others = {row["method"] for row in first if row.get("seed") is None}
     baselines = [name for name in found if name.partition(",")[0] in others]
     shown = {name: curve for name, curve in found.items() if name not in baselines}
-    dearest = _TIMES_DEARER * max(rates.max() for rates, _ in shown.values())
+    dearest = _MAX_RATE_RATIO * max(rates.max() for rates, _ in shown.values())
     for name in baselines:
         rates, quality = found[name]
         shown[name] = rates[rates <= dearest], quality[rates <= dearest]

@@ -1,28 +1,20 @@
 """How good the samples of trained runs are, by sampler and temperature.
 
-    python -m benchmarks.generation --workdirs=runs/a,runs/b --classifier=runs/classifier_mnist
-
-As many samples as there are test images are compared with these; so are training images, of which
-no model should do better, and what the model makes of the same training images, which tells how
-much of the distance is the decoder's. Test images are in 8 bits, also where the model was trained
-on zeros and ones; samples are mean images.
-
---output=results/uses/generation.json --figures=results/uses/generation keep what was measured.
+As many samples as there are test images are compared with these; so are training images, which no
+model should beat, and the model's reconstructions of the same training images, which show how much
+of the distance is the decoder's. Test images are in 8 bits, also where the model was trained on
+zeros and ones; samples are mean images.
 """
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import flags
 
-from experiments import command_line
-from experiments.figures_flag import figures_folder
-from experiments.output_flag import OUTPUT
-from experiments.workdirs_flag import required_workdirs
 from vae_jax import config as factory
-from vae_jax import plots, trained, workdir
+from vae_jax import plots, trained
 from vae_jax.applications.generation import Reference, generation_figures, make_reference, samplers
 from vae_jax.applications.generation.nearest import nearest
 from vae_jax.applications.generation.plot import (
@@ -32,16 +24,14 @@ from vae_jax.applications.generation.plot import (
 )
 from vae_jax.data.dataset import Dataset
 from vae_jax.errors import UserError
-from vae_jax.evaluation import classifier, results_file
 from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.evaluation.classifier import Classifier
-
-_CLASSIFIER = flags.DEFINE_string("classifier", "", "directory of a classifier of the same data")
-_TEMPERATURES = flags.DEFINE_list("temperatures", ["0.6", "0.8", "1", "1.2"], "of each sampler")
+from vae_jax.evaluation.classifier import load as load_classifier
+from vae_jax.evaluation.reports import Measured
 
 TRAINING, RECONSTRUCTED = "training images", "reconstructed training images"
 
-# Of the images whose nearest training image is looked for.
+# Images whose nearest training image is looked for.
 _NUM_NEAREST = 1000
 _NUM_SHOWN = 12
 
@@ -53,25 +43,78 @@ _METRICS = {
 }
 
 
+def measure(
+    folders: Sequence[Path],
+    plots_folder: Path | None,
+    *,
+    classifier: str = "",
+    temperatures: Sequence[str] = ("0.6", "0.8", "1", "1.2"),
+) -> Iterator[Measured]:
+    """Measure samples of runs that differ in their seed; yield the results so far after each.
+
+    Args:
+      folders: workdirs of the runs.
+      plots_folder: where to plot; None plots nothing.
+      classifier: directory of a classifier of the same data.
+      temperatures: of each sampler.
+
+    Raises:
+      UserError: a temperature is no number above 0, or there is no classifier.
+    """
+    amounts = _numbers(temperatures)
+    if not classifier:
+        raise UserError("--classifier is missing; name what experiments.classifier trained")
+    trained = load_classifier(Path(classifier))
+    splits = factory.load_splits(trained.load_images(folders[0]).config)
+    if not isinstance(splits.train, Dataset):
+        raise UserError("data.mode='render' keeps no training images to look for the nearest among")
+    train, test = splits.train, splits.test.images
+    yardstick = make_yardstick(trained, train.images, test)
+    rows: list[dict[str, Any]] = []
+    samples: dict[str, np.ndarray] = {}
+    for folder in folders:
+        found, at_one = measure_run(folder, yardstick, train, amounts, len(test))
+        rows += found
+        samples = samples or at_one
+        yield {
+            "num_images": len(test),
+            "num_nearest": _NUM_NEAREST,
+            "classifier": trained.facts,
+            "rows": rows,
+        }
+    if plots_folder is not None:
+        draw(plots_folder, rows, amounts, samples, yardstick, train.images)
+
+
+def _numbers(temperatures: Sequence[str]) -> list[float]:
+    try:
+        values = [float(value) for value in temperatures]
+    except ValueError as error:
+        raise UserError(f"--temperatures={','.join(temperatures)}: {error}") from None
+    for value in values:
+        samplers.require_temperature(value)
+    return values
+
+
 class Yardstick(NamedTuple):
-    """What all samples of a data set are measured with."""
+    """Everything that the samples of a data set are measured with."""
 
     classifier: Classifier
     train: np.ndarray
     reference: Reference
 
     def measure(self, images: np.ndarray) -> dict[str, Any]:
-        """The figures of some images."""
+        """Return the metrics of some images."""
         distances, _ = self.nearest(images)
         return generation_figures(self.classifier, self.reference, images, distances)
 
     def nearest(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Distances of `some` images to their nearest training image, and which that is."""
+        """Return the distances of `some` images to their nearest training image, and its index."""
         return nearest(_rows(some(images)), self.train)
 
 
 def some(images: np.ndarray) -> np.ndarray:
-    """About a thousand of the images, evenly spaced: MNIST's first test images are neat ones."""
+    """Return a thousand or so of the images, evenly spaced: MNIST's first test images are neat."""
     return images[:: max(1, len(images) // _NUM_NEAREST)]
 
 
@@ -87,25 +130,25 @@ def make_yardstick(trained: Classifier, train: np.ndarray, test: np.ndarray) -> 
     return Yardstick(trained, rows, make_reference(trained, test, distances))
 
 
-def measure(
+def measure_run(
     folder: Path, yardstick: Yardstick, train: Dataset, temperatures: list[float], num: int
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """The rows of a run, and its samples at temperature 1 by sampler."""
+    """Return the rows of a run, and its samples at temperature 1 by sampler."""
     model = trained.load_images(folder)
     config = model.config
     order_key, images_key, fits_key, draws_key = jax.random.split(factory.make_key(config.seed), 4)
     identity = {
         "data": config.data.name,
         "seed": config.seed,
-        "config_digest": workdir.config_digest(config.to_dict()),
+        "config_digest": model.digest,
     }
     rows: list[dict[str, Any]] = []
 
     def add(sampler: str, temperature: float | None, images: np.ndarray) -> None:
-        figures_of = yardstick.measure(images)
-        rows.append({**identity, "sampler": sampler, "temperature": temperature, **figures_of})
-        told = ", ".join(f"{figures_of[name]:.3f} {label}" for name, label in _METRICS.items())
-        print(f"{folder}: {sampler} {temperature or ''}: {told}", flush=True)
+        found = yardstick.measure(images)
+        rows.append({**identity, "sampler": sampler, "temperature": temperature, **found})
+        metrics = ", ".join(f"{found[name]:.3f} {label}" for name, label in _METRICS.items())
+        print(f"{folder}: {sampler} {temperature or ''}: {metrics}", flush=True)
 
     chosen = np.asarray(jax.random.permutation(order_key, len(train.images)))[:num]
     # Their nearest training images are themselves: the measure of copies must find them all.
@@ -114,8 +157,8 @@ def measure(
     targets = figures_of_merit.prepare_targets(prepare, train.images, images_key)
     add(RECONSTRUCTED, None, np.clip(model.reconstruct(targets[chosen]), 0, 1))
     at_one = {}
-    for place, sampler in enumerate(samplers.SAMPLERS):
-        fit_key, draw_key = (jax.random.fold_in(key, place) for key in (fits_key, draws_key))
+    for index, sampler in enumerate(samplers.SAMPLERS):
+        fit_key, draw_key = (jax.random.fold_in(key, index) for key in (fits_key, draws_key))
         distribution = samplers.build(sampler, model, targets, fit_key)
         for temperature in temperatures:
             # The same draws at each, so that images differ in the temperature alone.
@@ -135,7 +178,7 @@ def draw(
     yardstick: Yardstick,
     train: np.ndarray,
 ) -> None:
-    """The pictures of all rows, and of the samples of the first run."""
+    """Plot all rows, and the samples of the first run."""
 
     def values(name: str, sampler: str) -> np.ndarray:
         own = [row[name] for row in rows if row["sampler"] == sampler]
@@ -156,7 +199,7 @@ def draw(
         temperatures,
         metrics["precision"],
         metrics["recall"],
-        {name: (told["precision"], told["recall"]) for name, told in of_others.items()},
+        {name: (means["precision"], means["recall"]) for name, means in of_others.items()},
     )
     plots.save(plane, out / "precision_recall.png")
     if not samples:
@@ -171,47 +214,3 @@ def draw(
         for sampler, images in samples.items()
     }
     plots.save(plots.nearest_neighbours(pairs), out / "nearest_neighbours.png")
-
-
-def _temperatures() -> list[float]:
-    try:
-        values = [float(value) for value in _TEMPERATURES.value]
-    except ValueError as error:
-        raise UserError(f"--temperatures={','.join(_TEMPERATURES.value)}: {error}") from None
-    for value in values:
-        samplers.require_temperature(value)
-    return values
-
-
-def main() -> None:
-    """Measure runs that differ in their seed, print a line a row, write the JSON, draw."""
-    command_line.use_compilation_cache()
-    folders, temperatures = required_workdirs(), _temperatures()
-    if not _CLASSIFIER.value:
-        raise UserError("--classifier is missing; name what experiments.classifier trained")
-    trained = classifier.load(Path(_CLASSIFIER.value))
-    splits = factory.load_splits(trained.load_images(folders[0]).config)
-    if not isinstance(splits.train, Dataset):
-        raise UserError("data.mode='render' keeps no training images to look for the nearest among")
-    test = splits.test.images
-    yardstick = make_yardstick(trained, splits.train.images, test)
-    rows: list[dict[str, Any]] = []
-    samples: dict[str, np.ndarray] = {}
-    for folder in folders:
-        own, at_one = measure(folder, yardstick, splits.train, temperatures, len(test))
-        rows += own
-        samples = samples or at_one
-        results = {
-            **results_file.circumstances("benchmarks.generation"),
-            "num_images": len(test),
-            "num_nearest": _NUM_NEAREST,
-            "classifier": trained.facts,
-            "rows": rows,
-        }
-        results_file.write(OUTPUT.value, results)
-    if (out := figures_folder()) is not None:
-        draw(out, rows, temperatures, samples, yardstick, splits.train.images)
-
-
-if __name__ == "__main__":
-    command_line.run(main)
