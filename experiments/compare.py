@@ -31,7 +31,7 @@ _NAMES = flags.DEFINE_list(
 def latent_points(model: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
     """Two coordinates of the test images in latent space, and their labels."""
     test = config.load_test(model.config)
-    latents = model.encode(measuring.prepare_test(model.config, test)[:NUM_MAPPED])
+    latents = model.encode(measuring.prepare_test(model, test)[:NUM_MAPPED])
     labels = None if test.labels is None else test.labels[:NUM_MAPPED]
     if model.latent_size == 1:
         return np.concatenate([latents, np.zeros_like(latents)], axis=1), labels

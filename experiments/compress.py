@@ -8,7 +8,7 @@ as zeros and ones if the run binarises them.
 
 from experiments import command_line
 from experiments import flags as shared
-from vae_jax import config, trained, workdir
+from vae_jax import trained, workdir
 from vae_jax.applications.compression import Compressor, pack
 from vae_jax.data import image_arrays
 from vae_jax.evaluation import summary as measuring
@@ -24,7 +24,7 @@ def main() -> None:
     model = trained.load_images(folder)
     compressor = Compressor(model)
     if images is None:
-        images = measuring.integer_test_images(model.config, config.load_test(model.config))
+        images = measuring.integer_test_images(model, model.load_test())
     compressed = compressor.compress(images)
     # Before a file is trusted with them: an error where they do not come back.
     compressor.decompress(compressed)

@@ -19,9 +19,9 @@ from experiments import flags as shared
 from vae_jax import trained, workdir
 from vae_jax.applications.anomaly import SCORES, Scorer, threshold
 from vae_jax.applications.anomaly import data as anomaly_data
-from vae_jax.config import foreign_images
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
+from vae_jax.evaluation import foreign_images
 
 shared.define("workdir", "member", "output", input="required; images to score")
 
@@ -52,7 +52,7 @@ def main() -> None:
     config = model.config
     images = image_arrays.with_channels(images, model.image_shape)
     normal = anomaly_data.load_normal(config)
-    stored = foreign_images.as_stored(config, images, normal.test.dtype)
+    stored = foreign_images.as_stored(model, images, normal.test.dtype)
     seen_keys, sample_keys = anomaly_data.build_keys(config)
     scorer = Scorer(
         model, normal.training, sample_keys.training, num_samples=config.evaluation.num_samples

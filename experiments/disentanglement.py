@@ -16,9 +16,9 @@ from ml_collections import ConfigDict
 from experiments import command_line, sweep
 from experiments import flags as shared
 from vae_jax import workdir
+from vae_jax.applications.disentanglement import study as disentanglement_results
+from vae_jax.applications.disentanglement import study_plots
 from vae_jax.errors import UserError
-from vae_jax.evaluation.disentanglement import study as disentanglement_results
-from vae_jax.evaluation.disentanglement import study_plots
 from vae_jax.papers import results as card_results
 from vae_jax.settings import flatten
 from vae_jax.sweeps import space as search_space

@@ -43,7 +43,7 @@ def main() -> None:
         if summary is None:
             raise UserError(f"workdir={str(folder)!r} has no summary.json; evaluate it first")
         test = config.load_test(model.config)
-        targets = measuring.prepare_test(model.config, test)
+        targets = measuring.prepare_test(model, test)
         drawing.draw_run(folder, model, targets, test.labels, summary["test"], degrees)
     print(f"drew {folder / 'figures'}")
 

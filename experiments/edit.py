@@ -23,9 +23,9 @@ from experiments import flags as shared
 from vae_jax import config, trained
 from vae_jax.applications.editing import directions
 from vae_jax.applications.editing.attribute_vectors import METHODS
-from vae_jax.config import foreign_images
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
+from vae_jax.evaluation import foreign_images
 
 shared.define("workdir", "member", "output", input="images to edit; by default the test set")
 
@@ -56,7 +56,7 @@ def main() -> None:
     if given is None:
         given = opened.test.images
     images = image_arrays.with_channels(given, model.image_shape)
-    images = foreign_images.as_stored(model.config, images, opened.test.dtype)
+    images = foreign_images.as_stored(model, images, opened.test.dtype)
     contrast = directions.contrast(directions.load_known(model, opened.train), attribute)
     vector = METHODS[_METHOD.value](contrast)
     reconstructed, edited = directions.edits(

@@ -38,7 +38,7 @@ def main() -> None:
             )
     model = trained.load_images(folder)
     test = config.load_test(model.config)
-    targets = measuring.prepare_test(model.config, test)[:NUM_MAPPED]
+    targets = measuring.prepare_test(model, test)[:NUM_MAPPED]
     labels = None if test.labels is None else test.labels[:NUM_MAPPED]
     codes = model.encode(targets)
     for method in _METHODS.value:

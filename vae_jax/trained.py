@@ -26,7 +26,7 @@ from vae_jax.config.datasets import build_prepare, build_simulator, load_validat
 from vae_jax.config.experiment import AnyExperiment, Experiment, JointExperiment, digest, resolve
 from vae_jax.config.forms import DataForm, from_metadata
 from vae_jax.config.keys import EvaluationKeys, build_evaluation_keys
-from vae_jax.config.modalities import load_examples, load_test_examples
+from vae_jax.config.modalities import load_examples, load_test_examples, open_examples
 from vae_jax.data import Dataset
 from vae_jax.data.captions.vocabulary import Vocabulary
 from vae_jax.data.pixels import Prepare, to_unit_interval
@@ -131,6 +131,11 @@ class _Trained:
         return build_evaluation_keys(self.config)
 
     @property
+    def is_convolutional(self) -> bool:
+        """Whether an image is dear to encode: its encoder halves it by convolutions."""
+        return bool(getattr(self.config.model, "smallest_side", lambda: 1)() > 1)
+
+    @property
     def binarizes(self) -> bool:
         """Whether the model sees zeros and ones that are drawn from grey values."""
         return bool(self.config.data.binarization.name != "none")
@@ -155,6 +160,14 @@ class _Trained:
         """
         return load_validation(self.config)
 
+    def open_splits(self) -> Any:
+        """Read the run's data as it was trained on: a training set may be read as it is asked for.
+
+        Raises:
+          UserError: the data are not there, or damaged.
+        """
+        return open_examples(self.config)
+
     def load_splits(self) -> Any:
         """Read all of the run's data into memory: `train`, `validation` and `test`.
 
@@ -175,6 +188,11 @@ class _Trained:
     def digest(self) -> str:
         """16 hexadecimal digits that tell the run's experiment from others."""
         return digest(self.config)
+
+    @property
+    def digest_but_seed(self) -> str:
+        """The same, which runs that differ in their seed alone have in common."""
+        return digest({**self.config.to_dict(), "seed": 0})
 
     def _run(self, name: str, function: Callable[..., Any], *batched: Any) -> Any:
         """Return `function(model, *trees)`, compiled, over batches put together again."""
@@ -236,6 +254,16 @@ class TrainedModel(_Trained):
         return _without(changed(self.config.model), _OF_THE_START)
 
     @property
+    def beta(self) -> float:
+        """Weight of the KL in what was minimised; 1 of an objective that has none."""
+        return float(getattr(self.config.objective, "beta", 1.0))
+
+    @property
+    def encoder_name(self) -> str:
+        """The name of the encoder's choice."""
+        return name_of(self.config.model.encoder)
+
+    @property
     def likelihood_name(self) -> str:
         """The name of the likelihood's choice."""
         return name_of(self.config.model.likelihood)
@@ -258,9 +286,13 @@ class TrainedModel(_Trained):
         stored = array if array.dtype == np.uint8 else array.astype(np.float32)
         return np.asarray(to_unit_interval(jnp.asarray(stored)))
 
+    def refused_values(self, images: np.ndarray) -> str | None:
+        """Return what is wrong with finite floating images for the likelihood; None if nothing."""
+        return refused_values(self.config, images)
+
     def _targets(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
         targets = self._images(images)
-        problem = refused_values(self.config, targets)
+        problem = self.refused_values(targets)
         if problem is not None:
             chosen = name_of(self.config.model.likelihood)
             raise UserError(f"images {problem}; model.likelihood={chosen!r} refuses them")
@@ -420,6 +452,11 @@ class TrainedMultimodal(_Trained):
         super().__init__(config, forms, params, extra)
         self.forms = forms
         self.names = tuple(forms)
+
+    @property
+    def joint_posterior(self) -> str:
+        """How the posteriors of single modalities become one."""
+        return str(self.config.model.joint_posterior)
 
     def encode(self, given: Mapping[str, Given]) -> Float[np.ndarray, "num latents"]:
         """Return the mean of q(z|what is given), of each example.

@@ -8,6 +8,9 @@ from configs import disentanglement as disentanglement_config
 from configs.sweeps import disentanglement as disentanglement_sweep
 from experiments.disentanglement import check_study
 from vae_jax import plots
+from vae_jax.applications.disentanglement import plot, study_plots
+from vae_jax.applications.disentanglement import report as disentanglement_report
+from vae_jax.applications.disentanglement import study as disentanglement_results
 from vae_jax.applications.disentanglement.study import (
     NATS,
     SCORES,
@@ -18,9 +21,6 @@ from vae_jax.applications.disentanglement.study import (
     study_run,
 )
 from vae_jax.errors import UserError
-from vae_jax.evaluation.disentanglement import plot, study_plots
-from vae_jax.evaluation.disentanglement import report as disentanglement_report
-from vae_jax.evaluation.disentanglement import study as disentanglement_results
 from vae_jax.sweeps import plan as sweep_plan
 from vae_jax.sweeps import space as search_space
 

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import small_runs
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from vae_jax.trained_model import TrainedModel
 
 from vae_jax.applications.recovery import baselines, quality
 from vae_jax.applications.recovery import measure as recovery_measuring
 from vae_jax.applications.recovery import report as recovery_report
 from vae_jax.data.corruptions import CORRUPTIONS
 from vae_jax.errors import UserError
-from vae_jax.trained_model import TrainedModel
 
 RNG = np.random.default_rng(0)
 # Of the trained level; of the others its half, one and a half times and twice it.

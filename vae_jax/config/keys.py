@@ -6,6 +6,7 @@ import jax
 from jaxtyping import Array, Key
 
 from vae_jax.config.experiment import AnyExperiment
+from vae_jax.data.random_bits import make_key
 
 
 class EvaluationKeys(NamedTuple):
@@ -17,11 +18,6 @@ class EvaluationKeys(NamedTuple):
     corruption: Key[Array, ""]
     prior: Key[Array, ""]
     factors: Key[Array, ""]
-
-
-def make_key(seed: int) -> Key[Array, ""]:
-    """The key of a seed, of the one kind that gives the same bits on every platform."""
-    return jax.random.key(seed, impl="threefry2x32")
 
 
 def build_evaluation_keys(experiment: AnyExperiment) -> EvaluationKeys:

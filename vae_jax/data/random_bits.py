@@ -61,3 +61,8 @@ def _uniform(bits: UInt32[Array, "*shape"]) -> Float[Array, "*shape"]:
     """23 bits as the middle of one of 2^23 equal parts of (-1, 1)."""
     one_to_two = jax.lax.bitcast_convert_type((bits >> 9) | np.uint32(0x3F800000), jnp.float32)
     return (one_to_two - 1) * 2 - np.float32(1 - 2**-23)
+
+
+def make_key(seed: int) -> Key[Array, ""]:
+    """Return the key of a seed, of the one kind that gives the same bits on every platform."""
+    return jax.random.key(seed, impl="threefry2x32")

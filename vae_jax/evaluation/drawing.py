@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from vae_jax import config as factory
 from vae_jax import plots
 from vae_jax.data.corruptions import at_any_level
 from vae_jax.evaluation import denoising, plane_maps
@@ -40,7 +39,7 @@ def draw_run(
       measured: the "test" part of the summary.
       degrees: of the interpolations.
     """
-    keys, out = factory.build_evaluation_keys(model.config), folder / "figures"
+    keys, out = model.keys, folder / "figures"
     first = targets[:_NUM_IMAGES]
     reconstructed = plots.reconstructions(first, model.reconstruct(first))
     plots.save(reconstructed, out / "reconstructions.png")
@@ -117,8 +116,7 @@ def draw_traversals(path: Path, model: TrainedModel, image: np.ndarray, kl: np.n
 def _draw_denoising(
     out: Path, model: TrainedModel, clean: np.ndarray, errors: dict[str, Any], key: jax.Array
 ) -> None:
-    config = model.config
-    corruption = config.corruption
+    corruption = model.corruption
     level = corruption.level
     corrupted = denoising.corrupt_each(at_any_level(corruption), clean, level, key)
     strips = {"clean": clean, "corrupted": corrupted, "recovered": model.reconstruct(corrupted)}

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Array, Key
 from tqdm import tqdm
 
-from vae_jax import config as factory
 from vae_jax import trained, workdir
 from vae_jax.data import Dataset
 from vae_jax.data.corruptions import at_any_level, levels_around
@@ -32,36 +31,35 @@ COLUMNS = {
 }
 
 
+Trained = TrainedModel | TrainedMultimodal
 # Test examples as a model sees them: images, or values by the name of their modality.
 Targets = np.ndarray | dict[str, np.ndarray]
 
 
-def prepare_test(config: factory.AnyExperiment, test: Dataset) -> np.ndarray:
+def prepare_test(model: Trained, test: Dataset) -> np.ndarray:
     """The test images as the model sees them: every figure and picture is of this one draw."""
-    key = factory.build_evaluation_keys(config).targets
-    return figures_of_merit.prepare_targets(factory.build_prepare(config), test.images, key)
+    key = model.keys.targets
+    return figures_of_merit.prepare_targets(model.prepare(), test.images, key)
 
 
-def prepare_examples(config: factory.AnyExperiment, test: Dataset | MultimodalDataset) -> Targets:
+def prepare_examples(model: Trained, test: Dataset | MultimodalDataset) -> Targets:
     """The same of images or of several modalities, each of which has a draw of its own."""
     if isinstance(test, Dataset):
-        return prepare_test(config, test)
-    return _prepare_modalities(config, test, factory.build_evaluation_keys(config).targets)
+        return prepare_test(model, test)
+    return _prepare_modalities(model, test, model.keys.targets)
 
 
-def prepare_train_examples(
-    config: factory.AnyExperiment, train: MultimodalDataset
-) -> dict[str, np.ndarray]:
+def prepare_train_examples(model: Trained, train: MultimodalDataset) -> dict[str, np.ndarray]:
     """Training examples of several modalities as the model sees them."""
     # Not the draw of the test images, whose keys go by the place of an image.
-    key = factory.build_evaluation_keys(config).targets
-    return _prepare_modalities(config, train, jax.random.fold_in(key, len(train.modalities)))
+    key = model.keys.targets
+    return _prepare_modalities(model, train, jax.random.fold_in(key, len(train.modalities)))
 
 
 def _prepare_modalities(
-    config: factory.AnyExperiment, dataset: MultimodalDataset, key: Key[Array, ""]
+    model: Trained, dataset: MultimodalDataset, key: Key[Array, ""]
 ) -> dict[str, np.ndarray]:
-    prepare = factory.build_prepare(config)
+    prepare = model.prepare()
     return {
         name: figures_of_merit.prepare_targets(prepare, array, jax.random.fold_in(key, index))
         if array.ndim == 4
@@ -70,18 +68,18 @@ def _prepare_modalities(
     }
 
 
-def prepare_train(config: factory.AnyExperiment, train: Dataset) -> np.ndarray:
+def prepare_train(model: Trained, train: Dataset) -> np.ndarray:
     """Training images as the model sees them, for codes of labelled examples."""
     # Not the draw of the test images, whose keys go by the place of an image.
-    key = jax.random.fold_in(factory.build_evaluation_keys(config).targets, 1)
-    return figures_of_merit.prepare_targets(factory.build_prepare(config), train.images, key)
+    key = jax.random.fold_in(model.keys.targets, 1)
+    return figures_of_merit.prepare_targets(model.prepare(), train.images, key)
 
 
-def integer_test_images(config: factory.AnyExperiment, test: Dataset) -> np.ndarray:
+def integer_test_images(model: Trained, test: Dataset) -> np.ndarray:
     """The test images in whole numbers: as stored, or 0 and 1 where the model sees them so."""
-    if config.data.binarization.name == "none":
+    if not model.binarizes:
         return test.images
-    return prepare_test(config, test).astype(np.uint8)
+    return prepare_test(model, test).astype(np.uint8)
 
 
 def measure(
@@ -96,8 +94,7 @@ def measure(
         assert isinstance(targets, dict)
         return _measure_joint(model, targets, num_samples, show_progress=show_progress)
     assert isinstance(targets, np.ndarray)
-    config = model.config
-    keys = factory.build_evaluation_keys(config)
+    keys = model.keys
     figures: dict[str, Any] = {
         "num_examples": len(targets),
         "reconstruction_error": figures_of_merit.reconstruction_error(model, targets),
@@ -109,28 +106,28 @@ def measure(
                 targets,
                 keys.samples,
                 num_samples=num_samples,
-                batch_size=config.evaluation.batch_size,
+                batch_size=model.evaluation.batch_size,
                 on_batch=bar.update,
             )
     else:
         figures["distortion"] = figures_of_merit.distortion(model, targets)
-    if hasattr(config.corruption, "level"):
+    if hasattr(model.corruption, "level"):
         errors = denoising.denoising_errors(
             model.reconstruct,
             targets,
-            at_any_level(config.corruption),
-            levels_around(config.corruption, model.image_shape),
+            at_any_level(model.corruption),
+            levels_around(model.corruption, model.image_shape),
             keys.corruption,
         )
         figures["denoising"] = errors._asdict()
-    if config.evaluation.disentanglement:
+    if model.evaluation.disentanglement:
         figures |= disentanglement_figures(
             model.encode,
-            factory.build_simulator(config),
+            model.simulator(),
             keys.factors,
             MetricSizes(),
             # Encoded anew, the groups of two scores would take a convolutional encoder minutes.
-            reuse_points=getattr(config.model, "smallest_side", lambda: 1)() > 1,
+            reuse_points=model.is_convolutional,
             posterior=model.posterior if model.has_normal_posterior else None,
         )
     return figures
@@ -161,9 +158,9 @@ def _measure_joint(
         figures = joint_metrics.joint_figures(
             model,
             values,
-            factory.build_evaluation_keys(model.config).samples,
+            model.keys.samples,
             num_samples=num_samples,
-            batch_size=model.config.evaluation.batch_size,
+            batch_size=model.evaluation.batch_size,
             on_batch=bar.update,
         )
     return {"num_examples": num_examples, **figures}
@@ -175,7 +172,7 @@ def evaluate_run(
     """Measure, draw, write summary.json. The caller holds the workdir."""
     model = trained.load(folder)
     saved = checkpoints.read_metadata(folder / "checkpoints")
-    targets = prepare_examples(model.config, test)
+    targets = prepare_examples(model, test)
     figures = measure(model, targets, num_samples)
     # The summary comes last: it is what marks the run as finished.
     if isinstance(model, TrainedMultimodal):
@@ -183,18 +180,16 @@ def evaluate_run(
     else:
         assert isinstance(targets, np.ndarray)
         drawing.draw_run(folder, model, targets, test.labels, figures)
-    summary = summarize(model.config, figures, saved)
+    summary = summarize(model, figures, saved)
     workdir.write_summary(folder, summary)
     return summary
 
 
-def summarize(
-    config: factory.AnyExperiment, figures: dict[str, Any], saved: dict[str, Any]
-) -> dict[str, Any]:
+def summarize(model: Trained, figures: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
     """The content of summary.json.
 
     Args:
-      config: the run's.
+      model: the trained model.
       figures: what was measured on the test set.
       saved: what stands beside the arrays of the checkpoint that was measured.
     """
@@ -212,8 +207,8 @@ def summarize(
             "jax": jax.__version__,
             "numpy": np.__version__,
         },
-        "seed": config.seed,
-        "config_digest": factory.digest(config),
+        "seed": model.seed,
+        "config_digest": model.digest,
     }
 
 

@@ -35,7 +35,7 @@ def bound_scores(
         images,
         key,
         num_samples=num_samples,
-        batch_size=model.config.evaluation.batch_size,
+        batch_size=model.evaluation.batch_size,
     )
     return {
         "elbo": -np.asarray(estimates.elbo),

@@ -10,7 +10,6 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from vae_jax import config
 from vae_jax.distributions import Normal
 from vae_jax.evaluation.full_batches import full_batches
 from vae_jax.models import DensityModel
@@ -108,7 +107,7 @@ def likelihood_regret(
     """
     if not model.has_normal_posterior:
         raise ValueError("the likelihood regret needs a diagonal normal posterior")
-    outputs = images[0].size * config.build_likelihood(model.config).outputs_per_channel
+    outputs = images[0].size * model.likelihood.outputs_per_channel
     parts = []
     for rows, num_done in full_batches(len(images), max(1, _VALUES_PER_BATCH // outputs)):
         batch_key = jax.random.fold_in(key, rows.start)

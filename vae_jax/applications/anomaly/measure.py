@@ -15,12 +15,12 @@ from vae_jax import data, plots, trained
 from vae_jax.applications.anomaly import SCORES, Scorer, threshold, with_intervals
 from vae_jax.applications.anomaly import data as anomaly_data
 from vae_jax.applications.anomaly.plot import score_histograms
-from vae_jax.config import foreign_images
-from vae_jax.config.experiment import AnyExperiment
 from vae_jax.data import image_arrays
 from vae_jax.data.class_left_out import OUTLIERS
 from vae_jax.errors import UserError
+from vae_jax.evaluation import foreign_images
 from vae_jax.evaluation.reports import Measured
+from vae_jax.trained import TrainedModel
 
 _OTHERS = {"fashion_mnist": "mnist", "mnist": "fashion_mnist"}
 _FALSE_POSITIVE_RATE = 0.05
@@ -45,13 +45,13 @@ def measure(
         yield {"rows": rows}
 
 
-def load_outliers(config: AnyExperiment) -> tuple[str, np.ndarray]:
+def load_outliers(model: TrainedModel) -> tuple[str, np.ndarray]:
     """Return the name of what is anomalous for a run, and its images as stored.
 
     Raises:
       UserError: there is no such data set.
     """
-    name, folder = config.data.name, config.data.dir
+    name, folder = model.data.name, model.data.dir
     if OUTLIERS in data.split_sizes(name, folder):
         return OUTLIERS, data.load(name, OUTLIERS, folder).images
     if name not in _OTHERS:
@@ -70,29 +70,28 @@ def measure_run(folder: Path, num_images: int, pictures: Path | None) -> list[di
       pictures: where its scores are drawn; None draws nothing.
     """
     model = trained.load_images(folder)
-    config = model.config
-    seen_keys, sample_keys = anomaly_data.build_keys(config)
-    normal = anomaly_data.load_normal(config)
-    outliers, images = load_outliers(config)
+    seen_keys, sample_keys = anomaly_data.build_keys(model)
+    normal = anomaly_data.load_normal(model)
+    outliers, images = load_outliers(model)
     images = image_arrays.with_channels(images[:num_images], model.image_shape)
-    stored = foreign_images.as_stored(config, images, normal.test.dtype)
+    stored = foreign_images.as_stored(model, images, normal.test.dtype)
     sets = {
         "held_out": normal.held_out[:num_images],
-        "test": anomaly_data.as_seen(config, normal.test.images[:num_images], seen_keys.test),
-        "others": anomaly_data.as_seen(config, stored, seen_keys.others),
+        "test": anomaly_data.as_seen(model, normal.test.images[:num_images], seen_keys.test),
+        "others": anomaly_data.as_seen(model, stored, seen_keys.others),
     }
-    num_samples = config.evaluation.num_samples
+    num_samples = model.evaluation.num_samples
     scorer = Scorer(model, normal.training, sample_keys.training, num_samples=num_samples)
     names = [name for name in SCORES if name != "likelihood_regret" or model.has_normal_posterior]
     scores = {
         kind: scorer(names, of_kind, getattr(sample_keys, kind)) for kind, of_kind in sets.items()
     }
     run = {
-        "data": config.data.name,
+        "data": model.data.name,
         "outliers": outliers,
-        "likelihood": config.model.likelihood,
-        "network": config.model.network,
-        "seed": config.seed,
+        "likelihood": model.likelihood_name,
+        "network": model.encoder_name,
+        "seed": model.seed,
         "config_digest": model.digest,
         "num_samples": num_samples,
         "num_normal": len(sets["test"]),
@@ -115,7 +114,7 @@ def measure_run(folder: Path, num_images: int, pictures: Path | None) -> list[di
         )
         drawn[f"{SCORES[name]}, {area.estimate:.2f}"] = of_normal, of_others
     if pictures:
-        stem = f"{Path(config.data.name).stem}_{config.model.likelihood}_{config.seed}"
+        stem = f"{Path(model.data.name).stem}_{model.likelihood_name}_{model.seed}"
         picture = score_histograms(drawn, "test images", outliers)
         plots.save(picture, pictures / f"{stem}.png")
     return rows

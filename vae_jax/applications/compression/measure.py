@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import config, trained
+from vae_jax import trained
 from vae_jax.applications.compression import Compressor, pack, unpack
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.reports import Measured
@@ -51,7 +51,7 @@ def measure_run(folder: Path) -> dict[str, Any]:
       RuntimeError: they have changed.
     """
     model = trained.load_images(folder)
-    images = measuring.integer_test_images(model.config, config.load_test(model.config))
+    images = measuring.integer_test_images(model, model.load_test())
     compressor = Compressor(model)
     compressor.decompress(compressor.compress(images[:1]))
     start = time.perf_counter()
@@ -65,12 +65,12 @@ def measure_run(folder: Path) -> dict[str, Any]:
     binary = compressor.num_level_bits == 1
     raw = np.packbits(images).tobytes() if binary else images.tobytes()
     targets = images.astype(np.float32) if binary else images
-    elbo = model.elbo(targets, config.build_evaluation_keys(model.config).samples)
+    elbo = model.elbo(targets, model.keys.samples)
     return {
         "images": "binarised" if binary else "256 levels",
-        "data": model.config.data.name,
-        "likelihood": model.config.model.likelihood,
-        "seed": model.config.seed,
+        "data": model.data.name,
+        "likelihood": model.likelihood_name,
+        "seed": model.seed,
         "config_digest": model.digest,
         "num_images": len(images),
         "bits_per_dim": 8 * len(content) / images.size,

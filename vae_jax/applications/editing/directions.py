@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from vae_jax import config
 from vae_jax.applications.editing.attribute_vectors import (
     Contrast,
     between_classes,
@@ -82,7 +81,7 @@ def load_known(model: TrainedModel, train: LazyDataset) -> KnownImages:
     and without its noise a classifier would lean on what the decoder does not see.
     """
     known = train.read(evenly_spaced(train.shape[0], _MOST_IMAGES))
-    key = config.build_evaluation_keys(model.config).samples
+    key = model.keys.samples
     latents = training_latents(model, known.images, key)
     return KnownImages(known.images, latents, known.labels, measure_stored(known.images))
 

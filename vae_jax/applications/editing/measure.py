@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from vae_jax import config as factory
 from vae_jax import plots, trained
 from vae_jax.applications.editing import directions, published_plots
 from vae_jax.applications.editing.attribute_vectors import METHODS, Contrast
@@ -101,18 +100,17 @@ def measure_run(folder: Path, num_images: int, pictures: Path | None) -> list[di
       UserError: the run's data have no classes.
     """
     model = trained.load_images(folder)
-    config = model.config
-    opened = factory.open_splits(config)
+    opened = model.open_splits()
     known = directions.load_known(model, opened.train)
     test, labels = opened.test.images[:num_images], opened.test.labels
     if known.labels is None or labels is None:
-        raise UserError(f"data.name={config.data.name!r} has no classes to be told or kept")
+        raise UserError(f"data.name={model.data.name!r} has no classes to be told or kept")
     examples = Examples(test, model.encode(test), labels[:num_images])
     if pictures is not None:
         _draw_images(pictures, model, known, examples)
     run = {
-        "data": config.data.name,
-        "seed": config.seed,
+        "data": model.data.name,
+        "seed": model.seed,
         "config_digest": model.digest,
         "num_images": len(test),
         "deviations": {

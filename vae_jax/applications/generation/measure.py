@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vae_jax import config as factory
-from vae_jax import plots, trained
+from vae_jax import plots
 from vae_jax.applications.generation import Reference, generation_figures, make_reference, samplers
 from vae_jax.applications.generation.nearest import nearest
 from vae_jax.applications.generation.plot import (
@@ -23,6 +22,7 @@ from vae_jax.applications.generation.plot import (
     quality_by_temperature,
 )
 from vae_jax.data.dataset import Dataset
+from vae_jax.data.random_bits import make_key
 from vae_jax.errors import UserError
 from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.evaluation.classifier import Classifier
@@ -65,7 +65,7 @@ def measure(
     if not classifier:
         raise UserError("--classifier is missing; name what experiments.classifier trained")
     trained = load_classifier(Path(classifier))
-    splits = factory.load_splits(trained.load_images(folders[0]).config)
+    splits = load_images(folders[0]).load_splits()
     if not isinstance(splits.train, Dataset):
         raise UserError("data.mode='render' keeps no training images to look for the nearest among")
     train, test = splits.train, splits.test.images
@@ -134,12 +134,11 @@ def measure_run(
     folder: Path, yardstick: Yardstick, train: Dataset, temperatures: list[float], num: int
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Return the rows of a run, and its samples at temperature 1 by sampler."""
-    model = trained.load_images(folder)
-    config = model.config
-    order_key, images_key, fits_key, draws_key = jax.random.split(factory.make_key(config.seed), 4)
+    model = load_images(folder)
+    order_key, images_key, fits_key, draws_key = jax.random.split(make_key(model.seed), 4)
     identity = {
-        "data": config.data.name,
-        "seed": config.seed,
+        "data": model.data.name,
+        "seed": model.seed,
         "config_digest": model.digest,
     }
     rows: list[dict[str, Any]] = []
@@ -153,7 +152,7 @@ def measure_run(
     chosen = np.asarray(jax.random.permutation(order_key, len(train.images)))[:num]
     # Their nearest training images are themselves: the measure of copies must find them all.
     add(TRAINING, None, train.images[chosen])
-    prepare = factory.build_prepare(config)
+    prepare = model.prepare()
     targets = figures_of_merit.prepare_targets(prepare, train.images, images_key)
     add(RECONSTRUCTED, None, np.clip(model.reconstruct(targets[chosen]), 0, 1))
     at_one = {}

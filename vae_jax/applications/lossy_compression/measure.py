@@ -16,7 +16,6 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from vae_jax import config as factory
 from vae_jax import plots, trained
 from vae_jax.applications.lossy_compression import report
 from vae_jax.applications.lossy_compression.plot import quality_by_rate
@@ -111,33 +110,32 @@ def measure_run(folder: Path, known: set[tuple[Any, ...]]) -> list[dict[str, Any
       UserError: the run or its data cannot be measured.
     """
     model = trained.load_images(folder)
-    config = model.config
-    splits = factory.load_splits(config)
+    splits = model.load_splits()
     images = splits.test.images
-    if images.dtype != np.uint8 or config.data.binarization.name != "none":
+    if images.dtype != np.uint8 or model.binarizes:
         raise UserError(
             f"{folder} is of images other than grey values of 8 bits, which are coded here; use "
             "runs with data.binarization='none'"
         )
-    train = measuring.prepare_train(config, read_all(splits.train))
-    test = measuring.prepare_test(config, splits.test)
-    about = {"data": config.data.name, "size": model.latent_size}
+    train = measuring.prepare_train(model, read_all(splits.train))
+    test = measuring.prepare_test(model, splits.test)
+    about = {"data": model.data.name, "size": model.latent_size}
     digest = model.digest
-    this = {"method": name(config), **about, "seed": config.seed, "config_digest": digest}
+    this = {"method": name(model), **about, "seed": model.seed, "config_digest": digest}
     found = measure_codes(images, model.encode(test), model.encode(train), model.decode)
     rows = [{**this, **row} for row in found]
-    if (config.data.name, model.latent_size) not in known:
-        known.add((config.data.name, model.latent_size))
+    if (model.data.name, model.latent_size) not in known:
+        known.add((model.data.name, model.latent_size))
         flat, flat_test = (part.reshape(len(part), -1) for part in (train, test))
         pca = PCA(model.latent_size, random_state=0).fit(flat)
         found = measure_codes(
             images, pca.transform(flat_test), pca.transform(flat), pca.inverse_transform
         )
         rows += [{"method": "PCA", **about, **row} for row in found]
-    if (config.data.name,) not in known:
-        known.add((config.data.name,))
+    if (model.data.name,) not in known:
+        known.add((model.data.name,))
         rows += [
-            {"method": file_format, "data": config.data.name, "size": None, **row}
+            {"method": file_format, "data": model.data.name, "size": None, **row}
             for file_format, found in measure_formats(images).items()
             for row in found
         ]

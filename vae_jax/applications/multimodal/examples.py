@@ -64,20 +64,19 @@ def load_examples(model: TrainedMultimodal, classifiers: Path, num: int) -> Exam
     Raises:
       UserError: a modality whose class nothing reads; data without labels.
     """
-    config = model.config
-    test = modality_classifiers.load_splits(config).test
+    test = modality_classifiers.load_splits(model).test
     if test.labels is None:
-        raise UserError(f"data.name={config.data.name!r} has no labels, which coherence needs")
+        raise UserError(f"data.name={model.data.name!r} has no labels, which coherence needs")
     num = min(num, test.num_examples)
     places = np.linspace(0, test.num_examples, num, endpoint=False, dtype=int)
     dataset = test.read(places)
     grammar = None
-    if "text" in model.names and not config.data.captions:
-        grammar = captions.find_grammar(config.data.name)
-    judges = modality_classifiers.of_images(config, model.forms, classifiers)
+    if "text" in model.names and model.data.captions.name == "written":
+        grammar = captions.find_grammar(model.data.name)
+    judges = modality_classifiers.of_images(model, classifiers)
     stored = texts_and_arrays(model, dataset.modalities)
     return Examples(
-        seen={**stored, **images_alone(measuring.prepare_examples(config, dataset))},
+        seen={**stored, **images_alone(measuring.prepare_examples(model, dataset))},
         stored=stored,
         labels=test.labels[places],
         dataset=dataset,

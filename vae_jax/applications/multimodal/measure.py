@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.applications.multimodal import caption_accuracy, coherence, drawing, report
 from vae_jax.applications.multimodal import classifiers as modality_classifiers
@@ -24,7 +23,6 @@ from vae_jax.applications.multimodal.examples import (
     texts_and_arrays,
 )
 from vae_jax.applications.representation import probing
-from vae_jax.config.experiment import AnyExperiment
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.reports import Measured
@@ -73,7 +71,7 @@ def measure(
 
 def measure_coherence(model: TrainedMultimodal, examples: Examples) -> dict[str, Any]:
     """Return coherence, conditional and joint, and the accuracy of the readers on real examples."""
-    joint_key, conditional_key, _ = _keys(model.config)
+    joint_key, conditional_key, _ = _keys(model)
     by_subset = coherence.conditional(
         model, examples.seen, examples.labels, examples.readers, conditional_key
     )
@@ -92,9 +90,9 @@ def measure_coherence(model: TrainedMultimodal, examples: Examples) -> dict[str,
     }
 
 
-def _keys(config: AnyExperiment) -> jax.Array:
+def _keys(model: TrainedMultimodal) -> jax.Array:
     """Return keys of draws from the prior, of generated modalities, and of words."""
-    return jax.random.split(factory.build_evaluation_keys(config).prior, 3)
+    return jax.random.split(model.keys.prior, 3)
 
 
 def measure_captions(model: TrainedMultimodal, examples: Examples) -> dict[str, Any] | None:
@@ -103,7 +101,7 @@ def measure_captions(model: TrainedMultimodal, examples: Examples) -> dict[str, 
         return None
     grammar, attributes = examples.grammar, examples.dataset.attributes
     assert attributes is not None, "captions of a grammar describe measurements"
-    _, generated_key, words_key = _keys(model.config)
+    _, generated_key, words_key = _keys(model)
     image, texts = {"image": examples.seen["image"]}, examples.stored["text"]
     written = {
         "greedy": model.reconstruct(image)["text"],
@@ -133,11 +131,11 @@ def measure_captions(model: TrainedMultimodal, examples: Examples) -> dict[str, 
 
 def probe(model: TrainedMultimodal, examples: Examples) -> dict[str, float]:
     """Return the accuracy of a linear probe with 1,000 labels, on all modalities and on each."""
-    train = modality_classifiers.load_splits(model.config).train
+    train = modality_classifiers.load_splits(model).train
     assert train.labels is not None, "the test set has labels"
     known = train.read(np.arange(min(_NUM_PROBED, train.num_examples)))
     assert known.labels is not None
-    prepared = measuring.prepare_train_examples(model.config, known)
+    prepared = measuring.prepare_train_examples(model, known)
     seen = {**texts_and_arrays(model, known.modalities), **images_alone(prepared)}
     sets = {"all": model.names} | {name: (name,) for name in model.names}
     found = {}
@@ -152,7 +150,7 @@ def probe(model: TrainedMultimodal, examples: Examples) -> dict[str, float]:
             examples.labels,
             num_labels=min(_NUM_LABELS, len(codes)),
             num_draws=_NUM_DRAWS,
-            seed=model.config.seed,
+            seed=model.seed,
         ).linear
     return found
 
@@ -168,15 +166,15 @@ def measure_run(folder: Path, model: TrainedMultimodal, examples: Examples) -> d
     Raises:
       UserError: the run has not ended.
     """
-    config, summary = model.config, workdir.read_summary(folder)
+    summary = workdir.read_summary(folder)
     if summary is None:
         raise UserError(f"{folder} has no summary.json yet; let the run end first")
     return {
         "name": folder.name,
-        "data": config.data.name,
+        "data": model.data.name,
         "modalities": list(model.names),
-        "joint_posterior": config.model.joint_posterior,
-        "seed": config.seed,
+        "joint_posterior": model.joint_posterior,
+        "seed": model.seed,
         "config_digest": model.digest,
         "epochs": summary["epochs"],
         "classifiers": {name: judge.facts for name, judge in examples.classifiers.items()},

@@ -4,7 +4,6 @@ PSNR and SSIM at several levels of the corruption that a run was trained with. R
 their seed alone are one model.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vae_jax import config as factory
 from vae_jax import plots, trained
 from vae_jax.applications.recovery import baselines, quality
-from vae_jax.config.experiment import AnyExperiment
-from vae_jax.data.corruptions import MAX_LEVEL
+from vae_jax.data.corruptions import levels_around
 from vae_jax.errors import UserError
-from vae_jax.evaluation import denoising
 from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.reports import Measured
@@ -48,10 +44,10 @@ def measure(
         yield {"num_chosen": num_chosen, "rows": rows}
 
 
-def use_name(config: AnyExperiment) -> str:
+def use_name(model: TrainedModel) -> str:
     """Return what a run is for, as a part of a file's name."""
-    level = f"{config.hparams.corruption_level:g}"
-    return "_".join([Path(config.data.name).stem, config.model.name, config.corruption, level])
+    level = f"{model.corruption.level:g}"
+    return "_".join([Path(model.data.name).stem, model.name, model.corruption.name, level])
 
 
 class Recovered(NamedTuple):
@@ -69,9 +65,8 @@ def alike(models: list[TrainedModel]) -> list[list[TrainedModel]]:
     """
     groups: dict[str, list[TrainedModel]] = {}
     for model in models:
-        fields = {**model.config.to_dict(), "seed": None}
-        groups.setdefault(json.dumps(fields, sort_keys=True), []).append(model)
-    uses = [use_name(group[0].config) for group in groups.values()]
+        groups.setdefault(model.digest_but_seed, []).append(model)
+    uses = [use_name(group[0]) for group in groups.values()]
     if len(set(uses)) < len(uses):
         raise UserError(
             f"--workdirs holds runs that differ in more than their seed but not in their use "
@@ -116,22 +111,23 @@ def measure_models(
     Raises:
       UserError: the models were trained without a corruption or have no validation set.
     """
-    config, shape = models[0].config, models[0].image_shape
-    name, trained_level = config.corruption, config.hparams.corruption_level
+    model, corruption = models[0], models[0].corruption
+    name = corruption.name
     if name == "none":
         raise UserError("corruption='none' leaves nothing to recover; train with a corruption")
-    keys = factory.build_evaluation_keys(config)
-    clean = measuring.prepare_test(config, factory.load_test(config))[:num_images]
+    keys = model.keys
+    clean = measuring.prepare_test(model, model.load_test())[:num_images]
     prepare_key, chosen_key = jax.random.split(keys.validation)
     known_clean = figures_of_merit.prepare_targets(
-        factory.build_prepare(config),
-        factory.load_validation(config).images[:num_chosen],
+        model.prepare(),
+        model.load_validation().images[:num_chosen],
         prepare_key,
     )
     rows: list[dict[str, Any]] = []
-    levels = denoising.levels_around(name, trained_level, shape, parts=2)[1:]
+    trained_level = corruption.level
+    levels = levels_around(corruption, model.image_shape, parts=2)[1:]
     # Where all is lost there is nothing to recover it from.
-    for level in [level for level in levels if level < MAX_LEVEL[name]]:
+    for level in [level for level in levels if level < corruption.max_level]:
         corrupted = quality.corrupt(name, clean, level, keys.corruption)
         known = quality.corrupt(name, known_clean, level, chosen_key)
         others = without_a_model(corrupted, known, known_clean, baselines.METHODS[name])
@@ -143,13 +139,13 @@ def measure_models(
         for model in models:
             found = corrupted.known_kept(model.reconstruct(corrupted.images))
             row = {
-                "use": use_name(config),
-                "model": config.model.name,
+                "use": use_name(model),
+                "model": model.name,
                 "corruption": name,
-                "data": config.data.name,
+                "data": model.data.name,
                 "trained_level": trained_level,
                 "level": level,
-                "seed": model.config.seed,
+                "seed": model.seed,
                 "config_digest": model.digest,
                 "num_images": len(clean),
                 "methods": {"model": _figures(found, clean), **scores},

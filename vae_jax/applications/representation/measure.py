@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.decomposition import PCA
 
-from vae_jax import config as factory
 from vae_jax import plots, trained
 from vae_jax.applications.representation import probing, report
-from vae_jax.config.experiment import AnyExperiment
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.reports import Measured
+from vae_jax.trained import TrainedModel
 
 
 class LabelledImages(NamedTuple):
@@ -33,12 +32,12 @@ class LabelledImages(NamedTuple):
     test_labels: np.ndarray
 
 
-def name(config: AnyExperiment) -> str:
+def name(model: TrainedModel) -> str:
     """Return the name of a model in the table."""
-    denoising = "" if config.corruption == "none" else "denoising "
-    if config.model.name == "autoencoder":
+    denoising = "" if model.corruption.name == "none" else "denoising "
+    if not model.has_density:
         return f"{denoising}autoencoder"
-    beta = config.hparams.beta
+    beta = model.beta
     return f"{denoising}VAE" if beta == 1 else f"{denoising}beta-VAE, beta {beta:g}"
 
 
@@ -59,20 +58,20 @@ def numbers_of_labels(asked: Sequence[str], num_examples: int) -> list[int]:
     return numbers
 
 
-def load_images(config: AnyExperiment) -> LabelledImages:
+def load_images(model: TrainedModel) -> LabelledImages:
     """Return the training and test images of a run, which must have labels.
 
     Raises:
       UserError: they have none, or cannot be read.
     """
-    splits = factory.load_splits(config)
+    splits = model.load_splits()
     train, test = read_all(splits.train), splits.test
     if train.labels is None or test.labels is None:
-        raise UserError(f"data.name={config.data.name!r} has no labels, which a probe needs")
+        raise UserError(f"data.name={model.data.name!r} has no labels, which a probe needs")
     return LabelledImages(
-        measuring.prepare_train(config, train),
+        measuring.prepare_train(model, train),
         train.labels,
-        measuring.prepare_test(config, test),
+        measuring.prepare_test(model, test),
         test.labels,
     )
 
@@ -156,18 +155,18 @@ def measure_run(
       UserError: the run or its data cannot be measured.
     """
     model = trained.load_images(folder)
-    config, seed = model.config, model.config.seed
-    images = load_images(config)
+    seed = model.seed
+    images = load_images(model)
     numbers = numbers_of_labels(num_labels, len(images.train))
     options: dict[str, Any] = {"numbers": numbers, "num_draws": num_draws, "seed": seed}
-    seen = {"data": config.data.name, "images": _seen(config)}
+    seen = {"data": model.data.name, "images": _seen(model)}
     found = measure_codes(model.encode(images.train), model.encode(images.test), images, **options)
     digest = model.digest
-    rows = [{"representation": name(config), "config_digest": digest, **seen, **found}]
+    rows = [{"representation": name(model), "config_digest": digest, **seen, **found}]
     pixels, test_pixels = (part.reshape(len(part), -1) for part in (images.train, images.test))
     size = min(model.latent_size, *pixels.shape)
     for baseline in (("PCA", size), ("pixels", pixels.shape[1])):
-        key = (*seen.values(), config.data.train_split, seed, *baseline)
+        key = (*seen.values(), model.data.train_split, seed, *baseline)
         if key in known:
             continue
         known.add(key)
@@ -181,5 +180,5 @@ def measure_run(
     return rows
 
 
-def _seen(config: AnyExperiment) -> str:
-    return "grey values" if config.data.binarization.name == "none" else "binarised"
+def _seen(model: TrainedModel) -> str:
+    return "grey values" if not model.binarizes else "binarised"

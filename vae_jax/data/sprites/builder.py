@@ -8,6 +8,7 @@ import numpy as np
 
 from vae_jax.data import prepared, tfds_writing
 from vae_jax.data.sprites import dataset as sprites
+from vae_jax.data.sprites.variants import SHAPES
 from vae_jax.data.tfds_writing import Description, Prepared
 from vae_jax.errors import UserError
 
@@ -53,7 +54,7 @@ def _write(root: Path, described: Description, dataset: sprites.SpritesDataset) 
     variant = dataset.variant
     features = {
         "image": tfds.features.Image(shape=dataset.shape[1:]),
-        "label_shape": tfds.features.ClassLabel(names=sprites.SHAPES),
+        "label_shape": tfds.features.ClassLabel(names=SHAPES),
     }
     for name, size in zip(variant.names[1:], variant.sizes[1:], strict=True):
         features[f"label_{name}"] = tfds.features.ClassLabel(num_classes=size)

@@ -2,18 +2,17 @@
 
 import numpy as np
 
-from vae_jax.config.build import refused_values
-from vae_jax.config.experiment import AnyExperiment
 from vae_jax.errors import UserError
+from vae_jax.trained import TrainedModel
 
 
-def as_stored(config: AnyExperiment, images: np.ndarray, like: np.dtype) -> np.ndarray:
+def as_stored(model: TrainedModel, images: np.ndarray, like: np.dtype) -> np.ndarray:
     """Images of another source in the form of those that the run was trained on.
 
     False and True become 0 and 255, floating numbers float32.
 
     Args:
-      config: the run's.
+      model: of the run.
       images: `[num, height, width, channels]`.
       like: the type of the run's stored images.
 
@@ -39,10 +38,10 @@ def as_stored(config: AnyExperiment, images: np.ndarray, like: np.dtype) -> np.n
         raise UserError(
             f"{len(bad)} of {len(images)} images hold NaN or infinite values, first image {bad[0]}"
         )
-    problem = refused_values(config, images)
+    problem = model.refused_values(images)
     low, high = images.min(), images.max()
     if problem is None and like == np.uint8 and not 0 <= low <= high <= 1:
         problem = f"lie in [{low:g}, {high:g}], outside [0, 1]"
     if problem is not None:
-        raise UserError(f"the images {problem}, unlike those of data.name={config.data.name!r}")
+        raise UserError(f"the images {problem}, unlike those of data.name={model.data.name!r}")
     return images
