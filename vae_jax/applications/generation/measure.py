@@ -28,6 +28,7 @@ from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.evaluation.classifier import Classifier
 from vae_jax.evaluation.classifier import load as load_classifier
 from vae_jax.evaluation.reports import Measured
+from vae_jax.trained import load_images
 
 TRAINING, RECONSTRUCTED = "training images", "reconstructed training images"
 
