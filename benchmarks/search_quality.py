@@ -37,7 +37,7 @@ _OVERRIDES = {
 _SWEEP = '''\
     """Written by benchmarks.search_quality."""
 
-    from vae_jax import search_space as space
+    from vae_jax.sweeps import space
 
 
     def get_sweep():

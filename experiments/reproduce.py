@@ -15,6 +15,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import command_line, results_flag
+from experiments.executor_flags import named_executor
 from vae_jax import trained_model, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import drawing
@@ -25,7 +26,7 @@ from vae_jax.papers import runs as card_runs
 from vae_jax.papers.card import BUDGETS, Card
 from vae_jax.papers.runs import MAX_SEEDS, Runs
 from vae_jax.sweeps import chunks
-from vae_jax.sweeps.executors import Executor, named_executor
+from vae_jax.sweeps.executors import Executor
 
 _CARD = flags.DEFINE_list("card", [], "names of cards, or paths of their files; all for all")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "seeds of each row, counted from 0")

@@ -184,7 +184,11 @@ def _claim(workdir: Path, content: dict[str, Any], name: str) -> None:
 
 @contextlib.contextmanager
 def hold(
-    workdir: Path, config: dict[str, Any] | None = None, *, sweep: dict[str, Any] | None = None
+    workdir: Path,
+    config: dict[str, Any] | None = None,
+    *,
+    sweep: dict[str, Any] | None = None,
+    wait: float = 0.0,
 ) -> Iterator[None]:
     """Keep `workdir` for this process; with a config, create it or insist that it is the same.
 
@@ -192,6 +196,7 @@ def hold(
       workdir: the directory.
       config: that of the run, where there may be none yet.
       sweep: in place of it, the resolved sweep.
+      wait: seconds to wait for another process that holds it; infinity waits for ever.
 
     Raises:
       UserError: it cannot be written, another process holds it, or it is of another config.
@@ -200,7 +205,7 @@ def hold(
     try:
         if content is not None:
             workdir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(workdir / ".lock", timeout=0)
+        lock = FileLock(workdir / ".lock", timeout=wait)
         lock.acquire()
     except Timeout:
         raise UserError(
@@ -214,5 +219,29 @@ def hold(
         if content is not None:
             _claim(workdir, content, name)
         yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def hold_if_free(folder: Path) -> Iterator[bool]:
+    """Keep a directory, which is made, for this process unless another one holds it.
+
+    Yields:
+      Whether this process holds it.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    make_folder(folder)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except (Timeout, FileNotFoundError):
+        # It is not found where the other process has just removed the directory.
+        yield False
+        return
+    try:
+        yield True
     finally:
         lock.release()

@@ -38,10 +38,10 @@ def get_card():
 """
 
 SMALL_STUDY = """
-from vae_jax import search_space
+from vae_jax.sweeps import space
 
 def get_sweep():
-    return search_space.grid({"hparams.beta": (4.0,)})
+    return space.grid({"hparams.beta": (4.0,)})
 """
 
 # Half of what a short command takes is the start of its process.
