@@ -22,6 +22,8 @@ import jax
 import optuna
 from absl import app, flags, logging
 from ml_collections import ConfigDict
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from benchmarks.killing import KILLS, bits, run_until_killed
 from experiments import flags as shared
@@ -82,22 +84,16 @@ def member_state(folder: Path) -> dict[str, Any]:
     }
 
 
-def trials_in(url: str) -> list[optuna.trial.FrozenTrial]:
-    """The trials of the only study in a storage."""
-    storage = optuna.storages.RDBStorage(url)
-    try:
-        (name,) = optuna.get_all_study_names(storage)
-        return optuna.load_study(study_name=name, storage=storage).trials
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
-
-
 def study_state(folder: Path) -> list[Any]:
-    """Setting, values and state of every trial in the study."""
+    """Return setting, values and state of every trial in a search's study; nothing of others."""
+    journal = folder / "journal.log"
+    if not journal.is_file():
+        return []
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    (name,) = optuna.get_all_study_names(storage)
     return [
         (trial.number, trial.params, trial.values, trial.state, trial.intermediate_values)
-        for trial in trials_in(f"sqlite:///{folder / 'study.db'}")
+        for trial in optuna.load_study(study_name=name, storage=storage).trials
     ]
 
 

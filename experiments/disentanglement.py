@@ -9,25 +9,26 @@ experiments.report` writes the tables.
 """
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from experiments import command_line, sweep
 from experiments import flags as shared
 from vae_jax import workdir
 from vae_jax.applications.disentanglement import study as disentanglement_results
 from vae_jax.applications.disentanglement import study_plots
+from vae_jax.config import Experiment, resolve, with_values
 from vae_jax.errors import UserError
 from vae_jax.papers import results as card_results
-from vae_jax.settings import flatten
+from vae_jax.settings import to_dict
 from vae_jax.sweeps import space as search_space
 
 shared.define("config", "workdir", "results")
 flags.adopt_module_key_flags(sweep)
 
 
-def check_study(config: ConfigDict, settings: search_space.Sweep) -> None:
+def check_study(config: Experiment, settings: search_space.Sweep) -> None:
     """Refuse a sweep of which nothing would be compared.
 
     Raises:
@@ -39,16 +40,23 @@ def check_study(config: ConfigDict, settings: search_space.Sweep) -> None:
             "factors are known"
         )
     names = {
-        setting.get("objective.name", config.objective.name)
+        resolve(with_values(config, setting)).objective.name
         for setting in search_space.settings(settings)
     }
     disentanglement_results.check_objectives(sorted(names))
 
 
-def _write(folder: Path, config: ConfigDict, out: Path) -> None:
-    base = flatten(config.to_dict())
+def _objective(folder: Path, member: int) -> dict[str, Any]:
+    config = resolve(workdir.read_config(workdir.member_folder(folder, member)))
+    return dict(to_dict(config.objective))
+
+
+def _write(folder: Path, config: Experiment, out: Path) -> None:
     rows = sorted(workdir.read_json(folder / "results.json")["members"], key=lambda r: r["member"])
-    runs = [disentanglement_results.study_run({**base, **row}) for row in rows]
+    runs = [
+        disentanglement_results.study_run({**row, "objective": _objective(folder, row["member"])})
+        for row in rows
+    ]
     summaries = (workdir.read_summary(workdir.member_folder(folder, r["member"])) for r in rows)
     summary = next(filter(None, summaries), None)
     if summary is None:

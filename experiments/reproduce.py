@@ -25,11 +25,10 @@ from vae_jax.papers import results as card_results
 from vae_jax.papers import runs as card_runs
 from vae_jax.papers.card import BUDGETS, Card
 from vae_jax.papers.runs import MAX_SEEDS, Runs
-from vae_jax.sweeps import chunks, executors
+from vae_jax.sweeps import chunks
 from vae_jax.sweeps.executors import Executor
 
 shared.define("results", workdir="directory of the runs; by default runs/papers")
-flags.adopt_module_key_flags(executors)
 
 _CARD = flags.DEFINE_list("card", [], "names of cards, or paths of their files; all for all")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "seeds of each row, counted from 0")
@@ -144,7 +143,7 @@ def main() -> None:
         )
         for card in named
     ]
-    reproduce(all_runs, Path(flags.FLAGS.results), executors.named_executor())
+    reproduce(all_runs, Path(flags.FLAGS.results), named_executor())
 
 
 if __name__ == "__main__":

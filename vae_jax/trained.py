@@ -86,13 +86,16 @@ class _Trained:
         self.latent_size = int(self._shape.latent_size)
         self._compiled: dict[str, Callable[..., Any]] = {}
 
-    def with_params(self, config: AnyExperiment, params: nnx.State) -> Any:
+    def with_params(
+        self, config: AnyExperiment, params: nnx.State, extra: nnx.State | None = None
+    ) -> Any:
         """Return the same network with other parameters, those of `config`.
 
         Nothing is compiled anew.
         """
         other = copy.copy(self)
         other.config, other.params = config, params
+        other.extra = self.extra if extra is None else extra
         return other
 
     @property

@@ -192,6 +192,7 @@ def hold(
     *,
     sweep: dict[str, Any] | None = None,
     as_now: AsNow = lambda content: content,
+    wait: float = 0.0,
 ) -> Iterator[None]:
     """Keep `workdir` for this process; with a config, create it or insist that it is the same.
 
@@ -200,6 +201,7 @@ def hold(
       config: that of the run, where there may be none yet.
       sweep: in place of it, the resolved sweep.
       as_now: turns what an earlier version wrote there into what this one would have written.
+      wait: seconds to wait for another process that holds it; infinity waits for ever.
 
     Raises:
       UserError: it cannot be written, another process holds it, or it is of another config.
@@ -208,7 +210,7 @@ def hold(
     try:
         if content is not None:
             workdir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(workdir / ".lock", timeout=0)
+        lock = FileLock(workdir / ".lock", timeout=wait)
         lock.acquire()
     except Timeout:
         raise UserError(
@@ -222,5 +224,29 @@ def hold(
         if content is not None:
             _claim(workdir, content, name, as_now)
         yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def hold_if_free(folder: Path) -> Iterator[bool]:
+    """Keep a directory, which is made, for this process unless another one holds it.
+
+    Yields:
+      Whether this process holds it.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    make_folder(folder)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except (Timeout, FileNotFoundError):
+        # It is not found where the other process has just removed the directory.
+        yield False
+        return
+    try:
+        yield True
     finally:
         lock.release()

@@ -21,7 +21,7 @@ from vae_jax.applications.disentanglement.study import (
     study_run,
 )
 from vae_jax.errors import UserError
-from vae_jax.sweeps import plan as sweep_plan
+from vae_jax.sweeps import checks
 from vae_jax.sweeps import space as search_space
 
 
@@ -160,7 +160,7 @@ def test_importances_are_drawn_in_the_order_of_what_the_latents_tell(tmp_path):
 def test_the_study_that_comes_with_the_project_can_be_run():
     config, sweep = disentanglement_config.get_config(), disentanglement_sweep.get_sweep()
     check_study(config, sweep)
-    sweep_plan.check_configs(sweep, config.to_dict())
+    checks.check(sweep, config.to_dict())
     rows = [{**flatten(config.to_dict()), **s} for s in search_space.settings(sweep)]
     about = {"member": 0, "seed": 0, "status": "finished", "train_seconds": 1.0}
     found = methods([study_run({**row, **about}) for row in rows])

@@ -14,7 +14,9 @@ from vae_jax import plots, trained_model
 from vae_jax.applications.representation import measure as representation_measuring
 from vae_jax.applications.representation import probing
 from vae_jax.applications.representation import report as representation_report
+from vae_jax.config.fields import with_fields
 from vae_jax.errors import UserError
+from vae_jax.sweeps import checks
 from vae_jax.sweeps import space as search_space
 
 RNG = np.random.default_rng(0)
@@ -163,7 +165,7 @@ def test_the_sweep_of_the_study_has_runs_that_work():
     sweep = study.get_sweep()
     base = vanilla.get_config().to_dict()
     base["data"]["binarization"] = "none"
-    search_space.check(sweep, flatten(base))
+    checks.check(sweep, base)
     configs = [ConfigDict(with_fields(base, setting)) for setting in search_space.settings(sweep)]
     for config in configs:
         factory.validate(config)

@@ -2,9 +2,11 @@ import csv
 import json
 import shutil
 import sys
+import time
 
 import jax
 import numpy as np
+import optuna
 import pytest
 from absl import flags
 from interruptions import stopped_again_and_again
@@ -17,9 +19,10 @@ from experiments import draw, evaluate, sweep, train
 from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.errors import UserError
-from vae_jax.sweeps import batches as sweep_batches
-from vae_jax.sweeps import space
+from vae_jax.sweeps import chunks, space
+from vae_jax.sweeps.search import Search
 from vae_jax.training import checkpoints
+from vae_jax.training.interruption import Interruption
 from vae_jax.training.records import read_records
 
 pytestmark = [
@@ -220,7 +223,7 @@ def test_the_pictures_and_tensorboard_are_there(grid, tpe):
 def test_a_finished_sweep_is_only_told_of(data, grid, capsys):
     kept = {path: path.read_bytes() for path in grid.rglob("*.json*")}
     sweep.run_sweep(config_of(data), GRID, grid)
-    assert "2 complete, 2 pruned" in capsys.readouterr().out
+    assert "8 members: 4 finished, 4 pruned" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in grid.rglob("*.json*")} == kept
 
 
@@ -265,32 +268,135 @@ def test_an_autoencoder_is_swept_by_its_distortion(data, tmp_path):
     sweep.run_sweep(config, swept, folder)
     assert all(np.isfinite(row["valid_distortion"]) for row in members_of(folder))
     elbo = space.random({"hparams.learning_rate": space.Uniform(1e-3, 1e-2)}, num_trials=2)
-    with pytest.raises(UserError, match=r"objective='elbo'.*autoencoder"):
+    with pytest.raises(UserError, match="objective='elbo' cannot judge a model without one"):
         sweep.run_sweep(config, elbo, tmp_path / "other")
 
 
-def test_the_processes_of_one_study_share_its_trials(data, tmp_path, monkeypatch):
-    """One process after the other here; at once in test_sweep_machines."""
-    monkeypatch.setattr(flags.FLAGS["storage"], "value", f"sqlite:///{tmp_path / 'study.db'}")
+def test_what_another_process_trains_is_left_to_it_and_taken_once_it_is_gone(
+    data, grid, tmp_path, capsys
+):
+    folder = tmp_path / "sweep"
+    (folder / "chunks").mkdir(parents=True)
+    with workdir.hold_if_free(folder / "chunks" / "0000-00") as free:
+        assert free
+        sweep.run_sweep(config_of(data), GRID, folder)
+    assert "4 left to other processes" in capsys.readouterr().out
+    assert [row["model.latent_size"] for row in members_of(folder)] == [3] * 4
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("members/*/member.json")}
+    assert len(kept) == 4
+    sweep.run_sweep(config_of(data), GRID, folder)
+    assert_same_sweep(folder, grid)
+    for path, written in kept.items():
+        assert path.stat().st_mtime_ns == written
+
+
+def test_a_chunk_that_ends_meanwhile_is_not_trained_again(data, grid, monkeypatch):
+    """Another process ends it after this one has looked for work."""
+    (chunk, _) = workdir.read_json(grid / "batches" / "0000.json")["chunks"]
+    monkeypatch.setattr(chunks, "_train", lambda *_: pytest.fail("trained again"))
+    chunks.train_chunk(grid, chunk, Interruption())
+    assert not chunks.chunk_folder(grid, chunk).exists()
+
+
+def test_a_sweep_over_known_settings_has_no_study(grid, tpe):
+    assert not {"journal.log", "owner.json", "study.db"} & {path.name for path in grid.iterdir()}
+    assert set(workdir.read_sweep(grid)) == {"config", "sweep"}
+    assert (tpe / "journal.log").is_file()
+
+
+def test_batches_of_known_settings_are_compared_with_those_before(data, tmp_path, monkeypatch):
     monkeypatch.setattr(flags.FLAGS["batch"], "value", 1)
-    swept = space.grid({"hparams.beta": (0.5, 1.0, 2.0)})
+    swept = space.grid({"hparams.beta": (1.0, 2.0, 0.5)}, halving=space.Halving((2,), 2.5))
+    sweep.run_sweep(config_of(data), swept, tmp_path)
+    assert [row["status"] for row in members_of(tmp_path)] == ["finished", "pruned", "finished"]
+    rivals = [
+        workdir.read_json(path)["chunks"][0]["halving"]["rivals"]
+        for path in sorted((tmp_path / "batches").iterdir())
+    ]
+    assert [len(values.get("2", [])) for values in rivals] == [0, 1, 2]
+    records = read_records(workdir.member_folder(tmp_path, 0) / "metrics.jsonl")
+    valid = [r["elbo"] for r in records if r["split"] == "valid" and r["epoch"] == 2]
+    assert rivals[1]["2"] == valid
+
+
+def test_workdirs_share_a_search_in_a_storage(data, tpe, tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path / 'secret.db'}"
     config, first, second = config_of(data), tmp_path / "first", tmp_path / "second"
+    monkeypatch.setattr(flags.FLAGS["storage"], "value", url)
 
-    real, calls = sweep_batches.next_batch, []
+    class Gone(BaseException):
+        pass
 
-    def one_batch(*args, **kwargs):
-        calls.append(args)
-        return real(*args, **kwargs) if len(calls) == 1 else None
+    def die(*_):
+        raise Gone
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweep_batches, "next_batch", one_batch)
-        sweep.run_sweep(config, swept, first)
-    sweep.run_sweep(config, swept, second)
-    # Whoever looks last sees all rows, and where the models lie.
-    rows = members_of(second)
-    assert [row["hparams.beta"] for row in rows] == [0.5, 1.0, 2.0]
-    for row, folder in zip(rows, [first, second, second], strict=True):
-        assert row["workdir"].startswith(str(folder))
+        patch.setattr(chunks, "_write_member", die)
+        with pytest.raises(Gone):
+            sweep.run_sweep(config, TPE, first)
+    sweep.run_sweep(config, TPE, second)
+    assert sorted(row["trial"] for row in members_of(second)) == [3, 4, 5]
+    monkeypatch.setattr(flags.FLAGS["reclaim_after"], "value", 1.0)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 100)
+    sweep.run_sweep(config, TPE, second)
+    assert [row["trial"] for row in members_of(second)] == list(range(6))
+    # The first looks again: nothing is left, and it has all rows and where the models lie.
+    sweep.run_sweep(config, TPE, first)
+    assert all(row["workdir"].startswith(str(second)) for row in members_of(first))
+    for path in tmp_path.rglob("*.json"):
+        assert "secret" not in path.read_text()
+    monkeypatch.setattr(flags.FLAGS["storage"], "value", "")
+    with pytest.raises(UserError, match="holds a search in a storage; name it with --storage"):
+        sweep.run_sweep(config, TPE, first)
+
+
+def half_of(whole, folder, members, **of_sweep):
+    """A workdir as an earlier version left it, killed after some members of its first batch."""
+    folder.mkdir()
+    for name in ("batches/0000.json", *(f"members/{member:04d}" for member in members)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        copy = shutil.copytree if (whole / name).is_dir() else shutil.copy
+        copy(whole / name, folder / name)
+    resolved = {name: workdir.read_sweep(whole)[name] for name in ("config", "sweep")}
+    workdir.write_json(folder / "sweep.json", {**resolved, "storage": "", **of_sweep})
+    workdir.write_json(folder / "owner.json", {"owner": "me"})
+    return workdir.config_digest(resolved)
+
+
+def test_a_sweep_of_an_earlier_version_goes_on_without_its_study(data, grid, tmp_path):
+    folder = tmp_path / "sweep"
+    half_of(grid, folder, [0, 1, 4], study="grid-0")
+    (folder / "study.db").write_text("not looked at")
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("members/*/member.json")}
+    sweep.run_sweep(config_of(data), GRID, folder)
+    assert_same_sweep(folder, grid)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert vae_jax.load(folder, member=0).is_vae
+
+
+def test_a_search_of_an_earlier_version_goes_on_in_its_study(data, tpe, tmp_path):
+    folder = tmp_path / "sweep"
+    digest = half_of(tpe, folder, [0, 1], study="tpe-0")
+    study = optuna.create_study(
+        storage=f"sqlite:///{folder}/study.db", study_name="tpe-0", direction="maximize"
+    )
+    study.set_user_attr("digest", digest)
+    for index in range(TPE.size):
+        study.enqueue_trial({}, user_attrs={"index": index})
+    names = [space.axis_name(fields) for fields, _ in TPE.axes]
+    search = Search(study._storage, "", "tpe-0", TPE, owner="me", names=names)
+    claimed = search.claim(3)
+    # It was killed before it had written who owns the last one.
+    search._storage.set_trial_user_attr(study.trials[2]._trial_id, "owner", None)
+    assert [setting for _, setting in claimed] == [
+        {name: row[name] for name in TPE.fields} for row in members_of(tpe)[:3]
+    ]
+    sweep.run_sweep(config_of(data), TPE, folder)
+    assert_same_sweep(folder, tpe)
+    assert [trial.state.is_finished() for trial in study.trials] == [True] * TPE.size
+    assert not (folder / "journal.log").exists()
+    study._storage._backend.engine.dispose()
 
 
 def test_the_workdir_of_another_sweep_and_of_a_run_are_refused(data, grid, tmp_path):
@@ -322,7 +428,7 @@ def test_a_memory_limit_below_one_member_is_refused(data, tmp_path, monkeypatch)
 
 
 SWEEP_FILE = """
-from vae_jax import search_space as space
+from vae_jax.sweeps import space
 
 def get_sweep():
     return space.grid({{{axes}}}{rest})
@@ -337,7 +443,7 @@ GOOD_AXES = '"hparams.beta": (1.0, 2.0)'
         ("", "", [], ["no axes"]),
         ('"hparams.beta": ()', "", [], ["hparams.beta has no values"]),
         ('"hparams.beta": (1.0, -1.0)', "", [], ["hparams.beta=-1.0", "at least 0"]),
-        ('"hparams.beta": (1.0, "a")', "", [], ["hparams.beta", "1.0", "'a'", "one type"]),
+        ('"hparams.beta": (1.0, "a")', "", [], ["hparams.beta='a' must be a number"]),
         ('"seed": (0, 1)', "", [], ["use seeds="]),
         ('"hparams.corruption_level": (0.1,)', "", [], ["the setting", "needs a corruption"]),
         (GOOD_AXES, ", seeds=()", [], ["seeds=()"]),
@@ -347,12 +453,11 @@ GOOD_AXES = '"hparams.beta": (1.0, 2.0)'
         (GOOD_AXES, "", ["--ray_address=auto"], ["--ray_address='auto' needs --executor=ray"]),
         (GOOD_AXES, "", ["--executor=slurm"], ["--executor", "slurm"]),
         (GOOD_AXES, "", ["--member=3"], ["--member=3"]),
-        (GOOD_AXES, "", ["--storage=nonsense"], ["storage='nonsense' is no database URL"]),
         (
             GOOD_AXES,
             "",
-            ["--storage=postgresql+psycopg://me:secret@127.0.0.1:1/x"],
-            ["storage='postgresql+psycopg://me:***@127.0.0.1:1/x' cannot be used"],
+            ["--storage=sqlite:///x.db"],
+            ["--storage is for tpe", "share a grid sweep by sharing its workdir"],
         ),
     ],
 )
@@ -368,6 +473,21 @@ def test_bad_input_is_refused_in_one_line(
     assert lines[-1].startswith("error: ")
     assert all(part in lines[-1] for part in told), lines[-1]
     assert "Traceback" not in error
+
+
+def test_credentials_of_a_storage_are_not_shown(data, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "sweep.py"
+    file.write_text(
+        "from vae_jax.sweeps import space\n"
+        "def get_sweep():\n"
+        "    return space.tpe({'hparams.beta': space.Uniform(1, 2)}, num_trials=2)\n"
+    )
+    storage = "--storage=postgresql+psycopg://me:secret@127.0.0.1:1/x"
+    code, error = run_command(data, tmp_path, monkeypatch, capsys, [f"--sweep={file}", storage])
+    assert code == 2
+    assert error.splitlines()[-1].startswith("error: --storage cannot be used: ")
+    assert "secret" not in error
+    assert "secret" not in (tmp_path / "sweep" / "sweep.json").read_text()
 
 
 def run_command(data, tmp_path, monkeypatch, capsys, arguments):

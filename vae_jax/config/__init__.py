@@ -51,7 +51,7 @@ from vae_jax.config.programs import (
     build_program,
     run_state_template,
 )
-from vae_jax.config.resume import hold_run, read_run_state
+from vae_jax.config.resume import hold_run, read_member_states, read_run_state
 from vae_jax.config.rules import refuse_parts
 from vae_jax.config.streams import build_stream, most_streamed_steps
 
@@ -94,6 +94,7 @@ __all__ = [
     "open_splits",
     "parse",
     "plain",
+    "read_member_states",
     "read_run_state",
     "refuse_parts",
     "refuse_stream",

@@ -19,7 +19,7 @@ from vae_jax import data, workdir
 from vae_jax.data import idx_builder, splits
 from vae_jax.errors import UserError
 from vae_jax.papers.card import Card, Row
-from vae_jax.sweeps import chunks
+from vae_jax.sweeps import checks, chunks
 from vae_jax.sweeps import plan as sweep_plan
 from vae_jax.sweeps import space as search_space
 from vae_jax.sweeps.chunks import Chunk
@@ -79,7 +79,7 @@ def check(runs: Runs) -> None:
     """
     try:
         base = runs.card.base_config(runs.budget)
-        sweep_plan.check_configs(runs.card.sweep(runs.rows, runs.budget, runs.seeds), base)
+        checks.check_configs(runs.card.sweep(runs.rows, runs.budget, runs.seeds), base)
     except UserError as error:
         raise UserError(
             f"the card {runs.card.name!r} at the {runs.budget} budget: {error}"

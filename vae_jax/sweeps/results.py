@@ -1,4 +1,4 @@
-"""What comes out of a sweep: results.json, results.csv, figures and TensorBoard's HParams."""
+"""Write what comes out of a sweep: results.json, results.csv, plots and TensorBoard's HParams."""
 
 import contextlib
 import csv
@@ -23,13 +23,19 @@ _RESULTS = "results.json"
 _MAX_HEAT_MAPS = 6
 
 
-def member_row(folder: Path, member: int) -> Row | None:
-    """The row of a member that has ended here; None before that."""
+def member_row(folder: Path, member: int, fields: Sequence[str]) -> Row | None:
+    """Return the row of a member that has ended here; None before that.
+
+    Args:
+      folder: the sweep's workdir.
+      member: its number.
+      fields: those of the sweep's axes; an earlier version may have had other names for them.
+    """
     known = read_member(folder, member)
     if known is None:
         return None
     row = {name: known[name] for name in ("member", "trial", "seed")}
-    row |= known["setting"]
+    row |= zip(fields, known["setting"].values(), strict=True)
     row |= {name: known[name] for name in ("status", "epoch", "best_epoch", "train_seconds")}
     for part in ("valid", "test"):
         for name, value in known.get(part, {}).items():
@@ -41,7 +47,7 @@ def member_row(folder: Path, member: int) -> Row | None:
 
 
 def over_seeds(rows: Sequence[Row], fields: Sequence[str]) -> list[Row]:
-    """Mean and standard deviation over the seeds of each trial, of members that ran to their end.
+    """Return mean and standard deviation over the seeds of each trial, of members run to the end.
 
     The deviation is that of the sample (n - 1), None for a single seed.
     """
@@ -73,29 +79,24 @@ def _order(row: Row) -> tuple[int, int]:
     return row["trial"], row["member"]
 
 
-def check_results(folder: Path, digest: str) -> None:
-    """Refuse a results.json that is another sweep's, before anything is written over it.
+def check_results(folder: Path) -> None:
+    """Refuse to begin a sweep beside the results of another one.
 
     Raises:
-      UserError: it is, or it cannot be read.
+      UserError: there is a results.json, and no sweep that it could be of.
     """
-    path = folder / _RESULTS
-    if not path.is_file():
-        return
-    found = workdir.read_json(path).get("sweep_digest")
-    if found != digest:
+    if (folder / _RESULTS).is_file() and workdir.read_sweep(folder) is None:
         raise UserError(
-            f"{path} is of another sweep: its sweep_digest is {found!r}, this sweep's {digest!r}; "
-            "move it away or use another workdir"
+            f"{folder / _RESULTS} is of another sweep; move it away or use another workdir"
         )
 
 
-def write_results(folder: Path, digest: str, rows: Sequence[Row], fields: Sequence[str]) -> None:
-    """Write results.json and results.csv, one row a member, in the order of the members."""
+def write_results(folder: Path, rows: Sequence[Row], fields: Sequence[str]) -> None:
+    """Write results.json and results.csv, one row per member, in the order of the members."""
     rows = sorted(rows, key=_order)
-    content = {"sweep_digest": digest, "members": rows, "settings": over_seeds(rows, fields)}
+    content = {"members": rows, "settings": over_seeds(rows, fields)}
     workdir.write_json(folder / _RESULTS, content)
-    # A member that diverged lacks figures that others have.
+    # A member that diverged lacks metrics that others have.
     columns = list(dict.fromkeys(name for row in rows for name in row))
     columns.sort(key=lambda name: name in ("problem", "workdir"))
     text = io.StringIO()
@@ -106,10 +107,10 @@ def write_results(folder: Path, digest: str, rows: Sequence[Row], fields: Sequen
 
 
 def _metric(rows: Sequence[Row]) -> tuple[str, str, bool] | None:
-    """The figure that settings are judged by: its column, its label, whether more is better."""
+    """Return the metric that judges settings: its column, its label, whether more is better."""
     for name, label, maximize in (
         ("test_elbo", "test ELBO (nats)", True),
-        ("test_reconstruction_error", "test squared error a pixel", False),
+        ("test_reconstruction_error", "test squared error per pixel", False),
     ):
         if any(np.isfinite(row.get(name, np.nan)) for row in rows):
             return name, label, maximize
@@ -117,17 +118,18 @@ def _metric(rows: Sequence[Row]) -> tuple[str, str, bool] | None:
 
 
 def draw(folder: Path, sweep: Sweep, rows: Sequence[Row]) -> None:
-    """Draw everything that the rows allow, into `figures/`."""
+    """Draw every plot that the rows allow, into figures/."""
     rows, out = sorted(rows, key=_order), folder / "figures"
-    fields = [field for names, _ in sweep.axes for field in names]
+    fields = sweep.fields
     judged = _metric(rows)
     if judged is None:
         return
     metric, label, maximize = judged
-    # Members without figures, which diverged or were pruned, are counted in the pictures.
+    # Members without metrics, which diverged or were pruned, are counted in the plots.
     values = [row.get(metric) for row in rows]
     columns = {field: [row[field] for row in rows] for field in fields}
-    coloured = "hparams.beta" if "hparams.beta" in fields else fields[0]
+    # A rate-distortion plane is read by the weight of the rate.
+    coloured = next((field for field in fields if _file_name(field) == "beta"), fields[0])
     if any("test_rate" in row for row in rows):
         plane = plots.rate_distortion(
             [row.get("test_rate") for row in rows],
@@ -172,7 +174,7 @@ def _file_name(field: str) -> str:
 
 
 def _draw_curves(out: Path, rows: Sequence[Row], sweep: Sweep, coloured: str) -> None:
-    """The validation curves of the members that were trained on this machine."""
+    """Draw the validation curves of the members that were trained on this machine."""
     objective, curves, values = sweep.objective, [], []
     for row in rows:
         records = [
@@ -191,7 +193,7 @@ def _draw_curves(out: Path, rows: Sequence[Row], sweep: Sweep, coloured: str) ->
 
 
 def _draw_history(out: Path, rows: Sequence[Row], sweep: Sweep) -> None:
-    """The objective of each trial in the order of the search, the mean over its seeds."""
+    """Draw the objective of each trial in the order of the search, the mean over its seeds."""
     column, values, pruned = f"valid_{sweep.objective}", [], []
     for _, group in itertools.groupby(rows, key=lambda row: row["trial"]):
         members = list(group)
@@ -208,7 +210,7 @@ def _draw_history(out: Path, rows: Sequence[Row], sweep: Sweep) -> None:
 
 
 def write_tensorboard(folder: Path, rows: Sequence[Row], fields: Sequence[str]) -> None:
-    """Each member as a session of TensorBoard's HParams, with its curves."""
+    """Write each member as a session of TensorBoard's HParams, with its curves."""
     for row in rows:
         target = folder / "tensorboard" / f"{row['member']:04d}"
         if target.exists():
@@ -228,7 +230,7 @@ def write_tensorboard(folder: Path, rows: Sequence[Row], fields: Sequence[str]) 
 
 
 def table(settings: Sequence[Row], metrics: Mapping[str, str], top: int) -> str:
-    """The first settings as Markdown, with mean and standard deviation over the seeds.
+    """Return the first settings as Markdown, with mean and standard deviation over the seeds.
 
     Args:
       settings: as `over_seeds` gives them.

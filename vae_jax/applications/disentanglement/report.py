@@ -36,7 +36,7 @@ def render(folder: Path) -> str:
         command=study["command"],
         data=config["data.name"],
         image_size=config["data.image_size"],
-        network=config["model.network"],
+        network=config.get("model.network") or config["model.encoder.name"],
         latent_size=config["model.latent_size"],
         num_steps=f"{study['steps']:,}",
         batch_size=config["batch_size"],

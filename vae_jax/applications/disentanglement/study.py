@@ -43,13 +43,13 @@ _CORRELATED = ("elbo", "distortion", "total_correlation")
 
 _BETA_VAE = "β-VAE"
 _METHODS = {"elbo": _BETA_VAE, "capacity": "annealed", "factor": "FactorVAE", "tc": "β-TCVAE"}
-# The field whose value is the strength of an objective.
+# The setting that is the strength of an objective, and its symbol.
 _STRENGTHS = {
-    "elbo": ("hparams.beta", "β"),
-    "capacity": ("hparams.capacity", "C (nats)"),
-    "factor": ("hparams.gamma", "γ"),
-    "dip": ("hparams.dip_off_diagonal", "λ"),
-    "tc": ("hparams.beta", "β"),
+    "elbo": ("beta", "β"),
+    "capacity": ("capacity", "C (nats)"),
+    "factor": ("gamma", "γ"),
+    "dip": ("off_diagonal", "λ"),
+    "tc": ("beta", "β"),
 }
 
 
@@ -87,24 +87,24 @@ def check_objectives(names: Sequence[str]) -> None:
     for name in names:
         if name not in _STRENGTHS:
             raise UserError(
-                f"objective.name={name!r} is not among the objectives that a study compares; they "
+                f"objective={name!r} is not among the objectives that a study compares; they "
                 f"are {', '.join(_STRENGTHS)}"
             )
 
 
 def _described(row: Row) -> tuple[str, str, float]:
-    """Method, symbol and strength of a member's setting."""
-    objective = row["objective.name"]
-    field, symbol = _STRENGTHS[objective]
-    name = _METHODS.get(objective) or f"DIP-VAE-{row['objective.dip_kind'].upper()}"
-    return name, symbol, float(row[field])
+    """Return method, symbol and strength of a member's objective."""
+    section = row["objective"]
+    setting, symbol = _STRENGTHS[section["name"]]
+    name = _METHODS.get(section["name"]) or f"DIP-VAE-{section['kind'].upper()}"
+    return name, symbol, float(section[setting])
 
 
 def study_run(row: Row) -> Row:
     """What is kept of a member: method, strength, seed, status and figures.
 
     Args:
-      row: of the sweep's results, beside the fields of the base config that it leaves as they are.
+      row: of the sweep's results, with the member's whole objective.
     """
     method, symbol, strength = _described(row)
     run = {"member": row["member"], "method": method, "symbol": symbol, "strength": strength}
