@@ -16,6 +16,7 @@ from absl import flags
 
 from experiments import command_line
 from experiments import flags as shared
+from experiments.executor_flags import named_executor
 from vae_jax import trained, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import drawing

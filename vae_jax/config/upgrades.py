@@ -9,7 +9,7 @@ setting that was renamed or moved needs a function, with the schema that it came
 | 2 | parts with settings of their own |
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vae_jax.errors import UserError
@@ -102,7 +102,7 @@ def _parts_of_flat(old: dict[str, Any]) -> dict[str, Any]:
         if name in old
     }
     new["data"] = _data(data, joint)
-    new["model"] = _model(model, joint)
+    new["model"] = _model(model, joint, data.get("modalities", ()))
     new["objective"] = _objective(model, objective, hparams, joint)
     new["optimizer"] = _optimizer(optimizer, hparams)
     new["checkpoints"] = dict(old.get("checkpoints", {}))
@@ -150,7 +150,7 @@ def _data(data: _Section, joint: bool) -> dict[str, Any]:
     return new
 
 
-def _model(model: _Section, joint: bool) -> dict[str, Any]:
+def _model(model: _Section, joint: bool, modalities: Sequence[str]) -> dict[str, Any]:
     name, hierarchy = model.get("name", "vae"), model.get("hierarchy", "none")
     activation, initializer = model.pick("activation"), model.pick("initializer")
     new = {"name": name, **model.pick("latent_size", "decoder_start")}
@@ -159,9 +159,14 @@ def _model(model: _Section, joint: bool) -> dict[str, Any]:
     if name == "autoencoder":
         return new | initializer
     if joint:
-        label = model.pick("widths") | activation | initializer
-        text = model.pick("embedding_size", width="text_width") | activation | initializer
-        return new | model.pick("joint_posterior") | initializer | {"label": label, "text": text}
+        new |= model.pick("joint_posterior") | initializer
+        if "label" in modalities:
+            new["label"] = model.pick("widths") | activation | initializer
+        if "text" in modalities:
+            new["text"] = (
+                model.pick("embedding_size", width="text_width") | activation | initializer
+            )
+        return new
     flow = model.pick(layers="flow_layers", width="flow_width") | activation | initializer
     prior = model.get("prior", "standard")
     new["prior"] = {"name": prior}
