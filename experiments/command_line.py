@@ -4,6 +4,7 @@ import errno
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -73,30 +74,38 @@ def _describe(message: str) -> str:
 
 
 def run(main: Callable[[], None]) -> NoReturn:
-    """Parse the flags, call `main` and exit.
-
-    The exit code is 0, 2 for a mistake of the user's, or 128 + signal if a signal stopped it.
-    """
-    from vae_jax.training.loop import Interrupted
-
+    """Parse the flags, call `main` and exit, with code 0 or that of what it raised."""
     logging.set_verbosity(logging.WARNING)
     logging.use_absl_handler()
     try:
         _parse_flags()
         use_compilation_cache()
         main()
-    except UserError as error:
-        print(f"error: {_describe(str(error))}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:
-            raise
-        name = f"{error.filename} " if error.filename else "a file of the run "
-        print(f"error: {name}cannot be written or read: {error.strerror}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
-    except Interrupted as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(128 + stop.signal)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(report(error))
     sys.exit(0)
+
+
+def report(error: BaseException) -> int:
+    """Print what ended a command.
+
+    Returns:
+      The exit code: 2 for the user's mistake, 128 + signal if it was stopped, 1 for a defect.
+    """
+    from vae_jax.training.loop import Interrupted
+
+    match error:
+        case UserError():
+            print(f"error: {_describe(str(error))}", file=sys.stderr)
+            return EXIT_USER_ERROR
+        case OSError() if error.errno in _DISK_ERRORS:
+            name = f"{error.filename} " if error.filename else "a file of the run "
+            print(f"error: {name}cannot be written or read: {error.strerror}", file=sys.stderr)
+            return EXIT_USER_ERROR
+        case Interrupted():
+            print(error, file=sys.stderr)
+            return 128 + error.signal
+        case KeyboardInterrupt():
+            return 128 + signal.SIGINT
+    traceback.print_exception(error)
+    return 1

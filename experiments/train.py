@@ -12,7 +12,6 @@ import functools
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +24,6 @@ from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.data.streaming import Stream
-from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.settings import flatten
 from vae_jax.trained import TrainedModel
@@ -40,10 +38,6 @@ flags.adopt_module_key_flags(process_flags)
 
 Splits = factory.Splits | factory.StreamedSplits | factory.JointSplits
 
-_PARALLEL = flags.DEFINE_enum(
-    "parallel", "jit", ["jit", "pmap"], "how several devices are used together"
-)
-_NUM_DEVICES = flags.DEFINE_integer("num_devices", None, "devices to use; by default all")
 _PROFILE = flags.DEFINE_bool(
     "profile", False, "trace one compiled call of the training into the workdir's tensorboard/"
 )
@@ -242,33 +236,13 @@ def _write_images(
         tensorboard.write_images("samples", model.sample(jax.random.key(0), len(images)), step)
 
 
-def _devices() -> list[jax.Device]:
-    """The devices that --num_devices leaves, those of all processes."""
-    devices, wanted = jax.devices(), _NUM_DEVICES.value
-    if wanted is None:
-        return devices
-    if not 1 <= wanted <= len(devices):
-        raise UserError(
-            f"--num_devices={wanted} must be at least 1 and at most {len(devices)}, the devices "
-            "that JAX sees"
-        )
-    if jax.process_count() > 1 and wanted < len(devices):
-        raise UserError(
-            f"--num_devices={wanted} leaves processes without a device; use all {len(devices)} "
-            "with --num_processes"
-        )
-    return devices[:wanted]
-
-
 def main() -> None:
     """Check the config, then train; a finished run is only told of."""
     folder, config = shared.required_workdir(), shared.required_config()
-    told = {**flatten(config.to_dict()), "--parallel": _PARALLEL.value}
-    with process_flags.together(told, folder):
-        if _PARALLEL.value == "pmap" and jax.process_count() > 1:
-            raise UserError("--parallel=pmap works in one process only; use --parallel=jit")
-        kind = cast(parallel.Kind, _PARALLEL.value)
-        train(config, folder, devices=_devices(), kind=kind, profile=_PROFILE.value)
+    settings = {**flatten(config.to_dict()), "--workdir": str(folder.absolute())}
+    with process_flags.together(settings):
+        devices, kind = process_flags.devices_and_kind()
+        train(config, folder, devices=devices, kind=kind, profile=_PROFILE.value)
 
 
 if __name__ == "__main__":

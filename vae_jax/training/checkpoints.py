@@ -108,7 +108,7 @@ def save(
 
     Raises:
       UserError: it cannot be written; the checkpoints that are there stay as they were.
-      jax.errors.JaxRuntimeError: another process is gone, so that they cannot wait for each other.
+      jax.errors.JaxRuntimeError, ValueError: another process is gone (see `processes.lost`).
     """
     final = directory / str(step)
     if processes.from_first(int(final.exists())):
@@ -126,10 +126,9 @@ def save(
         if processes.is_first():
             _complete(partial, final, metadata)
         processes.wait_for_all("checkpoint is written")
-    except jax.errors.JaxRuntimeError:
-        # Files are written without the accelerator: what fails is a meeting of the processes.
-        raise
     except Exception as error:  # tensorstore reports a full disk as one of many kinds
+        if processes.lost(error):
+            raise
         shutil.rmtree(partial, ignore_errors=True)
         raise UserError(
             f"checkpoint {final} cannot be written: {first_line(error)[:200]}; make room and run "
