@@ -26,6 +26,7 @@ from vae_jax.models.interfaces import Likelihood
 from vae_jax.models.likelihoods import BernoulliLikelihood, NormalLikelihood, unaccepted
 from vae_jax.networks import MLPDecoder, MLPEncoder
 from vae_jax.networks.activations import ACTIVATIONS
+from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.training import step as training
 from vae_jax.training.optimizers import scale_by_adam
@@ -324,6 +325,7 @@ def _train_epoch(
 
 
 @functools.partial(jax.jit, static_argnums=0)
+@full_precision
 def _encode(
     architecture: _Architecture, params: PyTree, images: Float[Array, "rows 1 features 1"]
 ) -> Float[Array, "rows latents"]:
@@ -331,6 +333,7 @@ def _encode(
 
 
 @functools.partial(jax.jit, static_argnums=0)
+@full_precision
 def _decode(
     architecture: _Architecture, params: PyTree, latents: Float[Array, "rows latents"]
 ) -> Float[Array, "rows 1 features 1"]:
@@ -338,6 +341,7 @@ def _decode(
 
 
 @functools.partial(jax.jit, static_argnums=0)
+@full_precision
 def _elbo(
     architecture: _Architecture, params: PyTree, images: Float[Array, "rows 1 features 1"]
 ) -> Float[Array, " rows"]:

@@ -21,6 +21,7 @@ from vae_jax.data.pixels import to_unit_interval
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import VAE, Autoencoder, latent_paths
+from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.training import checkpoints
 
@@ -68,9 +69,12 @@ class TrainedModel:
     def _run(self, name: str, function: Callable[..., Any], *batched: ArrayLike) -> Any:
         """`function(model, *arrays)`, compiled, over batches that are put together again."""
         if name not in self._compiled:
-            self._compiled[name] = jax.jit(
-                lambda params, *arrays: function(nnx.merge(self.graphdef, params), *arrays)
-            )
+
+            @full_precision
+            def apply(params: nnx.State, *arrays: Array) -> Any:
+                return function(nnx.merge(self.graphdef, params), *arrays)
+
+            self._compiled[name] = jax.jit(apply)
         arrays = [value if isinstance(value, jax.Array) else np.asarray(value) for value in batched]
         parts = [
             self._compiled[name](

@@ -19,6 +19,7 @@ from vae_jax.data.captions.vocabulary import Vocabulary
 from vae_jax.errors import UserError
 from vae_jax.models.modalities import Form, Forms, nothing
 from vae_jax.models.multimodal import MultimodalVAE
+from vae_jax.networks.precision import full_precision
 from vae_jax.trained_model import TrainedModel, best_params, read_config
 
 _BATCH_SIZE = 500
@@ -127,9 +128,12 @@ class TrainedMultimodal:
     def _run(self, name: str, function: Callable[..., Any], *batched: Any) -> Any:
         """`function(model, *trees)`, compiled, over batches that are put together again."""
         if name not in self._compiled:
-            self._compiled[name] = jax.jit(
-                lambda params, *trees: function(nnx.merge(self.graphdef, params), *trees)
-            )
+
+            @full_precision
+            def apply(params: nnx.State, *trees: Any) -> Any:
+                return function(nnx.merge(self.graphdef, params), *trees)
+
+            self._compiled[name] = jax.jit(apply)
         num = len(jax.tree.leaves(batched)[0])
         parts = []
         for first in range(0, num, _BATCH_SIZE):

@@ -8,7 +8,10 @@ from ml_collections import ConfigDict
 
 
 class EvaluationKeys(NamedTuple):
-    """One key for each thing that evaluation draws, none used twice."""
+    """One key for each thing that evaluation draws, none used twice.
+
+    New ones go to the end: the keys before them stay what they are.
+    """
 
     validation: Key[Array, ""]
     targets: Key[Array, ""]
@@ -16,6 +19,10 @@ class EvaluationKeys(NamedTuple):
     corruption: Key[Array, ""]
     prior: Key[Array, ""]
     factors: Key[Array, ""]
+    training_targets: Key[Array, ""]
+    anomaly: Key[Array, ""]
+    editing: Key[Array, ""]
+    recovery: Key[Array, ""]
 
 
 def make_key(seed: int) -> Key[Array, ""]:

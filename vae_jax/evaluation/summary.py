@@ -53,9 +53,9 @@ def prepare_examples(config: ConfigDict, test: Dataset | MultimodalDataset) -> T
 
 def prepare_train_examples(config: ConfigDict, train: MultimodalDataset) -> dict[str, np.ndarray]:
     """Training examples of several modalities as the model sees them."""
-    # Not the draw of the test images, whose keys go by the place of an image.
-    key = factory.build_evaluation_keys(config).targets
-    return _prepare_modalities(config, train, jax.random.fold_in(key, len(train.modalities)))
+    return _prepare_modalities(
+        config, train, factory.build_evaluation_keys(config).training_targets
+    )
 
 
 def _prepare_modalities(
@@ -72,8 +72,7 @@ def _prepare_modalities(
 
 def prepare_train(config: ConfigDict, train: Dataset) -> np.ndarray:
     """Training images as the model sees them, for codes of labelled examples."""
-    # Not the draw of the test images, whose keys go by the place of an image.
-    key = jax.random.fold_in(factory.build_evaluation_keys(config).targets, 1)
+    key = factory.build_evaluation_keys(config).training_targets
     return figures_of_merit.prepare_targets(factory.build_prepare(config), train.images, key)
 
 

@@ -46,9 +46,9 @@ class Keys(NamedTuple):
 
 def build_keys(config: ConfigDict) -> tuple[Keys, Keys]:
     """The keys that `evaluation.seed` gives: of how images are seen, and of the samples."""
-    keys = factory.build_evaluation_keys(config)
+    seen, samples = jax.random.split(factory.build_evaluation_keys(config).anomaly)
     num = len(Keys._fields)
-    return Keys(*jax.random.split(keys.targets, num)), Keys(*jax.random.split(keys.samples, num))
+    return Keys(*jax.random.split(seen, num)), Keys(*jax.random.split(samples, num))
 
 
 def as_seen(config: ConfigDict, images: np.ndarray, key: Key[Array, ""]) -> Images:

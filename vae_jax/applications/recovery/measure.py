@@ -98,7 +98,7 @@ def measure(
         raise UserError("corruption='none' leaves nothing to recover; train with a corruption")
     keys = factory.build_evaluation_keys(config)
     clean = measuring.prepare_test(config, factory.load_test(config))[:num_images]
-    prepare_key, chosen_key = jax.random.split(keys.validation)
+    prepare_key, chosen_key = jax.random.split(keys.recovery)
     known_clean = figures_of_merit.prepare_targets(
         factory.build_prepare(config),
         factory.load_validation(config).images[:num_chosen],
