@@ -24,6 +24,7 @@ from vae_jax.models import VAE
 from vae_jax.models.likelihoods import BernoulliSettings, NormalSettings, unaccepted
 from vae_jax.models.vae import VAESettings
 from vae_jax.networks.mlp import MLPEncoderSettings
+from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.objectives.elbo import ELBO
 from vae_jax.settings import settings_of
@@ -324,6 +325,7 @@ def _train_epoch(
 
 
 @functools.partial(jax.jit, static_argnums=0)
+@full_precision
 def _encode(
     architecture: _Architecture, params: PyTree, images: Float[Array, "rows 1 features 1"]
 ) -> Float[Array, "rows latents"]:
@@ -331,6 +333,7 @@ def _encode(
 
 
 @functools.partial(jax.jit, static_argnums=0)
+@full_precision
 def _decode(
     architecture: _Architecture, params: PyTree, latents: Float[Array, "rows latents"]
 ) -> Float[Array, "rows 1 features 1"]:
@@ -338,6 +341,7 @@ def _decode(
 
 
 @functools.partial(jax.jit, static_argnums=0)
+@full_precision
 def _elbo(
     architecture: _Architecture, params: PyTree, images: Float[Array, "rows 1 features 1"]
 ) -> Float[Array, " rows"]:

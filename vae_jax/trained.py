@@ -36,6 +36,7 @@ from vae_jax.errors import UserError
 from vae_jax.models import DensityModel, latent_paths
 from vae_jax.models.modalities import Form, Forms, nothing
 from vae_jax.models.multimodal import MultimodalVAE
+from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.settings import changed, name_of
 from vae_jax.training import checkpoints
@@ -200,11 +201,12 @@ class _Trained:
     def _run(self, name: str, function: Callable[..., Any], *batched: Any) -> Any:
         """Return `function(model, *trees)`, compiled, over batches put together again."""
         if name not in self._compiled:
-            self._compiled[name] = jax.jit(
-                lambda params, extra, *trees: function(
-                    nnx.merge(self.graphdef, params, extra), *trees
-                )
-            )
+
+            @full_precision
+            def apply(params: nnx.State, extra: nnx.State, *trees: Any) -> Any:
+                return function(nnx.merge(self.graphdef, params, extra), *trees)
+
+            self._compiled[name] = jax.jit(apply)
         # Keys stay JAX's.
         batched = jax.tree.map(
             lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), batched

@@ -10,7 +10,6 @@ from jax.extend import core
 
 from configs import vanilla
 from vae_jax import config as factory
-from vae_jax.networks import convolution
 from vae_jax.networks.convolution import overlap_add
 from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.training.step import init_state, train_step
@@ -117,10 +116,8 @@ def test_products_run_in_bfloat16_and_sums_in_float32(network):
 
 
 @pytest.mark.parametrize("network", ["conv", "resnet"])
-def test_convolutions_of_accelerators_run_in_bfloat16(network, monkeypatch):
-    monkeypatch.setattr(convolution, "use_matrix_products", lambda: False)
-    # Not the cached one, which has its convolutions as matrix products.
-    _, init, _, loss_fn = build_problem.__wrapped__(network)
+def test_convolutions_of_accelerators_run_in_bfloat16(network):
+    _, init, _, loss_fn = build_problem(network)
     gradient = trace(jax.grad(loss_fn, has_aux=True), jax.eval_shape(init, KEY))
     found = operand_dtypes(gradient)["conv_general_dilated"]
     assert len(found) > 10

@@ -10,7 +10,10 @@ from vae_jax.data.random_bits import make_key
 
 
 class EvaluationKeys(NamedTuple):
-    """One key for each thing that evaluation draws, none used twice."""
+    """One key for each thing that evaluation draws, none used twice.
+
+    New ones go to the end: the keys before them stay what they are.
+    """
 
     validation: Key[Array, ""]
     targets: Key[Array, ""]
@@ -18,6 +21,10 @@ class EvaluationKeys(NamedTuple):
     corruption: Key[Array, ""]
     prior: Key[Array, ""]
     factors: Key[Array, ""]
+    training_targets: Key[Array, ""]
+    anomaly: Key[Array, ""]
+    editing: Key[Array, ""]
+    recovery: Key[Array, ""]
 
 
 def build_evaluation_keys(experiment: AnyExperiment) -> EvaluationKeys:

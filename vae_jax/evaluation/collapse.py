@@ -14,6 +14,7 @@ from vae_jax.evaluation.full_batches import full_batches
 from vae_jax.evaluation.streamed_means import LogMeanExp
 from vae_jax.models import DensityModel
 from vae_jax.models.interfaces import TractablePosterior
+from vae_jax.networks.precision import full_precision
 
 # Burda et al. 2015, section 5.
 ACTIVITY_THRESHOLD = 0.01
@@ -147,6 +148,7 @@ def mutual_information(
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")
+@full_precision
 def _draw(
     graphdef: nnx.GraphDef, params: nnx.State, images: Array, key: Key[Array, ""]
 ) -> tuple[Float[Array, "draws latents"], Float[Array, " draws"]]:
@@ -160,6 +162,7 @@ def _draw(
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")
+@full_precision
 def _log_densities(
     graphdef: nnx.GraphDef,
     params: nnx.State,

@@ -23,6 +23,7 @@ from vae_jax.evaluation.likelihood import image_keys
 from vae_jax.evaluation.streamed_means import LogMeanExp, Moments
 from vae_jax.models.modalities import TextModality, Values
 from vae_jax.models.multimodal import MultimodalVAE
+from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.multimodal import kl_bound
 
 # Decoded numbers that are alive at once: more falls out of the cache.
@@ -62,6 +63,7 @@ def _size(asked: Sequence[str], model: MultimodalVAE, batch: int) -> int:
     return total
 
 
+@full_precision
 def estimate_batch(
     model: MultimodalVAE,
     values: Mapping[str, Values],
@@ -71,7 +73,7 @@ def estimate_batch(
     given: tuple[str, ...],
     num_samples: int,
 ) -> JointEstimates:
-    """The estimates for one batch.
+    """The estimates for one batch, in full precision.
 
     Args:
       model: the model.

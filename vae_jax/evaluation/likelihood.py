@@ -22,6 +22,7 @@ from vae_jax.distributions import Normal, kl_by_dimension
 from vae_jax.evaluation.full_batches import full_batches
 from vae_jax.evaluation.streamed_means import LogMeanExp, Moments
 from vae_jax.models import DensityModel
+from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.bounds import sampled_kl_parts
 
 # Decoded values that are alive at once: more falls out of the cache, fewer starve the matrix unit.
@@ -79,6 +80,7 @@ class _Sums(NamedTuple):
     latents: Moments
 
 
+@full_precision
 def estimate_batch(
     model: DensityModel,
     targets: Float[Array, "batch height width channels"],
@@ -86,7 +88,7 @@ def estimate_batch(
     *,
     num_samples: int,
 ) -> LikelihoodEstimates:
-    """The estimates for one batch.
+    """The estimates for one batch, in full precision.
 
     Args:
       model: the model.

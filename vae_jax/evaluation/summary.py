@@ -51,9 +51,7 @@ def prepare_examples(model: Trained, test: Dataset | MultimodalDataset) -> Targe
 
 def prepare_train_examples(model: Trained, train: MultimodalDataset) -> dict[str, np.ndarray]:
     """Training examples of several modalities as the model sees them."""
-    # Not the draw of the test images, whose keys go by the place of an image.
-    key = model.keys.targets
-    return _prepare_modalities(model, train, jax.random.fold_in(key, len(train.modalities)))
+    return _prepare_modalities(model, train, model.keys.training_targets)
 
 
 def _prepare_modalities(
@@ -70,8 +68,7 @@ def _prepare_modalities(
 
 def prepare_train(model: Trained, train: Dataset) -> np.ndarray:
     """Training images as the model sees them, for codes of labelled examples."""
-    # Not the draw of the test images, whose keys go by the place of an image.
-    key = jax.random.fold_in(model.keys.targets, 1)
+    key = model.keys.training_targets
     return figures_of_merit.prepare_targets(model.prepare(), train.images, key)
 
 

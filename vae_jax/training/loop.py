@@ -159,11 +159,11 @@ def non_finite(metrics: dict[str, np.ndarray], first_step: int) -> str | None:
     return f"the loss is not finite at step {first_step + int(bad[0])}: {named}"
 
 
-def _check_finite(metrics: dict[str, np.ndarray], first_step: int) -> None:
+def _check_finite(metrics: dict[str, np.ndarray], first_step: int, last_good: int) -> None:
     problem = non_finite(metrics, first_step)
     if problem is not None:
         raise UserError(
-            f"{problem}; the last good checkpoint, of step {first_step}, is kept; lower "
+            f"{problem}; the last good checkpoint, of step {last_good}, is kept; lower "
             "optimizer.learning_rate or set optimizer.gradient_clip_norm, in another workdir"
         )
 
@@ -223,6 +223,10 @@ def fit(
     Returns:
       The final state and progress, of which a checkpoint has been written.
 
+    A checkpoint is written before the first step, by the clock, and at the end. What is not finite
+    is never saved: the newest checkpoint is what a run that goes wrong falls back on, and no copy
+    of the state is kept beside it.
+
     Raises:
       Interrupted: a signal came; a checkpoint has been written.
       UserError: the loss is not finite, or something cannot be written.
@@ -249,22 +253,17 @@ def fit(
         for writer in writers:
             writer.write(record)
 
-    step = int(state.train.step)
-    # The first call is saved whatever the time: then there always is a last good checkpoint.
-    last_save = -float("inf")
+    step = last_good = int(state.train.step)
+    # Of a restored state it is there already.
+    save(state, progress)
+    last_save = time.monotonic()
     while step < plan.total_steps and not progress.stopped_early:
         start = time.perf_counter()
         num_steps = plan.next_call(step)
-        # run_steps consumes its argument; the copy is what is saved should the call go wrong.
-        before = copy_tree(state.train)
         train, metrics = run_steps(state.train, num_steps)
         host_metrics = {name: np.asarray(values) for name, values in metrics.items()}
-        try:
-            _check_finite(host_metrics, step)
-            _check_params(train.params, step + num_steps, step)
-        except UserError:
-            save(state._replace(train=before), progress)
-            raise
+        _check_finite(host_metrics, step, last_good)
+        _check_params(train.params, step + num_steps, last_good)
         seconds = time.perf_counter() - start
         step += num_steps
         epoch, at_end = step / plan.steps_per_epoch, step % plan.steps_per_epoch == 0
@@ -290,7 +289,7 @@ def fit(
         )
         if stop or is_due:
             save(state, progress)
-            last_save = time.monotonic()
+            last_good, last_save = step, time.monotonic()
         if stop:
             raise Interrupted(interruption, f"step {step}")
     save(state, progress)

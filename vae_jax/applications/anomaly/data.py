@@ -45,9 +45,9 @@ class Keys(NamedTuple):
 
 def build_keys(model: TrainedModel) -> tuple[Keys, Keys]:
     """The keys that `evaluation.seed` gives: of how images are seen, and of the samples."""
-    keys = model.keys
+    seen, samples = jax.random.split(model.keys.anomaly)
     num = len(Keys._fields)
-    return Keys(*jax.random.split(keys.targets, num)), Keys(*jax.random.split(keys.samples, num))
+    return Keys(*jax.random.split(seen, num)), Keys(*jax.random.split(samples, num))
 
 
 def as_seen(model: TrainedModel, images: np.ndarray, key: Key[Array, ""]) -> Images:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key
 from vae_jax.distributions import Normal
 from vae_jax.evaluation.full_batches import full_batches
 from vae_jax.models import DensityModel
+from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.bounds import elbo
 from vae_jax.trained import TrainedModel
 
@@ -48,6 +49,7 @@ def _elbo(
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "num_samples"))
+@full_precision
 def _regret(
     graphdef: nnx.GraphDef, params: nnx.State, images: Array, key: Array, *, num_samples: int
 ) -> Float[Array, " images"]:

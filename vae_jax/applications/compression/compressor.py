@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -28,6 +29,7 @@ from vae_jax.distributions import (
     Normal,
 )
 from vae_jax.errors import UserError
+from vae_jax.networks.precision import full_precision
 from vae_jax.trained import TrainedModel
 
 _BATCH_SIZE = 256
@@ -42,8 +44,9 @@ class Compressor:
     width]`. A likelihood of zeros and ones takes bool, or uint8 with no more than two values: 0
     and either 1 or 255. One of 256 levels takes uint8.
 
-    The networks run on the CPU, where their bits do not change from run to run, and always over
-    batches of one size: the images that are missing in a batch are black.
+    The code is defined by what the networks compute on the CPU, where their bits do not change from
+    run to run: a machine with an accelerator and one without write the same file. They run over
+    batches of one size always: the images that are missing in a batch are black.
 
     Attributes:
       image_shape: height, width, channels.
@@ -68,15 +71,18 @@ class Compressor:
         self.batch_size = max(1, min(_BATCH_SIZE, _MAX_OUTPUTS // outputs))
         self.digest = _model_digest(model)
         self._flat_digest = _flat_digest(model)
+        # What has arguments on the CPU is lowered for it, and runs there.
         self._params = jax.device_put(model.state, jax.local_devices(backend="cpu")[0])
         levels = 2**self.num_level_bits
 
+        @full_precision
         def posterior(params: nnx.State, images: Array) -> tuple[Array, Array]:
             vae = nnx.merge(model.graphdef, params)
             normal = vae.encode(images / (levels - 1))
             assert isinstance(normal, Normal)
             return normal.mean, jnp.exp(normal.log_scale)
 
+        @full_precision
         def decode(params: nnx.State, latents: Array) -> Distribution:
             return nnx.merge(model.graphdef, params).decode(latents)
 
@@ -261,9 +267,23 @@ def _images_digest(images: np.ndarray) -> str:
 
 
 def _platform() -> str:
-    """What the last bits of the probabilities depend on."""
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("jax", "constriction")]
-    return f"{', '.join(versions)}, {platform.machine()}, {os.cpu_count()} cores"
+    """Name what the last bits of the probabilities depend on: programs, processor, threads."""
+    names = ("jax", "jaxlib", "constriction")
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
+    # XLA has a thread for each core that the process may use.
+    has_affinity = hasattr(os, "sched_getaffinity")
+    num_cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
+    return f"{', '.join(versions)}, {_processor()}, {num_cores} cores"
+
+
+def _processor() -> str:
+    """Name the processor's kind and its widest vectors, which XLA uses where it finds them."""
+    try:
+        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        words = set()
+    widest = [name for name in ("avx512f", "avx2", "avx", "asimd") if name in words]
+    return " ".join([platform.machine(), *widest[:1]])
 
 
 def _elsewhere(compressed: CompressedImages) -> str:

@@ -81,7 +81,7 @@ def load_known(model: TrainedModel, train: LazyDataset) -> KnownImages:
     and without its noise a classifier would lean on what the decoder does not see.
     """
     known = train.read(evenly_spaced(train.shape[0], _MOST_IMAGES))
-    key = model.keys.samples
+    key = model.keys.editing
     latents = training_latents(model, known.images, key)
     return KnownImages(known.images, latents, known.labels, measure_stored(known.images))
 

@@ -117,7 +117,7 @@ def measure_models(
         raise UserError("corruption='none' leaves nothing to recover; train with a corruption")
     keys = model.keys
     clean = measuring.prepare_test(model, model.load_test())[:num_images]
-    prepare_key, chosen_key = jax.random.split(keys.validation)
+    prepare_key, chosen_key = jax.random.split(keys.recovery)
     known_clean = figures_of_merit.prepare_targets(
         model.prepare(),
         model.load_validation().images[:num_chosen],
