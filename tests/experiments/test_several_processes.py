@@ -22,6 +22,7 @@ from experiments import process_flags
 from experiments import train as train_command
 from experiments.train import train
 from vae_jax import config
+from vae_jax.config import run
 from vae_jax.config.fields import with_fields
 from vae_jax.errors import UserError
 from vae_jax.training import checkpoints
@@ -141,7 +142,7 @@ def test_whichever_process_dies_the_run_goes_on_with_nothing_lost(tmp_path, monk
     assert len(jax.devices()) == 8
     with monkeypatch.context() as patch:
         stopping = contextlib.nullcontext(StopsAfter(EPOCHS // 6))
-        patch.setattr(train_command, "deferred", lambda: stopping)
+        patch.setattr(run, "deferred", lambda: stopping)
         with pytest.raises(Interrupted):
             train(config_of(data), folder, devices=jax.devices())
     assert step < checkpoints.steps(folder / "checkpoints")[-1] < 6 * EPOCHS

@@ -1,17 +1,23 @@
-"""The figures of a run. A part of three commands."""
+"""The plots of a run, and images of it for TensorBoard during training."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from vae_jax import config as factory
 from vae_jax import plots
+from vae_jax.config.run import Splits
+from vae_jax.data.pixels import to_unit_interval
 from vae_jax.evaluation import denoising, plane_maps
 from vae_jax.models import latent_paths
 from vae_jax.trained_model import TrainedModel
-from vae_jax.training.records import read_records
+from vae_jax.training.loop import RunState
+from vae_jax.training.records import TensorBoardWriter, read_records
 
 DEGREES = np.linspace(0, 1, 9, dtype=np.float32)
 NUM_MAPPED = 5000
@@ -133,3 +139,26 @@ def _draw_denoising(
         label="mean squared error",
     )
     plots.save(curve, out / "denoising_curve.png")
+
+
+def image_writer(
+    config: ConfigDict, splits: Splits, state: RunState, tensorboard: TensorBoardWriter
+) -> Callable[[RunState, int], None]:
+    """Return a function of state and epoch that writes images of the first held-out examples."""
+    assert not isinstance(splits, factory.JointSplits), "validate refuses images of these"
+    shown_from = splits.validation or splits.train
+    shown = jnp.asarray(shown_from.read(np.arange(min(40, shown_from.shape[0]))).images)
+    images = np.asarray(to_unit_interval(shown))
+    model = TrainedModel(config, splits.form, jax.device_get(state.train.params))
+
+    def write(state: RunState, epoch: int) -> None:
+        if epoch % config.tensorboard.images_every_epochs:
+            return
+        # To this process: what only one computes must not wait for the others' devices.
+        model.params, step = jax.device_get(state.train.params), int(state.train.step)
+        tensorboard.write_images("originals", images, step)
+        tensorboard.write_images("reconstructions", model.reconstruct(images), step)
+        if model.is_vae:
+            tensorboard.write_images("samples", model.sample(jax.random.key(0), len(images)), step)
+
+    return write
