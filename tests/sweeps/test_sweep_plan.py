@@ -60,8 +60,8 @@ def test_members_differ_within_a_chunk_by_hyperparameters_and_seeds_alone():
     sweep = space.grid(
         {
             "model.latent_size": (2, 3),
-            "hparams.beta": (0.5, 1.0, 2.0),
-            ("optimizer.name", "hparams.learning_rate"): [("adam", 1e-3), ("sgd", 1e-2)],
+            "objective.beta": (0.5, 1.0, 2.0),
+            ("optimizer.name", "optimizer.learning_rate"): [("adam", 1e-3), ("sgd", 1e-2)],
         },
         seeds=(0, 7),
     )
@@ -78,13 +78,13 @@ def test_members_differ_within_a_chunk_by_hyperparameters_and_seeds_alone():
         differing = {
             field for field in configs[0] if len({str(config[field]) for config in configs}) > 1
         }
-        assert differing == {"hparams.beta", "seed"}
+        assert differing == {"objective.beta", "seed"}
     assert len(told.splitlines()) == 4
     assert "program 2 of 4: model.latent_size=2, optimizer.name='sgd': 6 members in 1 chunk" in told
 
 
 def test_every_member_is_the_run_that_its_setting_and_seed_make():
-    sweep = space.grid({"model.widths": [(16,), (8, 8)], "hparams.beta": (0.5, 2.0)}, seeds=(3, 1))
+    sweep = space.grid({"model.encoder.widths": [(16,), (8, 8)], "objective.beta": (0.5, 2.0)}, seeds=(3, 1))
     chunks, _ = dealt(sweep)
     found = {}
     for chunk in chunks:
@@ -101,10 +101,10 @@ def test_every_member_is_the_run_that_its_setting_and_seed_make():
 
 
 def test_members_are_numbered_through_trials_and_their_seeds():
-    sweep = space.grid({"hparams.beta": (1.0, 2.0, 3.0)}, seeds=(5, 6, 9))
+    sweep = space.grid({"objective.beta": (1.0, 2.0, 3.0)}, seeds=(5, 6, 9))
     numbers = [member_number(sweep, trial, seed) for trial in range(3) for seed in range(3)]
     assert numbers == list(range(9))
-    chunks, _ = dealt(sweep, trials=[(7, {"hparams.beta": 2.0}), (4, {"hparams.beta": 1.0})])
+    chunks, _ = dealt(sweep, trials=[(7, {"objective.beta": 2.0}), (4, {"objective.beta": 1.0})])
     assert [(e["member"], e["trial"], e["seed"]) for e in chunks[0]["members"]] == [
         (21, 7, 5),
         (22, 7, 6),
@@ -141,13 +141,13 @@ def needed_by(chunk, resources):
 def test_every_member_is_dealt_once_and_every_chunk_fits(case):
     num_seeds = case["num_seeds"]
     sweep = case["method"](
-        {"hparams.beta": space.Uniform(0.1, 100), "model.latent_size": [2, 3]},
+        {"objective.beta": space.Uniform(0.1, 100), "model.latent_size": [2, 3]},
         num_trials=30,
         seeds=tuple(range(num_seeds)),
         halving=HALVING if case["halving"] else None,
     )
     trials = [
-        (i, {"hparams.beta": 0.1 + i, "model.latent_size": size})
+        (i, {"objective.beta": 0.1 + i, "model.latent_size": size})
         for i, size in enumerate(case["latent_sizes"])
     ]
     resources = Resources(
@@ -185,7 +185,7 @@ def test_every_member_is_dealt_once_and_every_chunk_fits(case):
 
 
 def test_a_memory_limit_splits_what_would_go_into_one_chunk():
-    sweep = space.grid({"hparams.beta": tuple(float(i) for i in range(10))})
+    sweep = space.grid({"objective.beta": tuple(float(i) for i in range(10))})
     assert sizes(dealt(sweep)[0]) == [10]
     limited = PLENTY._replace(memory_limit=IMAGES + 4 * 13)
     chunks, told = dealt(sweep, resources=limited)
@@ -197,7 +197,7 @@ def test_a_memory_limit_splits_what_would_go_into_one_chunk():
 
 
 def test_members_in_turn_and_workers_make_chunks_small_but_do_not_change_comparisons():
-    axes = {"hparams.beta": tuple(float(i) for i in range(20))}
+    axes = {"objective.beta": tuple(float(i) for i in range(20))}
     in_turn = PLENTY._replace(side_by_side=False)
     assert sizes(dealt(space.grid(axes), resources=in_turn)[0]) == [7, 7, 6]
     assert sizes(dealt(space.grid(axes), resources=PLENTY._replace(num_workers=4))[0]) == [5] * 4
@@ -207,7 +207,7 @@ def test_members_in_turn_and_workers_make_chunks_small_but_do_not_change_compari
 
 
 def test_the_seeds_of_a_trial_stay_together_where_trials_are_compared():
-    axes = {"hparams.beta": (0.5, 1.0, 2.0)}
+    axes = {"objective.beta": (0.5, 1.0, 2.0)}
     limited = PLENTY._replace(memory_limit=IMAGES + 5 * 13)
     chunks, _ = dealt(space.grid(axes, seeds=(0, 1), halving=HALVING), resources=limited)
     assert [[e["trial"] for e in c["members"]] for c in chunks] == [[0, 0, 1, 1], [2, 2]]
@@ -216,7 +216,7 @@ def test_the_seeds_of_a_trial_stay_together_where_trials_are_compared():
 
 
 def test_what_halving_needs_goes_with_the_chunk():
-    sweep = space.grid({"hparams.beta": (0.5, 1.0)}, objective="distortion", halving=HALVING)
+    sweep = space.grid({"objective.beta": (0.5, 1.0)}, objective="distortion", halving=HALVING)
     chunks, _ = dealt(sweep, batch=3, rivals={2: [-5.0, -6.0], 4: []})
     (chunk,) = chunks
     assert chunk["halving"] == {
@@ -229,13 +229,13 @@ def test_what_halving_needs_goes_with_the_chunk():
         False,
         "0003-00",
     )
-    assert dealt(space.grid({"hparams.beta": (0.5,)}))[0][0]["halving"] is None
+    assert dealt(space.grid({"objective.beta": (0.5,)}))[0][0]["halving"] is None
 
 
 @pytest.mark.parametrize(("num_trials", "slots"), [(1, 1), (2, 2), (3, 4), (5, 8), (8, 8), (9, 16)])
 def test_what_a_search_suggests_gets_a_power_of_two_of_slots(num_trials, slots):
-    axes = {"hparams.beta": space.Uniform(0.1, 10)}
-    trials = [(i, {"hparams.beta": float(i)}) for i in range(num_trials)]
+    axes = {"objective.beta": space.Uniform(0.1, 10)}
+    trials = [(i, {"objective.beta": float(i)}) for i in range(num_trials)]
     (chunk,), _ = dealt(space.tpe(axes, num_trials=40), trials=trials)
     assert (len(chunk["members"]), chunk["least_slots"]) == (num_trials, slots)
     (chunk,), _ = dealt(space.random(axes, num_trials=num_trials), trials=trials)
@@ -243,8 +243,8 @@ def test_what_a_search_suggests_gets_a_power_of_two_of_slots(num_trials, slots):
 
 
 def test_a_power_of_two_of_slots_keeps_to_the_limit_on_three_devices():
-    sweep = space.tpe({"hparams.beta": space.Uniform(0.1, 10)}, num_trials=40)
-    trials = [(i, {"hparams.beta": float(i)}) for i in range(12)]
+    sweep = space.tpe({"objective.beta": space.Uniform(0.1, 10)}, num_trials=40)
+    trials = [(i, {"objective.beta": float(i)}) for i in range(12)]
     resources = Resources(IMAGES + 4 * 13, 3, True)
     chunks, _ = dealt(sweep, trials=trials, resources=resources)
     assert all(needed_by(chunk, resources) <= resources.memory_limit for chunk in chunks)
@@ -257,8 +257,8 @@ def test_a_limit_below_one_member_is_refused_with_the_flag_and_what_is_needed(tm
         config = vanilla.get_config()
         config.data.name, config.data.validation_split = str(path), "train[192:]"
         config.data.train_split = "train[:192]"
-        one = space.grid({"hparams.beta": (0.5, 1.0)}, seeds=(0, 1))
-        two = space.grid({"hparams.beta": (0.5, 1.0)}, seeds=(0, 1), halving=HALVING)
+        one = space.grid({"objective.beta": (0.5, 1.0)}, seeds=(0, 1))
+        two = space.grid({"objective.beta": (0.5, 1.0)}, seeds=(0, 1), halving=HALVING)
         needed = []
         for sweep, what in ((one, "one member"), (two, "the 2 seeds of one trial")):
             trials = list(enumerate(space.settings(sweep)))
@@ -293,7 +293,7 @@ def test_what_a_sweep_may_use_is_found_out():
 
 def test_dealing_leaves_the_base_as_it_is():
     before = json.dumps(BASE)
-    dealt(space.grid({"hparams.beta": (0.5, 1.0), "model.gated": (False, True)}))
+    dealt(space.grid({"objective.beta": (0.5, 1.0), "model.gated": (False, True)}))
     assert json.dumps(BASE) == before
 
 
