@@ -19,7 +19,8 @@ TPE = space.tpe(
         "objective.beta": space.Uniform(0, 4),
         "objective.warmup_epochs": space.Integers(0, 5),
         "model.latent_size": space.Integers(2, 64, log=True),
-        ("model.network", "model.encoder.widths"): [("mlp", (400,)), ("conv", ())],
+        ("model.encoder", "model.encoder.widths"): [("mlp", (400,)), ("conv", ())],
+        "model.prior": ("standard", {"name": "vamp", "components": 50}),
     },
     num_trials=40,
     batch=8,
@@ -88,10 +89,13 @@ def test_settings_are_those_of_the_axes_and_the_study_shows_them(tmp_path):
         assert setting["objective.warmup_epochs"] in range(6)
         assert type(setting["objective.warmup_epochs"]) is float
         assert type(setting["model.latent_size"]) is int
-        assert (setting["model.network"], setting["model.encoder.widths"]) in TPE.axes[-1][1].values
+        assert (setting["model.encoder"], setting["model.encoder.widths"]) in TPE.axes[-2][1].values
+        assert setting["model.prior"] in TPE.axes[-1][1].values
         assert trial.params["objective.beta"] == setting["objective.beta"]
-        label = [setting["model.network"], list(setting["model.encoder.widths"])]
-        assert json.loads(trial.params["model.network,model.encoder.widths"]) == label
+        label = [setting["model.encoder"], list(setting["model.encoder.widths"])]
+        assert json.loads(trial.params["model.encoder,model.encoder.widths"]) == label
+        shown = trial.params["model.prior"]
+        assert shown == "standard" or json.loads(shown) == setting["model.prior"]
 
 
 class Killed(BaseException):
@@ -166,7 +170,7 @@ def test_another_search_seed_suggests_otherwise(tmp_path):
 
 
 def test_a_study_may_call_the_axes_otherwise(tmp_path):
-    former = ["rate", "beta", "warmup", "size", "network,widths"]
+    former = ["rate", "beta", "warmup", "size", "network,widths", "prior"]
     searched = opened(tmp_path, names=former)
     assert searched.claim(3) == opened(tmp_path / "other").claim(3)
     assert set(trials(searched)[0].params) == set(former)

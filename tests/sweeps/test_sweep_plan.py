@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_data import write_bars
-from vae_jax.config.fields import flatten
 
 from configs import vanilla
 from vae_jax import config as factory
 from vae_jax.errors import UserError
+from vae_jax.settings import flatten
+from vae_jax.sweeps import fields, space
 from vae_jax.sweeps import plan as sweep_plan
 from vae_jax.sweeps import progress as sweep_progress
-from vae_jax.sweeps import space
 from vae_jax.sweeps.chunks import member_config
 from vae_jax.sweeps.loop import MemberProgress
 from vae_jax.sweeps.members import MemberMemory
@@ -24,7 +24,7 @@ from vae_jax.sweeps.plan import Resources, deal, member_number, resources_here
 from vae_jax.sweeps.progress import ChunkProgress
 
 GIB = 2**30
-BASE = vanilla.get_config().to_dict()
+BASE = fields.resolved(vanilla.get_config())
 IMAGES, MEMORY = 100, MemberMemory(state=10, step=3)
 PLENTY = Resources(memory_limit=10**9, num_devices=1, side_by_side=True)
 HALVING = space.Halving(epochs=(2, 4), reduction=2.0)
@@ -61,7 +61,7 @@ def test_members_differ_within_a_chunk_by_hyperparameters_and_seeds_alone():
         {
             "model.latent_size": (2, 3),
             "objective.beta": (0.5, 1.0, 2.0),
-            ("optimizer.name", "optimizer.learning_rate"): [("adam", 1e-3), ("sgd", 1e-2)],
+            ("optimizer", "optimizer.learning_rate"): [("adam", 1e-3), ("sgd", 1e-2)],
         },
         seeds=(0, 7),
     )
@@ -74,17 +74,20 @@ def test_members_differ_within_a_chunk_by_hyperparameters_and_seeds_alone():
     assert static == [(2, "adam"), (2, "sgd"), (3, "adam"), (3, "sgd")]
     assert [chunk["name"] for chunk in chunks] == [f"0000-0{i}" for i in range(4)]
     for chunk in chunks:
-        configs = [flatten(member_config(chunk, entry).to_dict()) for entry in chunk["members"]]
+        members = [member_config(chunk, entry) for entry in chunk["members"]]
+        configs = [flatten(member.to_dict()) for member in members]
         differing = {
             field for field in configs[0] if len({str(config[field]) for config in configs}) > 1
         }
         assert differing == {"objective.beta", "seed"}
     assert len(told.splitlines()) == 4
-    assert "program 2 of 4: model.latent_size=2, optimizer.name='sgd': 6 members in 1 chunk" in told
+    assert "program 2 of 4: model.latent_size=2, optimizer='sgd': 6 members in 1 chunk" in told
 
 
 def test_every_member_is_the_run_that_its_setting_and_seed_make():
-    sweep = space.grid({"model.encoder.widths": [(16,), (8, 8)], "objective.beta": (0.5, 2.0)}, seeds=(3, 1))
+    sweep = space.grid(
+        {"model.encoder.widths": [(16,), (8, 8)], "objective.beta": (0.5, 2.0)}, seeds=(3, 1)
+    )
     chunks, _ = dealt(sweep)
     found = {}
     for chunk in chunks:
@@ -93,11 +96,49 @@ def test_every_member_is_the_run_that_its_setting_and_seed_make():
             found[entry["member"]] = member_config(chunk, entry)
     expected = itertools.product(space.settings(sweep), sweep.seeds)
     for member, (setting, seed) in enumerate(expected):
-        config = vanilla.get_config()
-        config.update_from_flattened_dict({**setting, "seed": seed})
-        factory.validate(found[member])
-        assert json.dumps(found[member].to_dict()) == json.dumps(config.to_dict())
+        changed = factory.with_values(vanilla.get_config(), {**setting, "seed": seed})
+        assert found[member] == factory.resolve(changed)
     assert len(found) == 8
+
+
+def test_sections_are_programs_by_what_is_static_in_them():
+    objectives = [
+        {"name": "tc", "beta": 2.0},
+        {"name": "tc", "beta": 4.0},
+        {"name": "tc", "beta": 4.0, "estimator": "stratified"},
+        {"name": "elbo", "beta": 4.0},
+        "elbo",
+        {"beta": 3.0},
+    ]
+    sweep = space.grid({"objective": objectives})
+    chunks, told = dealt(sweep)
+    assert [[e["trial"] for e in chunk["members"]] for chunk in chunks] == [
+        [0, 1],
+        [2],
+        [3, 4],
+        [5],
+    ]
+    assert "objective='tc', objective.estimator='stratified': 1 members" in told
+    for chunk in chunks:
+        for entry in chunk["members"]:
+            config = fields.with_values(BASE, space.settings(sweep)[entry["trial"]])
+            assert member_config(chunk, entry) == factory.resolve(config)
+            static = {**fields.resolved(config), "objective": None}
+            assert static == {**fields.resolved(chunk["config"]), "objective": None}
+
+
+def test_a_member_has_the_static_settings_of_its_chunk():
+    base = fields.with_values(BASE, {"objective": {"name": "elbo", "num_samples": 5}})
+    sweep = space.grid({"objective": [{"beta": 2.0}, {"name": "elbo", "beta": 3.0}]})
+    trials = list(enumerate(space.settings(sweep)))
+    chunks, _ = deal(sweep, base, trials, batch=0, rivals={}, resources=PLENTY)
+    found = [
+        (factory.resolve(chunk["config"]).objective, member_config(chunk, entry).objective)
+        for chunk in chunks
+        for entry in chunk["members"]
+    ]
+    assert [(shared.num_samples, own.num_samples) for shared, own in found] == [(5, 5), (1, 1)]
+    assert [own.beta for _, own in found] == [2.0, 3.0]
 
 
 def test_members_are_numbered_through_trials_and_their_seeds():
@@ -293,7 +334,7 @@ def test_what_a_sweep_may_use_is_found_out():
 
 def test_dealing_leaves_the_base_as_it_is():
     before = json.dumps(BASE)
-    dealt(space.grid({"objective.beta": (0.5, 1.0), "model.gated": (False, True)}))
+    dealt(space.grid({"objective.beta": (0.5, 1.0), "objective.sampled_kl": (False, True)}))
     assert json.dumps(BASE) == before
 
 
