@@ -252,9 +252,9 @@ def changed(row_settings=None, budgets=None, config=None, figures=None):
 @pytest.mark.parametrize(
     ("card", "told"),
     [
-        (changed({"hparams.beta": 2.0}), r"hparams\.beta=1\.0, and the card has 2\.0"),
+        (changed({"objective.beta": 2.0}), r"objective\.beta=1\.0, and the card has 2\.0"),
         (changed(budgets={"cpu": Budget({"epochs": 4})}), "epochs=3, and the card has 4"),
-        (changed(config={"model.widths": (8,)}), r"model\.widths=\[16\], and the card has \[8\]"),
+        (changed(config={"model.encoder.widths": (8,)}), r"model\.encoder\.widths=\[16\], and the card has \[8\]"),
     ],
 )
 def test_what_was_measured_of_other_settings_is_refused(tmp_path, card, told):
@@ -281,14 +281,14 @@ def test_a_field_that_is_younger_than_the_measurement_had_its_default(tmp_path, 
     rows = measured(weak_cpu={"nll": [30.0]})
     for budgets in rows.values():
         if budgets["cpu"]:
-            del budgets["cpu"]["config"]["hparams.free_nats"]
+            del budgets["cpu"]["config"]["objective.free_nats"]
             content = {k: v for k, v in budgets["cpu"].items() if k != "digest"}
             budgets["cpu"]["digest"] = _digest("bars", "weak", "cpu", content)
     card_results.write(CARD, tmp_path, rows)
-    assert vanilla.get_config().hparams.free_nats == 0.0
+    assert vanilla.get_config().objective.free_nats == 0.0
     assert card_results.read(CARD, tmp_path) == rows
-    with pytest.raises(UserError, match=r"hparams\.free_nats=0\.0, and the card has 0\.5"):
-        card_results.read(changed(config={"hparams.free_nats": 0.5}), tmp_path)
+    with pytest.raises(UserError, match=r"objective\.free_nats=0\.0, and the card has 0\.5"):
+        card_results.read(changed(config={"objective.free_nats": 0.5}), tmp_path)
 
 
 def test_a_measurement_of_more_seeds_is_kept():

@@ -650,7 +650,7 @@ class Real:
                 "batch_size": 4,
                 "steps_per_call": 2,
                 "checkpoints.every_seconds": 0.0,
-                "model.widths": (8,),
+                "model.encoder.widths": (8,),
                 "model.latent_size": 2,
                 "evaluation.batch_size": 10,
             }

@@ -46,7 +46,7 @@ class Problem:
                 "epochs": 20,
                 "batch_size": 16,
                 "model.network": network,
-                "model.widths": widths,
+                "model.encoder.widths": widths,
                 "model.channels": (4, 8),
                 "model.latent_size": 2,
                 "evaluation.batch_size": 20,
