@@ -9,7 +9,8 @@ PACKAGE = Path("vae_jax")
 
 # From the ground up: a folder or module may import what stands below it, and itself.
 FLOORS = (
-    {"errors", "settings"},
+    {"errors"},
+    {"settings"},
     {"workdir", "data", "distributions", "networks", "plots"},
     {"models"},
     {"objectives"},

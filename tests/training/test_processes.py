@@ -12,7 +12,7 @@ from vae_jax.training import processes
 
 
 def messages(monkeypatch, *settings):
-    """What `check_same` says in each of the processes, None where it agrees."""
+    """Return what `check_same` says in each of the processes, None where it agrees."""
     barrier, given = threading.Barrier(len(settings), timeout=60), {}
 
     def gather(array):
@@ -59,7 +59,7 @@ def test_configs_of_different_fields_differ(monkeypatch):
     ],
 )
 def test_failed_collectives_are_those_of_a_lost_process(error):
-    assert "start all again with the same command" in str(processes.lost(error))
+    assert "another process of the run is gone" in str(processes.lost(error))
 
 
 def test_other_errors_are_not():

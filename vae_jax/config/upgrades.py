@@ -9,7 +9,7 @@ setting that was renamed or moved needs a function, with the schema that it came
 | 2 | parts with settings of their own |
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from vae_jax.errors import UserError
@@ -114,7 +114,7 @@ def _parts_of_flat(old: dict[str, Any]) -> dict[str, Any]:
         if name in old
     }
     new["data"] = _data(data, joint)
-    new["model"] = _model(model, joint, data.get("modalities", ()))
+    new["model"] = _model(model, data.get("modalities", ()) if joint else None)
     new["objective"] = _objective(model, objective, hparams, joint)
     new["optimizer"] = _optimizer(optimizer, hparams)
     new["checkpoints"] = dict(old.get("checkpoints", {}))
@@ -162,7 +162,7 @@ def _data(data: _Section, joint: bool) -> dict[str, Any]:
     return new
 
 
-def _model(model: _Section, joint: bool, modalities: Sequence[str]) -> dict[str, Any]:
+def _model(model: _Section, modalities: Collection[str] | None) -> dict[str, Any]:
     name, hierarchy = model.get("name", "vae"), model.get("hierarchy", "none")
     activation, initializer = model.pick("activation"), model.pick("initializer")
     new = {"name": name, **model.pick("latent_size", "decoder_start")}
@@ -170,7 +170,7 @@ def _model(model: _Section, joint: bool, modalities: Sequence[str]) -> dict[str,
     new["likelihood"] = _likelihood(model)
     if name == "autoencoder":
         return new | initializer
-    if joint:
+    if modalities is not None:
         new |= model.pick("joint_posterior") | initializer
         if "label" in modalities:
             new["label"] = model.pick("widths") | activation | initializer

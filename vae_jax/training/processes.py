@@ -109,8 +109,8 @@ def lost(error: BaseException) -> UserError | None:
     if re.search("gloo|nccl|barrier", str(error), re.IGNORECASE) is None:
         return None
     return UserError(
-        "another process of the run is gone; start all again with the same command to continue "
-        f"from the last checkpoint ({first_line(error)})"
+        "another process of the run is gone or does not answer; start all again with the same "
+        f"command to continue from the last checkpoint ({first_line(error)})"
     )
 
 
