@@ -4,9 +4,9 @@
     python -m experiments.detect --workdir=runs/anomaly --input=new.npy --output=scores.csv
 
 What a score is worth depends on the likelihood: beside the normal of one learned scale here, try
-`--config.model.likelihood=bernoulli --config.model.normal_scale=fixed` on grey values, or
-categorical in place of bernoulli, as Xiao et al. 2020 (arXiv 2003.02977) have it, with
-`--config.model.network=conv`. `--config.data.name=mnist` is the reverse, against Fashion-MNIST, and
+`--config.model.likelihood=bernoulli` on grey values, or categorical in place of bernoulli, as Xiao
+et al. 2020 (arXiv 2003.02977) have it, with `--config.model.encoder=conv`.
+`--config.data.name=mnist` is the reverse, against Fashion-MNIST, and
 
     python -m experiments.prepare --name=mnist --without_label=4
 

@@ -1,7 +1,7 @@
 r"""A denoising VAE on MNIST: it sees corrupted digits and is asked about the clean ones.
 
     python -m experiments.train --config=configs/denoising.py --workdir=runs/denoising
-    python -m experiments.train --config=configs/denoising.py --config.model.name=autoencoder \
+    python -m experiments.train --config=configs/denoising.py --config.model=autoencoder \
         --config.corruption=masking --workdir=runs/denoising_autoencoder
 
 The criterion is that of Im et al. 2015 (arXiv 1511.06406). The corruption is drawn afresh each

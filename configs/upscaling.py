@@ -2,7 +2,7 @@ r"""An autoencoder that upscales digits: it sees them at half their height and w
 
     python -m experiments.train --config=configs/upscaling.py --workdir=runs/upscaling
     python -m experiments.train --config=configs/upscaling.py --workdir=runs/upscaling4 \
-        --config.hparams.corruption_level=4
+        --config.corruption.level=4
 
 Each square of 2x2 pixels, or of 4x4, has its mean, so that the image keeps its size.
 `experiments.measure --use=recovery` compares with bicubic interpolation: expect a PSNR of 26.0 dB

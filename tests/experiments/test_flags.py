@@ -34,6 +34,7 @@ REQUIRED = {
     "report": [],
     "reproduce": ["card"],
     "sample": ["workdir", "output"],
+    "settings": [],
     "sweep": ["config", "sweep", "workdir"],
     "train": ["config", "workdir"],
 }
@@ -64,6 +65,13 @@ def test_a_command_has_no_flag_that_it_does_not_read():
     ).stdout
     assert "--[no]check" in help_text
     assert "--workdir" not in help_text
+
+
+def test_a_command_without_a_config_refuses_a_setting_of_one():
+    command = [sys.executable, "-m", "experiments.report", "--config.epochs=3"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr == "error: --config.epochs is for commands that train, with --config\n"
 
 
 @pytest.mark.usefixtures("parsed_flags")

@@ -13,6 +13,7 @@ from vae_jax.config import rules
 from vae_jax.config.data_settings import ImageData, JointData
 from vae_jax.config.upgrades import SCHEMA, upgrade
 from vae_jax.data.corruptions import CORRUPTIONS, CorruptionPart
+from vae_jax.errors import UserError
 from vae_jax.models.interfaces import MODELS, ModelPart
 from vae_jax.objectives import OBJECTIVES, Objective
 from vae_jax.settings import Setting, bounded, flag, integer, part, section, seed
@@ -145,12 +146,13 @@ def plain(config: Config) -> dict[str, Any]:
     """Return what a config says as nested dicts of the present schema.
 
     Raises:
-      UserError: it is of a later schema.
+      UserError: it is no settings, or of a later schema.
     """
     if isinstance(config, Experiment | JointExperiment):
         return config.to_dict()
-    content = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
-    return upgrade(content)
+    if not isinstance(config, ConfigDict | Mapping):
+        raise UserError(f"the config is {config!r}; it must be a ConfigDict, or nested dicts")
+    return upgrade(config.to_dict() if isinstance(config, ConfigDict) else config)
 
 
 def shape_of(content: Mapping[str, Any]) -> tuple[type, dict[str, type], Any]:

@@ -72,22 +72,34 @@ def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
       content: nested settings; without a "schema" they are of the present one, or of schema 1 if
-        there are `hparams`.
+        there are `hparams` and no parts with settings of their own.
 
     Raises:
-      UserError: the schema is a later one.
+      UserError: the schema is a later one, or there are both `hparams` and such parts.
     """
-    schema = content.get("schema", 1 if "hparams" in content else SCHEMA)
+    schema = content.get("schema", 1 if _is_flat(content) else SCHEMA)
     if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
         raise UserError(
             f"the config has schema={schema!r}, which a later version of vae_jax wrote; this one "
             f"reads schemas up to {SCHEMA}"
+        )
+    if schema > 1 and "hparams" in content:
+        raise UserError(
+            "hparams is not a setting any more: what stood there stands with the part that reads "
+            "it, such as objective.beta and optimizer.learning_rate"
         )
     upgraded = {name: value for name, value in content.items() if name != "schema"}
     for since, function in _UPGRADES:
         if schema < since:
             upgraded = function(upgraded)
     return upgraded
+
+
+def _is_flat(content: Mapping[str, Any]) -> bool:
+    """Return whether settings without a schema are of schema 1, where no part had its own."""
+    sections = [value for value in content.values() if isinstance(value, Mapping)]
+    has_parts = any(isinstance(value, Mapping) for part in sections for value in part.values())
+    return isinstance(content.get("hparams"), Mapping) and not has_parts
 
 
 def _parts_of_flat(old: dict[str, Any]) -> dict[str, Any]:
