@@ -10,8 +10,9 @@ from interruptions import StopsAfter, stopped_again_and_again
 from small_cards import small_card, write_card
 from small_data import write_bars
 
+import vae_jax
 from experiments import command_line, reproduce
-from vae_jax import trained_model, workdir
+from vae_jax import workdir
 from vae_jax.errors import UserError
 from vae_jax.papers import report as card_report
 from vae_jax.papers import results as card_results
@@ -114,7 +115,7 @@ def test_the_results_are_rendered_with_the_manifold(card, reproduced):
 
 
 def test_a_run_of_a_card_is_a_member_for_the_other_commands(reproduced):
-    model = trained_model.load(reproduced / "runs", member=101)
+    model = vae_jax.load(reproduced / "runs", member=101)
     assert (model.config.objective.beta, model.config.seed) == (4.0, 1)
 
 
