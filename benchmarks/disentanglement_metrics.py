@@ -50,7 +50,7 @@ _MODELS = [
 
 
 def build_config(network: str, image_size: int) -> factory.Experiment:
-    """Of a model of 10 latents of sprites."""
+    """Return the experiment of a model of sprites with 10 latents."""
     config = _CONFIGS[network]()
     config.data.name, config.data.image_size = "sprites", image_size
     config.model.latent_size = 10

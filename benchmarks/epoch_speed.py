@@ -1,4 +1,4 @@
-"""How fast a config trains, and the matrix products in it."""
+"""Measure how fast a config trains, and the matrix products in it."""
 
 import functools
 import math
@@ -77,7 +77,7 @@ def measure(config: ConfigDict, num_examples: int, repeats: int) -> dict[str, An
 def seconds_in_turn(
     configs: Mapping[str, ConfigDict], num_examples: int, repeats: int
 ) -> dict[str, float]:
-    """The fastest compiled epoch of each config, in seconds; they take turns.
+    """Return the fastest compiled epoch of each config, in seconds; they take turns.
 
     Args:
       configs: by name; their data may be of several modalities.

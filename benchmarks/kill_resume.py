@@ -68,11 +68,11 @@ class Run:
         return run_until_killed(self._command, self._cache, kill_after)
 
     def last_step(self) -> int:
-        """Of the newest checkpoint; 0 before the first."""
+        """Return the step of the newest checkpoint; 0 before the first."""
         return (checkpoints.steps(self.folder / "checkpoints") or [0])[-1]
 
     def torn(self) -> dict[str, int]:
-        """What the last kill left half done."""
+        """Return what the last kill left half done."""
         metrics = self.folder / "metrics.jsonl"
         text = metrics.read_bytes() if metrics.is_file() else b""
         records = read_records(metrics)
@@ -95,20 +95,20 @@ class Run:
         return checkpoint.step, leaves, metadata
 
     def records(self) -> list[Record]:
-        """The records without their rates, which are about time."""
+        """Return the records without their rates, which are about time."""
         return [
             {name: value for name, value in record.items() if name != "examples_per_second"}
             for record in read_records(self.folder / "metrics.jsonl")
         ]
 
     def test_figures(self) -> dict[str, Any]:
-        """The "test" part of the summary."""
+        """Return the "test" part of the summary."""
         summary = workdir.read_summary(self.folder)
         return {} if summary is None else summary["test"]
 
 
 def differences(run: Run, reference: Run) -> list[str]:
-    """What of a finished run is not as in the one that was never stopped."""
+    """Return how a finished run differs from the one that was never stopped."""
     (step, leaves, metadata), (ref_step, ref_leaves, ref_metadata) = run.state(), reference.state()
     pictures = {path.name for path in (run.folder / "figures").iterdir()}
     expected = {path.name for path in (reference.folder / "figures").iterdir()}

@@ -71,7 +71,7 @@ def _lasting(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def member_state(folder: Path) -> dict[str, Any]:
-    """All that is to be equal of one member."""
+    """Return all that is to be equal of one member."""
     config = ConfigDict(workdir.read_config(folder))
     template = factory.run_state_template(config, (28, 28, 1))
     checkpoint = checkpoints.restore(folder / "checkpoints", template)
@@ -98,7 +98,7 @@ def study_state(folder: Path) -> list[Any]:
 
 
 def differences(folder: Path, reference: Path) -> list[str]:
-    """What of a finished sweep is not as in the one that was never stopped."""
+    """Return how a finished sweep differs from the one that was never stopped."""
     found = []
     names = [sorted(p.name for p in (f / "members").iterdir()) for f in (folder, reference)]
     if names[0] != names[1]:
@@ -118,7 +118,7 @@ def differences(folder: Path, reference: Path) -> list[str]:
 
 
 def command(folder: Path) -> list[str]:
-    """What runs the sweep in `folder`; its file is written beside it."""
+    """Return the command that runs the sweep in `folder`; write its file beside it."""
     sweep = folder.with_name("killed_sweep.py")
     sweep.write_text(_SWEEP, encoding="utf-8")
     return [

@@ -1,4 +1,4 @@
-"""What an epoch of images and captions costs beside one of the images alone.
+"""Measure the cost of an epoch of images and captions beside one of the images alone.
 
     python -m benchmarks.multimodal_throughput \
         --output=benchmarks/results/multimodal_throughput_cpu.json
@@ -28,7 +28,7 @@ _OBJECTIVES = {"product": "mvae", "mixture": "mmvae", "mixture_of_products": "mo
 
 
 def image_alone() -> ConfigDict:
-    """The networks of `configs/multimodal.py` that the images have, in a VAE of their own."""
+    """Return a VAE of the networks that `configs/multimodal.py` has for images."""
     config, joint = vanilla.get_config(), multimodal.get_config()
     config.model.encoder.widths = joint.model.encoder.widths
     config.model.latent_size = joint.model.latent_size

@@ -1,4 +1,4 @@
-"""What a run costs beside its training steps: start-up, memory, and the loop around the epochs.
+"""Measure the cost of a run beside its training steps: start-up, memory, and the loop.
 
     python -m benchmarks.run_costs --output=benchmarks/results/run_costs_cpu.json
 

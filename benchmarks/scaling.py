@@ -1,4 +1,4 @@
-"""What a step costs by the number of devices, and whether all ways to spread it agree.
+"""Measure the cost of a step by the number of devices, and whether all ways to spread it agree.
 
     python -m benchmarks.scaling --output=benchmarks/results/scaling_cpu.json \
         --figure=docs/loss_by_layout.png
@@ -61,7 +61,7 @@ _ACCELERATOR = {
 
 
 def step_costs(config: factory.Experiment, num_devices: int) -> dict[str, Any]:
-    """What one device computes and moves in a step, by the compiler's own count."""
+    """Return what one device computes and moves in a step, by the compiler's own count."""
     num_examples = 2 * config.batch_size
     build_program = functools.partial(factory.build_program, config, (28, 28, 1), num_examples)
     compiled = compile_program(build_program, jax.devices()[:num_devices])
@@ -98,7 +98,7 @@ def projected_seconds(costs: dict[str, Any], batch_size: int, num_devices: int) 
 
 
 def noise_scales(config: factory.Experiment, epochs: Sequence[int]) -> list[dict[str, float]]:
-    """The simple noise scale after some epochs: examples beyond which a batch gains little."""
+    """Return the simple noise scale after some epochs: the batch beyond which little is gained."""
     images = jnp.asarray(factory.load_splits(config).train_examples)
     steps_per_epoch = len(images) // config.batch_size
     program = factory.build_program(config, (28, 28, 1), len(images))
@@ -149,7 +149,7 @@ def noise_scales(config: factory.Experiment, epochs: Sequence[int]) -> list[dict
 
 
 def _noise_scale(draws: np.ndarray, small: int, num_small: int) -> dict[str, float]:
-    """From squared norms of gradients of small and of large batches, `[draws, 2]`."""
+    """Return the noise scale from squared gradient norms of small and large batches, `[n, 2]`."""
     large = small * num_small
     of_small, of_large = np.asarray(draws, np.float64).T
     # Both are biased by the noise, each by its share: their differences are not.

@@ -53,7 +53,7 @@ def rendering_speed(variant: Variant, image_size: int, repeats: int) -> float:
 
 
 def config_of(name: str, image_size: int, mode: str) -> ConfigDict:
-    """The configs that sprites are trained with: an mlp for 32x32, convolutions for 64x64."""
+    """Return the configs of sprites: an mlp for 32x32, convolutions for 64x64."""
     config = vanilla.get_config()
     config.batch_size = _BATCH_SIZE
     config.data.name, config.data.image_size, config.data.mode = name, image_size, mode

@@ -50,7 +50,7 @@ _NUM_DIFFERENT = 3000
 
 
 def _encoded_image(rng: np.random.Generator) -> bytes:
-    """A PNG file that compresses as a photograph does: soft shades, some edges, fine noise."""
+    """Return a PNG file that compresses like a photograph: soft shades, edges, fine noise."""
     shades = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
     image = shades.resize((_SIZE, _SIZE), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(image)
@@ -98,7 +98,7 @@ def write_images(folder: Path, num_train: int) -> float:
 
 
 def _config(folder: str, limit: int) -> factory.Experiment:
-    """An epoch over the images by a network whose step takes about three times their decoding."""
+    """Return an epoch by a network whose step takes about three times the decoding."""
     config = vanilla.get_config()
     config.epochs = 1
     config.data.name, config.data.dir = "photos", folder
@@ -190,7 +190,7 @@ def stream_memory(config: factory.Experiment, repeats: int) -> dict[str, Any]:
 
 
 def train_slowly(config: factory.Experiment, repeats: int) -> dict[str, Any]:
-    """A run whose step takes longer than decoding; how long it waited after its first call."""
+    """Return how long a run waited after its first call, its step slower than decoding."""
     del repeats
     peaks: list[int] = []
     original_fit = run.fit

@@ -46,7 +46,7 @@ class Experiment:
         self.solo = jax.jit(self.program.run_steps, static_argnames="num_steps", donate_argnums=0)
 
     def state(self, member: int) -> Any:
-        """The initial state of a member, each with a seed and a beta of its own."""
+        """Return the initial state of a member, each with a seed and a beta of its own."""
         hparams = config.build_hparams(self.config)
         hparams["objective.beta"] = jnp.float32(1 + member / 256)
         return self.init(self.mean_image, config.make_key(member), hparams)

@@ -35,7 +35,7 @@ def _measure_on(
 
 
 def measure_at_once(config: ConfigDict, num_examples: int, repeats: int) -> dict[str, Any]:
-    """The same of as many runs at once as there are cores, each on its own, taken together."""
+    """Return the throughput of as many runs at once as there are cores, taken together."""
     spawn = multiprocessing.get_context("spawn")
     results = spawn.SimpleQueue()
     shares = shares_of_cores(host.num_cores())

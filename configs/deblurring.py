@@ -13,7 +13,7 @@ from configs import upscaling
 
 
 def get_config() -> ConfigDict:
-    """The network of `upscaling`."""
+    """Return the network of `upscaling`."""
     config = upscaling.get_config()
     config.corruption = {"name": "blur", "level": 2.0}
     return config

@@ -14,7 +14,7 @@ from configs import upscaling
 
 
 def get_config() -> ConfigDict:
-    """The network of `upscaling`."""
+    """Return the network of `upscaling`."""
     config = upscaling.get_config()
     config.corruption = {"name": "box", "level": 0.5}
     return config

@@ -16,7 +16,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """A wide autoencoder, half resolution."""
+    """Return a wide autoencoder, half resolution."""
     config = vanilla.get_config()
     config.epochs = 30
     config.data.binarization = "none"

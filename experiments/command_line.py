@@ -1,4 +1,4 @@
-"""How every command starts, and how it ends if the user can mend what is wrong."""
+"""The start and the end of every command; a user's mistake is one line."""
 
 import errno
 import re

@@ -156,11 +156,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self
 
     def transform(self, X: Any) -> Float[np.ndarray, "rows n_components"]:  # noqa: N803
-        """The posterior mean of each row, in float32."""
+        """Return the posterior mean of each row, in float32."""
         return self._run(_encode, self._images(self._validated(X)))
 
     def inverse_transform(self, X: Any) -> _Rows:  # noqa: N803
-        """The decoder's mean at each row of latents, in the units of the data.
+        """Return the decoder's mean at each row of latents, in the units of the data.
 
         Raises:
           ValueError: not `[rows, n_components]` of finite numbers.
@@ -176,7 +176,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return (rows * self.scale_ + self.mean_).astype(np.float32)
 
     def score_samples(self, X: Any) -> Float[np.ndarray, " rows"]:  # noqa: N803
-        """The evidence lower bound of each row, in nats, in the units of the data.
+        """Return the evidence lower bound of each row, in nats, in the units of the data.
 
         A lower bound on what `score_samples` of PCA is. The mean over 16 samples of the latents,
         whose noise is the same for every row and call. Grey values under "bernoulli" give a
@@ -187,7 +187,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return elbo - np.float32(rows.shape[1] * math.log(self.scale_))
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
-        """The mean of `score_samples`: what a search over parameters makes large."""
+        """Return the mean of `score_samples`: what a search over parameters makes large."""
         return float(self.score_samples(X).mean(dtype=np.float64))
 
     def __sklearn_tags__(self) -> Tags:
@@ -250,7 +250,7 @@ def _build(
 
 @functools.cache
 def _abstract(architecture: _Architecture) -> tuple[nnx.GraphDef, nnx.State]:
-    """The model without its parameters, and their shapes."""
+    """Return the model without its parameters, and their shapes."""
     mean_image = jnp.zeros((1, architecture.num_features, 1))
     return nnx.split(nnx.eval_shape(lambda: _build(architecture, mean_image, jax.random.key(0))))
 

@@ -116,17 +116,17 @@ class _Trained:
 
     @property
     def data(self) -> Any:
-        """Which data the run has: name, splits, and how examples reach the model."""
+        """The settings of the data: name, splits, and how examples reach the model."""
         return self.config.data
 
     @property
     def evaluation(self) -> Any:
-        """How the run is measured: batch size, seed, and samples where there is a density."""
+        """The settings of evaluation: batch size, seed, and samples where there is a density."""
         return self.config.evaluation
 
     @property
     def corruption(self) -> Any:
-        """What the encoder sees in place of the image."""
+        """The corruption that the encoder sees in place of the image."""
         return self.config.corruption
 
     @property
@@ -136,12 +136,12 @@ class _Trained:
 
     @property
     def is_convolutional(self) -> bool:
-        """Whether an image is dear to encode: its encoder halves it by convolutions."""
+        """True if an image is dear to encode: its encoder halves it by convolutions."""
         return bool(getattr(self.config.model, "smallest_side", lambda: 1)() > 1)
 
     @property
     def binarizes(self) -> bool:
-        """Whether the model sees zeros and ones that are drawn from grey values."""
+        """True if the model sees zeros and ones that are drawn from grey values."""
         return bool(self.config.data.binarization.name != "none")
 
     def prepare(self) -> Prepare:
@@ -319,17 +319,17 @@ class TrainedModel(_Trained):
 
     @property
     def has_normal_posterior(self) -> bool:
-        """Whether q(z|x) is a diagonal normal over all latents, given by a mean and a scale."""
+        """True if q(z|x) is a diagonal normal over all latents, given by a mean and a scale."""
         return bool(self._shape.has_normal_posterior)
 
     @property
     def has_posterior_density(self) -> bool:
-        """Whether q(z|x) has a density at given latents."""
+        """True if q(z|x) has a density at given latents."""
         return bool(self._shape.has_posterior_density)
 
     @property
     def has_standard_prior(self) -> bool:
-        """Whether p(z) is N(0, I)."""
+        """True if p(z) is N(0, I)."""
         return bool(self._shape.has_standard_prior)
 
     @property
@@ -460,7 +460,7 @@ class TrainedMultimodal(_Trained):
 
     @property
     def joint_posterior(self) -> str:
-        """How the posteriors of single modalities become one."""
+        """The name of the way that posteriors of single modalities become one."""
         return str(self.config.model.joint_posterior)
 
     def encode(self, given: Mapping[str, Given]) -> Float[np.ndarray, "num latents"]:

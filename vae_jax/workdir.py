@@ -70,7 +70,7 @@ def config_digest(config: dict[str, Any]) -> str:
 
 
 def read_json(path: Path, required: Iterable[str] = ()) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Return the object in a JSON file.
 
     Args:
       path: the file.
@@ -92,12 +92,12 @@ def read_json(path: Path, required: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def member_folder(workdir: Path, member: int) -> Path:
-    """The directory of one member of the sweep in `workdir`: a run like any other."""
+    """Return the directory of one member of the sweep in `workdir`: a run like any other."""
     return workdir / "members" / f"{member:04d}"
 
 
 def run_folder(workdir: Path, member: int | None) -> Path:
-    """The directory of a run, which may be a member of a sweep.
+    """Return the directory of a run, which may be a member of a sweep.
 
     Raises:
       UserError: the directory holds a sweep and no member is named, or the reverse.
@@ -122,13 +122,13 @@ def run_folder(workdir: Path, member: int | None) -> Path:
 
 
 def read_sweep(workdir: Path) -> dict[str, Any] | None:
-    """The resolved sweep of `workdir`; None where there is none."""
+    """Return the resolved sweep of `workdir`; None where there is none."""
     path = workdir / _SWEEP
     return read_json(path) if path.is_file() else None
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
-    """The config of the run in `workdir`.
+    """Return the config of the run in `workdir`.
 
     Raises:
       UserError: there is no run, or its config is damaged.
@@ -139,7 +139,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
 
 
 def read_summary(workdir: Path) -> dict[str, Any] | None:
-    """The run's summary; None while it is not finished.
+    """Return the run's summary; None while it is not finished.
 
     Raises:
       UserError: it is damaged.

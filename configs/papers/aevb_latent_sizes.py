@@ -22,7 +22,7 @@ _RERUN = {
 
 
 def get_card() -> Card:
-    """The latent sizes of Figure 2, and two latents for the manifold."""
+    """Return the latent sizes of Figure 2, and two latents for the manifold."""
     config = vanilla.get_config()
     config.batch_size = 100
     config.data.train_split = "train"

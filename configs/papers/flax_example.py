@@ -11,7 +11,7 @@ from vae_jax.papers.card import Budget, Card, Expected, Row
 
 
 def get_card() -> Card:
-    """One row, ten epochs, at both budgets."""
+    """Return one row, ten epochs, at both budgets."""
     config = vanilla.get_config()
     config.batch_size = 128
     config.data.train_split = "train[:50000]"

@@ -13,7 +13,7 @@ from vae_jax.papers.card import Budget, Card, Check, Expected, Row
 
 
 def get_card() -> Card:
-    """The columns of the table, k = 1, 5 and 50; with one sample VAE and IWAE are the same."""
+    """Return the columns of the table, k = 1, 5 and 50; at 1 VAE and IWAE are the same."""
     config = vanilla.get_config()
     config.batch_size = 20
     config.steps_per_call = 3000

@@ -12,7 +12,7 @@ from vae_jax.papers.card import Budget, Card, Check, Expected, Row
 
 
 def get_card() -> Card:
-    """One row: the model, and what the label tells of the image."""
+    """Return one row: the model, and what the label tells of the image."""
     config = multimodal_label.get_config()
     config.evaluation = {"num_samples": 1000}
     return Card(

@@ -28,7 +28,7 @@ _CPU = {
 
 
 def get_card() -> Card:
-    """A row a way to join the posteriors of single modalities."""
+    """Return a row a way to join the posteriors of single modalities."""
     return Card(
         title="Five renderings of a digit",
         source="In the manner of PolyMNIST: Sutter, Daunhawer, Vogt 2021 (arXiv 2105.02470).",

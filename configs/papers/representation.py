@@ -1,4 +1,4 @@
-"""What the latents of a VAE tell of the digit, by latent size.
+"""Prediction of the digit from the latents of a VAE, by latent size.
 
 python -m experiments.reproduce --card=representation --seeds=3 --budget=full
 
@@ -22,7 +22,7 @@ _PAPER: dict[int, tuple[float, tuple[float | None, ...]]] = {
 
 
 def get_card() -> Card:
-    """The latent sizes of the table."""
+    """Return the latent sizes of the table."""
     config = vanilla.get_config()
     config.batch_size = 64
     config.patience = 50

@@ -14,7 +14,7 @@ from vae_jax.papers.card import Budget, Card, Check, Expected, Row
 
 
 def get_card() -> Card:
-    """Two priors on one network."""
+    """Return two priors on one network."""
     config = vanilla.get_config()
     config.batch_size = 100
     config.patience = 50

@@ -1,4 +1,4 @@
-"""From settings to objects. With `experiments/`, the only place that sees a config."""
+"""Settings to objects. With `experiments/`, the only place that sees a config."""
 
 from vae_jax.config.build import (
     build_graphdef,

@@ -35,7 +35,7 @@ class Checkpoints:
 
 @dataclasses.dataclass(frozen=True)
 class TensorBoard:
-    """What TensorBoard gets beside scalars."""
+    """The settings of what TensorBoard gets beside scalars."""
 
     images_every_epochs: int = integer(
         10, "Epochs between two writings of samples and reconstructions; 0 is never.", at_least=0
@@ -50,7 +50,7 @@ class _Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation(_Evaluation):
-    """How a model of images with a density is measured."""
+    """The settings of evaluation for a model of images with a density."""
 
     num_samples: int = integer(
         1000,
@@ -65,7 +65,7 @@ class Evaluation(_Evaluation):
 
 @dataclasses.dataclass(frozen=True)
 class ReconstructionEvaluation(_Evaluation):
-    """How a model of images without a density is measured."""
+    """The settings of evaluation for a model of images without a density."""
 
     num_samples: ClassVar[int] = 1
 
@@ -76,7 +76,7 @@ class ReconstructionEvaluation(_Evaluation):
 
 @dataclasses.dataclass(frozen=True)
 class JointEvaluation(_Evaluation):
-    """How a model of several modalities is measured."""
+    """The settings of evaluation for a model of several modalities."""
 
     disentanglement: ClassVar[bool] = False
 

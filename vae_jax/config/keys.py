@@ -28,6 +28,6 @@ class EvaluationKeys(NamedTuple):
 
 
 def build_evaluation_keys(experiment: AnyExperiment) -> EvaluationKeys:
-    """The keys that `evaluation.seed` gives, the same for every run."""
+    """Return the keys that `evaluation.seed` gives, the same for every run."""
     keys = jax.random.split(make_key(experiment.evaluation.seed), len(EvaluationKeys._fields))
     return EvaluationKeys(*keys)

@@ -37,7 +37,7 @@ def build_stream(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Stream:
-    """The batches that a run trains on from the step of `state` on.
+    """Return the batches that a run trains on from the step of `state` on.
 
     Args:
       config: an experiment.

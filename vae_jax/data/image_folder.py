@@ -77,7 +77,7 @@ class FolderDataset:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the images."""
+        """The dtype of the images."""
         return self._first.dtype
 
     def read(self, indices: Int[np.ndarray, " num"]) -> Dataset:

@@ -180,7 +180,7 @@ class PreparedDataset:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the images."""
+        """The dtype of the images."""
         return self._dtype
 
     def read(self, indices: Int[np.ndarray, " num"]) -> Dataset:

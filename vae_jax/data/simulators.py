@@ -1,4 +1,4 @@
-"""Where examples of chosen factors come from."""
+"""Simulators, which draw examples with chosen factors."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -35,7 +35,7 @@ class Simulator(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the factors."""
+        """The names of the factors."""
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -50,7 +50,7 @@ def overlap(split_a: str, split_b: str, sizes: Mapping[str, int]) -> int:
 
 
 def _members(split: str, sizes: Mapping[str, int]) -> dict[str, Bool[np.ndarray, " examples"]]:
-    """Whether each example of the splits that are named is meant."""
+    """Return a mask of each named split's examples."""
     members: dict[str, np.ndarray] = {}
     for name, start, stop in parse(split, sizes):
         members.setdefault(name, np.zeros(sizes[name], np.bool_))[start:stop] = True

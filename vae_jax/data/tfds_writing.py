@@ -14,7 +14,7 @@ from vae_jax.errors import UserError
 
 
 class Prepared(NamedTuple):
-    """What `prepare_once` has made or found.
+    """The data that `prepare_once` made or found.
 
     Attributes:
         folder: where the data set is.

@@ -40,7 +40,7 @@ class Bernoulli:
         return _sum_log_prob(flatten_event(value, self.event_ndim), logits)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
-        """One draw of zeros and ones (no gradient flows through it)."""
+        """Return one draw of zeros and ones (no gradient flows through it)."""
         return jax.random.bernoulli(key, self.mean).astype(self.logits.dtype)
 
 
@@ -118,7 +118,7 @@ class ContinuousBernoulli:
         return _log_density(flatten_event(value, self.event_ndim), logits).sum(axis=-1)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
-        """One draw by the inverse of the distribution function, differentiable in `logits`."""
+        """Return one draw by the inverse distribution function, differentiable in `logits`."""
         uniform = jax.random.uniform(key, self.logits.shape, self.logits.dtype)
         rate = jnp.abs(self.logits)
         flat = rate < _NEARLY_FLAT

@@ -45,6 +45,6 @@ class Categorical:
         return jnp.where(inside, jax.nn.softmax(self.logits), 0).sum(axis=-1)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
-        """One draw of levels, k / 255 (no gradient flows through it)."""
+        """Return one draw of levels, k / 255 (no gradient flows through it)."""
         level = jax.random.categorical(key, self.logits)
         return level.astype(self.logits.dtype) / (NUM_LEVELS - 1)

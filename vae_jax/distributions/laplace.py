@@ -36,6 +36,6 @@ class Laplace:
         return (-jnp.abs(residual) * jnp.exp(-log_scale) - _LOG_2 - log_scale).sum(axis=-1)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
-        """One reparameterised draw, differentiable in `mean` and `log_scale`."""
+        """Return one reparameterised draw, differentiable in `mean` and `log_scale`."""
         noise = jax.random.laplace(key, self.mean.shape, self.mean.dtype)
         return self.mean + jnp.exp(self.log_scale) * noise

@@ -57,14 +57,14 @@ class DiscretizedLogistic:
         return _interval_probability(*flat).reshape(self.location.shape)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
-        """One draw of levels, k / 255 (no gradient flows through it)."""
+        """Return one draw of levels, k / 255 (no gradient flows through it)."""
         return _draw_level(key, self.location, self.log_scale)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class MixtureOfDiscretizedLogistics:
-    """For each element a mixture of discretised logistics, independent of the other elements.
+    """A mixture of discretised logistics for each element, independent of the other elements.
 
     Attributes:
       logits: of the components, `[*batch, *event, components]`.
@@ -112,7 +112,7 @@ class MixtureOfDiscretizedLogistics:
         return total.reshape(self.location.shape[:-1])
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
-        """One draw of levels, k / 255 (no gradient flows through it)."""
+        """Return one draw of levels, k / 255 (no gradient flows through it)."""
         component_key, level_key = jax.random.split(key)
         component = jax.random.categorical(component_key, self.logits)[..., None]
         location, log_scale = (

@@ -53,7 +53,7 @@ class Normal:
         return Draw(self.mean + jnp.exp(self.log_scale) * noise, log_prob)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
-        """One reparameterised draw, differentiable in `mean` and `log_scale`."""
+        """Return one reparameterised draw, differentiable in `mean` and `log_scale`."""
         noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
         return self.mean + jnp.exp(self.log_scale) * noise
 

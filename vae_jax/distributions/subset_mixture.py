@@ -38,7 +38,7 @@ class SubsetMixture:
         return jax.nn.logsumexp(self.log_weights + self.components.log_prob(value), axis=-1 - ndim)
 
     def at(self, places: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
-        """The component at each place in [0, 1), `[*samples, *batch]`: by weight, if uniform."""
+        """Return the component at each uniform number, `[*samples, *batch]`, by weight."""
         ends = jnp.cumsum(jnp.exp(self.log_weights), axis=0)
         # Rounding may leave the last end below 1; a component without weight is never chosen.
         ends = ends / ends[-1]
@@ -46,11 +46,11 @@ class SubsetMixture:
         return (jnp.expand_dims(places, -1 - ndim) >= ends).sum(axis=-1 - ndim)
 
     def choose(self, key: Key[Array, ""]) -> Int[Array, "*batch"]:
-        """A component for each example, by the weights."""
+        """Return a component for each example, by the weights."""
         return self.at(jax.random.uniform(key, self.log_weights.shape[1:]))
 
     def of(self, chosen: Int[Array, "*shape"]) -> Normal:
-        """The chosen components, `[*samples, *batch, latents]`."""
+        """Return the chosen components, `[*samples, *batch, latents]`."""
         # A masked sum and no gather, whose gradient is a scatter.
         ndim = self.log_weights.ndim - 1
         at = jnp.expand_dims(chosen, -1 - ndim)

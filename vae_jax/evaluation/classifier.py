@@ -55,7 +55,7 @@ class ClassifierNetwork(nnx.Module):
     def features(
         self, images: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch features"]:
-        """What the last layer sees."""
+        """Return the input of the last layer."""
         return self.body(images)
 
     def __call__(
@@ -104,7 +104,7 @@ class Classifier:
         return self._run(self._logits, images)
 
     def predict(self, images: np.ndarray) -> Int[np.ndarray, " num"]:
-        """The most probable class of each image.
+        """Return the most probable class of each image.
 
         Raises:
           UserError: as `logits`.
@@ -112,7 +112,7 @@ class Classifier:
         return self.logits(images).argmax(axis=1)
 
     def features(self, images: np.ndarray) -> Float[np.ndarray, "num features"]:
-        """What the last layer sees of each image.
+        """Return the input of the last layer for each image.
 
         Raises:
           UserError: as `logits`.
@@ -181,7 +181,7 @@ def save(folder: Path, classifier: Classifier) -> None:
 
 
 def exists(folder: Path) -> bool:
-    """Whether there is a classifier, whole or damaged."""
+    """Return whether a classifier exists, whole or damaged."""
     return (folder / _FACTS).is_file()
 
 

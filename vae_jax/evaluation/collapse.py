@@ -1,4 +1,4 @@
-"""Whether a model uses its latents, and how well the prior fits them."""
+"""Posterior collapse and the aggregate posterior: does a model use its latents."""
 
 import functools
 from typing import NamedTuple
@@ -56,7 +56,7 @@ def collapsed_share(kl_by_dimension: Float[np.ndarray, " latents"]) -> float:
 
 
 class AggregatePosterior(NamedTuple):
-    """What q(z) = (1/N) sum_n q(z|x_n) tells, in nats.
+    """Statistics of q(z) = (1/N) sum_n q(z|x_n), in nats.
 
     The mean KL from a standard prior is the sum of both and of sum_j KL(q(z_j) || p(z_j)).
 
@@ -101,7 +101,7 @@ def _log_aggregates(
 
 
 def aggregate_posterior(posterior: Normal, key: Key[Array, ""]) -> AggregatePosterior:
-    """The mutual information of images and latents, and the total correlation of the latents.
+    """Return the mutual information of images and latents, and the latents' total correlation.
 
     E[log q(z|x_n) - log q(z)] (Hoffman & Johnson 2016, "ELBO surgery", the index-code mutual
     information) and E[log q(z) - sum_j log q(z_j)] (Chen et al. 2018, arXiv 1802.04942, equation
@@ -152,7 +152,7 @@ def mutual_information(
 def _draw(
     graphdef: nnx.GraphDef, params: nnx.State, images: Array, key: Key[Array, ""]
 ) -> tuple[Float[Array, "draws latents"], Float[Array, " draws"]]:
-    """One latent vector of each image, and log q(z|x) there."""
+    """Return one latent vector of each image, and log q(z|x) there."""
     model: DensityModel = nnx.merge(graphdef, params)
     posterior = model.encode(images)
     assert isinstance(posterior, TractablePosterior)

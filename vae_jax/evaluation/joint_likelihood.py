@@ -31,7 +31,7 @@ _VALUES_PER_CHUNK = 2**22
 
 
 class JointEstimates(NamedTuple):
-    """Of each example, in nats.
+    """Estimates for each example, in nats.
 
     Attributes:
       log_probability: the importance-sampled log p(x_A).
@@ -51,7 +51,7 @@ class JointEstimates(NamedTuple):
 
 
 def _size(asked: Sequence[str], model: MultimodalVAE, batch: int) -> int:
-    """How many numbers the decoders of some modalities give for a sample of a batch."""
+    """Return how many numbers the decoders of some modalities give for a sample of a batch."""
     latents = jax.ShapeDtypeStruct((batch, model.latent_size), jnp.float32)
     total = 0
     for name in asked:
@@ -73,7 +73,7 @@ def estimate_batch(
     given: tuple[str, ...],
     num_samples: int,
 ) -> JointEstimates:
-    """The estimates for one batch, in full precision.
+    """Return the estimates for one batch, in full precision.
 
     Args:
       model: the model.
@@ -143,7 +143,7 @@ def estimate(
     batch_size: int,
     on_batch: Callable[[int], None] = lambda num_examples: None,
 ) -> JointEstimates:
-    """The estimates for every example, the last partial batch included.
+    """Return the estimates for every example, the last partial batch included.
 
     Args:
       graphdef: the model without its parameters.

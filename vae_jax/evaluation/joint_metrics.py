@@ -83,7 +83,7 @@ def joint_figures(
 
 
 def num_estimates(num_modalities: int) -> int:
-    """How often `joint_figures` goes through the examples."""
+    """Return how often `joint_figures` goes through the examples."""
     return 3 if num_modalities == 2 else 2 * num_modalities + 1
 
 

@@ -58,7 +58,7 @@ class LikelihoodEstimates(NamedTuple):
 
 
 def image_keys(key: Key[Array, ""], first: int, num_images: int) -> Key[Array, " images"]:
-    """One key for each image, by its place in the data set."""
+    """Return one key for each image, by its place in the data set."""
     return jax.vmap(lambda index: jax.random.fold_in(key, index))(
         jnp.arange(first, first + num_images)
     )
@@ -72,7 +72,7 @@ def prepare_each(
 
 
 class _Sums(NamedTuple):
-    """What is gathered over the samples; the last two only where there is no closed form."""
+    """Sums over the samples; the last two only where there is no closed form."""
 
     log_weight: LogMeanExp
     log_likelihood: Moments
@@ -88,7 +88,7 @@ def estimate_batch(
     *,
     num_samples: int,
 ) -> LikelihoodEstimates:
-    """The estimates for one batch, in full precision.
+    """Return the estimates for one batch, in full precision.
 
     Args:
       model: the model.
@@ -163,7 +163,7 @@ def estimate(
     batch_size: int,
     on_batch: Callable[[int], None] = lambda num_images: None,
 ) -> LikelihoodEstimates:
-    """The estimates for every image, the last partial batch included.
+    """Return the estimates for every image, the last partial batch included.
 
     Args:
       graphdef: the model without its parameters.

@@ -19,7 +19,7 @@ _BATCH_SIZE = 1000
 def prepare_targets(
     prepare: Prepare, images: np.ndarray, key: Key[Array, ""]
 ) -> Float[np.ndarray, "examples height width channels"]:
-    """The images as the model sees them: binarised if it was trained so, one draw each."""
+    """Return the images as the model sees them, binarised if it was trained so, one draw each."""
     compiled = jax.jit(lambda keys, batch: likelihood.prepare_each(prepare, keys, batch))
     parts = []
     for first in range(0, len(images), _BATCH_SIZE):

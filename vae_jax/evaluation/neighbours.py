@@ -1,4 +1,4 @@
-"""How well a few labelled images tell the classes of the others by their latents."""
+"""Accuracy of nearest neighbours among a few labelled images, by latents."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,7 +12,7 @@ def predict(
     queries: Float[np.ndarray, "queries latents"],
     num_neighbours: int,
 ) -> Int[np.ndarray, " queries"]:
-    """The class most frequent among the nearest labelled latents; of several, the smallest.
+    """Return the class most frequent among the nearest labelled latents; of several, the smallest.
 
     Args:
       latents: of the labelled images.

@@ -37,13 +37,13 @@ Targets = np.ndarray | dict[str, np.ndarray]
 
 
 def prepare_test(model: Trained, test: Dataset) -> np.ndarray:
-    """The test images as the model sees them: every figure and picture is of this one draw."""
+    """Return the test images as the model sees them; every metric and plot is of this one draw."""
     key = model.keys.targets
     return figures_of_merit.prepare_targets(model.prepare(), test.images, key)
 
 
 def prepare_examples(model: Trained, test: Dataset | MultimodalDataset) -> Targets:
-    """The same of images or of several modalities, each of which has a draw of its own."""
+    """Return the same of images or of several modalities, each of which has a draw of its own."""
     if isinstance(test, Dataset):
         return prepare_test(model, test)
     return _prepare_modalities(model, test, model.keys.targets)
@@ -73,7 +73,7 @@ def prepare_train(model: Trained, train: Dataset) -> np.ndarray:
 
 
 def integer_test_images(model: Trained, test: Dataset) -> np.ndarray:
-    """The test images in whole numbers: as stored, or 0 and 1 where the model sees them so."""
+    """Return the test images as integers: as stored, or 0 and 1 where the model sees those."""
     if not model.binarizes:
         return test.images
     return prepare_test(model, test).astype(np.uint8)
@@ -86,7 +86,7 @@ def measure(
     *,
     show_progress: bool = True,
 ) -> dict[str, Any]:
-    """The "test" part of the summary."""
+    """Return the "test" part of the summary."""
     if isinstance(model, TrainedMultimodal):
         assert isinstance(targets, dict)
         return _measure_joint(model, targets, num_samples, show_progress=show_progress)
@@ -183,7 +183,7 @@ def evaluate_run(
 
 
 def summarize(model: Trained, figures: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
-    """The content of summary.json.
+    """Return the content of summary.json.
 
     Args:
       model: the trained model.
@@ -210,7 +210,7 @@ def summarize(model: Trained, figures: dict[str, Any], saved: dict[str, Any]) ->
 
 
 def describe(summary: dict[str, Any]) -> str:
-    """The test figures in a line."""
+    """Return the test figures in a line."""
     test = summary["test"]
     if "conditional_log_likelihood" in test:
         named = {**test["log_likelihood"], **_given_the_rest(test)}
@@ -239,7 +239,7 @@ def _given_the_rest(test: dict[str, Any]) -> dict[str, float]:
 
 
 def table(summaries: dict[str, dict[str, Any]]) -> str:
-    """The runs' test figures as a Markdown table; a figure that a run lacks is left empty."""
+    """Return the runs' test metrics as a Markdown table; what a run lacks is left empty."""
 
     def cell(value: float | int | None) -> str:
         if value is None:

@@ -1,4 +1,4 @@
-"""What a model asks of the parts that it is built from, and what it answers about itself."""
+"""Interfaces of models and of the parts that they are built from."""
 
 import abc
 from collections.abc import Callable
@@ -43,7 +43,7 @@ class Prior(Protocol):
         """Log p(z) in nats."""
 
     def sample(self, key: Key[Array, ""], /) -> Float[Array, "*batch latents"]:
-        """One draw."""
+        """Return one draw."""
 
 
 @runtime_checkable
@@ -53,7 +53,7 @@ class Factorized(Protocol):
     def log_prob_by_dimension(
         self, latents: Float[Array, "*shape latents"], /
     ) -> Float[Array, "*shape latents"]:
-        """The log density of each dimension in nats; their sum is that of the latents."""
+        """Return the log density of each dimension in nats; their sum is that of the latents."""
 
 
 Encode = Callable[[Float[Array, "*batch height width channels"]], Posterior]
@@ -135,7 +135,7 @@ class Likelihood(Protocol):
     def output_for_mean(
         self, mean: Float[Array, "*shape channels"], /
     ) -> Float[Array, "*shape outputs"]:
-        """The decoder outputs whose likelihood has the given mean."""
+        """Return the decoder outputs whose likelihood has the given mean."""
 
 
 class Model(nnx.Module):
@@ -157,17 +157,17 @@ class Model(nnx.Module):
 
     @property
     def has_normal_posterior(self) -> bool:
-        """Whether q(z|x) is a diagonal normal over all latents, given by a mean and a scale."""
+        """True if q(z|x) is a diagonal normal over all latents, given by a mean and a scale."""
         return False
 
     @property
     def has_posterior_density(self) -> bool:
-        """Whether q(z|x) has a density at any latents, not at its own draws alone."""
+        """True if q(z|x) has a density at any latents, not at its own draws alone."""
         return False
 
     @property
     def has_standard_prior(self) -> bool:
-        """Whether p(z) is N(0, I) over all latents."""
+        """True if p(z) is N(0, I) over all latents."""
         return False
 
     @abc.abstractmethod

@@ -17,7 +17,7 @@ Values = Array
 
 
 class Form(NamedTuple):
-    """What the examples of a modality are.
+    """The form of a modality's examples.
 
     Attributes:
       kind: of data.
@@ -32,7 +32,7 @@ class Form(NamedTuple):
 
     @property
     def array_shape(self) -> tuple[int, ...]:
-        """Of one example."""
+        """The shape of one example."""
         return () if self.kind == "class" else self.shape
 
 
@@ -42,7 +42,7 @@ Forms = dict[str, Form]
 
 @runtime_checkable
 class Modality(Protocol):
-    """What encodes and decodes one kind of data.
+    """An encoder and a decoder of one kind of data.
 
     Attributes:
       encoder: values to features; it has `num_features`.

@@ -37,7 +37,7 @@ from vae_jax.settings import one_of, part, register, section
 
 
 class Encoded(NamedTuple):
-    """What the encoders say of a batch, from which the posterior of any subset comes.
+    """The output of the encoders for a batch, from which the posterior of any subset follows.
 
     Attributes:
       factors: of each modality, `[modalities, batch, latents]`.
@@ -102,12 +102,12 @@ class MultimodalVAE(nnx.Module):
     def presence(
         self, values: Mapping[str, Values], present: Bool[Array, "..."] | None
     ) -> Bool[Array, "batch modalities"]:
-        """Which modalities each example has, given that of all or of each; all, given None."""
+        """Return a mask of each example's modalities, given that of all, or of each, or None."""
         shape = (len(values[self.names[0]]), len(self.names))
         return jnp.broadcast_to(jnp.asarray(True) if present is None else present, shape)
 
     def experts(self, values: Mapping[str, Values], present: Present) -> Encoded:
-        """What the encoders say; what stands at missing modalities is not looked at."""
+        """Return the output of the encoders; the values of missing modalities are not used."""
         seen = {
             name: jnp.where(_like(present[:, i], values[name]), values[name], 0)
             for i, name in enumerate(self.names)

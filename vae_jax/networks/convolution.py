@@ -78,7 +78,7 @@ def _slice_patches(images: Images, kernel_size: int, stride: int) -> Patches:
 
 
 def _add_patches(patches: Patches, kernel_size: int, stride: int) -> Images:
-    """The linear transpose of `_slice_patches` onto images that the windows cover exactly."""
+    """Return the transpose of `_slice_patches`, onto images that the windows cover exactly."""
     # The sum that XLA's own convolution would keep in float32 too.
     total = _add_float32_patches(patches.astype(jnp.float32), kernel_size, stride)
     return total.astype(patches.dtype)

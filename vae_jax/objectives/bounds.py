@@ -60,7 +60,7 @@ class ElboTerms(NamedTuple):
 
 
 class LogWeightTerms(NamedTuple):
-    """What an importance weight p(x, z) / q(z|x) is made of, in nats."""
+    """The terms of an importance weight p(x, z) / q(z|x), in nats."""
 
     log_likelihood: LogWeights
     log_prior: LogWeights
@@ -209,7 +209,7 @@ def iwae_bound(log_weights: LogWeights) -> Float[Array, " batch"]:
 
 
 def miwae_bound(log_weights: LogWeights, num_groups: int) -> Float[Array, " batch"]:
-    """The mean of `num_groups` importance-weighted bounds of equally many samples each.
+    """Return the mean of `num_groups` importance-weighted bounds of equally many samples each.
 
     MIWAE(M, K) of Rainforth et al. 2018 (arXiv 1802.04537, section 5), M groups of K samples.
     """
@@ -231,7 +231,7 @@ def piwae_bound(
     num_samples: int,
     num_groups: int,
 ) -> tuple[Float[Array, " batch"], LogWeightTerms]:
-    """The importance-weighted bound of all samples, for the decoder; MIWAE for the encoder.
+    """Return the importance-weighted bound of all samples, for the decoder; MIWAE for the encoder.
 
     The value is the bound of all `num_groups * num_samples` samples. Its gradient in the generative
     parameters is that bound's, its gradient in the inference network that of `miwae_bound`
@@ -272,7 +272,7 @@ def doubly_reparameterized(
     *,
     num_samples: int,
 ) -> tuple[Float[Array, " batch"], LogWeightTerms]:
-    """The importance-weighted bound with the doubly reparameterised gradient, IWAE-DReG.
+    """Return the importance-weighted bound with the doubly reparameterised gradient, IWAE-DReG.
 
     With normalised weights v_i, the generative parameters get sum_i v_i d log w_i, and the
     posterior's sum_i v_i^2 (d log w_i / d z_i) (d z_i / d parameters), whose signal-to-noise ratio

@@ -65,7 +65,7 @@ def decompose(
     latents: Float[Array, "batch latents"],
     log_weights: Float[Array | np.ndarray, "batch batch"],
 ) -> KlTerms:
-    """The three parts at a draw of each posterior of a batch.
+    """Return the three parts at a draw of each posterior of a batch.
 
     Args:
       posterior: q(z|x_m) of the batch.

@@ -67,7 +67,7 @@ FIGURES = {
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """What the source says of a figure.
+    """A metric as the source printed it.
 
     Attributes:
       value: that it printed; None if it printed none.
@@ -114,7 +114,7 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """How much is spent on a table.
+    """The budget of a table.
 
     Attributes:
       changes: to the base config, by dotted field name.
@@ -192,7 +192,7 @@ class Card:
         return _resolved(with_values(self.base_config(budget), row.settings))
 
     def sweep(self, rows: Sequence[Row], budget: str, seeds: Sequence[int]) -> Sweep:
-        """The rows as the trials of a grid with one axis, in their order."""
+        """Return the rows as the trials of a grid with one axis, in their order."""
         base = self.base_config(budget)
         fields = tuple(dict.fromkeys(field for row in rows for field in row.settings))
         values = [
@@ -206,7 +206,7 @@ class Card:
         return search_space.grid({fields: values}, seeds=seeds)
 
     def rows_named(self, names: Sequence[str], budget: str) -> list[Row]:
-        """The named rows in the card's order; without names, those that the budget has room for.
+        """Return the named rows in the card's order; by default those that the budget has.
 
         Raises:
           UserError: there is no row of that name.
@@ -227,12 +227,12 @@ def _resolved(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def names() -> list[str]:
-    """The cards that there are."""
+    """Return the cards that there are."""
     return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
 
 def load(name: str) -> Card:
-    """A card by its name, or by the path of its file.
+    """Return a card by its name, or by the path of its file.
 
     Raises:
       UserError: there is none, or its file does not work.

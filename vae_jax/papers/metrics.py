@@ -64,7 +64,7 @@ def figures(folder: Path, test: dict[str, Any], asked: Sequence[str]) -> dict[st
 
 
 def _part(test: dict[str, Any], name: str) -> Number | None:
-    """A figure of the summary, None where it is not there."""
+    """Return a figure of the summary, None where it is not there."""
     part: Any = test
     for key in name.split("."):
         part = part.get(key) if isinstance(part, dict) else None
@@ -72,7 +72,7 @@ def _part(test: dict[str, Any], name: str) -> Number | None:
 
 
 def _neighbours(folder: Path, figures: Sequence[str]) -> dict[str, Number]:
-    """The k-NN accuracies by latents, in percent; each measured once a run."""
+    """Return the k-NN accuracies by latents, in percent; each measured once a run."""
     path = folder / "neighbours.json"
     known = workdir.read_json(path) if path.is_file() else {}
     if any(figure not in known for figure in figures):
@@ -106,7 +106,7 @@ def _measure_neighbours(model: TrainedModel, figures: Sequence[str]) -> dict[str
 
 
 def _coherence(folder: Path) -> dict[str, Number]:
-    """The coherence figures, in percent; measured once a run.
+    """Return the coherence figures, in percent; measured once a run.
 
     The classifiers are the workdir's: all runs at a budget are of the same data.
     """

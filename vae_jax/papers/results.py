@@ -1,4 +1,4 @@
-"""What came out of a card's runs: results/CARD.json, both budgets and all rows side by side.
+"""Results of a card's runs: results/CARD.json, both budgets and all rows side by side.
 
     {"card": NAME, "rows": {ROW: {"cpu": MEASUREMENT or null, "full": MEASUREMENT or null}}}
 
@@ -40,7 +40,7 @@ _WITHOUT_EFFECT = (
 
 
 def path_of(card: Card, folder: Path) -> Path:
-    """The results file of a card."""
+    """Return the results file of a card."""
     return folder / f"{card.name}.json"
 
 
@@ -54,7 +54,7 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure(runs: Runs, row: Row) -> Measurement | None:
-    """What the runs of a row came to, with every seed there is; None before all asked for are done.
+    """Return a row's measurements, over all its seeds; None before all those asked for are done.
 
     Args:
       runs: of which `row` is one.
@@ -136,7 +136,7 @@ def _digest(card: str, row: str, budget: str, measurement: Measurement) -> str:
 
 
 def read(card: Card, folder: Path) -> Measured:
-    """The measurements in the results file of a card; None for what is not measured.
+    """Return the measurements in a card's results file; None for what is not measured.
 
     Raises:
       UserError: the file is no results file of the card, was edited by hand, or tells of rows that
@@ -201,7 +201,7 @@ def _nested(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_measurement(measured: Measured, row: Row, budget: str, new: Measurement) -> Measured:
-    """The measurements with a new one, unless there is one of more seeds."""
+    """Return the measurements with a new one, unless there is one of more seeds."""
     old = measured[row.name][budget]
     if old is not None and len(old["seeds"]) > len(new["seeds"]):
         return measured

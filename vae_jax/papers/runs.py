@@ -49,15 +49,15 @@ class Runs:
     folder: Path
 
     def member(self, row: Row, seed: int) -> int:
-        """The number of a run in the workdir."""
+        """Return the number of a run in the workdir."""
         return MAX_SEEDS * [other.name for other in self.card.rows].index(row.name) + seed
 
     def members(self) -> list[int]:
-        """The numbers of all runs, row by row."""
+        """Return the numbers of all runs, row by row."""
         return [self.member(row, seed) for row in self.rows for seed in self.seeds]
 
     def row_of(self, member: int) -> Row:
-        """The row that a run is of."""
+        """Return the row that a run is of."""
         return self.card.rows[member // MAX_SEEDS]
 
     def config(self, member: int) -> factory.AnyExperiment:
@@ -66,7 +66,7 @@ class Runs:
         return factory.resolve({**config, "seed": member % MAX_SEEDS})
 
     def is_done(self, member: int) -> bool:
-        """Whether a run has been trained and measured."""
+        """Return whether a run has been trained and measured."""
         return chunks.read_member(self.folder, member) is not None
 
 
@@ -134,7 +134,7 @@ def train(runs: Runs, executor: Executor, on_progress: Callable[[], None]) -> No
 
 
 def _begun(runs: Runs, missing: set[int]) -> list[Chunk]:
-    """The chunks with a checkpoint of a missing run, as they were dealt."""
+    """Return the chunks with a checkpoint of a missing run, as they were dealt."""
     written = [
         chunk
         for path in sorted((runs.folder / "batches").glob("*.json"))

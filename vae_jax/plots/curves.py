@@ -62,7 +62,7 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.
 def compared_curves(
     runs: Mapping[str, Sequence[Mapping[str, Any]]], metric: str
 ) -> "matplotlib.figure.Figure":
-    """One metric on validation data against the epoch, a line a run.
+    """Return one metric on validation data against the epoch, a line a run.
 
     `runs` gives the records of each run under the name it has in the legend. The range is chosen
     as for `training_curves`.
@@ -129,7 +129,7 @@ def curves_by_level(
     level_label: str,
     label: str,
 ) -> "matplotlib.figure.Figure":
-    """A figure of merit of recovered images against the level of corruption, a curve a method.
+    """Plot a metric of recovered images against the level of corruption, a curve per method.
 
     The first curve is that of the corrupted images themselves, the second the model's. The dashed
     line stands at the level the model was trained with.

@@ -20,7 +20,7 @@ _LABEL_HEIGHT = 24
 
 
 def lower_convex_hull(rate: Metric, distortion: Metric) -> Int[np.ndarray, " vertices"]:
-    """The members at the vertices of the lower convex hull in the rate-distortion plane.
+    """Return the members at the vertices of the lower convex hull in the rate-distortion plane.
 
     No member lies below the hull, which falls from its first vertex, the member of least rate, to
     its last, the one of least distortion, ever less steeply. Every point of it can be had by
@@ -61,7 +61,7 @@ def rate_distortion(
     values: Values | None = None,
     value_label: str = "beta",
 ) -> "matplotlib.figure.Figure":
-    """The rate-distortion plane, a dot a member, with the lower convex hull of all of them.
+    """Return the rate-distortion plane, a dot a member, with the lower convex hull of all of them.
 
     The faint diagonals are lines of equal ELBO = -(distortion + rate): two members on one of them
     have equal bounds and may yet use their latents as differently as can be. After Alemi et al.,

@@ -37,7 +37,7 @@ _EXTEND: dict[tuple[bool, bool], Literal["neither", "min", "max", "both"]] = {
 def metric_by_value(
     values: Values, metric: Metric, *, field: str, label: str
 ) -> "matplotlib.figure.Figure":
-    """A metric against one swept field: members as faint dots, the mean of each value as a line.
+    """Plot a metric against one swept setting: members as dots, the mean per value as a line.
 
     The bars reach one standard deviation (of the sample, n - 1 in the denominator) to each side of
     the mean, where at least two members share the value. The axis is logarithmic for positive
@@ -105,7 +105,7 @@ def metric_by_value(
 def parallel_coordinates(
     columns: Mapping[str, Values], metric: Metric, label: str, maximize: bool = True
 ) -> "matplotlib.figure.Figure":
-    """A line a member through its value of each field to its metric; the darker, the better.
+    """Return a line a member through its value of each field to its metric; the darker, the better.
 
     Each field has an axis of its own: logarithmic for positive numbers over more than a decade, a
     row of categories for what is no number. The last axis is the metric's, and the key to the
@@ -193,7 +193,7 @@ def heat_map(
     label: str,
     maximize: bool = True,
 ) -> "matplotlib.figure.Figure":
-    """The mean of a metric over the members of each pair of values of two swept fields.
+    """Return the mean of a metric over the members of each pair of values of two swept fields.
 
     All cells are of one size, whatever lies between the values. A pair that no member has stays
     blank. The means are printed in the cells of a map of at most a hundred; the bar of colours is
@@ -273,7 +273,7 @@ def member_curves(
     *,
     maximize: bool = True,
 ) -> "matplotlib.figure.Figure":
-    """One metric on validation data against the epoch, a thin line a member.
+    """Return one metric on validation data against the epoch, a thin line a member.
 
     Told by colour: the swept value, or without one how good the member is at its last epoch, the
     best the darkest and drawn over the others. The range is chosen as for `training_curves`. A
@@ -339,7 +339,7 @@ def search_history(
     pruned: Values | None = None,
     maximize: bool = True,
 ) -> "matplotlib.figure.Figure":
-    """The value of each trial in the order of the search, and the best so far as a step line.
+    """Plot the value of each trial in the order of the search, and the best so far.
 
     Trials that were pruned are hollow and no candidates for the best, since their value is that of
     an epoch before the last. Values outside the range are triangles at its edge.
@@ -401,7 +401,7 @@ def search_history(
 
 
 def _finite_series(curve: Mapping[str, Any], metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """The epochs in order at which the metric is finite, and its values there."""
+    """Return the epochs in order at which the metric is finite, and its values there."""
     if "epoch" not in curve:
         raise ValueError(f"a curve needs its epochs under 'epoch'; this has {sorted(curve)}")
     epochs = amounts_of("epoch", curve["epoch"])

@@ -32,7 +32,7 @@ class Batch(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a trial ended.
+    """The end of a trial.
 
     Attributes:
       state: how.

@@ -1,4 +1,4 @@
-"""What a sweep is refused for, before anything is compiled."""
+"""Checks of a sweep before anything is compiled."""
 
 import collections
 import itertools

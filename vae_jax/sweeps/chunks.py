@@ -41,7 +41,7 @@ class Entry(TypedDict):
 
 
 class HalvingRule(TypedDict):
-    """How the trials of a chunk are compared: also with `rivals`, the objective by epoch."""
+    """The rule that compares a chunk's trials, with `rivals`, the objective by epoch."""
 
     epochs: list[int]
     reduction: float
@@ -49,7 +49,7 @@ class HalvingRule(TypedDict):
 
 
 class Chunk(TypedDict):
-    """What a process needs to know to train a chunk."""
+    """A chunk of members, as the process that trains it needs it."""
 
     name: str
     # Without the members' own values.
@@ -101,7 +101,7 @@ def member_config(chunk: Chunk, entry: Entry) -> factory.AnyExperiment:
 
 
 class _Group:
-    """What chunks share whose members differ in nothing but traced fields and seeds."""
+    """The common part of chunks whose members differ only in traced settings and seeds."""
 
     def __init__(self, config: factory.AnyExperiment) -> None:
         self.config = config

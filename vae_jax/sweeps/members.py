@@ -1,4 +1,4 @@
-"""Many members of a sweep in one compiled program.
+"""Members of a sweep in one compiled program, in turn or side by side.
 
 A member is a run of its own: its parameters, hyperparameters, seed, data order and early stopping.
 On an accelerator, which one small model leaves idle, members are stacked on a leading axis and go
@@ -58,7 +58,7 @@ class MemberFunctions(Protocol[States]):
 
     @property
     def validates(self) -> bool:
-        """Whether there are examples to validate on."""
+        """True if there are examples to validate on."""
 
     def num_slots(self, num_members: int, least: int) -> int:
         """Return the number of members that the states have room for, `least` at least."""

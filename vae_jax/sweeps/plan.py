@@ -31,7 +31,7 @@ _MEMBERS_IN_TURN = 8
 
 
 class Resources(NamedTuple):
-    """What a sweep may use.
+    """The resources that a sweep may use.
 
     Attributes:
       memory_limit: bytes per device.

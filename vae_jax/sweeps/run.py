@@ -32,7 +32,7 @@ _PATIENCE = 60.0
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How a sweep is run, which changes none of its results.
+    """Options of how a sweep is run, which change none of its results.
 
     Attributes:
       batch: the most trials that are dealt out at a time; None for those of the sweep.

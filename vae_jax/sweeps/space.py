@@ -1,4 +1,4 @@
-"""What a sweep tries: axes over config fields, and the settings that a method draws from them.
+"""Search spaces: axes over settings, and the points that a method draws from them.
 
 A sweep file is plain Python with a function `get_sweep()`:
 
@@ -139,7 +139,7 @@ class Sweep:
 
     @property
     def maximize(self) -> bool:
-        """Whether a larger objective is better."""
+        """True if a larger objective is better."""
         return self.objective == "elbo"
 
 

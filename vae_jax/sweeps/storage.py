@@ -1,4 +1,4 @@
-"""Where the study of a search lies: in a journal of the workdir, or in a storage that is shared."""
+"""Storages of a search's study: a journal in the workdir, or one that machines share."""
 
 import contextlib
 import os

@@ -37,7 +37,7 @@ _OVERHEAD = 100_000
 
 
 class Checkpoint(NamedTuple):
-    """What was saved after `step` steps."""
+    """A saved state, of `step` steps."""
 
     step: int
     tree: PyTree
@@ -93,7 +93,7 @@ def _check_room(directory: Path, tree: PyTree) -> None:
 
 
 def steps(directory: Path) -> list[int]:
-    """The steps of which there is a checkpoint, oldest first."""
+    """Return the steps of which there is a checkpoint, oldest first."""
     if not directory.is_dir():
         return []
     return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal())

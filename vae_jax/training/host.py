@@ -1,4 +1,4 @@
-"""What a process may use of its machine: cores, and a cache of compiled programs."""
+"""The cores of this machine that a process may use, and a cache of compiled programs."""
 
 import os
 from pathlib import Path

@@ -42,7 +42,7 @@ class Interrupted(Exception):
 
 
 class RunState(NamedTuple):
-    """What a checkpoint holds: the training state, and the best model so far.
+    """The content of a checkpoint: the training state, and the best model so far.
 
     Attributes:
       train: the training state.
@@ -83,7 +83,7 @@ class Program(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """What a checkpoint tells beside its arrays.
+    """The numbers that a checkpoint has beside its arrays.
 
     Attributes:
       best_epoch: epochs trained when the validation score was best; the last without validation.
@@ -105,7 +105,7 @@ def negative_loss(metrics: dict[str, Any]) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How long to train and when to look up.
+    """The lengths of training: steps, epochs, compiled calls, checkpoints.
 
     Attributes:
       epochs: passes over the data.
@@ -140,7 +140,7 @@ class Plan:
 
 
 def non_finite(metrics: dict[str, np.ndarray], first_step: int) -> str | None:
-    """Where the loss of some steps is not finite, and which term of it; None if all are finite.
+    """Return where the loss of some steps is not finite, and in which term; None if nowhere.
 
     Args:
       metrics: of every step, "loss" among them.
@@ -170,19 +170,19 @@ def _check_finite(metrics: dict[str, np.ndarray], first_step: int, last_good: in
 
 @jax.jit
 def copy_tree(tree: PyTree) -> PyTree:
-    """The tree in buffers of its own."""
+    """Return the tree in buffers of its own."""
     return jax.tree.map(jnp.copy, tree)
 
 
 @jax.jit
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
-    """Whether every floating number in the tree is finite."""
+    """Return whether every floating number in the tree is finite."""
     floating = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
     return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in floating]))
 
 
 def _check_params(params: PyTree, step: int, last_good: int) -> None:
-    """The last step of a call can have a finite loss and still ruin the parameters."""
+    """Check the parameters: the last step of a call can have a finite loss and still ruin them."""
     if not all_finite(params):
         raise UserError(
             f"the parameters are not finite after step {step}; the last good checkpoint, of step "

@@ -98,7 +98,7 @@ def check_batch_size(batch_size: int, accumulation_steps: int, num_devices: int)
 def compile_program(
     build_program: BuildProgram, devices: Sequence[jax.Device], kind: Kind = "jit"
 ) -> Compiled:
-    """The functions of a run for some devices, those of other processes among them.
+    """Return the functions of a run for some devices, those of other processes among them.
 
     Args:
       build_program: makes the program for one way to split batches.
@@ -180,7 +180,7 @@ def _under_pmap(build_program: BuildProgram, mesh: Mesh) -> Compiled:
 
 
 def _replicate(tree: PyTree, sharding: NamedSharding) -> PyTree:
-    """A tree that every process has, as one of global arrays; keys go as their bits."""
+    """Return a tree that every process has, as one of global arrays; keys go as their bits."""
 
     def put(leaf: Any) -> Array:
         if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):

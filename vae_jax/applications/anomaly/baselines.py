@@ -1,4 +1,4 @@
-"""What detectors without a network make of the same images."""
+"""Detectors without a network, as baselines on the same images."""
 
 import numpy as np
 from jaxtyping import Float

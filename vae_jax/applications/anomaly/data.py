@@ -44,7 +44,7 @@ class Keys(NamedTuple):
 
 
 def build_keys(model: TrainedModel) -> tuple[Keys, Keys]:
-    """The keys that `evaluation.seed` gives: of how images are seen, and of the samples."""
+    """Return the keys that `evaluation.seed` gives: of how images are seen, and of the samples."""
     seen, samples = jax.random.split(model.keys.anomaly)
     num = len(Keys._fields)
     return Keys(*jax.random.split(seen, num)), Keys(*jax.random.split(samples, num))

@@ -1,4 +1,4 @@
-"""How well scores tell anomalous images from normal ones, and where to draw the line.
+"""Detection by scores: how well they separate two kinds of images, and thresholds.
 
 Scores are higher for the more anomalous. An interval tells what other images would have given,
 drawn from the same two kinds; not what another seed would.
@@ -24,7 +24,7 @@ def _require_scores(name: str, scores: Float[np.ndarray, " num"]) -> None:
 
 
 class _Counts:
-    """How many images of each kind have each of the scores that there are, the highest first."""
+    """The numbers of normal and of anomalous images at each distinct score, the highest first."""
 
     def __init__(self, normal: Float[np.ndarray, " num"], anomalous: Scores) -> None:
         _require_scores("normal", normal)
@@ -107,7 +107,7 @@ def with_intervals(
 
 
 def threshold(normal: Float[np.ndarray, " num"], false_positive_rate: float) -> float:
-    """The lowest of the scores above which lies no more than that share of them.
+    """Return the lowest of the scores above which lies no more than that share of them.
 
     Args:
       normal: scores of normal images that the model was not fitted to.

@@ -36,7 +36,7 @@ def _elbo(
     posterior: _PosteriorParameters,
     noise: Float[Array, "samples images latents"],
 ) -> Float[Array, " images"]:
-    """The mean of log p(x, z) - log q(z) over the samples that the noise gives.
+    """Return the mean of log p(x, z) - log q(z) over the samples that the noise gives.
 
     No gradient flows through the density's own parameters, only through the samples (sticking the
     landing, Roeder et al. 2017, arXiv 1703.09194): where q is the exact posterior it is 0, whatever

@@ -1,4 +1,4 @@
-"""How well trained runs detect images of another kind, by every score, beside two baselines.
+"""Measure how well trained runs detect images of another kind, beside two baselines.
 
 Normal are the test images of a run, anomalous those of the split `outliers` of its data if there is
 one, else the test images of Fashion-MNIST for a run on MNIST and the reverse. The threshold of the

@@ -72,7 +72,7 @@ class Scorer:
     def __call__(
         self, names: Sequence[str], images: Images, key: Key[Array, ""]
     ) -> dict[str, Scores]:
-        """The scores of these names.
+        """Return the scores of these names.
 
         Args:
           names: of `SCORES`.

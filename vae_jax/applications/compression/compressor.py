@@ -110,7 +110,7 @@ class Compressor:
         )
 
     def decompress(self, compressed: CompressedImages) -> np.ndarray:
-        """The images, exactly as they were.
+        """Return the images, exactly as they were.
 
         Raises:
           UserError: they were coded with another model, or where the networks have other bits.
@@ -132,11 +132,11 @@ class Compressor:
         return images
 
     def _level_height(self, brightest: int) -> int:
-        """What one level more adds to the value."""
+        """Return what one more level adds to the value."""
         return brightest // (2**self.num_level_bits - 1)
 
     def _brightest(self, images: np.ndarray) -> int:
-        """The value that stands for the brightest level.
+        """Return the value that stands for the brightest level.
 
         Raises:
           UserError: there are values that are no levels.
@@ -200,7 +200,7 @@ class Compressor:
 
 
 def _next_bit(likelihood: Distribution, known: Array, place: Array) -> Array:
-    """The probability that the bit at `place` is 1, given those above it."""
+    """Return the probability that the bit at `place` is 1, given those above it."""
     if isinstance(likelihood, Bernoulli):
         return likelihood.mean
     assert isinstance(likelihood, Categorical | DiscretizedLogistic | MixtureOfDiscretizedLogistics)
@@ -262,7 +262,7 @@ def _add_arrays(digest: Any, state: nnx.State) -> None:
 
 
 def _images_digest(images: np.ndarray) -> str:
-    """The first 32 hexadecimal digits of SHA-256 over the values, row by row."""
+    """Return the first 32 hexadecimal digits of SHA-256 over the values, row by row."""
     return hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()[:32]
 
 

@@ -1,4 +1,4 @@
-"""How far trained runs compress their test images, beside gzip, bz2 and lzma, and how fast.
+"""Measure how far trained runs compress their test images, beside gzip, bz2 and lzma, and how fast.
 
 The whole file counts: header, initial bits, checksum. The ELBO is of the same images, one sample
 each. The other compressors see black and white images with 8 pixels per byte. Speed is that of a

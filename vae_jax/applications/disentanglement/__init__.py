@@ -1,1 +1,1 @@
-"""Which objective makes single latents hold single factors: a study."""
+"""A study of which objective makes single latents hold single factors."""

@@ -1,4 +1,4 @@
-"""What came out of a study of disentanglement: a row a run, and methods side by side."""
+"""Results of a disentanglement study: a row per run, and methods side by side."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -101,7 +101,7 @@ def _described(row: Row) -> tuple[str, str, float]:
 
 
 def study_run(row: Row) -> Row:
-    """What is kept of a member: method, strength, seed, status and figures.
+    """Return the row of a member: method, strength, seed, status and metrics.
 
     Args:
       row: of the sweep's results, with the member's whole objective.
@@ -113,7 +113,7 @@ def study_run(row: Row) -> Row:
 
 
 def methods(runs: Sequence[Row]) -> list[Method]:
-    """The runs by method, in the order in which they first come.
+    """Return the runs by method, in the order in which they first come.
 
     Raises:
       UserError: the strengths of a method have not all the same seeds.
@@ -132,7 +132,7 @@ def methods(runs: Sequence[Row]) -> list[Method]:
 
 
 def ranked(runs: Sequence[Row]) -> list[Row]:
-    """The runs that have the judging score, the best first."""
+    """Return the runs that have the judging score, the best first."""
     scored = [run for run in runs if run[JUDGE] is not None]
     return sorted(scored, key=lambda run: (-run[JUDGE], run["member"]))
 
@@ -145,7 +145,7 @@ class Comparison(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What 95 % of the bootstrap draws say."""
+        """The conclusion that 95 % of the bootstrap draws support."""
         if self.gain is None:
             return "not comparable"
         if self.gain.low > 0:
@@ -210,7 +210,7 @@ def write(folder: Path, study: Mapping[str, Any]) -> Path:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The content of study.json.
+    """Return the content of study.json.
 
     Raises:
       UserError: it cannot be read, or was edited by hand.

@@ -29,7 +29,7 @@ _BATCH_SIZE = 1000
 
 
 class ClassChange(NamedTuple):
-    """From one class, or from any other, to a class."""
+    """A change from one class, or from any other, to a class."""
 
     target: int
     source: int | None = None
@@ -56,7 +56,7 @@ class KnownImages(NamedTuple):
 
 
 def parse(text: str) -> Attribute:
-    """What --attribute names.
+    """Return the attribute that --attribute names.
 
     Raises:
       UserError: nothing that there is.
@@ -96,7 +96,7 @@ def measure_stored(images: np.ndarray) -> Morphology:
 
 
 def contrast(known: KnownImages, attribute: Attribute, *, balanced: bool = True) -> Contrast:
-    """The two groups of training images that an attribute is told by.
+    """Return the two groups of training images that an attribute is told by.
 
     Args:
       known: the images.
@@ -128,7 +128,7 @@ def contrast(known: KnownImages, attribute: Attribute, *, balanced: bool = True)
 def edits(
     model: TrainedModel, latents: np.ndarray, vector: np.ndarray, degrees: np.ndarray
 ) -> Iterator[np.ndarray]:
-    """The images of the latents moved along the vector, for each degree of it."""
+    """Return the images of the latents moved along the vector, for each degree of it."""
     paths = latent_paths.linear_interpolation(
         latents, latents + vector.astype(np.float32), np.asarray(degrees, np.float32)
     )

@@ -1,4 +1,4 @@
-"""How images change when their latents move along an attribute.
+"""Measure how images change when their latents move along an attribute.
 
 Thickness, slant and size of the decoded images against the degree, for directions by the difference
 of means and by a linear classifier, each with the classes and the other attributes equal in both
@@ -40,7 +40,7 @@ _MOST_NEIGHBOURS = 5000
 
 
 class Edited(NamedTuple):
-    """What is measured of the images that are edited, at each degree."""
+    """Measurements of the edited images, at each degree."""
 
     # [degrees, images], by attribute.
     measured: dict[str, Float[np.ndarray, "degrees n"]]
@@ -146,7 +146,7 @@ def _contrasts(known: KnownImages) -> Iterator[tuple[Attribute, bool, Contrast]]
 
 
 def _told(known: KnownImages, images: np.ndarray) -> Int[np.ndarray, " n"]:
-    """The classes of images, by their pixels."""
+    """Return the classes of images, by their pixels."""
     places = evenly_spaced(len(known.images), _MOST_NEIGHBOURS)
     assert known.labels is not None, "refused by measure"
 
@@ -181,7 +181,7 @@ def _figures(
     attribute: Attribute,
     contrast: Contrast,
 ) -> dict[str, Any]:
-    """What a row says of a direction; a figure of an attribute is of images that have it."""
+    """Return the metrics of a direction; those of an attribute are over images that have it."""
     found: dict[str, Any] = {
         "measured": {
             name: np.nanmean(values, axis=1).tolist() for name, values in edited.measured.items()
@@ -203,7 +203,7 @@ def _figures(
 
 
 def _correlation(values: Float[np.ndarray, "degrees n"]) -> float:
-    """Of degree and attribute, within each image, averaged over images."""
+    """Return the correlation of degree and attribute within each image, averaged over images."""
     degrees = DEGREES - DEGREES.mean()
     centred = values - values.mean(axis=0)
     lengths = np.linalg.norm(centred, axis=0) * np.linalg.norm(degrees)
@@ -214,7 +214,7 @@ def _correlation(values: Float[np.ndarray, "degrees n"]) -> float:
 def _draw_images(
     pictures: Path, model: TrainedModel, known: KnownImages, examples: Examples
 ) -> None:
-    """The first test image of each class, with more and less of each attribute, and as others."""
+    """Plot the first test image of each class with more and less of each attribute."""
     classes, first = np.unique(examples.labels, return_index=True)
     latents = examples.latents[first]
     minus = "\N{MINUS SIGN}"

@@ -1,4 +1,4 @@
-"""How good the samples of trained runs are, by sampler and temperature.
+"""Measure the samples of trained runs, by sampler and temperature.
 
 As many samples as there are test images are compared with these; so are training images, which no
 model should beat, and the model's reconstructions of the same training images, which show how much

@@ -24,7 +24,7 @@ def quality_by_temperature(
     metrics: Mapping[str, Mapping[str, ByTemperature]],
     references: Mapping[str, Mapping[str, float]],
 ) -> "matplotlib.figure.Figure":
-    """A panel a metric against the temperature, a colour and a mark a sampler.
+    """Return a panel a metric against the temperature, a colour and a mark a sampler.
 
     The line joins means over seeds; the bars are standard deviations. Dashed and dotted lines are
     the references, images that no sampler drew.

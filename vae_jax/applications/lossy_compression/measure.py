@@ -1,4 +1,4 @@
-"""What test images lose when the latents of trained runs are rounded, by rate.
+"""Measure what test images lose when the latents of trained runs are rounded, by rate.
 
 Codes on grids of several steps go through an entropy coder, and what it wrote is decoded: bits per
 pixel of all test images together, and PSNR. Beside them PCA of the same size with the same coder,

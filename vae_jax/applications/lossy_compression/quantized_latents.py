@@ -47,7 +47,7 @@ class LatentCoder:
         self._normal = constriction.stream.model.QuantizedGaussian(-self._last, self._last)
 
     def encode(self, codes: Codes) -> UInt32[np.ndarray, " words"]:
-        """The words of the codes, rounded to the grid.
+        """Return the words of the codes, rounded to the grid.
 
         Raises:
           ValueError: codes that are not finite.
@@ -60,7 +60,7 @@ class LatentCoder:
         return np.asarray(coder.get_compressed(), np.uint32)
 
     def decode(self, words: UInt32[np.ndarray, " words"], num: int) -> Codes:
-        """The codes on the grid of `num` images."""
+        """Return the codes on the grid of `num` images."""
         coder = constriction.stream.queue.RangeDecoder(words)
         in_steps = coder.decode(self._normal, *self._parameters(num))
         return (in_steps.reshape(num, -1) * self.step).astype(np.float32)

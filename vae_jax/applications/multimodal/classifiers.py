@@ -33,7 +33,7 @@ def load_splits(model: TrainedModel | TrainedMultimodal) -> Any:
 
 
 def of_images(model: TrainedMultimodal, folder: Path) -> dict[str, Classifier]:
-    """A classifier of each modality that is an image, by name.
+    """Return a classifier of each modality that is an image, by name.
 
     Args:
       model: of the run that is measured.

@@ -1,4 +1,4 @@
-"""How well runs of several modalities generate one modality from others.
+"""Measure how well runs of several modalities generate one modality from others.
 
 Coherence, conditional by the number of modalities given and joint; for runs with images and
 captions the agreement of the two, by class, attribute and word; a linear probe of the latents; the

@@ -1,4 +1,4 @@
-"""How well trained runs recover corrupted images, beside methods without a model.
+"""Measure how well trained runs recover corrupted images, beside methods without a model.
 
 PSNR and SSIM at several levels of the corruption that a run was trained with. Runs that differ in
 their seed alone are one model.

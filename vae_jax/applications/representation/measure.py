@@ -1,4 +1,4 @@
-"""How well classes are predicted from the codes of runs, beside PCA of their size and raw pixels.
+"""Measure how well codes predict classes, beside PCA of their size and raw pixels.
 
 Accuracy on the test images of a linear probe and of 5 neighbours
 (vae_jax/applications/representation/probing.py) that know some or all labels of the training

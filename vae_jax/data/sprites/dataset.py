@@ -32,7 +32,7 @@ def sizes(name: str) -> dict[str, int]:
 
 @functools.lru_cache(maxsize=1)
 def _order(num_points: int) -> Int[np.ndarray, " points"]:
-    """The place in the grid of every example.
+    """Return the place in the grid of every example.
 
     Shuffled, so that a slice of the split has all values of all factors. NumPy has frozen what
     RandomState draws.
@@ -79,7 +79,7 @@ class SpritesDataset:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the images."""
+        """The dtype of the images."""
         return np.dtype(np.uint8)
 
     @functools.cached_property

@@ -108,7 +108,7 @@ def draw_within_cells(
 def _edge(
     factors: Float[Array, "num factors"], image_size: int
 ) -> tuple[Int[Array, "num rows columns"], Int[Array, "num rows columns"]]:
-    """How far each pixel is inside of the sprite's edge, and how steeply that changes there.
+    """Return how far each pixel is inside the sprite's edge, and how steeply that changes there.
 
     Their quotient, near the edge, is the distance to it in units of length.
     """
@@ -143,7 +143,7 @@ def _rounded(values: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
 def _colors(
     hue: Float[Array, " num"], background: Float[Array, " num"]
 ) -> tuple[Int[Array, "num 3"], Int[Array, " num"]]:
-    """The sprites' colours, saturated and light, and the darker grey behind each, in 0..255."""
+    """Return the sprites' saturated colours, and the darker grey behind each, in 0..255."""
     # Red, yellow, green, cyan, blue, magenta: from each to the next one channel rises or falls.
     sextant = (hue[:, None] + np.array([0, 4, 2], np.float32)) % 6
     channels = jnp.clip(jnp.abs(sextant - 3) - 1, 0, 1)

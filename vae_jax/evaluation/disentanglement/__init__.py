@@ -1,4 +1,4 @@
-"""Whether single latents hold single factors: a file a metric, and one that computes them all.
+"""Disentanglement metrics: a file per metric, and one that computes them all.
 
 Metrics take codes and factors as arrays, or a simulator and an encoder. "Perfect" in their
 docstrings is a code whose latents are one factor each, "noise" one independent of the factors.

@@ -12,7 +12,7 @@ NUM_BINS = 20
 def bin_codes(
     codes: Float[np.ndarray, "points latents"], num_bins: int
 ) -> Int[np.ndarray, "points latents"]:
-    """The bin of each code; a latent's bins have one width and span its range.
+    """Return the bin of each code; a latent's bins have one width and span its range.
 
     A constant latent is in bin 0 throughout.
 
@@ -31,7 +31,7 @@ def bin_codes(
 
 
 def entropy(values: Int[np.ndarray, " points"]) -> float:
-    """Of the frequencies of the values."""
+    """Return the entropy of the frequencies of the values, in nats."""
     frequencies = np.unique(values, return_counts=True)[1] / len(values)
     return float(-(frequencies * np.log(frequencies)).sum())
 

@@ -28,7 +28,7 @@ def least_varying(
     groups: Float[np.ndarray, "groups group_size latents"],
     variance: Float[np.ndarray, " latents"],
 ) -> Int[np.ndarray, " groups"]:
-    """The latent whose variance within the group is the smallest share of its variance.
+    """Return the latent whose variance within the group is the smallest share of its variance.
 
     Latents whose variance is below `VARIANCE_THRESHOLD` are out; there must be others.
     """

@@ -26,7 +26,7 @@ class InterventionalRobustness(NamedTuple):
 
 
 def _deviation(codes: Float[np.ndarray, "points latents"]) -> Float[np.ndarray, " latents"]:
-    """How far codes lie from their mean at most, the farthest hundredth left out."""
+    """Return how far codes lie from their mean at most, the farthest hundredth left out."""
     return np.percentile(np.abs(codes - codes.mean(axis=0)), _PERCENTILE, axis=0)
 
 

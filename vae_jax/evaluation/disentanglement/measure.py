@@ -30,7 +30,7 @@ from vae_jax.evaluation.disentanglement.sap import separated_attribute_predictab
 
 
 class MetricSizes(NamedTuple):
-    """How much is drawn for the metrics; the defaults encode 368,000 images.
+    """The numbers of draws for the metrics; the defaults encode 368,000 images.
 
     Attributes:
       num_train: points that MIG, modularity, IRS and the unsupervised figures are computed from,
@@ -87,7 +87,7 @@ def disentanglement_figures(
     reuse_points: bool = False,
     posterior: Callable[[np.ndarray], Normal] | None = None,
 ) -> dict[str, Any]:
-    """The metrics of one model and the matrices they are made of.
+    """Return the metrics of one model and the matrices they are made of.
 
     Factors with a single value are left out.
 

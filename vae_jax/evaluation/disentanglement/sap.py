@@ -27,7 +27,7 @@ def _predict(
     values: Int[np.ndarray, " points"],
     test_codes: Float[np.ndarray, " tests"],
 ) -> Int[np.ndarray, " tests"]:
-    """The value whose training codes have the nearest mean."""
+    """Return the value whose training codes have the nearest mean."""
     present, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     means = np.bincount(places, weights=codes) / counts
     order = np.argsort(means, kind="stable")

@@ -1,4 +1,4 @@
-"""How dependent latents are on each other, which needs no factors.
+"""Dependence of latents on each other, which needs no factors.
 
 As Locatello et al. 2019 (arXiv 1811.12359) measure it, of posterior means or of
 samples.
@@ -16,7 +16,7 @@ from vae_jax.evaluation.disentanglement.binned_information import (
 
 
 def covariance(codes: Float[np.ndarray, "points latents"]) -> Float[np.ndarray, "latents latents"]:
-    """Of the codes; exactly 0 for a constant latent."""
+    """Return the covariance of the codes; exactly 0 for a constant latent."""
     usable.require_finite(codes)
     varies = np.ptp(codes, axis=0) > 0
     matrix = np.atleast_2d(np.cov(codes, rowvar=False, dtype=np.float64))

@@ -1,4 +1,4 @@
-"""Which codes and factors a metric can be computed from."""
+"""Checks of which codes and factors a metric can be computed from."""
 
 from collections.abc import Sequence
 
