@@ -74,7 +74,7 @@ def seconds_of(compute: Callable[[], Any]) -> float:
 
 
 def measure(network: str, image_size: int, reuse_points: bool) -> dict[str, Any]:
-    """Seconds of all metrics of one model, of its points, and of each metric."""
+    """Return seconds of all metrics of one model, of its points, and of each metric."""
     config, sizes = build_config(network, image_size), MetricSizes()
     encode, simulator = build_encode(config), factory.build_simulator(config)
     key, num_images = jax.random.key(0), 0

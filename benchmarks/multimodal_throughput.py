@@ -37,7 +37,7 @@ def image_alone() -> ConfigDict:
 
 
 def with_captions(joint_posterior: str) -> ConfigDict:
-    """`configs/multimodal.py` with another way to join posteriors."""
+    """Return `configs/multimodal.py` with another way to join posteriors."""
     config = multimodal.get_config()
     if joint_posterior != "joint":
         config.model.joint_posterior = joint_posterior

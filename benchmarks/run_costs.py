@@ -61,7 +61,7 @@ def seconds_to_first_step(folder: Path) -> float:
 
 
 def measure_loop(folder: Path, epochs: int) -> dict[str, float]:
-    """Seconds of `fit`, and of the compiled calls in it, in a run of the main experiment."""
+    """Return seconds of `fit`, and of the compiled calls in it, in a run of the main experiment."""
     config = vanilla.get_config()
     config.epochs = epochs
     config.evaluation = {"num_samples": 1}

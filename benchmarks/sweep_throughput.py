@@ -52,7 +52,7 @@ class Experiment:
         return self.init(self.mean_image, config.make_key(member), hparams)
 
     def solo_seconds(self) -> float:
-        """Fastest call of a run alone."""
+        """Return fastest call of a run alone."""
         state, fastest = self.state(0).train, float("inf")
         for repeat in range(_REPEATS.value + 1):
             start = time.perf_counter()
@@ -63,7 +63,7 @@ class Experiment:
         return fastest
 
     def measure(self, functions: MemberFunctions[Any], num_members: int) -> dict[str, float]:
-        """Seconds of the first call, which compiles, and of the fastest of the others."""
+        """Return seconds of the first call, which compiles, and of the fastest of the others."""
         active = np.ones(num_members, bool)
         states = functions.place(stack([self.state(m) for m in range(num_members)]), num_members)
         seconds = []

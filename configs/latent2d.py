@@ -21,7 +21,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """`vanilla` with two latent dimensions and a hidden layer more."""
+    """Return `vanilla` with two latent dimensions and a hidden layer more."""
     config = vanilla.get_config()
     config.epochs = 30
     config.model.latent_size = 2

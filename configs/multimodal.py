@@ -26,7 +26,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """`vanilla` with encoders and decoders for the image and for its caption."""
+    """Return `vanilla` with encoders and decoders for the image and for its caption."""
     config = vanilla.get_config()
     config.epochs = 60
     config.data.modalities = ("image", "text")

@@ -18,7 +18,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """`vanilla` with five convolutional experts of images in colour."""
+    """Return `vanilla` with five convolutional experts of images in colour."""
     config = vanilla.get_config()
     config.epochs = 30
     config.data.modalities = tuple(f"rendering_{i}" for i in range(5))

@@ -13,7 +13,7 @@ from vae_jax.papers.card import Budget, Card, Check, Expected, Row
 
 
 def get_card() -> Card:
-    """`iwae_mnist_1layer` with a second layer of latents."""
+    """Return `iwae_mnist_1layer` with a second layer of latents."""
     config = iwae_mnist_1layer.get_card().base
     config.model = {
         "name": "markov",

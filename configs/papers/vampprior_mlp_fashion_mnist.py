@@ -17,7 +17,7 @@ from vae_jax.papers.card import Card, Check, Expected, Row
 
 
 def get_card() -> Card:
-    """`vampprior_mlp_mnist` on other data."""
+    """Return `vampprior_mlp_mnist` on other data."""
     card = vampprior_mlp_mnist.get_card()
     card.base.data.name = "fashion_mnist"
     return dataclasses.replace(

@@ -336,7 +336,7 @@ def _static_draw(images: np.ndarray, index: int, config: AnyExperiment) -> np.nd
 
 
 def mean_image(train: LazyDataset) -> Float[Array, "height width channels"]:
-    """Mean of the training images in the unit interval, where the decoder starts.
+    """Return mean of the training images in the unit interval, where the decoder starts.
 
     Of more than 100,000 images, so many are taken, evenly spaced. The same bits come out whether
     the images are in memory or not.
@@ -391,7 +391,7 @@ def build_prepare(config: AnyExperiment) -> Prepare:
 
 
 def build_simulator(config: AnyExperiment) -> Simulator:
-    """Draws examples by their factors: of the whole grid of what is rendered, or the test set.
+    """Draw examples by their factors: of the whole grid of what is rendered, or the test set.
 
     Raises:
       UserError: the data have no factors, or one with a single value; otherwise as `load_test`.

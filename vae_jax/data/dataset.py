@@ -75,7 +75,7 @@ class LazyDataset(Protocol):
 
 
 def num_bytes(dataset: LazyDataset) -> int:
-    """Memory that the decoded images take."""
+    """Return memory that the decoded images take."""
     return int(np.prod(dataset.shape, dtype=np.int64)) * dataset.dtype.itemsize
 
 
@@ -93,7 +93,7 @@ def evenly_spaced(num_examples: int, most: int) -> Int[np.ndarray, " num"]:
 
 
 def concatenate(parts: Sequence[Dataset]) -> Dataset:
-    """Returns the examples of all parts in order. One part is returned as it is, not copied."""
+    """Return the examples of all parts in order. One part is returned as it is, not copied."""
     if len(parts) == 1:
         return parts[0]
     labels = [part.labels for part in parts if part.labels is not None]

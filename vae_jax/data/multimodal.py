@@ -84,7 +84,7 @@ class Texts(NamedTuple):
 
 
 def write_texts(dataset: Dataset, name: str, *, part: str, seed: int) -> Texts:
-    """Captions of images, with the vocabulary and the row length of their grammar.
+    """Return captions of images, with the vocabulary and the row length of their grammar.
 
     Args:
         dataset: images with labels.

@@ -23,7 +23,7 @@ Prepare = Callable[[Key[Array, ""], StoredPictures], Float[Array, "..."]]
 
 
 def to_unit_interval(images: StoredImages) -> Float[Array, "batch height width channels"]:
-    """8-bit values divided by 255; floating values as they are."""
+    """Return 8-bit values divided by 255; floating values as they are."""
     if images.dtype == jnp.uint8:
         return images.astype(jnp.float32) / 255
     return images

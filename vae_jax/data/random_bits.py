@@ -35,7 +35,7 @@ def threefry(
 
 
 def uint16(key: Key[Array, ""], rows: int, columns: int) -> UInt32[Array, "rows columns"]:
-    """Uniform integers below 2^16, four of them from each Threefry block."""
+    """Return uniform integers below 2^16, four of them from each Threefry block."""
     blocks = -(-columns // 4)
     counts = jax.lax.iota(jnp.uint32, rows * blocks).reshape(rows, blocks)
     a, b = threefry(key, counts)

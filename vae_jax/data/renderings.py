@@ -102,13 +102,13 @@ def _draw_mirrored(digits: _Digits, behind: _Colour, random: np.random.RandomSta
 
 
 def _hue(turns: Float[np.ndarray, "..."]) -> _Colour:
-    """Saturated colours around the circle of hues, from red at 0 to red at 1."""
+    """Return saturated colours around the circle of hues, from red at 0 to red at 1."""
     steps = (6 * turns[..., None] + np.array([0, 4, 2])) % 6
     return np.clip(np.abs(steps - 3) - 1, 0, 1).astype(np.float32)
 
 
 def _blend(degrees: Float[np.ndarray, "..."], first: str, last: str) -> _Colour:
-    """Between two colours, given as "#rrggbb", by degrees from 0 to 1."""
+    """Return between two colours, given as "#rrggbb", by degrees from 0 to 1."""
     ends = [np.array(list(bytes.fromhex(colour[1:]))) / 255 for colour in (first, last)]
     return ends[0] + degrees[..., None] * (ends[1] - ends[0])
 
@@ -118,7 +118,7 @@ def _grid() -> Float[np.ndarray, "2 side side"]:
 
 
 def _smooth_noise(random: np.random.RandomState, slope: float) -> Float[np.ndarray, "side side"]:
-    """Noise from 0 to 1 whose amplitude falls with frequency to a power."""
+    """Return noise from 0 to 1 whose amplitude falls with frequency to a power."""
     frequencies = np.hypot(np.fft.fftfreq(LARGEST)[:, None], np.fft.rfftfreq(LARGEST))
     frequencies[0, 0] = np.inf
     noise = np.fft.rfft2(random.standard_normal((LARGEST, LARGEST))) / frequencies**slope

@@ -18,7 +18,7 @@ class _Source(NamedTuple):
 
 
 def open_lazily(name: str, split: str, data_dir: str, image_size: int = 0) -> LazyDataset:
-    """Opens a split of a data set, of which no more is read than is asked for.
+    """Open a split of a data set, of which no more is read than is asked for.
 
     Bundled data and .npz files are read into memory all the same.
 
@@ -46,7 +46,7 @@ def open_lazily(name: str, split: str, data_dir: str, image_size: int = 0) -> La
 
 
 def load(name: str, split: str, data_dir: str, image_size: int = 0) -> Dataset:
-    """Reads a split of a data set into memory; the arguments are those of `open_lazily`.
+    """Read a split of a data set into memory; the arguments are those of `open_lazily`.
 
     Raises:
         UserError: as `open_lazily`.
@@ -55,7 +55,7 @@ def load(name: str, split: str, data_dir: str, image_size: int = 0) -> Dataset:
 
 
 def split_sizes(name: str, data_dir: str) -> dict[str, int]:
-    """Returns the number of examples in each split of a data set; reads no images.
+    """Return the number of examples in each split of a data set; reads no images.
 
     Raises:
         UserError: as `open_lazily`.

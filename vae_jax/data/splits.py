@@ -18,7 +18,7 @@ _TERM = re.compile(
 
 
 def parse(split: str, sizes: Mapping[str, int]) -> list[tuple[str, int, int]]:
-    """Returns the ranges of examples that a split expression names.
+    """Return the ranges of examples that a split expression names.
 
     Percentages are rounded to the closest example, as TFDS does.
 
@@ -36,7 +36,7 @@ def parse(split: str, sizes: Mapping[str, int]) -> list[tuple[str, int, int]]:
 
 
 def overlap(split_a: str, split_b: str, sizes: Mapping[str, int]) -> int:
-    """Returns the number of different examples that two split expressions share.
+    """Return the number of different examples that two split expressions share.
 
     Raises:
         UserError: as `parse` does, for either of the two.

@@ -23,7 +23,7 @@ class Distribution(Protocol):
         """The expected value; for a likelihood over images, the picture to show."""
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Log probability or log density in nats, summed over the event."""
+        """Return log probability or log density in nats, summed over the event."""
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
         """Return one draw for every batch element."""
@@ -43,7 +43,7 @@ class Draw(NamedTuple):
 
 @jax.custom_jvp
 def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """log(1 + exp(x)) without overflow; its derivative is the sigmoid.
+    """Return log(1 + exp(x)) without overflow; its derivative is the sigmoid.
 
     `jax.nn.softplus` also defines the derivative of infinite inputs, which costs the training
     step of an MLP about 5 % on the CPU; logits are finite.
@@ -68,7 +68,7 @@ def unbounded_log_scale(log_scale: float) -> float:
 
 
 def sum_event(value: Float[Array, "..."], event_ndim: int) -> Float[Array, "..."]:
-    """Sum over the trailing event axes."""
+    """Return sum over the trailing event axes."""
     return value.sum(axis=tuple(range(-event_ndim, 0)))
 
 

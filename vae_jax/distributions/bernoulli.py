@@ -35,7 +35,7 @@ class Bernoulli:
         return jax.nn.sigmoid(self.logits)
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Log probability in nats, `[*batch]`."""
+        """Return log probability in nats, `[*batch]`."""
         logits = flatten_event(self.logits, self.event_ndim)
         return _sum_log_prob(flatten_event(value, self.event_ndim), logits)
 
@@ -48,7 +48,7 @@ class Bernoulli:
 def _sum_log_prob(
     value: Float[Array, "... event"], logits: Float[Array, "... event"]
 ) -> Float[Array, "..."]:
-    """Sum of value * logit - log(1 + exp(logit)) over the last axis.
+    """Return sum of value * logit - log(1 + exp(logit)) over the last axis.
 
     The logarithms of a group of elements are one logarithm of their product, and both sums are made
     in one pass over rows of `_row_length` elements, which the CPU adds and multiplies as vectors:
@@ -113,7 +113,7 @@ class ContinuousBernoulli:
         return _mean(self.logits)
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Log density in nats of values in [0, 1], `[*batch]`."""
+        """Return log density in nats of values in [0, 1], `[*batch]`."""
         logits = flatten_event(self.logits, self.event_ndim)
         return _log_density(flatten_event(value, self.event_ndim), logits).sum(axis=-1)
 

@@ -28,7 +28,7 @@ class Laplace:
     event_ndim: int = static_field(default=1)
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Log density in nats, `[*batch]`."""
+        """Return log density in nats, `[*batch]`."""
         residual = flatten_event(value - self.mean, self.event_ndim)
         log_scale = flatten_event(
             jnp.broadcast_to(self.log_scale, self.mean.shape), self.event_ndim

@@ -33,7 +33,7 @@ class NormalMixture:
         return jnp.exp(self.log_weights) @ self.means
 
     def log_prob(self, value: Float[Array, "*batch latents"]) -> Float[Array, "*batch"]:
-        """Log density in nats.
+        """Return log density in nats.
 
         Nothing of size `[*batch, components, latents]` is made.
         """
@@ -53,7 +53,7 @@ def _exponents(
     means: Float[Array, "components latents"],
     log_scales: Float[Array, "components latents"],
 ) -> Float[Array, "*batch components"]:
-    """Log density of each component, one dimension after another."""
+    """Return log density of each component, one dimension after another."""
 
     def add_dimension(
         exponents: Float[Array, "*batch components"], dimension: tuple[Array, Array, Array]

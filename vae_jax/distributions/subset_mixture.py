@@ -32,7 +32,7 @@ class SubsetMixture:
         return (jnp.exp(self.log_weights)[..., None] * self.components.mean).sum(axis=0)
 
     def log_prob(self, value: Float[Array, "*shape latents"]) -> Float[Array, "*shape"]:
-        """Log density in nats at `[*samples, *batch, latents]`."""
+        """Return log density in nats at `[*samples, *batch, latents]`."""
         ndim = self.log_weights.ndim - 1
         value = jnp.expand_dims(value, -2 - ndim)
         return jax.nn.logsumexp(self.log_weights + self.components.log_prob(value), axis=-1 - ndim)
@@ -63,7 +63,7 @@ class SubsetMixture:
         return Normal(pick(self.components.mean), pick(self.components.log_scale))
 
     def draw(self, noise: Float[Array, "*shape latents"], key: Key[Array, ""]) -> Draw:
-        """Draws from standard normal noise `[*samples, *batch, latents]`, and their log density.
+        """Draw from standard normal noise `[*samples, *batch, latents]`, and their log density.
 
         A gradient flows through a component's mean and scale, not through its choice.
         """

@@ -96,7 +96,7 @@ class Classifier:
         self._features, self._logits = jax.jit(features), jax.jit(logits)
 
     def logits(self, images: np.ndarray) -> Float[np.ndarray, "num classes"]:
-        """Log odds of the classes, up to a constant an image.
+        """Return log odds of the classes, up to a constant an image.
 
         Raises:
           UserError: the array is none of images that the classifier is of.
@@ -120,7 +120,7 @@ class Classifier:
         return self._run(self._features, images)
 
     def accuracy(self, images: np.ndarray, labels: Int[np.ndarray, " num"]) -> float:
-        """Share of the images whose class is told, from 0 to 1.
+        """Return share of the images whose class is told, from 0 to 1.
 
         Raises:
           UserError: as `logits`.
@@ -143,7 +143,7 @@ class Classifier:
 
 
 def as_stored(images: np.ndarray) -> np.ndarray:
-    """Images as uint8 or float32.
+    """Return images as uint8 or float32.
 
     Raises:
       UserError: they are of another type, or floating outside [0, 1].

@@ -32,7 +32,7 @@ def active_units(
     posterior_mean: Float[np.ndarray, "examples latents"],
     mean_variance: Float[np.ndarray, "examples latents"],
 ) -> int | None:
-    """Latent dimensions whose posterior mean varies over x by more than 0.01 (variance).
+    """Return latent dimensions whose posterior mean varies over x by more than 0.01 (variance).
 
     A_u = Cov_x(E_{q(u|x)}[u]) of Burda et al. 2015 (arXiv 1509.00519, section 5).
 
@@ -51,7 +51,7 @@ def active_units(
 
 
 def collapsed_share(kl_by_dimension: Float[np.ndarray, " latents"]) -> float:
-    """Share of the latent dimensions whose mean KL from the prior is below 0.01 nats."""
+    """Return share of the latent dimensions whose mean KL from the prior is below 0.01 nats."""
     return float((kl_by_dimension < COLLAPSE_THRESHOLD).mean())
 
 
@@ -73,7 +73,7 @@ class AggregatePosterior(NamedTuple):
 def _log_aggregates(
     latents: Float[Array, "rows latents"], posterior: Normal
 ) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
-    """Log q(z) of each z, and log prod_j q(z_j)."""
+    """Return log q(z) of each z, and log prod_j q(z_j)."""
 
     # One dimension after another: no [rows, examples, latents] values, and no squares multiplied
     # out, which would cost the digits that matter where posteriors are narrow.
@@ -128,7 +128,7 @@ def mutual_information(
     targets: Float[np.ndarray, "examples height width channels"],
     key: Key[Array, ""],
 ) -> float:
-    """I(n; z) = E[log q(z|x_n) - log q(z)] in nats, of any posterior that has a `log_prob`.
+    """Return I(n; z) = E[log q(z|x_n) - log q(z)] in nats, of any posterior that has a `log_prob`.
 
     By one draw of each of the first 1,000 images at most; q(z) is the mixture over all of them.
 
@@ -169,7 +169,7 @@ def _log_densities(
     images: Array,
     latents: Float[Array, "draws latents"],
 ) -> Float[Array, "images draws"]:
-    """Log q(z|x) of each z and each image."""
+    """Return log q(z|x) of each z and each image."""
     model: DensityModel = nnx.merge(graphdef, params)
     posterior = model.encode(images)
     assert isinstance(posterior, TractablePosterior)

@@ -45,7 +45,7 @@ def denoising_errors(
     levels: list[float],
     key: jax.Array,
 ) -> DenoisingErrors:
-    """Error of the corrupted images themselves and of their reconstructions.
+    """Return error of the corrupted images themselves and of their reconstructions.
 
     Args:
       reconstruct: from images in the unit interval to reconstructions.

@@ -7,7 +7,7 @@ from vae_jax.trained import TrainedModel
 
 
 def as_stored(model: TrainedModel, images: np.ndarray, like: np.dtype) -> np.ndarray:
-    """Images of another source in the form of those that the run was trained on.
+    """Return images of another source in the form of those that the run was trained on.
 
     False and True become 0 and 255, floating numbers float32.
 

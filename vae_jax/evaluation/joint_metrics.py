@@ -21,7 +21,7 @@ def joint_figures(
     batch_size: int,
     on_batch: Callable[[int], None] = lambda num_examples: None,
 ) -> dict[str, Any]:
-    """Bounds and their terms averaged over the test set, in nats.
+    """Return bounds and their terms averaged over the test set, in nats.
 
     Args:
       model: the trained model.

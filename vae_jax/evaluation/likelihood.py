@@ -67,7 +67,7 @@ def image_keys(key: Key[Array, ""], first: int, num_images: int) -> Key[Array, "
 def prepare_each(
     prepare: Prepare, keys: Key[Array, " batch"], images: StoredImages
 ) -> Float[Array, "batch height width channels"]:
-    """`prepare`, each image with its own key."""
+    """Return `prepare`, each image with its own key."""
     return jax.vmap(lambda key, image: prepare(key, image[None])[0])(keys, images)
 
 
@@ -149,7 +149,7 @@ def estimate_batch(
 def _compiled_estimate(
     graphdef: nnx.GraphDef, params: nnx.State, batch: Array, keys: Array, *, num_samples: int
 ) -> LikelihoodEstimates:
-    """Compiled once a network, whatever its parameters."""
+    """Return compiled once a network, whatever its parameters."""
     return estimate_batch(nnx.merge(graphdef, params), batch, keys, num_samples=num_samples)
 
 

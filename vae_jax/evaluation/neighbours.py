@@ -42,7 +42,7 @@ def accuracy(
     num_draws: int = 20,
     seed: int = 0,
 ) -> float:
-    """Share of the test images whose class a few labelled training images tell, from 0 to 1.
+    """Return share of the test images whose class a few labelled training images tell, from 0 to 1.
 
     Args:
       latents: of the training images.

@@ -88,7 +88,7 @@ METHODS: dict[str, Callable[[Codes, int], Points]] = {
 
 
 def plane_map(method: str, codes: Codes, seed: int = 0) -> Points:
-    """Codes in the plane.
+    """Return codes in the plane.
 
     Args:
       method: a name in `METHODS`.

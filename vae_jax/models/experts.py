@@ -36,7 +36,7 @@ Present = Bool[Array, "*batch modalities"]
 def product_of_experts(
     factors: Normal, members: Bool[Array, "*subsets batch modalities"]
 ) -> Normal:
-    """p(z) times the factors of some modalities, normalised.
+    """Return p(z) times the factors of some modalities, normalised.
 
     What is no member of an example's subset has no influence and exactly no gradient.
 

@@ -80,7 +80,7 @@ class Chain:
         return self._join(self.first.mean, self.second(self.first.mean).mean)
 
     def log_prob(self, latents: Latents) -> Float[Array, "*batch"]:
-        """Log density in nats, of latents that broadcast to the batch."""
+        """Return log density in nats, of latents that broadcast to the batch."""
         first, second = self._split(latents)
         return self.first.log_prob(first) + self.second(first).log_prob(second)
 

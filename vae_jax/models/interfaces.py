@@ -28,7 +28,7 @@ class TractablePosterior(Posterior, Protocol):
     """A posterior whose density is cheap at any latents, not at its own draws alone."""
 
     def log_prob(self, latents: Float[Array, "*shape latents"], /) -> Float[Array, "*shape"]:
-        """Log q(z|x) in nats."""
+        """Return log q(z|x) in nats."""
 
 
 @runtime_checkable
@@ -40,7 +40,7 @@ class Prior(Protocol):
         """The one latent vector that stands for the prior."""
 
     def log_prob(self, latents: Float[Array, "*shape latents"], /) -> Float[Array, "*shape"]:
-        """Log p(z) in nats."""
+        """Return log p(z) in nats."""
 
     def sample(self, key: Key[Array, ""], /) -> Float[Array, "*batch latents"]:
         """Return one draw."""
@@ -66,7 +66,7 @@ class PosteriorNetwork(Protocol):
     latent_size: int
 
     def __call__(self, features: Float[Array, "*batch features"], /) -> Posterior:
-        """q(z|x) over `[*batch, latents]`."""
+        """Return q(z|x) over `[*batch, latents]`."""
 
 
 @runtime_checkable
@@ -74,7 +74,7 @@ class PriorNetwork(Protocol):
     """Holds what is learned of a prior."""
 
     def __call__(self, encode: Encode, /) -> Prior:
-        """p(z), which may depend on the model's own posterior, given as `encode`."""
+        """Return p(z), which may depend on the model's own posterior, given as `encode`."""
 
 
 # The finite floating images that a likelihood can be asked about.
@@ -92,7 +92,7 @@ class Encoder(Protocol):
     def __call__(
         self, images: Float[Array, "*batch height width channels"], /
     ) -> Float[Array, "*batch features"]:
-        """Features of each image."""
+        """Return features of each image."""
 
 
 @runtime_checkable
@@ -130,7 +130,7 @@ class Likelihood(Protocol):
     outputs_per_channel: int
 
     def __call__(self, outputs: Float[Array, "*batch height width outputs"], /) -> Distribution:
-        """p(x|z) over images `[*batch, height, width, channels]`, `event_ndim` 3."""
+        """Return p(x|z) over images `[*batch, height, width, channels]`, `event_ndim` 3."""
 
     def output_for_mean(
         self, mean: Float[Array, "*shape channels"], /

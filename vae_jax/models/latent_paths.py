@@ -82,7 +82,7 @@ def traversal(
     dimension: int,
     values: Float[Array | np.ndarray, " steps"],
 ) -> Float[Array, "steps *batch latents"]:
-    """Copies of `latents` in which one dimension takes each of `values` in turn.
+    """Copy of `latents` in which one dimension takes each of `values` in turn.
 
     Raises:
         IndexError: `dimension` is none of the latents, counted from 0.

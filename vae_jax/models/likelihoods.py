@@ -69,7 +69,7 @@ class BernoulliLikelihood(nnx.Module):
         return Bernoulli(outputs, event_ndim=_IMAGE_NDIM)
 
     def output_for_mean(self, mean: Mean) -> MeanOutputs:
-        """Logits of `mean`, clipped away from 0 and 1."""
+        """Return logits of `mean`, clipped away from 0 and 1."""
         clipped = jnp.clip(mean, *_MEAN_RANGE)
         return jnp.log(clipped) - jnp.log1p(-clipped)
 
@@ -85,7 +85,7 @@ class ContinuousBernoulliLikelihood(nnx.Module):
         return ContinuousBernoulli(outputs, event_ndim=_IMAGE_NDIM)
 
     def output_for_mean(self, mean: Mean) -> MeanOutputs:
-        """Logits of the density with that mean, clipped to [0.01, 0.99]."""
+        """Return logits of the density with that mean, clipped to [0.01, 0.99]."""
         clipped = jnp.clip(mean, *_STEEPEST_MEAN_RANGE)
         return _solve(lambda logits: ContinuousBernoulli(logits).mean, clipped, -128.0, 128.0)
 

@@ -121,7 +121,7 @@ class MultimodalVAE(nnx.Module):
         return Encoded(Normal(means, jnp.stack([f.log_scale for f in factors])), joint)
 
     def posterior(self, encoded: Encoded, present: Present) -> SubsetMixture:
-        """q(z|x_S) over `[batch, latents]`, S by example."""
+        """Return q(z|x_S) over `[batch, latents]`, S by example."""
         if self.kind == "product":
             return _single(product_of_experts(encoded.factors, present))
         if encoded.joint is not None:
@@ -146,7 +146,7 @@ class MultimodalVAE(nnx.Module):
     def encode(
         self, values: Mapping[str, Values], present: Bool[Array, "..."] | None = None
     ) -> SubsetMixture:
-        """q(z|x_S) over `[batch, latents]`.
+        """Return q(z|x_S) over `[batch, latents]`.
 
         Args:
           values: a batch of every modality; anything of the right shape where one is missing.
@@ -158,7 +158,7 @@ class MultimodalVAE(nnx.Module):
     def decode(
         self, name: str, latents: Float[Array, "*batch latents"], context: Values | None = None
     ) -> Distribution:
-        """p(x_i|z) of the modality with that name."""
+        """Return p(x_i|z) of the modality with that name."""
         return self.modalities[name].decode(latents, context)
 
     def log_likelihood(

@@ -117,7 +117,7 @@ class NormalizingFlow:
         return self.forward(jnp.zeros(self.latent_size))
 
     def log_prob(self, latents: Float[Array, "*batch latents"]) -> Float[Array, "*batch"]:
-        """Log density in nats."""
+        """Return log density in nats."""
         noise, log_determinant = self.inverse(latents)
         zeros = jnp.zeros(self.latent_size)
         return Normal(zeros, zeros).log_prob(noise) + log_determinant

@@ -32,7 +32,7 @@ class Texts:
         return self.greedy()
 
     def log_prob(self, value: Int[Array, "*rows length"]) -> Float[Array, "*batch"]:
-        """Log probability in nats of rows of word numbers, up to END."""
+        """Return log probability in nats of rows of word numbers, up to END."""
         return self.log_prob_by_word(value).sum(axis=-1)
 
     def log_prob_by_word(self, value: Int[Array, "*rows length"]) -> Float[Array, "*batch length"]:

@@ -23,7 +23,7 @@ Upsampling = Literal["transpose", "resize"]
 
 
 def level_sizes(image_shape: tuple[int, int, int], num_levels: int) -> list[tuple[int, int]]:
-    """Height and width at each level, from the image down; odd sizes round up."""
+    """Return height and width at each level, from the image down; odd sizes round up."""
     sizes = [image_shape[:2]]
     for _ in range(num_levels):
         height, width = sizes[-1]
@@ -32,7 +32,7 @@ def level_sizes(image_shape: tuple[int, int, int], num_levels: int) -> list[tupl
 
 
 def max_pool(images: Images) -> Resized:
-    """Largest value of each 2x2 square; an odd last row or column is pooled with itself."""
+    """Return largest value of each 2x2 square; an odd last row or column is pooled with itself."""
     batch, height, width, channels = images.shape
     images = jnp.pad(images, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     squares = images.reshape(batch, -(-height // 2), 2, -(-width // 2), 2, channels)

@@ -30,7 +30,7 @@ Kernel = Float[Array, "kernel kernel inputs outputs"]
 
 
 def same_padding(size: int, kernel_size: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after an axis such that `ceil(size / stride)` windows cover it."""
+    """Return zeros before and after an axis such that `ceil(size / stride)` windows cover it."""
     total = max((-(-size // stride) - 1) * stride + kernel_size - size, 0)
     return total // 2, total - total // 2
 
@@ -118,7 +118,7 @@ def _add_float32_patches(patches: Patches, kernel_size: int, stride: int) -> Ima
 # gradient of one would be XLA's transposition of it rather than the other.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def extract_patches(images: Images, kernel_size: int, stride: int) -> Patches:
-    """Windows of `kernel_size` at every `stride`, which must cover the images exactly.
+    """Return windows of `kernel_size` at every `stride`, which must cover the images exactly.
 
     Returns `[batch, rows, columns, kernel_size * kernel_size * channels]`.
     """
@@ -142,7 +142,7 @@ overlap_add.defvjp(
 
 
 def conv_as_matmul(images: Images, kernel: Kernel, stride: int) -> Outputs:
-    """Convolution with "SAME" padding as patches times a matrix."""
+    """Return convolution with "SAME" padding as patches times a matrix."""
     kernel_size, _, inputs, outputs = kernel.shape
     if stride == 1 and kernel_size % 2 == 1 and outputs < inputs:
         # The same sum in the other order, whose patches have the fewer channels.
@@ -157,7 +157,7 @@ def conv_as_matmul(images: Images, kernel: Kernel, stride: int) -> Outputs:
 
 
 def conv_by_lax(images: Images, kernel: Kernel, stride: int) -> Outputs:
-    """Convolution with "SAME" padding by XLA's own operation."""
+    """Return convolution with "SAME" padding by XLA's own operation."""
     pads = [same_padding(size, kernel.shape[0], stride) for size in images.shape[1:3]]
     return lax.conv_general_dilated(
         images, kernel, (stride, stride), pads, dimension_numbers=_DIMENSION_NUMBERS
@@ -176,7 +176,7 @@ def conv_transpose_as_matmul(images: Images, kernel: Kernel, stride: int) -> Out
 
 
 def conv_transpose_by_lax(images: Images, kernel: Kernel, stride: int) -> Outputs:
-    """Transposed convolution, `stride` times the size, by XLA's own operation."""
+    """Return transposed convolution, `stride` times the size, by XLA's own operation."""
     kernel_size = kernel.shape[0]
     low = (kernel_size - stride) // 2
     high = kernel_size - stride - low

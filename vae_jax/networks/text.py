@@ -137,7 +137,7 @@ class TextDecoder(nnx.Module):
     def word_logits(
         self, latents: Float[Array, "*shape latents"], words: Ids
     ) -> Float[Array, "*shape length words"]:
-        """Log p(word_t | words before t, z), not normalised, for all places at once.
+        """Return log p(word_t | words before t, z), not normalised, for all places at once.
 
         Args:
           latents: `[*samples, *batch, latents]`.

@@ -93,7 +93,7 @@ def _log_likelihoods(
     latents: Float[Array, "*rows batch latents"],
     asked: Bool[Array, "*rows batch modalities"],
 ) -> Float[Array, "modalities *rows batch"]:
-    """Log p(x_i|z) of each modality that is asked for."""
+    """Return log p(x_i|z) of each modality that is asked for."""
     return jnp.stack(
         [
             model.log_likelihood(

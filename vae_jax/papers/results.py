@@ -229,5 +229,5 @@ def _json(value: Any, indent: str = "") -> str:
 
 
 def hours(measurement: Measurement) -> float:
-    """Hours of training of all seeds together."""
+    """Return hours of training of all seeds together."""
     return math.fsum(measurement["train_seconds"]) / 3600

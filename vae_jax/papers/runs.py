@@ -200,7 +200,7 @@ def seconds_left(all_runs: Sequence[Runs]) -> float | None:
 
 @functools.cache
 def _costs(config_json: str) -> tuple[float, float]:
-    """Multiplications of training and of evaluation, but for a common factor.
+    """Return multiplications of training and of evaluation, but for a common factor.
 
     Half the parameters are taken to be the decoder's, the part that every sample goes through.
     """
@@ -219,7 +219,7 @@ def _costs(config_json: str) -> tuple[float, float]:
 
 
 def num_training_images(config: dict[str, Any]) -> int:
-    """Images of the training split."""
+    """Return images of the training split."""
     section = config["data"]
     sizes = data.split_sizes(section["name"], section["dir"])
     return _num_images(section["train_split"], sizes)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @styled
 def training_curves(records: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.Figure":
-    """ELBO, rate and distortion in nats against the epoch, on training and validation data.
+    """Return ELBO, rate and distortion in nats against the epoch, on training and validation data.
 
     `records` are the lines of metrics.jsonl: "epoch", "split" ("train" or "valid") and metrics. A
     metric that no record holds has no panel: an autoencoder shows its distortion alone. The range
@@ -168,7 +168,7 @@ def accuracy_by_labels(
     panels: Mapping[str, Mapping[str, tuple[Sequence[int], Float[np.ndarray, "_seeds _labels"]]]],
     baselines: Sequence[str] = (),
 ) -> "matplotlib.figure.Figure":
-    """Accuracy in per cent against the number of labels, two panels in a row.
+    """Return accuracy in per cent against the number of labels, two panels in a row.
 
     Each panel gives under the name of a representation the numbers of labels, and the accuracies
     of each seed there, from 0 to 1: the line is their mean, the bars one standard deviation. Those

@@ -28,7 +28,7 @@ _IMAGE_WIDTH = 3 * DPI // 4
 def image_grid(
     images: Num[np.ndarray, "n height width channels"], columns: int = 10
 ) -> "matplotlib.figure.Figure":
-    """Images in reading order, `columns` to a row; samples from the prior, for instance."""
+    """Return images in reading order, `columns` to a row; samples from the prior, for instance."""
     if columns < 1:
         raise ValueError(f"columns={columns}: the grid needs at least one")
     return picture(tiled(_wrapped(as_rgb(images)[None], min(columns, len(images)))))
@@ -55,7 +55,7 @@ def nearest_neighbours(
         ],
     ],
 ) -> "matplotlib.figure.Figure":
-    """Samples above the training images nearest to them, a block of two rows a sampler."""
+    """Return samples above the training images nearest to them, a block of two rows a sampler."""
     strips = [as_rgb(images) for pair in pairs.values() for images in pair]
     labels = [label for name in pairs for label in (name, "nearest in training")]
     return picture(tiled(np.stack(strips), rows_in_block=2), row_labels=labels)

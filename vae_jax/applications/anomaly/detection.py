@@ -45,7 +45,7 @@ class _Counts:
 
 
 def _area(false: np.ndarray, true: np.ndarray) -> float:
-    """Area under the straight lines through the points of the ROC curve."""
+    """Return area under the straight lines through the points of the ROC curve."""
     before = true - np.diff(true, prepend=0) / 2
     return float(np.diff(false, prepend=0) @ before / (false[-1] * true[-1]))
 
@@ -57,7 +57,7 @@ def _mean_precision(false: np.ndarray, true: np.ndarray) -> float:
 
 
 def auroc(normal: Float[np.ndarray, " num"], anomalous: Scores) -> float:
-    """P(anomalous score > normal score), a tie counting one half; 0.5 is chance.
+    """Return P(anomalous score > normal score), a tie counting one half; 0.5 is chance.
 
     The area under the ROC curve, which is the statistic U of Mann & Whitney over the number of
     pairs (Hanley & McNeil 1982).
@@ -73,7 +73,7 @@ def auroc(normal: Float[np.ndarray, " num"], anomalous: Scores) -> float:
 
 
 def average_precision(normal: Float[np.ndarray, " num"], anomalous: Scores) -> float:
-    """Sum over thresholds t of (recall(t) - recall(t')) precision(t), t' the next above t.
+    """Return sum over thresholds t of (recall(t) - recall(t')) precision(t), t' the next above t.
 
     Chance gives the share of the anomalous among all images.
 
@@ -86,7 +86,7 @@ def average_precision(normal: Float[np.ndarray, " num"], anomalous: Scores) -> f
 def with_intervals(
     normal: Float[np.ndarray, " num"], anomalous: Scores, seed: int = 0
 ) -> tuple[Interval, Interval]:
-    """AUROC and average precision, between the ends of 95 % of 1,000 bootstrap draws.
+    """Return AUROC and average precision, between the ends of 95 % of 1,000 bootstrap draws.
 
     Images are drawn with replacement, as many of each kind as there are (Efron & Tibshirani 1993,
     chapter 13).

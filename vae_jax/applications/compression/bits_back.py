@@ -65,10 +65,10 @@ class CodingModel(Protocol):
     batch_size: int
 
     def posterior(self, images: Images, /) -> tuple[Latents, Latents]:
-        """Mean and standard deviation of the latents of each image."""
+        """Return mean and standard deviation of the latents of each image."""
 
     def next_bit(self, latents: Latents, /) -> NextBit:
-        """p(x|z) as the probability of one bit after the other."""
+        """Return p(x|z) as the probability of one bit after the other."""
 
 
 def encode(
@@ -116,7 +116,7 @@ def decode(
 
 
 def num_initial_words(latent_size: int) -> int:
-    """Words that the latents of one image take at most."""
+    """Return words that the latents of one image take at most."""
     return -(-latent_size * _MOST_BITS // _WORD_BITS)
 
 

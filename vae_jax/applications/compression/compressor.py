@@ -159,14 +159,14 @@ class Compressor:
         return brightest
 
     def _initial_words(self) -> np.ndarray:
-        """Random words that are the same everywhere."""
+        """Return random words that are the same everywhere."""
         num = bits_back.num_initial_words(self.latent_size)
         words = np.frombuffer(hashlib.shake_256(b"bits back").digest(4 * num), "<u4")
         # The entropy coder takes no stack with a zero on top.
         return np.append(words, 1).astype(np.uint32)
 
     def posterior(self, images: Images) -> tuple[Latents, Latents]:
-        """Mean and standard deviation of the latents of each image, for the coder.
+        """Return mean and standard deviation of the latents of each image, for the coder.
 
         Raises:
           UserError: one is not finite.
@@ -180,7 +180,7 @@ class Compressor:
         return mean, scale
 
     def next_bit(self, latents: Latents) -> NextBit:
-        """p(x|z) as the probability of one bit after the other, for the coder.
+        """Return p(x|z) as the probability of one bit after the other, for the coder.
 
         The function raises UserError where one is not finite.
         """

@@ -107,7 +107,7 @@ def scores_by_distortion(
 def rank_correlations(
     names: Sequence[str], correlations: Float[np.ndarray, "metrics metrics"]
 ) -> "matplotlib.figure.Figure":
-    """Spearman's rank correlation of each pair of metrics, printed in its cell, in per cent.
+    """Return Spearman's rank correlation of each pair of metrics, printed in its cell, in per cent.
 
     Raises:
       ValueError: a correlation is not finite.

@@ -69,7 +69,7 @@ class Method(NamedTuple):
     runs: list[list[Row]]
 
     def figures(self, name: str) -> np.ndarray:
-        """[strengths, seeds] of a figure; NaN where a run lacks it."""
+        """Return [strengths, seeds] of a figure; NaN where a run lacks it."""
         values = [[_number(run.get(name)) for run in runs] for runs in self.runs]
         return np.array(values, float)
 
@@ -179,7 +179,7 @@ def comparisons(found: Sequence[Method]) -> list[Comparison]:
 
 
 def _cost_and_score(method: Method, score: str) -> np.ndarray:
-    """[strengths, seeds, 2], of the strengths none of whose runs diverged."""
+    """Return [strengths, seeds, 2], of the strengths none of whose runs diverged."""
     runs = np.stack([method.figures("distortion"), method.figures(score)], axis=-1)
     return runs[np.isfinite(runs).all(axis=(1, 2))]
 

@@ -117,7 +117,7 @@ def mean_difference(contrast: Contrast) -> Float[np.ndarray, " latents"]:
 
 
 def linear_classifier(contrast: Contrast) -> Float[np.ndarray, " latents"]:
-    """Across the plane by which logistic regression tells the groups (Shen et al. 2020).
+    """Return across the plane by which logistic regression tells the groups (Shen et al. 2020).
 
     The unit normal n of the plane, times n^T (difference of the means), which is positive: the
     loss at no slope at all falls in the direction of that difference. arXiv 1907.10786. A normal

@@ -87,7 +87,7 @@ def load_known(model: TrainedModel, train: LazyDataset) -> KnownImages:
 
 
 def measure_stored(images: np.ndarray) -> Morphology:
-    """Thickness, slant and size of stored images."""
+    """Return thickness, slant and size of stored images."""
     parts = [
         measure(np.asarray(to_unit_interval(jnp.asarray(images[first : first + _BATCH_SIZE]))))
         for first in range(0, len(images), _BATCH_SIZE)

@@ -133,7 +133,7 @@ def fit_mixture(
     key: Key[Array, ""],
     num_components: int = _NUM_COMPONENTS,
 ) -> CorrelatedNormalMixture:
-    """Normals of full covariance fitted by expectation maximisation, started by k-means.
+    """Return normals of full covariance fitted by expectation maximisation, started by k-means.
 
     Of more than 20,000 latents, so many are drawn.
 
@@ -167,7 +167,7 @@ def fit_mixture(
 def fit_flow(
     latents: Float[np.ndarray, "num latents"], key: Key[Array, ""], num_steps: int = _FLOW_STEPS
 ) -> NormalizingFlow:
-    """Affine couplings fitted to standardised latents by maximum likelihood.
+    """Return affine couplings fitted to standardised latents by maximum likelihood.
 
     Raises:
       UserError: the latents have a single dimension, of which a coupling has no other part.
@@ -261,7 +261,7 @@ def _tempered_flow(flow: NormalizingFlow, temperature: float) -> NormalizingFlow
 def sample_latents(
     distribution: LatentDistribution, key: Key[Array, ""], num: int, temperature: float = 1.0
 ) -> Float[np.ndarray, "num latents"]:
-    """Independent draws of latents.
+    """Return independent draws of latents.
 
     Raises:
       UserError: there are none to draw; as `tempered`.

@@ -125,7 +125,7 @@ def proper_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def by_num_inputs(shares: Mapping[tuple[str, ...], Shares]) -> dict[int, float]:
-    """Conditional coherence by the number of modalities given.
+    """Return conditional coherence by the number of modalities given.
 
     The mean over subsets of the mean over what each generates; by symmetry all pairs count alike.
     """

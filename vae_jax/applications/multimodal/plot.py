@@ -27,7 +27,7 @@ _SIGNS_A_LINE = 21
 def captioned_images(
     images: Images, captions: Mapping[str, Sequence[str]], columns: int = 5
 ) -> "matplotlib.figure.Figure":
-    """Images in reading order, beneath each what is said of it: a colour a teller.
+    """Return images in reading order, beneath each what is said of it: a colour a teller.
 
     Args:
       images: to be shown.

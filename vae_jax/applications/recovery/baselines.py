@@ -41,7 +41,7 @@ def median_filter(corrupted: Corrupted, size: int) -> Images:
 
 
 def total_variation(corrupted: Corrupted, weight: float) -> Images:
-    """Denoising by total variation (Chambolle 2004); more weight is smoother."""
+    """Return denoising by total variation (Chambolle 2004); more weight is smoother."""
     from skimage.restoration import denoise_tv_chambolle
 
     return np.stack(

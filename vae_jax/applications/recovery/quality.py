@@ -113,7 +113,7 @@ def _decibels(squared_errors: Float[np.ndarray, " num"]) -> float:
 
 
 def score(images: Images, clean: Images) -> Score:
-    """PSNR and SSIM of images clipped to the unit interval, as they would be shown."""
+    """Return PSNR and SSIM of images clipped to the unit interval, as they would be shown."""
     images = np.clip(images, 0, 1)
     squared = _squared_errors(images, clean)
     similarity = ssim(images, clean)

@@ -99,7 +99,7 @@ def draw_labelled(
 def neighbours_accuracy(
     codes: Codes, labels: Labels, test_codes: Codes, test_labels: Labels
 ) -> float:
-    """Share of the test examples that the nearest 5 by Euclidean distance tell, from 0 to 1.
+    """Return share of the test examples that the nearest 5 by Euclidean distance tell, from 0 to 1.
 
     Fewer than 5 examples all vote.
     """
@@ -108,7 +108,7 @@ def neighbours_accuracy(
 
 
 def linear_accuracy(codes: Codes, labels: Labels, test_codes: Codes, test_labels: Labels) -> float:
-    """Share of the test examples that a multinomial logistic regression tells, from 0 to 1.
+    """Return share of the test examples that a multinomial logistic regression tells, from 0 to 1.
 
     It minimises the mean cross-entropy in nats plus penalty / 2 times the sum of the squared
     weights, on codes that are centred and divided by one number, the root of their mean variance:

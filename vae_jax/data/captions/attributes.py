@@ -81,7 +81,7 @@ def measure_values(
 def _measure_digits(
     images: Float[np.ndarray, "num height width"],
 ) -> Float[np.ndarray, "num attributes"]:
-    """Size, thickness and slant, as `morphology` measures them."""
+    """Return size, thickness and slant, as `morphology` measures them."""
     measured = morphology.measure(images)
     return np.stack([measured.size, measured.thickness, measured.slant], 1)
 
@@ -89,7 +89,7 @@ def _measure_digits(
 def _measure_clothes(
     images: Float[np.ndarray, "num height width"],
 ) -> Float[np.ndarray, "num attributes"]:
-    """Brightness, width and height.
+    """Return brightness, width and height.
 
     Brightness is the density of `morphology`, here of grey around grey, which leaves the black
     ground out without a threshold. Width and height are standard deviations of the place of grey,

@@ -143,7 +143,7 @@ def write(
     random: np.random.RandomState,
     said: float = SAID,
 ) -> list[str]:
-    """Writes captions.
+    """Write captions.
 
     Args:
         grammar: which language.
@@ -183,7 +183,7 @@ def write(
 
 
 def read(grammar: Grammar, caption: str) -> Reading:
-    """Reads what a caption says, word by word: `write`'s inverse, and any text may come."""
+    """Read what a caption says, word by word: `write`'s inverse, and any text may come."""
     words = set(split_words(caption))
     labels = [i for i, (_, noun) in enumerate(grammar.nouns) if noun.split()[-1] in words]
     values = [
@@ -205,7 +205,7 @@ class Readings(NamedTuple):
 
 
 def read_all(grammar: Grammar, captions: Sequence[str]) -> Readings:
-    """Reads each of several captions."""
+    """Read each of several captions."""
     read_captions = [read(grammar, caption) for caption in captions]
     rows = [
         [-1 if said is None else said for said in (reading.label, *reading.values)]

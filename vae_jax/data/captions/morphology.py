@@ -36,7 +36,7 @@ class Morphology(NamedTuple):
 
 
 def measure(images: Float[np.ndarray, "n height width *channel"]) -> Morphology:
-    """Thickness, slant and size of images with values from 0 (ground) to 1 (ink).
+    """Return thickness, slant and size of images with values from 0 (ground) to 1 (ink).
 
     Ink of half the brightness counts as half the ink, so that a pale stroke is a thinner one, and
     the mean of binary draws is about as thick as the draws are.

@@ -70,7 +70,7 @@ class Vocabulary:
         return {word: number for number, word in enumerate(self.words, len(SPECIAL))}
 
     def encode(self, texts: Sequence[str], length: int, unknown: str = "replace") -> Encoded:
-        """Texts as rows of numbers.
+        """Return texts as rows of numbers.
 
         Args:
             texts: in any case, with punctuation.

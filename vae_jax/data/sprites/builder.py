@@ -18,7 +18,7 @@ _IMAGES_AT_ONCE = 1024
 
 
 def prepare(name: str, image_size: int, num_examples: int, data_dir: str) -> Prepared:
-    """Writes sprites with the features `image` and, for each factor, `label_<factor>`.
+    """Write sprites with the features `image` and, for each factor, `label_<factor>`.
 
     They are read as `name/64x64`, or `name/64x64_first_1000` with a number of examples: `name`
     alone is what is rendered.

@@ -35,7 +35,7 @@ def beta_vae_score(
     num_test: int,
     num_pairs: int,
 ) -> float | None:
-    """Accuracy of a linear classifier that tells the shared factor from the mean difference.
+    """Return accuracy of a linear classifier that tells the shared factor from the mean difference.
 
     Higgins et al. 2017 ("beta-VAE", section 3), with the differences averaged over pairs and
     logistic regression as in Locatello et al. 2019 (arXiv 1811.12359). Differences are

@@ -39,7 +39,7 @@ def entropy(values: Int[np.ndarray, " points"]) -> float:
 def mutual_information(
     first: Int[np.ndarray, "points rows"], second: Int[np.ndarray, "points columns"]
 ) -> Float[np.ndarray, "rows columns"]:
-    """I(a; b) of every column a of `first` with every column b of `second`, by frequencies.
+    """Return I(a; b) of every column a of `first` with every column b of `second`, by frequencies.
 
     Independent values have about (n_a - 1)(n_b - 1) / 2N nats, with n values each and N points.
 

@@ -43,7 +43,7 @@ def _concentration(weights: Float[np.ndarray, "rows columns"]) -> Float[np.ndarr
 
 
 def disentanglement(importance: Float[np.ndarray, "latents factors"]) -> float | None:
-    """Sum over latents i of rho_i D_i with D_i = 1 - H_F(P_i), P_ij = R_ij / sum_k R_ik.
+    """Return sum over latents i of rho_i D_i with D_i = 1 - H_F(P_i), P_ij = R_ij / sum_k R_ik.
 
     rho_i is the share of latent i in all importance, so that unused latents do not count.
     """
@@ -56,7 +56,7 @@ def disentanglement(importance: Float[np.ndarray, "latents factors"]) -> float |
 
 
 def completeness(importance: Float[np.ndarray, "latents factors"]) -> float | None:
-    """Mean over factors j of C_j = 1 - H_L(P_j), P_ij = R_ij / sum_k R_kj."""
+    """Return mean over factors j of C_j = 1 - H_L(P_j), P_ij = R_ij / sum_k R_kj."""
     if importance.shape[0] == 1:
         return None
     return float(_concentration(importance.T).mean())

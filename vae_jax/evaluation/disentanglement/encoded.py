@@ -25,7 +25,7 @@ _NUM_IMAGES = 8000
 def encode_points(
     encode: Encode, simulator: Simulator, key: Key[Array, ""], num: int
 ) -> tuple[Float[np.ndarray, "num latents"], Int[np.ndarray, "num factors"]]:
-    """Codes and factors of examples whose factors are independent and uniform.
+    """Return codes and factors of examples whose factors are independent and uniform.
 
     Raises:
       UserError: a code is not finite.
@@ -47,7 +47,7 @@ def encode_groups(
     shared: Int[np.ndarray, " groups"],
     group_size: int,
 ) -> Float[np.ndarray, "groups group_size latents"]:
-    """Codes of groups of examples, within each of which one factor has one value.
+    """Return codes of groups of examples, within each of which one factor has one value.
 
     Args:
       encode: images to codes.

@@ -47,7 +47,7 @@ def factor_vae_score(
     num_test: int,
     group_size: int,
 ) -> FactorVaeScore:
-    """Accuracy of a majority vote on the latent that varies least while a factor is fixed.
+    """Return accuracy of a majority vote on the latent that varies least while a factor is fixed.
 
     Kim & Mnih 2018 (arXiv 1802.05983, section 4). Every factor is fixed in as many groups, to
     within one. Perfect: 1, also where a factor is coded twice. Noise: chance, 1/F for F factors.

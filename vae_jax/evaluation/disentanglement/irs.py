@@ -33,7 +33,7 @@ def _deviation(codes: Float[np.ndarray, "points latents"]) -> Float[np.ndarray, 
 def interventional_robustness(
     codes: Float[np.ndarray, "points latents"], factors: Int[np.ndarray, "points factors"]
 ) -> InterventionalRobustness:
-    """Mean over latents of max_k 1 - E_v[deviation given v_k = v] / deviation.
+    """Return mean over latents of max_k 1 - E_v[deviation given v_k = v] / deviation.
 
     Suter et al. 2019 (arXiv 1811.00007), with factors drawn independently, so that
     choosing the points of one value is setting it; the deviation, also that over all points, is a

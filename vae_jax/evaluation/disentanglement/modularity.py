@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 
 def modularity(information: Float[np.ndarray, "latents factors"]) -> float | None:
-    """Mean over latents i of 1 - sum_{k != j} I(z_i; v_k)^2 / ((F - 1) I(z_i; v_j)^2).
+    """Return mean over latents i of 1 - sum_{k != j} I(z_i; v_k)^2 / ((F - 1) I(z_i; v_j)^2).
 
     j is the factor of which latent i tells most and F the number of factors (Ridgeway & Mozer
     2018, arXiv 1802.05312). Perfect: 1, also where a factor is coded twice. A latent

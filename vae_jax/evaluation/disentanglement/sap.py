@@ -41,7 +41,7 @@ def separated_attribute_predictability(
     test_codes: Float[np.ndarray, "tests latents"],
     test_factors: Int[np.ndarray, "tests factors"],
 ) -> AttributePredictability:
-    """Mean over factors of the accuracy by the best single latent less that by the second.
+    """Return mean over factors of the accuracy by the best single latent less that by the second.
 
     Kumar et al. 2018 (arXiv 1711.00848, section 3). Their classifier of a discrete factor is a set
     of thresholds on the latent; Locatello et al. 2019 take a linear support vector machine. Here

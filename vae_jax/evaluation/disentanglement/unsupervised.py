@@ -37,7 +37,7 @@ def sample_covariance(
 
 
 def gaussian_total_correlation(matrix: Float[np.ndarray, "latents latents"]) -> float | None:
-    """KL(N(0, S) || N(0, diag S)) = -1/2 log det R, in nats, with R the correlations of S.
+    """Return KL(N(0, S) || N(0, diag S)) = -1/2 log det R, in nats, with R the correlations of S.
 
     Constant latents are left out. 0 for uncorrelated latents; -1/2 log(1 - r^2) for two of
     correlation r.
@@ -79,7 +79,7 @@ def gaussian_wasserstein_correlation(matrix: Float[np.ndarray, "latents latents"
 def average_mutual_information(
     codes: Float[np.ndarray, "points latents"], *, num_bins: int = NUM_BINS
 ) -> float | None:
-    """Mean of I(z_i; z_j) over pairs of latents, of binned codes, in nats.
+    """Return mean of I(z_i; z_j) over pairs of latents, of binned codes, in nats.
 
     Independent latents: about (num_bins - 1)^2 / 2N for N points, less where bins are empty.
 

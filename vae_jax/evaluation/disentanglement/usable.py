@@ -40,7 +40,7 @@ def several_valued(sizes: Sequence[int]) -> list[int]:
 def used_factors(
     codes: Float[np.ndarray, "points latents"], factors: Int[np.ndarray, "points factors"]
 ) -> list[int]:
-    """Places of the factors that take more than one value in these points.
+    """Return places of the factors that take more than one value in these points.
 
     Raises:
       UserError: there is none, or a code is not finite.
