@@ -83,7 +83,7 @@ class Scale(NamedTuple):
         axis.set_major_locator(locator)
         axis.set_major_formatter(formatter)
         axis.set_minor_locator(NullLocator())
-        room = (axes.figure.get_figwidth() - _BESIDE) / max(1, len(self.categories))
+        room = (axes.figure.bbox.width / DPI - _BESIDE) / max(1, len(self.categories))
         widest = max(map(text_width, self.categories), default=0.0) / DPI
         if not is_upright and widest + _GAP > room:
             # Slanted, a label needs no more room than its height.
@@ -121,7 +121,7 @@ class Scale(NamedTuple):
             return ticker.FixedLocator(ranks), ticker.FixedFormatter(self.categories[::every])
         own = np.unique(self.positions)
         if np.diff(self.fractions(own)).min(initial=1.0) >= _LEAST_GAP:
-            return ticker.FixedLocator(own), ticker.FixedFormatter(numbers(own))
+            return ticker.FixedLocator(own.tolist()), ticker.FixedFormatter(numbers(own))
         if self.is_log:
             low, high = self.limits
             within = (1.0, 2.0, 5.0) if high <= 100 * low else (1.0,)
