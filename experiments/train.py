@@ -44,7 +44,8 @@ def _image_writer(
     assert not isinstance(splits, factory.JointSplits), "a joint run has no images for TensorBoard"
     shown_from = splits.validation or splits.train
     shown = jnp.asarray(shown_from.read(np.arange(min(40, shown_from.shape[0]))).images)
-    model = TrainedModel(config, splits.form, jax.device_get(state.train.params["model"]))
+    host = jax.device_get((state.train.params["model"], state.train.extra))
+    model = TrainedModel(config, splits.form, *host)
     images = np.asarray(to_unit_interval(shown))
     return drawing.image_writer(model, images, config.tensorboard.images_every_epochs, tensorboard)
 

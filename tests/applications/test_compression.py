@@ -1,8 +1,11 @@
 import dataclasses
 import functools
 import hashlib
+import importlib.metadata
 import json
 import math
+import platform
+import re
 import struct
 
 import jax
@@ -475,3 +478,21 @@ def test_the_report_shows_the_mean_over_seeds_and_nothing_before_a_measurement(t
     path.write_text('{"torn')
     with pytest.raises(UserError, match=r"compression\.json cannot be read"):
         compression_report.section(path)
+
+
+def test_a_file_names_what_the_last_bits_depend_on():
+    record = unpack(FILE, "file").platform
+    for name in ("jax", "jaxlib", "constriction"):
+        assert f"{name} {importlib.metadata.version(name)}" in record
+    assert platform.machine() in record
+    assert re.search(r", \d+ cores$", record)
+
+
+def test_a_process_that_is_kept_from_the_cpu_is_told(monkeypatch):
+    def no_cpu(backend):
+        raise RuntimeError(f"Unknown backend {backend}")
+
+    model = make_model("bernoulli")
+    monkeypatch.setattr(jax, "local_devices", no_cpu)
+    with pytest.raises(UserError, match="JAX_PLATFORMS leaves out"):
+        Compressor(model)

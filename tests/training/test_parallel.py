@@ -44,7 +44,7 @@ def trained(config, num_devices, kind="jit"):
     images = compiled.put(draw_images(NUM_EXAMPLES))
     state, metrics = compiled.run_steps(start(compiled, config).train, images, NUM_STEPS)
     valid = compiled.validate(state, compiled.put(draw_images(41, seed=1)))
-    return jax.device_get((metrics, jax.tree.leaves(state.params), valid))
+    return jax.device_get((metrics, jax.tree.leaves((state.params, state.extra)), valid))
 
 
 def trained_on_batches(config, num_devices, kind="jit"):
@@ -55,7 +55,7 @@ def trained_on_batches(config, num_devices, kind="jit"):
     chosen = order[: NUM_STEPS * config.batch_size].reshape(NUM_STEPS, -1)
     batches = compiled.put_batches(draw_images(NUM_EXAMPLES)[chosen])
     state, metrics = compiled.run_batches(state, batches)
-    return jax.device_get((metrics, jax.tree.leaves(state.params)))
+    return jax.device_get((metrics, jax.tree.leaves((state.params, state.extra))))
 
 
 def assert_same(first, second):
@@ -86,8 +86,10 @@ def test_latents_are_permuted_over_the_batch_of_all_devices():
     assert_same(trained(config, 4), trained(config, 1))
 
 
-def test_without_noise_pmap_and_jit_agree():
-    config = config_of(**NOISE_FREE)
+# The second learns a running mean without a gradient.
+@pytest.mark.parametrize("model", ["autoencoder", "own_parts:Centred"])
+def test_without_noise_pmap_and_jit_agree(model):
+    config = config_of(**{**NOISE_FREE, "model": model})
     on_one = trained(config, 1)
     assert_same(trained(config, 4, "pmap"), on_one)
     assert_same(trained(config, 4), on_one)

@@ -116,6 +116,10 @@ class _Game:
         objective: Objective = settings.substitute(self._experiment.objective, hparams, "objective")
         return objective
 
+    def _model(self, params: Params, extra: nnx.State) -> Any:
+        # A copy: what the model learns without a gradient it changes in place.
+        return nnx.merge(self._graphdef, params["model"], extra, copy=True)
+
     def _networks(self, params: Params) -> dict[str, nnx.Module]:
         return {
             name: nnx.merge(graphdef, params[name]) for name, graphdef in self._graphdefs.items()
@@ -174,7 +178,7 @@ class _Game:
         key: Key[Array, ""],
     ) -> tuple[Scalar, tuple[Metrics, nnx.State]]:
         prepare_key, corrupt_key, sample_key = jax.random.split(key, 3)
-        model = nnx.merge(self._graphdef, params["model"], extra)
+        model = self._model(params, extra)
         batch = self._prepare(model, batches[0], hparams, epoch, prepare_key, corrupt_key)
         loss, metrics = self._objective(hparams).loss(
             model,
@@ -196,7 +200,7 @@ class _Game:
         epoch: Float[Array, ""],
         key: Key[Array, ""],
     ) -> tuple[Scalar, tuple[Metrics, nnx.State]]:
-        model = nnx.merge(self._graphdef, params["model"], extra)
+        model = self._model(params, extra)
         loss_key, *keys = jax.random.split(key, 1 + 2 * len(batches))
         prepared = tuple(
             self._prepare(model, examples, hparams, epoch, keys[2 * i], keys[2 * i + 1])

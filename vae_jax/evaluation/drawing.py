@@ -152,7 +152,8 @@ def image_writer(
         if epoch % every_epochs:
             return
         # To this process: what only one computes must not wait for the others' devices.
-        model.params, step = jax.device_get(state.train.params["model"]), int(state.train.step)
+        model.params, model.extra = jax.device_get((state.train.params["model"], state.train.extra))
+        step = int(state.train.step)
         tensorboard.write_images("originals", images, step)
         tensorboard.write_images("reconstructions", model.reconstruct(images), step)
         if model.has_density:

@@ -60,7 +60,7 @@ class Compressor:
         """Take the model's posterior, likelihood and parameters.
 
         Raises:
-          UserError: its latents or its likelihood cannot be coded.
+          UserError: its latents or its likelihood cannot be coded, or JAX is kept from the CPU.
         """
         _refuse_uncodable(model)
         self.image_shape = model.image_shape
@@ -72,7 +72,7 @@ class Compressor:
         self.digest = _model_digest(model)
         self._flat_digest = _flat_digest(model)
         # What has arguments on the CPU is lowered for it, and runs there.
-        self._params = jax.device_put(model.state, jax.local_devices(backend="cpu")[0])
+        self._params = jax.device_put(model.state, _cpu())
         levels = 2**self.num_level_bits
 
         @full_precision
@@ -264,6 +264,16 @@ def _add_arrays(digest: Any, state: nnx.State) -> None:
 def _images_digest(images: np.ndarray) -> str:
     """Return the first 32 hexadecimal digits of SHA-256 over the values, row by row."""
     return hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()[:32]
+
+
+def _cpu() -> jax.Device:
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        raise UserError(
+            "images are compressed on the CPU, which JAX_PLATFORMS leaves out; add it at the end, "
+            "as in JAX_PLATFORMS=cuda,cpu"
+        ) from None
 
 
 def _platform() -> str:

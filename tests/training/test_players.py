@@ -1,0 +1,344 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from small_configs import small_experiment
+from small_data import write_bars
+from small_games import Game
+
+import vae_jax
+from experiments import train
+from vae_jax import config as factory
+from vae_jax.training import checkpoints
+from vae_jax.training.loop import RunState
+from vae_jax.training.players import Player, take_turns
+from vae_jax.training.records import TensorBoardWriter
+from vae_jax.training.step import init_state, train_step
+
+IMAGE_SHAPE = (3, 3, 1)
+KEY = jax.random.key(0)
+EPOCH = jnp.float32(0)
+
+
+def images_of(num, seed=0):
+    return jax.random.uniform(jax.random.key(seed), (num, *IMAGE_SHAPE))
+
+
+def bits(tree):
+    leaves = jax.tree.leaves(tree)
+    is_key = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves]
+    return [
+        np.asarray(jax.random.key_data(leaf) if key else leaf).tobytes()
+        for leaf, key in zip(leaves, is_key, strict=True)
+    ]
+
+
+def test_one_player_takes_bitwise_the_plain_step():
+    game = Game({"batch_size": 4}, IMAGE_SHAPE)
+    (player,) = game.players
+    state = init_state(game.params, game.extra, game.hparams, game.players, KEY)
+    images = images_of(4)
+
+    @jax.jit
+    def plain(state):
+        key = jax.random.fold_in(state.noise_key, state.step)
+
+        def loss_of(model):
+            return player.loss({"model": model}, state.extra, (images,), state.hparams, EPOCH, key)
+
+        (loss, (metrics, _)), grads = jax.value_and_grad(loss_of, has_aux=True)(
+            state.params["model"]
+        )
+        optimizer = player.make_optimizer(state.hparams)
+        owned = {"model": state.params["model"]}
+        updates, opt_state = optimizer.update({"model": grads}, state.opt_state["model"], owned)
+        params = optax.apply_updates(owned, updates)
+        return params, opt_state, {"loss": loss, **metrics}
+
+    step = jax.jit(functools.partial(train_step, players=game.players))
+    expected = state
+    for number in range(3):
+        params, opt_state, expected_metrics = plain(expected)
+        expected = expected._replace(
+            step=expected.step + 1, params=params, opt_state={"model": opt_state}
+        )
+        state, metrics = step(state, (images,), EPOCH)
+        assert int(state.step) == number + 1
+        assert bits(state) == bits(expected)
+        assert metrics.keys() == expected_metrics.keys()
+        assert bits(metrics) == bits(expected_metrics)
+
+
+# Two players, each of a weight. What they draw and which batches they see are metrics.
+HPARAMS = {"rate": jnp.float32(0.25)}
+NO_EXTRA = nnx.State({})
+
+
+def weights(a, b):
+    return {name: nnx.State({"w": nnx.Param(jnp.float32(w))}) for name, w in (("a", a), ("b", b))}
+
+
+def values(params):
+    return {name: float(state["w"][...]) for name, state in params.items()}
+
+
+def player_of(name, loss, **options):
+    def whole(params, extra, batches, hparams, epoch, key):
+        found = loss(params["a"]["w"][...], params["b"]["w"][...])
+        seen = {f"{name} sees {i}": batch.mean() for i, batch in enumerate(batches)}
+        draw = {f"{name} draws": jax.random.uniform(key)}
+        return found, ({**seen, **draw, f"{name}'s": found}, extra)
+
+    return Player(name, whole, (name,), lambda hparams: optax.sgd(hparams["rate"]), **options)
+
+
+BLACK = (jnp.zeros((2, 1, 1, 1)),)
+
+
+def turns(players, params, *, step=0, batches=BLACK, **options):
+    opt_state = {player.name: player.init(params, HPARAMS) for player in players}
+    arguments = (params, NO_EXTRA, opt_state, batches, HPARAMS, EPOCH, KEY)
+    call = functools.partial(take_turns, players, **options)
+    return jax.jit(call)(jnp.int32(step), *arguments)
+
+
+def product(a, b):
+    return a * b
+
+
+def negative_product(a, b):
+    return -a * b
+
+
+def test_a_player_moves_what_it_owns_alone():
+    params, _, _, metrics = turns((player_of("a", product),), weights(2.0, 3.0))
+    # d(ab)/da = 3.
+    assert values(params) == {"a": 2 - 0.25 * 3, "b": 3.0}
+    assert float(metrics["loss"]) == 6.0
+
+
+def test_players_move_in_their_order_and_see_what_was_moved_before():
+    players = (player_of("a", product), player_of("b", negative_product))
+    params, _, _, metrics = turns(players, weights(2.0, 3.0))
+    # The second one's gradient is that at the moved weight.
+    assert values(params) == {"a": 1.25, "b": 3 + 0.25 * 1.25}
+    # The loss is that of the first one.
+    assert float(metrics["loss"]) == float(metrics["a's"]) == 6.0
+    assert float(metrics["b's"]) == -1.25 * 3
+    turned, _, _, metrics = turns(players[::-1], weights(2.0, 3.0))
+    assert values(turned) == {"a": 2 - 0.25 * 3.5, "b": 3.5}
+    assert float(metrics["loss"]) == -6.0
+
+
+def test_players_draw_each_their_own_and_one_alone_has_the_whole_key():
+    players = (player_of("a", product), player_of("b", product))
+    metrics = turns(players, weights(2.0, 3.0))[3]
+    assert float(metrics["a draws"]) != float(metrics["b draws"])
+    expected = [float(jax.random.uniform(key)) for key in jax.random.split(KEY, 2)]
+    assert [float(metrics["a draws"]), float(metrics["b draws"])] == expected
+    alone = turns(players[:1], weights(2.0, 3.0))[3]
+    assert float(alone["a draws"]) == float(jax.random.uniform(KEY))
+
+
+def test_a_player_sees_as_many_batches_as_it_takes():
+    players = (player_of("a", product), player_of("b", product, num_batches=2))
+    batches = (jnp.full((2, 1, 1, 1), 0.25), jnp.full((2, 1, 1, 1), 0.75))
+    metrics = turns(players, weights(2.0, 3.0), batches=batches)[3]
+    seen = {name: float(value) for name, value in metrics.items() if "sees" in name}
+    assert seen == {"a sees 0": 0.25, "b sees 0": 0.25, "b sees 1": 0.75}
+
+
+def test_a_player_that_is_not_due_rests_but_says_its_metrics():
+    # Adagrad has a state that tells how often it moved.
+    def optimizer(hparams):
+        return optax.chain(optax.scale_by_schedule(lambda count: 1.0), optax.sgd(hparams["rate"]))
+
+    second = player_of("b", negative_product, every=3)._replace(make_optimizer=optimizer)
+    players, params = (player_of("a", product), second), weights(2.0, 3.0)
+    opt_state = {player.name: player.init(params, HPARAMS) for player in players}
+    run = jax.jit(functools.partial(take_turns, players))
+    moved, counts = [], []
+    for step in range(7):
+        before = values(params)
+        params, _, opt_state, metrics = run(
+            jnp.int32(step), params, NO_EXTRA, opt_state, BLACK, HPARAMS, EPOCH, KEY
+        )
+        after = values(params)
+        assert after["a"] != before["a"]
+        moved.append(after["b"] != before["b"])
+        counts.append(int(jax.tree.leaves(opt_state["b"])[0]))
+        assert float(metrics["b's"]) == pytest.approx(-after["a"] * before["b"], rel=1e-6)
+    assert moved == [True, False, False, True, False, False, True]
+    assert counts == [1, 1, 1, 2, 2, 2, 3]
+
+
+def test_several_players_accumulate_their_gradients_over_both_batches():
+    def loss(params, extra, batches, hparams, epoch, key):
+        value = sum((i + 1) * batch.mean() for i, batch in enumerate(batches))
+        return params["b"]["w"][...] * value, ({}, extra)
+
+    def sgd(hparams):
+        return optax.sgd(hparams["rate"])
+
+    players = (player_of("a", product), Player("b", loss, ("b",), sgd, num_batches=2))
+    batches = tuple(images_of(8, seed)[:, :1, :1] for seed in (1, 2))
+    whole, parts = (
+        turns(players, weights(2.0, 3.0), batches=batches, accumulation_steps=number)[0]
+        for number in (1, 4)
+    )
+    assert values(parts) == pytest.approx(values(whole), rel=1e-6)
+    expected = 3 - 0.25 * float(batches[0].mean() + 2 * batches[1].mean())
+    assert values(whole)["b"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_what_one_player_learns_without_a_gradient_the_next_one_sees():
+    def counting(params, extra, batches, hparams, epoch, key):
+        count = extra["count"][...]
+        return params["a"]["w"][...], ({"a counts": count}, nnx.State({"count": count + 1}))
+
+    def reading(params, extra, batches, hparams, epoch, key):
+        return params["b"]["w"][...], ({"b counts": extra["count"][...]}, extra)
+
+    players = tuple(
+        player_of(name, product)._replace(loss=loss)
+        for name, loss in (("a", counting), ("b", reading))
+    )
+    params, extra = weights(2.0, 3.0), nnx.State({"count": jnp.float32(5)})
+    opt_state = {player.name: player.init(params, HPARAMS) for player in players}
+    _, extra, _, metrics = take_turns(
+        players, jnp.int32(0), params, extra, opt_state, BLACK, HPARAMS, EPOCH, KEY
+    )
+    assert float(metrics["a counts"]) == 5.0
+    assert float(metrics["b counts"]) == float(extra["count"][...]) == 6.0
+
+
+# A model whose codes are centred by a running mean (tests/own_parts.py).
+CENTRED = {"model": {"name": "own_parts:Centred", "decay": 0.75}, "batch_size": 4}
+
+
+def centre_after(centre, model, *batches):
+    """The running mean after some batches, by its definition."""
+    for images in batches:
+        centre = 0.75 * centre + 0.25 * model.codes(images).mean(axis=0)
+    return np.asarray(centre)
+
+
+@pytest.fixture(scope="module")
+def centred():
+    game = Game(CENTRED, IMAGE_SHAPE, num_examples=12)
+    game.model.centre[...] = jnp.array([0.5, -1.0, 2.0])
+    return game
+
+
+def test_what_is_learned_without_a_gradient_is_no_parameter(centred):
+    assert set(nnx.to_pure_dict(centred.extra)) == {"centre"}
+    paths = jax.tree_util.tree_leaves_with_path(centred.params)
+    assert not any("centre" in jax.tree_util.keystr(path) for path, _ in paths)
+
+
+def test_training_moves_what_is_learned_without_a_gradient(centred):
+    model, images = centred.model, images_of(4)
+    state = init_state(centred.params, centred.extra, centred.hparams, centred.players, KEY)
+    step = jax.jit(functools.partial(train_step, players=centred.players))
+    after, _ = step(state, (images,), EPOCH)
+    expected = centre_after(model.centre[...], model, images)
+    np.testing.assert_allclose(after.extra["centre"][...], expected, rtol=1e-5, atol=1e-6)
+    # The next step begins where this one ended, with the parameters that it left.
+    moved = nnx.merge(
+        factory.build_graphdef(centred.config, IMAGE_SHAPE), after.params["model"], after.extra
+    )
+    twice, _ = step(after, (images_of(4, 1),), EPOCH)
+    expected = centre_after(moved.centre[...], moved, images_of(4, 1))
+    np.testing.assert_allclose(twice.extra["centre"][...], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_accumulated_parts_move_it_one_after_the_other(centred):
+    model, images = centred.model, images_of(4)
+    state = init_state(centred.params, centred.extra, centred.hparams, centred.players, KEY)
+    step = functools.partial(train_step, players=centred.players, accumulation_steps=2)
+    after, _ = jax.jit(step)(state, (images,), EPOCH)
+    # Every part takes from all over the batch.
+    expected = centre_after(model.centre[...], model, images[::2], images[1::2])
+    np.testing.assert_allclose(after.extra["centre"][...], expected, rtol=1e-5, atol=1e-6)
+
+
+def program_of(game, num_examples=12):
+    program = factory.build_program(game.config, IMAGE_SHAPE, num_examples)
+    init = jax.jit(program.init)(jnp.full(IMAGE_SHAPE, 0.5), KEY, game.hparams)
+    return program, init
+
+
+def test_validation_uses_it_and_leaves_it(centred):
+    program, state = program_of(centred)
+    state = state.train._replace(params=centred.params, extra=centred.extra)
+    images = images_of(7, 3)
+    metrics = jax.jit(program.validate)(state, images)
+    model = centred.model
+    expected = -model.decode(model.latents(images)).log_prob(images).mean()
+    assert float(metrics["distortion"]) == pytest.approx(float(expected), rel=1e-5)
+    # Batch by batch, too: none of them moves it for the next.
+    parted = factory.resolve({**centred.config.to_dict(), "evaluation": {"batch_size": 3}})
+    again = jax.jit(factory.build_program(parted, IMAGE_SHAPE, 12).validate)(state, images)
+    assert float(again["distortion"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_it_is_checkpointed_continued_and_loaded_with_the_best_parameters(centred, tmp_path):
+    program, init = program_of(centred)
+    run_steps = jax.jit(program.run_steps, static_argnums=2)
+    images = images_of(12)
+    middle, _ = run_steps(init.train, images, 2)
+    best = RunState(middle, init.best_params, init.best_extra).with_best()
+    last, _ = run_steps(middle, images, 1)
+    state = best._replace(train=last)
+    folder, metadata = tmp_path / "run", factory.to_metadata(IMAGE_SHAPE)
+    with factory.hold_run(folder, centred.config):
+        checkpoints.save(folder / "checkpoints", 3, state, metadata, max_to_keep=1)
+    restored = factory.read_run_state(
+        folder / "checkpoints", 3, metadata, centred.config, IMAGE_SHAPE
+    )
+    assert bits(restored) == bits(state)
+    on, expected = (run_steps(s.train, images, 3)[0] for s in (restored, state))
+    assert bits(on) == bits(expected)
+    loaded = vae_jax.load(folder)
+    assert bits(loaded.extra) == bits(middle.extra) != bits(last.extra)
+    model = nnx.merge(loaded.graphdef, middle.params["model"], middle.extra)
+    np.testing.assert_allclose(loaded.encode(images), model.latents(images), rtol=1e-5, atol=1e-6)
+    assert np.abs(np.asarray(middle.extra["centre"][...])).max() > 1e-3
+    # Whatever is asked of a model leaves it as it is.
+    assert bits(loaded.extra) == bits(middle.extra)
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_a_whole_run_of_such_a_model_ends_with_its_summary(tmp_path, monkeypatch):
+    written = {}
+    monkeypatch.setattr(
+        TensorBoardWriter,
+        "write_images",
+        lambda self, name, images, step: written.setdefault(name, np.asarray(images)),
+    )
+    monkeypatch.setattr(train.measuring.drawing, "draw_run", lambda *_: None)
+    config = small_experiment(
+        {
+            **CENTRED,
+            "batch_size": 32,
+            "epochs": 2,
+            "data.name": str(write_bars(tmp_path / "bars.npz")),
+            "data.train_split": "train[:192]",
+            "data.validation_split": "train[192:]",
+            "tensorboard.images_every_epochs": 2,
+        }
+    )
+    train.train(config, tmp_path / "run")
+    model = vae_jax.load(tmp_path / "run")
+    assert np.abs(np.asarray(model.extra["centre"][...])).max() > 1e-3
+    summary = vae_jax.workdir.read_summary(tmp_path / "run")
+    assert summary["test"]["distortion"] > 0
+    # The pictures are by the running mean of their time.
+    assert model.config == config
+    np.testing.assert_allclose(
+        written["reconstructions"], model.reconstruct(written["originals"]), atol=1e-5
+    )
