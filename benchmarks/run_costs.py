@@ -25,6 +25,7 @@ from absl import app, flags
 
 from configs import vanilla
 from experiments import train
+from vae_jax.config import run
 from vae_jax.evaluation import results_file
 from vae_jax.training import host
 from vae_jax.training import loop as training_loop
@@ -86,7 +87,7 @@ def measure_loop(folder: Path, epochs: int) -> dict[str, float]:
         seconds["fit"] += time.perf_counter() - start
         return result
 
-    train.fit = timed_fit
+    run.fit = timed_fit
     train.train(config, folder)
     return seconds
 

@@ -30,8 +30,8 @@ from absl import app, flags
 from PIL import Image, ImageDraw, ImageFilter
 
 from configs import vanilla
-from experiments import train
 from vae_jax import config as factory
+from vae_jax.config import run
 from vae_jax.data.streaming import num_read_threads
 from vae_jax.evaluation import results_file
 from vae_jax.training.loop import RunSteps
@@ -193,7 +193,7 @@ def train_slowly(config: factory.Experiment, repeats: int) -> dict[str, Any]:
     """A run whose step takes longer than decoding; how long it waited after its first call."""
     del repeats
     peaks: list[int] = []
-    original_fit = train.fit
+    original_fit = run.fit
 
     def fit(*args: Any, run_steps: RunSteps, **kwargs: Any) -> Any:
         def noted(state: TrainState, num_steps: int) -> Any:
@@ -203,12 +203,10 @@ def train_slowly(config: factory.Experiment, repeats: int) -> dict[str, Any]:
 
         return original_fit(*args, run_steps=noted, **kwargs)
 
-    train.fit = fit
-    # Only the training is measured.
-    train.measuring.evaluate_run = lambda *_: {}
-    train.measuring.describe = lambda summary: "trained"
+    run.fit = fit
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stderr(io.StringIO()):
-        train.train(config, Path(scratch))
+        # Only the training is measured.
+        run.train(config, Path(scratch), evaluate=lambda splits: {})
         records = [
             r for r in read_records(Path(scratch) / "metrics.jsonl") if r["split"] == "train"
         ]

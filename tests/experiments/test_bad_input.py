@@ -10,6 +10,7 @@ import pytest
 from absl import flags
 
 from experiments import command_line, draw, evaluate, train
+from vae_jax.config import run as training_run
 from vae_jax.config.upgrades import SCHEMA
 from vae_jax.training import checkpoints
 
@@ -425,7 +426,7 @@ def test_a_run_without_a_checkpoint_is_refused(data, tmp_path, refused, main, mo
     run = tmp_path / "run"
     # The first thing after the workdir was claimed.
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_initial_or_restored", lambda *_: sys.exit(7))
+        patch.setattr(training_run, "_initial_or_restored", lambda *_: sys.exit(7))
         assert command(train.main, tiny(data, run), patch)[0] == 7
     assert "has no checkpoint yet" in refused(main, [f"--workdir={run}"])
 

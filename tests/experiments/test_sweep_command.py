@@ -37,18 +37,18 @@ OVERRIDES = {
     "steps_per_call": 4,
     "data.train_split": "train[:192]",
     "data.validation_split": "train[192:]",
-    "model.widths": (16,),
+    "model.encoder.widths": (16,),
     "model.latent_size": 2,
     "evaluation.num_samples": 5,
     "checkpoints.every_seconds": 0.0,
 }
 GRID = space.grid(
-    {"hparams.beta": (0.5, 2.0), "model.latent_size": (2, 3)},
+    {"objective.beta": (0.5, 2.0), "model.latent_size": (2, 3)},
     seeds=(0, 7),
     halving=space.Halving(epochs=(2,), reduction=1.5),
 )
 TPE = space.tpe(
-    {"hparams.learning_rate": space.Uniform(1e-3, 1e-1, log=True), "model.latent_size": (2, 3)},
+    {"optimizer.learning_rate": space.Uniform(1e-3, 1e-1, log=True), "model.latent_size": (2, 3)},
     num_trials=6,
     batch=3,
     halving=space.Halving(epochs=(1, 2), reduction=2),
@@ -119,7 +119,7 @@ def assert_same_sweep(folder, other):
 def test_there_is_a_row_for_each_member_with_its_setting_and_figures(grid):
     rows = members_of(grid)
     assert [row["member"] for row in rows] == list(range(8))
-    settings = [(row["hparams.beta"], row["model.latent_size"], row["seed"]) for row in rows]
+    settings = [(row["objective.beta"], row["model.latent_size"], row["seed"]) for row in rows]
     assert settings == [(b, z, s) for b in (0.5, 2.0) for z in (2, 3) for s in (0, 7)]
     for row in rows:
         assert ("test_elbo" in row) == (row["status"] == "finished")
@@ -171,7 +171,7 @@ def test_mean_and_deviation_are_over_the_seeds(grid):
 
 def test_a_member_is_bitwise_the_run_alone(data, grid, tmp_path):
     row = next(row for row in members_of(grid) if row["status"] == "finished")
-    changes = {name: row[name] for name in ("hparams.beta", "model.latent_size", "seed")}
+    changes = {name: row[name] for name in ("objective.beta", "model.latent_size", "seed")}
     alone = tmp_path / "alone"
     train.train(config_of(data, **changes), alone)
     ours = workdir.member_folder(grid, row["member"])
@@ -185,7 +185,7 @@ def test_a_member_is_bitwise_the_run_alone(data, grid, tmp_path):
 def test_a_member_is_a_run_for_the_other_commands(grid, monkeypatch, capsys):
     row = next(row for row in members_of(grid) if row["status"] == "finished")
     model = vae_jax.load(grid, member=row["member"])
-    assert model.config.hparams.beta == row["hparams.beta"]
+    assert model.config.objective.beta == row["objective.beta"]
     assert model.sample(jax.random.key(0), 3).shape == (3, 8, 8, 1)
     monkeypatch.setattr(flags.FLAGS["workdir"], "value", str(grid))
     monkeypatch.setattr(flags.FLAGS["member"], "value", row["member"])
@@ -240,7 +240,7 @@ def test_a_sweep_stopped_again_and_again_equals_the_undisturbed_one(
 
 
 def test_a_diverged_member_has_no_figures_and_harms_nobody(data, grid, tmp_path):
-    swept = space.grid({"hparams.learning_rate": (3e-3, 1e9)})
+    swept = space.grid({"optimizer.learning_rate": (3e-3, 1e9)})
     folder = tmp_path / "sweep"
     sweep.run_sweep(config_of(data), swept, folder)
     good, bad = members_of(folder)
@@ -255,7 +255,7 @@ def test_a_diverged_member_has_no_figures_and_harms_nobody(data, grid, tmp_path)
 def test_without_a_validation_set_a_grid_still_runs(data, tmp_path):
     folder = tmp_path / "sweep"
     config = config_of(data, **{"data.validation_split": ""})
-    sweep.run_sweep(config, space.grid({"hparams.beta": (1.0, 2.0)}), folder)
+    sweep.run_sweep(config, space.grid({"objective.beta": (1.0, 2.0)}), folder)
     assert [row["status"] for row in members_of(folder)] == ["finished"] * 2
 
 
@@ -263,11 +263,11 @@ def test_an_autoencoder_is_swept_by_its_distortion(data, tmp_path):
     folder = tmp_path / "sweep"
     config = config_of(data, **{"model.name": "autoencoder"})
     swept = space.random(
-        {"hparams.learning_rate": space.Uniform(1e-3, 1e-2)}, num_trials=2, objective="distortion"
+        {"optimizer.learning_rate": space.Uniform(1e-3, 1e-2)}, num_trials=2, objective="distortion"
     )
     sweep.run_sweep(config, swept, folder)
     assert all(np.isfinite(row["valid_distortion"]) for row in members_of(folder))
-    elbo = space.random({"hparams.learning_rate": space.Uniform(1e-3, 1e-2)}, num_trials=2)
+    elbo = space.random({"optimizer.learning_rate": space.Uniform(1e-3, 1e-2)}, num_trials=2)
     with pytest.raises(UserError, match="objective='elbo' cannot judge a model without one"):
         sweep.run_sweep(config, elbo, tmp_path / "other")
 
@@ -306,7 +306,7 @@ def test_a_sweep_over_known_settings_has_no_study(grid, tpe):
 
 def test_batches_of_known_settings_are_compared_with_those_before(data, tmp_path, monkeypatch):
     monkeypatch.setattr(flags.FLAGS["batch"], "value", 1)
-    swept = space.grid({"hparams.beta": (1.0, 2.0, 0.5)}, halving=space.Halving((2,), 2.5))
+    swept = space.grid({"objective.beta": (1.0, 2.0, 0.5)}, halving=space.Halving((2,), 2.5))
     sweep.run_sweep(config_of(data), swept, tmp_path)
     assert [row["status"] for row in members_of(tmp_path)] == ["finished", "pruned", "finished"]
     rivals = [
@@ -401,7 +401,7 @@ def test_a_search_of_an_earlier_version_goes_on_in_its_study(data, tpe, tmp_path
 
 def test_the_workdir_of_another_sweep_and_of_a_run_are_refused(data, grid, tmp_path):
     kept = {path: path.read_bytes() for path in grid.rglob("*.json*")}
-    other = space.grid({"hparams.beta": (0.5, 4.0)})
+    other = space.grid({"objective.beta": (0.5, 4.0)})
     with pytest.raises(UserError, match=r"holds a sweep of another config: .*sweep\.axes"):
         sweep.run_sweep(config_of(data), other, grid)
     with pytest.raises(UserError, match=r"has a sweep\.json already"):
@@ -416,15 +416,15 @@ def test_the_results_of_another_sweep_are_not_overwritten(data, grid, tmp_path):
     folder.mkdir()
     shutil.copy(grid / "results.json", folder)
     with pytest.raises(UserError, match=r"results\.json is of another sweep"):
-        sweep.run_sweep(config_of(data), space.grid({"hparams.beta": (1.0, 3.0)}), folder)
+        sweep.run_sweep(config_of(data), space.grid({"objective.beta": (1.0, 3.0)}), folder)
     assert members_of(folder) == members_of(grid)
 
 
 def test_a_memory_limit_below_one_member_is_refused(data, tmp_path, monkeypatch):
     monkeypatch.setattr(flags.FLAGS["memory_limit"], "value", "1MB")
-    big = config_of(data, **{"model.widths": (512, 512)})
+    big = config_of(data, **{"model.encoder.widths": (512, 512)})
     with pytest.raises(UserError, match=r"--memory_limit=0\.001GiB is below what one member needs"):
-        sweep.run_sweep(big, space.grid({"hparams.beta": (1.0, 3.0)}), tmp_path / "sweep")
+        sweep.run_sweep(big, space.grid({"objective.beta": (1.0, 3.0)}), tmp_path / "sweep")
 
 
 SWEEP_FILE = """
@@ -433,19 +433,19 @@ from vae_jax.sweeps import space
 def get_sweep():
     return space.grid({{{axes}}}{rest})
 """
-GOOD_AXES = '"hparams.beta": (1.0, 2.0)'
+GOOD_AXES = '"objective.beta": (1.0, 2.0)'
 
 
 @pytest.mark.parametrize(
     ("axes", "rest", "arguments", "told"),
     [
-        ('"hparams.bta": (1.0,)', "", [], ["hparams.bta", "did you mean hparams.beta?"]),
+        ('"objective.bta": (1.0,)', "", [], ["objective.bta", "did you mean objective.beta?"]),
         ("", "", [], ["no axes"]),
-        ('"hparams.beta": ()', "", [], ["hparams.beta has no values"]),
-        ('"hparams.beta": (1.0, -1.0)', "", [], ["hparams.beta=-1.0", "at least 0"]),
-        ('"hparams.beta": (1.0, "a")', "", [], ["hparams.beta='a' must be a number"]),
+        ('"objective.beta": ()', "", [], ["objective.beta has no values"]),
+        ('"objective.beta": (1.0, -1.0)', "", [], ["objective.beta=-1.0", "at least 0"]),
+        ('"objective.beta": (1.0, "a")', "", [], ["objective.beta='a' must be a number"]),
         ('"seed": (0, 1)', "", [], ["use seeds="]),
-        ('"hparams.corruption_level": (0.1,)', "", [], ["the setting", "needs a corruption"]),
+        ('"corruption.level": (0.1,)', "", [], ["the setting", "needs a corruption"]),
         (GOOD_AXES, ", seeds=()", [], ["seeds=()"]),
         (GOOD_AXES, "", ["--trials=3"], ["grid", "2"]),
         (GOOD_AXES, "", ["--batch=0"], ["--batch=0 must be at least 1"]),
@@ -480,7 +480,7 @@ def test_credentials_of_a_storage_are_not_shown(data, tmp_path, monkeypatch, cap
     file.write_text(
         "from vae_jax.sweeps import space\n"
         "def get_sweep():\n"
-        "    return space.tpe({'hparams.beta': space.Uniform(1, 2)}, num_trials=2)\n"
+        "    return space.tpe({'objective.beta': space.Uniform(1, 2)}, num_trials=2)\n"
     )
     storage = "--storage=postgresql+psycopg://me:secret@127.0.0.1:1/x"
     code, error = run_command(data, tmp_path, monkeypatch, capsys, [f"--sweep={file}", storage])

@@ -3,12 +3,12 @@ import math
 import pytest
 
 from configs import vanilla
-from vae_jax.config.fields import FIELDS, flatten
+from vae_jax.config.reference import declarations
 from vae_jax.errors import UserError
 from vae_jax.sweeps import checks, fields, space
 
-BASE = vanilla.get_config().to_dict()
-BETA_AXIS = {"hparams.beta": (1.0, 2.0)}
+BASE = fields.resolved(vanilla.get_config())
+BETA_AXIS = {"objective.beta": (1.0, 2.0)}
 
 
 def drawn(axes, **rest):
@@ -24,34 +24,42 @@ def refusal(sweep, base=BASE):
 
 BAD_AXES = [
     ({}, "the sweep has no axes; name at least one field and its values"),
-    ({"hparams.betta": (1, 2)}, "hparams.betta is not a field of the config; did you mean"),
-    ({"hparams.betta": space.Uniform(1, 2)}, "hparams.betta is not a field of the config; did you"),
+    ({"objective.betta": (1, 2)}, "objective.betta is not a setting; did you mean objective.beta?"),
+    ({"objective.betta": space.Uniform(1, 2)}, "objective.betta is not a setting; did you mean"),
+    ({"hparams.beta": (1, 2)}, "hparams.beta is not a setting any more; it is objective.beta now"),
     ({"seed": (0, 1)}, "seed cannot be an axis; use seeds=(0, 1, ...) of the sweep"),
     ({("epochs", "seed"): [(1, 0)]}, "seed cannot be an axis"),
-    ({"hparams.beta": ()}, "hparams.beta has no values; give at least one"),
-    ({"hparams.beta": (1, -2)}, "hparams.beta=-2.0 must be a number of at least 0"),
-    ({"hparams.beta": (math.nan,)}, "hparams.beta=nan must be a number"),
-    ({"hparams.beta": (1, "a")}, "hparams.beta='a' must be a number"),
-    ({"model.network": ("mlp", "mpl")}, "model.network='mpl' must be one of conv, mlp"),
+    ({"objective.beta": ()}, "objective.beta has no values; give at least one"),
+    ({"objective.beta": (1, -2)}, "objective.beta=-2.0 must be a number of at least 0"),
+    ({"objective.beta": (math.nan,)}, "objective.beta=nan must be a number"),
+    ({"objective.beta": (1, "a")}, "objective.beta='a' must be a number"),
+    ({"model.encoder": ("mlp", "mpl")}, "model.encoder.name='mpl' must be one of conv, gated_mlp"),
+    ({"model.encoder": ("mlp", 3)}, "model.encoder=3 must be a choice, one of conv, gated_mlp"),
+    ({"objective": ("elbo", {"name": "tc", "gama": 1})}, "objective.gama is not a setting of obj"),
+    ({"objective": ({"name": "tc", "beta": -1},)}, "objective.beta=-1.0 must be a number"),
     ({"model.latent_size": (2, 0.5)}, "model.latent_size=0.5 must be an integer"),
     ({"model.latent_size": (True,)}, "model.latent_size=True must be an integer of at least 1"),
-    ({"model.gated": (True, 1)}, "model.gated=1 must be True or False"),
-    ({"model.widths": (400, 200)}, "model.widths=400 must be a tuple"),
-    ({"hparams.beta": (1, 2, 1.0)}, "hparams.beta has the value 1.0 twice"),
-    ({"model.widths": [[4], (4,)]}, "model.widths has the value (4,) twice"),
+    ({"objective.sampled_kl": (True, 1)}, "objective.sampled_kl=1 must be True or False"),
+    ({"model.encoder.widths": (400, 200)}, "model.encoder.widths=400 must be a tuple"),
+    ({"objective.beta": (1, 2, 1.0)}, "objective.beta has the value 1.0 twice"),
+    ({"model.encoder.widths": [[4], (4,)]}, "model.encoder.widths has the value (4,) twice"),
+    ({"objective": [{"name": "tc", "beta": b} for b in (1, 1.0)]}, "objective has the value"),
     ({"epochs": (1,), ("epochs", "batch_size"): [(1, 2)]}, "epochs is on two axes"),
     ({("epochs", "epochs"): [(1, 2)]}, "epochs is on two axes"),
     ({("epochs", "batch_size"): [(1, 2), (1, 0)]}, "batch_size=0 must be an integer of at least 1"),
     ({("epochs", "batch_size"): [(1, 2)] * 2}, "epochs,batch_size has the value (1, 2) twice"),
     ({"model.latent_size": space.Uniform(1, 9)}, "model.latent_size=1.0 must be an integer"),
-    ({"model.network": space.Uniform(0, 1)}, "model.network=0.0 must be one of"),
-    ({"model.widths": space.Integers(0, 1)}, "model.widths=0 must be a tuple"),
-    ({"hparams.learning_rate": space.Uniform(0, 1)}, "hparams.learning_rate=0.0 must be a number"),
-    ({"hparams.beta": space.Uniform(0, math.inf)}, "hparams.beta=inf must be a number"),
+    ({"model.encoder": space.Uniform(0, 1)}, "model.encoder=0.0 must be a choice, one of"),
+    ({"model.encoder.widths": space.Integers(0, 1)}, "model.encoder.widths=0 must be a tuple"),
+    (
+        {"optimizer.learning_rate": space.Uniform(0, 1)},
+        "optimizer.learning_rate=0.0 must be a number",
+    ),
+    ({"objective.beta": space.Uniform(0, math.inf)}, "objective.beta=inf must be a number"),
     ({"model.latent_size": space.Integers(0, 9)}, "model.latent_size=0 must be an integer"),
-    ({"hparams.beta": space.Uniform(2, 2)}, "hparams.beta: low=2.0 must be below high=2.0"),
+    ({"objective.beta": space.Uniform(2, 2)}, "objective.beta: low=2.0 must be below high=2.0"),
     ({"epochs": space.Integers(3, 2)}, "epochs: low=3 must be below high=2"),
-    ({"hparams.beta": space.Uniform(0, 1, log=True)}, "low=0.0 must be above 0 for log=True"),
+    ({"objective.beta": space.Uniform(0, 1, log=True)}, "low=0.0 must be above 0 for log=True"),
     ({"patience": space.Integers(0, 2, log=True)}, "patience: low=0 must be above 0 for log=True"),
 ]
 
@@ -115,49 +123,85 @@ def test_a_sweep_that_sets_the_epochs_is_halved_within_the_shortest():
 
 
 def test_a_setting_that_cannot_work_is_named():
-    sweep = space.grid({"model.latent_size": (2, 3), "hparams.corruption_level": (0.0, 0.5)})
+    sweep = space.grid({"model.latent_size": (2, 3), "objective": ("elbo", "reconstruction")})
     assert refusal(sweep).startswith(
-        "the setting model.latent_size=2, hparams.corruption_level=0.5: "
-        "hparams.corruption_level=0.5 needs a corruption"
+        "the setting model.latent_size=2, objective='reconstruction': objective"
+    )
+
+
+def test_a_setting_that_the_choice_does_not_have_is_named():
+    sweep = space.grid({"corruption.level": (0.25, 0.5)})
+    assert refusal(sweep).startswith(
+        "the setting corruption.level=0.25: corruption.level is not a setting of corruption='none'"
     )
 
 
 @pytest.mark.parametrize("method", [space.random, space.quasi_random, space.tpe])
 def test_the_settings_of_a_search_are_checked_too(method):
-    sweep = method({"hparams.corruption_level": space.Uniform(0.1, 0.5)}, num_trials=4)
-    assert refusal(sweep).startswith("the setting hparams.corruption_level=0.")
+    sweep = method({"corruption.level": space.Uniform(0.1, 0.5)}, num_trials=4)
+    assert refusal(sweep).startswith("the setting corruption.level=0.")
 
 
 def test_a_search_is_checked_along_each_axis():
     sweep = space.tpe(
         {
-            "hparams.beta": space.Uniform(0.1, 10),
-            ("model.network", "model.widths"): [("mlp", (16,)), ("conv", ()), ("mlp", ())],
+            "objective.beta": space.Uniform(0.1, 10),
+            ("model.encoder", "model.encoder.widths"): [("mlp", (16,)), ("conv", ()), ("mlp", ())],
         },
         num_trials=4,
     )
-    assert "model.network='mlp', model.widths=(): model.widths" in refusal(sweep)
+    assert "model.encoder='mlp', model.encoder.widths=(): model.encoder.widths" in refusal(sweep)
 
 
 def test_an_autoencoder_is_not_judged_by_an_elbo_that_it_has_not():
-    base = fields.with_values(BASE, {"model.name": "autoencoder"})
-    axes = {"hparams.learning_rate": (1e-3, 1e-2)}
+    base = fields.resolved({"model": "autoencoder"})
+    axes = {"optimizer.learning_rate": (1e-3, 1e-2)}
     assert "objective='elbo' cannot judge a model without one" in refusal(space.grid(axes), base)
     checks.check(space.grid(axes, objective="distortion"), base)
 
 
-def test_a_field_takes_floats_where_its_default_is_one():
-    defaults = flatten(BASE)
-    assert set(defaults) == set(FIELDS)
-    for field, value in defaults.items():
-        assert fields.takes_floats(field) == (type(value) is float), field
+def test_the_choices_that_share_a_setting_agree_on_what_a_sweep_asks_of_it():
+    for field, declared in declarations().items():
+        is_traced = {setting.is_traced for setting in declared} == {True}
+        assert fields.is_traced(field) == (is_traced or field == "seed"), field
+        assert len({setting.is_traced for setting in declared}) == 1, field
+        assert {setting.is_number for setting in declared} == {fields.takes_floats(field)}, field
 
 
-# What an earlier version wrote: the same sweep, its fields under other names.
+def test_a_section_is_its_choice_and_the_settings_that_it_says():
+    section = {"name": "factor", "gamma": 5.0, "discriminator": {"widths": (8,)}}
+    found = fields.expanded({"objective": section, "epochs": 3})
+    assert found == {
+        "objective": "factor",
+        "objective.gamma": 5.0,
+        "objective.discriminator.widths": (8,),
+        "epochs": 3,
+    }
+    # The name of data is a setting like others.
+    assert fields.expanded({"data": {"name": "mnist"}}) == {"data.name": "mnist"}
+
+
+def test_a_section_with_a_name_replaces_the_one_there_and_one_without_does_not():
+    base = fields.with_values(BASE, {"objective": {"name": "elbo", "num_samples": 5}})
+
+    def objective(value):
+        return fields.experiment(fields.with_values(base, {"objective": value})).objective
+
+    assert (objective({"beta": 4.0}).beta, objective({"beta": 4.0}).num_samples) == (4.0, 5)
+    replaced = objective({"name": "elbo", "beta": 4.0})
+    assert (replaced.beta, replaced.num_samples) == (4.0, 1)
+
+
 SWEEPS = {
-    "grid": space.grid({("hparams.beta", "epochs"): [(1.0, 60), (2.0, 70)]}, seeds=(0, 1)),
-    "random": space.random({"hparams.beta": space.Uniform(0, 4)}, num_trials=3),
-    "tpe": space.tpe({"hparams.beta": space.Uniform(0, 4)}, num_trials=3),
+    "grid": space.grid({("objective.beta", "epochs"): [(1.0, 60), (2.0, 70)]}, seeds=(0, 1)),
+    "random": space.random({"objective.beta": space.Uniform(0, 4)}, num_trials=3),
+    "tpe": space.tpe({"objective.beta": space.Uniform(0, 4)}, num_trials=3),
+}
+# A config of schema 1, with what BASE says.
+FLAT = {
+    "data": {"train_split": "train[:55000]", "validation_split": "train[55000:]"},
+    "model": {"name": "vae", "latent_size": 32, "network": "mlp", "widths": [400]},
+    "hparams": {"beta": 1.0, "learning_rate": 3e-3},
 }
 
 
@@ -165,36 +209,43 @@ def content(sweep, base=BASE):
     return {"config": fields.resolved(base), "sweep": space.describe(sweep)}
 
 
-def older(there):
-    """The same with the section "hparams" under its former name."""
-    config = dict(there["config"])
-    config["knobs"] = config.pop("hparams")
+def older(sweep):
+    """What an earlier version wrote: the same sweep, its fields under other names."""
+    described = space.describe(sweep)
     axes = [
-        {**axis, "fields": [name.replace("hparams", "knobs") for name in axis["fields"]]}
-        for axis in there["sweep"]["axes"]
+        {**axis, "fields": [name.replace("objective", "hparams") for name in axis["fields"]]}
+        for axis in described["axes"]
     ]
-    return {"config": config, "sweep": {**there["sweep"], "axes": axes}, "storage": ""}
+    return {"config": FLAT, "sweep": {**described, "axes": axes}, "storage": ""}
 
 
 @pytest.mark.parametrize("name", SWEEPS)
-def test_a_sweep_of_an_earlier_version_is_the_same_where_its_configs_are(name, monkeypatch):
-    def upgraded(config):
-        return {("hparams" if part == "knobs" else part): config[part] for part in config}
-
-    ours = content(SWEEPS[name])
-    there = older(ours)
-    assert not checks.is_same(ours, there)
-    monkeypatch.setattr(fields, "resolved", upgraded)
+def test_a_sweep_of_an_earlier_version_is_the_same_where_its_configs_are(name):
+    ours, there = content(SWEEPS[name]), older(SWEEPS[name])
     assert checks.is_same(ours, there)
+    other_base = {**FLAT, "hparams": {"beta": 1.0, "learning_rate": 1e-3}}
+    assert not checks.is_same(ours, {**there, "config": other_base})
     others = [
         content(SWEEPS[name], fields.with_values(BASE, {"batch_size": 7})),
-        content(space.random({"hparams.beta": space.Uniform(0, 5)}, num_trials=3)),
-        content(space.tpe({"hparams.beta": space.Uniform(0, 4, log=True)}, num_trials=3)),
-        content(space.grid({"hparams.beta": (1.0, 3.0)}, seeds=(0, 1))),
+        content(space.random({"objective.beta": space.Uniform(0, 5)}, num_trials=3)),
+        content(space.tpe({"objective.beta": space.Uniform(0, 4, log=True)}, num_trials=3)),
+        content(space.grid({"objective.beta": (1.0, 3.0)}, seeds=(0, 1))),
     ]
     for other in others:
         assert not checks.is_same(other, there)
         assert not checks.is_same(other, ours)
+
+
+def test_fields_that_varied_together_are_the_same_as_a_section_that_says_them():
+    ours = space.grid({"objective": [{"name": "tc", "beta": 2.0}, "iwae"]})
+    zipped = {
+        **space.describe(ours)["axes"][0],
+        "fields": ["objective.name", "hparams.beta"],
+        "values": [["tc", 2.0], ["iwae", 1.0]],
+    }
+    flat = {**FLAT, "objective": {"name": "elbo"}}
+    there = {"config": flat, "sweep": {**space.describe(ours), "axes": [zipped]}}
+    assert checks.is_same(content(ours), there)
 
 
 def test_a_workdir_of_a_card_holds_no_sweep():

@@ -15,11 +15,12 @@ from vae_jax.sweeps.storage import open_study
 
 TPE = space.tpe(
     {
-        "hparams.learning_rate": space.Uniform(1e-4, 1e-2, log=True),
-        "hparams.beta": space.Uniform(0, 4),
-        "hparams.warmup_epochs": space.Integers(0, 5),
+        "optimizer.learning_rate": space.Uniform(1e-4, 1e-2, log=True),
+        "objective.beta": space.Uniform(0, 4),
+        "objective.warmup_epochs": space.Integers(0, 5),
         "model.latent_size": space.Integers(2, 64, log=True),
-        ("model.network", "model.widths"): [("mlp", (400,)), ("conv", ())],
+        ("model.encoder", "model.encoder.widths"): [("mlp", (400,)), ("conv", ())],
+        "model.prior": ("standard", {"name": "vamp", "components": 50}),
     },
     num_trials=40,
     batch=8,
@@ -50,8 +51,8 @@ def shared(tmp_path):
 
 def objective(setting):
     """The best is a beta of 1 and a learning rate of 1e-3."""
-    rate = math.log10(setting["hparams.learning_rate"]) + 3
-    return -((setting["hparams.beta"] - 1.0) ** 2) - rate**2
+    rate = math.log10(setting["optimizer.learning_rate"]) + 3
+    return -((setting["objective.beta"] - 1.0) ** 2) - rate**2
 
 
 def finish(searched, number, value=1.0, *, state="complete", reports=None, rows=None):
@@ -84,14 +85,17 @@ def test_settings_are_those_of_the_axes_and_the_study_shows_them(tmp_path):
     claimed = opened(tmp_path).claim(12)
     for trial, (_, setting) in zip(trials(opened(tmp_path)), claimed, strict=True):
         assert list(setting) == TPE.fields
-        assert 1e-4 <= setting["hparams.learning_rate"] <= 1e-2
-        assert setting["hparams.warmup_epochs"] in range(6)
-        assert type(setting["hparams.warmup_epochs"]) is float
+        assert 1e-4 <= setting["optimizer.learning_rate"] <= 1e-2
+        assert setting["objective.warmup_epochs"] in range(6)
+        assert type(setting["objective.warmup_epochs"]) is float
         assert type(setting["model.latent_size"]) is int
-        assert (setting["model.network"], setting["model.widths"]) in TPE.axes[-1][1].values
-        assert trial.params["hparams.beta"] == setting["hparams.beta"]
-        label = [setting["model.network"], list(setting["model.widths"])]
-        assert json.loads(trial.params["model.network,model.widths"]) == label
+        assert (setting["model.encoder"], setting["model.encoder.widths"]) in TPE.axes[-2][1].values
+        assert setting["model.prior"] in TPE.axes[-1][1].values
+        assert trial.params["objective.beta"] == setting["objective.beta"]
+        label = [setting["model.encoder"], list(setting["model.encoder.widths"])]
+        assert json.loads(trial.params["model.encoder,model.encoder.widths"]) == label
+        shown = trial.params["model.prior"]
+        assert shown == "standard" or json.loads(shown) == setting["model.prior"]
 
 
 class Killed(BaseException):
@@ -157,7 +161,7 @@ def test_a_suggestion_that_was_killed_goes_on_as_it_would_have(tmp_path, monkeyp
 
 
 def test_another_search_seed_suggests_otherwise(tmp_path):
-    axes = {"hparams.beta": space.Uniform(0, 4)}
+    axes = {"objective.beta": space.Uniform(0, 4)}
     claimed = []
     for name, seed in (("s", 8), ("t", 9), ("u", 9)):
         sweep = space.tpe(axes, num_trials=2, search_seed=seed)
@@ -166,7 +170,7 @@ def test_another_search_seed_suggests_otherwise(tmp_path):
 
 
 def test_a_study_may_call_the_axes_otherwise(tmp_path):
-    former = ["rate", "beta", "warmup", "size", "network,widths"]
+    former = ["rate", "beta", "warmup", "size", "network,widths", "prior"]
     searched = opened(tmp_path, names=former)
     assert searched.claim(3) == opened(tmp_path / "other").claim(3)
     assert set(trials(searched)[0].params) == set(former)
@@ -317,16 +321,16 @@ from vae_jax.sweeps.search import Search
 from vae_jax.sweeps.storage import open_study
 
 folder, url, owner = sys.argv[1:]
-sweep = space.tpe({"hparams.beta": space.Uniform(0, 1)}, num_trials=24)
+sweep = space.tpe({"objective.beta": space.Uniform(0, 1)}, num_trials=24)
 storage = open_study(pathlib.Path(folder), url, "s", "digest", maximize=True)
 search = Search(storage, url, "s", sweep, owner=owner, names=["beta"])
 print("ready", flush=True)
 sys.stdin.readline()
 while claimed := search.claim(2):
     for number, setting in claimed:
-        row = {"number": number, "owner": owner, "beta": setting["hparams.beta"]}
+        row = {"number": number, "owner": owner, "beta": setting["objective.beta"]}
         search.tell(
-            number, value=setting["hparams.beta"], state="complete", reports={}, rows=[row]
+            number, value=setting["objective.beta"], state="complete", reports={}, rows=[row]
         )
         print(number, flush=True)
     # The other one's turn.
@@ -339,7 +343,7 @@ while claimed := search.claim(2):
 @pytest.mark.parametrize("is_shared", [False, True], ids=["journal", "storage"])
 def test_two_processes_share_a_study_without_losing_or_repeating_a_trial(tmp_path, is_shared):
     url = f"sqlite:///{tmp_path}/trials.db" if is_shared else ""
-    sweep = space.tpe({"hparams.beta": space.Uniform(0, 1)}, num_trials=24)
+    sweep = space.tpe({"objective.beta": space.Uniform(0, 1)}, num_trials=24)
     # Its tables are there before the two come.
     watching = opened(tmp_path, sweep, owner="c", url=url, names=["beta"])
     processes = [

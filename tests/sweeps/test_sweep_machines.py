@@ -80,7 +80,7 @@ from vae_jax.sweeps import space
 
 def get_sweep():
     return space.random(
-        {"hparams.learning_rate": space.Uniform(1e-3, 1e-1, log=True)}, num_trials=16
+        {"optimizer.learning_rate": space.Uniform(1e-3, 1e-1, log=True)}, num_trials=16
     )
 """
 

@@ -79,6 +79,20 @@ def test_a_checkpoint_comes_back_bit_for_bit(directory):
     assert checkpoints.steps(directory) == [2, 4]
 
 
+def test_some_entries_come_back_without_the_others(directory):
+    """What the others have become does not matter: a model is read without its optimiser."""
+    found = checkpoints.find(directory)
+    assert (found.step, found.metadata) == (4, {"epoch": 2.0})
+    assert checkpoints.metadata_of(directory, 2) == {"epoch": 1.0}
+    for step in (2, 4):
+        wanted = {name: template()[name] for name in ("params", "step")}
+        read = checkpoints.read_part(directory, step, wanted)
+        assert set(read) == {"params", "step"}
+        for name in wanted:
+            leaves = zip(*map(jax.tree.leaves, (read[name], tree_of(step)[name])), strict=True)
+            assert all(bits(ours) == bits(theirs) for ours, theirs in leaves)
+
+
 def test_only_the_newest_are_kept(directory):
     save(directory, 10, max_to_keep=2)
     assert checkpoints.steps(directory) == [4, 10]
@@ -129,6 +143,8 @@ def test_damage_to_any_file_of_the_newest_sets_it_aside_with_a_warning(saved, tm
                 logging, "warning", lambda text, *args, to=messages: to.append(text % args)
             )
             assert checkpoints.read_metadata(directory) == {"epoch": 1.0}, name
+            assert [str(directory / "4") in message for message in messages] == [True], name
+            messages.clear()
             checkpoint = checkpoints.restore(directory, template(), set_torn_aside=True)
         assert checkpoint.step == 2, name
         assert [str(directory / "4") in message for message in messages] == [True], name

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
+from small_configs import small_experiment
 
 from benchmarks.collectives import collectives
-from configs import vanilla
 from vae_jax import config as factory
 from vae_jax.errors import UserError
 from vae_jax.training.parallel import check_batch_size, choose_devices, compile_program
@@ -16,18 +16,12 @@ from vae_jax.training.step import epoch_order
 IMAGE_SHAPE = (6, 6, 1)
 NUM_EXAMPLES = 80
 NUM_STEPS = 4
-NOISE_FREE = {"model.name": "autoencoder", "data.binarization": "none"}
+NOISE_FREE = {"model": "autoencoder", "data.binarization": "none"}
 
 
 def config_of(**changes):
-    config = vanilla.get_config()
-    config.batch_size = 16
-    config.model.widths, config.model.latent_size = (12,), 3
-    config.evaluation.batch_size = 16
-    with config.unlocked():
-        config.update_from_flattened_dict(changes)
-    factory.validate(config)
-    return config
+    changes = {"batch_size": 16, "evaluation.batch_size": 16, **changes}
+    return small_experiment(changes, widths=(12,))
 
 
 def draw_images(num, seed=0):
@@ -70,29 +64,26 @@ def assert_same(first, second):
 
 @pytest.fixture(scope="module")
 def on_one():
-    return trained(config_of(**{"hparams.free_nats": 0.1}), 1)
+    return trained(config_of(**{"objective.free_nats": 0.1}), 1)
 
 
 @pytest.mark.parametrize("num_devices", [2, 4, 8])
 def test_the_numbers_do_not_depend_on_the_number_of_devices(on_one, num_devices):
-    assert_same(trained(config_of(**{"hparams.free_nats": 0.1}), num_devices), on_one)
+    assert_same(trained(config_of(**{"objective.free_nats": 0.1}), num_devices), on_one)
 
 
 def test_corruption_and_several_samples_do_not_depend_on_it_either():
     config = config_of(
-        **{
-            "corruption": "salt_and_pepper",
-            "hparams.corruption_level": 0.2,
-            "objective.name": "iwae",
-            "objective.num_samples": 3,
-        }
+        corruption={"name": "salt_and_pepper", "level": 0.2},
+        objective={"name": "iwae", "num_samples": 3},
     )
     assert_same(trained(config, 4), trained(config, 1))
 
 
 def test_latents_are_permuted_over_the_batch_of_all_devices():
-    changes = {"objective.name": "factor", "model.discriminator_widths": (8,), "hparams.gamma": 5.0}
-    assert_same(trained(config_of(**changes), 4), trained(config_of(**changes), 1))
+    section = {"name": "factor", "discriminator": {"widths": (8,)}, "gamma": 5.0}
+    config = config_of(objective=section)
+    assert_same(trained(config, 4), trained(config, 1))
 
 
 def test_without_noise_pmap_and_jit_agree():

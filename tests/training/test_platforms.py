@@ -18,7 +18,7 @@ from vae_jax.applications.compression import Compressor
 from vae_jax.evaluation import collapse, joint_likelihood, likelihood
 from vae_jax.models.modalities import Form
 from vae_jax.networks.convolution import conv, conv_as_matmul, conv_by_lax
-from vae_jax.trained_model import TrainedModel
+from vae_jax.trained import TrainedModel
 from vae_jax.training.parallel import compile_program
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -28,51 +28,62 @@ FORMS = {
     "label": Form("class", (3,)),
     "text": Form("text", (5,), ("a", "b", "c")),
 }
-RESIZED = {"model.kernel_size": 3, "model.downsampling": "pool", "model.upsampling": "resize"}
+CONV = {"name": "conv", "channels": (4, 6), "widths": (5,)}
+SMALL_KERNEL = {"kernel_size": 3, "downsampling": "pool"}
+RESNET = {"name": "resnet", "channels": (4, 6), "widths": (5,), "blocks": 1}
+RESIZED = {"channels": (4, 6), "widths": (5,), "kernel_size": 3, "upsampling": "resize"}
+MLP = {"name": "mlp", "widths": (5,)}
 NETWORKS = {
-    "mlp": {},
-    "gated mlp": {"model.gated": True},
-    "conv": {"model.network": "conv"},
-    "conv, resized": {"model.network": "conv", **RESIZED},
+    "mlp": {"model.encoder": MLP},
+    "gated mlp": {"model.encoder": {"name": "gated_mlp", "widths": (5,)}},
+    "conv": {"model.encoder": CONV},
+    "conv, resized": {
+        "model.encoder": {**CONV, **SMALL_KERNEL},
+        "model.decoder": {"name": "conv", **RESIZED},
+    },
     # Windows that are no whole blocks.
-    "conv of kernel 5": {"model.network": "conv", "model.kernel_size": 5},
-    "conv of bfloat16": {"model.network": "conv", "model.compute_dtype": "bfloat16"},
-    "resnet": {"model.network": "resnet", "model.blocks": 1},
-    "resnet, anew": {"model.network": "resnet", "model.remat": True, **RESIZED},
+    "conv of kernel 5": {"model.encoder": {**CONV, "kernel_size": 5}},
+    "conv of bfloat16": {"model.encoder": {**CONV, "compute_dtype": "bfloat16"}},
+    "resnet": {"model.encoder": RESNET},
+    "resnet, anew": {
+        "model.encoder": {**RESNET, **SMALL_KERNEL, "remat": True},
+        "model.decoder": {"name": "resnet", **RESIZED, "blocks": 1, "remat": True},
+    },
     # Images, classes and texts.
-    "multimodal": {},
-    "multimodal conv": {"model.network": "conv"},
+    "multimodal": {"model.encoder": MLP},
+    "multimodal conv": {"model.encoder": CONV},
+}
+JOINT = {
+    "data.modalities": tuple(FORMS),
+    "model.joint_posterior": "product",
+    "model.label.widths": (5,),
+    "model.text.embedding_size": 4,
+    "model.text.width": 5,
+    "objective": {"name": "mvae"},
 }
 
 
-def config_of(network):
+@functools.cache
+def experiment(network):
     joint = network.startswith("multimodal")
-    config = (multimodal if joint else vanilla).get_config()
-    changes = {
-        "batch_size": 4,
-        "model.widths": (5,),
-        "model.latent_size": 3,
-        "model.channels": (4, 6),
-    }
-    if joint:
-        sizes = {"model.embedding_size": 4, "model.text_width": 5}
-        changes |= {"data.modalities": tuple(FORMS), "model.joint_posterior": "product", **sizes}
-        changes |= {"hparams.unimodal_kl_weight": 0.0, "objective.modality_weights": ()}
-    changes |= NETWORKS[network]
-    if network.endswith("mlp") or network == "multimodal":
-        changes["model.channels"] = config.model.channels
-    config.update_from_flattened_dict(changes)
-    factory.validate(config)
-    return config
+    changes = {"batch_size": 4, "model.latent_size": 3, **(JOINT if joint else {})}
+    base = (multimodal if joint else vanilla).get_config()
+    return factory.resolve(factory.with_values(base, {**changes, **NETWORKS[network]}))
 
 
 @functools.cache
 def build(network):
-    """The form of the examples, the program, and the shapes of its state."""
-    config = config_of(network)
+    """The form of the examples, the model's definition, the program, the shapes of its state."""
+    config = experiment(network)
     form = FORMS if network.startswith("multimodal") else SHAPE
     program = factory.build_program(config, form, num_examples=8)
-    return form, program, factory.run_state_template(config, form).train
+    graphdef = factory.build_graphdef(config, form)
+    return form, graphdef, program, factory.run_state_template(config, form).train
+
+
+def params_of(state):
+    """The shapes of what a loaded model has."""
+    return nnx.merge_state(state.params["model"], state.extra)
 
 
 def shapes(tree):
@@ -81,27 +92,27 @@ def shapes(tree):
 
 @functools.cache
 def traced_training(network):
-    form, program, state = build(network)
+    form, _, program, state = build(network)
     examples = shapes(factory.blank_examples(form, 8))
     return jax.jit(program.run_steps, static_argnums=2).trace(state, examples, 1)
 
 
 @functools.cache
 def traced_estimate(network):
-    form, program, state = build(network)
+    form, graphdef, _, state = build(network)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
     if form is SHAPE:
         images = jax.ShapeDtypeStruct((2, *SHAPE), jnp.float32)
         return likelihood._compiled_estimate.trace(
-            program.graphdef, state.params, images, keys, num_samples=3
+            graphdef, params_of(state), images, keys, num_samples=3
         )
     values = {
         name: jnp.zeros((2, *part.array_shape), jnp.float32 if part.kind == "image" else jnp.int32)
         for name, part in form.items()
     }
     return joint_likelihood._compiled_estimate.trace(
-        program.graphdef,
-        state.params,
+        graphdef,
+        params_of(state),
         shapes(values),
         keys,
         asked=tuple(form),
@@ -111,15 +122,15 @@ def traced_estimate(network):
 
 
 def decoder(network):
-    form, program, state = build(network)
+    form, graphdef, _, state = build(network)
 
     def decode(params, latents):
-        model = nnx.merge(program.graphdef, params)
+        model = nnx.merge(graphdef, params)
         if form is SHAPE:
             return model.decode(latents).mean
         return {name: model.decode(name, latents).mean for name in form if name != "text"}
 
-    return decode, (state.params, jax.ShapeDtypeStruct((2, 3), jnp.float32))
+    return decode, (params_of(state), jax.ShapeDtypeStruct((2, 3), jnp.float32))
 
 
 def traced_decoding(network):
@@ -142,7 +153,7 @@ def test_every_platform_has_its_form_of_the_convolutions(network, traced):
     modules = lowered(traced(network))
     convolutions = {name: number("convolution", module) for name, module in modules.items()}
     products = {name: number("dot_general", module) for name, module in modules.items()}
-    has_convolutions = "model.network" in NETWORKS[network]
+    has_convolutions = "mlp" not in network and network != "multimodal"
     assert convolutions["cpu"] == 0
     assert convolutions["cuda"] == convolutions["tpu"]
     assert (convolutions["cuda"] > 0) == has_convolutions
@@ -157,7 +168,7 @@ def test_every_platform_has_its_form_of_the_convolutions(network, traced):
     [("conv", "vmap"), ("conv", "mesh"), ("conv", "pmap"), ("resnet, anew", "alone")],
 )
 def test_nothing_is_left_to_choose_when_a_program_runs(network, how):
-    form, program, state = build(network)
+    form, _, program, state = build(network)
     examples = shapes(factory.blank_examples(form, 8))
     if how in ("alone", "vmap"):
         run = functools.partial(program.run_steps, num_steps=1)
@@ -167,7 +178,7 @@ def test_nothing_is_left_to_choose_when_a_program_runs(network, how):
         compiled = jax.jit(run).lower(state, examples).compile()
     else:
         parallel = compile_program(
-            functools.partial(factory.build_program, config_of(network), form, 8),
+            functools.partial(factory.build_program, experiment(network), form, 8),
             jax.devices()[:2],
             "jit" if how == "mesh" else "pmap",
         )
@@ -237,12 +248,12 @@ def test_likelihoods_are_estimated_in_full_precision(network):
 
 
 def test_whatever_else_measures_has_full_precision():
-    config = config_of("conv")
-    model = TrainedModel(config, SHAPE, build("conv")[2].params)
+    state = build("conv")[-1]
+    model = TrainedModel(experiment("conv"), SHAPE, state.params["model"], state.extra)
     images, latents = jnp.zeros((2, *SHAPE)), jnp.zeros((2, 3))
     key = jax.random.key(0)
-    of_model = model.graphdef, shapes(model.params), images
-    compressor = Compressor(small_runs.make_model(SHAPE, **{"model.network": "conv"}))
+    of_model = model.graphdef, shapes(model.state), images
+    compressor = Compressor(small_runs.make_model(SHAPE, **{"model.encoder": CONV}))
     for traced in (
         collapse._draw.trace(*of_model, key),
         collapse._log_densities.trace(*of_model, latents),
@@ -254,7 +265,7 @@ def test_whatever_else_measures_has_full_precision():
 
 
 def test_compression_is_computed_on_the_cpu():
-    compressor = Compressor(small_runs.make_model(SHAPE, **{"model.network": "conv"}))
+    compressor = Compressor(small_runs.make_model(SHAPE, **{"model.encoder": CONV}))
     cpu = jax.local_devices(backend="cpu")[0]
     likelihood_of_images = compressor._decode(compressor._params, jnp.zeros((2, 3)))
     assert {leaf.device for leaf in jax.tree.leaves(likelihood_of_images)} == {cpu}

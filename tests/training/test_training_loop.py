@@ -11,8 +11,8 @@ from flax import nnx
 from vae_jax.errors import UserError
 from vae_jax.training import checkpoints
 from vae_jax.training.interruption import Interruption, deferred
-from vae_jax.training.loop import Interrupted, Plan, Progress, RunState, fit, score
-from vae_jax.training.step import Hyperparameters, TrainState
+from vae_jax.training.loop import Interrupted, Plan, Progress, RunState, fit, negative_loss
+from vae_jax.training.step import TrainState
 
 PLAN = Plan(
     epochs=4,
@@ -26,24 +26,24 @@ PLAN = Plan(
 
 
 def initial():
-    """A state whose parameters count the steps."""
+    """A state whose parameters, and what is learned without a gradient, count the steps."""
     params = nnx.State({"weight": nnx.Param(jnp.zeros(3))})
+    extra = nnx.State({"mean": nnx.Variable(jnp.zeros(2))})
     train = TrainState(
         step=jnp.int32(0),
-        params=params,
-        opt_state={"count": jnp.int32(0)},
-        hparams=Hyperparameters(*jnp.ones(len(Hyperparameters._fields))),
+        params={"model": params, "opponent": jax.tree.map(jnp.copy, params)},
+        extra=extra,
+        opt_state={"model": {"count": jnp.int32(0)}},
+        hparams={"objective.beta": jnp.float32(1)},
         noise_key=jax.random.key(1),
         order_key=jax.random.key(2),
     )
-    return RunState(train, jax.tree.map(jnp.copy, params))
+    return RunState(train, *jax.tree.map(jnp.copy, (params, extra)))
 
 
 def counted(state, num_steps):
-    return state._replace(
-        step=state.step + num_steps,
-        params=jax.tree.map(lambda leaf: leaf + num_steps, state.params),
-    )
+    params, extra = jax.tree.map(lambda leaf: leaf + num_steps, (state.params, state.extra))
+    return state._replace(step=state.step + num_steps, params=params, extra=extra)
 
 
 class Steps:
@@ -63,7 +63,7 @@ class Steps:
         metrics["elbo"] = -metrics["loss"]
         after = counted(state, num_steps)
         # What the real one does: the argument's buffers are gone.
-        for leaf in jax.tree.leaves((state.step, state.params)):
+        for leaf in jax.tree.leaves((state.step, state.params, state.extra)):
             leaf.delete()
         return after, {name: jnp.asarray(values) for name, values in metrics.items()}
 
@@ -112,7 +112,14 @@ def run(directory, *, state=None, progress=None, validate=None, steps=None, plan
 
 
 def weights(params):
+    """How many steps the model's parameters have seen."""
+    params = params.get("model", params)
     return float(params["weight"][...][0])
+
+
+def means(extra):
+    """How many steps what is learned without a gradient has seen."""
+    return float(extra["mean"][...][0])
 
 
 def restored(directory):
@@ -123,12 +130,12 @@ def restored(directory):
 
 def test_the_best_parameters_are_those_of_the_best_epoch_and_not_of_the_last(tmp_path):
     state, progress, _ = run(tmp_path, validate=validation(-9, -5, -7, -6))
-    assert weights(state.best_params) == 10
-    assert weights(state.train.params) == 20
+    assert weights(state.best_params) == means(state.best_extra) == 10
+    assert weights(state.train.params) == means(state.train.extra) == 20
     assert (progress.best_epoch, progress.best_score, progress.stopped_early) == (2, -5.0, False)
     checkpoint, saved = restored(tmp_path)
     assert checkpoint.step == 20
-    assert weights(checkpoint.tree.best_params) == 10
+    assert weights(checkpoint.tree.best_params) == means(checkpoint.tree.best_extra) == 10
     assert dataclasses.replace(saved, train_seconds=0.0) == dataclasses.replace(
         progress, train_seconds=0.0
     )
@@ -148,7 +155,7 @@ def test_a_validation_that_is_not_a_number_is_never_best(tmp_path):
 
 def test_without_validation_the_last_parameters_are_kept(tmp_path):
     state, progress, records = run(tmp_path)
-    assert weights(state.best_params) == 20
+    assert weights(state.best_params) == means(state.best_extra) == 20
     assert (progress.best_epoch, progress.best_score) == (4, None)
     assert {record["split"] for record in records} == {"train"}
 
@@ -170,8 +177,20 @@ def test_a_run_that_stopped_early_stays_stopped(tmp_path):
     assert steps.calls == []
 
 
-def test_the_score_is_the_objective_and_not_the_elbo_where_the_two_differ():
-    assert score({"loss": 4.0, "elbo": -3.0, "distortion": 1.0}) == -4.0
+def test_epochs_are_compared_by_the_score_of_the_plan(tmp_path):
+    losses = {"loss": 4.0, "elbo": -3.0, "distortion": 1.0}
+    assert PLAN.score(losses) == negative_loss(losses) == -4.0
+
+    def validate(state):
+        epoch = int(state.step) // 5
+        # The loss of the last is the least, and the ELBO of the second the greatest.
+        return {"loss": jnp.float32(9 - epoch), "elbo": jnp.float32(-abs(epoch - 2))}
+
+    assert run(tmp_path / "loss", validate=validate)[1].best_epoch == 4
+    plan = dataclasses.replace(PLAN, score=lambda metrics: metrics["elbo"])
+    state, progress, _ = run(tmp_path / "elbo", plan=plan, validate=validate)
+    assert (progress.best_epoch, progress.best_score) == (2, 0.0)
+    assert weights(state.best_params) == 10
 
 
 def test_patience_begins_when_the_warm_up_is_over(tmp_path):
@@ -216,6 +235,7 @@ def test_a_run_continued_from_any_checkpoint_writes_the_same_records_and_state(t
         )
         assert timeless(rest) == timeless(r for r in records if r["step"] > step)
         assert weights(other.best_params) == weights(state.best_params)
+        assert means(other.best_extra) == means(state.best_extra)
         assert weights(other.train.params) == weights(state.train.params)
 
 
@@ -272,8 +292,8 @@ def test_no_copy_of_the_state_is_alive_beside_the_call_that_consumes_it(tmp_path
     state = RunState(initial().train._replace(params=params), best)
     del params, best
     run(tmp_path, state=state, steps=Watched())
-    # The parameters and the best ones.
-    assert numbers == [2, 2, 2, 2]
+    # The parameters and the best ones; then the first best ones too, which are still ours.
+    assert numbers == [2, 3, 3, 3]
 
 
 def test_a_first_call_that_fails_leaves_the_initial_state(tmp_path):
@@ -283,13 +303,15 @@ def test_a_first_call_that_fails_leaves_the_initial_state(tmp_path):
     assert weights(restored(tmp_path)[0].tree.train.params) == 0
 
 
-def test_parameters_ruined_by_the_last_step_of_a_call_are_not_saved(tmp_path):
+@pytest.mark.parametrize("what", ["params", "extra"])
+def test_parameters_ruined_by_the_last_step_of_a_call_are_not_saved(tmp_path, what):
     class Ruin(Steps):
         def __call__(self, state, num_steps):
             state, metrics = super().__call__(state, num_steps)
             if int(state.step) == 10:
-                ruined = jax.tree.map(lambda leaf: leaf.at[1].set(jnp.nan), state.params)
-                state = state._replace(params=ruined)
+                whole = getattr(state, what)
+                ruined = jax.tree.map(lambda leaf: leaf.at[1].set(jnp.nan), whole)
+                state = state._replace(**{what: ruined})
             return state, metrics
 
     with pytest.raises(UserError, match="parameters are not finite after step 10"):

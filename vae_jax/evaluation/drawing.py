@@ -1,5 +1,6 @@
-"""The figures of a run. A part of three commands."""
+"""The plots of a run, and images of it for TensorBoard during training."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from vae_jax.evaluation import denoising, plane_maps
 from vae_jax.models import latent_paths
 from vae_jax.settings import name_of
 from vae_jax.trained import TrainedModel
-from vae_jax.training.records import read_records
+from vae_jax.training.loop import RunState
+from vae_jax.training.records import TensorBoardWriter, read_records
 
 DEGREES = np.linspace(0, 1, 9, dtype=np.float32)
 NUM_MAPPED = 5000
@@ -132,3 +134,28 @@ def _draw_denoising(
         label="mean squared error",
     )
     plots.save(curve, out / "denoising_curve.png")
+
+
+def image_writer(
+    model: TrainedModel, images: np.ndarray, every_epochs: int, tensorboard: TensorBoardWriter
+) -> Callable[[RunState, int], None]:
+    """Return a function of state and epoch that writes images, their reconstructions and samples.
+
+    Args:
+      model: gets the parameters of each state that is drawn.
+      images: in the unit interval.
+      every_epochs: how often it writes.
+      tensorboard: where to.
+    """
+
+    def write(state: RunState, epoch: int) -> None:
+        if epoch % every_epochs:
+            return
+        # To this process: what only one computes must not wait for the others' devices.
+        model.params, step = jax.device_get(state.train.params["model"]), int(state.train.step)
+        tensorboard.write_images("originals", images, step)
+        tensorboard.write_images("reconstructions", model.reconstruct(images), step)
+        if model.has_density:
+            tensorboard.write_images("samples", model.sample(jax.random.key(0), len(images)), step)
+
+    return write

@@ -104,3 +104,23 @@ def of_results_file(render: Callable[[Measured, Path], str]) -> Callable[[Path],
             raise UserError(f"{path} cannot be read: {error!r}") from error
 
     return section
+
+
+def between_marks(text: str, name: str, tables: Mapping[str, str]) -> str:
+    """Return a document with its tables written anew, each between marks with its name.
+
+    Args:
+      text: the document.
+      name: of the document, for errors.
+      tables: by name.
+
+    Raises:
+      UserError: the document has no marks for a table.
+    """
+    for table_name, table in tables.items():
+        begin, end = f"<!-- {table_name}: begin -->\n", f"<!-- {table_name}: end -->"
+        if begin not in text or end not in text:
+            raise UserError(f"{name} has no place for the table {table_name!r}: {begin.strip()}")
+        head, rest = text.split(begin)
+        text = head + begin + table + end + rest.split(end)[1]
+    return text

@@ -67,8 +67,7 @@ def metric_by_value(
     squares = np.bincount(group, (y - means[group]) ** 2)
     deviations = np.sqrt(squares / np.maximum(1, counts - 1))
 
-    wide = 4.2
-    figure = Figure(figsize=(wide, 2.8), layout="constrained")
+    figure = Figure(figsize=(4.2, 2.8), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(scale.positions, y, "o", color=QUIET, alpha=0.6, markeredgewidth=0, label="member")
     if len(places) <= 20 or counts.max() > 1:
@@ -94,7 +93,7 @@ def metric_by_value(
             zorder=3,
         )
     figure.legend(loc="outside upper center", ncols=2)
-    scale.lay_on(axes.xaxis, (wide - 0.7) * DPI, 0.04)
+    scale.lay_on(axes.xaxis, 0.04)
     axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
     axes.set_xlabel(field)
     axes.set_ylabel(label)
@@ -165,7 +164,7 @@ def parallel_coordinates(
         own.spines[["top", "right", "bottom"]].set_visible(False)
         own.spines["left"].set_position(("axes", station / len(columns)))
         own.yaxis.tick_left()
-        scale.lay_on(own.yaxis, height * DPI, margin)
+        scale.lay_on(own.yaxis, margin)
         own.spines["left"].set_bounds(*scale.limits)
         for tick_label in own.get_yticklabels():
             # The lines pass under it.
@@ -178,7 +177,7 @@ def parallel_coordinates(
         (len(columns), -below, 0.03 * len(columns), 1 + below + above), transform=axes.transData
     )
     bar = figure.colorbar(colours, cax=strip, extend=_EXTEND[ends], extendfrac=_POINT)
-    last.mark(bar, height * DPI)
+    last.mark(bar)
     tell_left_out(axes, len(goal) - len(kept), len(goal), y=-0.06)
     return figure
 
@@ -250,8 +249,8 @@ def heat_map(
             luminance = np.dot([0.3, 0.6, 0.1], drawn.to_rgba(means[row, column])[:3])
             ink = INK if luminance > 0.5 else "white"
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink)
-    columns.lay_on(axes.xaxis, width * DPI)
-    rows.lay_on(axes.yaxis, height * DPI)
+    columns.lay_on(axes.xaxis)
+    rows.lay_on(axes.yaxis)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel(x_field)
@@ -327,7 +326,7 @@ def member_curves(
     bar = figure.colorbar(
         colours, ax=axes, fraction=0.05, pad=0.02, label=caption, extend=_EXTEND[ends]
     )
-    scale.mark(bar, (height - 0.6) * DPI)
+    scale.mark(bar)
     tell_left_out(axes, len(final) - len(kept), len(final))
     return figure
 

@@ -7,6 +7,7 @@ the chunks that nobody holds, and deals the next batch where there are none.
 
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +17,10 @@ import numpy as np
 
 from vae_jax import workdir
 from vae_jax.sweeps import plan
-from vae_jax.sweeps.chunks import Chunk, is_done, is_free
+from vae_jax.sweeps.chunks import Chunk, is_done, is_free, read_member
 from vae_jax.sweeps.results import Row, member_row
 from vae_jax.sweeps.search import Search, State, Trial
-from vae_jax.sweeps.space import Sweep, settings
+from vae_jax.sweeps.space import Setting, Sweep, settings
 from vae_jax.training.records import read_records
 
 
@@ -123,8 +124,20 @@ class Work:
         value = reports.get(last) if state == "pruned" else _value(rows, self.sweep.objective)
         return Outcome(state, value, reports, rows)
 
+    @functools.cached_property
+    def _settings(self) -> list[Setting]:
+        return settings(self.sweep)
+
     def _row(self, member: int) -> Row | None:
-        return member_row(self.folder, member, self.sweep.fields)
+        known = read_member(self.folder, member)
+        if known is None:
+            return None
+        # An earlier version may have had other names, and as one setting what is several now.
+        if self.search is None:
+            setting = self._settings[known["trial"]]
+        else:
+            setting = dict(zip(self.sweep.fields, known["setting"].values(), strict=True))
+        return member_row(self.folder, known, setting)
 
     def _batches(self) -> list[Batch]:
         paths = sorted((self.folder / "batches").glob("*.json"))
@@ -134,7 +147,7 @@ class Work:
         """Return the trials to train here; those of a search until it knows how they ended."""
         if self.search is not None:
             return self.search.mine()
-        return [Trial(*numbered) for numbered in enumerate(settings(self.sweep))]
+        return [Trial(*numbered) for numbered in enumerate(self._settings)]
 
     def _tell(self, search: Search, batches: Sequence[Batch]) -> None:
         """Tell the search how the trials of batches ended that have come to their end."""

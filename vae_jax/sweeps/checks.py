@@ -53,8 +53,8 @@ def check_configs(sweep: Sweep, base: Mapping[str, Any]) -> None:
       UserError: what is wrong, and with which setting.
     """
     for setting in examples(sweep):
-        config = fields.with_values(base, setting)
         try:
+            config = fields.with_values(base, setting)
             factory.refuse_stream(fields.experiment(config))
             _check_judging(sweep, config)
         except UserError as error:

@@ -57,16 +57,25 @@ def is_traced(field: str) -> bool:
 
 
 def expanded(setting: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a setting in which parts are choices by name, followed by settings of their own."""
+    """Return a setting in which parts are choices by name, followed by settings of their own.
+
+    A section without a name sets what it says, and leaves the choice and the rest as they are.
+    """
     found: dict[str, Any] = {}
     for field, value in setting.items():
         if not isinstance(value, Mapping):
             found[field] = value
             continue
-        if "name" in value:
+        is_choice = "name" in value and not is_known(f"{field}.name")
+        if is_choice:
             found[field] = value["name"]
-        inner = {f"{field}.{name}": own for name, own in value.items() if name != "name"}
-        found |= expanded(inner)
+        found |= expanded(
+            {
+                f"{field}.{name}": own
+                for name, own in value.items()
+                if not (is_choice and name == "name")
+            }
+        )
     return found
 
 
@@ -75,10 +84,10 @@ def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
 
     Args:
       config: nested, of this version of the code or an earlier one.
-      values: by dotted name, of the same version.
+      values: by dotted name, of the same version; sections are expanded.
     """
     if "hparams" not in config:
-        return with_settings(config, values)
+        return with_settings(config, expanded(values))
     flat = copy.deepcopy(dict(config))
     for field, value in values.items():
         *sections, name = field.split(".")

@@ -150,8 +150,13 @@ def _search(folder: Path, sweep: Sweep, resolved: dict[str, Any], url: str) -> S
 
 
 def _say_what_varies(folder: Path, sweep: Sweep) -> None:
-    inside = [field for field in (*sweep.fields, fields.SEED) if fields.is_traced(field)]
-    outside = [field for field in sweep.fields if not fields.is_traced(field)]
+    names = list(
+        dict.fromkeys(
+            name for example in space.examples(sweep) for name in fields.expanded(example)
+        )
+    )
+    inside = [name for name in (*names, fields.SEED) if fields.is_traced(name)]
+    outside = [name for name in names if not fields.is_traced(name)]
     print(
         f"{folder}: {sweep.size} trials x {len(sweep.seeds)} seeds = "
         f"{sweep.size * len(sweep.seeds)} members; vary inside a program: {', '.join(inside)}; "
@@ -167,7 +172,7 @@ def _report(folder: Path, sweep: Sweep, rows: Sequence[Row]) -> None:
     judged.sort(key=lambda entry: entry["mean"][column], reverse=sweep.maximize)
     metrics = {column: f"valid {sweep.objective}", "test_elbo": "test ELBO"}
     metrics |= {"test_rate": "rate", "test_distortion": "distortion"}
-    print(results.table(judged, metrics, top=10), end="")
+    print(results.table(judged, sweep.fields, metrics, top=10), end="")
     num_members = sweep.size * len(sweep.seeds)
     counts = collections.Counter(row["status"] for row in rows)
     counts["left to other processes"] = num_members - len(rows)

@@ -294,8 +294,10 @@ def _distribution(axis: Axis) -> BaseDistribution:
 
 
 def _labels(axis: Choice) -> list[Any]:
-    """Return the values as Optuna takes them: tuples as text."""
-    return [json.dumps(value) if isinstance(value, tuple) else value for value in axis.values]
+    """Return the values as Optuna takes them: tuples and sections as text."""
+    return [
+        json.dumps(value) if isinstance(value, tuple | Mapping) else value for value in axis.values
+    ]
 
 
 def _last_sign(trial: FrozenTrial) -> float:

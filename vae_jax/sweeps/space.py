@@ -8,8 +8,9 @@ A sweep file is plain Python with a function `get_sweep()`:
         return space.grid({"model.latent_size": (2, 5, 10, 20)}, seeds=(0, 1))
 
 An axis is a sequence of values, a `Uniform` or an `Integers`; a tuple of field names as its key
-makes fields vary together. A setting is a dict of one value per field; a trial is a setting, and
-runs once with each of the sweep's seeds.
+makes fields vary together. Where a field is a part, a value is a choice by name, or a section such
+as `{"name": "tc", "beta": 4.0}`. A setting is a dict of one value per field; a trial is a setting,
+and runs once with each of the sweep's seeds.
 """
 
 import dataclasses
@@ -312,16 +313,20 @@ def _axis(key: Any, axis: Any) -> tuple[Fields, Axis]:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value without NumPy in it, and with tuples for sequences."""
+    """Return the value without NumPy in it, and with tuples for sequences, in sections too."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return tuple(_plain(item) for item in value)
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
     return value
 
 
 def _as_field_takes(field: str, value: Any) -> Any:
-    """Return an integer on a field of floats as a float, and any other value as it is."""
+    """Return an integer on a field of floats as a float, in a section too; others as they are."""
+    if isinstance(value, Mapping):
+        return {name: _as_field_takes(f"{field}.{name}", own) for name, own in value.items()}
     return float(value) if type(value) is int and fields.takes_floats(field) else value
 
 

@@ -176,8 +176,9 @@ def copy_tree(tree: PyTree) -> PyTree:
 
 @jax.jit
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
-    """Whether every number in the tree is finite."""
-    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
+    """Whether every floating number in the tree is finite."""
+    floating = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in floating]))
 
 
 def _check_params(params: PyTree, step: int, last_good: int) -> None:
@@ -263,7 +264,7 @@ def fit(
         train, metrics = run_steps(state.train, num_steps)
         host_metrics = {name: np.asarray(values) for name, values in metrics.items()}
         _check_finite(host_metrics, step, last_good)
-        _check_params(train.params, step + num_steps, last_good)
+        _check_params((train.params, train.extra), step + num_steps, last_good)
         seconds = time.perf_counter() - start
         step += num_steps
         epoch, at_end = step / plan.steps_per_epoch, step % plan.steps_per_epoch == 0

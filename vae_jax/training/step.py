@@ -181,7 +181,7 @@ def train_epoch(
 
     rows = jax.tree.map(lambda array: array.reshape(num_examples, -1), examples)
 
-    def batch_of(indices: Int[Array, " batch"]) -> StoredExamples:
+    def batch_of(indices: Int[Array, " whole_batch"]) -> StoredExamples:
         indices = split_batch(indices)
 
         def gather(rows: Array, array: Array) -> Array:

@@ -5,6 +5,7 @@ import pytest
 
 from experiments import report
 from vae_jax.errors import UserError
+from vae_jax.evaluation import tables
 
 RESULTS = report.ROOT / "results" / "experiments"
 BENCHMARKS = report.ROOT / "benchmarks" / "results"
@@ -13,9 +14,9 @@ BENCHMARKS = report.ROOT / "benchmarks" / "results"
 @pytest.mark.parametrize(
     ("table", "source", "file"),
     [
-        (report.results_table, RESULTS, "vanilla.json"),
-        (report.speed_table, BENCHMARKS, "likelihood_cpu.json"),
-        (report.sweeps_table, BENCHMARKS, "search_quality_cpu.json"),
+        (tables.runs_table, RESULTS, "vanilla.json"),
+        (tables.speed_table, BENCHMARKS, "likelihood_cpu.json"),
+        (tables.sweeps_table, BENCHMARKS, "search_quality_cpu.json"),
     ],
 )
 @pytest.mark.parametrize(
@@ -35,4 +36,4 @@ def test_a_value_of_the_wrong_kind_is_told(tmp_path):
     summary["test"]["elbo"] = "x"
     (folder / "vanilla.json").write_text(json.dumps(summary))
     with pytest.raises(UserError, match="holds a value of no use"):
-        report.results_table(folder)
+        tables.runs_table(folder)

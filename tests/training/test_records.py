@@ -230,11 +230,11 @@ def test_tensorboard_hides_what_a_resumed_run_repeats(tmp_path, events_of):
 def test_tensorboard_reads_hyperparameters_and_what_came_of_them(tmp_path, events_of):
     plugin_data = pytest.importorskip("tensorboard.plugins.hparams.plugin_data_pb2")
     values = {
-        "hparams.beta": 0.5,
+        "objective.beta": 0.5,
         "model.latent_size": 2,
-        "model.gated": True,
+        "model.encoder.remat": True,
         "optimizer.name": "adam",
-        "model.widths": (16, 8),
+        "model.encoder.widths": (16, 8),
     }
     writer = TensorBoardWriter(tmp_path, 0)
     writer.write_hyperparameters(values, {"test/elbo": -101.5, "test/rate": 4.25}, 30)
@@ -242,11 +242,11 @@ def test_tensorboard_reads_hyperparameters_and_what_came_of_them(tmp_path, event
     events = events_of(tmp_path)
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     told = plugin_data.HParamsPluginData.FromString(content).session_start_info.hparams
-    assert told["hparams.beta"].number_value == 0.5
+    assert told["objective.beta"].number_value == 0.5
     assert told["model.latent_size"].number_value == 2
-    assert told["model.gated"].bool_value is True
+    assert told["model.encoder.remat"].bool_value is True
     assert told["optimizer.name"].string_value == "adam"
-    assert told["model.widths"].string_value == "(16, 8)"
+    assert told["model.encoder.widths"].string_value == "(16, 8)"
     content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
     experiment = plugin_data.HParamsPluginData.FromString(content).experiment
     assert {info.name for info in experiment.hparam_infos} == set(values)
