@@ -17,6 +17,7 @@ from configs import vanilla
 from experiments import evaluate, train
 from vae_jax import config as factory
 from vae_jax import workdir
+from vae_jax.errors import UserError
 from vae_jax.evaluation import drawing
 from vae_jax.training import checkpoints
 from vae_jax.training.records import read_records
@@ -291,7 +292,7 @@ def test_a_denoising_autoencoder_has_its_own_keys_and_figures(data, tmp_path):
     expected = set(FIGURES) - DRAWN_OF_A_VAE_ONLY | {"denoising", "denoising_curve"}
     assert names == expected
     model = vae_jax.load(folder)
-    with pytest.raises(ValueError, match="needs a model with a posterior and a prior"):
+    with pytest.raises(UserError, match="needs a model with a posterior and a prior"):
         model.sample(jax.random.key(0), 1)
 
 

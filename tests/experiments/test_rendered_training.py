@@ -1,3 +1,4 @@
+import json
 from functools import partial
 
 import jax
@@ -132,11 +133,11 @@ def test_continuous_factors_are_drawn_by_key_around_those_of_the_grid():
 
 
 def test_a_sweep_trains_on_rendered_examples_and_counts_their_bytes():
-    config = config_of(**{"data.binarization": "none", "data.validation_split": ""})
     sizes = {}
     for mode in ("memory", "render"):
-        config.data.mode = mode
-        sizes[mode], _ = sweep_plan._needs(config.to_json_best_effort())
+        changes = {"data.mode": mode, "data.binarization": "none", "data.validation_split": ""}
+        config = config_of(**changes)
+        sizes[mode], _ = sweep_plan._needs(json.dumps(config.to_dict()))
     assert sizes == {"memory": 192 * 256, "render": 192 * 5}
     group = chunks._Group(config)
     state = group.init_members([config])

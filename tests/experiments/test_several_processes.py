@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 from small_data import write_bars
-from vae_jax.config.fields import with_fields
 
 from configs import vanilla
 from experiments import process_flags
@@ -37,7 +36,7 @@ def overrides(data):
         "data.name": str(data),
         "data.train_split": "train[:192]",
         "data.validation_split": "train[192:]",
-        "model.widths": (16,),
+        "model.encoder.widths": (16,),
         "model.latent_size": 3,
         "evaluation.num_samples": 10,
         "tensorboard.images_every_epochs": 0,
@@ -47,8 +46,9 @@ def overrides(data):
 
 
 def config_of(data, **changes):
-    changed = {**overrides(data), **changes}
-    return vanilla.ConfigDict(with_fields(vanilla.get_config().to_dict(), changed))
+    """The experiment; `changes` by dotted name."""
+    values = {**overrides(data), **changes}
+    return config.resolve(config.with_values(vanilla.get_config(), values))
 
 
 def free_port():
@@ -222,7 +222,7 @@ def test_processes_with_different_configs_end_before_they_begin(tmp_path):
             data,
             folder,
             "--coordinator=slurm",
-            f"--config.hparams.beta={beta}",
+            f"--config.objective.beta={beta}",
             variables={**slurm, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
         )
         for rank, beta in enumerate((4.0, 1.0))
@@ -231,7 +231,7 @@ def test_processes_with_different_configs_end_before_they_begin(tmp_path):
         assert code == 2, output
         assert (
             "error: the processes were started with different settings, this one with "
-            f"hparams.beta={beta}; give all the same\n"
+            f"objective.beta={beta}; give all the same\n"
         ) in output
     assert not folder.exists()
 

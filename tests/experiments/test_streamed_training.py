@@ -172,8 +172,8 @@ def test_only_the_training_set_is_streamed(data_dir):
             },
         )
         refused(
-            r"^data\.test_split='test' takes .* GiB decoded, more than data\.mode\.memory_limit=.*; use "
-            "a slice of at most 35 images, or a higher limit",
+            r"^data\.test_split='test' takes .* GiB decoded, more than data\.mode\.memory_limit=.*"
+            "; use a slice of at most 35 images, or a higher limit",
             factory.open_splits,
             config,
         )
