@@ -4,27 +4,34 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs import vanilla
 from vae_jax import config as factory
 from vae_jax.models.modalities import Form
 from vae_jax.networks.masked import MaskedLinear
 
 MODELS = {
-    "mlp": {"model.widths": (60, 50)},
-    "gated": {"model.gated": True, "model.widths": (60,)},
-    "conv": {"model.network": "conv", "model.channels": (4,), "model.widths": (60,)},
-    "flows": {"model.posterior": "iaf", "model.prior": "flow"},
-    "markov": {"model.hierarchy": "markov", "model.top_latent_size": 20, "model.top_widths": (40,)},
-    "ladder": {"model.hierarchy": "ladder", "model.top_latent_size": 20, "model.top_widths": (40,)},
-    "autoencoder": {"model.name": "autoencoder"},
+    "mlp": {"encoder": {"widths": (60, 50)}},
+    "gated": {"encoder": {"name": "gated_mlp", "widths": (60,)}},
+    "conv": {"encoder": {"name": "conv", "channels": (4,), "widths": (60,)}},
+    "flows": {"posterior": "iaf", "prior": "flow"},
+    "markov": {"name": "markov", "top_latent_size": 20, "top": {"widths": (40,)}},
+    "ladder": {"name": "ladder", "top_latent_size": 20, "top": {"widths": (40,)}},
+    "autoencoder": {"name": "autoencoder"},
 }
 
 
-def dense_kernels(initializer, changes):
-    config = vanilla.get_config()
-    config.model.initializer = initializer
-    config.update_from_flattened_dict(changes)
-    factory.validate(config)
+def started_by(initializer, content):
+    """Nested settings in which every initialiser is that one."""
+    if not isinstance(content, dict):
+        return content
+    return {
+        name: initializer if name == "initializer" else started_by(initializer, value)
+        for name, value in content.items()
+    }
+
+
+def dense_kernels(initializer, model):
+    content = factory.resolve({"model": model}).to_dict()
+    config = factory.resolve(started_by(initializer, content))
     model = factory.build_model(config, (8, 8, 1), jax.random.key(0))
     kernels = [
         np.asarray(module.kernel[...])
@@ -33,7 +40,7 @@ def dense_kernels(initializer, changes):
     ]
     # The last layers of a flow start at 0, whatever the config says.
     started = [kernel for kernel in kernels if kernel.any()]
-    num_zero = 2 + 4 if changes.get("model.posterior") == "iaf" else 0
+    num_zero = 2 + 4 if content["model"].get("posterior", {}).get("name") == "iaf" else 0
     assert len(kernels) - len(started) == num_zero
     assert len(started) >= 4
     return started
@@ -55,10 +62,9 @@ def test_lecun_starts_every_dense_layer_truncated_normal_by_its_inputs(name):
         assert 2 * scale < np.abs(kernel).max() < 2.3 * scale
 
 
-def params_of(mean, start, changes, form=(8, 8, 1)):
-    config = vanilla.get_config()
-    config.update_from_flattened_dict({**changes, "model.decoder_start": start})
-    factory.validate(config)
+def params_of(mean, start, model, form=(8, 8, 1)):
+    data = {"binarization": "none"}
+    config = factory.resolve({"data": data, "model": {**model, "decoder_start": start}})
     return nnx.split(factory.build_model(config, form, jax.random.key(0), mean))[1]
 
 
@@ -68,32 +74,23 @@ def differing_parameters(one, other):
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "model",
     [
         *(MODELS[name] for name in ("mlp", "conv", "markov", "autoencoder")),
-        {
-            "data.binarization": "none",
-            "model.likelihood": "normal",
-            "model.normal_scale": "per_pixel",
-            "model.likelihood_scale": 0.3,
-        },
+        {"likelihood": {"name": "normal", "scale_kind": "per_pixel", "scale": 0.3}},
     ],
 )
-def test_a_decoder_starts_at_the_mean_image_or_at_half_of_full_brightness(changes):
+def test_a_decoder_starts_at_the_mean_image_or_at_half_of_full_brightness(model):
     mean, half = jnp.full((8, 8, 1), 0.2), jnp.full((8, 8, 1), 0.5)
-    grey = params_of(mean, "grey", changes)
-    assert differing_parameters(grey, params_of(half, "mean_image", changes)) == 0
-    assert differing_parameters(grey, params_of(mean, "mean_image", changes)) == 1
+    grey = params_of(mean, "grey", model)
+    assert differing_parameters(grey, params_of(half, "mean_image", model)) == 0
+    assert differing_parameters(grey, params_of(mean, "mean_image", model)) == 1
 
 
 def test_the_decoders_of_several_modalities_start_grey_too():
-    changes = {
-        "model.name": "multimodal",
-        "data.modalities": ("image", "label"),
-        "tensorboard.images_every_epochs": 0,
-    }
+    model = {"name": "multimodal"}
     forms = {"image": Form("image", (8, 8, 1)), "label": Form("class", (3,))}
     mean, half = ({"image": jnp.full((8, 8, 1), brightness)} for brightness in (0.2, 0.5))
-    grey = params_of(mean, "grey", changes, forms)
-    assert differing_parameters(grey, params_of(half, "mean_image", changes, forms)) == 0
-    assert differing_parameters(grey, params_of(mean, "mean_image", changes, forms)) == 1
+    grey = params_of(mean, "grey", model, forms)
+    assert differing_parameters(grey, params_of(half, "mean_image", model, forms)) == 0
+    assert differing_parameters(grey, params_of(mean, "mean_image", model, forms)) == 1

@@ -139,13 +139,15 @@ SMALL = {
     "data.test_split": "test",
     "data.image_size": 8,
     # Below what the training set takes decoded: it is streamed.
-    "data.memory_limit": 2e-5,
-    "model.channels": (16,),
+    "data.mode.memory_limit": 2e-5,
     "model.latent_size": 8,
-    "model.blocks": 1,
-    "model.compute_dtype": "float32",
-    "hparams.learning_rate": 2e-3,
-    "hparams.warmup_epochs": 1.0,
+    **{
+        f"model.{body}.{name}": value
+        for body in ("encoder", "decoder")
+        for name, value in {"channels": (16,), "blocks": 1, "compute_dtype": "float32"}.items()
+    },
+    "optimizer.learning_rate": 2e-3,
+    "objective.warmup_epochs": 1.0,
     "checkpoints.every_seconds": 1e6,
     "tensorboard.images_every_epochs": 0,
     "evaluation.num_samples": 4,
@@ -155,11 +157,9 @@ SMALL = {
 
 @pytest.mark.slow  # a whole run, whose dozen programs are compiled first
 def test_it_learns_from_a_stream_of_colour_images(parsed_flags, tmp_path):
-    config = celeba.get_config()
     folder = write_shapes(tmp_path / "shapes", 8, train=160, test=24)
-    config.update_from_flattened_dict({**SMALL, "data.name": str(folder)})
-    factory.validate(config)
-    train.train(config, tmp_path / "run")
+    changes = {**SMALL, "data.name": str(folder)}
+    train.train(factory.with_values(celeba.get_config(), changes), tmp_path / "run")
     elbos = [
         record["elbo"]
         for record in read_records(tmp_path / "run" / "metrics.jsonl")
