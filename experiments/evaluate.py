@@ -5,12 +5,12 @@ python -m experiments.evaluate --workdir=runs/vanilla --num_samples=5000
 """
 
 from absl import flags
-from vae_jax.config.fields import MAX_SAMPLES
 
 from experiments import command_line
 from experiments import flags as shared
 from vae_jax import config as factory
 from vae_jax import trained, workdir
+from vae_jax.config.experiment import MAX_SAMPLES
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 
