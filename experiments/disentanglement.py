@@ -18,10 +18,11 @@ from experiments import flags as shared
 from vae_jax import workdir
 from vae_jax.applications.disentanglement import study as disentanglement_results
 from vae_jax.applications.disentanglement import study_plots
-from vae_jax.config import Experiment, resolve, with_values
+from vae_jax.config import Experiment, resolve
 from vae_jax.errors import UserError
 from vae_jax.papers import results as card_results
 from vae_jax.settings import to_dict
+from vae_jax.sweeps import fields
 from vae_jax.sweeps import space as search_space
 
 shared.define("config", "workdir", "results")
@@ -39,8 +40,9 @@ def check_study(config: Experiment, settings: search_space.Sweep) -> None:
             "evaluation.disentanglement=False leaves nothing to compare; use True, with data whose "
             "factors are known"
         )
+    base = fields.resolved(config)
     names = {
-        resolve(with_values(config, setting)).objective.name
+        fields.experiment(fields.with_values(base, setting)).objective.name
         for setting in search_space.settings(settings)
     }
     disentanglement_results.check_objectives(sorted(names))

@@ -10,11 +10,10 @@ import optuna
 import pytest
 from absl import flags
 from interruptions import stopped_again_and_again
-from ml_collections import ConfigDict
+from small_configs import small_config
 from small_data import write_bars
 
 import vae_jax
-from configs import vanilla
 from experiments import draw, evaluate, sweep, train
 from vae_jax import config as factory
 from vae_jax import workdir
@@ -37,11 +36,10 @@ OVERRIDES = {
     "steps_per_call": 4,
     "data.train_split": "train[:192]",
     "data.validation_split": "train[192:]",
-    "model.encoder.widths": (16,),
-    "model.latent_size": 2,
     "evaluation.num_samples": 5,
     "checkpoints.every_seconds": 0.0,
 }
+SMALL = {"widths": (16,), "latent_size": 2}
 GRID = space.grid(
     {"objective.beta": (0.5, 2.0), "model.latent_size": (2, 3)},
     seeds=(0, 7),
@@ -61,10 +59,8 @@ def data(tmp_path_factory):
 
 
 def config_of(data, **changes):
-    config = vanilla.get_config()
-    config.data.name = str(data)
-    config.update_from_flattened_dict({**OVERRIDES, **changes})
-    return config
+    changed = {**OVERRIDES, "data.name": str(data), **changes}
+    return small_config(changed, **SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +87,7 @@ def timeless(row):
 
 
 def state_of(folder):
-    config = ConfigDict(workdir.read_config(folder))
+    config = factory.resolve(workdir.read_config(folder))
     template = factory.run_state_template(config, (8, 8, 1))
     checkpoint = checkpoints.restore(folder / "checkpoints", template)
     leaves = [
@@ -199,7 +195,7 @@ def test_a_member_is_a_run_for_the_other_commands(grid, monkeypatch, capsys):
 
 def test_a_pruned_member_can_be_loaded_and_measured(grid, monkeypatch, capsys):
     row = next(row for row in members_of(grid) if row["status"] == "pruned")
-    assert vae_jax.load(grid, member=row["member"]).is_vae
+    assert vae_jax.load(grid, member=row["member"]).has_density
     with pytest.raises(UserError, match="no member 99"):
         vae_jax.load(grid, member=99)
     with pytest.raises(UserError, match="name a member"):
@@ -261,7 +257,7 @@ def test_without_a_validation_set_a_grid_still_runs(data, tmp_path):
 
 def test_an_autoencoder_is_swept_by_its_distortion(data, tmp_path):
     folder = tmp_path / "sweep"
-    config = config_of(data, **{"model.name": "autoencoder"})
+    config = config_of(data, **{"model": "autoencoder", "objective": "reconstruction"})
     swept = space.random(
         {"optimizer.learning_rate": space.Uniform(1e-3, 1e-2)}, num_trials=2, objective="distortion"
     )
@@ -372,7 +368,7 @@ def test_a_sweep_of_an_earlier_version_goes_on_without_its_study(data, grid, tmp
     sweep.run_sweep(config_of(data), GRID, folder)
     assert_same_sweep(folder, grid)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert vae_jax.load(folder, member=0).is_vae
+    assert vae_jax.load(folder, member=0).has_density
 
 
 def test_a_search_of_an_earlier_version_goes_on_in_its_study(data, tpe, tmp_path):
@@ -445,7 +441,14 @@ GOOD_AXES = '"objective.beta": (1.0, 2.0)'
         ('"objective.beta": (1.0, -1.0)', "", [], ["objective.beta=-1.0", "at least 0"]),
         ('"objective.beta": (1.0, "a")', "", [], ["objective.beta='a' must be a number"]),
         ('"seed": (0, 1)', "", [], ["use seeds="]),
-        ('"corruption.level": (0.1,)', "", [], ["the setting", "needs a corruption"]),
+        (
+            '"corruption.level": (0.1,)',
+            "",
+            [],
+            ["the setting", "not a setting of corruption='none'"],
+        ),
+        ('"hparams.beta": (0.1,)', "", [], ["hparams.beta", "it is objective.beta now"]),
+        ('"objective": ({"name": "tc", "bta": 1},)', "", [], ["objective.bta", "mean beta?"]),
         (GOOD_AXES, ", seeds=()", [], ["seeds=()"]),
         (GOOD_AXES, "", ["--trials=3"], ["grid", "2"]),
         (GOOD_AXES, "", ["--batch=0"], ["--batch=0 must be at least 1"]),
@@ -494,7 +497,7 @@ def run_command(data, tmp_path, monkeypatch, capsys, arguments):
     """Exit code and standard error of `experiments.sweep`, in this process."""
     from experiments import command_line
 
-    overrides = {**OVERRIDES, "data.name": data}
+    overrides = {**OVERRIDES, "data.name": data, "model.encoder.widths": "(16,)"}
     argv = ["sweep", "--config=configs/vanilla.py", f"--workdir={tmp_path / 'sweep'}", *arguments]
     argv += [f"--config.{field}={value}" for field, value in overrides.items()]
     monkeypatch.setattr(sys, "argv", argv)
