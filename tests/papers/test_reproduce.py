@@ -12,6 +12,7 @@ from small_data import write_bars
 
 import vae_jax
 from experiments import command_line, reproduce
+from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.errors import UserError
 from vae_jax.papers import report as card_report
@@ -208,9 +209,10 @@ def test_the_time_left_is_that_of_the_runs_that_are_not_done(card, reproduced):
 
 
 def test_a_workdir_of_another_version_of_the_card_is_refused(data, reproduced, tmp_path):
-    rows = small_card(data).rows
-    other = small_card(data, rows=(type(rows[0])("weak", {}, rows[0].figures), *rows[1:]))
-    other.base.objective.beta = 3.0
+    card = small_card(data)
+    weak, *rows = card.rows
+    base = factory.with_values(card.base, {"objective.beta": 3.0})
+    other = small_card(data, base=base, rows=(type(weak)("weak", {}, weak.figures), *rows))
     with pytest.raises(UserError, match=r"objective\.beta=3\.0 \(there: 1\.0\)"):
         run(runs_of(other, reproduced / "runs"), tmp_path)
 
