@@ -67,6 +67,11 @@ RENAMED = {
 }
 
 
+def is_flat(content: Mapping[str, Any]) -> bool:
+    """Return whether a config is a flat one, of schema 1, which did not name its schema."""
+    return "schema" not in content and "hparams" in content
+
+
 def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config of any schema as one of the present.
 
@@ -77,7 +82,7 @@ def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       UserError: the schema is a later one.
     """
-    schema = content.get("schema", 1 if "hparams" in content else SCHEMA)
+    schema = content.get("schema", 1 if is_flat(content) else SCHEMA)
     if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
         raise UserError(
             f"the config has schema={schema!r}, which a later version of vae_jax wrote; this one "
