@@ -13,13 +13,16 @@ anew; those of the other uses belong together, and replace the file.
 
 import importlib
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
 from experiments import command_line
 from experiments import flags as shared
+from vae_jax import workdir
 from vae_jax.applications import USES
+from vae_jax.config import digests
 from vae_jax.errors import UserError
 from vae_jax.evaluation import results_file
 
@@ -59,13 +62,30 @@ def main() -> None:
     keeps = output and use in _KEEP_OTHER_RUNS
     # A file of something else is refused before the first run is measured.
     kept = results_file.rows(output) if keeps else []
+    names = _digests(folders)
     circumstances = results_file.circumstances(f"experiments.measure --use={use}")
     plots_folder = Path(output).with_suffix("") if output else None
     for results in measure(folders, plots_folder, **options):
-        measured = {row["config_digest"] for row in results["rows"]} if keeps else set()
-        others = [row for row in kept if row["config_digest"] not in measured]
-        rows = [*others, *results["rows"]]
+        rows = results_file.replaced(kept, results["rows"], names) if keeps else results["rows"]
         results_file.write(output, {**circumstances, **results, "rows": rows})
+
+
+def _digests(folders: Sequence[Path]) -> list[tuple[str, ...]]:
+    """Return the digests of each run.
+
+    Raises:
+      UserError: two runs are of one experiment, and would pass for two seeds.
+    """
+    names = [digests(workdir.read_config(workdir.run_folder(folder, None))) for folder in folders]
+    first: dict[str, Path] = {}
+    for folder, (today, *_) in zip(folders, names, strict=True):
+        if today in first:
+            raise UserError(
+                f"--workdirs={first[today]},{folder} are of one experiment with one seed; name one "
+                "of them"
+            )
+        first[today] = folder
+    return names
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from vae_jax.config.experiment import AnyExperiment, Experiment, JointExperiment
 from vae_jax.config.forms import DataForm, from_metadata
 from vae_jax.config.keys import EvaluationKeys, build_evaluation_keys
 from vae_jax.config.modalities import load_examples, load_test_examples, open_examples
+from vae_jax.config.upgrades import is_flat
 from vae_jax.data import Dataset
 from vae_jax.data.captions.vocabulary import Vocabulary
 from vae_jax.data.pixels import Prepare, to_unit_interval
@@ -192,6 +193,12 @@ class _Trained:
     def digest(self) -> str:
         """16 hexadecimal digits that tell the run's experiment from others."""
         return digest(self.config)
+
+    @property
+    def flat_config(self) -> dict[str, Any] | None:
+        """The config of a run from the time when configs were flat; None of any other."""
+        written = self.written_config
+        return written if written is not None and is_flat(written) else None
 
     @property
     def digest_but_seed(self) -> str:
@@ -557,11 +564,13 @@ class TrainedMultimodal(_Trained):
 
 
 def _without(nested: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {
+    """Return nested settings but those of some names, without sections that nothing is left of."""
+    found = {
         name: _without(value, names) if isinstance(value, dict) else value
         for name, value in nested.items()
         if name not in names
     }
+    return {name: value for name, value in found.items() if value != {}}
 
 
 def _texts(name: str, form: Form, value: Given, unknown_words: str) -> np.ndarray:

@@ -31,17 +31,16 @@ def key_of(monkeypatch, module, name, call):
 
 
 def test_no_two_things_that_are_measured_of_a_run_share_a_key(monkeypatch):
-    config = vanilla.get_config()
+    model = small_runs.make_model((2, 2, 1))
 
     def key_of_images(call):
         return key_of(monkeypatch, figures_of_merit, "prepare_targets", call)
 
-    model = small_runs.make_model((2, 2, 1))
-    keys = factory.build_evaluation_keys(config)
+    keys = model.keys
     parents = [
-        *key_of_images(lambda: summary.prepare_test(config, IMAGES)),
-        *key_of_images(lambda: summary.prepare_train(config, IMAGES)),
-        *(key for each in anomaly_data.build_keys(config) for key in each),
+        *key_of_images(lambda: summary.prepare_test(model, IMAGES)),
+        *key_of_images(lambda: summary.prepare_train(model, IMAGES)),
+        *(key for each in anomaly_data.build_keys(model) for key in each),
         *key_of(
             monkeypatch,
             directions,
@@ -60,7 +59,7 @@ def test_no_two_things_that_are_measured_of_a_run_share_a_key(monkeypatch):
 
 
 def test_training_and_test_examples_of_several_modalities_share_no_key(monkeypatch):
-    config = vanilla.get_config()
+    model = small_runs.make_model((2, 2, 1))
     images = np.zeros((5, 2, 2, 1), np.uint8)
     dataset = MultimodalDataset({"first": images, "second": images}, None)
     found = [
@@ -68,13 +67,13 @@ def test_training_and_test_examples_of_several_modalities_share_no_key(monkeypat
             monkeypatch,
             figures_of_merit,
             "prepare_targets",
-            lambda: summary.prepare_examples(config, dataset),
+            lambda: summary.prepare_examples(model, dataset),
         ),
         *key_of(
             monkeypatch,
             figures_of_merit,
             "prepare_targets",
-            lambda: summary.prepare_train_examples(config, dataset),
+            lambda: summary.prepare_train_examples(model, dataset),
         ),
     ]
     children = [likelihood.image_keys(key, 0, NUM_CHILDREN) for key in found]
@@ -85,7 +84,7 @@ def test_training_and_test_examples_of_several_modalities_share_no_key(monkeypat
 def test_the_keys_of_what_was_measured_first_stay_what_they_were():
     # Those of seed 0 before others were added.
     expected = jax.random.split(factory.make_key(0), 6)
-    keys = factory.build_evaluation_keys(vanilla.get_config())
+    keys = factory.build_evaluation_keys(factory.resolve(vanilla.get_config()))
     for name, key in zip(
         ("validation", "targets", "samples", "corruption", "prior", "factors"),
         expected,

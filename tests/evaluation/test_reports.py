@@ -75,3 +75,8 @@ def test_every_template_is_packaged():
     assert all((path.parent / "__init__.py").is_file() for path in templates)
     # setup.cfg takes the Markdown files of all packages.
     assert "* =\n    *.md\n" in (root.parent / "setup.cfg").read_text()
+
+
+def test_a_seed_counts_once_however_many_rows_it_has():
+    assert reports.num_seeds([{"seed": 0}, {"seed": 1}, {"seed": 0}]) == 2
+    assert reports.num_seeds([{"name": "JPEG"}, {"name": "JPEG"}]) == 1

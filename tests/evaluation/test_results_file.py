@@ -28,3 +28,18 @@ def test_a_damaged_file_is_refused(tmp_path):
     path.write_text('{"rows": [')
     with pytest.raises(UserError, match=r"measured\.json cannot be read"):
         results_file.rows(str(path))
+
+
+def rows_of(*digests, score=0):
+    return [{"config_digest": digest, "score": score} for digest in digests]
+
+
+def test_rows_of_a_run_are_replaced_by_any_of_its_digests_and_no_others():
+    kept = rows_of("a", "b", "a", "old", "c")
+    measured = rows_of("a", "a", "new", score=1)
+    # "c" is a run that is still to be measured.
+    names = [("a",), ("new", "old"), ("c", "older")]
+    assert results_file.replaced(kept, measured, names) == rows_of("b", "c") + measured
+    again = results_file.replaced(rows_of("b", "c") + measured, measured, names)
+    assert again == rows_of("b", "c") + measured
+    assert results_file.replaced([], measured, names) == measured

@@ -113,7 +113,7 @@ def test_the_hull_leaves_out_members_without_a_number():
 
 def test_the_plane_shows_every_member_in_the_colour_of_its_value():
     beta, rate, distortion = sweep()
-    figure = plots.rate_distortion(rate, distortion, beta, "hparams.beta")
+    figure = plots.rate_distortion(rate, distortion, beta, "objective.beta")
     axes, bar = figure.axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("rate (nats)", "distortion (nats)")
     dots = axes.collections[0]
@@ -121,7 +121,7 @@ def test_the_plane_shows_every_member_in_the_colour_of_its_value():
     colours = dots.get_facecolors()
     np.testing.assert_array_equal(colours[::2], colours[1::2])
     assert len(np.unique(colours, axis=0)) == 16
-    assert bar.get_ylabel() == "hparams.beta"
+    assert bar.get_ylabel() == "objective.beta"
     assert bar.get_yscale() == "log"
     assert bar.get_ylim() == pytest.approx((0.1, 10))
     assert texts(shown(bar.yaxis)) == ["0.1", "0.2", "0.5", "1", "2", "5", "10"]
@@ -306,7 +306,7 @@ def test_many_members_stay_readable_and_labels_apart():
     rng = np.random.default_rng(0)
     n = 256
     columns = {
-        "hparams.learning_rate": 10 ** rng.uniform(-5, -2, n),
+        "optimizer.learning_rate": 10 ** rng.uniform(-5, -2, n),
         "model.latent_size": rng.choice([2, 4, 8, 16, 32], n),
         "seed": np.arange(n),
     }

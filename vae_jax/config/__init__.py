@@ -25,6 +25,7 @@ from vae_jax.config.experiment import (
     Experiment,
     JointExperiment,
     digest,
+    digests,
     plain,
     resolve,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "build_simulator",
     "build_stream",
     "digest",
+    "digests",
     "form_of_first",
     "from_metadata",
     "hold_run",

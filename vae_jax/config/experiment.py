@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from ml_collections import ConfigDict
 
-from vae_jax import settings
+from vae_jax import settings, workdir
 from vae_jax.config import rules
 from vae_jax.config.data_settings import ImageData, JointData
-from vae_jax.config.upgrades import SCHEMA, upgrade
+from vae_jax.config.upgrades import SCHEMA, is_flat, upgrade
 from vae_jax.data.corruptions import CORRUPTIONS, CorruptionPart
 from vae_jax.errors import UserError
 from vae_jax.models.interfaces import MODELS, ModelPart
@@ -210,3 +210,16 @@ def digest(config: Config) -> str:
         content.pop(name, None)
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def digests(written: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the digests that name a run in results files, that of today first.
+
+    Results from the time of flat configs name it by a digest of every field.
+
+    Args:
+      written: the config as the run's directory has it.
+    """
+    if is_flat(written):
+        return digest(written), workdir.config_digest(dict(written))
+    return (digest(written),)

@@ -67,6 +67,15 @@ RENAMED = {
 }
 
 
+def is_flat(content: Mapping[str, Any]) -> bool:
+    """Return whether a config is a flat one, of schema 1, which did not name its schema."""
+    if "schema" in content:
+        return False
+    sections = [value for value in content.values() if isinstance(value, Mapping)]
+    has_parts = any(isinstance(value, Mapping) for part in sections for value in part.values())
+    return isinstance(content.get("hparams"), Mapping) and not has_parts
+
+
 def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config of any schema as one of the present.
 
@@ -77,7 +86,7 @@ def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       UserError: the schema is a later one, or there are both `hparams` and such parts.
     """
-    schema = content.get("schema", 1 if _is_flat(content) else SCHEMA)
+    schema = content.get("schema", 1 if is_flat(content) else SCHEMA)
     if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
         raise UserError(
             f"the config has schema={schema!r}, which a later version of vae_jax wrote; this one "
@@ -93,13 +102,6 @@ def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
         if schema < since:
             upgraded = function(upgraded)
     return upgraded
-
-
-def _is_flat(content: Mapping[str, Any]) -> bool:
-    """Return whether settings without a schema are of schema 1, where no part had its own."""
-    sections = [value for value in content.values() if isinstance(value, Mapping)]
-    has_parts = any(isinstance(value, Mapping) for part in sections for value in part.values())
-    return isinstance(content.get("hparams"), Mapping) and not has_parts
 
 
 def _parts_of_flat(old: dict[str, Any]) -> dict[str, Any]:

@@ -83,6 +83,11 @@ def grouped(rows: Sequence[Row], *fields: str) -> dict[tuple[Any, ...], list[Row
     return groups
 
 
+def num_seeds(rows: Sequence[Row]) -> int:
+    """Return the number of different seeds; rows of what has none count as one."""
+    return len({row.get("seed") for row in rows})
+
+
 def of_results_file(render: Callable[[Measured, Path], str]) -> Callable[[Path], str]:
     """Turn a function of measurements into one of the file that holds them.
 

@@ -1,5 +1,6 @@
 """Results files: measurements, and the machine that they were made on."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import jax
 from vae_jax import workdir
 from vae_jax.errors import UserError
 from vae_jax.training import host
+
+Row = dict[str, Any]
 
 
 def circumstances(module: str) -> dict[str, Any]:
@@ -20,7 +23,7 @@ def circumstances(module: str) -> dict[str, Any]:
     }
 
 
-def rows(output: str) -> list[dict[str, Any]]:
+def rows(output: str) -> list[Row]:
     """Return the rows of a results file, each of a run; none while there is no file.
 
     Raises:
@@ -30,12 +33,27 @@ def rows(output: str) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        found: list[dict[str, Any]] = workdir.read_json(path)["rows"]
+        found: list[Row] = workdir.read_json(path)["rows"]
         if all(row["config_digest"] for row in found):
             return found
     except (LookupError, TypeError):
         pass
     raise UserError(f"--output={output} has no rows of runs; name another file")
+
+
+def replaced(
+    kept: Sequence[Row], measured: Sequence[Row], names: Sequence[Sequence[str]]
+) -> list[Row]:
+    """Return rows in which those of runs that are measured anew have been replaced.
+
+    Args:
+      kept: rows of a results file.
+      measured: new rows, which come last.
+      names: the digests of each run, of which the kept rows may have any.
+    """
+    anew = {row["config_digest"] for row in measured}
+    anew = anew.union(*(own for own in names if anew & set(own)))
+    return [*(row for row in kept if row["config_digest"] not in anew), *measured]
 
 
 def write(output: str, results: dict[str, Any]) -> None:

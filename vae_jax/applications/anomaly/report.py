@@ -65,7 +65,7 @@ def _setups_table(rows: Rows) -> str:
                     f"{first['data']}, {first['outliers']}",
                     " ".join(first[field] for field in _MODEL),
                     SCORES[first["score"]],
-                    str(len({row["seed"] for row in of_score})),
+                    str(reports.num_seeds(of_score)),
                     _with_ends(of_score, "auroc"),
                     _with_ends(of_score, "average_precision"),
                     *rates,
@@ -83,7 +83,7 @@ def _digits_table(rows: Rows) -> str:
             ("mean", of_model)
         ]:
             by_score = grouped(group, "score")
-            num_seeds = len({row["seed"] for row in group})
+            num_seeds = reports.num_seeds(group)
             cells = [_auroc(by_score[name,], data) if (name,) in by_score else "" for name in names]
             lines.append([data.replace("_", " "), " ".join(model), str(num_seeds), *cells])
     heading = ["trained on", "model", "seeds", *(SCORES[name] for name in names)]

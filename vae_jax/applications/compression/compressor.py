@@ -244,11 +244,10 @@ def _flat_digest(model: TrainedModel) -> str | None:
 
     It counted every field of the flat config's model.
     """
-    written = model.written_config
-    if written is None or "schema" in written:
+    if model.flat_config is None:
         return None
     digest = hashlib.sha256()
-    described = [written["model"], model.image_shape]
+    described = [model.flat_config["model"], model.image_shape]
     digest.update(json.dumps(described, sort_keys=True).encode())
     _add_arrays(digest, model.state)
     return digest.hexdigest()[:32]

@@ -37,7 +37,7 @@ def _lines(rows: list[dict[str, Any]]) -> list[list[str]]:
         for row in group:
             row["above"] = row["bits_per_dim"] / row["elbo_bits_per_dim"] - 1
         cells = [_cell(name, [row[name] for row in group]) for name in _COLUMNS]
-        lines.append([f"{data}, {images}", str(len(group)), *cells])
+        lines.append([f"{data}, {images}", str(reports.num_seeds(group)), *cells])
     return lines
 
 

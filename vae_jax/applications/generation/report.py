@@ -48,7 +48,7 @@ def _lines(rows: list[Row]) -> list[list[str]]:
         ]
         cells = [_cell(name, [row[name] for row in group]) for name in _COLUMNS]
         shown = "" if temperature is None else f"{temperature:g}"
-        lines.append([sampler, shown, str(len(group)), *cells])
+        lines.append([sampler, shown, str(reports.num_seeds(group)), *cells])
     return lines
 
 

@@ -88,7 +88,10 @@ def build(
     require_known(name)
     if name == "prior":
         if not model.has_density:
-            raise UserError("sampler='prior' needs a VAE; use 'mixture' or 'flow'")
+            raise UserError(
+                f"sampler='prior' needs a prior, which model={model.name!r} does not have; use "
+                "'mixture' or 'flow'"
+            )
         vae = nnx.merge(model.graphdef, model.state)
         assert isinstance(vae, VAE)
         return vae.prior

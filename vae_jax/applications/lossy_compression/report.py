@@ -38,7 +38,7 @@ def _table(rows: Rows, setting: str) -> str:
     for name, group in _by_method(rows).items():
         at = grouped(group, setting)
         cells = [_cell(at[value,]) if (value,) in at else "" for value in settings]
-        lines.append([name, str(len({row.get("seed") for row in group})), *cells])
+        lines.append([name, str(reports.num_seeds(group)), *cells])
     return reports.table(["method", "seeds", *(f"{setting} {v:g}" for v in settings)], lines)
 
 

@@ -65,7 +65,11 @@ def _heading(group: Sequence[Row]) -> list[str]:
     row = group[0]
     names = row["modalities"]
     listed = f"{len(names)} renderings" if len(names) > 2 else " and ".join(names)
-    return [_MODELS[row["joint_posterior"]], f"{row['data']}, {listed}", str(len(group))]
+    return [
+        _MODELS[row["joint_posterior"]],
+        f"{row['data']}, {listed}",
+        str(reports.num_seeds(group)),
+    ]
 
 
 def _coherence_table(groups: Sequence[Sequence[Row]]) -> str:

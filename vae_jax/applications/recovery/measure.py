@@ -18,6 +18,7 @@ from vae_jax.errors import UserError
 from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.reports import Measured
+from vae_jax.settings import name_of
 from vae_jax.trained import TrainedModel
 
 _SHOWN = 10
@@ -47,7 +48,23 @@ def measure(
 def use_name(model: TrainedModel) -> str:
     """Return what a run is for, as a part of a file's name."""
     level = f"{model.corruption.level:g}"
-    return "_".join([Path(model.data.name).stem, model.name, model.corruption.name, level])
+    return "_".join([Path(model.data.name).stem, model.name, name_of(model.corruption), level])
+
+
+def refuse_unmeasured(model: TrainedModel) -> None:
+    """Refuse a model without a corruption, or of one that no other method is known for.
+
+    Raises:
+      UserError: names the corruption.
+    """
+    name = name_of(model.corruption)
+    if name == "none":
+        raise UserError("corruption='none' leaves nothing to recover; train with a corruption")
+    if name not in baselines.METHODS:
+        raise UserError(
+            f"corruption={name!r} has no methods to compare a model with; those that have are "
+            f"{', '.join(baselines.METHODS)}"
+        )
 
 
 class Recovered(NamedTuple):
@@ -61,10 +78,11 @@ def alike(models: list[TrainedModel]) -> list[list[TrainedModel]]:
     """Return the models in groups that differ in their seed alone, in the order given.
 
     Raises:
-      UserError: two groups are for the same use.
+      UserError: two groups are for the same use, or a model cannot be measured.
     """
     groups: dict[str, list[TrainedModel]] = {}
     for model in models:
+        refuse_unmeasured(model)
         groups.setdefault(model.digest_but_seed, []).append(model)
     uses = [use_name(group[0]) for group in groups.values()]
     if len(set(uses)) < len(uses):
@@ -112,9 +130,8 @@ def measure_models(
       UserError: the models were trained without a corruption or have no validation set.
     """
     model, corruption = models[0], models[0].corruption
-    name = corruption.name
-    if name == "none":
-        raise UserError("corruption='none' leaves nothing to recover; train with a corruption")
+    refuse_unmeasured(model)
+    name = name_of(corruption)
     keys = model.keys
     clean = measuring.prepare_test(model, model.load_test())[:num_images]
     prepare_key, chosen_key = jax.random.split(keys.recovery)

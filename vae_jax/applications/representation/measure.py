@@ -20,6 +20,7 @@ from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.reports import Measured
+from vae_jax.settings import name_of
 from vae_jax.trained import TrainedModel
 
 
@@ -34,9 +35,9 @@ class LabelledImages(NamedTuple):
 
 def name(model: TrainedModel) -> str:
     """Return the name of a model in the table."""
-    denoising = "" if model.corruption.name == "none" else "denoising "
+    denoising = "" if name_of(model.corruption) == "none" else "denoising "
     if not model.has_density:
-        return f"{denoising}autoencoder"
+        return f"{denoising}{model.name}"
     beta = model.beta
     return f"{denoising}VAE" if beta == 1 else f"{denoising}beta-VAE, beta {beta:g}"
 

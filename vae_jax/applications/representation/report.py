@@ -61,5 +61,5 @@ def _table(rows: Sequence[Row]) -> str:
             for method in _METHODS
             for index in range(len(numbers))
         ]
-        lines.append([name, str(size), str(len(members)), *cells])
+        lines.append([name, str(size), str(reports.num_seeds(members)), *cells])
     return reports.table(heading, lines)
