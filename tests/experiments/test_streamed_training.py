@@ -16,8 +16,7 @@ from vae_jax.config import datasets
 from vae_jax.data.dataset import Dataset
 from vae_jax.errors import UserError
 from vae_jax.papers import runs as card_runs
-from vae_jax.sweeps import plan as sweep_plan
-from vae_jax.sweeps import space
+from vae_jax.sweeps import checks, space
 from vae_jax.training.loop import Interrupted
 from vae_jax.training.records import read_records
 
@@ -204,9 +203,9 @@ def test_sweeps_and_cards_train_in_memory(data_dir):
     streamed = config_of(data_dir, **{"data.mode": "stream"})
     refused("^data.mode='stream' is for experiments.train", factory.load_splits, streamed)
     sweep = space.grid({"objective.beta": (1.0, 2.0)})
-    refused("data.mode='stream'", sweep_plan.check_configs, sweep, streamed.to_dict())
+    refused("data.mode='stream'", checks.check_configs, sweep, streamed.to_dict())
     sweep = space.grid({"data.mode": ("memory", "stream")})
-    refused("data.mode='stream'", sweep_plan.check_configs, sweep, config_of(data_dir).to_dict())
+    refused("data.mode='stream'", checks.check_configs, sweep, config_of(data_dir).to_dict())
     card = small_card("mnist")
     refused("data.mode='stream'", card_runs._check_data, card, streamed.to_dict())
 
