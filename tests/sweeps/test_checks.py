@@ -1,8 +1,9 @@
 import math
+from pathlib import Path
 
 import pytest
 
-from configs import vanilla
+from configs import beta, disentanglement, vanilla
 from vae_jax.config.reference import declarations
 from vae_jax.errors import UserError
 from vae_jax.sweeps import checks, fields, space
@@ -179,6 +180,30 @@ def test_a_section_is_its_choice_and_the_settings_that_it_says():
     }
     # The name of data is a setting like others.
     assert fields.expanded({"data": {"name": "mnist"}}) == {"data.name": "mnist"}
+
+
+def test_a_choice_needs_not_have_what_another_has_by_default():
+    axes = {("model", "objective"): [("vae", "elbo"), ("autoencoder", "reconstruction")]}
+    checks.check(space.grid(axes, objective="distortion"), BASE)
+    said = fields.with_values(BASE, {"evaluation.num_samples": 7})
+    assert "evaluation.num_samples is not a setting here" in refusal(
+        space.grid(axes, objective="distortion"), said
+    )
+
+
+SHIPPED = {
+    "disentanglement": disentanglement,
+    "rate_distortion": beta,
+    "representation": vanilla,
+    "tpe": vanilla,
+}
+
+
+def test_every_shipped_sweep_can_run_on_the_config_of_its_command():
+    folder = Path("configs/sweeps")
+    assert {path.stem for path in folder.glob("*.py")} == {*SHIPPED, "__init__"}
+    for name, base in SHIPPED.items():
+        checks.check(space.load(folder / f"{name}.py"), fields.resolved(base.get_config()))
 
 
 def test_a_section_with_a_name_replaces_the_one_there_and_one_without_does_not():

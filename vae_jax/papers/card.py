@@ -7,15 +7,15 @@ what else is changed, such as the number of epochs.
 
 import dataclasses
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae_jax.config import python_file
-from vae_jax.config.experiment import AnyExperiment, resolve
+from vae_jax.config.experiment import AnyExperiment
 from vae_jax.config.overrides import value_at, with_values
 from vae_jax.errors import UserError
+from vae_jax.sweeps import fields
 from vae_jax.sweeps import space as search_space
 from vae_jax.sweeps.space import Setting, Sweep
 
@@ -185,25 +185,24 @@ class Card:
 
     def base_config(self, budget: str) -> dict[str, Any]:
         """Return every setting that the rows share at a budget, as JSON gives it back."""
-        return _resolved(with_values(self.base, self.budgets[budget].changes))
+        return fields.resolved(with_values(self.base, self.budgets[budget].changes))
 
     def config(self, row: Row, budget: str) -> dict[str, Any]:
         """Return every setting of a row but for its seed, as JSON gives it back."""
-        return _resolved(with_values(self.base_config(budget), row.settings))
+        return fields.resolved(fields.with_values(self.base_config(budget), row.settings))
 
     def sweep(self, rows: Sequence[Row], budget: str, seeds: Sequence[int]) -> Sweep:
         """Return the rows as the trials of a grid with one axis, in their order."""
         base = self.base_config(budget)
-        fields = tuple(dict.fromkeys(field for row in rows for field in row.settings))
+        names = tuple(dict.fromkeys(name for row in rows for name in row.settings))
         values = [
-            tuple(row.settings.get(field, value_at(base, field)) for field in fields)
-            for row in rows
+            tuple(row.settings.get(name, value_at(base, name)) for name in names) for row in rows
         ]
-        if not fields:
+        if not names:
             return search_space.grid({}, seeds=seeds)
-        if len(fields) == 1:
-            return search_space.grid({fields[0]: [value for (value,) in values]}, seeds=seeds)
-        return search_space.grid({fields: values}, seeds=seeds)
+        if len(names) == 1:
+            return search_space.grid({names[0]: [value for (value,) in values]}, seeds=seeds)
+        return search_space.grid({names: values}, seeds=seeds)
 
     def rows_named(self, names: Sequence[str], budget: str) -> list[Row]:
         """Return the named rows in the card's order; by default those that the budget has.
@@ -220,10 +219,6 @@ class Card:
         left_out = self.budgets[budget].left_out
         wanted = names or [name for name in known if name not in left_out]
         return [row for row in self.rows if row.name in wanted]
-
-
-def _resolved(config: dict[str, Any]) -> dict[str, Any]:
-    return dict(json.loads(json.dumps(resolve(config).to_dict())))
 
 
 def names() -> list[str]:

@@ -14,7 +14,7 @@ from vae_jax.config.overrides import with_values as with_settings
 from vae_jax.config.reference import declarations
 from vae_jax.config.upgrades import RENAMED
 from vae_jax.errors import UserError
-from vae_jax.settings import nearest
+from vae_jax.settings import changed, nearest
 from vae_jax.settings import resolve as resolve_setting
 
 SEED = "seed"
@@ -80,14 +80,17 @@ def expanded(setting: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of the config in which some settings have other values.
+    """Return a config in which some settings have other values.
+
+    Only what is not the default is kept of a config of this version: another choice may lack a
+    setting that the config has by default alone.
 
     Args:
       config: nested, of this version of the code or an earlier one.
       values: by dotted name, of the same version; sections are expanded.
     """
     if "hparams" not in config:
-        return with_settings(config, expanded(values))
+        return with_settings(changed(resolve(config)), expanded(values))
     flat = copy.deepcopy(dict(config))
     for field, value in values.items():
         *sections, name = field.split(".")

@@ -140,7 +140,7 @@ def deal(
     lines: list[str] = []
     for number, (static_json, members) in enumerate(groups.items(), start=1):
         static = json.loads(static_json)
-        config = fields.with_values(base, static)
+        config = fields.resolved(fields.with_values(base, static))
         images, memory = _needs(json.dumps(config))
         most = _most_members(images, memory, unit, resources, adaptive=adaptive)
         per_chunk = min(most, len(members))
