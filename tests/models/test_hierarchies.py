@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from scipy import stats
+from small_configs import small_experiment
 from small_models import (
     FlatEncoder,
     LinearDecoder,
@@ -15,10 +16,8 @@ from small_models import (
     randomized,
 )
 
-from configs import vanilla
 from vae_jax import config as factory
 from vae_jax.distributions import Normal
-from vae_jax.errors import UserError
 from vae_jax.models import (
     ConditionalNormal,
     DiagonalNormal,
@@ -29,6 +28,7 @@ from vae_jax.models import (
 )
 from vae_jax.models.hierarchies import precision_weighted
 from vae_jax.models.interfaces import Factorized
+from vae_jax.networks.mlp import MLP, GatedDense
 from vae_jax.objectives import bounds
 
 IMAGE_SHAPE = (4, 3, 1)
@@ -36,22 +36,25 @@ BOTTOM, TOP = 3, 2
 KINDS = ["markov", "ladder"]
 
 
-def config_of(**changes):
-    config = vanilla.get_config()
-    config.model.widths, config.model.latent_size = (5,), BOTTOM
-    config.model.top_latent_size, config.model.top_widths = TOP, (6, 4)
-    config.model.prior_components, config.model.flow_width = 3, 6
-    config.update_from_flattened_dict({f"model.{name}": value for name, value in changes.items()})
-    return config
+# Small ones.
+LEARNED_PRIORS = {
+    "mixture": {"name": "mixture", "components": 3},
+    "flow": {"name": "flow", "width": 6},
+}
 
 
-def build(**changes):
-    return factory.build_model(config_of(**changes), IMAGE_SHAPE, jax.random.key(0))
+def build(kind="vae", prior="standard"):
+    """A model of two layers, or with "vae" of the lower one alone."""
+    model = {"name": kind, "prior": LEARNED_PRIORS.get(prior, prior)}
+    if kind != "vae":
+        model |= {"top_latent_size": TOP, "top": {"widths": (6, 4)}}
+    config = small_experiment({"model": model}, latent_size=BOTTOM)
+    return factory.build_model(config, IMAGE_SHAPE, jax.random.key(0))
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def model(request):
-    return randomized(lambda: build(hierarchy=request.param), scale=0.5)
+    return randomized(lambda: build(request.param), scale=0.5)
 
 
 IMAGES = jax.random.uniform(jax.random.key(0), (4, *IMAGE_SHAPE))
@@ -98,14 +101,18 @@ class TwoLayerLinearGaussian:
 
     def _build(self, kind, rngs):
         pixels = math.prod(self.single.image_shape)
-        linear = {"activation": jnp.tanh, "gated": False, "rngs": rngs}
+
+        def conditional(inputs):
+            layers = MLP(inputs, (), activation=jnp.tanh, gated=False, rngs=rngs)
+            return ConditionalNormal(layers, 2, rngs=rngs)
+
         parts = (
             FlatEncoder(self.single.image_shape),
             LinearDecoder(2, self.single.image_shape, rngs=rngs),
             NormalLikelihood(self.single.scale),
             DiagonalNormal(pixels, 2, rngs=rngs),
-            ConditionalNormal(2 if kind == "markov" else pixels, (), 2, **linear),
-            ConditionalNormal(2, (), 2, **linear),
+            conditional(2 if kind == "markov" else pixels),
+            conditional(2),
             StandardNormalPrior(2),
         )
         return (MarkovVAE if kind == "markov" else LadderVAE)(*parts)
@@ -258,7 +265,7 @@ def test_samples_of_the_prior_go_from_the_top_layer_down(model):
 
 
 def test_the_bottom_layer_of_a_markov_posterior_knows_nothing_of_the_top_one():
-    model = randomized(lambda: build(hierarchy="markov"), scale=0.5)
+    model = randomized(lambda: build("markov"), scale=0.5)
     posterior, features = model.encode(IMAGES), model.encoder(IMAGES)
     bottom = model.posterior(features)
     noise = normal(1, 4, BOTTOM + TOP)
@@ -271,7 +278,7 @@ def test_the_bottom_layer_of_a_markov_posterior_knows_nothing_of_the_top_one():
 
 
 def test_the_bottom_layer_of_a_ladder_weighs_image_and_top_layer_by_their_precision():
-    model = randomized(lambda: build(hierarchy="ladder"), scale=0.5)
+    model = randomized(lambda: build("ladder"), scale=0.5)
     features = model.encoder(IMAGES)
     noise = normal(1, 4, BOTTOM + TOP)
     latents, _ = model.encode(IMAGES).draw(noise)
@@ -310,8 +317,8 @@ def test_of_a_sure_and_an_unsure_normal_the_sure_one_remains():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_with_a_top_layer_that_says_nothing_the_model_is_the_single_layer_one(kind):
-    model = randomized(lambda: build(hierarchy=kind), scale=0.5)
-    single = randomized(build_single, scale=0.5)
+    model = randomized(lambda: build(kind), scale=0.5)
+    single = randomized(build, scale=0.5)
     single.encoder, single.decoder = model.encoder, model.decoder
     single.posterior = model.posterior
     # p(h1|h2) = N(0, I), and q(h2|.) = p(h2).
@@ -324,10 +331,6 @@ def test_with_a_top_layer_that_says_nothing_the_model_is_the_single_layer_one(ki
         single.posterior = lambda features: precision_weighted(model.posterior(features), standard)
     one = log_weights_of(single, IMAGES, noise[..., :BOTTOM])
     np.testing.assert_allclose(log_weights_of(model, IMAGES, noise), one, rtol=1e-4)
-
-
-def build_single():
-    return build(top_latent_size=0, top_widths=())
 
 
 def test_the_image_depends_on_the_bottom_layer_alone(model):
@@ -352,7 +355,7 @@ def test_one_latent_vector_holds_both_layers(model):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prior", ["standard", "mixture", "flow"])
 def test_every_parameter_of_a_hierarchy_gets_a_gradient(kind, prior):
-    graphdef, params = nnx.split(randomized(lambda: build(hierarchy=kind, prior=prior)))
+    graphdef, params = nnx.split(randomized(lambda: build(kind, prior)))
 
     @jax.jit
     @jax.grad
@@ -369,22 +372,20 @@ def test_every_parameter_of_a_hierarchy_gets_a_gradient(kind, prior):
 
 @pytest.mark.parametrize("prior", ["mixture", "flow"])
 def test_a_learned_prior_stands_on_the_top_layer_and_ends_the_factorisation(prior):
-    model = randomized(lambda: build(hierarchy="markov", prior=prior), scale=0.5)
+    model = randomized(lambda: build("markov", prior), scale=0.5)
     latents = normal(1, 4, BOTTOM + TOP)
     bottom, top = latents[:, :BOTTOM], latents[:, BOTTOM:]
     of_top = model.prior_network(model.encode).log_prob(top)
     expected = of_top + model.generative(top).log_prob(bottom)
     np.testing.assert_allclose(model.prior.log_prob(latents), expected, rtol=1e-5)
     assert not isinstance(model.prior, Factorized)
-    assert isinstance(build(hierarchy="markov").prior, Factorized)
+    assert isinstance(build("markov").prior, Factorized)
 
 
 def test_the_iwae_papers_hierarchy_has_its_layers():
-    config = vanilla.get_config()
-    config.model.hierarchy, config.model.latent_size = "markov", 100
-    config.model.widths, config.model.top_widths = (200, 200), (100, 100)
-    config.model.top_latent_size = 50
-    factory.validate(config)
+    sizes = {"latent_size": 100, "top_latent_size": 50}
+    widths = {"encoder": {"widths": (200, 200)}, "top": {"widths": (100, 100)}}
+    config = factory.resolve({"model": {"name": "markov", **sizes, **widths}})
     model = nnx.eval_shape(lambda: factory.build_model(config, (28, 28, 1), jax.random.key(0)))
 
     def shapes(*layers):
@@ -397,29 +398,23 @@ def test_the_iwae_papers_hierarchy_has_its_layers():
     assert shapes(model.top.head.linear, model.decoder.output) == [(100, 100), (200, 784)]
 
 
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"top_latent_size": 0}, r"model\.top_latent_size=0 must be at least 1 with model\.hier"),
-        ({"top_latent_size": -1}, r"model\.top_latent_size=-1 must be an integer of at least 0"),
-        ({"hierarchy": "none"}, r"model\.top_latent_size=2 has no effect with model\.hierarchy="),
-        (
-            {"hierarchy": "none", "top_latent_size": 0},
-            r"model\.top_widths=\(6, 4\) has no effect .*; use \(\), or model\.hierarchy='ladder'",
-        ),
-        ({"posterior": "iaf"}, r"model\.posterior='iaf' does not fit model\.hierarchy='markov'"),
-        ({"prior": "vamp"}, r"model\.prior='vamp' mixes independent normals, which model\.hier"),
-        (
-            {"prior": "flow", "top_latent_size": 1},
-            r"model\.top_latent_size=1 must be at least 2 with model\.prior='flow'",
-        ),
-        ({"name": "autoencoder"}, r"model\.hierarchy='markov' has no effect with model\.name="),
-    ],
-)
-def test_a_hierarchy_that_cannot_work_is_refused(changes, told):
-    with pytest.raises(UserError, match=f"^{told}"):
-        factory.validate(
-            config_of(
-                **{"hierarchy": "markov", "prior_components": 500, "flow_width": 128, **changes}
-            )
-        )
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gated_upper_layer_is_gated_in_both_directions(kind):
+    model = {"name": kind, "top": {"name": "gated_mlp", "widths": (6, 4)}}
+    config = small_experiment({"model": model})
+    found = nnx.eval_shape(lambda: factory.build_model(config, IMAGE_SHAPE, jax.random.key(0)))
+    for network in (found.top.mlp, found.generative.mlp):
+        assert all(isinstance(layer, GatedDense) for layer in network.layers)
+    assert [layer.value.kernel.shape[1] for layer in found.top.mlp.layers] == [6, 4]
+    assert [layer.value.kernel.shape[1] for layer in found.generative.mlp.layers] == [4, 6]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hierarchy_answers_for_itself_as_its_settings_do(kind):
+    config, found = small_experiment({"model": kind}), build(kind)
+    assert (found.has_density, found.has_normal_posterior) == (True, False)
+    assert (found.has_posterior_density, found.has_standard_prior) == (True, False)
+    for name in ("has_density", "has_normal_posterior", "has_posterior_density"):
+        assert getattr(config.model, name) == getattr(found, name)
+    assert config.model.has_standard_prior == found.has_standard_prior
+    assert found.code_shape == (BOTTOM + TOP,)

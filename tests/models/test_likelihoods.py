@@ -3,13 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from small_configs import small_experiment
 from small_models import randomized
-from vae_jax.trained_model import TrainedModel
 
-from configs import vanilla
 from vae_jax import config as factory
-from vae_jax import trained_model as trained_model_module
+from vae_jax import trained
 from vae_jax.distributions import Distribution
+from vae_jax.errors import UserError
 from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.models.interfaces import Likelihood
 from vae_jax.models.likelihoods import (
@@ -19,16 +19,17 @@ from vae_jax.models.likelihoods import (
     unaccepted,
 )
 from vae_jax.networks import ConvDecoder, MLPDecoder
+from vae_jax.trained import TrainedModel
 
 FAMILIES = {
     "bernoulli": {},
     "continuous_bernoulli": {},
-    "laplace": {"likelihood_scale": 0.2},
+    "laplace": {"scale": 0.2},
     "discretized_logistic": {},
-    "discretized_logistic_mixture": {"num_mixture": 3},
+    "discretized_logistic_mixture": {"components": 3},
     "categorical": {},
     **{
-        f"normal {kind}": {"likelihood_scale": 0.3, "normal_scale": kind}
+        f"normal {kind}": {"scale": 0.3, "scale_kind": kind}
         for kind in ("fixed", "learned", "per_pixel", "optimal")
     },
 }
@@ -44,14 +45,9 @@ CLIPPED = {
 
 
 def config_of(family, **changes):
-    config = vanilla.get_config()
-    config.model.widths, config.model.latent_size = (8,), 2
-    config.data.binarization = "none"
-    config.model.likelihood = family.split()[0]
-    config.model.update(FAMILIES[family])
-    config.update_from_flattened_dict(changes)
-    factory.validate(config)
-    return config
+    likelihood = {"name": family.split()[0], **FAMILIES[family]}
+    changes = {"data.binarization": "none", "model.likelihood": likelihood, **changes}
+    return small_experiment(changes, widths=(8,), latent_size=2)
 
 
 def likelihood_of(family):
@@ -216,16 +212,16 @@ def test_a_trained_model_refuses_values_that_its_likelihood_does_not_know():
     by_bytes = model.reconstruction_log_likelihood(stored)
     by_floats = model.reconstruction_log_likelihood(stored / np.float32(255))
     np.testing.assert_array_equal(by_bytes, by_floats)
-    with pytest.raises(ValueError, match=r"images hold 0\.3, which is none of the 256 levels"):
+    with pytest.raises(UserError, match=r"images hold 0\.3, which is none of the 256 levels"):
         model.reconstruction_log_likelihood(np.full((3, 2, 1), 0.3))
-    with pytest.raises(ValueError, match=r"images lie in \[2, 2\], outside \[0, 1\]"):
+    with pytest.raises(UserError, match=r"images lie in \[2, 2\], outside \[0, 1\]"):
         model.elbo(np.full((3, 2, 1), 2.0), jax.random.key(0))
 
 
 def test_many_outputs_a_channel_are_decoded_in_smaller_batches(monkeypatch):
     latents, sizes = np.asarray(normal(0, 10, 2)), []
     whole = trained_model("categorical").decode(latents)
-    monkeypatch.setattr(trained_model_module, "_MAX_OUTPUTS", 3 * 6 * 256)
+    monkeypatch.setattr(trained, "_MAX_OUTPUTS", 3 * 6 * 256)
     model = trained_model("categorical")
     np.testing.assert_allclose(model.decode(latents), whole, rtol=1e-5)
 
@@ -252,8 +248,8 @@ def train(config, images, seed=0):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_training_lowers_the_loss(family):
-    config = config_of(family, batch_size=32, epochs=3)
-    config.hparams.learning_rate = 1e-2
+    settings = {"batch_size": 32, "epochs": 3, "optimizer.learning_rate": 1e-2}
+    config = config_of(family, **settings)
     losses = train(config, grey_bytes(0, 32 * 40))[2]
     assert np.isfinite(losses).all()
     assert losses[-20:].mean() < losses[:5].mean() - 0.3
@@ -263,10 +259,10 @@ def test_the_optimal_scale_follows_the_noise_of_the_data():
     noise = 0.05
     rng = np.random.default_rng(0)
     images = (0.5 + noise * rng.normal(size=(64 * 64, 4, 4, 1))).astype(np.float32)
-    config = config_of("normal optimal", batch_size=64, epochs=8)
-    config.hparams.learning_rate = 1e-2
+    settings = {"batch_size": 64, "epochs": 8, "optimizer.learning_rate": 1e-2}
+    config = config_of("normal optimal", **settings)
     program, state, losses = train(config, images)
-    likelihood = nnx.merge(program.graphdef, state.params).likelihood
+    likelihood = nnx.merge(program.graphdef, state.params["model"]).likelihood
     scale = np.exp(likelihood(jnp.zeros((1, 1, 1))).log_scale)
     assert scale == pytest.approx(noise, rel=0.03)
     # The entropy of that noise: the scale that training reports its loss by is that one, too.

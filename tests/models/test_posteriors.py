@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from flax import nnx
 from scipy import stats
+from small_configs import small_experiment
 from small_models import LinearGaussian, normal, randomized
 
 from configs import vanilla
 from vae_jax import config as factory
 from vae_jax.distributions import Normal
-from vae_jax.errors import UserError
 from vae_jax.models import VAE, AutoregressiveFlow, DiagonalNormal, StandardNormalPrior
 from vae_jax.models.interfaces import Factorized, TractablePosterior
 from vae_jax.networks import MLPDecoder, MLPEncoder
@@ -74,7 +74,7 @@ def test_features_are_split_into_mean_and_bounded_log_scale():
 
 
 def test_the_default_model_starts_from_flaxs_initial_values_in_a_fixed_order():
-    config = vanilla.get_config()
+    config = factory.resolve(vanilla.get_config())
     key, image_shape = jax.random.key(7), (4, 3, 1)
     model = factory.build_model(config, image_shape, key)
     rngs = nnx.Rngs(key)
@@ -206,19 +206,23 @@ def test_a_normal_has_its_density_anywhere_and_a_flow_at_its_draws_alone():
     assert not isinstance(flow, Factorized)
 
 
-def test_a_flow_posterior_needs_two_latents():
-    config = vanilla.get_config()
-    config.model.posterior, config.model.latent_size = "iaf", 1
-    with pytest.raises(
-        UserError, match=r"^model\.latent_size=1 must be at least 2 with model\.pos"
-    ):
-        factory.validate(config)
-    config.model.latent_size = 2
-    factory.validate(config)
+@pytest.mark.parametrize("name", ["diagonal", "iaf"])
+@pytest.mark.parametrize("prior", ["standard", "mixture"])
+def test_a_model_answers_for_its_posterior_and_prior_as_its_settings_do(name, prior):
+    config = small_experiment({"model.posterior": name, "model.prior": prior})
+    model = nnx.eval_shape(lambda: factory.build_model(config, (4, 3, 1), jax.random.key(0)))
+    for asked in (model, config.model):
+        assert asked.has_normal_posterior == asked.has_posterior_density == (name == "diagonal")
+        assert asked.has_standard_prior == (prior == "standard")
+        assert asked.has_density
+    assert model.code_shape == (3,)
 
 
-def test_an_autoencoder_has_no_posterior_to_choose():
-    config = vanilla.get_config()
-    config.model.name, config.model.posterior = "autoencoder", "iaf"
-    with pytest.raises(UserError, match=r"^model\.posterior='iaf' has no effect with model\.name"):
-        factory.validate(config)
+def test_the_settings_of_a_flow_are_those_that_it_is_built_with():
+    settings = {"name": "iaf", "layers": 3, "width": 7, "activation": "tanh"}
+    config = small_experiment({"model.posterior": settings})
+    model = nnx.eval_shape(lambda: factory.build_model(config, (4, 3, 1), jax.random.key(0)))
+    assert len(model.posterior.steps) == 3
+    shapes = {leaf.shape for leaf in jax.tree.leaves(model.posterior.steps)}
+    assert (7, 7) in shapes
+    assert small_experiment({"model.posterior": "iaf", "model.latent_size": 2})
