@@ -2,11 +2,11 @@ import json
 
 import numpy as np
 import pytest
-from vae_jax.config.fields import flatten
 
 from configs import disentanglement as disentanglement_config
 from configs.sweeps import disentanglement as disentanglement_sweep
 from experiments.disentanglement import check_study
+from vae_jax import config as factory
 from vae_jax import plots
 from vae_jax.applications.disentanglement import plot, study_plots
 from vae_jax.applications.disentanglement import report as disentanglement_report
@@ -21,6 +21,7 @@ from vae_jax.applications.disentanglement.study import (
     study_run,
 )
 from vae_jax.errors import UserError
+from vae_jax.settings import to_dict
 from vae_jax.sweeps import checks
 from vae_jax.sweeps import space as search_space
 
@@ -53,7 +54,7 @@ def study(shift=0.0, noise=0.01):
 
 def test_a_members_row_is_told_as_method_and_strength():
     row = {"member": 7, "seed": 3, "status": "finished", "train_seconds": 2.5, "test_mig": 0.25}
-    row |= {"objective.name": "dip", "objective.dip_kind": "ii", "hparams.dip_off_diagonal": 5}
+    row["objective"] = {"name": "dip", "kind": "ii", "off_diagonal": 5, "diagonal": 5}
     kept = study_run(row)
     assert (kept["method"], kept["symbol"], kept["strength"]) == ("DIP-VAE-II", "λ", 5.0)
     assert (kept["mig"], kept["elbo"], kept["seed"]) == (0.25, None, 3)
@@ -100,7 +101,7 @@ def test_diverged_runs_are_left_out_and_counted(tmp_path):
 
 
 def a_study_file(folder):
-    config = {"data.name": "sprites", "data.image_size": 32, "model.network": "mlp"}
+    config = {"data.name": "sprites", "data.image_size": 32, "model.encoder.name": "mlp"}
     config |= {"model.latent_size": 10, "batch_size": 64}
     content = {"command": "python", "config": config, "steps": 100, "device": "1 x cpu"}
     content |= {"num_cores": 2, "versions": {}, "runs": study(0.1)}
@@ -158,10 +159,12 @@ def test_importances_are_drawn_in_the_order_of_what_the_latents_tell(tmp_path):
 
 
 def test_the_study_that_comes_with_the_project_can_be_run():
-    config, sweep = disentanglement_config.get_config(), disentanglement_sweep.get_sweep()
+    config = factory.resolve(disentanglement_config.get_config())
+    sweep = disentanglement_sweep.get_sweep()
     check_study(config, sweep)
     checks.check(sweep, config.to_dict())
-    rows = [{**flatten(config.to_dict()), **s} for s in search_space.settings(sweep)]
+    members = [factory.with_values(config, setting) for setting in search_space.settings(sweep)]
+    rows = [{"objective": to_dict(factory.resolve(member).objective)} for member in members]
     about = {"member": 0, "seed": 0, "status": "finished", "train_seconds": 1.0}
     found = methods([study_run({**row, **about}) for row in rows])
     assert len(found) == 6
@@ -171,13 +174,12 @@ def test_the_study_that_comes_with_the_project_can_be_run():
 
 def test_a_study_of_nothing_is_refused_before_it_is_trained():
     config, sweep = disentanglement_config.get_config(), disentanglement_sweep.get_sweep()
-    config.evaluation.disentanglement = False
+    unmeasured = factory.with_values(config, {"evaluation.disentanglement": False})
     with pytest.raises(UserError, match=r"evaluation.disentanglement=False .* use True"):
-        check_study(config, sweep)
-    config.evaluation.disentanglement = True
-    bounds = search_space.grid({"objective.name": ("elbo", "iwae")})
-    with pytest.raises(UserError, match=r"objective.name='iwae' .* elbo, capacity, factor"):
-        check_study(config, bounds)
+        check_study(factory.resolve(unmeasured), sweep)
+    bounds = search_space.grid({"objective": ("elbo", "iwae")})
+    with pytest.raises(UserError, match=r"objective='iwae' .* elbo, capacity, factor"):
+        check_study(factory.resolve(config), bounds)
 
 
 def test_a_study_of_one_run_has_no_correlations_and_its_other_pictures(tmp_path):
