@@ -161,8 +161,7 @@ def test_the_report_shows_means_over_seeds_and_nothing_before_a_measurement(tmp_
 
 
 def test_every_draw_has_a_key_of_its_own():
-    config = multimodal.get_config()
-    keys = jax.random.key_data(multimodal_measuring._keys(config))
+    keys = jax.random.key_data(multimodal_measuring._keys(small_joint_runs.make_model()))
     assert len({tuple(key.tolist()) for key in np.asarray(keys)}) == 3
 
 

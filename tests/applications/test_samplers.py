@@ -167,10 +167,9 @@ def test_the_prior_is_the_models_own_and_latents_are_draws_of_its_posteriors():
 
 
 def test_an_autoencoder_has_no_prior_and_its_codes_are_fitted():
-    changes = {"model.name": "autoencoder", "data.binarization": "none"}
-    model = small_runs.make_model(IMAGE_SHAPE, **changes)
+    model = small_runs.make_model(IMAGE_SHAPE, model="autoencoder")
     images = np.random.default_rng(0).random((40, *IMAGE_SHAPE), np.float32)
-    with pytest.raises(UserError, match="sampler='prior' needs a VAE; use 'mixture' or 'flow'"):
+    with pytest.raises(UserError, match="needs a prior, which model='autoencoder' does not have"):
         samplers.build("prior", model, images, jax.random.key(0))
     np.testing.assert_array_equal(
         samplers.training_latents(model, images, jax.random.key(0)), model.encode(images)
