@@ -203,8 +203,20 @@ def newest(directory: Path, *, set_torn_aside: bool = False) -> int | None:
     return None if found is None else found.step
 
 
+def _alone() -> dict[str, Any]:
+    """Return orbax' options to read without a barrier that waits for the other processes."""
+    if jax.process_count() == 1:
+        return {}
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix=f"process {jax.process_index()}",
+    )
+    return {"multiprocessing_options": alone}
+
+
 def read_part(directory: Path, step: int, template: dict[str, PyTree]) -> dict[str, Any]:
-    """Read some entries of a checkpoint's pytree, and nothing of the others.
+    """Read some entries of a checkpoint's pytree and nothing of the others, as `read` does.
 
     Args:
       directory: the run's `checkpoints` folder.
@@ -220,7 +232,8 @@ def read_part(directory: Path, step: int, template: dict[str, PyTree]) -> dict[s
         restore_args=ocp.checkpoint_utils.construct_restore_args(placed),
         partial_restore=True,
     )
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    options = _alone()
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(**options), **options) as checkpointer:
         restored = checkpointer.restore(
             (directory / str(step) / "state").absolute(), args=arguments
         )
@@ -241,13 +254,7 @@ def read(directory: Path, step: int, template: PyTree) -> Checkpoint:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), template
     )
     metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(),
-        active_processes={jax.process_index()},
-        barrier_sync_key_prefix=f"process {jax.process_index()}",
-    )
-    options = {"multiprocessing_options": alone} if jax.process_count() > 1 else {}
-    with ocp.StandardCheckpointer(**options) as checkpointer:
+    with ocp.StandardCheckpointer(**_alone()) as checkpointer:
         tree = checkpointer.restore(folder.absolute() / "state", placed)
     return Checkpoint(step, tree, metadata)
 
