@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+import subprocess
 import sys
 import time
 
@@ -457,7 +458,6 @@ GOOD_AXES = '"objective.beta": (1.0, 2.0)'
         (GOOD_AXES, "", ["--memory_limit=lots"], ["--memory_limit='lots'", "8GiB"]),
         (GOOD_AXES, "", ["--ray_address=auto"], ["--ray_address='auto' needs --executor=ray"]),
         (GOOD_AXES, "", ["--executor=slurm"], ["--executor", "slurm"]),
-        (GOOD_AXES, "", ["--member=3"], ["--member=3"]),
         (
             GOOD_AXES,
             "",
@@ -478,6 +478,15 @@ def test_bad_input_is_refused_in_one_line(
     assert lines[-1].startswith("error: ")
     assert all(part in lines[-1] for part in told), lines[-1]
     assert "Traceback" not in error
+
+
+def test_the_member_of_a_sweep_is_no_flag_of_the_command():
+    """Asked of the command itself: here the flags of all commands are defined."""
+    command = [sys.executable, "-m", "experiments.sweep", "--member=3"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-1].startswith("error: ")
+    assert "member" in run.stderr.splitlines()[-1]
 
 
 def test_credentials_of_a_storage_are_not_shown(data, tmp_path, monkeypatch, capsys):
@@ -509,10 +518,7 @@ def run_command(data, tmp_path, monkeypatch, capsys, arguments):
     finally:
         flags.FLAGS.unparse_flags()
         for name in list(flags.FLAGS):
-            if name.startswith("config."):
-                delattr(flags.FLAGS, name)
-            else:
-                flags.FLAGS[name].unparse()
+            flags.FLAGS[name].unparse()
         flags.FLAGS(["test"])
     return stop.value.code, capsys.readouterr().err
 

@@ -40,17 +40,16 @@ class Problem:
     """A small program and its members, which differ in hyperparameters and seed."""
 
     def __init__(self, network="mlp"):
-        encoder = {"name": "conv", "widths": (), "channels": (4, 8)}
-        if network == "mlp":
-            encoder = {"name": "mlp", "widths": (16,)}
+        encoder = {"name": "mlp"} if network == "mlp" else {"name": "conv", "channels": (4, 8)}
         self.config = small_experiment(
             {
                 "epochs": 20,
                 "batch_size": 16,
                 "model.encoder": encoder,
-                "model.latent_size": 2,
                 "evaluation.batch_size": 20,
-            }
+            },
+            widths=(16,) if network == "mlp" else (),
+            latent_size=2,
         )
         # Steps of convolutions are slow to compile. Six images are left out of every epoch.
         self.steps_per_epoch = 4 if network == "mlp" else 1
