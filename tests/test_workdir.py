@@ -8,7 +8,11 @@ import pytest
 from vae_jax import workdir
 from vae_jax.errors import UserError
 
-CONFIG = {"seed": 0, "model": {"widths": (16, 8), "name": "vae"}, "hparams": {"beta": 1.0}}
+CONFIG = {
+    "seed": 0,
+    "model": {"name": "vae", "encoder": {"name": "mlp", "widths": (16, 8)}},
+    "objective": {"beta": 1.0},
+}
 
 
 def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
@@ -45,17 +49,37 @@ def test_a_new_workdir_gets_the_config_and_the_same_config_may_hold_it_again(tmp
 def test_fields_that_differ_are_named_with_both_values(tmp_path):
     with workdir.hold(tmp_path, CONFIG):
         pass
-    other = {"seed": 0, "model": {"widths": (16,), "name": "vae", "gated": True}, "hparams": {}}
+    encoder = {"name": "mlp", "widths": (16,), "activation": "tanh"}
+    other = {"seed": 0, "model": {"name": "vae", "encoder": encoder}, "objective": {}}
     before = (tmp_path / "config.json").read_bytes()
     with pytest.raises(UserError) as error, workdir.hold(tmp_path, other):
         raise AssertionError
     message = str(error.value)
-    assert "model.widths=[16] (there: [16, 8])" in message
-    assert "model.gated=True (there: '(none)')" in message
-    assert "hparams.beta='(none)' (there: 1.0)" in message
+    assert "model.encoder.widths=[16] (there: [16, 8])" in message
+    assert "model.encoder.activation='tanh' (there: '(none)')" in message
+    assert "objective.beta='(none)' (there: 1.0)" in message
     assert "seed" not in message
     assert "\n" not in message
     assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_what_an_earlier_version_wrote_is_compared_as_this_one_would_have_written_it(tmp_path):
+    old = {"seed": 0, "beta": 1.0}
+    with workdir.hold(tmp_path, old):
+        pass
+
+    def as_now(content):
+        return {"seed": content["seed"], "objective": {"beta": content["beta"]}}
+
+    with workdir.hold(tmp_path, {"seed": 0, "objective": {"beta": 1.0}}, as_now=as_now):
+        pass
+    # What stands there stays.
+    assert workdir.read_config(tmp_path) == old
+    other = {"seed": 0, "objective": {"beta": 2.0}}
+    with pytest.raises(
+        UserError, match=r"objective\.beta=2\.0 \(there: 1\.0\); use another workdir"
+    ):
+        workdir.hold(tmp_path, other, as_now=as_now).__enter__()
 
 
 def test_a_workdir_that_another_process_holds_is_refused_until_it_is_killed(tmp_path):

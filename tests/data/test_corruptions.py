@@ -6,15 +6,17 @@ from scipy import ndimage
 
 from vae_jax.data.corruptions import (
     CORRUPTIONS,
-    MAX_LEVEL,
+    at_any_level,
     blur,
     box,
     downsampling,
     gaussian,
+    levels_around,
     masking,
     salt_and_pepper,
-    unfit_level,
 )
+
+LEVELLED = [name for name in CORRUPTIONS if name != "none"]
 
 # These draw nothing.
 FIXED = {"blur", "downsampling"}
@@ -24,29 +26,41 @@ def grey_images(*shape):
     return jax.random.uniform(jax.random.key(99), shape, minval=0.2, maxval=0.8)
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
+def corrupted_at(name, level, images, seed=0):
+    corrupt = at_any_level(CORRUPTIONS[name]())
+    return corrupt(jax.random.key(seed), images, jnp.float32(level))
+
+
+@pytest.mark.parametrize("name", LEVELLED)
 def test_level_zero_changes_nothing(name):
     images = grey_images(10, 5, 7, 3)
-    corrupted = CORRUPTIONS[name](jax.random.key(0), images, jnp.float32(0))
-    np.testing.assert_array_equal(corrupted, images)
+    np.testing.assert_array_equal(corrupted_at(name, 0, images), images)
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_without_a_corruption_the_images_are_seen_themselves():
+    images = grey_images(2, 5, 7, 3)
+    assert CORRUPTIONS["none"]().corrupt(jax.random.key(0), images) is images
+    assert not hasattr(CORRUPTIONS["none"](), "level")
+
+
+@pytest.mark.parametrize("name", LEVELLED)
 def test_corruption_is_a_function_of_the_key_and_keeps_the_shape(name):
-    images, level = grey_images(2, 3, 5, 7, 1), jnp.float32(2 if name in FIXED else 0.5)
-    first = CORRUPTIONS[name](jax.random.key(0), images, level)
+    images, level = grey_images(2, 3, 5, 7, 1), 2 if name in FIXED else 0.5
+    first = corrupted_at(name, level, images)
     assert first.shape == images.shape
-    np.testing.assert_array_equal(CORRUPTIONS[name](jax.random.key(0), images, level), first)
+    np.testing.assert_array_equal(corrupted_at(name, level, images), first)
     assert (first != images).any()
-    other = CORRUPTIONS[name](jax.random.key(1), images, level)
+    other = corrupted_at(name, level, images, seed=1)
     assert (other != first).any() == (name not in FIXED)
+    # The level of the settings is that of the corruption.
+    own = CORRUPTIONS[name](level=level).corrupt(jax.random.key(0), images)
+    np.testing.assert_array_equal(own, first)
 
 
-@pytest.mark.parametrize("name", [name for name in CORRUPTIONS if MAX_LEVEL[name] == 1])
+@pytest.mark.parametrize("name", [n for n in LEVELLED if CORRUPTIONS[n].max_level == 1])
 def test_the_highest_share_leaves_no_value(name):
     images = grey_images(10, 20, 20, 1)
-    corrupted = CORRUPTIONS[name](jax.random.key(0), images, jnp.float32(1))
-    assert (corrupted != images).all()
+    assert (corrupted_at(name, 1, images) != images).all()
 
 
 @pytest.mark.parametrize("level", [0.1, 0.75])
@@ -130,13 +144,33 @@ def test_blur_is_the_normal_one_and_keeps_what_is_even(level):
     ("corruption", "level", "told"),
     [
         ("downsampling", 2.0, None),
-        ("downsampling", 3.0, "must divide the 12x20 pixels"),
-        ("downsampling", 20.0, "must divide"),
+        ("downsampling", 3.0, "level=3.0 must divide the 12x20 pixels of the images"),
+        ("downsampling", 20.0, "level=20.0 must divide"),
         ("box", 0.05, None),
-        ("box", 0.04, "less than half a pixel of images of 12x20"),
-        ("blur", 0.04, None),
+        ("box", 0.04, "level=0.04 is less than half a pixel of images of 12x20"),
     ],
 )
 def test_levels_that_do_not_fit_the_images_are_told(corruption, level, told):
-    problem = unfit_level(corruption, level, (12, 20, 1))
-    assert problem is None if told is None else told in problem
+    problem = CORRUPTIONS[corruption](level=level).unfit((12, 20, 1))
+    assert problem is None if told is None else problem.startswith(told)
+
+
+def test_other_corruptions_fit_all_images():
+    assert {n for n in LEVELLED if hasattr(CORRUPTIONS[n], "unfit")} == {"box", "downsampling"}
+
+
+@pytest.mark.parametrize("level", [0.1, 0.3, 0.5, 0.8, 1.0])
+def test_levels_lie_around_the_one_trained_at_and_go_no_higher_than_the_highest(level):
+    levels = levels_around(CORRUPTIONS["masking"](level=level), (28, 28, 1))
+    assert levels[0] == 0
+    assert level in levels
+    assert min(2 * level, 1) - level / 4 < max(levels) <= 1
+    np.testing.assert_allclose(np.diff(levels), level / 4, atol=1e-6)
+    assert levels_around(CORRUPTIONS["gaussian"](level=level), (28, 28, 1))[-1] == 2 * level
+
+
+def test_levels_of_downsampling_are_factors_that_divide_the_image():
+    assert levels_around(CORRUPTIONS["downsampling"](level=4.0), (28, 28, 1)) == [1, 2, 4, 7]
+    assert levels_around(CORRUPTIONS["downsampling"](level=2.0), (28, 42, 1)) == [1, 2]
+    blur_levels = levels_around(CORRUPTIONS["blur"](level=2.0), (28, 28, 1), parts=2)
+    assert blur_levels == [0, 1, 2, 3, 4]

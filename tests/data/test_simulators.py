@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 
-from configs import vanilla
 from vae_jax import config as factory
 from vae_jax import data
 from vae_jax.data.dataset import Dataset
@@ -107,10 +106,8 @@ def test_a_shared_value_is_one_of_those_that_there_are_each_as_often():
     assert (rare == (2, 3, 1)).all()
 
 
-def config_of(**changes):
-    config = vanilla.get_config()
-    config.update_from_flattened_dict({"data.binarization": "none", **changes})
-    return config
+def config_of(**data):
+    return factory.resolve({"data": {"binarization": "none", **data}})
 
 
 def write_npz(folder, dataset, **more):
@@ -122,16 +119,15 @@ def write_npz(folder, dataset, **more):
 
 
 def stored_config(name, test_split="test"):
-    splits = {"train_split": "train", "validation_split": "", "test_split": test_split}
-    return config_of(**{"data.name": name, **{f"data.{k}": v for k, v in splits.items()}})
+    return config_of(name=name, test_split=test_split)
 
 
 def test_a_config_of_sprites_has_the_whole_grid_whatever_its_splits():
-    config = config_of(**{"data.name": "sprites_smooth", "data.image_size": 16})
+    config = config_of(name="sprites_smooth", image_size=16)
     simulator = factory.build_simulator(config)
     assert (simulator.names, simulator.sizes) == VARIANTS["sprites_smooth"][:2]
     assert simulator.sample(KEY, 3).images.shape == (3, 16, 16, 1)
-    simulator = factory.build_simulator(config_of(**{"data.name": "sprites"}))
+    simulator = factory.build_simulator(config_of(name="sprites"))
     assert simulator.sample(KEY, 1).images.shape == (1, 64, 64, 1)
 
 

@@ -126,7 +126,7 @@ def test_constant_features_and_few_rows_are_no_trouble():
     [
         ({"n_components": 0}, "n_components=0 must be an integer of at least 1"),
         ({"n_components": 1.5}, r"n_components=1\.5 must be an integer"),
-        ({"widths": ()}, r"widths=\(\) must be one hidden layer or more"),
+        ({"widths": ()}, r"widths=\(\) must be a tuple of one or more positive integers"),
         ({"widths": 400}, "widths=400 must be a tuple"),
         ({"beta": -1.0}, r"beta=-1\.0 must be a number of at least 0"),
         ({"epochs": 0}, "epochs=0 must be an integer"),
