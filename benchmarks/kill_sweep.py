@@ -21,7 +21,6 @@ from typing import Any
 import jax
 import optuna
 from absl import app, flags, logging
-from ml_collections import ConfigDict
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -72,7 +71,7 @@ def _lasting(entry: dict[str, Any]) -> dict[str, Any]:
 
 def member_state(folder: Path) -> dict[str, Any]:
     """Return all that is to be equal of one member."""
-    config = ConfigDict(workdir.read_config(folder))
+    config = factory.resolve(workdir.read_config(folder))
     template = factory.run_state_template(config, (28, 28, 1))
     checkpoint = checkpoints.restore(folder / "checkpoints", template)
     assert checkpoint is not None, f"no checkpoint of {folder} is whole"

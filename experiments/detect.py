@@ -49,20 +49,19 @@ def main() -> None:
         raise UserError(f"--output={target} must end in .csv")
     images = image_arrays.read(source)
     model = trained.load_images(folder)
-    config = model.config
     images = image_arrays.with_channels(images, model.image_shape)
-    normal = anomaly_data.load_normal(config)
+    normal = anomaly_data.load_normal(model)
     stored = foreign_images.as_stored(model, images, normal.test.dtype)
-    seen_keys, sample_keys = anomaly_data.build_keys(config)
+    seen_keys, sample_keys = anomaly_data.build_keys(model)
     scorer = Scorer(
-        model, normal.training, sample_keys.training, num_samples=config.evaluation.num_samples
+        model, normal.training, sample_keys.training, num_samples=model.evaluation.num_samples
     )
     known = scorer([name], normal.held_out, sample_keys.held_out)[name]
-    seen = anomaly_data.as_seen(config, stored, seen_keys.others)
+    seen = anomaly_data.as_seen(model, stored, seen_keys.others)
     scores = scorer([name], seen, sample_keys.others)[name]
     limit = threshold(known, rate)
     workdir.write_atomically(target, _table(scores, scores > limit))
-    has_validation = bool(config.data.validation_split)
+    has_validation = bool(model.data.validation_split)
     print(
         f"{target}: {len(scores):,} images, {np.count_nonzero(scores > limit):,} of them with a "
         f"{SCORES[name]} above {limit:.6g}, as {np.mean(known > limit):.1%} of the {len(known):,} "

@@ -105,8 +105,10 @@ def test_nothing_else_sees_a_config():
 
 def test_commands_are_short_and_import_no_command_of_their_own():
     for path in sorted(Path("experiments").glob("*.py")):
-        lines = len(path.read_text(encoding="utf-8").splitlines())
-        assert lines <= 100, f"{path} has {lines} lines"
+        text = path.read_text(encoding="utf-8")
+        if "__main__" in text:
+            lines = len(text.splitlines())
+            assert lines <= 100, f"{path} has {lines} lines"
 
 
 def test_neither_tensorflow_nor_pytorch_is_imported():
@@ -114,7 +116,7 @@ def test_neither_tensorflow_nor_pytorch_is_imported():
         for path in sorted(Path(folder).rglob("*.py")):
             tree = ast.parse(path.read_text(encoding="utf-8"))
             for node in ast.walk(tree):
-                names = [alias.name for alias in getattr(node, "names", [])]
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 if isinstance(node, ast.ImportFrom):
                     names = [node.module or ""]
                 elif not isinstance(node, ast.Import):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import small_runs
 from absl.testing import flagsaver
-from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -14,6 +13,7 @@ from sklearn import metrics
 from small_models import LinearGaussian
 
 from experiments import detect
+from vae_jax import config as factory
 from vae_jax.applications.anomaly import (
     SCORES,
     Scorer,
@@ -177,10 +177,11 @@ class Linear(TrainedModel):
 
     def __init__(self, **options):
         self.case = LinearGaussian(**options)
-        self.graphdef, self.params = nnx.split(self.case.model)
-        self.config = small_runs.make_model(
+        model = small_runs.make_model(
             GREY_SHAPE, **{"model.likelihood": "normal", "data.binarization": "none"}
-        ).config
+        )
+        super().__init__(model.config, model.image_shape, model.params, model.extra)
+        self.graphdef, self.params, self.extra = factory.split_model(self.case.model)
 
 
 def test_with_the_exact_posterior_bounds_are_log_p_and_there_is_nothing_to_regret():

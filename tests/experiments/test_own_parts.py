@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -211,7 +212,7 @@ def test_a_source_that_gives_no_data_is_refused_in_a_line(mine, source, message)
     config = config_of(mine)
     config["data"] = {**config["data"], "name": source}
     with pytest.raises(UserError, match=message) as refused:
-        train.train(config, "never")
+        train.train(config, Path("never"))
     assert "\n" not in str(refused.value)
 
 

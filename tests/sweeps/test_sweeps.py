@@ -360,7 +360,7 @@ def test_the_memory_of_a_state_is_counted_to_the_byte(mlp):
     num_params = encoder + posterior + decoder
     # The parameters, the best ones, and Adam's two moments; the hyperparameters, the step and
     # Adam's and the schedule's counts; two keys of two words.
-    words = 4 * num_params + len(mlp.config.hparams) + 3 + 4
+    words = 4 * num_params + len(factory.build_hparams(mlp.config)) + 3 + 4
     assert sum(leaf.nbytes for leaf in leaves(mlp.member())) == 4 * words
     # Before a call, after it, and on the way to the disk.
     assert memory.state == 3 * 4 * words

@@ -289,7 +289,8 @@ def test_no_copy_of_the_state_is_alive_beside_the_call_that_consumes_it(tmp_path
             return super().__call__(state, num_steps)
 
     params, best = (nnx.State({"weight": nnx.Param(jnp.full(shape, x))}) for x in (0.0, 1.0))
-    state = RunState(initial().train._replace(params=params), best)
+    state = initial()
+    state = RunState(state.train._replace(params=params), best, state.best_extra)
     del params, best
     run(tmp_path, state=state, steps=Watched())
     # The parameters and the best ones; then the first best ones too, which are still ours.
