@@ -1,1 +1,1 @@
-"""What the claims on speed rest on."""
+"""Measurements of speed, and of runs that survive being killed."""

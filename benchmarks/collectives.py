@@ -1,4 +1,4 @@
-"""What a compiled program sends between devices, read from its HLO."""
+"""Count what a compiled program sends between devices, from its HLO."""
 
 import math
 import re
@@ -29,7 +29,7 @@ class Collective(NamedTuple):
 
 
 def collectives(hlo: str) -> list[Collective]:
-    """The operations between devices in the text of a compiled program, loop bodies once each."""
+    """Return the operations between devices in a compiled program's text, loop bodies once each."""
     found = []
     # The places in long tuples are told in comments, with a sign that ours looks for.
     for match in _INSTRUCTION.finditer(re.sub(r"/\*.*?\*/", "", hlo)):

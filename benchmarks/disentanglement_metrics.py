@@ -17,24 +17,23 @@ import jax
 import numpy as np
 from absl import app, flags
 from flax import nnx
-from ml_collections import ConfigDict
 
 from configs import conv, vanilla
 from vae_jax import config as factory
-from vae_jax.applications.disentanglement import (
+from vae_jax.evaluation import results_file
+from vae_jax.evaluation.disentanglement import (
     MetricSizes,
     disentanglement_figures,
     encoded,
     unsupervised,
 )
-from vae_jax.applications.disentanglement.beta_vae import beta_vae_score
-from vae_jax.applications.disentanglement.dci import dci
-from vae_jax.applications.disentanglement.factor_vae import factor_vae_score
-from vae_jax.applications.disentanglement.irs import interventional_robustness
-from vae_jax.applications.disentanglement.mig import mutual_information_gap
-from vae_jax.applications.disentanglement.modularity import modularity
-from vae_jax.applications.disentanglement.sap import separated_attribute_predictability
-from vae_jax.evaluation import results_file
+from vae_jax.evaluation.disentanglement.beta_vae import beta_vae_score
+from vae_jax.evaluation.disentanglement.dci import dci
+from vae_jax.evaluation.disentanglement.factor_vae import factor_vae_score
+from vae_jax.evaluation.disentanglement.irs import interventional_robustness
+from vae_jax.evaluation.disentanglement.mig import mutual_information_gap
+from vae_jax.evaluation.disentanglement.modularity import modularity
+from vae_jax.evaluation.disentanglement.sap import separated_attribute_predictability
 from vae_jax.trained import TrainedModel
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
@@ -50,15 +49,15 @@ _MODELS = [
 ]
 
 
-def build_config(network: str, image_size: int) -> ConfigDict:
-    """Of a model of 10 latents of sprites."""
+def build_config(network: str, image_size: int) -> factory.Experiment:
+    """Return the experiment of a model of sprites with 10 latents."""
     config = _CONFIGS[network]()
     config.data.name, config.data.image_size = "sprites", image_size
     config.model.latent_size = 10
-    return config
+    return factory.resolve(config)
 
 
-def build_encode(config: ConfigDict) -> encoded.Encode:
+def build_encode(config: factory.Experiment) -> encoded.Encode:
     """Posterior means of an untrained network."""
     image_shape = (config.data.image_size, config.data.image_size, 1)
     model = factory.build_model(config, image_shape, jax.random.key(0))
@@ -75,7 +74,7 @@ def seconds_of(compute: Callable[[], Any]) -> float:
 
 
 def measure(network: str, image_size: int, reuse_points: bool) -> dict[str, Any]:
-    """Seconds of all metrics of one model, of its points, and of each metric."""
+    """Return seconds of all metrics of one model, of its points, and of each metric."""
     config, sizes = build_config(network, image_size), MetricSizes()
     encode, simulator = build_encode(config), factory.build_simulator(config)
     key, num_images = jax.random.key(0), 0

@@ -1,4 +1,4 @@
-"""How fast a config trains, and the matrix products in it."""
+"""Measure how fast a config trains, and the matrix products in it."""
 
 import functools
 import math
@@ -9,11 +9,9 @@ from typing import Any
 import jax
 import jax.extend.core as jex_core
 import jax.numpy as jnp
-from flax import nnx
 from ml_collections import ConfigDict
 
 from vae_jax import config as factory
-from vae_jax.training.step import init_state, train_epoch, train_step
 
 
 def matmul_flops(jaxpr: jex_core.Jaxpr) -> int:
@@ -40,31 +38,27 @@ def matmul_flops(jaxpr: jex_core.Jaxpr) -> int:
 
 
 def measure(config: ConfigDict, num_examples: int, repeats: int) -> dict[str, Any]:
-    """Images a second of the compiled epoch, and the FLOPs of one image's forward pass."""
-    factory.validate(config)
-    splits = factory.load_splits(config)
+    """Return images a second of the compiled epoch, and the FLOPs of one image's forward pass."""
+    experiment = factory.resolve({**config.to_dict(), "epochs": 1})
+    splits = factory.load_splits(experiment)
     examples = jnp.asarray(splits.train_examples[:num_examples])
-    model = factory.build_model(config, splits.train.shape[1:], jax.random.key(0))
-    graphdef, params = nnx.split(model)
-    loss_fn = factory.build_loss(config, graphdef, num_examples)
-    num_steps = num_examples // config.batch_size
-    make_optimizer = factory.build_optimizer(config, num_steps)
-    state = init_state(params, factory.build_hparams(config), make_optimizer, jax.random.key(1))
+    program = factory.build_program(experiment, splits.form, num_examples)
+    loss_fn = factory.build_players(experiment, splits.form, num_examples)[0].loss
+    num_steps = num_examples // experiment.batch_size
+    hparams = factory.build_hparams(experiment)
+    state = jax.jit(program.init)(splits.mean_image, jax.random.key(1), hparams).train
 
     forward = jax.make_jaxpr(loss_fn)(
-        state.params, examples[: config.batch_size], state.hparams, jnp.float32(0), state.noise_key
+        state.params,
+        state.extra,
+        (examples[: experiment.batch_size],),
+        state.hparams,
+        jnp.float32(0),
+        state.noise_key,
     )
-    epoch = jax.jit(
-        functools.partial(
-            train_epoch,
-            step_fn=functools.partial(train_step, loss_fn=loss_fn, make_optimizer=make_optimizer),
-            batch_size=config.batch_size,
-            num_steps=num_steps,
-        ),
-        donate_argnums=0,
-    )
+    epoch = jax.jit(program.run_steps, static_argnums=2, donate_argnums=0)
     start = time.perf_counter()
-    compiled = epoch.lower(state, examples).compile()
+    compiled = epoch.lower(state, examples, num_steps).compile()
     compile_seconds = time.perf_counter() - start
     seconds = []
     for _ in range(repeats + 1):
@@ -73,9 +67,9 @@ def measure(config: ConfigDict, num_examples: int, repeats: int) -> dict[str, An
         jax.block_until_ready(metrics)
         seconds.append(time.perf_counter() - start)
     return {
-        "batch_size": config.batch_size,
-        "examples_per_second": num_steps * config.batch_size / min(seconds[1:]),
-        "forward_flops_per_example": matmul_flops(forward.jaxpr) / config.batch_size,
+        "batch_size": experiment.batch_size,
+        "examples_per_second": num_steps * experiment.batch_size / min(seconds[1:]),
+        "forward_flops_per_example": matmul_flops(forward.jaxpr) / experiment.batch_size,
         "compile_seconds": compile_seconds,
     }
 
@@ -83,7 +77,7 @@ def measure(config: ConfigDict, num_examples: int, repeats: int) -> dict[str, An
 def seconds_in_turn(
     configs: Mapping[str, ConfigDict], num_examples: int, repeats: int
 ) -> dict[str, float]:
-    """The fastest compiled epoch of each config, in seconds; they take turns.
+    """Return the fastest compiled epoch of each config, in seconds; they take turns.
 
     Args:
       configs: by name; their data may be of several modalities.
@@ -91,8 +85,8 @@ def seconds_in_turn(
       repeats: timed epochs of each, after one that is not.
     """
     runs = {}
-    for name, config in configs.items():
-        factory.validate(config)
+    for name, given in configs.items():
+        config = factory.resolve(given)
         splits = factory.load_examples(config)
         examples = jax.tree.map(lambda x: jnp.asarray(x[:num_examples]), splits.train_examples)
         program = factory.build_program(config, splits.form, num_examples)

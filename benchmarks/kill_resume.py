@@ -20,16 +20,16 @@ from typing import Any
 
 import jax
 from absl import app, flags, logging
-from ml_collections import ConfigDict
 
 from benchmarks.killing import KILLS, bits, run_until_killed
-from experiments.output_flag import OUTPUT
-from experiments.seed_flag import SEED
+from experiments import flags as shared
 from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.evaluation import results_file
 from vae_jax.training import checkpoints
 from vae_jax.training.records import Record, read_records
+
+shared.define("seed", output="JSON file to write; empty prints only")
 
 _EPOCHS = flags.DEFINE_integer("num_epochs", 12, "length of the run")
 
@@ -40,7 +40,7 @@ _OVERRIDES = {
     "data.validation_split": "train[55000:55500]",
     "data.test_split": "test[:500]",
     "model.latent_size": 5,
-    "model.widths": "(64,)",
+    "model.encoder.widths": "(64,)",
     "checkpoints.every_seconds": 0,
     "tensorboard.images_every_epochs": 5,
     "evaluation.num_samples": 20,
@@ -68,11 +68,11 @@ class Run:
         return run_until_killed(self._command, self._cache, kill_after)
 
     def last_step(self) -> int:
-        """Of the newest checkpoint; 0 before the first."""
+        """Return the step of the newest checkpoint; 0 before the first."""
         return (checkpoints.steps(self.folder / "checkpoints") or [0])[-1]
 
     def torn(self) -> dict[str, int]:
-        """What the last kill left half done."""
+        """Return what the last kill left half done."""
         metrics = self.folder / "metrics.jsonl"
         text = metrics.read_bytes() if metrics.is_file() else b""
         records = read_records(metrics)
@@ -86,7 +86,7 @@ class Run:
 
     def state(self) -> tuple[int, list[bytes], dict[str, Any]]:
         """Step, leaves and metadata of the newest checkpoint."""
-        config = ConfigDict(workdir.read_config(self.folder))
+        config = factory.resolve(workdir.read_config(self.folder))
         template = factory.run_state_template(config, (28, 28, 1))
         checkpoint = checkpoints.restore(self.folder / "checkpoints", template)
         assert checkpoint is not None, "no checkpoint is whole"
@@ -95,20 +95,20 @@ class Run:
         return checkpoint.step, leaves, metadata
 
     def records(self) -> list[Record]:
-        """The records without their rates, which are about time."""
+        """Return the records without their rates, which are about time."""
         return [
             {name: value for name, value in record.items() if name != "examples_per_second"}
             for record in read_records(self.folder / "metrics.jsonl")
         ]
 
     def test_figures(self) -> dict[str, Any]:
-        """The "test" part of the summary."""
+        """Return the "test" part of the summary."""
         summary = workdir.read_summary(self.folder)
         return {} if summary is None else summary["test"]
 
 
 def differences(run: Run, reference: Run) -> list[str]:
-    """What of a finished run is not as in the one that was never stopped."""
+    """Return how a finished run differs from the one that was never stopped."""
     (step, leaves, metadata), (ref_step, ref_leaves, ref_metadata) = run.state(), reference.state()
     pictures = {path.name for path in (run.folder / "figures").iterdir()}
     expected = {path.name for path in (reference.folder / "figures").iterdir()}
@@ -178,9 +178,9 @@ def main(argv: list[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)
     with tempfile.TemporaryDirectory() as scratch:
-        results = kill_and_compare(KILLS.value, SEED.value, _EPOCHS.value, Path(scratch))
+        results = kill_and_compare(KILLS.value, flags.FLAGS.seed, _EPOCHS.value, Path(scratch))
     print(f"{results['kills']} kills in {results['seconds']:.0f} s; equal: {results['equal']}")
-    results_file.write(OUTPUT.value, results)
+    results_file.write(flags.FLAGS.output, results)
     sys.exit(0 if results["equal"] else 1)
 
 

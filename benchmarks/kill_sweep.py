@@ -20,17 +20,19 @@ from typing import Any
 
 import jax
 import optuna
-from absl import app, logging
-from ml_collections import ConfigDict
+from absl import app, flags, logging
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from benchmarks.killing import KILLS, bits, run_until_killed
-from experiments.output_flag import OUTPUT
-from experiments.seed_flag import SEED
+from experiments import flags as shared
 from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.evaluation import results_file
 from vae_jax.training import checkpoints
 from vae_jax.training.records import read_records
+
+shared.define("seed", output="JSON file to write; empty prints only")
 
 _OVERRIDES = {
     "epochs": 6,
@@ -39,18 +41,18 @@ _OVERRIDES = {
     "data.train_split": "train[:2000]",
     "data.validation_split": "train[55000:55500]",
     "data.test_split": "test[:500]",
-    "model.widths": "(64,)",
+    "model.encoder.widths": "(64,)",
     "checkpoints.every_seconds": 0,
     "evaluation.num_samples": 20,
 }
 _SWEEP = """\
-from vae_jax import search_space as space
+from vae_jax.sweeps import space
 
 
 def get_sweep():
     return space.tpe(
         {
-            "hparams.learning_rate": space.Uniform(1e-3, 1e-1, log=True),
+            "optimizer.learning_rate": space.Uniform(1e-3, 1e-1, log=True),
             "model.latent_size": space.Choice((3, 5)),
         },
         num_trials=8,
@@ -68,8 +70,8 @@ def _lasting(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def member_state(folder: Path) -> dict[str, Any]:
-    """All that is to be equal of one member."""
-    config = ConfigDict(workdir.read_config(folder))
+    """Return all that is to be equal of one member."""
+    config = factory.resolve(workdir.read_config(folder))
     template = factory.run_state_template(config, (28, 28, 1))
     checkpoint = checkpoints.restore(folder / "checkpoints", template)
     assert checkpoint is not None, f"no checkpoint of {folder} is whole"
@@ -81,27 +83,21 @@ def member_state(folder: Path) -> dict[str, Any]:
     }
 
 
-def trials_in(url: str) -> list[optuna.trial.FrozenTrial]:
-    """The trials of the only study in a storage."""
-    storage = optuna.storages.RDBStorage(url)
-    try:
-        (name,) = optuna.get_all_study_names(storage)
-        return optuna.load_study(study_name=name, storage=storage).trials
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
-
-
 def study_state(folder: Path) -> list[Any]:
-    """Setting, values and state of every trial in the study."""
+    """Return setting, values and state of every trial in a search's study; nothing of others."""
+    journal = folder / "journal.log"
+    if not journal.is_file():
+        return []
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    (name,) = optuna.get_all_study_names(storage)
     return [
         (trial.number, trial.params, trial.values, trial.state, trial.intermediate_values)
-        for trial in trials_in(f"sqlite:///{folder / 'study.db'}")
+        for trial in optuna.load_study(study_name=name, storage=storage).trials
     ]
 
 
 def differences(folder: Path, reference: Path) -> list[str]:
-    """What of a finished sweep is not as in the one that was never stopped."""
+    """Return how a finished sweep differs from the one that was never stopped."""
     found = []
     names = [sorted(p.name for p in (f / "members").iterdir()) for f in (folder, reference)]
     if names[0] != names[1]:
@@ -121,7 +117,7 @@ def differences(folder: Path, reference: Path) -> list[str]:
 
 
 def command(folder: Path) -> list[str]:
-    """What runs the sweep in `folder`; its file is written beside it."""
+    """Return the command that runs the sweep in `folder`; write its file beside it."""
     sweep = folder.with_name("killed_sweep.py")
     sweep.write_text(_SWEEP, encoding="utf-8")
     return [
@@ -178,9 +174,9 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory() as scratch:
-        results = kill_and_compare(KILLS.value, SEED.value, Path(scratch))
+        results = kill_and_compare(KILLS.value, flags.FLAGS.seed, Path(scratch))
     print(f"{results['kills']} kills in {results['seconds']:.0f} s; equal: {results['equal']}")
-    results_file.write(OUTPUT.value, results)
+    results_file.write(flags.FLAGS.output, results)
     sys.exit(0 if results["equal"] else 1)
 
 

@@ -42,7 +42,7 @@ def run_until_killed(command: Sequence[str], cache: Path, kill_after: float | No
 
 
 def bits(tree: PyTree) -> list[bytes]:
-    """The bytes of every array of a tree, PRNG keys as their words."""
+    """Return the bytes of every array of a tree, PRNG keys as their words."""
     return [
         np.asarray(
             jax.random.key_data(leaf)

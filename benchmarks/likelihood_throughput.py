@@ -31,9 +31,10 @@ _NUM_IMAGES = flags.DEFINE_integer("num_images", 10_000, "images of the test set
 def main(argv: list[str]) -> None:
     """Measure, print a line, write the JSON."""
     del argv
-    config = vanilla.get_config()
-    config.model.widths, config.model.latent_size = (200, 200), 50
-    config.model.activation = "tanh"
+    given = vanilla.get_config()
+    given.model.latent_size = 50
+    given.model.encoder = {"name": "mlp", "widths": (200, 200), "activation": "tanh"}
+    config = factory.resolve(given)
     keys = factory.build_evaluation_keys(config)
     images = factory.load_splits(config).test.images[: _NUM_IMAGES.value]
     targets = figures_of_merit.prepare_targets(factory.build_prepare(config), images, keys.targets)
@@ -55,7 +56,7 @@ def main(argv: list[str]) -> None:
     start = time.perf_counter()
     estimates = estimate(targets)
     seconds = time.perf_counter() - start
-    widths = [config.model.latent_size, *config.model.widths[::-1], targets[0].size]
+    widths = [config.model.latent_size, *config.model.encoder.widths[::-1], targets[0].size]
     flops = 2 * sum(a * b for a, b in itertools.pairwise(widths))
     flops *= _NUM_SAMPLES.value * len(targets)
     results: dict[str, Any] = {

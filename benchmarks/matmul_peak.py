@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 def matmul_peak(sizes: tuple[int, ...] = (1024, 1536, 2048, 3072), repeats: int = 8) -> float:
-    """Fastest float32 product of two square matrices, in FLOP/s."""
+    """Return fastest float32 product of two square matrices, in FLOP/s."""
     matmul = jax.jit(jnp.matmul)
     best = 0.0
     for size in sizes:

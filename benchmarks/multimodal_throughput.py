@@ -1,4 +1,4 @@
-"""What an epoch of images and captions costs beside one of the images alone.
+"""Measure the cost of an epoch of images and captions beside one of the images alone.
 
     python -m benchmarks.multimodal_throughput \
         --output=benchmarks/results/multimodal_throughput_cpu.json
@@ -15,27 +15,34 @@ from ml_collections import ConfigDict
 from benchmarks.epoch_speed import seconds_in_turn
 from configs import multimodal, vanilla
 from experiments import command_line
-from experiments.output_flag import OUTPUT
+from experiments import flags as shared
 from vae_jax.evaluation import results_file
+
+shared.define(output="JSON file to write; empty prints only")
 
 _NUM_EXAMPLES = flags.DEFINE_integer("num_train_examples", 12_800, "in an epoch", lower_bound=1000)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "timed epochs of each", lower_bound=1)
 
 
+_OBJECTIVES = {"product": "mvae", "mixture": "mmvae", "mixture_of_products": "mopoe"}
+
+
 def image_alone() -> ConfigDict:
-    """The networks of `configs/multimodal.py` that the images have, in a VAE of their own."""
+    """Return a VAE of the networks that `configs/multimodal.py` has for images."""
     config, joint = vanilla.get_config(), multimodal.get_config()
-    config.model.widths, config.model.latent_size = joint.model.widths, joint.model.latent_size
+    config.model.encoder.widths = joint.model.encoder.widths
+    config.model.latent_size = joint.model.latent_size
     config.batch_size = joint.batch_size
     return config
 
 
 def with_captions(joint_posterior: str) -> ConfigDict:
-    """`configs/multimodal.py` with another way to join posteriors."""
+    """Return `configs/multimodal.py` with another way to join posteriors."""
     config = multimodal.get_config()
-    config.model.joint_posterior = joint_posterior
     if joint_posterior != "joint":
-        config.hparams.unimodal_kl_weight = 0.0
+        config.model.joint_posterior = joint_posterior
+        shared = {k: v for k, v in config.objective.items() if k != "unimodal_kl_weight"}
+        config.objective = {**shared, "name": _OBJECTIVES[joint_posterior]}
     return config
 
 
@@ -56,7 +63,7 @@ def main() -> None:
             "times_image_alone": fastest / seconds["image alone"],
         }
         print(f"{name}: {fastest:.2f} s an epoch, {fastest / seconds['image alone']:.2f} times")
-    results_file.write(OUTPUT.value, results)
+    results_file.write(flags.FLAGS.output, results)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a run costs beside its training steps: start-up, memory, and the loop around the epochs.
+"""Measure the cost of a run beside its training steps: start-up, memory, and the loop.
 
     python -m benchmarks.run_costs --output=benchmarks/results/run_costs_cpu.json
 
@@ -24,8 +24,10 @@ import jax
 from absl import app, flags
 
 from configs import vanilla
-from experiments import command_line, train
+from experiments import train
+from vae_jax.config import run
 from vae_jax.evaluation import results_file
+from vae_jax.training import host
 from vae_jax.training import loop as training_loop
 from vae_jax.training.records import read_records
 
@@ -59,10 +61,10 @@ def seconds_to_first_step(folder: Path) -> float:
 
 
 def measure_loop(folder: Path, epochs: int) -> dict[str, float]:
-    """Seconds of `fit`, and of the compiled calls in it, in a run of the main experiment."""
+    """Return seconds of `fit`, and of the compiled calls in it, in a run of the main experiment."""
     config = vanilla.get_config()
     config.epochs = epochs
-    config.evaluation.num_samples = 1
+    config.evaluation = {"num_samples": 1}
     seconds = {"fit": 0.0, "compiled": 0.0}
 
     def timed(function: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -85,7 +87,7 @@ def measure_loop(folder: Path, epochs: int) -> dict[str, float]:
         seconds["fit"] += time.perf_counter() - start
         return result
 
-    train.fit = timed_fit
+    run.fit = timed_fit
     train.train(config, folder)
     return seconds
 
@@ -93,7 +95,7 @@ def measure_loop(folder: Path, epochs: int) -> dict[str, float]:
 def main(argv: list[str]) -> None:
     """Measure, print, write the JSON."""
     del argv
-    command_line.use_compilation_cache()
+    host.use_compilation_cache()
     with tempfile.TemporaryDirectory() as scratch:
         stopped = Path(scratch) / "stopped"
         first_start = seconds_to_first_step(stopped)

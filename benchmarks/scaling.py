@@ -1,4 +1,4 @@
-"""What a step costs by the number of devices, and whether all ways to spread it agree.
+"""Measure the cost of a step by the number of devices, and whether all ways to spread it agree.
 
     python -m benchmarks.scaling --output=benchmarks/results/scaling_cpu.json \
         --figure=docs/loss_by_layout.png
@@ -30,7 +30,6 @@ import numpy as np
 from absl import app, flags
 from flax import nnx
 from jaxtyping import PyTree
-from ml_collections import ConfigDict
 
 from benchmarks.collectives import collectives
 from configs import conv, vanilla
@@ -61,8 +60,8 @@ _ACCELERATOR = {
 }
 
 
-def step_costs(config: ConfigDict, num_devices: int) -> dict[str, Any]:
-    """What one device computes and moves in a step, by the compiler's own count."""
+def step_costs(config: factory.Experiment, num_devices: int) -> dict[str, Any]:
+    """Return what one device computes and moves in a step, by the compiler's own count."""
     num_examples = 2 * config.batch_size
     build_program = functools.partial(factory.build_program, config, (28, 28, 1), num_examples)
     compiled = compile_program(build_program, jax.devices()[:num_devices])
@@ -98,14 +97,14 @@ def projected_seconds(costs: dict[str, Any], batch_size: int, num_devices: int) 
     }
 
 
-def noise_scales(config: ConfigDict, epochs: Sequence[int]) -> list[dict[str, float]]:
-    """The simple noise scale after some epochs: examples beyond which a batch gains little."""
+def noise_scales(config: factory.Experiment, epochs: Sequence[int]) -> list[dict[str, float]]:
+    """Return the simple noise scale after some epochs: the batch beyond which little is gained."""
     images = jnp.asarray(factory.load_splits(config).train_examples)
     steps_per_epoch = len(images) // config.batch_size
     program = factory.build_program(config, (28, 28, 1), len(images))
-    loss_fn = factory.build_loss(config, program.graphdef, len(images))
-    make_optimizer = factory.build_optimizer(config, max(epochs) * steps_per_epoch)
-    step_fn = functools.partial(train_step, loss_fn=loss_fn, make_optimizer=make_optimizer)
+    players = factory.build_players(config, (28, 28, 1), len(images))
+    loss_fn = players[0].loss
+    step_fn = functools.partial(train_step, players=players)
     state = jax.jit(program.init)(
         images.mean(axis=0) / 255, factory.make_key(0), factory.build_hparams(config)
     ).train
@@ -128,7 +127,9 @@ def noise_scales(config: ConfigDict, epochs: Sequence[int]) -> list[dict[str, fl
         def body(total: PyTree, batch: tuple[jax.Array, jax.Array]) -> tuple[PyTree, jax.Array]:
             indices, key = batch
             grads = jax.grad(
-                lambda p: loss_fn(p, images[indices], state.hparams, after_warmup, key)[0]
+                lambda p: loss_fn(
+                    p, state.extra, (images[indices],), state.hparams, after_warmup, key
+                )[0]
             )(params)
             return jax.tree.map(jnp.add, total, grads), _squared_norm(grads)
 
@@ -148,7 +149,7 @@ def noise_scales(config: ConfigDict, epochs: Sequence[int]) -> list[dict[str, fl
 
 
 def _noise_scale(draws: np.ndarray, small: int, num_small: int) -> dict[str, float]:
-    """From squared norms of gradients of small and of large batches, `[draws, 2]`."""
+    """Return the noise scale from squared gradient norms of small and large batches, `[n, 2]`."""
     large = small * num_small
     of_small, of_large = np.asarray(draws, np.float64).T
     # Both are biased by the noise, each by its share: their differences are not.
@@ -217,8 +218,8 @@ def main(argv: list[str]) -> None:
     del argv
     experiments = {"mlp": vanilla.get_config(), "conv": conv.get_config()}
     costs, projections = {}, {}
-    for name, config in experiments.items():
-        config.batch_size = 1024
+    for name, given in experiments.items():
+        config = factory.resolve({**given.to_dict(), "batch_size": 1024})
         costs[name] = [step_costs(config, num) for num in (1, 2, 4, _NUM_DEVICES)]
         alone = {**costs[name][0], "batch_size": config.batch_size}
         projections[name] = {

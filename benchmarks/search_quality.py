@@ -37,14 +37,14 @@ _OVERRIDES = {
 _SWEEP = '''\
     """Written by benchmarks.search_quality."""
 
-    from vae_jax import search_space as space
+    from vae_jax.sweeps import space
 
 
     def get_sweep():
         return space.{method}(
             {{
-                "hparams.learning_rate": space.Uniform(1e-4, 3e-2, log=True),
-                "hparams.warmup_epochs": space.Uniform(0, 10),
+                "optimizer.learning_rate": space.Uniform(1e-4, 3e-2, log=True),
+                "objective.warmup_epochs": space.Uniform(0, 10),
                 "model.latent_size": space.Choice((2, 5, 10, 20, 40)),
             }},
             num_trials={trials},

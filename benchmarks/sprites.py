@@ -29,7 +29,7 @@ _BATCHES_RENDERED = 400
 
 
 def rendering_speed(variant: Variant, image_size: int, repeats: int) -> float:
-    """Images a second."""
+    """Return images a second."""
 
     def render_batches(key: Key[Array, ""]) -> UInt8[Array, "batch height width channels"]:
         sizes = jnp.asarray(variant.sizes)
@@ -53,18 +53,18 @@ def rendering_speed(variant: Variant, image_size: int, repeats: int) -> float:
 
 
 def config_of(name: str, image_size: int, mode: str) -> ConfigDict:
-    """The configs that sprites are trained with: an mlp for 32x32, convolutions for 64x64."""
+    """Return the configs of sprites: an mlp for 32x32, convolutions for 64x64."""
     config = vanilla.get_config()
     config.batch_size = _BATCH_SIZE
     config.data.name, config.data.image_size, config.data.mode = name, image_size, mode
     config.data.train_split, config.data.validation_split = "train[:6400]", ""
     config.data.test_split = "train[-64:]"
     config.data.binarization = "none"
-    config.model.latent_size, config.model.activation = 10, "relu"
-    config.model.widths = (256, 256)
+    config.model.latent_size = 10
+    layers = {"name": "mlp", "widths": (256, 256)}
     if image_size == 64:
-        config.model.network = "conv"
-        config.model.channels, config.model.widths = (32, 32, 64, 64), (256,)
+        layers = {"name": "conv", "channels": (32, 32, 64, 64), "widths": (256,)}
+    config.model.encoder = {**layers, "activation": "relu"}
     return config
 
 

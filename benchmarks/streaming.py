@@ -27,12 +27,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
-from ml_collections import ConfigDict
 from PIL import Image, ImageDraw, ImageFilter
 
 from configs import vanilla
-from experiments import train
 from vae_jax import config as factory
+from vae_jax.config import run
 from vae_jax.data.streaming import num_read_threads
 from vae_jax.evaluation import results_file
 from vae_jax.training.loop import RunSteps
@@ -51,7 +50,7 @@ _NUM_DIFFERENT = 3000
 
 
 def _encoded_image(rng: np.random.Generator) -> bytes:
-    """A PNG file that compresses as a photograph does: soft shades, some edges, fine noise."""
+    """Return a PNG file that compresses like a photograph: soft shades, edges, fine noise."""
     shades = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
     image = shades.resize((_SIZE, _SIZE), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(image)
@@ -98,21 +97,20 @@ def write_images(folder: Path, num_train: int) -> float:
     return float(np.mean([len(file) for file in different]))
 
 
-def _config(folder: str, limit: int) -> ConfigDict:
-    """An epoch over the images by a network whose step takes about three times their decoding."""
+def _config(folder: str, limit: int) -> factory.Experiment:
+    """Return an epoch by a network whose step takes about three times the decoding."""
     config = vanilla.get_config()
     config.epochs = 1
     config.data.name, config.data.dir = "photos", folder
     config.data.train_split, config.data.validation_split = "train", ""
-    config.data.memory_limit = limit / 2**30
+    config.data.mode = {"name": "auto", "memory_limit": limit / 2**30}
     config.data.binarization = "none"
     config.model.likelihood = "normal"
-    config.model.widths = (200,)
-    config.tensorboard.images_every_epochs = 0
+    config.model.encoder.widths = (200,)
+    config.tensorboard = {"images_every_epochs": 0}
     # None but the first call's, whose copies would hide what the stream takes.
-    config.checkpoints.every_seconds = 1e6
-    factory.validate(config)
-    return config
+    config.checkpoints = {"every_seconds": 1e6}
+    return factory.resolve(config)
 
 
 def _rss_bytes() -> int:
@@ -127,7 +125,7 @@ def _peak_rss_bytes() -> int:
 class _Epoch:
     """An epoch of a streamed run without the training."""
 
-    def __init__(self, config: ConfigDict) -> None:
+    def __init__(self, config: factory.Experiment) -> None:
         splits = factory.open_splits(config)
         assert isinstance(splits, factory.StreamedSplits)
         self.config, self.train_set = config, splits.train
@@ -141,7 +139,7 @@ class _Epoch:
         self.state = program.init(jnp.zeros(shape), key, hparams).train
 
     def decode(self) -> float:
-        """Images a second, read in batches by as many threads as the stream has."""
+        """Return images a second, read in batches by as many threads as the stream has."""
         num_steps, batch_size = self.plan.total_steps, self.config.batch_size
         order = np.random.default_rng(0).permutation(self.num_examples)[: num_steps * batch_size]
 
@@ -154,7 +152,7 @@ class _Epoch:
         return num_steps * batch_size / (time.perf_counter() - start)
 
     def stream(self, first_step: int = 0) -> float:
-        """Images a second, taken from a stream as fast as they come."""
+        """Return images a second, taken from a stream as fast as they come."""
         state = self.state._replace(step=jnp.asarray(first_step))
         start, step = time.perf_counter(), first_step
         with factory.build_stream(self.config, self.train_set, self.plan, state) as stream:
@@ -165,7 +163,7 @@ class _Epoch:
         return (step - first_step) * self.config.batch_size / (time.perf_counter() - start)
 
 
-def compare_speeds(config: ConfigDict, repeats: int) -> dict[str, Any]:
+def compare_speeds(config: factory.Experiment, repeats: int) -> dict[str, Any]:
     """Images a second of decoding alone and of the stream, one after the other again and again."""
     epoch = _Epoch(config)
     # Grain is imported and the order of an epoch compiled.
@@ -181,7 +179,7 @@ def compare_speeds(config: ConfigDict, repeats: int) -> dict[str, Any]:
     }
 
 
-def stream_memory(config: ConfigDict, repeats: int) -> dict[str, Any]:
+def stream_memory(config: factory.Experiment, repeats: int) -> dict[str, Any]:
     """Peak memory of epochs of a stream above what the process had before the first."""
     epoch = _Epoch(config)
     epoch.stream(first_step=epoch.plan.total_steps - 1)
@@ -191,11 +189,11 @@ def stream_memory(config: ConfigDict, repeats: int) -> dict[str, Any]:
     return {"peak_memory_mib": (_peak_rss_bytes() - before) / 2**20}
 
 
-def train_slowly(config: ConfigDict, repeats: int) -> dict[str, Any]:
-    """A run whose step takes longer than decoding; how long it waited after its first call."""
+def train_slowly(config: factory.Experiment, repeats: int) -> dict[str, Any]:
+    """Return how long a run waited after its first call, its step slower than decoding."""
     del repeats
     peaks: list[int] = []
-    original_fit = train.fit
+    original_fit = run.fit
 
     def fit(*args: Any, run_steps: RunSteps, **kwargs: Any) -> Any:
         def noted(state: TrainState, num_steps: int) -> Any:
@@ -205,12 +203,10 @@ def train_slowly(config: ConfigDict, repeats: int) -> dict[str, Any]:
 
         return original_fit(*args, run_steps=noted, **kwargs)
 
-    train.fit = fit
-    # Only the training is measured.
-    train.measuring.evaluate_run = lambda *_: {}
-    train.measuring.describe = lambda summary: "trained"
+    run.fit = fit
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stderr(io.StringIO()):
-        train.train(config, Path(scratch))
+        # Only the training is measured.
+        run.train(config, Path(scratch), evaluate=lambda splits: {})
         records = [
             r for r in read_records(Path(scratch) / "metrics.jsonl") if r["split"] == "train"
         ]
@@ -229,7 +225,9 @@ def train_slowly(config: ConfigDict, repeats: int) -> dict[str, Any]:
 
 
 def _in_a_process(
-    measure: Callable[[ConfigDict, int], dict[str, Any]], config: ConfigDict, repeats: int
+    measure: Callable[[factory.Experiment, int], dict[str, Any]],
+    config: factory.Experiment,
+    repeats: int,
 ) -> dict[str, Any]:
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:

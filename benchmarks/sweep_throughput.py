@@ -33,10 +33,10 @@ class Experiment:
     """The program 784-400-20-400-784 with dynamic binarisation, and its runs."""
 
     def __init__(self) -> None:
-        self.config = vanilla.get_config()
-        self.config.model.latent_size = 20
-        self.config.model.activation = "relu"
-        self.config.batch_size = _BATCH_SIZE
+        given = vanilla.get_config()
+        given.model.latent_size, given.batch_size = 20, _BATCH_SIZE
+        given.model.encoder.activation = "relu"
+        self.config = config.resolve(given)
         splits = config.load_splits(self.config)
         num_examples = _NUM_STEPS * _BATCH_SIZE
         self.images = jnp.asarray(splits.train_examples[:num_examples])
@@ -46,12 +46,13 @@ class Experiment:
         self.solo = jax.jit(self.program.run_steps, static_argnames="num_steps", donate_argnums=0)
 
     def state(self, member: int) -> Any:
-        """The initial state of a member, each with a seed and a beta of its own."""
-        hparams = config.build_hparams(self.config)._replace(beta=jnp.float32(1 + member / 256))
+        """Return the initial state of a member, each with a seed and a beta of its own."""
+        hparams = config.build_hparams(self.config)
+        hparams["objective.beta"] = jnp.float32(1 + member / 256)
         return self.init(self.mean_image, config.make_key(member), hparams)
 
     def solo_seconds(self) -> float:
-        """Fastest call of a run alone."""
+        """Return fastest call of a run alone."""
         state, fastest = self.state(0).train, float("inf")
         for repeat in range(_REPEATS.value + 1):
             start = time.perf_counter()
@@ -62,7 +63,7 @@ class Experiment:
         return fastest
 
     def measure(self, functions: MemberFunctions[Any], num_members: int) -> dict[str, float]:
-        """Seconds of the first call, which compiles, and of the fastest of the others."""
+        """Return seconds of the first call, which compiles, and of the fastest of the others."""
         active = np.ones(num_members, bool)
         states = functions.place(stack([self.state(m) for m in range(num_members)]), num_members)
         seconds = []

@@ -18,9 +18,9 @@ from ml_collections import ConfigDict
 from benchmarks.epoch_speed import measure
 from benchmarks.matmul_peak import matmul_peak
 from configs import conv, vanilla
-from experiments import command_line
 from vae_jax.evaluation import results_file
 from vae_jax.sweeps.workers import shares_of_cores
+from vae_jax.training import host
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "timed epochs an experiment; the fastest counts")
@@ -35,10 +35,10 @@ def _measure_on(
 
 
 def measure_at_once(config: ConfigDict, num_examples: int, repeats: int) -> dict[str, Any]:
-    """The same of as many runs at once as there are cores, each on its own, taken together."""
+    """Return the throughput of as many runs at once as there are cores, taken together."""
     spawn = multiprocessing.get_context("spawn")
     results = spawn.SimpleQueue()
-    shares = shares_of_cores(command_line.num_cores())
+    shares = shares_of_cores(host.num_cores())
     arguments = (json.dumps(config.to_dict()), num_examples, repeats, results)
     processes = [spawn.Process(target=_measure_on, args=(cores, *arguments)) for cores in shares]
     for process in processes:
@@ -58,11 +58,11 @@ def main(argv: list[str]) -> None:
     grey.data.binarization = "none"
     for config in (mlp, grey, convolutional):
         config.model.latent_size = 20
-        config.model.activation = "relu"
+        config.model.encoder.activation = "relu"
     small_batch = vanilla.get_config()
     small_batch.batch_size, small_batch.optimizer.epsilon = 20, 1e-4
-    small_batch.model.widths, small_batch.model.latent_size = (200, 200), 50
-    small_batch.model.activation = "tanh"
+    small_batch.model.latent_size = 50
+    small_batch.model.encoder = {"name": "mlp", "widths": (200, 200), "activation": "tanh"}
     several = "mlp 784-200-200-50-200-200-784, batch 20, as many runs as cores"
     experiments = {
         "mlp 784-400-20-400-784, dynamic binarisation": (mlp, 54_912),

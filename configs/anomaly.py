@@ -4,15 +4,15 @@
     python -m experiments.detect --workdir=runs/anomaly --input=new.npy --output=scores.csv
 
 What a score is worth depends on the likelihood: beside the normal of one learned scale here, try
-`--config.model.likelihood=bernoulli --config.model.normal_scale=fixed` on grey values, or
-categorical in place of bernoulli, as Xiao et al. 2020 (arXiv 2003.02977) have it, with
-`--config.model.network=conv`. `--config.data.name=mnist` is the reverse, against Fashion-MNIST, and
+`--config.model.likelihood=bernoulli` on grey values, or categorical in place of bernoulli, as Xiao
+et al. 2020 (arXiv 2003.02977) have it, with `--config.model.encoder=conv`.
+`--config.data.name=mnist` is the reverse, against Fashion-MNIST, and
 
     python -m experiments.prepare --name=mnist --without_label=4
 
 prepares `--config.data.name=data/mnist_without_4.npz`, whose outliers are the fours of the test
-set. `benchmarks/anomaly.py` measures all scores. After two minutes of training on one core expect
-an AUROC of the ELBO of 0.99 against MNIST, and of 0.27 by the Bernoulli likelihood.
+set. `experiments.measure --use=anomaly` measures all scores. After two minutes of training on one
+core expect an AUROC of the ELBO of 0.99 against MNIST, and of 0.27 by the Bernoulli likelihood.
 """
 
 from ml_collections import ConfigDict

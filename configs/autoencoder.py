@@ -11,7 +11,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """The network of `vanilla`, without posterior, prior and binarisation."""
+    """Return the network of `vanilla`, without posterior, prior and binarisation."""
     config = vanilla.get_config()
     config.epochs = 30
     config.data.binarization = "none"

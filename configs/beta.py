@@ -12,7 +12,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """`vanilla` with the KL weighted by beta, which rises to its value over ten epochs."""
+    """Return `vanilla` with the KL weighted by beta, which rises to its value over ten epochs."""
     config = vanilla.get_config()
     config.epochs = 30
     config.objective = {"name": "elbo", "beta": 4.0, "warmup_epochs": 10.0}

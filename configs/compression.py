@@ -15,7 +15,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """`vanilla` with the paper's network and optimiser."""
+    """Return `vanilla` with the paper's network and optimiser."""
     config = vanilla.get_config()
     config.epochs = 20
     config.batch_size = 100

@@ -15,7 +15,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """`vanilla` over levels, in fewer epochs."""
+    """Return `vanilla` over levels, in fewer epochs."""
     config = vanilla.get_config()
     config.epochs = 10
     config.batch_size = 100

@@ -12,7 +12,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """Two strided convolutions down, two transposed ones up."""
+    """Return two strided convolutions down, two transposed ones up."""
     config = vanilla.get_config()
     config.epochs = 10
     config.model.encoder = {"name": "conv", "channels": (32, 64), "kernel_size": 4}

@@ -12,7 +12,7 @@ from configs import disentanglement
 
 
 def get_config() -> ConfigDict:
-    """`disentanglement` at the size and length of the paper."""
+    """Return `disentanglement` at the size and length of the paper."""
     config = disentanglement.get_config()
     # 11,289 steps each.
     config.epochs = 27

@@ -3,8 +3,9 @@
 python -m experiments.train --config=configs/inpainting.py --workdir=runs/inpainting
 
 The box is half as high and wide as the image and lies anywhere in it, grey.
-`benchmarks/recovery.py` keeps the pixels outside it and compares with biharmonic inpainting: expect
-a PSNR of 18.2 dB where that has 14.8, after less than two minutes of training on one core.
+`experiments.measure --use=recovery` keeps the pixels outside it and compares with biharmonic
+inpainting: expect a PSNR of 18.2 dB where that has 14.8, after less than two minutes of training on
+one core.
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +14,7 @@ from configs import upscaling
 
 
 def get_config() -> ConfigDict:
-    """The network of `upscaling`."""
+    """Return the network of `upscaling`."""
     config = upscaling.get_config()
     config.corruption = {"name": "box", "level": 0.5}
     return config

@@ -7,7 +7,7 @@ The textbook figure sets it beside its two terms alone:
     python -m experiments.train --config=configs/latent2d.py --config.objective.beta=0 \
         --workdir=runs/reconstruction_alone
     python -m experiments.train --config=configs/latent2d.py \
-        --config.hparams.distortion_weight=0 --workdir=runs/kl_alone
+        --config.objective.distortion_weight=0 --workdir=runs/kl_alone
     python -m experiments.compare --output=runs/textbook \
         --workdirs=runs/kl_alone,runs/reconstruction_alone,runs/latent2d
 
@@ -21,7 +21,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """`vanilla` with two latent dimensions and a hidden layer more."""
+    """Return `vanilla` with two latent dimensions and a hidden layer more."""
     config = vanilla.get_config()
     config.epochs = 30
     config.model.latent_size = 2

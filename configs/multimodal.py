@@ -6,15 +6,16 @@ r"""JMVAE on MNIST: images and captions that say what is measured of them, with 
 
 Takes 19 minutes of one core. Expect nine images in ten to show the class that their caption names,
 nearly as many its stroke thickness and slant, and 97 captions in 100 the class of their image
-(`benchmarks/multimodal.py`, results/README.md).
+(`experiments.measure --use=multimodal`, results/README.md).
 
 A joint encoder of image and caption with the two KL terms of Suzuki et al. 2016 (arXiv 1611.01891,
 equation 8), which bring the encoders of single modalities near it. A caption is worth ten nats
 where an image has a hundred, which its weight of 3 makes up for in part.
-`--config.model.joint_posterior=mixture_of_products` with `--config.hparams.unimodal_kl_weight=0` is
-MoPoE, `product` MVAE, `mixture` MMVAE; these three also train on examples of which one is missing
-(`--config.data.modality_shares=(1.0,0.1)`). MoPoE shows the class asked for more often, but the
-mean of what a caption leaves open: blurred, so that thin strokes measure wider. Afterwards:
+`--config.model.joint_posterior=mixture_of_products` with `--config.objective=mopoe` is MoPoE,
+`product` with `mvae` is MVAE, `mixture` with `mmvae` is MMVAE; these three also train on examples
+of which one is missing (`--config.data.modality_shares=(1.0,0.1)`). MoPoE shows the class asked for
+more often, but the mean of what a caption leaves open: blurred, so that thin strokes measure wider.
+Afterwards:
 
     vae_jax.load("runs/captions").generate({"text": "a thin upright four"}, key)
 """
@@ -25,7 +26,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """`vanilla` with encoders and decoders for the image and for its caption."""
+    """Return `vanilla` with encoders and decoders for the image and for its caption."""
     config = vanilla.get_config()
     config.epochs = 60
     config.data.modalities = ("image", "text")

@@ -13,7 +13,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """`vanilla` with a joint encoder of image and label."""
+    """Return `vanilla` with a joint encoder of image and label."""
     config = vanilla.get_config()
     config.epochs = 100
     config.batch_size = 100

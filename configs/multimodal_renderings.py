@@ -2,9 +2,10 @@ r"""MoPoE on five renderings of a digit, in the manner of PolyMNIST.
 
     python -m experiments.train --config=configs/multimodal_renderings.py --workdir=runs/mopoe
     python -m experiments.train --config=configs/multimodal_renderings.py \
-        --config.model.joint_posterior=product --config.objective.num_subsets=2 --workdir=runs/mvae
+        --config.model.joint_posterior=product --config.objective=mvae \
+        --config.objective.num_subsets=2 --workdir=runs/mvae
     python -m experiments.train --config=configs/multimodal_renderings.py \
-        --config.model.joint_posterior=mixture --workdir=runs/mmvae
+        --config.model.joint_posterior=mixture --config.objective=mmvae --workdir=runs/mmvae
 
 The modalities share their class and nothing else (vae_jax/data/renderings.py). As in Sutter et al.
 2021 (arXiv 2105.02470) pixels have a Laplace likelihood of scale 0.75, and every modality weight 1;
@@ -17,7 +18,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """`vanilla` with five convolutional experts of images in colour."""
+    """Return `vanilla` with five convolutional experts of images in colour."""
     config = vanilla.get_config()
     config.epochs = 30
     config.data.modalities = tuple(f"rendering_{i}" for i in range(5))

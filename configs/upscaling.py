@@ -2,11 +2,12 @@ r"""An autoencoder that upscales digits: it sees them at half their height and w
 
     python -m experiments.train --config=configs/upscaling.py --workdir=runs/upscaling
     python -m experiments.train --config=configs/upscaling.py --workdir=runs/upscaling4 \
-        --config.hparams.corruption_level=4
+        --config.corruption.level=4
 
 Each square of 2x2 pixels, or of 4x4, has its mean, so that the image keeps its size.
-`benchmarks/recovery.py` compares with bicubic interpolation: expect a PSNR of 26.0 dB where that
-has 19.8 (20.6 and 14.5 at a quarter), after less than two minutes of training on one core.
+`experiments.measure --use=recovery` compares with bicubic interpolation: expect a PSNR of 26.0 dB
+where that has 19.8 (20.6 and 14.5 at a quarter), after less than two minutes of training on one
+core.
 """
 
 from ml_collections import ConfigDict
@@ -15,7 +16,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """A wide autoencoder, half resolution."""
+    """Return a wide autoencoder, half resolution."""
     config = vanilla.get_config()
     config.epochs = 30
     config.data.binarization = "none"

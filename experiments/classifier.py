@@ -8,12 +8,13 @@ Two to three minutes on one core. Expect a test accuracy of 99.2 % on MNIST.
 from absl import flags
 
 from experiments import command_line
-from experiments.data_dir_flag import DATA_DIR
-from experiments.seed_flag import SEED
+from experiments import flags as shared
 from vae_jax import config, data, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import classifier, classifier_training
 from vae_jax.evaluation.classifier import Classifier
+
+shared.define("workdir", "data_dir", "seed")
 
 _DATA = flags.DEFINE_string("data", "mnist", "data set with labels, as data.name of a config")
 _TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "what it is trained on")
@@ -23,15 +24,14 @@ _EPOCHS = flags.DEFINE_integer("epochs", 10, "passes over the training images")
 
 def main() -> None:
     """Train in --workdir, or tell of what is there."""
-    folder = command_line.required_workdir()
+    folder = shared.required_workdir()
     asked = {
         "data": _DATA.value,
         "train_split": _TRAIN_SPLIT.value,
         "test_split": _TEST_SPLIT.value,
-        "seed": SEED.value,
+        "seed": flags.FLAGS.seed,
         "num_epochs": _EPOCHS.value,
     }
-    command_line.use_compilation_cache()
     workdir.make_folder(folder)
     with workdir.hold(folder):
         if classifier.exists(folder):
@@ -39,13 +39,13 @@ def main() -> None:
             _insist(trained, asked, str(folder))
         else:
             train, test = (
-                data.load(_DATA.value, split, DATA_DIR.value)
+                data.load(_DATA.value, split, flags.FLAGS.data_dir)
                 for split in (_TRAIN_SPLIT.value, _TEST_SPLIT.value)
             )
             trained = classifier_training.train(
                 train,
                 test,
-                config.make_key(SEED.value),
+                config.make_key(flags.FLAGS.seed),
                 num_epochs=_EPOCHS.value,
                 on_epoch=lambda epoch, loss: print(f"epoch {epoch}: loss {loss:.4f} nats"),
             )

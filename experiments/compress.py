@@ -6,23 +6,25 @@
 as zeros and ones if the run binarises them.
 """
 
-from experiments import command_line, file_flags
-from vae_jax import config, trained, workdir
+from experiments import command_line
+from experiments import flags as shared
+from vae_jax import trained, workdir
 from vae_jax.applications.compression import Compressor, pack
 from vae_jax.data import image_arrays
 from vae_jax.evaluation import summary as measuring
 
+shared.define("workdir", "member", "output", input="images to compress; by default the test set")
+
 
 def main() -> None:
     """Compress --input into --output by the run of --workdir."""
-    folder = command_line.existing_workdir()
-    source, target = file_flags.input_path(), file_flags.required_output()
+    folder = shared.existing_workdir()
+    source, target = shared.input_path(), shared.required_output()
     images = None if source is None else image_arrays.read(source)
-    command_line.use_compilation_cache()
     model = trained.load_images(folder)
     compressor = Compressor(model)
     if images is None:
-        images = measuring.integer_test_images(model.config, config.load_test(model.config))
+        images = measuring.integer_test_images(model, model.load_test())
     compressed = compressor.compress(images)
     # Before a file is trusted with them: an error where they do not come back.
     compressor.decompress(compressed)

@@ -14,13 +14,16 @@ import io
 import numpy as np
 from absl import flags
 
-from experiments import command_line, file_flags
+from experiments import command_line
+from experiments import flags as shared
 from vae_jax import trained, workdir
 from vae_jax.applications.anomaly import SCORES, Scorer, threshold
 from vae_jax.applications.anomaly import data as anomaly_data
-from vae_jax.config import foreign_images
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
+from vae_jax.evaluation import foreign_images
+
+shared.define("workdir", "member", "output", input="required; images to score")
 
 _SCORE = flags.DEFINE_enum("score", "elbo", list(SCORES), "which score")
 _RATE = flags.DEFINE_float("false_positive_rate", 0.05, "share of normal images to be flagged")
@@ -37,30 +40,28 @@ def _table(scores: np.ndarray, flagged: np.ndarray) -> str:
 
 def main() -> None:
     """Score --input by the run of --workdir into --output."""
-    folder, name, rate = command_line.existing_workdir(), _SCORE.value, _RATE.value
+    folder, name, rate = shared.existing_workdir(), _SCORE.value, _RATE.value
     if not 0 < rate < 1:
         raise UserError(f"--false_positive_rate={rate} must lie between 0 and 1, such as 0.05")
-    source = file_flags.required_input("a .npy or .npz file of images")
-    target = file_flags.required_output()
+    source = shared.required_input("a .npy or .npz file of images")
+    target = shared.required_output()
     if target.suffix != ".csv":
         raise UserError(f"--output={target} must end in .csv")
     images = image_arrays.read(source)
-    command_line.use_compilation_cache()
     model = trained.load_images(folder)
-    config = model.config
     images = image_arrays.with_channels(images, model.image_shape)
-    normal = anomaly_data.load_normal(config)
-    stored = foreign_images.as_stored(config, images, normal.test.dtype)
-    seen_keys, sample_keys = anomaly_data.build_keys(config)
+    normal = anomaly_data.load_normal(model)
+    stored = foreign_images.as_stored(model, images, normal.test.dtype)
+    seen_keys, sample_keys = anomaly_data.build_keys(model)
     scorer = Scorer(
-        model, normal.training, sample_keys.training, num_samples=config.evaluation.num_samples
+        model, normal.training, sample_keys.training, num_samples=model.evaluation.num_samples
     )
     known = scorer([name], normal.held_out, sample_keys.held_out)[name]
-    seen = anomaly_data.as_seen(config, stored, seen_keys.others)
+    seen = anomaly_data.as_seen(model, stored, seen_keys.others)
     scores = scorer([name], seen, sample_keys.others)[name]
     limit = threshold(known, rate)
     workdir.write_atomically(target, _table(scores, scores > limit))
-    has_validation = bool(config.data.validation_split)
+    has_validation = bool(model.data.validation_split)
     print(
         f"{target}: {len(scores):,} images, {np.count_nonzero(scores > limit):,} of them with a "
         f"{SCORES[name]} above {limit:.6g}, as {np.mean(known > limit):.1%} of the {len(known):,} "

@@ -1,4 +1,4 @@
-"""A study of disentanglement: train a sweep over methods, strengths and seeds; compare and draw it.
+r"""Train a sweep over objectives, strengths and seeds; compare how they disentangle.
 
     python -m experiments.disentanglement --config=configs/disentanglement.py \
         --sweep=configs/sweeps/disentanglement.py --workdir=runs/disentanglement
@@ -9,21 +9,27 @@ experiments.report` writes the tables.
 """
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict
 
-from experiments import command_line, config_flag, results_flag, sweep
+from experiments import command_line, sweep
+from experiments import flags as shared
 from vae_jax import workdir
 from vae_jax.applications.disentanglement import study as disentanglement_results
 from vae_jax.applications.disentanglement import study_plots
+from vae_jax.config import Experiment, resolve
 from vae_jax.errors import UserError
 from vae_jax.papers import results as card_results
-from vae_jax.settings import flatten
+from vae_jax.settings import to_dict
+from vae_jax.sweeps import fields
 from vae_jax.sweeps import space as search_space
 
+shared.define("config", "workdir", "results")
+flags.adopt_module_key_flags(sweep)
 
-def check_study(config: ConfigDict, settings: search_space.Sweep) -> None:
+
+def check_study(config: Experiment, settings: search_space.Sweep) -> None:
     """Refuse a sweep of which nothing would be compared.
 
     Raises:
@@ -34,23 +40,31 @@ def check_study(config: ConfigDict, settings: search_space.Sweep) -> None:
             "evaluation.disentanglement=False leaves nothing to compare; use True, with data whose "
             "factors are known"
         )
+    base = fields.resolved(config)
     names = {
-        setting.get("objective.name", config.objective.name)
+        fields.experiment(fields.with_values(base, setting)).objective.name
         for setting in search_space.settings(settings)
     }
     disentanglement_results.check_objectives(sorted(names))
 
 
-def _write(folder: Path, config: ConfigDict, out: Path) -> None:
-    base = flatten(config.to_dict())
+def _objective(folder: Path, member: int) -> dict[str, Any]:
+    config = resolve(workdir.read_config(workdir.member_folder(folder, member)))
+    return dict(to_dict(config.objective))
+
+
+def _write(folder: Path, config: Experiment, out: Path) -> None:
     rows = sorted(workdir.read_json(folder / "results.json")["members"], key=lambda r: r["member"])
-    runs = [disentanglement_results.study_run({**base, **row}) for row in rows]
+    runs = [
+        disentanglement_results.study_run({**row, "objective": _objective(folder, row["member"])})
+        for row in rows
+    ]
     summaries = (workdir.read_summary(workdir.member_folder(folder, r["member"])) for r in rows)
     summary = next(filter(None, summaries), None)
     if summary is None:
         raise UserError(f"{folder}: no run of the study came to its end; results.json tells why")
     study = {
-        "command": f"python -m experiments.disentanglement --config={config_flag.config_path()} "
+        "command": f"python -m experiments.disentanglement --config={shared.config_path()} "
         f"--sweep={flags.FLAGS.sweep}",
         "config": card_results.settings(config.to_dict()),
         "steps": summary["step"],
@@ -65,12 +79,11 @@ def _write(folder: Path, config: ConfigDict, out: Path) -> None:
 
 def main() -> None:
     """Check the config and the sweep, train what is left of it, and write down what it came to."""
-    folder, config = command_line.required_workdir(), config_flag.required_config()
+    folder, config = shared.required_workdir(), shared.required_config()
     settings = sweep.named_sweep()
     check_study(config, settings)
-    command_line.use_compilation_cache()
     sweep.run_sweep(config, settings, folder)
-    _write(folder, config, results_flag.results_folder() / "disentanglement")
+    _write(folder, config, Path(flags.FLAGS.results) / "disentanglement")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ import numpy as np
 from absl import flags
 
 from experiments import command_line
+from experiments import flags as shared
 from vae_jax import config, trained, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import drawing
 from vae_jax.evaluation import summary as measuring
+
+shared.define("workdir", "member")
 
 _DEGREES = flags.DEFINE_list(
     "degrees",
@@ -33,15 +36,14 @@ def _degrees() -> np.ndarray:
 
 def main() -> None:
     """Draw the figures of --workdir, which must have been evaluated."""
-    folder, degrees = command_line.existing_workdir(), _degrees()
-    command_line.use_compilation_cache()
+    folder, degrees = shared.existing_workdir(), _degrees()
     with workdir.hold(folder):
         model = trained.load_images(folder)
         summary = workdir.read_summary(folder)
         if summary is None:
             raise UserError(f"workdir={str(folder)!r} has no summary.json; evaluate it first")
         test = config.load_test(model.config)
-        targets = measuring.prepare_test(model.config, test)
+        targets = measuring.prepare_test(model, test)
         drawing.draw_run(folder, model, targets, test.labels, summary["test"], degrees)
     print(f"drew {folder / 'figures'}")
 

@@ -1,4 +1,4 @@
-"""Give images more of an attribute, or less, by a trained run.
+r"""Give images more of an attribute, or less, by a trained run.
 
     python -m experiments.edit --workdir=runs/vanilla --attribute=thickness --degree=1.5 \
         --input=digits.npy --output=thicker.npy
@@ -18,13 +18,16 @@ import math
 import numpy as np
 from absl import flags
 
-from experiments import command_line, file_flags
+from experiments import command_line
+from experiments import flags as shared
 from vae_jax import config, trained
 from vae_jax.applications.editing import directions
 from vae_jax.applications.editing.attribute_vectors import METHODS
-from vae_jax.config import foreign_images
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
+from vae_jax.evaluation import foreign_images
+
+shared.define("workdir", "member", "output", input="images to edit; by default the test set")
 
 _ATTRIBUTE = flags.DEFINE_string("attribute", None, "thickness, slant, size, 7 or 4-9")
 _DEGREE = flags.DEFINE_float("degree", 1.0, "how much of it, any finite number")
@@ -39,22 +42,21 @@ def _mean(images: np.ndarray, attribute: str) -> str:
 
 def main() -> None:
     """Edit --input by the run of --workdir into --output."""
-    folder = command_line.existing_workdir()
+    folder = shared.existing_workdir()
     if _ATTRIBUTE.value is None:
         raise UserError("--attribute is missing; name one such as thickness")
     attribute, degree = directions.parse(_ATTRIBUTE.value), _DEGREE.value
     if not math.isfinite(degree):
         raise UserError(f"--degree={degree} must be finite, such as 1.5")
-    source, target = file_flags.input_path(), file_flags.required_output()
+    source, target = shared.input_path(), shared.required_output()
     image_arrays.require_suffix(target)
     given = None if source is None else image_arrays.read(source)
-    command_line.use_compilation_cache()
     model = trained.load_images(folder)
     opened = config.open_splits(model.config)
     if given is None:
         given = opened.test.images
     images = image_arrays.with_channels(given, model.image_shape)
-    images = foreign_images.as_stored(model.config, images, opened.test.dtype)
+    images = foreign_images.as_stored(model, images, opened.test.dtype)
     contrast = directions.contrast(directions.load_known(model, opened.train), attribute)
     vector = METHODS[_METHOD.value](contrast)
     reconstructed, edited = directions.edits(

@@ -11,12 +11,15 @@ what TensorBoard's projector reads, into the run's tensorboard/. umap needs
 from absl import flags
 
 from experiments import command_line
+from experiments import flags as shared
 from vae_jax import config, plots, trained
 from vae_jax.applications.representation import projector
 from vae_jax.errors import UserError
 from vae_jax.evaluation import plane_maps
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.drawing import NUM_MAPPED
+
+shared.define("workdir", "member")
 
 _METHODS = flags.DEFINE_list(
     "methods", ["pca", "tsne"], f"layouts to draw, of {', '.join(plane_maps.METHODS)}"
@@ -26,17 +29,16 @@ _PROJECTOR = flags.DEFINE_bool("projector", False, "write the files of TensorBoa
 
 def main() -> None:
     """Map the test images of --workdir."""
-    folder = command_line.existing_workdir()
+    folder = shared.existing_workdir()
     for method in _METHODS.value:
         if method not in plane_maps.METHODS:
             raise UserError(
                 f"--methods={','.join(_METHODS.value)} must be some of "
                 f"{', '.join(plane_maps.METHODS)}"
             )
-    command_line.use_compilation_cache()
     model = trained.load_images(folder)
     test = config.load_test(model.config)
-    targets = measuring.prepare_test(model.config, test)[:NUM_MAPPED]
+    targets = measuring.prepare_test(model, test)[:NUM_MAPPED]
     labels = None if test.labels is None else test.labels[:NUM_MAPPED]
     codes = model.encode(targets)
     for method in _METHODS.value:

@@ -1,4 +1,4 @@
-"""Prepares a data set without TensorFlow: for TFDS, of the MNIST family or rendered sprites.
+"""Prepare a data set without TensorFlow: for TFDS, of the MNIST family or rendered sprites.
 
     python -m experiments.prepare --name=fashion_mnist
     python -m experiments.prepare --name=fashion_mnist --source=DIR --data_dir=data
@@ -17,21 +17,22 @@ The fourth leaves a class out of what is bundled or was prepared before. The fil
 `--config.data.name=data/mnist_without_4.npz`, has the left-out test images as its split `outliers`.
 """
 
-import io
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 
 from experiments import command_line
-from experiments.data_dir_flag import DATA_DIR
-from vae_jax import data, workdir
+from experiments import flags as shared
+from vae_jax import workdir
 from vae_jax.data import class_left_out, idx_builder
 from vae_jax.data.sprites import builder
 from vae_jax.data.sprites.variants import VARIANTS
 from vae_jax.data.tfds_writing import Prepared
 from vae_jax.errors import UserError
+
+shared.define("data_dir")
 
 _NAME = flags.DEFINE_enum(
     "name", "fashion_mnist", [*idx_builder.FAMILY, *VARIANTS], "The data set to prepare."
@@ -52,51 +53,45 @@ _WITHOUT_LABEL = flags.DEFINE_integer(
 
 
 def _refuse_unread(name: str) -> None:
-    """Refuses flags that would change nothing."""
-    told = f"--name={name}"
+    """Refuse flags that would change nothing."""
+    reason = f"--name={name}"
     unread = [_SOURCE, _WITHOUT_LABEL] if name in VARIANTS else [_IMAGE_SIZE, _NUM_EXAMPLES]
     if name not in VARIANTS and _WITHOUT_LABEL.value is not None:
-        told, unread = f"--without_label={_WITHOUT_LABEL.value}", [_SOURCE, *unread]
+        reason, unread = f"--without_label={_WITHOUT_LABEL.value}", [_SOURCE, *unread]
     for flag in unread:
         if flag.value != flag.default:
-            raise UserError(f"--{flag.name}={flag.value} has no effect with {told}; drop it")
+            raise UserError(f"--{flag.name}={flag.value} has no effect with {reason}; drop it")
 
 
 def _prepare(name: str) -> Prepared:
     if name in VARIANTS:
-        return builder.prepare(name, _IMAGE_SIZE.value, _NUM_EXAMPLES.value, DATA_DIR.value)
-    return idx_builder.prepare(name, _SOURCE.value, DATA_DIR.value)
+        return builder.prepare(name, _IMAGE_SIZE.value, _NUM_EXAMPLES.value, flags.FLAGS.data_dir)
+    return idx_builder.prepare(name, _SOURCE.value, flags.FLAGS.data_dir)
 
 
-def _leave_out(name: str, label: int) -> None:
-    """Writes a data set without a class and prints one line on it."""
-    folder = Path(DATA_DIR.value or ".")
-    splits = data.split_sizes(name, DATA_DIR.value)
-    loaded = {split: data.load(name, split, DATA_DIR.value) for split in splits}
-    arrays = class_left_out.leave_out(loaded, label)
-    content = io.BytesIO()
-    # mypy takes the first array for the option `allow_pickle`.
-    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+def _leave_out(name: str, data_dir: str, label: int) -> None:
+    content, sizes = class_left_out.npz_without(name, data_dir, label)
+    folder = Path(data_dir or ".")
     workdir.make_folder(folder)
     path = folder / f"{name}_without_{label}.npz"
-    workdir.write_atomically(path, content.getvalue())
-    suffix = "_images"
-    sizes = [
-        f"{key.removesuffix(suffix)} {len(arrays[key])}" for key in arrays if key.endswith(suffix)
-    ]
-    print(f"{path}: {', '.join(sizes)} examples")
+    workdir.write_atomically(path, content)
+    print(f"{path}: {_listed(sizes)} examples")
+
+
+def _listed(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{split} {size}" for split, size in sizes.items())
 
 
 def main() -> None:
-    """Prepares the data set that the flags name and prints one line on it."""
+    """Prepare the data set that the flags name and print one line on it."""
     _refuse_unread(_NAME.value)
     if _WITHOUT_LABEL.value is not None and _NAME.value not in VARIANTS:
-        _leave_out(_NAME.value, _WITHOUT_LABEL.value)
+        _leave_out(_NAME.value, flags.FLAGS.data_dir, _WITHOUT_LABEL.value)
         return
     start = time.perf_counter()
     prepared = _prepare(_NAME.value)
     seconds = time.perf_counter() - start
-    examples = ", ".join(f"{split} {size}" for split, size in prepared.sizes.items())
+    examples = _listed(prepared.sizes)
     did = "was prepared before in" if prepared.was_there else f"took {seconds:.1f} s to prepare in"
     print(f"{_NAME.value} {did} {prepared.folder}: {examples} examples, {prepared.num_bytes} bytes")
 

@@ -12,13 +12,14 @@ import numpy as np
 from absl import flags
 
 from experiments import command_line
-from experiments.output_flag import required_output
-from experiments.seed_flag import SEED
+from experiments import flags as shared
 from vae_jax import config, plots, trained
 from vae_jax.applications.generation import samplers
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 from vae_jax.evaluation import metrics as figures_of_merit
+
+shared.define("workdir", "member", "output", "seed")
 
 _SAMPLER = flags.DEFINE_string(
     "sampler",
@@ -33,15 +34,14 @@ _MOST_SHOWN = 100
 
 def main() -> None:
     """Draw --num_images from the run of --workdir."""
-    folder, target = command_line.existing_workdir(), required_output()
+    folder, target = shared.existing_workdir(), shared.required_output()
     image_arrays.require_suffix(target)
     samplers.require_known(_SAMPLER.value)
     samplers.require_temperature(_TEMPERATURE.value)
     if _NUM_IMAGES.value < 1:
         raise UserError(f"--num_images={_NUM_IMAGES.value} must be at least 1")
-    command_line.use_compilation_cache()
     model = trained.load_images(folder)
-    images_key, fit_key, draw_key = jax.random.split(config.make_key(SEED.value), 3)
+    images_key, fit_key, draw_key = jax.random.split(config.make_key(flags.FLAGS.seed), 3)
     images = np.empty((0, *model.image_shape), np.float32)
     if _SAMPLER.value != "prior":
         train = config.load_splits(model.config).train_examples

@@ -9,6 +9,7 @@ from interruptions import StopsAfter
 
 from experiments import train
 from vae_jax import config as factory
+from vae_jax.config import run
 from vae_jax.training import checkpoints
 from vae_jax.training.records import read_records
 
@@ -35,7 +36,7 @@ def stops_after(patch, num_questions):
     def stopping():
         yield StopsAfter(num_questions)
 
-    patch.setattr(train, "deferred", stopping)
+    patch.setattr(run, "deferred", stopping)
 
 
 def leave_unmeasured(patch):

@@ -1,10 +1,16 @@
-"""Workdirs of runs of several modalities that have ended before they have learned anything."""
+"""Tiny models of several modalities, and workdirs that hold runs of them."""
 
 import jax
+import numpy as np
+from flax import nnx
 from small_configs import small_experiment
+from small_models import randomized
 
+from configs import multimodal
 from vae_jax import config as factory
 from vae_jax import workdir
+from vae_jax.models.modalities import Form
+from vae_jax.trained import TrainedMultimodal
 from vae_jax.training import checkpoints
 
 SMALL = {
@@ -26,8 +32,26 @@ LIKELIHOOD = {
 }
 
 
+FORMS = {
+    "image": Form("image", (4, 3, 1)),
+    "label": Form("class", (4,)),
+    "text": Form("text", (5,), ("a", "thin", "four", "three")),
+}
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 4, 3, 1), np.uint8)
+
+
+def make_model(**changes):
+    """Return a product of experts over `FORMS` with random parameters, of changed settings."""
+    names = {"data.modalities": tuple(FORMS), "model.joint_posterior": "product"}
+    small = {name: value for name, value in SMALL.items() if name.startswith("model.")}
+    changes = {"objective": "mvae", **names, **small, **changes}
+    experiment = small_experiment(changes, base=multimodal.get_config())
+    model = randomized(lambda: factory.build_model(experiment, FORMS, jax.random.key(0)), 0, 0.7)
+    return TrainedMultimodal(experiment, FORMS, nnx.split(model)[1])
+
+
 def save(folder, config, **changes):
-    """Write a run of a config, with its first parameters and metrics that nobody measured."""
+    """Write a run that ended at once: its first parameters, and metrics that nobody measured."""
     experiment = small_experiment({**SMALL, **changes}, base=config)
     splits = factory.load_examples(experiment)
     program = factory.build_program(experiment, splits.form, splits.num_examples)

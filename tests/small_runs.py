@@ -10,9 +10,17 @@ from vae_jax.trained import TrainedModel
 from vae_jax.training import checkpoints
 
 
-def make_model(image_shape, scale=0.4, seed=0, **changes):
-    """A model of 5 hidden units and 3 latents; `changes` are settings of its config."""
-    config = small_experiment(changes)
+def make_model(image_shape, scale=0.4, seed=0, *, base=None, **changes):
+    """A model of 5 hidden units and 3 latents.
+
+    Args:
+      image_shape: height, width, channels.
+      scale: standard deviation of the parameters.
+      seed: of the parameters, and of the run.
+      base: the config that is changed; by default that of configs/vanilla.py.
+      changes: other settings, by dotted name.
+    """
+    config = small_experiment({"seed": seed, **changes}, base=base)
     model = randomized(
         lambda: factory.build_model(config, image_shape, jax.random.key(0)), seed, scale
     )

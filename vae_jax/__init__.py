@@ -5,15 +5,17 @@
 
 from typing import TYPE_CHECKING, Any
 
+from vae_jax.errors import UserError
+
 if TYPE_CHECKING:
     from vae_jax.trained import TrainedModel, TrainedMultimodal, load
 
-__all__ = ["TrainedModel", "TrainedMultimodal", "load"]
+__all__ = ["TrainedModel", "TrainedMultimodal", "UserError", "load"]
 
 
 def __getattr__(name: str) -> Any:
     # Late, so that reading data does not import jax and orbax.
-    if name in __all__:
+    if name in ("TrainedModel", "TrainedMultimodal", "load"):
         from vae_jax import trained
 
         return getattr(trained, name)

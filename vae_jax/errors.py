@@ -17,7 +17,7 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what a library's error says, or its type if it says nothing."""
+    """Return the first line of what a library's error says, or its type if it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

@@ -72,7 +72,7 @@ class Setting:
 
     @property
     def is_part(self) -> bool:
-        """Whether the value is a part, with settings of its own."""
+        """True if the value is a part, with settings of its own."""
         return self.choices is not None or self.section is not None
 
 

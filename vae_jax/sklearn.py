@@ -24,6 +24,7 @@ from vae_jax.models import VAE
 from vae_jax.models.likelihoods import BernoulliSettings, NormalSettings, unaccepted
 from vae_jax.models.vae import VAESettings
 from vae_jax.networks.mlp import MLPEncoderSettings
+from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.objectives.elbo import ELBO
 from vae_jax.settings import settings_of
@@ -155,11 +156,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self
 
     def transform(self, X: Any) -> Float[np.ndarray, "rows n_components"]:  # noqa: N803
-        """The posterior mean of each row, in float32."""
+        """Return the posterior mean of each row, in float32."""
         return self._run(_encode, self._images(self._validated(X)))
 
     def inverse_transform(self, X: Any) -> _Rows:  # noqa: N803
-        """The decoder's mean at each row of latents, in the units of the data.
+        """Return the decoder's mean at each row of latents, in the units of the data.
 
         Raises:
           ValueError: not `[rows, n_components]` of finite numbers.
@@ -175,7 +176,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return (rows * self.scale_ + self.mean_).astype(np.float32)
 
     def score_samples(self, X: Any) -> Float[np.ndarray, " rows"]:  # noqa: N803
-        """The evidence lower bound of each row, in nats, in the units of the data.
+        """Return the evidence lower bound of each row, in nats, in the units of the data.
 
         A lower bound on what `score_samples` of PCA is. The mean over 16 samples of the latents,
         whose noise is the same for every row and call. Grey values under "bernoulli" give a
@@ -186,7 +187,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return elbo - np.float32(rows.shape[1] * math.log(self.scale_))
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
-        """The mean of `score_samples`: what a search over parameters makes large."""
+        """Return the mean of `score_samples`: what a search over parameters makes large."""
         return float(self.score_samples(X).mean(dtype=np.float64))
 
     def __sklearn_tags__(self) -> Tags:
@@ -249,7 +250,7 @@ def _build(
 
 @functools.cache
 def _abstract(architecture: _Architecture) -> tuple[nnx.GraphDef, nnx.State]:
-    """The model without its parameters, and their shapes."""
+    """Return the model without its parameters, and their shapes."""
     mean_image = jnp.zeros((1, architecture.num_features, 1))
     return nnx.split(nnx.eval_shape(lambda: _build(architecture, mean_image, jax.random.key(0))))
 
@@ -324,6 +325,7 @@ def _train_epoch(
 
 
 @functools.partial(jax.jit, static_argnums=0)
+@full_precision
 def _encode(
     architecture: _Architecture, params: PyTree, images: Float[Array, "rows 1 features 1"]
 ) -> Float[Array, "rows latents"]:
@@ -331,6 +333,7 @@ def _encode(
 
 
 @functools.partial(jax.jit, static_argnums=0)
+@full_precision
 def _decode(
     architecture: _Architecture, params: PyTree, latents: Float[Array, "rows latents"]
 ) -> Float[Array, "rows 1 features 1"]:
@@ -338,6 +341,7 @@ def _decode(
 
 
 @functools.partial(jax.jit, static_argnums=0)
+@full_precision
 def _elbo(
     architecture: _Architecture, params: PyTree, images: Float[Array, "rows 1 features 1"]
 ) -> Float[Array, " rows"]:

@@ -22,15 +22,22 @@ from vae_jax.config.build import (
     refused_values,
     split_model,
 )
+from vae_jax.config.datasets import build_prepare, build_simulator, load_validation
 from vae_jax.config.experiment import AnyExperiment, Experiment, JointExperiment, digest, resolve
 from vae_jax.config.forms import DataForm, from_metadata
+from vae_jax.config.keys import EvaluationKeys, build_evaluation_keys
+from vae_jax.config.modalities import load_examples, load_test_examples, open_examples
+from vae_jax.config.upgrades import is_flat
+from vae_jax.data import Dataset
 from vae_jax.data.captions.vocabulary import Vocabulary
-from vae_jax.data.pixels import to_unit_interval
+from vae_jax.data.pixels import Prepare, to_unit_interval
+from vae_jax.data.simulators import Simulator
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import DensityModel, latent_paths
 from vae_jax.models.modalities import Form, Forms, nothing
 from vae_jax.models.multimodal import MultimodalVAE
+from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.settings import changed, name_of
 from vae_jax.training import checkpoints
@@ -81,13 +88,16 @@ class _Trained:
         self.latent_size = int(self._shape.latent_size)
         self._compiled: dict[str, Callable[..., Any]] = {}
 
-    def with_params(self, config: AnyExperiment, params: nnx.State) -> Any:
+    def with_params(
+        self, config: AnyExperiment, params: nnx.State, extra: nnx.State | None = None
+    ) -> Any:
         """Return the same network with other parameters, those of `config`.
 
         Nothing is compiled anew.
         """
         other = copy.copy(self)
         other.config, other.params = config, params
+        other.extra = self.extra if extra is None else extra
         return other
 
     @property
@@ -101,18 +111,109 @@ class _Trained:
         return name_of(self.config.model)
 
     @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.config.seed)
+
+    @property
+    def data(self) -> Any:
+        """The settings of the data: name, splits, and how examples reach the model."""
+        return self.config.data
+
+    @property
+    def evaluation(self) -> Any:
+        """The settings of evaluation: batch size, seed, and samples where there is a density."""
+        return self.config.evaluation
+
+    @property
+    def corruption(self) -> Any:
+        """The corruption that the encoder sees in place of the image."""
+        return self.config.corruption
+
+    @property
+    def keys(self) -> EvaluationKeys:
+        """One key for each thing that evaluation draws, the same for every run."""
+        return build_evaluation_keys(self.config)
+
+    @property
+    def is_convolutional(self) -> bool:
+        """True if an image is dear to encode: its encoder halves it by convolutions."""
+        return bool(getattr(self.config.model, "smallest_side", lambda: 1)() > 1)
+
+    @property
+    def binarizes(self) -> bool:
+        """True if the model sees zeros and ones that are drawn from grey values."""
+        return bool(self.config.data.binarization.name != "none")
+
+    def prepare(self) -> Prepare:
+        """Return how stored images become what the model sees: `prepare(key, images)`."""
+        return build_prepare(self.config)
+
+    def load_test(self) -> Any:
+        """Read the run's test set into memory.
+
+        Raises:
+          UserError: the data are not there, or damaged.
+        """
+        return load_test_examples(self.config)
+
+    def load_validation(self) -> Dataset:
+        """Read the run's validation set into memory.
+
+        Raises:
+          UserError: there is none, or the data are not there, or damaged.
+        """
+        return load_validation(self.config)
+
+    def open_splits(self) -> Any:
+        """Read the run's data as it was trained on: a training set may be read as it is asked for.
+
+        Raises:
+          UserError: the data are not there, or damaged.
+        """
+        return open_examples(self.config)
+
+    def load_splits(self) -> Any:
+        """Read all of the run's data into memory: `train`, `validation` and `test`.
+
+        Raises:
+          UserError: the data are not there, damaged, or too large.
+        """
+        return load_examples(self.config)
+
+    def simulator(self) -> Simulator:
+        """Return what draws examples of chosen factors.
+
+        Raises:
+          UserError: the run's data have no known factors.
+        """
+        return build_simulator(self.config)
+
+    @property
     def digest(self) -> str:
         """16 hexadecimal digits that tell the run's experiment from others."""
         return digest(self.config)
 
+    @property
+    def flat_config(self) -> dict[str, Any] | None:
+        """The config of a run from the time when configs were flat; None of any other."""
+        written = self.written_config
+        return written if written is not None and is_flat(written) else None
+
+    @property
+    def digest_but_seed(self) -> str:
+        """The same, which runs that differ in their seed alone have in common."""
+        return digest({**self.config.to_dict(), "seed": 0})
+
     def _run(self, name: str, function: Callable[..., Any], *batched: Any) -> Any:
         """Return `function(model, *trees)`, compiled, over batches put together again."""
         if name not in self._compiled:
-            self._compiled[name] = jax.jit(
-                lambda params, extra, *trees: function(
-                    nnx.merge(self.graphdef, params, extra), *trees
-                )
-            )
+
+            @full_precision
+            def apply(params: nnx.State, extra: nnx.State, *trees: Any) -> Any:
+                return function(nnx.merge(self.graphdef, params, extra), *trees)
+
+            self._compiled[name] = jax.jit(apply)
         # Keys stay JAX's.
         batched = jax.tree.map(
             lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), batched
@@ -163,6 +264,16 @@ class TrainedModel(_Trained):
         return _without(changed(self.config.model), _OF_THE_START)
 
     @property
+    def beta(self) -> float:
+        """Weight of the KL in what was minimised; 1 of an objective that has none."""
+        return float(getattr(self.config.objective, "beta", 1.0))
+
+    @property
+    def encoder_name(self) -> str:
+        """The name of the encoder's choice."""
+        return name_of(self.config.model.encoder)
+
+    @property
     def likelihood_name(self) -> str:
         """The name of the likelihood's choice."""
         return name_of(self.config.model.likelihood)
@@ -185,9 +296,13 @@ class TrainedModel(_Trained):
         stored = array if array.dtype == np.uint8 else array.astype(np.float32)
         return np.asarray(to_unit_interval(jnp.asarray(stored)))
 
+    def refused_values(self, images: np.ndarray) -> str | None:
+        """Return what is wrong with finite floating images for the likelihood; None if nothing."""
+        return refused_values(self.config, images)
+
     def _targets(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
         targets = self._images(images)
-        problem = refused_values(self.config, targets)
+        problem = self.refused_values(targets)
         if problem is not None:
             chosen = name_of(self.config.model.likelihood)
             raise UserError(f"images {problem}; model.likelihood={chosen!r} refuses them")
@@ -206,17 +321,17 @@ class TrainedModel(_Trained):
 
     @property
     def has_normal_posterior(self) -> bool:
-        """Whether q(z|x) is a diagonal normal over all latents, given by a mean and a scale."""
+        """True if q(z|x) is a diagonal normal over all latents, given by a mean and a scale."""
         return bool(self._shape.has_normal_posterior)
 
     @property
     def has_posterior_density(self) -> bool:
-        """Whether q(z|x) has a density at given latents."""
+        """True if q(z|x) has a density at given latents."""
         return bool(self._shape.has_posterior_density)
 
     @property
     def has_standard_prior(self) -> bool:
-        """Whether p(z) is N(0, I)."""
+        """True if p(z) is N(0, I)."""
         return bool(self._shape.has_standard_prior)
 
     @property
@@ -345,6 +460,11 @@ class TrainedMultimodal(_Trained):
         self.forms = forms
         self.names = tuple(forms)
 
+    @property
+    def joint_posterior(self) -> str:
+        """The name of the way that posteriors of single modalities become one."""
+        return str(self.config.model.joint_posterior)
+
     def encode(self, given: Mapping[str, Given]) -> Float[np.ndarray, "num latents"]:
         """Return the mean of q(z|what is given), of each example.
 
@@ -439,11 +559,13 @@ class TrainedMultimodal(_Trained):
 
 
 def _without(nested: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {
+    """Return nested settings but those of some names, without sections that nothing is left of."""
+    found = {
         name: _without(value, names) if isinstance(value, dict) else value
         for name, value in nested.items()
         if name not in names
     }
+    return {name: value for name, value in found.items() if value != {}}
 
 
 def _texts(name: str, form: Form, value: Given, unknown_words: str) -> np.ndarray:

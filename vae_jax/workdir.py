@@ -70,7 +70,7 @@ def config_digest(config: dict[str, Any]) -> str:
 
 
 def read_json(path: Path, required: Iterable[str] = ()) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Return the object in a JSON file.
 
     Args:
       path: the file.
@@ -92,12 +92,12 @@ def read_json(path: Path, required: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def member_folder(workdir: Path, member: int) -> Path:
-    """The directory of one member of the sweep in `workdir`: a run like any other."""
+    """Return the directory of one member of the sweep in `workdir`: a run like any other."""
     return workdir / "members" / f"{member:04d}"
 
 
 def run_folder(workdir: Path, member: int | None) -> Path:
-    """The directory of a run, which may be a member of a sweep.
+    """Return the directory of a run, which may be a member of a sweep.
 
     Raises:
       UserError: the directory holds a sweep and no member is named, or the reverse.
@@ -122,13 +122,13 @@ def run_folder(workdir: Path, member: int | None) -> Path:
 
 
 def read_sweep(workdir: Path) -> dict[str, Any] | None:
-    """The resolved sweep of `workdir`; None where there is none."""
+    """Return the resolved sweep of `workdir`; None where there is none."""
     path = workdir / _SWEEP
     return read_json(path) if path.is_file() else None
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
-    """The config of the run in `workdir`.
+    """Return the config of the run in `workdir`.
 
     Raises:
       UserError: there is no run, or its config is damaged.
@@ -139,7 +139,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
 
 
 def read_summary(workdir: Path) -> dict[str, Any] | None:
-    """The run's summary; None while it is not finished.
+    """Return the run's summary; None while it is not finished.
 
     Raises:
       UserError: it is damaged.
@@ -192,6 +192,7 @@ def hold(
     *,
     sweep: dict[str, Any] | None = None,
     as_now: AsNow = lambda content: content,
+    wait: float = 0.0,
 ) -> Iterator[None]:
     """Keep `workdir` for this process; with a config, create it or insist that it is the same.
 
@@ -200,6 +201,7 @@ def hold(
       config: that of the run, where there may be none yet.
       sweep: in place of it, the resolved sweep.
       as_now: turns what an earlier version wrote there into what this one would have written.
+      wait: seconds to wait for another process that holds it; infinity waits for ever.
 
     Raises:
       UserError: it cannot be written, another process holds it, or it is of another config.
@@ -208,7 +210,7 @@ def hold(
     try:
         if content is not None:
             workdir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(workdir / ".lock", timeout=0)
+        lock = FileLock(workdir / ".lock", timeout=wait)
         lock.acquire()
     except Timeout:
         raise UserError(
@@ -222,5 +224,29 @@ def hold(
         if content is not None:
             _claim(workdir, content, name, as_now)
         yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def hold_if_free(folder: Path) -> Iterator[bool]:
+    """Keep a directory, which is made, for this process unless another one holds it.
+
+    Yields:
+      Whether this process holds it.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    make_folder(folder)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except (Timeout, FileNotFoundError):
+        # It is not found where the other process has just removed the directory.
+        yield False
+        return
+    try:
+        yield True
     finally:
         lock.release()

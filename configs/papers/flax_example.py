@@ -11,24 +11,22 @@ from vae_jax.papers.card import Budget, Card, Expected, Row
 
 
 def get_card() -> Card:
-    """One row, ten epochs, at both budgets."""
+    """Return one row, ten epochs, at both budgets."""
     config = vanilla.get_config()
     config.batch_size = 128
     config.data.train_split = "train[:50000]"
     config.data.validation_split = ""
     config.data.binarization = "static"
     config.model.latent_size = 20
-    config.model.widths = (500,)
-    config.model.activation = "relu"
-    config.optimizer.schedule = "constant"
-    config.hparams.learning_rate = 1e-3
-    config.evaluation.num_samples = 100
+    config.model.encoder = {"name": "mlp", "widths": (500,), "activation": "relu"}
+    config.optimizer = {"name": "adam", "schedule": "constant", "learning_rate": 1e-3}
+    config.evaluation = {"num_samples": 100}
     return Card(
         title="Flax's example on MNIST",
         source="google/flax, examples/vae: a test loss of around 104.",
         setup="784-500-20, ReLU, Adam at 0.001, batch 128, 10 epochs on 50,000 training images, "
-        "binarised once by a seeded draw of our own, since the example's fixed draw is known from "
-        "a download only. The ELBO is averaged over 100 samples.",
+        "binarised once by a seeded draw of our own, since the example's fixed draw is only "
+        "available as a download. The ELBO is averaged over 100 samples.",
         base=config,
         rows=(Row("vae", {}, {"negative_elbo": Expected(104.0, 3.0)}),),
         budgets={

@@ -17,7 +17,7 @@ from vae_jax.papers.card import Card, Check, Expected, Row
 
 
 def get_card() -> Card:
-    """`vampprior_mlp_mnist` on other data."""
+    """Return `vampprior_mlp_mnist` on other data."""
     card = vampprior_mlp_mnist.get_card()
     card.base.data.name = "fashion_mnist"
     return dataclasses.replace(
@@ -29,7 +29,11 @@ def get_card() -> Card:
         "--name=fashion_mnist`.",
         rows=(
             Row("standard", {"model.prior": "standard"}, {"nll": Expected(228.70, 1.0)}),
-            Row("vamp", {"model.prior": "vamp"}, {"nll": Expected(227.35, 1.0)}),
+            Row(
+                "vamp",
+                {"model.prior": "vamp"},
+                {"nll": Expected(227.35, 1.0)},
+            ),
         ),
         checks=(Check("nll", ("standard", "vamp")),),
     )

@@ -14,47 +14,26 @@ from typing import Any
 
 from vae_jax.sweeps import space
 
-# The fields in which the settings differ, and what an objective that does not read one needs there.
-_NEUTRAL: dict[str, Any] = {
-    "objective.name": "elbo",
-    "objective.dip_kind": "i",
-    "model.discriminator_widths": (),
-    "hparams.beta": 1.0,
-    "hparams.gamma": 1.0,
-    "hparams.capacity": 0.0,
-    "hparams.capacity_epochs": 0.0,
-    "hparams.dip_off_diagonal": 1.0,
-    "hparams.dip_diagonal": 1.0,
-    "hparams.discriminator_learning_rate": 1e-4,
-}
 
-
-def _settings() -> list[dict[str, Any]]:
-    settings: list[dict[str, Any]] = []
+def _objectives() -> list[dict[str, Any]]:
+    objectives: list[dict[str, Any]] = []
     for beta in (1.0, 2.0, 4.0, 8.0):
-        settings.append({"hparams.beta": beta})
+        objectives.append({"name": "elbo", "beta": beta})
     for capacity in (4.0, 6.0, 8.0, 12.0):
-        annealed = {"hparams.capacity": capacity, "hparams.capacity_epochs": 2.0}
-        settings.append({"objective.name": "capacity", "hparams.gamma": 100.0, **annealed})
+        annealed = {"capacity": capacity, "capacity_epochs": 2.0}
+        objectives.append({"name": "capacity", "gamma": 100.0, **annealed})
     for gamma in (5.0, 10.0, 20.0, 40.0):
-        discriminator = {
-            "model.discriminator_widths": (256,) * 4,
-            "hparams.discriminator_learning_rate": 1e-3,
-        }
-        settings.append({"objective.name": "factor", "hparams.gamma": gamma, **discriminator})
+        discriminator = {"widths": (256,) * 4, "learning_rate": 1e-3}
+        objectives.append({"name": "factor", "gamma": gamma, "discriminator": discriminator})
     for kind, ratio in (("i", 10.0), ("ii", 1.0)):
-        for off_diagonal in (1.0, 5.0, 20.0, 50.0):
-            weights = {
-                "hparams.dip_off_diagonal": off_diagonal,
-                "hparams.dip_diagonal": ratio * off_diagonal,
-            }
-            settings.append({"objective.name": "dip", "objective.dip_kind": kind, **weights})
+        for weight in (1.0, 5.0, 20.0, 50.0):
+            weights = {"off_diagonal": weight, "diagonal": ratio * weight}
+            objectives.append({"name": "dip", "kind": kind, **weights})
     for beta in (2.0, 4.0, 6.0, 10.0):
-        settings.append({"objective.name": "tc", "hparams.beta": beta})
-    return settings
+        objectives.append({"name": "tc", "beta": beta})
+    return objectives
 
 
 def get_sweep() -> space.Sweep:
-    """The 24 settings, each with five seeds."""
-    rows = [tuple({**_NEUTRAL, **setting}.values()) for setting in _settings()]
-    return space.grid({tuple(_NEUTRAL): rows}, seeds=range(5))
+    """Return the 24 objectives, each with five seeds."""
+    return space.grid({"objective": _objectives()}, seeds=range(5))

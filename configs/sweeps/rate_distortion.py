@@ -13,5 +13,5 @@ from vae_jax.sweeps import space
 
 
 def get_sweep() -> space.Sweep:
-    """Beta from 0.1 to 10, evenly in its logarithm."""
-    return space.grid({"hparams.beta": np.geomspace(0.1, 10, 16)}, seeds=(0, 1))
+    """Return beta from 0.1 to 10, evenly in its logarithm."""
+    return space.grid({"objective.beta": np.geomspace(0.1, 10, 16)}, seeds=(0, 1))

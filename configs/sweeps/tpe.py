@@ -15,8 +15,8 @@ def get_sweep() -> space.Sweep:
     """Sixty-four settings, one seed, judged by the validation ELBO."""
     return space.tpe(
         {
-            "hparams.learning_rate": space.Uniform(3e-4, 1e-2, log=True),
-            "hparams.warmup_epochs": space.Uniform(0, 20),
+            "optimizer.learning_rate": space.Uniform(3e-4, 1e-2, log=True),
+            "objective.warmup_epochs": space.Uniform(0, 20),
             "model.latent_size": space.Choice((10, 20, 32, 50)),
         },
         num_trials=64,

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from test_trained_multimodal import IMAGES, make_model
+from small_joint_runs import IMAGES, make_model
 
 from vae_jax import data
 from vae_jax.applications.multimodal import caption_accuracy

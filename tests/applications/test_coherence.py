@@ -2,13 +2,13 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from vae_jax.trained_multimodal import TrainedMultimodal
 
 from vae_jax.applications.multimodal import coherence
 from vae_jax.data.captions.grammar import GRAMMARS
 from vae_jax.errors import UserError
 from vae_jax.evaluation.classifier import Classifier, ClassifierNetwork
 from vae_jax.models.modalities import Form
+from vae_jax.trained import TrainedMultimodal
 
 KEY = jax.random.key(0)
 NAMES = ("a", "b", "c")

@@ -1,8 +1,11 @@
 import dataclasses
 import functools
 import hashlib
+import importlib.metadata
 import json
 import math
+import platform
+import re
 import struct
 
 import jax
@@ -23,6 +26,7 @@ from vae_jax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
 
+GREY = {"data.binarization": "none"}
 IMAGE_SHAPE = (4, 3, 2)
 GREY_SHAPE = (4, 3, 1)
 LIKELIHOODS = ["bernoulli", "categorical", "discretized_logistic", "discretized_logistic_mixture"]
@@ -34,7 +38,7 @@ few = settings(max_examples=25, deadline=None)
 def make_model(likelihood, image_shape=IMAGE_SHAPE, *, scale=0.4, seed=0):
     changes = {"model.likelihood": likelihood, "data.binarization": "none"}
     if likelihood == "discretized_logistic_mixture":
-        changes["model.num_mixture"] = 2
+        changes["model.likelihood.components"] = 2
     return small_runs.make_model(image_shape, scale, seed, **changes)
 
 
@@ -207,12 +211,15 @@ def test_black_and_white_is_refused_by_a_model_of_levels():
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"model.name": "autoencoder"}, "model.name='autoencoder' cannot compress"),
-        ({"model.prior": "mixture"}, "model.prior='standard'"),
-        ({"model.posterior": "iaf"}, "model.posterior='diagonal'"),
-        ({"model.hierarchy": "markov", "model.top_latent_size": 2}, "model.hierarchy='none'"),
-        ({"model.likelihood": "normal"}, "model.likelihood='normal' cannot compress"),
-        ({"model.likelihood": "continuous_bernoulli"}, "it is a density; use bernoulli"),
+        ({"model": "autoencoder"}, "model='autoencoder' with these parts cannot compress"),
+        ({"model.prior": "mixture"}, "and prior='standard'"),
+        ({"model.posterior": "iaf"}, "with posterior='diagonal'"),
+        (
+            {"model": "markov", "model.top_latent_size": 2},
+            "model='markov' with .* takes .* model='vae'",
+        ),
+        ({**GREY, "model.likelihood": "normal"}, "model.likelihood='normal' cannot compress"),
+        ({**GREY, "model.likelihood": "continuous_bernoulli"}, "it is a density; use bernoulli"),
     ],
 )
 def test_models_that_cannot_be_coded_with_are_refused(changes, told):
@@ -238,6 +245,47 @@ def test_another_model_is_refused():
     for other in [*others, shared_compressor("categorical")]:
         with pytest.raises(UserError, match=f"with the model {compressed.model}, and this is"):
             other.decompress(compressed)
+
+
+RESNET = {
+    "model.encoder": {"name": "resnet", "widths": (5,), "channels": (2,), "blocks": 1},
+    **GREY,
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model.decoder_start": "grey"},
+        {"model.encoder.initializer": "glorot"},
+        {"model.posterior.initializer": "glorot"},
+        {"model.encoder.remat": True},
+        {"objective.beta": 4.0},
+        {"optimizer.learning_rate": 1e-5},
+        {"epochs": 3, "batch_size": 64},
+    ],
+)
+def test_a_file_is_read_by_a_model_that_started_or_was_trained_otherwise(changes):
+    first, other = (
+        Compressor(small_runs.make_model((8, 8, 1), **{**RESNET, **more})) for more in ({}, changes)
+    )
+    assert other.digest == first.digest
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model.encoder.activation": "tanh"},
+        {"model.encoder.compute_dtype": "bfloat16"},
+        {"model.encoder.kernel_size": 5},
+        {"model.likelihood": "categorical"},
+    ],
+)
+def test_a_model_that_computes_something_else_has_another_digest(changes):
+    first, other = (
+        Compressor(small_runs.make_model((8, 8, 1), **{**RESNET, **more})) for more in ({}, changes)
+    )
+    assert other.digest != first.digest
 
 
 FILE = pack(shared_compressor("bernoulli").compress(random_images("bernoulli", 25)))
@@ -468,10 +516,28 @@ def test_the_report_shows_the_mean_over_seeds_and_nothing_before_a_measurement(t
         "decompressed_images_per_second": 999.9,
         **dict.fromkeys(("gzip", "bz2", "lzma"), 0.25),
     }
-    rows = [{**row, "bits_per_dim": bits} for bits in (0.201, 0.203)]
+    rows = [{**row, "seed": seed, "bits_per_dim": 0.201 + 0.002 * seed} for seed in (0, 1)]
     path.write_text(json.dumps({"num_cores": 2, "rows": rows}))
     expected = "0.2000 | 0.2020 ± 0.0014 | 1.00% | 0.2500 | 0.2500 | 0.2500 | 20,123 | 1,000 |"
     assert f"| mnist, binarised | 2 | {expected}" in compression_report.section(path)
     path.write_text('{"torn')
     with pytest.raises(UserError, match=r"compression\.json cannot be read"):
         compression_report.section(path)
+
+
+def test_a_file_names_what_the_last_bits_depend_on():
+    record = unpack(FILE, "file").platform
+    for name in ("jax", "jaxlib", "constriction"):
+        assert f"{name} {importlib.metadata.version(name)}" in record
+    assert platform.machine() in record
+    assert re.search(r", \d+ cores$", record)
+
+
+def test_a_process_that_is_kept_from_the_cpu_is_told(monkeypatch):
+    def no_cpu(backend):
+        raise RuntimeError(f"Unknown backend {backend}")
+
+    model = make_model("bernoulli")
+    monkeypatch.setattr(jax, "local_devices", no_cpu)
+    with pytest.raises(UserError, match="JAX_PLATFORMS leaves out"):
+        Compressor(model)

@@ -2,7 +2,6 @@ import json
 
 import numpy as np
 import pytest
-from vae_jax.config.fields import flatten
 
 from configs import disentanglement as disentanglement_config
 from configs.sweeps import disentanglement as disentanglement_sweep
@@ -20,8 +19,10 @@ from vae_jax.applications.disentanglement.study import (
     ranked,
     study_run,
 )
+from vae_jax.config import resolve, with_values
 from vae_jax.errors import UserError
-from vae_jax.sweeps import plan as sweep_plan
+from vae_jax.settings import to_dict
+from vae_jax.sweeps import checks, fields
 from vae_jax.sweeps import space as search_space
 
 
@@ -53,7 +54,7 @@ def study(shift=0.0, noise=0.01):
 
 def test_a_members_row_is_told_as_method_and_strength():
     row = {"member": 7, "seed": 3, "status": "finished", "train_seconds": 2.5, "test_mig": 0.25}
-    row |= {"objective.name": "dip", "objective.dip_kind": "ii", "hparams.dip_off_diagonal": 5}
+    row |= {"objective": {"name": "dip", "kind": "ii", "off_diagonal": 5, "diagonal": 50.0}}
     kept = study_run(row)
     assert (kept["method"], kept["symbol"], kept["strength"]) == ("DIP-VAE-II", "λ", 5.0)
     assert (kept["mig"], kept["elbo"], kept["seed"]) == (0.25, None, 3)
@@ -99,21 +100,23 @@ def test_diverged_runs_are_left_out_and_counted(tmp_path):
     plots.save(plot.rank_correlations(labels, correlations), tmp_path / "ranks.png")
 
 
-def a_study_file(folder):
-    config = {"data.name": "sprites", "data.image_size": 32, "model.network": "mlp"}
+def a_study_file(folder, network="model.encoder.name"):
+    config = {"data.name": "sprites", "data.image_size": 32, network: "mlp"}
     config |= {"model.latent_size": 10, "batch_size": 64}
     content = {"command": "python", "config": config, "steps": 100, "device": "1 x cpu"}
     content |= {"num_cores": 2, "versions": {}, "runs": study(0.1)}
     return disentanglement_results.write(folder, content)
 
 
-def test_the_document_tells_every_setting_and_every_claim(tmp_path):
-    a_study_file(tmp_path)
+# Of this schema, and of the flat one.
+@pytest.mark.parametrize("network", ["model.encoder.name", "model.network"])
+def test_the_document_tells_every_setting_and_every_claim(tmp_path, network):
+    a_study_file(tmp_path, network)
     text = disentanglement_report.render(tmp_path)
     assert text.count("| β-TCVAE | β = ") == 3
     assert "| β-VAE | β = 8 | 5 |" in text
     assert "FactorVAE score: β from 4 to 8 above β = 1 | +0.2" in text
-    assert "100 steps of 64" in text
+    assert "100 steps with\na batch size of 64" in text
     # No picture is shown that is not there.
     assert ".png" not in text
 
@@ -158,25 +161,28 @@ def test_importances_are_drawn_in_the_order_of_what_the_latents_tell(tmp_path):
 
 
 def test_the_study_that_comes_with_the_project_can_be_run():
-    config, sweep = disentanglement_config.get_config(), disentanglement_sweep.get_sweep()
+    config, sweep = resolve(disentanglement_config.get_config()), disentanglement_sweep.get_sweep()
     check_study(config, sweep)
-    sweep_plan.check_configs(sweep, config.to_dict())
-    rows = [{**flatten(config.to_dict()), **s} for s in search_space.settings(sweep)]
+    base = fields.resolved(config)
+    checks.check(sweep, base)
+    objectives = [
+        to_dict(fields.experiment(fields.with_values(base, setting)).objective)
+        for setting in search_space.settings(sweep)
+    ]
     about = {"member": 0, "seed": 0, "status": "finished", "train_seconds": 1.0}
-    found = methods([study_run({**row, **about}) for row in rows])
+    found = methods([study_run({"objective": objective, **about}) for objective in objectives])
     assert len(found) == 6
     assert {len(method.strengths) for method in found} == {4}
     assert len(sweep.seeds) == 5
 
 
 def test_a_study_of_nothing_is_refused_before_it_is_trained():
-    config, sweep = disentanglement_config.get_config(), disentanglement_sweep.get_sweep()
-    config.evaluation.disentanglement = False
+    config, sweep = resolve(disentanglement_config.get_config()), disentanglement_sweep.get_sweep()
+    unmeasured = resolve(with_values(config, {"evaluation.disentanglement": False}))
     with pytest.raises(UserError, match=r"evaluation.disentanglement=False .* use True"):
-        check_study(config, sweep)
-    config.evaluation.disentanglement = True
-    bounds = search_space.grid({"objective.name": ("elbo", "iwae")})
-    with pytest.raises(UserError, match=r"objective.name='iwae' .* elbo, capacity, factor"):
+        check_study(unmeasured, sweep)
+    bounds = search_space.grid({"objective": ("elbo", "iwae")})
+    with pytest.raises(UserError, match=r"objective='iwae' .* elbo, capacity, factor"):
         check_study(config, bounds)
 
 

@@ -6,8 +6,7 @@ import small_runs
 from absl.testing import flagsaver
 
 from experiments import edit
-from vae_jax import config as factory
-from vae_jax import trained_model
+from vae_jax import trained
 from vae_jax.applications.editing import directions, published_plots
 from vae_jax.applications.editing import measure as latent_arithmetic_measuring
 from vae_jax.applications.editing import report as latent_arithmetic_report
@@ -45,7 +44,7 @@ def draw_codes(num, rng):
     return np.stack([width, slant, rng.uniform(16, 22, num), labels], 1).astype("f"), labels
 
 
-class Artist(trained_model.TrainedModel):
+class Artist(trained.TrainedModel):
     """A model that knows what it draws: its latents are the codes of the drawings."""
 
     has_normal_posterior = False
@@ -106,9 +105,9 @@ def measured(data, tmp_path_factory):
     config = small_runs.make_model((SIZE, SIZE, 1), **changes(path)).config
     pictures = tmp_path_factory.mktemp("pictures")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trained_model, "load", lambda folder: Artist(config, drawn))
+        patch.setattr(trained, "load_images", lambda folder: Artist(config, drawn))
         patch.setattr(latent_arithmetic_measuring, "DEGREES", np.linspace(-1, 1, 5))
-        rows = latent_arithmetic_measuring.measure(pictures, 6, pictures)
+        rows = latent_arithmetic_measuring.measure_run(pictures, 6, pictures)
     return rows, pictures
 
 
@@ -208,7 +207,7 @@ def test_the_report_shows_the_mean_over_seeds_and_nothing_before_a_measurement(t
     text = latent_arithmetic_report.section(path)
     cells = "+0.00 ± 0.00 | **+11.00 ± 1.41** | +0.00 ± 0.00 | 30.00 | 0.900 | 50.0 ± 0.0 %"
     assert f"| slant | mean difference | {cells} | 50.0 ± 0.0 % | 60.0" in text
-    assert "95.0% of the test images, and of 90.0% as reconstructed" in text
+    assert "95.0% of the test images and for 90.0% of the reconstructions" in text
     assert "| slant | linear classifier, not balanced | +0.00" in text
     assert "| 0 | 30.0 ± 14.1 % | 30.0 ± 14.1 % | 100.0 ± 0.0 % |" in text
     # The mean over classes of one seed is 0.4, of the other 0.6.
@@ -230,34 +229,34 @@ def test_the_report_shows_the_mean_over_seeds_and_nothing_before_a_measurement(t
 def test_an_edit_moves_the_latents_by_the_degree_along_the_direction(
     run, tmp_path, capsys, method, attribute
 ):
-    model = trained_model.load(run)
+    model = trained.load(run)
     images, target = draw(draw_codes(5, np.random.default_rng(1))[0]), tmp_path / "b.npz"
     image_arrays.write(tmp_path / "a.npy", images)
     files = {"input": tmp_path / "a.npy", "output": target}
     command(edit.main, workdir=run, attribute=attribute, method=method, degree=-0.7, **files)
     assert "5 images, float32" in capsys.readouterr().out
-    known = directions.load_known(model, factory.open_splits(model.config).train)
+    known = directions.load_known(model, model.open_splits().train)
     vector = METHODS[method](directions.contrast(known, directions.parse(attribute)))
     expected = model.decode(model.encode(images) - 0.7 * vector.astype("f"))
     np.testing.assert_allclose(image_arrays.read(target), expected, atol=1e-5)
 
 
 def test_directions_are_found_from_draws_of_the_posterior_where_there_is_a_normal_one(run):
-    model = trained_model.load(run)
-    train = factory.open_splits(model.config).train
+    model = trained.load(run)
+    train = model.open_splits().train
     known = directions.load_known(model, train)
     posterior = model.posterior(known.images)
     noise = (known.latents - posterior.mean) / np.exp(posterior.log_scale)
     assert noise.std() == pytest.approx(1, abs=0.15)
     assert abs(noise.mean()) < 0.2
     image_shape = (SIZE, SIZE, 1)
-    autoencoder = small_runs.make_model(image_shape, **{"model.name": "autoencoder"})
+    autoencoder = small_runs.make_model(image_shape, model="autoencoder")
     known = directions.load_known(autoencoder, train)
     np.testing.assert_array_equal(known.latents, autoencoder.encode(known.images))
 
 
 def test_degree_zero_reconstructs_and_keeps_the_kind_and_shape_of_the_images(run, tmp_path):
-    model, target = trained_model.load(run), tmp_path / "b.npy"
+    model, target = trained.load(run), tmp_path / "b.npy"
     grey = np.round(255 * draw(draw_codes(3, RNG)[0])).astype(np.uint8)
     image_arrays.write(tmp_path / "a.npy", grey[..., 0])
     files = {"input": tmp_path / "a.npy", "output": target}

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vae_jax import plots
-from vae_jax.applications.compression import lossy_measure as measuring
-from vae_jax.applications.compression import lossy_report as report
-from vae_jax.applications.compression.plot import quality_by_rate
-from vae_jax.applications.compression.quantized_latents import LatentCoder
+from vae_jax.applications.lossy_compression import measure as measuring
+from vae_jax.applications.lossy_compression import report
+from vae_jax.applications.lossy_compression.plot import quality_by_rate
+from vae_jax.applications.lossy_compression.quantized_latents import LatentCoder
 from vae_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -146,7 +146,7 @@ def test_a_run_is_measured_beside_pca_and_files_once(make_run):
     expected = {"VAE": num_steps, "PCA": num_steps, "JPEG": num_qualities, "WebP": num_qualities}
     assert Counter(methods) == expected
     assert all(np.isfinite(row["psnr"]) and row["bits_per_pixel"] > 0 for row in first)
-    again = measuring.measure_run(make_run("autoencoder", **{"model.name": "autoencoder"}), known)
+    again = measuring.measure_run(make_run("autoencoder", model="autoencoder"), known)
     assert [row["method"] for row in again] == ["autoencoder"] * num_steps
     assert "VAE, 3 latents 0." in report.line(first)
 

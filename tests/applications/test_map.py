@@ -9,7 +9,7 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from experiments import map as map_command
-from vae_jax import trained_model
+from vae_jax import trained
 from vae_jax.applications.representation import projector
 from vae_jax.errors import UserError
 from vae_jax.evaluation import plane_maps
@@ -180,7 +180,7 @@ def test_the_command_draws_maps_and_writes_for_the_projector(run, tmp_path, caps
     command(workdir=str(folder), methods=["pca"], projector=True)
     assert "wrote 60 codes" in capsys.readouterr().out
     assert [path.name for path in (folder / "figures").iterdir()] == ["map_pca.png"]
-    model = trained_model.load(folder)
+    model = trained.load(folder)
     with np.load(model.config.data.name) as data:
         codes = model.encode(data["test_images"][..., None])
     written = read_table(folder / "tensorboard/projector/tensors.tsv")

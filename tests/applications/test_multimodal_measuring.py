@@ -9,8 +9,8 @@ from flax import nnx
 from small_runs import make_model
 from small_runs import save as save_of_images
 
-from benchmarks import multimodal as command
 from configs import multimodal, multimodal_label, multimodal_renderings
+from experiments import measure as command
 from vae_jax.applications.multimodal import drawing
 from vae_jax.applications.multimodal import measure as multimodal_measuring
 from vae_jax.applications.multimodal import report as multimodal_report
@@ -43,13 +43,13 @@ def runs(tmp_path_factory):
     return folder
 
 
-def measure(workdirs, judges, out, *, pictures=False):
+def measure(workdirs, judges, out):
     chosen = {
+        "use": "multimodal",
         "workdirs": [str(path) for path in workdirs],
         "classifier": str(judges),
         "num_test_examples": 20,
         "output": str(out / "multimodal.json"),
-        "figures": str(out / "multimodal") if pictures else "",
     }
     with flagsaver.flagsaver(**chosen):
         command.main()
@@ -59,9 +59,7 @@ def measure(workdirs, judges, out, *, pictures=False):
 def test_a_run_of_images_and_captions_is_measured_drawn_and_reported(
     runs, classifiers, tmp_path, capsys
 ):
-    captions, labels = measure(
-        [runs / "captions", runs / "labels"], classifiers, tmp_path, pictures=True
-    )
+    captions, labels = measure([runs / "captions", runs / "labels"], classifiers, tmp_path)
     assert captions["num_examples"] == 20
     assert captions["reader_accuracy"]["text"] == 1
     assert set(captions["conditional_coherence_by_subset"]) == {"image", "text"}
@@ -83,7 +81,7 @@ def test_a_run_of_images_and_captions_is_measured_drawn_and_reported(
 
 def test_renderings_have_a_classifier_each_which_is_trained_once(runs, tmp_path):
     judges = tmp_path / "judges"
-    (row,) = measure([runs / "renderings"], judges, tmp_path, pictures=True)
+    (row,) = measure([runs / "renderings"], judges, tmp_path)
     assert set(row["classifiers"]) == set(RENDERINGS)
     for name in RENDERINGS:
         facts = classifier.load(judges / name).facts
@@ -156,15 +154,14 @@ def test_the_report_shows_means_over_seeds_and_nothing_before_a_measurement(tmp_
     assert f"| MVAE | mnist, image and text | 2 | 62.5 ± {deviation} | 25.0 ± 0.0 | 99.0" in text
     assert f"caption to image | 87.5 ± 0.0 | 62.5 ± {deviation} | thickness 62.5" in text
     assert "slant  |" in text.replace("slant |", "slant  |")
-    assert "60.0 ± 0.0 % at 1.25 nats a word" in text
+    assert "60.0 ± 0.0 % at 1.25 nats per word" in text
     path.write_text(json.dumps({"rows": [{}]}))
     with pytest.raises(UserError, match="cannot be read"):
         multimodal_report.section(path)
 
 
 def test_every_draw_has_a_key_of_its_own():
-    config = multimodal.get_config()
-    keys = jax.random.key_data(multimodal_measuring._keys(config))
+    keys = jax.random.key_data(multimodal_measuring._keys(small_joint_runs.make_model()))
     assert len({tuple(key.tolist()) for key in np.asarray(keys)}) == 3
 
 

@@ -11,6 +11,7 @@ from vae_jax.applications.recovery import measure as recovery_measuring
 from vae_jax.applications.recovery import report as recovery_report
 from vae_jax.data.corruptions import CORRUPTIONS
 from vae_jax.errors import UserError
+from vae_jax.trained import TrainedModel
 
 RNG = np.random.default_rng(0)
 # Of the trained level; of the others its half, one and a half times and twice it.
@@ -63,7 +64,7 @@ def test_images_are_clipped_before_they_are_scored():
     assert quality.score(clean, clean) == (np.inf, 0, pytest.approx(1), pytest.approx(0))
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("name", baselines.METHODS)
 def test_every_method_sees_256_grey_values_and_what_is_known_of_their_place(name):
     clean = np.clip(smooth_images(4, channels=3), 0.1, 0.9)
     corrupted = corrupted_images(name, LEVELS.get(name, 0.5), clean)
@@ -79,7 +80,7 @@ def test_every_method_sees_256_grey_values_and_what_is_known_of_their_place(name
     np.testing.assert_allclose(kept[~lost], clean[~lost], atol=0.5 / 255 + 1e-6)
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("name", baselines.METHODS)
 def test_methods_without_a_model_come_closer_than_the_corrupted_images(name):
     clean = smooth_images(12)
     corrupted = corrupted_images(name, LEVELS.get(name, 0.25), clean)
@@ -122,11 +123,11 @@ def test_bicubic_interpolation_puts_a_slope_where_it_was():
     np.testing.assert_allclose(restored[0, :, 6:-6, 0], clean[:, 6:-6], atol=1e-5)
 
 
-class Idle:
+class Idle(TrainedModel):
     """A model that gives back what it sees."""
 
     def __init__(self, model):
-        self.config, self.image_shape = model.config, model.image_shape
+        super().__init__(model.config, model.image_shape, model.params)
 
     def reconstruct(self, images):
         return images
@@ -138,8 +139,10 @@ def write_data(path):
     np.savez(path, **images)
 
 
-def make_model(path, corruption="gaussian", seed=0):
-    model = small_runs.make_model(
+def make_model(path, corruption="gaussian", seed=0, **changes):
+    if corruption in baselines.METHODS:
+        corruption = {"name": corruption, "level": LEVELS.get(corruption, 0.25)}
+    return small_runs.make_model(
         (16, 20, 1),
         seed=seed,
         **{
@@ -149,11 +152,13 @@ def make_model(path, corruption="gaussian", seed=0):
             "data.binarization": "none",
             "batch_size": 10,
             "corruption": corruption,
-            "hparams.corruption_level": LEVELS.get(corruption, 0.25),
+            **changes,
         },
     )
-    model.config.seed = seed
-    return model
+
+
+def test_every_corruption_has_methods_without_a_model():
+    assert {"none", *baselines.METHODS} == set(CORRUPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +170,7 @@ def data(tmp_path_factory):
 
 @pytest.mark.parametrize("corruption", ["box", "downsampling", "gaussian"])
 def test_a_model_that_does_nothing_scores_as_the_corrupted_images(data, corruption):
-    rows = recovery_measuring.measure([Idle(make_model(data, corruption))], 6, 4, None)
+    rows = recovery_measuring.measure_models([Idle(make_model(data, corruption))], 6, 4, None)
     expected = {"box": [0.125, 0.25, 0.375, 0.5], "downsampling": [2, 4]}
     assert [row["level"] for row in rows] == expected.get(corruption, [0.125, 0.25, 0.375, 0.5])
     for row in rows:
@@ -180,29 +185,33 @@ def test_runs_that_differ_in_more_than_their_seed_are_kept_apart(data):
         for corruption, seed in (("gaussian", 0), ("box", 0), ("gaussian", 1))
     ]
     groups = recovery_measuring.alike(models)
-    assert [[(m.config.corruption, m.config.seed) for m in group] for group in groups] == [
+    assert [[(m.corruption.name, m.seed) for m in group] for group in groups] == [
         [("gaussian", 0), ("gaussian", 1)],
         [("box", 0)],
     ]
-    models[2].config.epochs += 1
+    models[2] = make_model(data, seed=1, epochs=7)
     with pytest.raises(UserError, match=r"differ in more than their seed.*_vae_gaussian_0\.25"):
         recovery_measuring.alike(models)
 
 
 def test_runs_that_cannot_be_measured_are_refused(data):
-    model = make_model(data)
-    model.config.data.validation_split = ""
+    model = make_model(data, **{"data.validation_split": ""})
     with pytest.raises(UserError, match=r"data\.validation_split=''"):
-        recovery_measuring.measure([model], 6, 4, None)
-    model.config.corruption = "none"
+        recovery_measuring.measure_models([model], 6, 4, None)
+    model = make_model(data, "none")
     with pytest.raises(UserError, match="corruption='none' leaves nothing to recover"):
-        recovery_measuring.measure([model], 6, 4, None)
+        recovery_measuring.measure_models([model], 6, 4, None)
+    with pytest.raises(UserError, match="corruption='none' leaves nothing to recover"):
+        recovery_measuring.alike([make_model(data), model])
+    model = make_model(data, "own_parts:Fog")
+    with pytest.raises(UserError, match="corruption='own_parts:Fog' has no methods to compare"):
+        recovery_measuring.alike([model])
 
 
 def test_runs_of_two_seeds_are_measured_drawn_and_reported(data, tmp_path, capsys):
     models = [make_model(data, seed=seed) for seed in (0, 1)]
     folder = tmp_path / "uses" / "recovery"
-    rows = recovery_measuring.measure(models, 5, 3, folder)
+    rows = recovery_measuring.measure_models(models, 5, 3, folder)
     assert "gaussian 0.25 (trained), seed 1: model" in capsys.readouterr().out
     assert [(row["seed"], row["level"]) for row in rows[:3]] == [(0, 0.125), (1, 0.125), (0, 0.25)]
     first, second = (row["methods"] for row in rows[:2])

@@ -3,18 +3,18 @@ import json
 import numpy as np
 import pytest
 import small_runs
-from ml_collections import ConfigDict
 from sklearn.decomposition import PCA
-from vae_jax.config.fields import flatten, with_fields
 
 from configs import vanilla
 from configs.sweeps import representation as study
 from vae_jax import config as factory
-from vae_jax import plots, trained_model
+from vae_jax import plots, trained
 from vae_jax.applications.representation import measure as representation_measuring
 from vae_jax.applications.representation import probing
 from vae_jax.applications.representation import report as representation_report
 from vae_jax.errors import UserError
+from vae_jax.settings import to_dict
+from vae_jax.sweeps import checks
 from vae_jax.sweeps import space as search_space
 
 RNG = np.random.default_rng(0)
@@ -51,17 +51,18 @@ def measure(*folders, num_labels=("20", "all")):
 
 def test_codes_pca_and_pixels_are_measured_on_the_same_images_and_labels(tmp_path):
     first = save_run(tmp_path / "a")
-    config = trained_model.load(first).config
+    model = trained.load(first)
     # Of the same images and the same size: PCA and pixels are not measured again.
-    again = small_runs.make_model((4, 3, 1), seed=1, **{"hparams.beta": 4.0, "batch_size": 10})
-    again.config.data = config.data
+    data = {f"data.{name}": value for name, value in to_dict(model.data).items()}
+    changes = {"objective.beta": 4.0, "batch_size": 10, **data}
+    again = small_runs.make_model((4, 3, 1), scale=0.5, **changes)
     small_runs.save(tmp_path / "second", again)
     rows = measure(first, tmp_path / "second")
     assert [row["representation"] for row in rows] == ["VAE", "PCA", "pixels", "beta-VAE, beta 4"]
     assert [row["size"] for row in rows] == [3, 3, 12, 3]
     assert all(row["num_labels"] == [20, 150] for row in rows)
 
-    images = representation_measuring.load_images(config)
+    images = representation_measuring.load_images(model)
     pixels, test = (part.reshape(len(part), -1) for part in (images.train, images.test))
     pca = PCA(3, random_state=0).fit(pixels)
     expected = probing.accuracies(
@@ -96,18 +97,15 @@ def test_what_cannot_be_measured_is_refused(tmp_path, changes, given, told):
     ("changes", "expected"),
     [
         ({}, "VAE"),
-        ({"hparams.beta": 4.0}, "beta-VAE, beta 4"),
-        ({"model.name": "autoencoder"}, "autoencoder"),
-        ({"corruption": "gaussian", "hparams.corruption_level": 0.5}, "denoising VAE"),
-        (
-            {"corruption": "masking", "model.name": "autoencoder", "hparams.corruption_level": 0.5},
-            "denoising autoencoder",
-        ),
+        ({"objective.beta": 4.0}, "beta-VAE, beta 4"),
+        ({"model": "autoencoder"}, "autoencoder"),
+        ({"corruption": "gaussian"}, "denoising VAE"),
+        ({"corruption": "masking", "model": "autoencoder"}, "denoising autoencoder"),
     ],
 )
 def test_models_have_names_of_their_own(changes, expected):
-    config = small_runs.make_model((4, 3, 1), **changes).config
-    assert representation_measuring.name(config) == expected
+    model = small_runs.make_model((4, 3, 1), **changes)
+    assert representation_measuring.name(model) == expected
 
 
 def row(name, size, seed, linear, neighbours):
@@ -136,8 +134,9 @@ def test_the_report_shows_means_over_seeds_and_nothing_before_a_measurement(tmp_
     assert text.index("| VAE | 2 |") < text.index("| VAE | 10 |") < text.index("| pixels |")
     assert "linear probe, 55,000 |" in text
     assert "![" not in text
-    path.with_suffix(".png").touch()
-    assert "(uses/representation.png)" in representation_report.section(path)
+    path.with_suffix("").mkdir()
+    (path.with_suffix("") / "accuracy_by_labels.png").touch()
+    assert "(uses/representation/accuracy_by_labels.png)" in representation_report.section(path)
     path.write_text('{"torn')
     with pytest.raises(UserError, match=r"representation\.json cannot be read"):
         representation_report.section(path)
@@ -160,13 +159,11 @@ def test_the_picture_has_panels_for_each_size_with_the_pixels_in_all():
 
 def test_the_sweep_of_the_study_has_runs_that_work():
     sweep = study.get_sweep()
-    base = vanilla.get_config().to_dict()
-    base["data"]["binarization"] = "none"
-    search_space.check(sweep, flatten(base))
-    configs = [ConfigDict(with_fields(base, setting)) for setting in search_space.settings(sweep)]
-    for config in configs:
-        factory.validate(config)
-    assert {representation_measuring.name(config) for config in configs} == {
+    base = factory.with_values(vanilla.get_config(), {"data.binarization": "none"})
+    checks.check(sweep, base)
+    members = [factory.with_values(base, setting) for setting in search_space.settings(sweep)]
+    models = [small_runs.make_model((28, 28, 1), base=member) for member in members]
+    assert {representation_measuring.name(model) for model in models} == {
         "autoencoder",
         "VAE",
         "beta-VAE, beta 4",

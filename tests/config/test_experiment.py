@@ -570,8 +570,8 @@ def test_a_config_of_a_later_schema_is_refused(schema):
         ),
         (
             {"evaluation": {"num_sample": 1}},
-            "evaluation.num_sample is not a setting here (how a model of images with a density is "
-            "measured); did you mean num_samples?",
+            "evaluation.num_sample is not a setting here (the settings of evaluation for a model "
+            "of images with a density); did you mean num_samples?",
         ),
         ({"xyz": 1}, "xyz is not a setting; it has seed, epochs,"),
         ({"model": "vea"}, "model.name='vea' must be one of autoencoder, ladder, markov,"),

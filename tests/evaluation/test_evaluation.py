@@ -4,20 +4,17 @@ import numpy as np
 import pytest
 from flax import nnx
 from scipy import special, stats
-from small_models import LinearGaussian, randomized
-from vae_jax.trained_model import TrainedModel
+from small_models import LinearGaussian
+from small_runs import make_model
 
-from configs import vanilla
-from vae_jax import config as factory
-from vae_jax.data.corruptions import CORRUPTIONS, gaussian
+from vae_jax.data.corruptions import CORRUPTIONS, at_any_level, gaussian, levels_around
 from vae_jax.data.pixels import binarize
 from vae_jax.distributions import Bernoulli, Normal
 from vae_jax.evaluation import collapse, denoising, likelihood
 from vae_jax.evaluation import metrics as figures_of_merit
 
-
-def as_stored(key, images):
-    return images
+MARKOV = {"model": "markov", "model.top_latent_size": 2, "model.top.widths": (4,)}
+NOISY = [name for name in CORRUPTIONS if name != "none"]
 
 
 def estimate_linear(case, images, num_samples, **options):
@@ -27,20 +24,8 @@ def estimate_linear(case, images, num_samples, **options):
     return likelihood.estimate(graphdef, params, images, key, num_samples=num_samples, **options)
 
 
-def config_of(**changes):
-    config = vanilla.get_config()
-    config.model.widths, config.model.latent_size = (5,), 3
-    with config.unlocked():
-        config.update_from_flattened_dict(changes)
-    return config
-
-
 def small_model(image_shape=(3, 3, 1), scale=0.4, **changes):
-    config = config_of(**changes)
-    model = randomized(
-        lambda: factory.build_model(config, image_shape, jax.random.key(0)), scale=scale
-    )
-    return TrainedModel(config, image_shape, nnx.split(model)[1])
+    return make_model(image_shape, scale, **changes)
 
 
 def grey_bytes(seed, num, image_shape=(3, 3, 1)):
@@ -131,10 +116,8 @@ def test_a_unit_is_active_where_its_mean_varies_by_more_than_a_hundredth():
 
 
 @pytest.mark.parametrize("num_samples", [1, 20])
-@pytest.mark.parametrize("changes", [{"model.posterior": "iaf"}, {"model.hierarchy": "markov"}])
+@pytest.mark.parametrize("changes", [{"model.posterior": "iaf"}, MARKOV])
 def test_the_noise_of_estimated_posterior_means_is_no_activity(changes, num_samples):
-    if "model.hierarchy" in changes:
-        changes = {**changes, "model.top_widths": (4,), "model.top_latent_size": 2}
     # All parameters are zero: nothing depends on the image.
     model = small_model(scale=0.0, **changes)
     figures = figures_of_merit.vae_figures(
@@ -175,8 +158,7 @@ def test_mutual_information_of_two_layers_compares_each_posterior_with_their_mix
     monkeypatch.setattr(collapse, "_BATCH_SIZE", 7)
     monkeypatch.setattr(collapse, "_ROWS", 4)
     monkeypatch.setattr(collapse, "_MOST_DRAWS", 13)
-    changes = {"model.hierarchy": hierarchy, "model.top_latent_size": 2, "model.top_widths": (4,)}
-    model = small_model(scale=scale, **changes)
+    model = small_model(scale=scale, **{**MARKOV, "model": hierarchy})
     images, key = binary_images(0, 25), jax.random.key(2)
     network = nnx.merge(model.graphdef, model.params)
     noise = jax.random.normal(key, (13, 5))
@@ -192,8 +174,7 @@ def test_mutual_information_of_two_layers_compares_each_posterior_with_their_mix
 
 
 def test_of_two_markov_layers_the_lower_one_has_all_the_information():
-    changes = {"model.top_latent_size": 2, "model.top_widths": (4,)}
-    model = small_model(scale=0.7, **{"model.hierarchy": "markov", **changes})
+    model = small_model(scale=0.7, **MARKOV)
     images, key = binary_images(0, 300), jax.random.key(2)
     network = nnx.merge(model.graphdef, model.params)
     lower = collapse.aggregate_posterior(network.encode(jnp.asarray(images)).first, key)
@@ -279,11 +260,12 @@ def test_denoising_errors_are_mean_squares_against_the_clean_image():
     assert errors.denoised[2] == pytest.approx(np.square(seen[2] / 2 - clean).mean(), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("name", NOISY)
 def test_a_perfect_denoiser_has_no_error_and_an_idle_one_that_of_the_noise(name):
     clean = np.random.default_rng(0).random((20, 5, 5, 3)).astype(np.float32)
     level = 2.0 if name in ("blur", "downsampling") else 0.5
-    arguments = clean, CORRUPTIONS[name], [0.0, level], jax.random.key(0)
+    corruption = at_any_level(CORRUPTIONS[name]())
+    arguments = clean, corruption, [0.0, level], jax.random.key(0)
     perfect = denoising.denoising_errors(lambda images: clean, *arguments)
     idle = denoising.denoising_errors(lambda images: images, *arguments)
     assert perfect.denoised == [0, 0]
@@ -292,21 +274,25 @@ def test_a_perfect_denoiser_has_no_error_and_an_idle_one_that_of_the_noise(name)
     assert idle.noisy[1] > 0.01
 
 
+def levels(name, trained_level, image_shape=(28, 28, 1), **options):
+    return levels_around(CORRUPTIONS[name](trained_level), image_shape, **options)
+
+
 @pytest.mark.parametrize("trained_level", [0.1, 0.3, 0.5, 0.8, 1.0])
 def test_levels_go_from_none_past_the_trained_one_up_to_the_highest(trained_level):
-    levels = denoising.levels_around("masking", trained_level, (28, 28, 1))
-    assert levels[0] == 0
-    assert trained_level in levels
-    assert max(levels) <= 1
-    assert max(levels) > min(2 * trained_level, 1) - trained_level / 4
-    np.testing.assert_allclose(np.diff(levels), trained_level / 4, atol=1e-6)
-    assert denoising.levels_around("gaussian", trained_level, (28, 28, 1))[-1] == 2 * trained_level
+    found = levels("masking", trained_level)
+    assert found[0] == 0
+    assert trained_level in found
+    assert max(found) <= 1
+    assert max(found) > min(2 * trained_level, 1) - trained_level / 4
+    np.testing.assert_allclose(np.diff(found), trained_level / 4, atol=1e-6)
+    assert levels("gaussian", trained_level)[-1] == 2 * trained_level
 
 
 def test_levels_of_downsampling_are_the_factors_that_divide_the_image():
-    assert denoising.levels_around("downsampling", 4.0, (28, 28, 1)) == [1, 2, 4, 7]
-    assert denoising.levels_around("downsampling", 2.0, (28, 42, 1)) == [1, 2]
-    assert denoising.levels_around("blur", 2.0, (28, 28, 1), parts=2) == [0, 1, 2, 3, 4]
+    assert levels("downsampling", 4.0) == [1, 2, 4, 7]
+    assert levels("downsampling", 2.0, (28, 42, 1)) == [1, 2]
+    assert levels("blur", 2.0, parts=2) == [0, 1, 2, 3, 4]
 
 
 def binary_images(seed, num_images):
@@ -362,9 +348,9 @@ def test_figures_are_the_means_of_the_estimates_over_all_images():
 @pytest.mark.parametrize(
     ("changes", "divides"),
     [
-        ({"model.prior": "vamp", "model.prior_components": 4}, False),
+        ({"model.prior": {"name": "vamp", "components": 4}}, False),
         ({"model.posterior": "iaf"}, False),
-        ({"model.hierarchy": "markov", "model.top_latent_size": 2, "model.top_widths": (4,)}, True),
+        (MARKOV, True),
     ],
 )
 def test_what_is_not_defined_for_a_model_is_none_and_the_rest_is_measured(changes, divides):

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import pytest
 from absl import flags
-from ml_collections import ConfigDict
 from PIL import Image
 from small_data import write_bars
 
@@ -18,6 +17,7 @@ from configs import vanilla
 from experiments import evaluate, train
 from vae_jax import config as factory
 from vae_jax import workdir
+from vae_jax.errors import UserError
 from vae_jax.evaluation import drawing
 from vae_jax.training import checkpoints
 from vae_jax.training.records import read_records
@@ -30,10 +30,10 @@ OVERRIDES = {
     "steps_per_call": 4,
     "data.train_split": "train[:192]",
     "data.validation_split": "train[192:]",
-    "model.widths": (16,),
+    "model.encoder.widths": (16,),
     "model.latent_size": 2,
     "tensorboard.images_every_epochs": 2,
-    "evaluation.num_samples": 20,
+    "evaluation": {"num_samples": 20},
 }
 FIGURES = [
     "interpolation_linear",
@@ -55,21 +55,15 @@ def data(tmp_path_factory):
 
 
 def config_of(data, **changes):
-    config = vanilla.get_config()
-    config.data.name = str(data)
-    config.update_from_flattened_dict({**OVERRIDES, **changes})
-    return config
-
-
-def train_here(config, folder):
-    factory.validate(config)
-    train.train(config, folder)
+    """The experiment; `changes` by dotted name."""
+    values = {"data.name": str(data), **OVERRIDES, **changes}
+    return factory.resolve(factory.with_values(vanilla.get_config(), values))
 
 
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "vanilla"
-    train_here(config_of(data), folder)
+    train.train(config_of(data), folder)
     return folder
 
 
@@ -79,7 +73,7 @@ def contents(folder):
 
 def state_of(folder):
     """The bits of the newest checkpoint, and what stands beside them but for times."""
-    config = ConfigDict(workdir.read_config(folder))
+    config = factory.resolve(workdir.read_config(folder))
     template = factory.run_state_template(config, (8, 8, 1))
     checkpoint = checkpoints.restore(folder / "checkpoints", template)
     is_key = [
@@ -155,7 +149,7 @@ def test_the_summary_has_its_keys_and_its_figures_agree(data, finished):
     assert summary["epochs"] == 3
     assert 1 <= summary["best_epoch"] <= 3
     assert summary["seed"] == 0
-    assert summary["config_digest"] == workdir.config_digest(config_of(data).to_dict())
+    assert summary["config_digest"] == factory.digest(config_of(data))
     assert {"python", "jax"} <= set(summary["versions"])
     assert summary["wall_seconds"] > 0
     assert summary["examples_per_second"] > 0
@@ -185,7 +179,7 @@ def test_tensorboard_has_the_records_and_the_images(finished):
 
 def test_a_second_start_of_a_finished_run_leaves_everything_as_it_is(data, finished, capsys):
     before = contents(finished)
-    train_here(config_of(data), finished)
+    train.train(config_of(data), finished)
     assert "is finished: test elbo" in capsys.readouterr().out
     assert contents(finished) == before
 
@@ -229,7 +223,7 @@ def test_a_kill_between_training_and_the_summary_is_made_up_for(data, finished, 
     shutil.copytree(finished, folder)
     (folder / "summary.json").unlink()
     shutil.rmtree(folder / "figures")
-    train_here(config_of(data), folder)
+    train.train(config_of(data), folder)
     assert workdir.read_summary(folder) == workdir.read_summary(finished)
     names = [path.name for path in (folder / "figures").iterdir()]
     assert sorted(names) == sorted(path.name for path in (finished / "figures").iterdir())
@@ -241,7 +235,7 @@ def test_a_summary_of_an_earlier_state_does_not_pass_for_the_final_one(data, fin
     shutil.copytree(finished, folder)
     final = workdir.read_summary(finished)
     workdir.write_summary(folder, final | {"step": final["step"] - 1, "test": {"elbo": 0.0}})
-    train_here(config_of(data), folder)
+    train.train(config_of(data), folder)
     assert workdir.read_summary(folder) == final
 
 
@@ -250,7 +244,7 @@ def test_with_no_whole_checkpoint_left_a_run_starts_anew(data, finished, tmp_pat
     shutil.copytree(finished, folder)
     for manifest in folder.glob("checkpoints/*/manifest.json"):
         manifest.unlink()
-    train_here(config_of(data), folder)
+    train.train(config_of(data), folder)
     assert "starting anew" in caplog.text
     assert state_of(folder) == state_of(finished)
     assert timeless_records(folder) == timeless_records(finished)
@@ -262,7 +256,7 @@ def test_the_summary_comes_after_the_figures(data, finished, tmp_path, monkeypat
     (folder / "summary.json").unlink()
     monkeypatch.setattr(drawing, "draw_run", lambda *_: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(MemoryError):
-        train_here(config_of(data), folder)
+        train.train(config_of(data), folder)
     assert workdir.read_summary(folder) is None
 
 
@@ -271,7 +265,7 @@ def test_a_damaged_newest_checkpoint_costs_some_steps_and_no_bit(data, finished,
     shutil.copytree(finished, folder)
     (folder / "summary.json").unlink()
     (folder / "checkpoints" / "18" / "metadata.json").write_text("{")
-    train_here(config_of(data), folder)
+    train.train(config_of(data), folder)
     assert "18 is damaged and is passed over" in caplog.text
     assert state_of(folder) == state_of(finished)
     assert timeless_records(folder) == timeless_records(finished)
@@ -282,11 +276,11 @@ def test_a_denoising_autoencoder_has_its_own_keys_and_figures(data, tmp_path):
     folder = tmp_path / "run"
     changes = {
         "epochs": 1,
-        "model.name": "autoencoder",
-        "corruption": "masking",
-        "hparams.corruption_level": 0.3,
+        "model": "autoencoder",
+        "evaluation": {},
+        "corruption": {"name": "masking", "level": 0.3},
     }
-    train_here(config_of(data, **changes), folder)
+    train.train(config_of(data, **changes), folder)
     test = workdir.read_summary(folder)["test"]
     assert {"distortion", "reconstruction_error", "denoising", "num_examples"} <= set(test)
     assert not {"elbo", "rate", "iwae_bound", "active_units", "kl_by_dimension"} & set(test)
@@ -298,7 +292,7 @@ def test_a_denoising_autoencoder_has_its_own_keys_and_figures(data, tmp_path):
     expected = set(FIGURES) - DRAWN_OF_A_VAE_ONLY | {"denoising", "denoising_curve"}
     assert names == expected
     model = vae_jax.load(folder)
-    with pytest.raises(ValueError, match="needs a VAE"):
+    with pytest.raises(UserError, match="needs a model with a posterior and a prior"):
         model.sample(jax.random.key(0), 1)
 
 
@@ -314,7 +308,7 @@ LONG = {
 def uninterrupted(data, tmp_path_factory):
     """A run long enough that a signal meets it in the middle."""
     folder = tmp_path_factory.mktemp("runs") / "long"
-    train_here(config_of(data, **LONG), folder)
+    train.train(config_of(data, **LONG), folder)
     return folder
 
 
@@ -342,7 +336,7 @@ def test_a_signal_saves_and_the_same_config_continues_bit_for_bit(
     assert 0 < step < 900
     assert read_records(folder / "metrics.jsonl")[-1]["step"] == step
     assert not (folder / "summary.json").exists()
-    train_here(config_of(data, **LONG), folder)
+    train.train(config_of(data, **LONG), folder)
     assert state_of(folder) == state_of(uninterrupted)
     assert timeless_records(folder) == timeless_records(uninterrupted)
     resumed, reference = workdir.read_summary(folder), workdir.read_summary(uninterrupted)

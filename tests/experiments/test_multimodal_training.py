@@ -5,7 +5,6 @@ import jax
 import numpy as np
 import pytest
 import short_runs
-from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 from small_data import write_bars
@@ -15,6 +14,7 @@ import vae_jax
 from configs import multimodal, multimodal_label, multimodal_renderings, vanilla
 from experiments import train
 from vae_jax import config as factory
+from vae_jax import trained as trained_models
 from vae_jax.config.forms import forms_of, from_metadata, refuse_other_form, to_metadata
 from vae_jax.data.captions.vocabulary import UNKNOWN, Vocabulary
 from vae_jax.data.multimodal import PRESENT, MultimodalDataset, draw_present
@@ -33,9 +33,10 @@ SMALL = {
     "steps_per_call": 4,
     "data.train_split": "train[:192]",
     "data.validation_split": "train[192:]",
-    "model.widths": (12,),
+    "model.encoder.widths": (12,),
+    "model.label.widths": (12,),
     "model.latent_size": 3,
-    "hparams.warmup_epochs": 0.0,
+    "objective.warmup_epochs": 0.0,
     "evaluation.num_samples": 5,
     "evaluation.batch_size": 32,
     "checkpoints.every_seconds": 0.0,
@@ -48,12 +49,9 @@ def data(tmp_path_factory):
 
 
 def config_of(data, **changes):
-    config = multimodal_label.get_config()
-    config.data.name = str(data)
-    with config.unlocked():
-        config.update_from_flattened_dict({**SMALL, **changes})
-    factory.validate(config)
-    return config
+    """The experiment; `changes` by dotted name."""
+    values = {"data.name": str(data), **SMALL, **changes}
+    return factory.resolve(factory.with_values(multimodal_label.get_config(), values))
 
 
 FORMS = {
@@ -62,25 +60,23 @@ FORMS = {
     "text": Form("text", (5,), ("a", "b", "c")),
 }
 KINDS = {
-    "joint": {"data.modalities": ("image", "text"), "hparams.unimodal_kl_weight": 0.1},
-    "product": {"objective.num_subsets": 1, "hparams.unimodal_kl_weight": 0.0},
-    "mixture": {
-        "objective.name": "iwae",
-        "objective.num_samples": 2,
-        "hparams.unimodal_kl_weight": 0.0,
-    },
-    "mixture_of_products": {"hparams.unimodal_kl_weight": 0.0, "hparams.beta": 0.5},
+    "joint": {"name": "jmvae", "unimodal_kl_weight": 0.1},
+    "product": {"name": "mvae", "num_subsets": 1},
+    "mixture": {"name": "mmvae", "num_samples": 2},
+    "mixture_of_products": {"name": "mopoe", "beta": 0.5},
 }
 
 
-def kind_config(kind):
-    changes = {
-        "data.modalities": tuple(FORMS),
+def kind_config(kind, **changes):
+    """The experiment of a kind of joint posterior with its objective."""
+    values = {
+        "data.modalities": ("image", "text") if kind == "joint" else tuple(FORMS),
         "model.joint_posterior": kind,
-        "hparams.word_dropout": 0.2,
-        **KINDS[kind],
+        "objective": KINDS[kind],
+        "objective.word_dropout": 0.2,
+        **changes,
     }
-    return config_of("mnist", **changes)
+    return config_of("mnist", **values)
 
 
 def draw_examples(names, num, seed=0):
@@ -119,8 +115,7 @@ def test_one_device_equals_eight(kind):
 
 
 def test_accumulated_and_mapped_batches_train_all_modalities():
-    config = kind_config("product")
-    config.optimizer.accumulation_steps = 2
+    config = kind_config("product", **{"optimizer.accumulation_steps": 2})
     metrics = trained(config, 4, "pmap")[0]
     assert np.isfinite(metrics["loss"]).all()
     assert set(metrics) == {
@@ -141,10 +136,14 @@ def test_accumulated_and_mapped_batches_train_all_modalities():
 
 def test_weights_change_what_is_minimised_and_not_what_is_reported():
     # The first step is the same: parameters are only touched after it.
-    config = kind_config("mixture_of_products")
-    plain = trained(config, 1, num_steps=1)[0]
-    config.objective.modality_weights = (1.0, 2.0, 5.0)
-    weighed = trained(config, 1, num_steps=1)[0]
+    plain, weighed = (
+        trained(
+            kind_config("mixture_of_products", **{"objective.modality_weights": weights}),
+            1,
+            num_steps=1,
+        )[0]
+        for weights in ((), (1.0, 2.0, 5.0))
+    )
     np.testing.assert_allclose(weighed["elbo"], plain["elbo"], rtol=1e-6)
     expected = (
         plain["distortion_image"]
@@ -160,8 +159,11 @@ def test_what_a_training_example_lacks_changes_neither_loss_nor_gradient(kind):
     config = kind_config(kind)
     names = tuple(config.data.modalities)
     forms = {name: FORMS[name] for name in names}
-    graphdef, params = nnx.split(factory.build_model(config, forms, jax.random.key(0)))
-    loss = jax.jit(jax.value_and_grad(factory.build_loss(config, graphdef, 96), has_aux=True))
+    model = factory.build_model(config, forms, jax.random.key(0))
+    _, params, extra = factory.split_model(model)
+    loss = jax.jit(
+        jax.value_and_grad(factory.build_players(config, forms, 96)[0].loss, has_aux=True)
+    )
     hparams, key = factory.build_hparams(config), jax.random.key(1)
     examples, others = draw_examples(names, 32), draw_examples(names, 32, seed=1)
     present = draw_present(32, (1.0, 0.5, 0.3), 0)
@@ -171,15 +173,17 @@ def test_what_a_training_example_lacks_changes_neither_loss_nor_gradient(kind):
     }
 
     def told(values):
-        return jax.device_get(loss(params, values, hparams, jax.numpy.float32(0), key))
+        batches, epoch = (values,), jax.numpy.float32(0)
+        return jax.device_get(loss({"model": params}, extra, batches, hparams, epoch, key))
 
     known = told({**examples, PRESENT: present})
     jax.tree.map(np.testing.assert_array_equal, told({**hidden, PRESENT: present}), known)
     assert known[0][0] != told(examples)[0][0]
     # Those that no example has cost nothing.
     alone = told({**examples, PRESENT: np.tile([True, False, True], (32, 1))})
-    assert alone[0][1]["distortion_label"] == 0
-    assert alone[0][1]["distortion_text"] > 0
+    (_, (metrics, _)), _ = alone
+    assert metrics["distortion_label"] == 0
+    assert metrics["distortion_text"] > 0
 
 
 def test_training_examples_have_the_shares_that_the_config_says_and_others_have_all(data):
@@ -188,7 +192,7 @@ def test_training_examples_have_the_shares_that_the_config_says_and_others_have_
         **{
             "data.modality_shares": (1.0, 0.25),
             "model.joint_posterior": "product",
-            "hparams.unimodal_kl_weight": 0.0,
+            "objective": "mvae",
         },
     )
     splits = factory.load_examples(config)
@@ -251,7 +255,7 @@ def test_captions_of_a_user_are_trained_on_in_their_own_words(data, tmp_path):
         (tmp_path / f"{split}.txt").write_text("\n".join(lines) + "\n")
     own = {
         "data.modalities": ("image", "text"),
-        "data.captions": str(tmp_path / "{split}.txt"),
+        "data.captions": {"name": "own", "file": str(tmp_path / "{split}.txt")},
     }
     splits = factory.load_examples(config_of(data, **own))
     form = splits.form["text"]
@@ -266,7 +270,7 @@ def test_captions_of_a_user_are_trained_on_in_their_own_words(data, tmp_path):
     replaced = config_of(data, **own, **{"data.unknown_words": "replace"})
     assert (factory.load_examples(replaced).test.modalities["text"][:, 1] == UNKNOWN).all()
     with pytest.raises(UserError, match="give at most 2"):
-        factory.load_examples(config_of(data, **own, **{"data.caption_length": 3}))
+        factory.load_examples(config_of(data, **own, **{"data.captions.length": 3}))
     (tmp_path / "test.txt").write_text("a dark bar\n" * 69)
     with pytest.raises(UserError, match="69 captions for the 70 images"):
         factory.load_examples(config_of(data, **own))
@@ -313,8 +317,8 @@ def test_the_finished_run_is_loaded_and_a_modality_makes_the_other(finished):
     assert made["image"].shape == (3, 8, 8, 1)
     assert made["label"].shape == (3,)
     assert model.sample(jax.random.key(1), 2)["image"].shape == (2, 8, 8, 1)
-    with pytest.raises(UserError, match=r"holds a run of model.name='multimodal'"):
-        vae_jax.trained_model.load(finished[0])
+    with pytest.raises(UserError, match=r"holds a run of model='multimodal'"):
+        trained_models.load_images(finished[0])
 
 
 def test_forms_are_kept_beside_a_checkpoint():
@@ -352,7 +356,7 @@ def test_a_class_that_training_does_not_show_is_refused(data):
         ),
         (
             {"objective.modality_weights": (0.0, 0.0)},
-            r"objective.modality_weights=\(0.0, 0.0\) must be a tuple of numbers of at least 0",
+            r"objective.modality_weights=\(0.0, 0.0\) must not all be 0",
         ),
         (
             {"data.modality_shares": (1.0,)},
@@ -366,59 +370,59 @@ def test_a_class_that_training_does_not_show_is_refused(data):
             {"data.modality_shares": (1.0, 0.1)},
             r"data.modality_shares=\(1.0, 0.1\) leaves examples without a modality, and",
         ),
-        ({"objective.num_subsets": 1}, "objective.num_subsets=1 has no effect with"),
+        ({"objective.num_subsets": 1}, "objective.num_subsets is not a setting of objective="),
         (
             {
-                "objective.num_subsets": 1,
                 "model.joint_posterior": "product",
-                "hparams.unimodal_kl_weight": 0.0,
+                "objective": {"name": "mvae", "num_subsets": 1},
             },
             "objective.num_subsets=1 draws subsets of at least two modalities",
         ),
-        ({"model.joint_posterior": "mixture"}, "hparams.unimodal_kl_weight=0.1 has no effect with"),
         (
-            {"objective.name": "tc"},
-            "objective.name='tc' is not defined for model.name='multimodal'",
+            {"model.joint_posterior": "mixture"},
+            "objective='jmvae' is defined for model.joint_posterior='joint', not 'mixture'",
         ),
         (
-            {"objective.name": "iwae", "objective.num_samples": 5},
-            "objective.name='iwae' with objective.num_samples=5 is not defined for",
+            {"objective": "mopoe"},
+            "objective='mopoe' is defined for model.joint_posterior='mixture_of_products', not "
+            "'joint'",
         ),
-        ({"hparams.word_dropout": 0.3}, "hparams.word_dropout=0.3 needs the modality 'text'"),
-        ({"data.binarization": "static"}, "data.binarization='static' is not defined for"),
-        ({"data.mode": "stream"}, "data.mode='stream' is not defined for model.name='multimodal'"),
-        ({"model.posterior": "iaf"}, "model.posterior='iaf' has no effect with model.name="),
-        (
-            {"corruption": "masking", "hparams.corruption_level": 0.2},
-            "corruption='masking' has no effect with model.name='multimodal'",
-        ),
-        ({"tensorboard.images_every_epochs": 5}, "tensorboard.images_every_epochs=5 has no effect"),
+        ({"objective": "tc"}, "objective='tc' is defined for models of images alone, and model="),
+        ({"objective": "iwae"}, "objective='iwae' is defined for models of images alone"),
+        ({"objective.word_dropout": 0.3}, "objective.word_dropout=0.3 needs the modality 'text'"),
+        ({"data.captions": "own"}, "data.captions='own' needs the modality 'text'"),
+        ({"data.unknown_words": "replace"}, "data.unknown_words='replace' needs the modality"),
+        ({"data.binarization": "static"}, "data.binarization.name='static' must be one of"),
+        ({"data.mode": "stream"}, "data.mode.name='stream' must be one of auto, memory"),
+        ({"model.posterior": "iaf"}, "model.posterior is not a setting of model='multimodal'"),
+        ({"corruption": "masking"}, "corruption is not a setting"),
+        ({"tensorboard.images_every_epochs": 5}, "tensorboard is not a setting"),
+        ({"evaluation.disentanglement": True}, "evaluation.disentanglement is not a setting"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(changes, told):
-    config = multimodal_label.get_config()
-    config.hparams.warmup_epochs = 0.0
-    with config.unlocked():
-        config.update_from_flattened_dict(changes)
+    def resolved():
+        base = factory.with_values(multimodal_label.get_config(), {"objective": {"name": "jmvae"}})
+        return factory.resolve(factory.with_values(base, changes))
+
     with pytest.raises(UserError, match=f"^{told}") as error:
-        factory.validate(config)
+        resolved()
     assert "\n" not in str(error.value)
 
 
 def test_a_model_of_images_has_no_modalities():
     config = vanilla.get_config()
-    with config.unlocked():
-        config.data.modalities = ("image", "label")
-    with pytest.raises(UserError, match=r"has no effect with model.name='vae'"):
-        factory.validate(config)
+    config.data.modalities = ("image", "label")
+    with pytest.raises(UserError, match=r"data.modalities is not a setting"):
+        factory.resolve(config)
 
 
 @pytest.mark.parametrize("config", [multimodal, multimodal_label, multimodal_renderings])
 def test_every_kind_of_posterior_goes_with_the_configs(config):
     values = config.get_config()
-    for kind in KINDS:
+    for kind, objective in KINDS.items():
         if kind == "joint" and len(values.data.modalities) != 2:
             continue
-        values.model.joint_posterior = kind
-        values.hparams.unimodal_kl_weight = 0.1 if kind == "joint" else 0.0
-        factory.validate(values)
+        changes = {"model.joint_posterior": kind, "objective": objective["name"]}
+        experiment = factory.resolve(factory.with_values(values, changes))
+        assert type(experiment.objective).joint_posterior == experiment.model.joint_posterior

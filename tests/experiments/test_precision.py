@@ -10,7 +10,6 @@ from jax.extend import core
 
 from configs import vanilla
 from vae_jax import config as factory
-from vae_jax.networks import convolution
 from vae_jax.networks.convolution import overlap_add
 from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.training.step import init_state, train_step
@@ -18,41 +17,41 @@ from vae_jax.training.step import init_state, train_step
 IMAGE_SHAPE = (8, 6, 3)
 KEY = jax.random.key(0)
 NETWORKS = {
-    "mlp": {"model.widths": (12, 8)},
-    "gated mlp": {"model.widths": (12, 8), "model.gated": True},
-    "conv": {"model.network": "conv", "model.widths": (8,)},
+    "mlp": {"name": "mlp", "widths": (12, 8)},
+    "gated mlp": {"name": "gated_mlp", "widths": (12, 8)},
+    "conv": {"name": "conv", "channels": (4, 6), "widths": (8,)},
     "conv, resized": {
-        "model.network": "conv",
-        "model.widths": (),
-        "model.kernel_size": 3,
-        "model.downsampling": "pool",
-        "model.upsampling": "resize",
+        "name": "conv",
+        "channels": (4, 6),
+        "widths": (),
+        "kernel_size": 3,
+        "downsampling": "pool",
     },
-    "resnet": {"model.network": "resnet", "model.widths": ()},
-    "resnet, anew": {"model.network": "resnet", "model.widths": (8,), "model.remat": True},
-    "resnet, one level": {
-        "model.network": "resnet",
-        "model.widths": (),
-        "model.channels": (4,),
-        "model.blocks": 1,
-    },
+    "resnet": {"name": "resnet", "channels": (4, 6), "widths": ()},
+    "resnet, anew": {"name": "resnet", "channels": (4, 6), "widths": (8,), "remat": True},
+    "resnet, one level": {"name": "resnet", "channels": (4,), "widths": (), "blocks": 1},
 }
 # Of the posterior, which stays float32: the product, and its two gradients.
 NUM_FLOAT32_PRODUCTS = 3
 
 
 def config_of(network, compute_dtype="bfloat16"):
-    config = vanilla.get_config()
-    config.model.latent_size = 4
-    config.model.likelihood = "discretized_logistic"
-    config.data.binarization = "none"
-    config.optimizer.schedule = "constant"
-    config.model.compute_dtype = compute_dtype
-    config.update_from_flattened_dict(NETWORKS[network])
-    if config.model.network != "mlp":
-        config.model.channels = NETWORKS[network].get("model.channels", (4, 6))
-    factory.validate(config)
-    return config
+    encoder = {**NETWORKS[network], "compute_dtype": compute_dtype}
+    decoder = {"name": "mirror"}
+    if "downsampling" in encoder:
+        decoder = {**encoder, "upsampling": "resize"}
+        del decoder["downsampling"]
+    changes = {
+        "data.binarization": "none",
+        "optimizer.schedule": "constant",
+        "model": {
+            "latent_size": 4,
+            "likelihood": "discretized_logistic",
+            "encoder": encoder,
+            "decoder": decoder,
+        },
+    }
+    return factory.resolve(factory.with_values(vanilla.get_config(), changes))
 
 
 def striped(num):
@@ -66,19 +65,17 @@ def build_problem(network, compute_dtype="bfloat16"):
     """Graph, initial state, training step and loss."""
     config = config_of(network, compute_dtype)
 
-    def params_of(key):
-        model = factory.build_model(config, IMAGE_SHAPE, key, jnp.full(IMAGE_SHAPE, 0.5))
-        return nnx.split(model)[1]
-
     graphdef = factory.build_graphdef(config, IMAGE_SHAPE)
-    make_optimizer = factory.build_optimizer(config, 10)
-    loss_fn = factory.build_loss(config, graphdef, 100)
-    step = functools.partial(train_step, loss_fn=loss_fn, make_optimizer=make_optimizer)
+    players = factory.build_players(config, IMAGE_SHAPE, 100)
+    step = functools.partial(train_step, players=players)
 
     def init(key):
-        return init_state(params_of(key), factory.build_hparams(config), make_optimizer, key)
+        model = factory.build_model(config, IMAGE_SHAPE, key, jnp.full(IMAGE_SHAPE, 0.5))
+        _, params, extra = factory.split_model(model)
+        hparams = factory.build_hparams(config)
+        return init_state({"model": params}, extra, hparams, players, key)
 
-    return graphdef, init, step, loss_fn
+    return graphdef, init, step, players[0].loss
 
 
 def equations(jaxpr):
@@ -90,7 +87,7 @@ def equations(jaxpr):
 
 
 def trace(function, state):
-    arguments = state.params, striped(4), state.hparams, jnp.float32(0), KEY
+    arguments = state.params, state.extra, (striped(4),), state.hparams, jnp.float32(0), KEY
     return jax.make_jaxpr(function)(*arguments)
 
 
@@ -117,10 +114,8 @@ def test_products_run_in_bfloat16_and_sums_in_float32(network):
 
 
 @pytest.mark.parametrize("network", ["conv", "resnet"])
-def test_convolutions_of_accelerators_run_in_bfloat16(network, monkeypatch):
-    monkeypatch.setattr(convolution, "use_matrix_products", lambda: False)
-    # Not the cached one, which has its convolutions as matrix products.
-    _, init, _, loss_fn = build_problem.__wrapped__(network)
+def test_convolutions_of_accelerators_run_in_bfloat16(network):
+    _, init, _, loss_fn = build_problem(network)
     gradient = trace(jax.grad(loss_fn, has_aux=True), jax.eval_shape(init, KEY))
     found = operand_dtypes(gradient)["conv_general_dilated"]
     assert len(found) > 10
@@ -137,18 +132,19 @@ def test_nothing_runs_in_bfloat16_unless_asked_for(network):
 def test_what_is_kept_is_float32(network):
     graphdef, init, step, loss_fn = build_problem(network)
     state = jax.eval_shape(init, KEY)
-    after, metrics = jax.eval_shape(step, state, striped(4), jnp.float32(0))
+    after, metrics = jax.eval_shape(step, state, (striped(4),), jnp.float32(0))
     grads, _ = jax.eval_shape(
         jax.grad(loss_fn, has_aux=True),
         state.params,
-        striped(4),
+        state.extra,
+        (striped(4),),
         state.hparams,
         jnp.float32(0),
         KEY,
     )
 
     def parts(params):
-        model = nnx.merge(graphdef, params)
+        model = nnx.merge(graphdef, params["model"], state.extra)
         posterior = model.encode(striped(4) / 255)
         likelihood = model.decode(posterior.mean)
         return posterior.mean, posterior.log_scale, likelihood.location, likelihood.log_scale
@@ -177,18 +173,19 @@ def test_a_model_trained_in_bfloat16_has_the_terms_of_the_bound_that_float32_giv
     step = jax.jit(step)
     state, losses = jax.jit(init)(KEY), []
     for _ in range(40):
-        state, metrics = step(state, images, jnp.float32(0))
+        state, metrics = step(state, (images,), jnp.float32(0))
         losses.append(metrics["loss"])
     assert losses[-1] < 0.99 * losses[0]
     float32 = factory.build_graphdef(config_of(network, "float32"), IMAGE_SHAPE)
     targets = images / jnp.float32(255)
 
     def terms(graphdef):
-        return jax.jit(
-            lambda params: elbo_terms(nnx.merge(graphdef, params), targets, targets, KEY)
-        )
+        def apply(params, extra):
+            return elbo_terms(nnx.merge(graphdef, params, extra), targets, targets, KEY)
 
-    rounded, exact = terms(graphdef)(state.params), terms(float32)(state.params)
+        return jax.jit(apply)(state.params["model"], state.extra)
+
+    rounded, exact = terms(graphdef), terms(float32)
     # A number is rounded by up to 2^-9 of itself; over the values of an image that averages out.
     np.testing.assert_allclose(rounded.elbo, exact.elbo, rtol=2e-2)
     np.testing.assert_allclose(rounded.elbo.mean(), exact.elbo.mean(), rtol=2e-3)

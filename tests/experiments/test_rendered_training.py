@@ -1,3 +1,4 @@
+import json
 from functools import partial
 
 import jax
@@ -25,14 +26,14 @@ OVERRIDES = {
     "data.train_split": "train[:192]",
     "data.validation_split": "train[192:256]",
     "data.test_split": "train[-40:]",
-    "model.widths": (16,),
+    "model.encoder.widths": (16,),
     "model.latent_size": 2,
     "tensorboard.images_every_epochs": 0,
     "evaluation.num_samples": 2,
     # A checkpoint after every call.
     "checkpoints.every_seconds": 0.0,
 }
-CONTINUOUS = {"data.mode": "render", "data.factors": "continuous"}
+CONTINUOUS = {"data.mode": "render", "data.mode.factors": "continuous"}
 
 
 @pytest.fixture
@@ -41,10 +42,9 @@ def unmeasured(monkeypatch):
 
 
 def config_of(name="sprites_smooth", **changes):
-    config = vanilla.get_config()
-    config.update_from_flattened_dict({**OVERRIDES, "data.name": name, **changes})
-    factory.validate(config)
-    return config
+    """The experiment; `changes` by dotted name."""
+    values = {**OVERRIDES, "data.name": name, **changes}
+    return factory.resolve(factory.with_values(vanilla.get_config(), values))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,9 @@ def test_a_rendered_run_that_was_stopped_is_bitwise_the_undisturbed_one(
 
 
 def test_only_the_training_set_is_kept_as_factors():
-    splits = factory.load_splits(config_of(**{"data.mode": "render", "data.memory_limit": 1e-4}))
+    splits = factory.load_splits(
+        config_of(**{"data.mode": "render", "data.mode.memory_limit": 1e-4})
+    )
     assert splits.train.shape == (192, 16, 16, 1)
     assert (splits.train_examples.shape, splits.train_examples.dtype) == ((192, 5), np.uint8)
     assert isinstance(splits.validation, Dataset)
@@ -131,11 +133,11 @@ def test_continuous_factors_are_drawn_by_key_around_those_of_the_grid():
 
 
 def test_a_sweep_trains_on_rendered_examples_and_counts_their_bytes():
-    config = config_of(**{"data.binarization": "none", "data.validation_split": ""})
     sizes = {}
     for mode in ("memory", "render"):
-        config.data.mode = mode
-        sizes[mode], _ = sweep_plan._needs(config.to_json_best_effort())
+        changes = {"data.mode": mode, "data.binarization": "none", "data.validation_split": ""}
+        config = config_of(**changes)
+        sizes[mode], _ = sweep_plan._needs(json.dumps(config.to_dict()))
     assert sizes == {"memory": 192 * 256, "render": 192 * 5}
     group = chunks._Group(config)
     state = group.init_members([config])

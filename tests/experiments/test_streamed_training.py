@@ -16,8 +16,7 @@ from vae_jax.config import datasets
 from vae_jax.data.dataset import Dataset
 from vae_jax.errors import UserError
 from vae_jax.papers import runs as card_runs
-from vae_jax.sweeps import plan as sweep_plan
-from vae_jax.sweeps import space
+from vae_jax.sweeps import checks, space
 from vae_jax.training.loop import Interrupted
 from vae_jax.training.records import read_records
 
@@ -34,7 +33,7 @@ OVERRIDES = {
     "data.name": "bars",
     "data.train_split": "train[:192]",
     "data.validation_split": "train[192:]",
-    "model.widths": (16,),
+    "model.encoder.widths": (16,),
     "model.latent_size": 2,
     "tensorboard.images_every_epochs": 0,
     "evaluation.num_samples": 2,
@@ -54,10 +53,13 @@ def data_dir(tmp_path_factory):
 
 
 def config_of(data_dir, **changes):
-    config = vanilla.get_config()
-    config.update_from_flattened_dict({**OVERRIDES, "data.dir": str(data_dir), **changes})
-    factory.validate(config)
-    return config
+    """The experiment; `changes` by dotted name."""
+    values = {**OVERRIDES, "data.dir": str(data_dir), **changes}
+    return factory.resolve(factory.with_values(vanilla.get_config(), values))
+
+
+def changed(config, changes):
+    return factory.resolve(factory.with_values(config, changes))
 
 
 @pytest.fixture
@@ -93,9 +95,11 @@ def test_streamed_or_in_memory_stopped_or_not_a_run_is_bitwise_the_same(
 
 
 def test_what_does_not_fit_is_streamed(data_dir):
-    opened = factory.open_splits(config_of(data_dir, **{"data.memory_limit": 1.01 * TRAIN_GIB}))
+    opened = factory.open_splits(
+        config_of(data_dir, **{"data.mode.memory_limit": 1.01 * TRAIN_GIB})
+    )
     assert isinstance(opened, factory.Splits)
-    config = config_of(data_dir, **{"data.memory_limit": 0.99 * TRAIN_GIB})
+    config = config_of(data_dir, **{"data.mode.memory_limit": 0.99 * TRAIN_GIB})
     streamed = factory.open_splits(config)
     assert isinstance(streamed, factory.StreamedSplits)
     assert streamed.train.shape == opened.train.shape == (192, 8, 8, 1)
@@ -105,7 +109,7 @@ def test_what_does_not_fit_is_streamed(data_dir):
     np.testing.assert_array_equal(
         streamed.train.read(places).images, opened.train.read(places).images
     )
-    config.data.mode, config.data.memory_limit = "memory", 4.0
+    config = changed(config, {"data.mode": "memory"})
     assert isinstance(factory.open_splits(config), factory.Splits)
 
 
@@ -114,13 +118,13 @@ def test_calls_are_as_long_as_their_batches_are_small(data_dir):
     train_set = factory.open_splits(config).train
     # 128 bytes a step; a call may have 64 MiB, and a sixth of the limit.
     assert factory.most_streamed_steps(config, train_set) == 2**26 // 128
-    config.data.memory_limit = 6 * 3.5 * 128 / 2**30
+    config = changed(config, {"data.mode.memory_limit": 6 * 3.5 * 128 / 2**30})
     assert factory.most_streamed_steps(config, train_set) == 3
     plan = factory.build_plan(config, 192, 3)
     assert [plan.next_call(step) for step in (0, 3, 93, 96)] == [3, 3, 3, 3]
-    config.data.memory_limit = 1e-9
+    config = changed(config, {"data.mode.memory_limit": 1e-9})
     assert factory.most_streamed_steps(config, train_set) == 1
-    config.steps_per_call = 2
+    config = changed(config, {"steps_per_call": 2})
     assert factory.build_plan(config, 192, 3).steps_per_call == 2
 
 
@@ -160,21 +164,25 @@ def test_only_the_training_set_is_streamed(data_dir):
     for mode in ("auto", "stream"):
         config = config_of(
             data_dir,
-            **{"data.mode": mode, "data.memory_limit": TEST_GIB / 2, "data.validation_split": ""},
+            **{
+                "data.mode": mode,
+                "data.mode.memory_limit": TEST_GIB / 2,
+                "data.validation_split": "",
+            },
         )
         refused(
-            r"^data\.test_split='test' takes .* GiB decoded, more than data\.memory_limit=.*; use "
-            "a slice of at most 35 images, or a higher limit",
+            r"^data\.test_split='test' takes .* GiB decoded, more than data\.mode\.memory_limit=.*"
+            "; use a slice of at most 35 images, or a higher limit",
             factory.open_splits,
             config,
         )
         refused("^data.test_split='test' takes", factory.load_test, config)
-    config.data.test_split = "test[:35]"
+    config = changed(config, {"data.test_split": "test[:35]"})
     assert factory.load_test(config).shape == (35, 8, 8, 1)
 
 
 def test_a_static_draw_of_what_does_not_fit_is_refused(data_dir):
-    limit = {"data.memory_limit": 0.99 * TRAIN_GIB, "data.binarization": "static"}
+    limit = {"data.mode.memory_limit": 0.99 * TRAIN_GIB, "data.binarization": "static"}
     refused(
         "binarization='static'.*use 'dynamic'", factory.open_splits, config_of(data_dir, **limit)
     )
@@ -188,16 +196,16 @@ def test_the_test_set_alone_has_the_static_draw_that_it_has_beside_the_others(da
 
 
 def test_sweeps_and_cards_train_in_memory(data_dir):
-    too_large = config_of(data_dir, **{"data.memory_limit": 0.99 * TRAIN_GIB})
+    too_large = config_of(data_dir, **{"data.mode.memory_limit": 0.99 * TRAIN_GIB})
     refused(
         "^data.train_split=.*only experiments.train can stream it", factory.load_splits, too_large
     )
     streamed = config_of(data_dir, **{"data.mode": "stream"})
     refused("^data.mode='stream' is for experiments.train", factory.load_splits, streamed)
-    sweep = space.grid({"hparams.beta": (1.0, 2.0)})
-    refused("data.mode='stream'", sweep_plan.check_configs, sweep, streamed.to_dict())
+    sweep = space.grid({"objective.beta": (1.0, 2.0)})
+    refused("data.mode='stream'", checks.check_configs, sweep, streamed.to_dict())
     sweep = space.grid({"data.mode": ("memory", "stream")})
-    refused("data.mode='stream'", sweep_plan.check_configs, sweep, config_of(data_dir).to_dict())
+    refused("data.mode='stream'", checks.check_configs, sweep, config_of(data_dir).to_dict())
     card = small_card("mnist")
     refused("data.mode='stream'", card_runs._check_data, card, streamed.to_dict())
 
@@ -206,8 +214,9 @@ def test_floating_images_are_checked_as_they_are_read(tmp_path):
     images = np.zeros((60, 8, 8), np.float32)
     images[45] = 2.0
     np.savez(tmp_path / "floats.npz", train_images=images, test_images=images[:9])
-    config = config_of("", **{"data.name": str(tmp_path / "floats.npz"), "data.mode": "stream"})
-    config.data.train_split, config.data.validation_split = "train", ""
+    changes = {"data.name": str(tmp_path / "floats.npz"), "data.mode": "stream"}
+    changes |= {"data.train_split": "train", "data.validation_split": ""}
+    config = config_of("", **changes)
     refused(r"^data\.train_split: pixels .* outside \[0, 1\]", factory.open_splits, config)
 
     class Lazy:

@@ -1,25 +1,28 @@
 import csv
 import json
 import shutil
+import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
+import optuna
 import pytest
 from absl import flags
 from interruptions import stopped_again_and_again
-from ml_collections import ConfigDict
+from small_configs import small_config
 from small_data import write_bars
 
 import vae_jax
-from configs import vanilla
 from experiments import draw, evaluate, sweep, train
 from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.errors import UserError
-from vae_jax.sweeps import batches as sweep_batches
-from vae_jax.sweeps import space
+from vae_jax.sweeps import chunks, space
+from vae_jax.sweeps.search import Search
 from vae_jax.training import checkpoints
+from vae_jax.training.interruption import Interruption
 from vae_jax.training.records import read_records
 
 pytestmark = [
@@ -34,18 +37,17 @@ OVERRIDES = {
     "steps_per_call": 4,
     "data.train_split": "train[:192]",
     "data.validation_split": "train[192:]",
-    "model.widths": (16,),
-    "model.latent_size": 2,
     "evaluation.num_samples": 5,
     "checkpoints.every_seconds": 0.0,
 }
+SMALL = {"widths": (16,), "latent_size": 2}
 GRID = space.grid(
-    {"hparams.beta": (0.5, 2.0), "model.latent_size": (2, 3)},
+    {"objective.beta": (0.5, 2.0), "model.latent_size": (2, 3)},
     seeds=(0, 7),
     halving=space.Halving(epochs=(2,), reduction=1.5),
 )
 TPE = space.tpe(
-    {"hparams.learning_rate": space.Uniform(1e-3, 1e-1, log=True), "model.latent_size": (2, 3)},
+    {"optimizer.learning_rate": space.Uniform(1e-3, 1e-1, log=True), "model.latent_size": (2, 3)},
     num_trials=6,
     batch=3,
     halving=space.Halving(epochs=(1, 2), reduction=2),
@@ -58,10 +60,10 @@ def data(tmp_path_factory):
 
 
 def config_of(data, **changes):
-    config = vanilla.get_config()
-    config.data.name = str(data)
-    config.update_from_flattened_dict({**OVERRIDES, **changes})
-    return config
+    changed = {**OVERRIDES, "data.name": str(data), **changes}
+    if changed.get("model") == "autoencoder":
+        del changed["evaluation.num_samples"]
+    return small_config(changed, **SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,7 @@ def timeless(row):
 
 
 def state_of(folder):
-    config = ConfigDict(workdir.read_config(folder))
+    config = factory.resolve(workdir.read_config(folder))
     template = factory.run_state_template(config, (8, 8, 1))
     checkpoint = checkpoints.restore(folder / "checkpoints", template)
     leaves = [
@@ -116,7 +118,7 @@ def assert_same_sweep(folder, other):
 def test_there_is_a_row_for_each_member_with_its_setting_and_figures(grid):
     rows = members_of(grid)
     assert [row["member"] for row in rows] == list(range(8))
-    settings = [(row["hparams.beta"], row["model.latent_size"], row["seed"]) for row in rows]
+    settings = [(row["objective.beta"], row["model.latent_size"], row["seed"]) for row in rows]
     assert settings == [(b, z, s) for b in (0.5, 2.0) for z in (2, 3) for s in (0, 7)]
     for row in rows:
         assert ("test_elbo" in row) == (row["status"] == "finished")
@@ -168,7 +170,7 @@ def test_mean_and_deviation_are_over_the_seeds(grid):
 
 def test_a_member_is_bitwise_the_run_alone(data, grid, tmp_path):
     row = next(row for row in members_of(grid) if row["status"] == "finished")
-    changes = {name: row[name] for name in ("hparams.beta", "model.latent_size", "seed")}
+    changes = {name: row[name] for name in ("objective.beta", "model.latent_size", "seed")}
     alone = tmp_path / "alone"
     train.train(config_of(data, **changes), alone)
     ours = workdir.member_folder(grid, row["member"])
@@ -182,7 +184,7 @@ def test_a_member_is_bitwise_the_run_alone(data, grid, tmp_path):
 def test_a_member_is_a_run_for_the_other_commands(grid, monkeypatch, capsys):
     row = next(row for row in members_of(grid) if row["status"] == "finished")
     model = vae_jax.load(grid, member=row["member"])
-    assert model.config.hparams.beta == row["hparams.beta"]
+    assert model.config.objective.beta == row["objective.beta"]
     assert model.sample(jax.random.key(0), 3).shape == (3, 8, 8, 1)
     monkeypatch.setattr(flags.FLAGS["workdir"], "value", str(grid))
     monkeypatch.setattr(flags.FLAGS["member"], "value", row["member"])
@@ -196,7 +198,7 @@ def test_a_member_is_a_run_for_the_other_commands(grid, monkeypatch, capsys):
 
 def test_a_pruned_member_can_be_loaded_and_measured(grid, monkeypatch, capsys):
     row = next(row for row in members_of(grid) if row["status"] == "pruned")
-    assert vae_jax.load(grid, member=row["member"]).is_vae
+    assert vae_jax.load(grid, member=row["member"]).has_density
     with pytest.raises(UserError, match="no member 99"):
         vae_jax.load(grid, member=99)
     with pytest.raises(UserError, match="name a member"):
@@ -220,7 +222,7 @@ def test_the_pictures_and_tensorboard_are_there(grid, tpe):
 def test_a_finished_sweep_is_only_told_of(data, grid, capsys):
     kept = {path: path.read_bytes() for path in grid.rglob("*.json*")}
     sweep.run_sweep(config_of(data), GRID, grid)
-    assert "2 complete, 2 pruned" in capsys.readouterr().out
+    assert "8 members: 4 finished, 4 pruned" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in grid.rglob("*.json*")} == kept
 
 
@@ -237,7 +239,7 @@ def test_a_sweep_stopped_again_and_again_equals_the_undisturbed_one(
 
 
 def test_a_diverged_member_has_no_figures_and_harms_nobody(data, grid, tmp_path):
-    swept = space.grid({"hparams.learning_rate": (3e-3, 1e9)})
+    swept = space.grid({"optimizer.learning_rate": (3e-3, 1e9)})
     folder = tmp_path / "sweep"
     sweep.run_sweep(config_of(data), swept, folder)
     good, bad = members_of(folder)
@@ -252,50 +254,153 @@ def test_a_diverged_member_has_no_figures_and_harms_nobody(data, grid, tmp_path)
 def test_without_a_validation_set_a_grid_still_runs(data, tmp_path):
     folder = tmp_path / "sweep"
     config = config_of(data, **{"data.validation_split": ""})
-    sweep.run_sweep(config, space.grid({"hparams.beta": (1.0, 2.0)}), folder)
+    sweep.run_sweep(config, space.grid({"objective.beta": (1.0, 2.0)}), folder)
     assert [row["status"] for row in members_of(folder)] == ["finished"] * 2
 
 
 def test_an_autoencoder_is_swept_by_its_distortion(data, tmp_path):
     folder = tmp_path / "sweep"
-    config = config_of(data, **{"model.name": "autoencoder"})
+    config = config_of(data, model="autoencoder", objective="reconstruction")
     swept = space.random(
-        {"hparams.learning_rate": space.Uniform(1e-3, 1e-2)}, num_trials=2, objective="distortion"
+        {"optimizer.learning_rate": space.Uniform(1e-3, 1e-2)}, num_trials=2, objective="distortion"
     )
     sweep.run_sweep(config, swept, folder)
     assert all(np.isfinite(row["valid_distortion"]) for row in members_of(folder))
-    elbo = space.random({"hparams.learning_rate": space.Uniform(1e-3, 1e-2)}, num_trials=2)
-    with pytest.raises(UserError, match=r"objective='elbo'.*autoencoder"):
+    elbo = space.random({"optimizer.learning_rate": space.Uniform(1e-3, 1e-2)}, num_trials=2)
+    with pytest.raises(UserError, match="objective='elbo' cannot judge a model without one"):
         sweep.run_sweep(config, elbo, tmp_path / "other")
 
 
-def test_the_processes_of_one_study_share_its_trials(data, tmp_path, monkeypatch):
-    """One process after the other here; at once in test_sweep_machines."""
-    monkeypatch.setattr(flags.FLAGS["storage"], "value", f"sqlite:///{tmp_path / 'study.db'}")
+def test_what_another_process_trains_is_left_to_it_and_taken_once_it_is_gone(
+    data, grid, tmp_path, capsys
+):
+    folder = tmp_path / "sweep"
+    (folder / "chunks").mkdir(parents=True)
+    with workdir.hold_if_free(folder / "chunks" / "0000-00") as free:
+        assert free
+        sweep.run_sweep(config_of(data), GRID, folder)
+    assert "4 left to other processes" in capsys.readouterr().out
+    assert [row["model.latent_size"] for row in members_of(folder)] == [3] * 4
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("members/*/member.json")}
+    assert len(kept) == 4
+    sweep.run_sweep(config_of(data), GRID, folder)
+    assert_same_sweep(folder, grid)
+    for path, written in kept.items():
+        assert path.stat().st_mtime_ns == written
+
+
+def test_a_chunk_that_ends_meanwhile_is_not_trained_again(data, grid, monkeypatch):
+    """Another process ends it after this one has looked for work."""
+    (chunk, _) = workdir.read_json(grid / "batches" / "0000.json")["chunks"]
+    monkeypatch.setattr(chunks, "_train", lambda *_: pytest.fail("trained again"))
+    chunks.train_chunk(grid, chunk, Interruption())
+    assert not chunks.chunk_folder(grid, chunk).exists()
+
+
+def test_a_sweep_over_known_settings_has_no_study(grid, tpe):
+    assert not {"journal.log", "owner.json", "study.db"} & {path.name for path in grid.iterdir()}
+    assert set(workdir.read_sweep(grid)) == {"config", "sweep"}
+    assert (tpe / "journal.log").is_file()
+
+
+def test_batches_of_known_settings_are_compared_with_those_before(data, tmp_path, monkeypatch):
     monkeypatch.setattr(flags.FLAGS["batch"], "value", 1)
-    swept = space.grid({"hparams.beta": (0.5, 1.0, 2.0)})
+    swept = space.grid({"objective.beta": (1.0, 2.0, 0.5)}, halving=space.Halving((2,), 2.5))
+    sweep.run_sweep(config_of(data), swept, tmp_path)
+    assert [row["status"] for row in members_of(tmp_path)] == ["finished", "pruned", "finished"]
+    rivals = [
+        workdir.read_json(path)["chunks"][0]["halving"]["rivals"]
+        for path in sorted((tmp_path / "batches").iterdir())
+    ]
+    assert [len(values.get("2", [])) for values in rivals] == [0, 1, 2]
+    records = read_records(workdir.member_folder(tmp_path, 0) / "metrics.jsonl")
+    valid = [r["elbo"] for r in records if r["split"] == "valid" and r["epoch"] == 2]
+    assert rivals[1]["2"] == valid
+
+
+def test_workdirs_share_a_search_in_a_storage(data, tpe, tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path / 'secret.db'}"
     config, first, second = config_of(data), tmp_path / "first", tmp_path / "second"
+    monkeypatch.setattr(flags.FLAGS["storage"], "value", url)
 
-    real, calls = sweep_batches.next_batch, []
+    class Gone(BaseException):
+        pass
 
-    def one_batch(*args, **kwargs):
-        calls.append(args)
-        return real(*args, **kwargs) if len(calls) == 1 else None
+    def die(*_):
+        raise Gone
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweep_batches, "next_batch", one_batch)
-        sweep.run_sweep(config, swept, first)
-    sweep.run_sweep(config, swept, second)
-    # Whoever looks last sees all rows, and where the models lie.
-    rows = members_of(second)
-    assert [row["hparams.beta"] for row in rows] == [0.5, 1.0, 2.0]
-    for row, folder in zip(rows, [first, second, second], strict=True):
-        assert row["workdir"].startswith(str(folder))
+        patch.setattr(chunks, "_write_member", die)
+        with pytest.raises(Gone):
+            sweep.run_sweep(config, TPE, first)
+    sweep.run_sweep(config, TPE, second)
+    assert sorted(row["trial"] for row in members_of(second)) == [3, 4, 5]
+    monkeypatch.setattr(flags.FLAGS["reclaim_after"], "value", 1.0)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 100)
+    sweep.run_sweep(config, TPE, second)
+    assert [row["trial"] for row in members_of(second)] == list(range(6))
+    # The first looks again: nothing is left, and it has all rows and where the models lie.
+    sweep.run_sweep(config, TPE, first)
+    assert all(row["workdir"].startswith(str(second)) for row in members_of(first))
+    for path in tmp_path.rglob("*.json"):
+        assert "secret" not in path.read_text()
+    monkeypatch.setattr(flags.FLAGS["storage"], "value", "")
+    with pytest.raises(UserError, match="holds a search in a storage; name it with --storage"):
+        sweep.run_sweep(config, TPE, first)
+
+
+def half_of(whole, folder, members, **of_sweep):
+    """A workdir as an earlier version left it, killed after some members of its first batch."""
+    folder.mkdir()
+    for name in ("batches/0000.json", *(f"members/{member:04d}" for member in members)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        copy = shutil.copytree if (whole / name).is_dir() else shutil.copy
+        copy(whole / name, folder / name)
+    resolved = {name: workdir.read_sweep(whole)[name] for name in ("config", "sweep")}
+    workdir.write_json(folder / "sweep.json", {**resolved, "storage": "", **of_sweep})
+    workdir.write_json(folder / "owner.json", {"owner": "me"})
+    return workdir.config_digest(resolved)
+
+
+def test_a_sweep_of_an_earlier_version_goes_on_without_its_study(data, grid, tmp_path):
+    folder = tmp_path / "sweep"
+    half_of(grid, folder, [0, 1, 4], study="grid-0")
+    (folder / "study.db").write_text("not looked at")
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("members/*/member.json")}
+    sweep.run_sweep(config_of(data), GRID, folder)
+    assert_same_sweep(folder, grid)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert vae_jax.load(folder, member=0).has_density
+
+
+def test_a_search_of_an_earlier_version_goes_on_in_its_study(data, tpe, tmp_path):
+    folder = tmp_path / "sweep"
+    digest = half_of(tpe, folder, [0, 1], study="tpe-0")
+    study = optuna.create_study(
+        storage=f"sqlite:///{folder}/study.db", study_name="tpe-0", direction="maximize"
+    )
+    study.set_user_attr("digest", digest)
+    for index in range(TPE.size):
+        study.enqueue_trial({}, user_attrs={"index": index})
+    names = [space.axis_name(fields) for fields, _ in TPE.axes]
+    search = Search(study._storage, "", "tpe-0", TPE, owner="me", names=names)
+    claimed = search.claim(3)
+    # It was killed before it had written who owns the last one.
+    search._storage.set_trial_user_attr(study.trials[2]._trial_id, "owner", None)
+    assert [setting for _, setting in claimed] == [
+        {name: row[name] for name in TPE.fields} for row in members_of(tpe)[:3]
+    ]
+    sweep.run_sweep(config_of(data), TPE, folder)
+    assert_same_sweep(folder, tpe)
+    assert [trial.state.is_finished() for trial in study.trials] == [True] * TPE.size
+    assert not (folder / "journal.log").exists()
+    study._storage._backend.engine.dispose()
 
 
 def test_the_workdir_of_another_sweep_and_of_a_run_are_refused(data, grid, tmp_path):
     kept = {path: path.read_bytes() for path in grid.rglob("*.json*")}
-    other = space.grid({"hparams.beta": (0.5, 4.0)})
+    other = space.grid({"objective.beta": (0.5, 4.0)})
     with pytest.raises(UserError, match=r"holds a sweep of another config: .*sweep\.axes"):
         sweep.run_sweep(config_of(data), other, grid)
     with pytest.raises(UserError, match=r"has a sweep\.json already"):
@@ -310,49 +415,54 @@ def test_the_results_of_another_sweep_are_not_overwritten(data, grid, tmp_path):
     folder.mkdir()
     shutil.copy(grid / "results.json", folder)
     with pytest.raises(UserError, match=r"results\.json is of another sweep"):
-        sweep.run_sweep(config_of(data), space.grid({"hparams.beta": (1.0, 3.0)}), folder)
+        sweep.run_sweep(config_of(data), space.grid({"objective.beta": (1.0, 3.0)}), folder)
     assert members_of(folder) == members_of(grid)
 
 
 def test_a_memory_limit_below_one_member_is_refused(data, tmp_path, monkeypatch):
     monkeypatch.setattr(flags.FLAGS["memory_limit"], "value", "1MB")
-    big = config_of(data, **{"model.widths": (512, 512)})
+    big = config_of(data, **{"model.encoder.widths": (512, 512)})
     with pytest.raises(UserError, match=r"--memory_limit=0\.001GiB is below what one member needs"):
-        sweep.run_sweep(big, space.grid({"hparams.beta": (1.0, 3.0)}), tmp_path / "sweep")
+        sweep.run_sweep(big, space.grid({"objective.beta": (1.0, 3.0)}), tmp_path / "sweep")
 
 
 SWEEP_FILE = """
-from vae_jax import search_space as space
+from vae_jax.sweeps import space
 
 def get_sweep():
     return space.grid({{{axes}}}{rest})
 """
-GOOD_AXES = '"hparams.beta": (1.0, 2.0)'
+GOOD_AXES = '"objective.beta": (1.0, 2.0)'
 
 
 @pytest.mark.parametrize(
     ("axes", "rest", "arguments", "told"),
     [
-        ('"hparams.bta": (1.0,)', "", [], ["hparams.bta", "did you mean hparams.beta?"]),
+        ('"objective.bta": (1.0,)', "", [], ["objective.bta", "did you mean objective.beta?"]),
         ("", "", [], ["no axes"]),
-        ('"hparams.beta": ()', "", [], ["hparams.beta has no values"]),
-        ('"hparams.beta": (1.0, -1.0)', "", [], ["hparams.beta=-1.0", "at least 0"]),
-        ('"hparams.beta": (1.0, "a")', "", [], ["hparams.beta", "1.0", "'a'", "one type"]),
+        ('"objective.beta": ()', "", [], ["objective.beta has no values"]),
+        ('"objective.beta": (1.0, -1.0)', "", [], ["objective.beta=-1.0", "at least 0"]),
+        ('"objective.beta": (1.0, "a")', "", [], ["objective.beta='a' must be a number"]),
         ('"seed": (0, 1)', "", [], ["use seeds="]),
-        ('"hparams.corruption_level": (0.1,)', "", [], ["the setting", "needs a corruption"]),
+        (
+            '"corruption.level": (0.1,)',
+            "",
+            [],
+            ["the setting", "not a setting of corruption='none'"],
+        ),
+        ('"hparams.beta": (0.1,)', "", [], ["hparams.beta", "it is objective.beta now"]),
+        ('"objective": ({"name": "tc", "bta": 1},)', "", [], ["objective.bta", "mean beta?"]),
         (GOOD_AXES, ", seeds=()", [], ["seeds=()"]),
         (GOOD_AXES, "", ["--trials=3"], ["grid", "2"]),
         (GOOD_AXES, "", ["--batch=0"], ["--batch=0 must be at least 1"]),
         (GOOD_AXES, "", ["--memory_limit=lots"], ["--memory_limit='lots'", "8GiB"]),
         (GOOD_AXES, "", ["--ray_address=auto"], ["--ray_address='auto' needs --executor=ray"]),
         (GOOD_AXES, "", ["--executor=slurm"], ["--executor", "slurm"]),
-        (GOOD_AXES, "", ["--member=3"], ["--member=3"]),
-        (GOOD_AXES, "", ["--storage=nonsense"], ["storage='nonsense' is no database URL"]),
         (
             GOOD_AXES,
             "",
-            ["--storage=postgresql+psycopg://me:secret@127.0.0.1:1/x"],
-            ["storage='postgresql+psycopg://me:***@127.0.0.1:1/x' cannot be used"],
+            ["--storage=sqlite:///x.db"],
+            ["--storage is for tpe", "share a grid sweep by sharing its workdir"],
         ),
     ],
 )
@@ -370,11 +480,35 @@ def test_bad_input_is_refused_in_one_line(
     assert "Traceback" not in error
 
 
+def test_the_member_of_a_sweep_is_no_flag_of_the_command():
+    """Asked of the command itself: here the flags of all commands are defined."""
+    command = [sys.executable, "-m", "experiments.sweep", "--member=3"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-1].startswith("error: ")
+    assert "member" in run.stderr.splitlines()[-1]
+
+
+def test_credentials_of_a_storage_are_not_shown(data, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "sweep.py"
+    file.write_text(
+        "from vae_jax.sweeps import space\n"
+        "def get_sweep():\n"
+        "    return space.tpe({'objective.beta': space.Uniform(1, 2)}, num_trials=2)\n"
+    )
+    storage = "--storage=postgresql+psycopg://me:secret@127.0.0.1:1/x"
+    code, error = run_command(data, tmp_path, monkeypatch, capsys, [f"--sweep={file}", storage])
+    assert code == 2
+    assert error.splitlines()[-1].startswith("error: --storage cannot be used: ")
+    assert "secret" not in error
+    assert "secret" not in (tmp_path / "sweep" / "sweep.json").read_text()
+
+
 def run_command(data, tmp_path, monkeypatch, capsys, arguments):
     """Exit code and standard error of `experiments.sweep`, in this process."""
     from experiments import command_line
 
-    overrides = {**OVERRIDES, "data.name": data}
+    overrides = {**OVERRIDES, "data.name": data, "model.encoder.widths": "(16,)"}
     argv = ["sweep", "--config=configs/vanilla.py", f"--workdir={tmp_path / 'sweep'}", *arguments]
     argv += [f"--config.{field}={value}" for field, value in overrides.items()]
     monkeypatch.setattr(sys, "argv", argv)
@@ -384,10 +518,7 @@ def run_command(data, tmp_path, monkeypatch, capsys, arguments):
     finally:
         flags.FLAGS.unparse_flags()
         for name in list(flags.FLAGS):
-            if name.startswith("config."):
-                delattr(flags.FLAGS, name)
-            else:
-                flags.FLAGS[name].unparse()
+            flags.FLAGS[name].unparse()
         flags.FLAGS(["test"])
     return stop.value.code, capsys.readouterr().err
 

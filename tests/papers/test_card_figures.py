@@ -4,7 +4,8 @@ import pytest
 import small_joint_runs
 
 from configs import multimodal_label
-from vae_jax.applications.multimodal import measure as multimodal_measuring
+from vae_jax.applications.multimodal.examples import load_examples, load_model
+from vae_jax.applications.multimodal.measure import measure_coherence
 from vae_jax.papers import metrics as card_figures
 from vae_jax.papers.card import COHERENCE_FIGURES, FIGURES
 
@@ -40,9 +41,9 @@ def test_coherence_is_measured_once_by_classifiers_of_the_workdir(tmp_path):
     asked = ["coherence_1", "joint_coherence", "reader_accuracy"]
     assert set(asked) < set(COHERENCE_FIGURES)
     found = card_figures.figures(run, TEST, asked)
-    model = multimodal_measuring.load_model(run)
-    examples = multimodal_measuring.load_examples(model, tmp_path / "classifiers", 2000)
-    measured = multimodal_measuring.measure_coherence(model, examples)
+    model = load_model(run)
+    examples = load_examples(model, tmp_path / "classifiers", 2000)
+    measured = measure_coherence(model, examples)
     assert measured["num_examples"] == 30
     expected = 100 * measured["conditional_coherence"]["1"]
     assert found["coherence_1"] == (pytest.approx(expected), None)

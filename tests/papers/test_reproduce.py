@@ -10,8 +10,10 @@ from interruptions import StopsAfter, stopped_again_and_again
 from small_cards import small_card, write_card
 from small_data import write_bars
 
+import vae_jax
 from experiments import command_line, reproduce
-from vae_jax import trained_model, workdir
+from vae_jax import config as factory
+from vae_jax import workdir
 from vae_jax.errors import UserError
 from vae_jax.papers import report as card_report
 from vae_jax.papers import results as card_results
@@ -74,7 +76,7 @@ def test_every_seed_of_every_row_is_measured_and_written_down(card, reproduced):
         assert measured["num_training_images"] == 192
         assert measured["importance_samples"] == 5
         assert measured["checkpoint"] == "best validation loss"
-        assert measured["config"]["hparams.beta"] == card.rows[index].settings["hparams.beta"]
+        assert measured["config"]["objective.beta"] == card.rows[index].settings["objective.beta"]
         assert f"--rows={name} --budget=cpu --seeds=2" in measured["command"]
         tests = [
             workdir.read_summary(
@@ -114,8 +116,8 @@ def test_the_results_are_rendered_with_the_manifold(card, reproduced):
 
 
 def test_a_run_of_a_card_is_a_member_for_the_other_commands(reproduced):
-    model = trained_model.load(reproduced / "runs", member=101)
-    assert (model.config.hparams.beta, model.config.seed) == (4.0, 1)
+    model = vae_jax.load(reproduced / "runs", member=101)
+    assert (model.config.objective.beta, model.config.seed) == (4.0, 1)
 
 
 def test_the_same_command_again_changes_nothing(card, reproduced, capsys):
@@ -182,7 +184,7 @@ def test_full_and_cpu_stand_side_by_side(card, reproduced, tmp_path):
 
 def test_a_diverged_seed_is_told_of_and_left_out(data, tmp_path, capsys):
     rows = small_card(data).rows
-    wild = {**rows[0].settings, "hparams.learning_rate": 1e9}
+    wild = {**rows[0].settings, "optimizer.learning_rate": 1e9}
     card = small_card(data, rows=(rows[0], type(rows[0])("strong", wild, rows[1].figures), rows[2]))
     run(runs_of(card, tmp_path / "runs", 1), tmp_path / "results")
     assert "strong, seed 0, diverged: the loss is not finite" in capsys.readouterr().out
@@ -207,10 +209,11 @@ def test_the_time_left_is_that_of_the_runs_that_are_not_done(card, reproduced):
 
 
 def test_a_workdir_of_another_version_of_the_card_is_refused(data, reproduced, tmp_path):
-    rows = small_card(data).rows
-    other = small_card(data, rows=(type(rows[0])("weak", {}, rows[0].figures), *rows[1:]))
-    other.base.hparams.beta = 3.0
-    with pytest.raises(UserError, match=r"hparams\.beta=3\.0 \(there: 1\.0\)"):
+    card = small_card(data)
+    weak, *rows = card.rows
+    base = factory.with_values(card.base, {"objective.beta": 3.0})
+    other = small_card(data, base=base, rows=(type(weak)("weak", {}, weak.figures), *rows))
+    with pytest.raises(UserError, match=r"objective\.beta=3\.0 \(there: 1\.0\)"):
         run(runs_of(other, reproduced / "runs"), tmp_path)
 
 
@@ -222,7 +225,7 @@ def refused(monkeypatch, capsys, arguments):
             command_line.run(reproduce.main)
     finally:
         flags.FLAGS.unparse_flags()
-        for name in ("card", "seeds", "budget", "rows", "results", "workdir", "member"):
+        for name in ("card", "seeds", "budget", "rows", "results", "workdir"):
             flags.FLAGS[name].unparse()
     error = capsys.readouterr().err
     assert stop.value.code == 2, error
@@ -243,7 +246,6 @@ def refused(monkeypatch, capsys, arguments):
         (["--seeds=0"], ["--seeds=0", "at least 1"]),
         (["--seeds=many"], ["--seeds", "many"]),
         (["--card=all", "--rows=weak"], ["--rows=weak", "one card"]),
-        (["--member=3"], ["--member=3"]),
     ],
 )
 def test_bad_input_is_refused_in_one_line(data, tmp_path, monkeypatch, capsys, arguments, told):

@@ -397,12 +397,12 @@ def test_threads_that_draw_at_once_draw_what_one_draws(tmp_path):
         assert len(set(pool.map(draw, range(8)))) == 1
 
 
-def test_importing_the_figures_imports_no_matplotlib_and_drawing_no_pyplot():
+def test_importing_the_plots_imports_no_matplotlib_and_drawing_no_pyplot():
     program = (
         "import sys, numpy as np\n"
-        "from vae_jax import figures\n"
+        "from vae_jax import plots\n"
         "assert 'matplotlib' not in sys.modules\n"
-        "figures.kl_by_dimension(np.ones(3))\n"
+        "plots.kl_by_dimension(np.ones(3))\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

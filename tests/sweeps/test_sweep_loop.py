@@ -14,8 +14,8 @@ import pytest
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_configs import small_experiment
 
-from configs import vanilla
 from vae_jax import config as factory
 from vae_jax.sweeps import loop as sweep_loop
 from vae_jax.sweeps.loop import MemberProgress, fit_members
@@ -23,7 +23,7 @@ from vae_jax.sweeps.members import InTurn, Trained, stack
 from vae_jax.training import checkpoints
 from vae_jax.training.interruption import Interruption
 from vae_jax.training.loop import Interrupted, Plan, Progress, RunState, fit
-from vae_jax.training.step import Hyperparameters, TrainState
+from vae_jax.training.step import TrainState
 
 PLAN = Plan(
     epochs=4,
@@ -51,13 +51,14 @@ def initial():
     params = nnx.State({"weight": nnx.Param(jnp.zeros(3))})
     train = TrainState(
         step=jnp.int32(0),
-        params=params,
-        opt_state={"count": jnp.int32(0)},
-        hparams=Hyperparameters(*jnp.ones(len(Hyperparameters._fields))),
+        params={"model": params},
+        extra=nnx.State({}),
+        opt_state={"model": {"count": jnp.int32(0)}},
+        hparams={"objective.beta": jnp.float32(1)},
         noise_key=jax.random.key(1),
         order_key=jax.random.key(2),
     )
-    return RunState(train, jax.tree.map(jnp.copy, params))
+    return RunState(train, jax.tree.map(jnp.copy, params), nnx.State({}))
 
 
 def counted(state, num_steps):
@@ -136,10 +137,7 @@ class Members:
         return {"loss": -elbos, "elbo": elbos}
 
     def keep_best(self, states, better):
-        return [
-            s._replace(best_params=jax.tree.map(jnp.copy, s.train.params)) if b else s
-            for s, b in zip(states, better.tolist(), strict=True)
-        ]
+        return [s.with_best() if b else s for s, b in zip(states, better.tolist(), strict=True)]
 
     def stacked(self, states, num_members):
         return stack(states[:num_members])
@@ -238,7 +236,7 @@ def test_each_member_keeps_its_own_best_epoch(tmp_path):
     assert [index for index, _, _ in ended] == [0, 1, 2]
     assert [entry for _, _, entry in ended] == final
     assert [weights(state.best_params) for _, state, _ in ended] == [10, 20, 5]
-    assert [weights(state.train.params) for _, state, _ in ended] == [20, 20, 20]
+    assert [weights(state.train.params["model"]) for _, state, _ in ended] == [20, 20, 20]
     tree, progress = restored(tmp_path)
     assert progress == final
     np.testing.assert_array_equal(tree.best_params["weight"][...][:, 0], [10, 20, 5])
@@ -266,7 +264,7 @@ def test_every_member_goes_through_what_a_run_alone_does(members, patience, step
             one, alone = Members([own]), Notes()
 
             def run_steps(train, num_steps, one=one):
-                state = RunState(train, train.params)
+                state = RunState(train, train.params["model"], train.extra)
                 after = one.run_steps([state], np.array([True]), num_steps, lambda: False)
                 told = {name: jnp.asarray(v[0]) for name, v in after.metrics.items()}
                 return after.states[0].train, told
@@ -290,7 +288,8 @@ def test_every_member_goes_through_what_a_run_alone_does(members, patience, step
                 assert getattr(final[index], name) == getattr(progress, name)
             ending = "stopped_early" if progress.stopped_early else "finished"
             assert final[index].status == ending
-            assert weights(states[index].train.params) == weights(state.train.params)
+            ours, theirs = states[index].train.params, state.train.params
+            assert weights(ours["model"]) == weights(theirs["model"])
             assert weights(states[index].best_params) == weights(state.best_params)
             valid = [r for r in notes.timeless(index) if r["split"] == "valid"]
             assert valid == [r for r in alone.records if r["split"] == "valid"]
@@ -323,7 +322,7 @@ def test_a_member_that_diverges_ends_alone_with_its_last_good_state(tmp_path, ba
     diverged = final[1]
     assert (diverged.epoch, diverged.best_epoch, diverged.best_score) == (1, 1, -8.0)
     (state,) = [state for index, state, _ in ended if index == 1]
-    assert (int(state.train.step), weights(state.train.params)) == (5, 5)
+    assert (int(state.train.step), weights(state.train.params["model"])) == (5, 5)
     assert weights(state.best_params) == 5
     assert [r["step"] for r in notes.timeless(1)] == [5, 5]
     with Memory().patch():
@@ -349,7 +348,7 @@ def test_all_members_may_diverge_together(step, good):
     assert [(entry.status, entry.epoch) for entry in final] == [("diverged", good // 5)] * 3
     problem = f"the loss is not finite at step {step}: rate=inf"
     assert [entry.problem for entry in final] == [problem] * 3
-    assert [weights(state.train.params) for _, state, _ in ended] == [good] * 3
+    assert [weights(state.train.params["model"]) for _, state, _ in ended] == [good] * 3
     assert max((r["step"] for r in notes.records), default=0) == good
 
 
@@ -643,17 +642,16 @@ class Real:
     """Three members of a real program, one of which diverges if asked to."""
 
     def __init__(self):
-        config = vanilla.get_config()
-        config.update_from_flattened_dict(
+        config = small_experiment(
             {
                 "epochs": 3,
                 "batch_size": 4,
                 "steps_per_call": 2,
                 "checkpoints.every_seconds": 0.0,
-                "model.widths": (8,),
-                "model.latent_size": 2,
                 "evaluation.batch_size": 10,
-            }
+            },
+            widths=(8,),
+            latent_size=2,
         )
         shape = (4, 4, 1)
         images = np.random.default_rng(0).integers(0, 256, (26, *shape), np.uint8)
@@ -670,7 +668,7 @@ class Real:
                 self._init(
                     jnp.full(self._shape, 0.5),
                     factory.make_key(seed),
-                    hparams._replace(learning_rate=jnp.float32(rate)),
+                    {**hparams, "optimizer.learning_rate": jnp.float32(rate)},
                 )
                 for seed, rate in enumerate(rates)
             ]

@@ -4,17 +4,15 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from pathlib import Path
 
-import optuna
-import postgresql
 import pytest
 
 from benchmarks import kill_sweep
 from vae_jax import workdir
+from vae_jax.training.records import read_records
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,51 +75,44 @@ def test_workers_killed_in_mid_task_change_nothing(tmp_path, executor, worker_na
     assert kill_sweep.differences(folder, undisturbed(tmp_path / "undisturbed", executor)) == []
 
 
-# A database server and two whole processes.
-@pytest.mark.slow
-def test_two_processes_on_one_postgresql_study_lose_nothing_and_run_nothing_twice(tmp_path):
-    sweep = tmp_path / "swept.py"
-    sweep.write_text(
-        "from vae_jax import search_space as space\n"
-        "def get_sweep():\n"
-        "    return space.random({'hparams.learning_rate': space.Uniform(1e-3, 1e-1, log=True)},"
-        " num_trials=12)\n"
+SHARED = """
+from vae_jax.sweeps import space
+
+def get_sweep():
+    return space.random(
+        {"optimizer.learning_rate": space.Uniform(1e-3, 1e-1, log=True)}, num_trials=16
     )
-    overrides = kill_sweep._OVERRIDES
-    folders = [tmp_path / name for name in ("first", "second")]
-    with postgresql.running() as url:
-        processes = [
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "experiments.sweep",
-                    "--config=configs/vanilla.py",
-                    f"--sweep={sweep}",
-                    f"--workdir={folder}",
-                    f"--storage={url}",
-                    "--batch=2",
-                    *(f"--config.{field}={value}" for field, value in overrides.items()),
-                ],
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for folder in folders
-        ]
-        for process in processes:
-            output, _ = process.communicate()
-            assert process.returncode == 0, output
-        trials = kill_sweep.trials_in(url)
-    assert [trial.state for trial in trials] == [optuna.trial.TrialState.COMPLETE] * 12
-    members = [
-        sorted(int(path.parent.name) for path in folder.glob("members/*/member.json"))
-        for folder in folders
-    ]
-    # Each member was trained by one of the two, and both had their share.
-    assert sorted(members[0] + members[1]) == list(range(12))
-    assert all(members)
-    # Who ended last knows of all.
-    rows = [workdir.read_json(folder / "results.json")["members"] for folder in folders]
-    assert max(map(len, rows)) == 12
+"""
+
+
+# Two whole processes.
+@pytest.mark.slow
+def test_processes_share_a_workdir_and_finish_what_a_killed_one_began(tmp_path):
+    sweep, folder = tmp_path / "shared.py", tmp_path / "sweep"
+    sweep.write_text(SHARED)
+    command = [part for part in kill_sweep.command(folder) if not part.startswith("--sweep=")]
+    command.append(f"--sweep={sweep}")
+
+    def begin(chunk):
+        """Start a process, and wait until it trains the chunk."""
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        while not any((folder / "chunks" / chunk).glob("checkpoints/*")):
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.02)
+        return process
+
+    first = begin("0000-00")
+    first.send_signal(signal.SIGSTOP)
+    second = begin("0000-01")
+    first.kill()
+    first.communicate()
+    output, _ = second.communicate()
+    assert second.returncode == 0, output
+    assert "16 members: 16 finished;" in output
+    for member in range(16):
+        records = read_records(workdir.member_folder(folder, member) / "metrics.jsonl")
+        steps = [record["step"] for record in records if record["split"] == "valid"]
+        assert steps == [40 * epoch for epoch in range(1, 7)]
+    assert not any((folder / "chunks").iterdir())

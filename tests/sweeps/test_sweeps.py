@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_configs import small_experiment
 
-from configs import vanilla
 from vae_jax import config as factory
 from vae_jax.sweeps.members import InTurn, MemberMemory, SideBySide, stack
 from vae_jax.sweeps.plan import _member_memory
-from vae_jax.training.step import Hyperparameters
 
 IMAGE_SHAPE = (8, 8, 1)
 NETWORKS = ["mlp", "conv"]
 KINDS = ["in turn", "side by side"]
+LEARNING_RATE, WEIGHT_DECAY = "optimizer.learning_rate", "optimizer.weight_decay"
+BETA, FREE_NATS = "objective.beta", "objective.free_nats"
 # Of SideBySide against a run alone; its docstring states them.
 LOSS_TOLERANCE = 1e-5
 NATS_TOLERANCE = 1e-3
@@ -39,18 +40,16 @@ class Problem:
     """A small program and its members, which differ in hyperparameters and seed."""
 
     def __init__(self, network="mlp"):
-        self.config = vanilla.get_config()
-        widths = (16,) if network == "mlp" else ()
-        self.config.update_from_flattened_dict(
+        encoder = {"name": "mlp"} if network == "mlp" else {"name": "conv", "channels": (4, 8)}
+        self.config = small_experiment(
             {
                 "epochs": 20,
                 "batch_size": 16,
-                "model.network": network,
-                "model.widths": widths,
-                "model.channels": (4, 8),
-                "model.latent_size": 2,
+                "model.encoder": encoder,
                 "evaluation.batch_size": 20,
-            }
+            },
+            widths=(16,) if network == "mlp" else (),
+            latent_size=2,
         )
         # Steps of convolutions are slow to compile. Six images are left out of every epoch.
         self.steps_per_epoch = 4 if network == "mlp" else 1
@@ -73,18 +72,18 @@ class Problem:
     def functions(self, kind):
         return self.in_turn if kind == "in turn" else self.side_by_side()
 
-    def member(self, seed=0, **changes):
-        hparams = factory.build_hparams(self.config)._replace(
-            **{name: jnp.float32(value) for name, value in changes.items()}
-        )
-        return self._init(self._mean, factory.make_key(seed), hparams)
+    def member(self, seed=0, changes=None):
+        changed = {name: jnp.float32(value) for name, value in (changes or {}).items()}
+        hparams = factory.build_hparams(self.config)
+        assert changed.keys() <= hparams.keys()
+        return self._init(self._mean, factory.make_key(seed), hparams | changed)
 
     def members(self):
         return [
             self.member(0),
-            self.member(1, learning_rate=0.01, beta=4.0),
-            self.member(2, warmup_epochs=3.0, free_nats=0.1),
-            self.member(0, weight_decay=0.5),
+            self.member(1, {LEARNING_RATE: 0.01, BETA: 4.0}),
+            self.member(2, {"objective.warmup_epochs": 3.0, FREE_NATS: 0.1}),
+            self.member(0, {WEIGHT_DECAY: 0.5}),
         ]
 
     def alone(self, member, num_calls):
@@ -182,7 +181,7 @@ def assert_close(state, other):
 def test_what_the_others_are_changes_no_bit_of_a_member_in_turn(mlp):
     swept, metrics, _ = train(mlp.in_turn, mlp.members(), 2)
     member = mlp.members()[1]
-    for others in ([], [mlp.member(9, beta=0.1, weight_decay=3.0), mlp.member(1)]):
+    for others in ([], [mlp.member(9, {BETA: 0.1, WEIGHT_DECAY: 3.0}), mlp.member(1)]):
         changed, changed_metrics, _ = train(mlp.in_turn, [*others, member], 2)
         assert equal(at(changed, -1), at(swept, 1))
         assert equal(at(changed_metrics, -1), at(metrics, 1))
@@ -190,7 +189,7 @@ def test_what_the_others_are_changes_no_bit_of_a_member_in_turn(mlp):
 
 def test_what_the_others_are_changes_no_bit_of_a_member_side_by_side(mlp):
     swept, metrics, _ = train(mlp.side_by_side(), mlp.members(), 2)
-    others = [mlp.member(i, learning_rate=0.1 * i, beta=0.1, free_nats=1.0) for i in range(4)]
+    others = [mlp.member(i, {LEARNING_RATE: 0.1 * i, BETA: 0.1, FREE_NATS: 1}) for i in range(4)]
     changed, changed_metrics, _ = train(
         mlp.side_by_side(), [*others[:2], mlp.members()[2], others[3]], 2
     )
@@ -214,7 +213,7 @@ def test_a_member_that_diverges_stays_as_it_was_and_touches_no_other(mlp, kind):
     states = functions.place(begun, 4)
     healthy = functions.run_steps(states, np.full(4, True), 4, never)
     members = [at(begun, i) for i in range(4)]
-    wild = members[1].train.hparams._replace(learning_rate=jnp.float32(1e9))
+    wild = {**members[1].train.hparams, LEARNING_RATE: jnp.float32(1e9)}
     members[1] = members[1]._replace(train=members[1].train._replace(hparams=wild))
     before = stack(members)
     after = functions.run_steps(functions.place(before, 4), np.full(4, True), 4, never)
@@ -231,7 +230,7 @@ def test_a_member_that_diverges_stays_as_it_was_and_touches_no_other(mlp, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_last_step_that_ruins_the_parameters_is_no_more_kept_than_a_loss(mlp, kind):
     functions = mlp.functions(kind)
-    members = [mlp.member(0), mlp.member(0, learning_rate=np.inf)]
+    members = [mlp.member(0), mlp.member(0, {LEARNING_RATE: np.inf})]
     swept, metrics, finite = train(functions, members, 1, num_steps=1)
     assert np.isfinite(metrics["loss"]).all()
     assert finite.tolist() == [True, False]
@@ -266,7 +265,7 @@ def test_the_best_parameters_are_kept_for_those_that_are_better(mlp, kind):
     after = functions.run_steps(states, np.full(4, True), 4, never)
     kept, final = functions.stacked(after.states, 4), train(functions, mlp.members(), 2)[0]
     for i, member in enumerate(mlp.members()):
-        best = at(begun, i).train.params if better[i] else member.best_params
+        best = at(begun, i).train.params["model"] if better[i] else member.best_params
         assert equal(at(kept, i).best_params, best)
     assert equal(kept.train, final.train)
 
@@ -361,15 +360,14 @@ def test_the_memory_of_a_state_is_counted_to_the_byte(mlp):
     num_params = encoder + posterior + decoder
     # The parameters, the best ones, and Adam's two moments; the hyperparameters, the step and
     # Adam's and the schedule's counts; two keys of two words.
-    words = 4 * num_params + len(Hyperparameters._fields) + 3 + 4
+    words = 4 * num_params + len(factory.build_hparams(mlp.config)) + 3 + 4
     assert sum(leaf.nbytes for leaf in leaves(mlp.member())) == 4 * words
     # Before a call, after it, and on the way to the disk.
     assert memory.state == 3 * 4 * words
 
 
 def test_the_memory_of_a_step_is_guessed_within_a_factor_of_three():
-    config = vanilla.get_config()
-    config.model.latent_size = 20
+    config = small_experiment(widths=(400,), latent_size=20)
     shape, num_members = (28, 28, 1), 2
     images = jnp.zeros((8 * config.batch_size, *shape), jnp.uint8)
     program = factory.build_program(config, shape, len(images))

@@ -10,7 +10,7 @@ from small_configs import small_experiment
 from benchmarks.collectives import collectives
 from vae_jax import config as factory
 from vae_jax.errors import UserError
-from vae_jax.training.parallel import check_batch_size, compile_program
+from vae_jax.training.parallel import check_batch_size, choose_devices, compile_program
 from vae_jax.training.step import epoch_order
 
 IMAGE_SHAPE = (6, 6, 1)
@@ -210,3 +210,24 @@ def test_a_batch_that_does_not_divide_is_refused_with_sizes_that_do(sizes, told)
     with pytest.raises(UserError, match=told):
         check_batch_size(*sizes)
     check_batch_size(96, 3, 8)
+
+
+@pytest.mark.parametrize("wrong", [0, 9])
+def test_more_devices_than_there_are_are_refused(wrong):
+    assert choose_devices(3) == jax.devices()[:3]
+    with pytest.raises(UserError, match=f"--num_devices={wrong} must be at least 1 and at most 8"):
+        choose_devices(wrong)
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "message"),
+    [
+        ("pmap", None, "--parallel=pmap works in one process only"),
+        ("jit", 3, "--num_devices=3 leaves processes without a device; use all 8"),
+    ],
+)
+def test_devices_of_several_processes_are_used_together(monkeypatch, kind, number, message):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert choose_devices(8) == jax.devices()
+    with pytest.raises(UserError, match=message):
+        choose_devices(number, kind)

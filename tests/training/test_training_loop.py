@@ -248,19 +248,53 @@ def test_a_run_continued_from_any_checkpoint_writes_the_same_records_and_state(t
         ({"distortion": (9, np.inf), "rate": (9, np.nan)}, "step 9: distortion=inf, rate=nan"),
     ],
 )
-# Whether or not the last good state would have been saved anyway.
-@pytest.mark.parametrize("seconds", [0.0, 1e9])
-def test_a_loss_that_is_not_finite_names_step_and_term_and_keeps_the_last_good_state(
-    tmp_path, bad, named, seconds
+@pytest.mark.parametrize(
+    ("seconds", "last_good", "best"), [(0.0, 5, (1, -5.0)), (1e9, 0, (0, None))]
+)
+def test_a_loss_that_is_not_finite_names_step_and_term_and_the_last_good_checkpoint(
+    tmp_path, bad, named, seconds, last_good, best
 ):
     plan = dataclasses.replace(PLAN, checkpoint_seconds=seconds)
     with pytest.raises(UserError, match=named) as error:
         run(tmp_path, plan=plan, steps=Steps(**bad), validate=validation(-5, -4))
-    assert "last good checkpoint, of step 5, is kept" in str(error.value)
-    assert checkpoints.steps(tmp_path) == [5]
+    assert f"last good checkpoint, of step {last_good}, is kept" in str(error.value)
+    assert checkpoints.steps(tmp_path)[-1] == last_good
     checkpoint, progress = restored(tmp_path)
-    assert weights(checkpoint.tree.train.params) == 5
-    assert (progress.best_epoch, progress.best_score) == (1, -5.0)
+    assert weights(checkpoint.tree.train.params) == last_good
+    assert (progress.best_epoch, progress.best_score) == best
+
+
+def test_a_run_that_went_wrong_goes_wrong_again_from_its_checkpoint(tmp_path):
+    plan = dataclasses.replace(PLAN, max_checkpoints=1)
+    messages = []
+    for _ in range(2):
+        checkpoint = checkpoints.restore(tmp_path, jax.eval_shape(initial))
+        state = None if checkpoint is None else checkpoint.tree
+        with pytest.raises(UserError) as error:
+            run(tmp_path, plan=plan, state=state, steps=Steps(rate=(13, np.inf)))
+        messages.append(str(error.value))
+        assert checkpoints.steps(tmp_path) == [10]
+    assert messages[0] == messages[1]
+    assert "step 13: rate=inf; the last good checkpoint, of step 10," in messages[0]
+
+
+def test_no_copy_of_the_state_is_alive_beside_the_call_that_consumes_it(tmp_path):
+    shape, numbers = (12_345,), []
+
+    class Watched(Steps):
+        def __call__(self, state, num_steps):
+            # A shard of an array is an array too, in the same buffer.
+            leaves = [leaf for leaf in jax.live_arrays() if leaf.shape == shape]
+            numbers.append(len({leaf.unsafe_buffer_pointer() for leaf in leaves}))
+            return super().__call__(state, num_steps)
+
+    params, best = (nnx.State({"weight": nnx.Param(jnp.full(shape, x))}) for x in (0.0, 1.0))
+    state = initial()
+    state = RunState(state.train._replace(params=params), best, state.best_extra)
+    del params, best
+    run(tmp_path, state=state, steps=Watched())
+    # The parameters and the best ones; then the first best ones too, which are still ours.
+    assert numbers == [2, 3, 3, 3]
 
 
 def test_a_first_call_that_fails_leaves_the_initial_state(tmp_path):
@@ -283,7 +317,7 @@ def test_parameters_ruined_by_the_last_step_of_a_call_are_not_saved(tmp_path, wh
 
     with pytest.raises(UserError, match="parameters are not finite after step 10"):
         run(tmp_path, steps=Ruin())
-    assert checkpoints.steps(tmp_path) == [5]
+    assert checkpoints.steps(tmp_path) == [0, 5]
     assert weights(restored(tmp_path)[0].tree.train.params) == 5
 
 
@@ -304,7 +338,7 @@ def test_a_signal_saves_after_the_call_and_stops(tmp_path, number, capsys):
     assert str(stop.value).startswith(f"stopped by {number.name} at step 15; ")
     assert f"{number.name}: saving at the next stop" in capsys.readouterr().err
     assert steps.calls[-1] == (10, 5)
-    assert checkpoints.steps(tmp_path) == [5, 15]
+    assert checkpoints.steps(tmp_path) == [0, 15]
     assert weights(restored(tmp_path)[0].tree.train.params) == 15
 
 
@@ -316,7 +350,7 @@ def test_a_second_signal_stops_at_once():
             signal.raise_signal(signal.SIGTERM)
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(0.0, [5, 10, 15, 20]), (1e9, [5, 20])])
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, [0, 5, 10, 15, 20]), (1e9, [0, 20])])
 def test_checkpoints_come_first_last_and_by_the_clock(tmp_path, seconds, expected):
     run(tmp_path, plan=dataclasses.replace(PLAN, checkpoint_seconds=seconds))
     assert checkpoints.steps(tmp_path) == expected

@@ -1,4 +1,4 @@
-"""From settings to objects. With `experiments/`, the only place that sees a config."""
+"""Settings to objects. With `experiments/`, the only place that sees a config."""
 
 from vae_jax.config.build import (
     build_graphdef,
@@ -25,6 +25,7 @@ from vae_jax.config.experiment import (
     Experiment,
     JointExperiment,
     digest,
+    digests,
     plain,
     resolve,
 )
@@ -51,7 +52,7 @@ from vae_jax.config.programs import (
     build_program,
     run_state_template,
 )
-from vae_jax.config.resume import hold_run, read_run_state
+from vae_jax.config.resume import hold_run, read_member_states, read_run_state
 from vae_jax.config.rules import refuse_parts
 from vae_jax.config.streams import build_stream, most_streamed_steps
 
@@ -79,6 +80,7 @@ __all__ = [
     "build_simulator",
     "build_stream",
     "digest",
+    "digests",
     "form_of_first",
     "from_metadata",
     "hold_run",
@@ -94,6 +96,7 @@ __all__ = [
     "open_splits",
     "parse",
     "plain",
+    "read_member_states",
     "read_run_state",
     "refuse_parts",
     "refuse_stream",

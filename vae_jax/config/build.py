@@ -1,4 +1,4 @@
-"""From an experiment to the objects that it describes: likelihood, model, loss, players."""
+"""Build an experiment's objects: likelihood, model, networks, players."""
 
 import functools
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which data an experiment has, and how their examples reach the model."""
+"""Settings of the data: which they are, and how their examples reach the model."""
 
 import dataclasses
 from typing import ClassVar, Protocol, runtime_checkable
@@ -127,7 +127,7 @@ class OwnCaptions:
 
 @dataclasses.dataclass(frozen=True)
 class _Data:
-    """What all data have."""
+    """The settings that all data have."""
 
     name: str = text(
         "mnist",

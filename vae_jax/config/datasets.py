@@ -45,22 +45,22 @@ class _Parts:
 
     @property
     def validation_examples(self) -> np.ndarray | None:
-        """What validation takes; None without a validation set."""
+        """The examples of validation; None without a validation set."""
         return None if self.validation is None else self.validation.images
 
     @property
     def num_examples(self) -> int:
-        """Of the training set."""
+        """The number of training examples."""
         return self.train.shape[0]
 
     @property
     def form(self) -> ImageShape:
-        """Of the images."""
+        """The shape of an image."""
         return self.train.shape[1:]
 
     @property
     def mean_image(self) -> Float[Array, "height width channels"]:
-        """Of the training set, where the decoder starts."""
+        """The mean training image, where the decoder starts."""
         return mean_image(self.train)
 
 
@@ -75,7 +75,7 @@ class Splits(_Parts):
 
     @property
     def train_examples(self) -> np.ndarray:
-        """What the compiled steps take: images, or the factors that they render them from."""
+        """The examples for compiled steps: images, or the factors that they render them from."""
         return self.train.images if isinstance(self.train, Dataset) else self.train.factor_rows
 
 
@@ -146,7 +146,7 @@ def check_image_shape(config: AnyExperiment, image_shape: ImageShape) -> None:
 
 
 def split_names(config: AnyExperiment) -> dict[str, str]:
-    """The split expressions by field, which are known, not empty and share no examples.
+    """Return the split expressions by field, which are known, not empty and share no examples.
 
     Raises:
       UserError: they are not so.
@@ -174,7 +174,7 @@ def split_names(config: AnyExperiment) -> dict[str, str]:
 
 
 def open_split(config: AnyExperiment, field: str, name: str) -> LazyDataset:
-    """The examples of a split, refused as they are read if the model cannot take them.
+    """Return the examples of a split, refused as they are read if the model cannot take them.
 
     Args:
       config: an experiment.
@@ -203,7 +203,7 @@ def _load(config: AnyExperiment, field: str, dataset: LazyDataset) -> Dataset:
 
 
 def _too_large(config: AnyExperiment, field: str, name: str, dataset: LazyDataset) -> str | None:
-    """By how much decoded images exceed the limit, and how many would fit; None if they do not."""
+    """Return by how much decoded images exceed the limit, and how many would fit, or None."""
     limit = getattr(config.data.mode, "memory_limit", None)
     if limit is None or num_bytes(dataset) <= limit * _GIB:
         return None
@@ -336,7 +336,7 @@ def _static_draw(images: np.ndarray, index: int, config: AnyExperiment) -> np.nd
 
 
 def mean_image(train: LazyDataset) -> Float[Array, "height width channels"]:
-    """Mean of the training images in the unit interval, where the decoder starts.
+    """Return mean of the training images in the unit interval, where the decoder starts.
 
     Of more than 100,000 images, so many are taken, evenly spaced. The same bits come out whether
     the images are in memory or not.
@@ -362,7 +362,7 @@ def mean_image(train: LazyDataset) -> Float[Array, "height width channels"]:
 
 
 def build_prepare(config: AnyExperiment) -> Prepare:
-    """How stored examples become targets: `prepare(key, examples)` in the unit interval.
+    """Return `prepare(key, examples)`, which maps stored examples to targets in the unit interval.
 
     With `data.mode='render'` examples with two axes are factors, whose images are drawn first.
     """
@@ -391,7 +391,7 @@ def build_prepare(config: AnyExperiment) -> Prepare:
 
 
 def build_simulator(config: AnyExperiment) -> Simulator:
-    """Draws examples by their factors: of the whole grid of what is rendered, or the test set.
+    """Draw examples by their factors: of the whole grid of what is rendered, or the test set.
 
     Raises:
       UserError: the data have no factors, or one with a single value; otherwise as `load_test`.

@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 from ml_collections import ConfigDict
 
-from vae_jax import settings
+from vae_jax import settings, workdir
 from vae_jax.config import rules
 from vae_jax.config.data_settings import ImageData, JointData
-from vae_jax.config.upgrades import SCHEMA, upgrade
+from vae_jax.config.upgrades import SCHEMA, is_flat, upgrade
 from vae_jax.data.corruptions import CORRUPTIONS, CorruptionPart
+from vae_jax.errors import UserError
 from vae_jax.models.interfaces import MODELS, ModelPart
 from vae_jax.objectives import OBJECTIVES, Objective
 from vae_jax.settings import Setting, bounded, flag, integer, part, section, seed
@@ -34,7 +35,7 @@ class Checkpoints:
 
 @dataclasses.dataclass(frozen=True)
 class TensorBoard:
-    """What TensorBoard gets beside scalars."""
+    """The settings of what TensorBoard gets beside scalars."""
 
     images_every_epochs: int = integer(
         10, "Epochs between two writings of samples and reconstructions; 0 is never.", at_least=0
@@ -49,7 +50,7 @@ class _Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation(_Evaluation):
-    """How a model of images with a density is measured."""
+    """The settings of evaluation for a model of images with a density."""
 
     num_samples: int = integer(
         1000,
@@ -64,7 +65,7 @@ class Evaluation(_Evaluation):
 
 @dataclasses.dataclass(frozen=True)
 class ReconstructionEvaluation(_Evaluation):
-    """How a model of images without a density is measured."""
+    """The settings of evaluation for a model of images without a density."""
 
     num_samples: ClassVar[int] = 1
 
@@ -75,7 +76,7 @@ class ReconstructionEvaluation(_Evaluation):
 
 @dataclasses.dataclass(frozen=True)
 class JointEvaluation(_Evaluation):
-    """How a model of several modalities is measured."""
+    """The settings of evaluation for a model of several modalities."""
 
     disentanglement: ClassVar[bool] = False
 
@@ -145,12 +146,13 @@ def plain(config: Config) -> dict[str, Any]:
     """Return what a config says as nested dicts of the present schema.
 
     Raises:
-      UserError: it is of a later schema.
+      UserError: it is no settings, or of a later schema.
     """
     if isinstance(config, Experiment | JointExperiment):
         return config.to_dict()
-    content = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
-    return upgrade(content)
+    if not isinstance(config, ConfigDict | Mapping):
+        raise UserError(f"the config is {config!r}; it must be a ConfigDict, or nested dicts")
+    return upgrade(config.to_dict() if isinstance(config, ConfigDict) else config)
 
 
 def shape_of(content: Mapping[str, Any]) -> tuple[type, dict[str, type], Any]:
@@ -208,3 +210,16 @@ def digest(config: Config) -> str:
         content.pop(name, None)
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def digests(written: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the digests that name a run in results files, that of today first.
+
+    Results from the time of flat configs name it by a digest of every field.
+
+    Args:
+      written: the config as the run's directory has it.
+    """
+    if is_flat(written):
+        return digest(written), workdir.config_digest(dict(written))
+    return (digest(written),)

@@ -1,4 +1,4 @@
-"""What the examples of a run are: images of one shape, or several modalities."""
+"""The form of a run's examples: images of one shape, or several modalities."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ DataForm = ImageShape | Forms
 
 
 def forms_of(dataset: MultimodalDataset) -> Forms:
-    """What the modalities of a data set are, of which a training set shows every class."""
+    """Return the form of every modality, from a training set that shows every class."""
     forms: Forms = {}
     for name, array in dataset.modalities.items():
         if array.ndim == 4:
@@ -62,7 +62,7 @@ def to_metadata(form: DataForm) -> dict[str, Any]:
 
 
 def from_metadata(metadata: Mapping[str, Any]) -> DataForm:
-    """The inverse of `to_metadata`."""
+    """Return the inverse of `to_metadata`."""
     if "modalities" in metadata:
         return {
             name: Form(part["kind"], tuple(part["shape"]), tuple(part["words"]))
@@ -73,7 +73,7 @@ def from_metadata(metadata: Mapping[str, Any]) -> DataForm:
 
 
 def mean_template(form: DataForm) -> Any:
-    """The shapes of the mean images that a model starts from: one array, or one by modality."""
+    """Return the shapes of a model's mean images: one array, or one by modality."""
     if not isinstance(form, dict):
         return jax.ShapeDtypeStruct(form, jnp.float32)
     return {
@@ -84,7 +84,7 @@ def mean_template(form: DataForm) -> Any:
 
 
 def blank_examples(form: DataForm, num: int) -> StoredExamples:
-    """So many examples of that form as they are stored, of zeros."""
+    """Return `num` examples of zeros, as they are stored."""
     if not isinstance(form, dict):
         return jnp.zeros((num, *form), jnp.uint8)
     return {
@@ -94,7 +94,7 @@ def blank_examples(form: DataForm, num: int) -> StoredExamples:
 
 
 def mean_images(dataset: MultimodalDataset) -> dict[str, np.ndarray]:
-    """The mean of every modality of images, in the unit interval."""
+    """Return the mean of every modality of images, in the unit interval."""
     means = {}
     for name, array in dataset.modalities.items():
         if array.ndim == 4:

@@ -6,10 +6,14 @@ import jax
 from jaxtyping import Array, Key
 
 from vae_jax.config.experiment import AnyExperiment
+from vae_jax.data.random_bits import make_key
 
 
 class EvaluationKeys(NamedTuple):
-    """One key for each thing that evaluation draws, none used twice."""
+    """One key for each thing that evaluation draws, none used twice.
+
+    New ones go to the end: the keys before them stay what they are.
+    """
 
     validation: Key[Array, ""]
     targets: Key[Array, ""]
@@ -17,14 +21,13 @@ class EvaluationKeys(NamedTuple):
     corruption: Key[Array, ""]
     prior: Key[Array, ""]
     factors: Key[Array, ""]
-
-
-def make_key(seed: int) -> Key[Array, ""]:
-    """The key of a seed, of the one kind that gives the same bits on every platform."""
-    return jax.random.key(seed, impl="threefry2x32")
+    training_targets: Key[Array, ""]
+    anomaly: Key[Array, ""]
+    editing: Key[Array, ""]
+    recovery: Key[Array, ""]
 
 
 def build_evaluation_keys(experiment: AnyExperiment) -> EvaluationKeys:
-    """The keys that `evaluation.seed` gives, the same for every run."""
+    """Return the keys that `evaluation.seed` gives, the same for every run."""
     keys = jax.random.split(make_key(experiment.evaluation.seed), len(EvaluationKeys._fields))
     return EvaluationKeys(*keys)

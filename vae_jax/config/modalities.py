@@ -39,34 +39,34 @@ class JointSplits(NamedTuple):
 
     @property
     def train_examples(self) -> dict[str, np.ndarray]:
-        """By the name of their modality; with `PRESENT` where some are missing."""
+        """The training examples by modality; with `PRESENT` where some are missing."""
         if self.train.present is None:
             return self.train.modalities
         return {**self.train.modalities, multimodal.PRESENT: self.train.present}
 
     @property
     def validation_examples(self) -> dict[str, np.ndarray] | None:
-        """By the name of their modality."""
+        """The validation examples by modality."""
         return None if self.validation is None else self.validation.modalities
 
     @property
     def num_examples(self) -> int:
-        """Of the training set."""
+        """The number of training examples."""
         return self.train.num_examples
 
     @property
     def form(self) -> Forms:
-        """Of every modality."""
+        """The form of every modality."""
         return forms_of(self.train)
 
     @property
     def mean_image(self) -> dict[str, np.ndarray]:
-        """Of each modality of images, where its decoder starts."""
+        """The mean of each modality of images, where its decoder starts."""
         return mean_images(self.train)
 
 
 def _own_texts(config: AnyExperiment, split: str) -> multimodal.Texts:
-    """A user's own captions of a split, in the words of those of the training set."""
+    """Return a user's own captions of a split, in the words of those of the training set."""
     section = config.data
     sizes = data.split_sizes(section.name, section.dir)
     known = grammar.read_file(section.captions.file, section.train_split, sizes)
@@ -81,7 +81,7 @@ def _own_texts(config: AnyExperiment, split: str) -> multimodal.Texts:
 
 
 def _load_joint(config: AnyExperiment, field: str, name: str) -> MultimodalDataset:
-    """All modalities of a split, in the order of the config."""
+    """Return all modalities of a split, in the order of the config."""
     section, part = config.data, field.removeprefix("data.").removesuffix("_split")
     dataset = read_all(open_split(config, field, name))
     texts = None
@@ -122,7 +122,7 @@ def open_examples(config: AnyExperiment) -> Splits | StreamedSplits | JointSplit
 
 
 def form_of_first(config: AnyExperiment) -> DataForm:
-    """What a config's examples are, by the first one alone, which may lack classes.
+    """Return the form of a config's examples by the first one alone, which may lack classes.
 
     Raises:
       UserError: the data are not there.
@@ -138,7 +138,7 @@ def form_of_first(config: AnyExperiment) -> DataForm:
 
 
 def load_examples(config: AnyExperiment) -> Splits | JointSplits:
-    """The same, all of it in memory.
+    """Return the same, all of it in memory.
 
     Raises:
       UserError: as `load_splits`; modalities that the data do not have.

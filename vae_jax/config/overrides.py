@@ -19,14 +19,21 @@ def with_values(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
       config: nested settings.
-      values: by dotted name, in the order in which they are set.
+      values: by dotted name; a choice is set before the settings of what is chosen.
 
     Raises:
       UserError: names a setting that is not there, with the nearest one.
     """
     content = _said(plain(config))
-    for path, value in values.items():
+    for path, value in sorted(values.items(), key=lambda item: item[0].count(".")):
         _set(content, path, value)
+    return content
+
+
+def value_at(content: Mapping[str, Any], path: str) -> Any:
+    """Return the value of a setting, or the section of a part, in nested settings."""
+    for name in path.split("."):
+        content = content[name]
     return content
 
 

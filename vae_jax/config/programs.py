@@ -1,4 +1,4 @@
-"""What a run executes: traced settings, plan, and the functions put together."""
+"""Programs: traced settings, plan, and the functions put together."""
 
 import functools
 from collections.abc import Callable
@@ -70,7 +70,7 @@ def build_plan(
 
 
 class Program(NamedTuple):
-    """What a run executes: pure functions, not yet compiled, and its initial state.
+    """A run's pure functions, not yet compiled, and its initial state.
 
     Attributes:
       graphdef: the model without its parameters.

@@ -8,7 +8,7 @@ from vae_jax.errors import UserError, first_line
 
 
 def call(path: str | Path, function: str, what: str) -> Any:
-    """What a function of a Python file returns.
+    """Return what a function of a Python file returns.
 
     Args:
       path: of the file.

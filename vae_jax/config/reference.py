@@ -1,6 +1,7 @@
 """Every choice and every setting, in words, from their declarations."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -52,6 +53,20 @@ def _parts(cls: type, path: str) -> Iterator[tuple[str, Setting]]:
         for choice in [setting.section] if setting.section else (setting.choices or {}).values():
             assert choice is not None
             yield from _parts(choice, inner)
+
+
+@functools.cache
+def declarations() -> dict[str, list[Setting]]:
+    """Return every setting by its dotted name, as each choice that has it declares it."""
+    found: dict[str, list[Setting]] = {}
+    for entry in entries():
+        for cls in entry.classes.values():
+            for name, setting in settings.settings_of(cls).items():
+                path = f"{entry.path}.{name}" if entry.path else name
+                found.setdefault(path, []).append(setting)
+    for name, setting in settings.settings_of(JointExperiment).items():
+        found.setdefault(name, []).append(setting)
+    return found
 
 
 def listing() -> str:

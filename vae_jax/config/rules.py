@@ -1,4 +1,4 @@
-"""Which parts of an experiment fit together: each part is asked, in one line."""
+"""Rules between parts of an experiment, checked in one line before compilation."""
 
 from typing import Any
 

@@ -21,7 +21,7 @@ _SHARE_OF_LIMIT = 1 / 6
 
 
 def most_streamed_steps(config: AnyExperiment, train: LazyDataset) -> int:
-    """Steps of a call whose batches are not too large to be transferred at once."""
+    """Return steps of a call whose batches are not too large to be transferred at once."""
     budget = min(_MOST_BYTES_A_CALL, config.data.mode.memory_limit * 2**30 * _SHARE_OF_LIMIT)
     batch_bytes = num_bytes(train) // train.shape[0] * config.batch_size
     return max(1, int(budget / batch_bytes))
@@ -37,7 +37,7 @@ def build_stream(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Stream:
-    """The batches that a run trains on from the step of `state` on.
+    """Return the batches that a run trains on from the step of `state` on.
 
     Args:
       config: an experiment.

@@ -67,21 +67,35 @@ RENAMED = {
 }
 
 
+def is_flat(content: Mapping[str, Any]) -> bool:
+    """Return whether a config is a flat one, of schema 1, which did not name its schema."""
+    if "schema" in content:
+        return False
+    sections = [value for value in content.values() if isinstance(value, Mapping)]
+    has_parts = any(isinstance(value, Mapping) for part in sections for value in part.values())
+    return isinstance(content.get("hparams"), Mapping) and not has_parts
+
+
 def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config of any schema as one of the present.
 
     Args:
       content: nested settings; without a "schema" they are of the present one, or of schema 1 if
-        there are `hparams`.
+        there are `hparams` and no parts with settings of their own.
 
     Raises:
-      UserError: the schema is a later one.
+      UserError: the schema is a later one, or there are both `hparams` and such parts.
     """
-    schema = content.get("schema", 1 if "hparams" in content else SCHEMA)
+    schema = content.get("schema", 1 if is_flat(content) else SCHEMA)
     if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
         raise UserError(
             f"the config has schema={schema!r}, which a later version of vae_jax wrote; this one "
             f"reads schemas up to {SCHEMA}"
+        )
+    if schema > 1 and "hparams" in content:
+        raise UserError(
+            "hparams is not a setting any more: what stood there stands with the part that reads "
+            "it, such as objective.beta and optimizer.learning_rate"
         )
     upgraded = {name: value for name, value in content.items() if name != "schema"}
     for since, function in _UPGRADES:

@@ -1,4 +1,4 @@
-"""Where images come from: `load` reads any source by its name, `open_lazily` as far as asked.
+"""Data sources: `load` reads any of them by its name, `open_lazily` on demand.
 
 Importing this package imports neither jax nor TensorFlow Datasets nor Pillow: the bundled MNIST
 needs NumPy only, and the other sources import what they need when they are read.

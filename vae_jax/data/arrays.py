@@ -16,7 +16,7 @@ from vae_jax.errors import UserError, numpy_file_errors
 
 
 def sizes(path: str) -> dict[str, int]:
-    """Returns the number of examples in each split; reads the headers of the arrays only.
+    """Return the number of examples in each split; reads the headers of the arrays only.
 
     Raises:
         UserError: the file is missing or damaged, or holds no images in an accepted form.
@@ -29,7 +29,7 @@ def sizes(path: str) -> dict[str, int]:
 
 
 def read(path: str, ranges: Ranges) -> Dataset:
-    """Reads ranges of a file's images, [num_examples, height, width, channels], labels and factors.
+    """Read ranges of a file's images, [num_examples, height, width, channels], labels and factors.
 
     Images without a channel axis get one. uint8 stays as it is; False and True become 0 and 255,
     so that they too are black and white; floating numbers become float32.
@@ -71,7 +71,7 @@ _Headers = dict[str, tuple[tuple[int, ...], np.dtype]]
 
 
 def _split_keys(path: str, headers: _Headers) -> dict[str, tuple[str, str, str]]:
-    """Names a split's images, labels and factors, of which only the images must be there."""
+    """Return names a split's images, labels and factors, of which only the images must be there."""
     splits = {
         (split := key.removesuffix("_images")): (key, f"{split}_labels", f"{split}_factors")
         for key in headers
@@ -114,7 +114,7 @@ def _check_labels(
 def _read_factors(
     path: str, headers: _Headers, key: str, num_examples: int, all_factors: list[str]
 ) -> Factors:
-    """Reads a split's factors. Their sizes and names are those of all splits together."""
+    """Read a split's factors. Their sizes and names are those of all splits together."""
     arrays = {}
     for other in all_factors:
         shape, dtype = headers[other]

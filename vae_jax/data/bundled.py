@@ -13,12 +13,12 @@ _FOLDER = Path(__file__).parent / "mnist"
 
 
 def sizes() -> dict[str, int]:
-    """Returns the number of examples in each split of MNIST, without reading it."""
+    """Return the number of examples in each split of MNIST, without reading it."""
     return {"train": 60_000, "test": 10_000}
 
 
 def read(ranges: Ranges) -> Dataset:
-    """Reads images [num_examples, 28, 28, 1] (uint8) and their labels, in the published order.
+    """Read images [num_examples, 28, 28, 1] (uint8) and their labels, in the published order.
 
     Raises:
         UserError: a bundled file is missing, damaged or was changed.

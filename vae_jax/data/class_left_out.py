@@ -1,18 +1,20 @@
-"""A data set of which one class is left out, to see whether it is found to be of another kind."""
+"""Data sets without one class, whose images are then to be detected as of another kind."""
 
+import io
 from collections.abc import Mapping
 
 import numpy as np
 
+from vae_jax.data import sources
 from vae_jax.data.dataset import Dataset
 from vae_jax.errors import UserError
 
-# The split that holds what was left out of the test set.
+# The split with the test images of the class that was left out.
 OUTLIERS = "outliers"
 
 
 def leave_out(splits: Mapping[str, Dataset], label: int) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file (see `arrays`) without a class, whose test images are `outliers`.
+    """Return the arrays of an .npz file (see `arrays`) without a class, with a split `outliers`.
 
     Args:
         splits: the data set; one of its splits is `test`.
@@ -37,3 +39,29 @@ def leave_out(splits: Mapping[str, Dataset], label: int) -> dict[str, np.ndarray
             arrays[f"{name}_images"] = dataset.images[chosen]
             arrays[f"{name}_labels"] = dataset.labels[chosen]
     return arrays
+
+
+def npz_without(name: str, data_dir: str, label: int) -> tuple[bytes, dict[str, int]]:
+    """Return the content of an .npz file of a data set without a class.
+
+    Args:
+        name: of the data set.
+        data_dir: where it may have been prepared.
+        label: the class.
+
+    Returns:
+        The content, and the number of examples by split.
+
+    Raises:
+        UserError: there is no such data set, or `label` cannot be left out of it.
+    """
+    splits = sources.split_sizes(name, data_dir)
+    loaded = {split: sources.load(name, split, data_dir) for split in splits}
+    arrays = leave_out(loaded, label)
+    content = io.BytesIO()
+    # mypy takes the first array for the option `allow_pickle`.
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    suffix = "_labels"
+    return content.getvalue(), {
+        key.removesuffix(suffix): len(arrays[key]) for key in arrays if key.endswith(suffix)
+    }

@@ -1,4 +1,4 @@
-"""What a model that recovers images sees in place of them; the target stays clean.
+"""Corruptions: what the encoder sees in place of an image, while the target stays clean.
 
 Each function takes a key, images in the unit interval and a level, which may be traced.
 """
@@ -115,7 +115,7 @@ def blur(key: Key[Array, ""], images: Images, level: Level) -> Images:
 def _in_random_interval(
     key: Key[Array, ""], shape: tuple[int, ...], size: int, share: Level
 ) -> Bool[Array, "*batch size"]:
-    """Which of `size` places lie in an interval that takes a share of them."""
+    """Return a mask of an interval at a random position that takes a share of `size` positions."""
     length = jnp.round(share * size)
     uniform = jax.random.uniform(key, (*shape, 1))
     start = jnp.floor(uniform * (size - length + 1))

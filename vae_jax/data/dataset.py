@@ -1,4 +1,4 @@
-"""What every source of data returns: examples in memory, or read when they are asked for."""
+"""Data sets: examples in memory, or read on demand."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -37,11 +37,11 @@ class Dataset(NamedTuple):
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the images."""
+        """The dtype of the images."""
         return self.images.dtype
 
     def read(self, indices: Int[np.ndarray, " num"]) -> "Dataset":
-        """The examples at these places, in the order asked for."""
+        """Return the examples at these places, in the order asked for."""
         return Dataset(
             self.images[indices],
             None if self.labels is None else self.labels[indices],
@@ -64,7 +64,7 @@ class LazyDataset(Protocol):
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the images."""
+        """The dtype of the images."""
 
     def read(self, indices: Int[np.ndarray, " num"]) -> Dataset:
         """Read the examples at these places, in the order asked for. Threads may call it at once.
@@ -75,25 +75,25 @@ class LazyDataset(Protocol):
 
 
 def num_bytes(dataset: LazyDataset) -> int:
-    """Memory that the decoded images take."""
+    """Return memory that the decoded images take."""
     return int(np.prod(dataset.shape, dtype=np.int64)) * dataset.dtype.itemsize
 
 
 def read_all(dataset: LazyDataset) -> Dataset:
-    """All examples in memory. Those that are there already are not copied."""
+    """Return all examples in memory. Those that are there already are not copied."""
     if isinstance(dataset, Dataset):
         return dataset
     return dataset.read(np.arange(dataset.shape[0]))
 
 
 def evenly_spaced(num_examples: int, most: int) -> Int[np.ndarray, " num"]:
-    """The places of all examples; of more than `most`, of so many, as far apart as each other."""
+    """Return evenly spaced indices of at most `most` examples."""
     num = min(num_examples, most)
     return np.arange(num) * num_examples // num
 
 
 def concatenate(parts: Sequence[Dataset]) -> Dataset:
-    """Returns the examples of all parts in order. One part is returned as it is, not copied."""
+    """Return the examples of all parts in order. One part is returned as it is, not copied."""
     if len(parts) == 1:
         return parts[0]
     labels = [part.labels for part in parts if part.labels is not None]

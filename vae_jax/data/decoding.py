@@ -21,7 +21,7 @@ def decode(
     image_size: int = 0,
     white: int = 255,
 ) -> UInt8[np.ndarray, "height width channels"]:
-    """Decodes a png, jpeg, bmp, gif, webp or tiff file with Pillow; of several frames the first.
+    """Decode a png, jpeg, bmp, gif, webp or tiff file with Pillow; of several frames the first.
 
     Args:
         file: a path or the file's bytes.

@@ -14,12 +14,12 @@ _TIMEOUT_SECONDS = 30
 
 
 def is_url(source: str) -> bool:
-    """Returns whether `source` is a URL that `fetch` takes rather than a path."""
+    """Return whether `source` is a URL that `fetch` takes rather than a path."""
     return source.startswith(_SCHEMES)
 
 
 def fetch(url: str, path: Path, check: Callable[[Path], object]) -> None:
-    """Downloads `url` to `path`, which appears only when it is whole and has passed `check`.
+    """Download `url` to `path`, which appears only when it is whole and has passed `check`.
 
     Two processes must not fetch one path at once.
 

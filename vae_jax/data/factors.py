@@ -21,10 +21,10 @@ class Factors(NamedTuple):
     values: Int[np.ndarray, "num_examples num_factors"]
 
     def read(self, indices: Int[np.ndarray, " num"]) -> "Factors":
-        """The factors of the examples at these places."""
+        """Return the factors of the examples at these places."""
         return self._replace(values=self.values[indices])
 
 
 def concatenate(parts: Sequence[Factors]) -> Factors:
-    """The factors of all examples in order; names and sizes are those of the first part."""
+    """Return the factors of all examples in order; names and sizes are those of the first part."""
     return parts[0]._replace(values=np.concatenate([part.values for part in parts]))

@@ -54,7 +54,7 @@ _UINT8 = 0x08
 
 
 def read_content(path: str | Path) -> bytes:
-    """Returns the bytes of a file, unzipped if it is gzip.
+    """Return the bytes of a file, unzipped if it is gzip.
 
     Raises:
         UserError: the file is missing, unreadable, cut short or fails its gzip checksum.
@@ -73,7 +73,7 @@ def read_content(path: str | Path) -> bytes:
 
 
 def read_idx(path: str | Path, *, sha256: str | None = None) -> np.ndarray:
-    """Reads an idx file of unsigned bytes, gzipped or plain.
+    """Read an idx file of unsigned bytes, gzipped or plain.
 
     The format is http://yann.lecun.com/exdb/mnist/: two zero bytes, the element type, the number
     of dimensions, each dimension as a big-endian uint32, then the elements.

@@ -90,7 +90,7 @@ GZIP_SHA256 = {
 
 
 def prepare(name: str, source: str, data_dir: str) -> Prepared:
-    """Writes a data set of the MNIST family as TFDS does, in array_record format.
+    """Write a data set of the MNIST family as TFDS does, in array_record format.
 
     Does nothing if the data set is there. Otherwise it appears when it is whole: an interrupted
     call leaves nothing that is taken for a data set.
@@ -126,7 +126,7 @@ def _read_splits(name: str, source: str, downloads: Path) -> _Splits:
 
 
 def _locate(name: str, source: str, downloads: Path, file: str) -> Path:
-    """Returns where an idx file is, having downloaded it where that is asked for."""
+    """Return where an idx file is, having downloaded it where that is asked for."""
     if source and not is_url(source):
         candidates = [Path(source).expanduser() / f"{file}{suffix}" for suffix in (".gz", "")]
         for candidate in candidates:

@@ -12,7 +12,7 @@ _SUFFIXES = (".npy", ".npz")
 
 
 def read(path: Path) -> np.ndarray:
-    """The array of a .npy file, or `images` of a .npz file that holds nothing else.
+    """Return the array of a .npy file, or `images` of a .npz file that holds nothing else.
 
     Raises:
       UserError: it is missing, damaged, or holds something else.

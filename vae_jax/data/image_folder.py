@@ -31,7 +31,7 @@ class _Split(NamedTuple):
 
 
 def sizes(path: str) -> dict[str, int]:
-    """Returns the number of images in each split; opens none of them.
+    """Return the number of images in each split; opens none of them.
 
     Raises:
         UserError: the folder is missing, holds no images, or mixes two layouts.
@@ -77,11 +77,11 @@ class FolderDataset:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the images."""
+        """The dtype of the images."""
         return self._first.dtype
 
     def read(self, indices: Int[np.ndarray, " num"]) -> Dataset:
-        """Decodes the images at these places.
+        """Decode the images at these places.
 
         Raises:
             UserError: an unreadable image; images that differ in size or channels.
@@ -136,7 +136,7 @@ def _list_splits(root: Path) -> dict[str, _Split]:
 
 
 def _files_of_classes(folder: Path) -> dict[str | None, list[Path]]:
-    """Returns the files of each class; of the class None where there are no class folders."""
+    """Return the files of each class; of the class None where there are no class folders."""
     flat = _images_in(folder)
     classes: dict[str | None, list[Path]] = {
         child.name: files
@@ -162,7 +162,7 @@ def _number(files_of: Mapping[str | None, list[Path]], classes: list[str]) -> _S
 
 
 def _find(folder: Path) -> list[Path]:
-    """Returns the images in a folder and, sorted among them, those in the folders within."""
+    """Return the images in a folder and, sorted among them, those in the folders within."""
     return [
         file
         for child in _visible(folder)

@@ -59,7 +59,7 @@ class MultimodalDataset(NamedTuple):
         return len(next(iter(self.modalities.values())))
 
     def read(self, indices: Int[np.ndarray, " num"]) -> "MultimodalDataset":
-        """The examples at these places, in the order asked for."""
+        """Return the examples at these places, in the order asked for."""
         return MultimodalDataset(
             {name: array[indices] for name, array in self.modalities.items()},
             None if self.labels is None else self.labels[indices],
@@ -84,7 +84,7 @@ class Texts(NamedTuple):
 
 
 def write_texts(dataset: Dataset, name: str, *, part: str, seed: int) -> Texts:
-    """Captions of images, with the vocabulary and the row length of their grammar.
+    """Return captions of images, with the vocabulary and the row length of their grammar.
 
     Args:
         dataset: images with labels.
@@ -113,7 +113,7 @@ def build(
     seed: int,
     texts: Texts | None = None,
 ) -> MultimodalDataset:
-    """The modalities of the examples of a data set.
+    """Return the modalities of the examples of a data set.
 
     Args:
         dataset: images, and labels where a modality needs them.
@@ -163,7 +163,7 @@ def build(
 
 
 def draw_present(num: int, shares: Sequence[float], seed: int) -> Bool[np.ndarray, "num parts"]:
-    """Which modalities each of `num` examples has, at least one: without any it is drawn again.
+    """Return a mask of the modalities of `num` examples, each with at least one, by rejection.
 
     Args:
         num: examples.

@@ -1,4 +1,4 @@
-"""A source of data from outside the package: a function that returns the data sets of its splits."""
+"""A source of data from outside the package: a function that returns data sets by split."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -8,7 +8,6 @@ from jaxtyping import Int
 
 from vae_jax.data.dataset import Dataset, ImagesShape, LazyDataset, Ranges, concatenate
 from vae_jax.errors import UserError, first_line
-from vae_jax.settings import import_outside
 
 
 @functools.cache
@@ -18,6 +17,9 @@ def load(name: str) -> Mapping[str, LazyDataset]:
     Raises:
         UserError: there is no such function, it fails, or it returns something else.
     """
+    # It imports JAX, which data by themselves do without.
+    from vae_jax.settings import import_outside
+
     function: Callable[[], Mapping[str, LazyDataset]] = import_outside("data.name", name)
     expected = (
         "a function without arguments that returns data sets by the name of their split, such as "

@@ -1,4 +1,4 @@
-"""From stored pixels to what a model sees: the unit interval, and zeros and ones drawn from it."""
+"""Stored pixels to the unit interval, and zeros and ones drawn from it."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ Prepare = Callable[[Key[Array, ""], StoredPictures], Float[Array, "..."]]
 
 
 def to_unit_interval(images: StoredImages) -> Float[Array, "batch height width channels"]:
-    """8-bit values divided by 255; floating values as they are."""
+    """Return 8-bit values divided by 255; floating values as they are."""
     if images.dtype == jnp.uint8:
         return images.astype(jnp.float32) / 255
     return images
@@ -32,7 +32,7 @@ def to_unit_interval(images: StoredImages) -> Float[Array, "batch height width c
 def binarize(
     key: Key[Array, ""], images: StoredImages
 ) -> Float[Array, "batch height width channels"]:
-    """One Bernoulli draw a value, its probability the value's place in the unit interval.
+    """Return one Bernoulli draw a value, its probability the value's place in the unit interval.
 
     8-bit values are compared as integers with 16 random bits: 0 and 255 are certain, and the
     probability of any other value is exact to 2^-16.

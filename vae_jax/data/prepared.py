@@ -29,7 +29,7 @@ _WHITE = {"dsprites": 1}
 
 
 def import_tfds() -> ModuleType:
-    """Returns the module tensorflow_datasets.
+    """Return the module tensorflow_datasets.
 
     Raises:
         UserError: it, or array_record, is not installed; on Windows the latter cannot be.
@@ -47,13 +47,13 @@ def import_tfds() -> ModuleType:
 
 
 def resolve_data_dir(data_dir: str) -> Path:
-    """Returns the folder that `data_dir` means: "" is TFDS's own default."""
+    """Return the folder that `data_dir` means: "" is TFDS's own default."""
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return Path(data_dir or default).expanduser()
 
 
 def list_names(data_dir: str) -> list[str]:
-    """Returns what is prepared in a folder, as `name` or `name/config`, without importing TFDS."""
+    """Return what is prepared in a folder, as `name` or `name/config`, without importing TFDS."""
     root = resolve_data_dir(data_dir)
     return sorted(
         {
@@ -67,7 +67,7 @@ def list_names(data_dir: str) -> list[str]:
 
 
 def find(name: str, data_dir: str) -> Path | None:
-    """Returns the folder of a prepared data set, or None if there is no such thing.
+    """Return the folder of a prepared data set, or None if there is no such thing.
 
     Args:
         name: `name`, `name/config`, `name:version` or `name/config:version`. Without a version
@@ -103,7 +103,7 @@ def find(name: str, data_dir: str) -> Path | None:
 
 
 def sizes(folder: Path) -> dict[str, int]:
-    """Returns the number of examples in each split of a prepared data set.
+    """Return the number of examples in each split of a prepared data set.
 
     Raises:
         UserError: its description is damaged, or TFDS is not installed.
@@ -180,11 +180,11 @@ class PreparedDataset:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the images."""
+        """The dtype of the images."""
         return self._dtype
 
     def read(self, indices: Int[np.ndarray, " num"]) -> Dataset:
-        """Reads and decodes the examples at these places.
+        """Read and decodes the examples at these places.
 
         Raises:
             UserError: a damaged file, images that differ in shape or are not finite.
@@ -217,7 +217,7 @@ class PreparedDataset:
         return Dataset(images, labels, Factors(names, sizes, values))
 
     def _examples(self, places: list[int]) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-        """Yields the image and all features of each example."""
+        """Yield the image and all features of each example."""
         for first in range(0, len(places), _RECORDS_AT_ONCE):
             some = places[first : first + _RECORDS_AT_ONCE]
             for place, record in zip(some, self._read_records(some), strict=True):
@@ -251,7 +251,7 @@ class PreparedDataset:
         )
 
     def _name(self, place: int) -> str:
-        """Names the example at a place by its split and its number there."""
+        """Return names the example at a place by its split and its number there."""
         for split, start, stop in self._ranges:
             if place < stop - start:
                 return f"{self._folder}, split {split!r}, example {start + place}"
@@ -288,7 +288,7 @@ def _builder(folder: Path) -> Any:
 
 
 def _versions(folder: Path) -> list[str]:
-    """Returns the versions prepared in a folder, the oldest first."""
+    """Return the versions prepared in a folder, the oldest first."""
     versions = [info.parent.name for info in folder.glob("*/dataset_info.json")]
     return sorted(
         filter(_VERSION.fullmatch, versions),

@@ -10,16 +10,21 @@ _PARITY = np.uint32(0x1BD11BDA)
 
 
 def threefry(
-    key: Key[Array, ""], counts: UInt32[Array, "*shape"]
+    key: Key[Array, ""],
+    counts: UInt32[Array, "*shape"],
+    high_counts: UInt32[Array, "*shape"] | None = None,
 ) -> tuple[UInt32[Array, "*shape"], UInt32[Array, "*shape"]]:
-    """Two words of 32 random bits a count: the Threefry-2x32-20 of Salmon et al. 2011.
+    """Return two words of 32 random bits a count: the Threefry-2x32-20 of Salmon et al. 2011.
+
+    A count has 64 bits, in two words; without `high_counts` the high ones are 0.
 
     The same bits as `jax.extend.random.threefry_2x32`, whose rounds JAX rolls into a loop on the
     CPU. Written out they fuse into one pass, which makes dynamic binarisation three times cheaper.
     """
     first, second = jax.random.key_data(key)
     words = (first, second, first ^ second ^ _PARITY)
-    a, b = counts + words[0], jnp.zeros_like(counts) + words[1]
+    high_counts = jnp.zeros_like(counts) if high_counts is None else high_counts
+    a, b = counts + words[0], high_counts + words[1]
     for group in range(5):
         for rotation in _ROTATIONS[group % 2]:
             a = a + b
@@ -30,7 +35,7 @@ def threefry(
 
 
 def uint16(key: Key[Array, ""], rows: int, columns: int) -> UInt32[Array, "rows columns"]:
-    """Uniform integers below 2^16, four of them from each Threefry block."""
+    """Return uniform integers below 2^16, four of them from each Threefry block."""
     blocks = -(-columns // 4)
     counts = jax.lax.iota(jnp.uint32, rows * blocks).reshape(rows, blocks)
     a, b = threefry(key, counts)
@@ -40,24 +45,43 @@ def uint16(key: Key[Array, ""], rows: int, columns: int) -> UInt32[Array, "rows 
 def normal(
     key: Key[Array, ""], first: Int[Array, ""], num: int, size: int
 ) -> Float[Array, "num size"]:
-    """Standard normal vectors number `first`, `first` + 1, ... of the key's stream.
+    """Draw the standard normal vectors number `first`, `first` + 1, ... of the key's stream.
 
     A vector depends on the key and its own number alone, whichever others are asked for with it.
-    The tails end at 5.3 standard deviations, as those of `jax.random.normal` do.
+    No two numbers below 2^31 have the same vector: their blocks are counted in 64 bits. The tails
+    end at 5.3 standard deviations, as those of `jax.random.normal` do.
+
+    Raises:
+      ValueError: `size` is above 131,070.
     """
     blocks = -(-size // 2)
+    if blocks >= 2**16:
+        raise ValueError(
+            f"vectors of {size} normals are too long to be counted; use 131,070 at most"
+        )
+    low, high = _product(first.astype(jnp.uint32), blocks)
     # All counts in one row: XLA's CPU backend vectorises over the last axis.
-    counts = first.astype(jnp.uint32) * np.uint32(blocks) + jnp.arange(
-        num * blocks, dtype=jnp.uint32
-    )
-    a, b = threefry(key, counts)
+    counts = low + jnp.arange(num * blocks, dtype=jnp.uint32)
+    a, b = threefry(key, counts, high + (counts < low))
     uniform = jnp.concatenate([_uniform(a), _uniform(b)])
     normals = np.float32(np.sqrt(2)) * jax.lax.erf_inv(uniform)
     halves = normals.reshape(2, num, blocks)
     return jnp.concatenate([halves[0], halves[1]], axis=1)[:, :size]
 
 
+def _product(number: UInt32[Array, ""], factor: int) -> tuple[UInt32[Array, ""], UInt32[Array, ""]]:
+    """Return the low and the high word of `number * factor`, for a factor below 2^16."""
+    low = (number & 0xFFFF) * np.uint32(factor)
+    high = (number >> 16) * np.uint32(factor) + (low >> 16)
+    return (high << 16) | (low & 0xFFFF), high >> 16
+
+
 def _uniform(bits: UInt32[Array, "*shape"]) -> Float[Array, "*shape"]:
     """23 bits as the middle of one of 2^23 equal parts of (-1, 1)."""
     one_to_two = jax.lax.bitcast_convert_type((bits >> 9) | np.uint32(0x3F800000), jnp.float32)
     return (one_to_two - 1) * 2 - np.float32(1 - 2**-23)
+
+
+def make_key(seed: int) -> Key[Array, ""]:
+    """Return the key of a seed, of the one kind that gives the same bits on every platform."""
+    return jax.random.key(seed, impl="threefry2x32")

@@ -33,7 +33,7 @@ def render(
     index: int,
     random: np.random.RandomState,
 ) -> UInt8[np.ndarray, "num side side 3"]:
-    """One modality of every example: an image of its class, drawn in the style of the modality.
+    """Return one modality: for every example an image of its class in the modality's style.
 
     Args:
         images: of light digits on black ground, at most `LARGEST` pixels high and wide.
@@ -60,7 +60,7 @@ def render(
 def _shuffle_within_classes(
     labels: Int[np.ndarray, " num"], random: np.random.RandomState
 ) -> Int[np.ndarray, " num"]:
-    """For every example the place of another of its class; every place is taken once."""
+    """Return, for every example, the index of another of its class; every index occurs once."""
     shuffled = random.permutation(len(labels))
     chosen = np.empty(len(labels), np.int64)
     chosen[np.argsort(labels, kind="stable")] = shuffled[
@@ -74,12 +74,12 @@ def _cover(digits: _Digits, colour: _Colour | float, behind: _Colour) -> _Colour
 
 
 def _draw_inverted(digits: _Digits, behind: _Colour, random: np.random.RandomState) -> _Colour:
-    """The digit is where the background is its own negative, as in PolyMNIST."""
+    """Draw the digit where the background is its own negative, as in PolyMNIST."""
     return _cover(digits, 1 - behind, behind)
 
 
 def _draw_outlined(digits: _Digits, behind: _Colour, random: np.random.RandomState) -> _Colour:
-    """The outline in white: what the digit gains when each pixel spreads to those around it."""
+    """Return the outline in white: the pixels that the digit gains by dilation."""
     framed = np.pad(digits, ((0, 0), (1, 1), (1, 1), (0, 0)))
     tall = np.maximum(np.maximum(framed[:, :-2], framed[:, 1:-1]), framed[:, 2:])
     spread = np.maximum(np.maximum(tall[:, :, :-2], tall[:, :, 1:-1]), tall[:, :, 2:])
@@ -87,28 +87,28 @@ def _draw_outlined(digits: _Digits, behind: _Colour, random: np.random.RandomSta
 
 
 def _draw_coloured(digits: _Digits, behind: _Colour, random: np.random.RandomState) -> _Colour:
-    """In one bright colour, drawn for each image."""
+    """Draw the digit in one bright colour, another for each image."""
     return _cover(digits, _hue(random.random_sample(len(digits)))[:, None, None], behind)
 
 
 def _draw_turned(digits: _Digits, behind: _Colour, random: np.random.RandomState) -> _Colour:
-    """In black, turned by a quarter to the left."""
+    """Draw the digit in black, turned by a quarter to the left."""
     return _cover(np.rot90(digits, axes=(1, 2)), 0.0, behind)
 
 
 def _draw_mirrored(digits: _Digits, behind: _Colour, random: np.random.RandomState) -> _Colour:
-    """In ivory, left and right exchanged."""
+    """Draw the digit in ivory, left and right exchanged."""
     return _cover(digits[:, :, ::-1], np.array([1.0, 0.95, 0.8], np.float32), behind)
 
 
 def _hue(turns: Float[np.ndarray, "..."]) -> _Colour:
-    """Saturated colours around the circle of hues, from red at 0 to red at 1."""
+    """Return saturated colours around the circle of hues, from red at 0 to red at 1."""
     steps = (6 * turns[..., None] + np.array([0, 4, 2])) % 6
     return np.clip(np.abs(steps - 3) - 1, 0, 1).astype(np.float32)
 
 
 def _blend(degrees: Float[np.ndarray, "..."], first: str, last: str) -> _Colour:
-    """Between two colours, given as "#rrggbb", by degrees from 0 to 1."""
+    """Return between two colours, given as "#rrggbb", by degrees from 0 to 1."""
     ends = [np.array(list(bytes.fromhex(colour[1:]))) / 255 for colour in (first, last)]
     return ends[0] + degrees[..., None] * (ends[1] - ends[0])
 
@@ -118,7 +118,7 @@ def _grid() -> Float[np.ndarray, "2 side side"]:
 
 
 def _smooth_noise(random: np.random.RandomState, slope: float) -> Float[np.ndarray, "side side"]:
-    """Noise from 0 to 1 whose amplitude falls with frequency to a power."""
+    """Return noise from 0 to 1 whose amplitude falls with frequency to a power."""
     frequencies = np.hypot(np.fft.fftfreq(LARGEST)[:, None], np.fft.rfftfreq(LARGEST))
     frequencies[0, 0] = np.inf
     noise = np.fft.rfft2(random.standard_normal((LARGEST, LARGEST))) / frequencies**slope

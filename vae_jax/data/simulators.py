@@ -1,4 +1,4 @@
-"""Where examples of chosen factors come from."""
+"""Simulators, which draw examples with chosen factors."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -35,19 +35,19 @@ class Simulator(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the factors."""
+        """The names of the factors."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """The number of values of each factor."""
 
     def sample(self, key: Key[Array, ""], num: int) -> FactorSample:
-        """Examples whose factors are independent and uniform."""
+        """Return examples whose factors are independent and uniform."""
 
     def sample_sharing(
         self, key: Key[Array, ""], shared: Int[np.ndarray, " groups"], group_size: int
     ) -> FactorSample:
-        """Groups of examples, within each of which one factor has one value.
+        """Return groups of examples, within each of which one factor has one value.
 
         Args:
             key: of the draw.
@@ -169,5 +169,5 @@ class StoredSimulator:
 
 
 def _below(key: Key[Array, ""], bounds: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
-    """Uniform integers from 0, each below a bound of its own."""
+    """Return uniform integers from 0, each below a bound of its own."""
     return np.array(jax.random.randint(key, bounds.shape, 0, bounds))

@@ -18,16 +18,17 @@ class _Source(NamedTuple):
 
 
 def open_lazily(name: str, split: str, data_dir: str, image_size: int = 0) -> LazyDataset:
-    """Opens a split of a data set, of which no more is read than is asked for.
+    """Open a split of a data set, of which no more is read than is asked for.
 
     Bundled data and .npz files are read into memory all the same.
 
     Args:
-        name: "package.module:Name", a source of your own (see `outside`); `mnist`, which is bundled; `sprites`, `sprites_smooth` or `sprites_color`, which are
-            rendered (see `sprites`); a path that ends in .npz (see `arrays`); the path of a
-            folder of images (see `image_folder`); or a data set that TFDS has prepared in
-            `data_dir`, as `name`, `name/config` or `name:version`. A prepared data set goes
-            before a folder of the same name; write `./name` for the folder.
+        name: `mnist`, which is bundled; `sprites`, `sprites_smooth` or `sprites_color`, which are
+            rendered (see `sprites`); "package.module:Name", a source of your own (see `outside`);
+            a path that ends in .npz (see `arrays`); the path of a folder of images (see
+            `image_folder`); or a data set that TFDS has prepared in `data_dir`, as `name`,
+            `name/config` or `name:version`. A prepared data set goes before a folder of the same
+            name; write `./name` for the folder.
         split: in TFDS's syntax (see `splits`), such as `train[:55000]`.
         data_dir: where prepared data sets are; "" is TFDS's default.
         image_size: height and width to which the central squares of image files are resized; 0
@@ -45,7 +46,7 @@ def open_lazily(name: str, split: str, data_dir: str, image_size: int = 0) -> La
 
 
 def load(name: str, split: str, data_dir: str, image_size: int = 0) -> Dataset:
-    """Reads a split of a data set into memory; the arguments are those of `open_lazily`.
+    """Read a split of a data set into memory; the arguments are those of `open_lazily`.
 
     Raises:
         UserError: as `open_lazily`.
@@ -54,7 +55,7 @@ def load(name: str, split: str, data_dir: str, image_size: int = 0) -> Dataset:
 
 
 def split_sizes(name: str, data_dir: str) -> dict[str, int]:
-    """Returns the number of examples in each split of a data set; reads no images.
+    """Return the number of examples in each split of a data set; reads no images.
 
     Raises:
         UserError: as `open_lazily`.

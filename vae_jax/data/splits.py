@@ -18,7 +18,7 @@ _TERM = re.compile(
 
 
 def parse(split: str, sizes: Mapping[str, int]) -> list[tuple[str, int, int]]:
-    """Returns the ranges of examples that a split expression names.
+    """Return the ranges of examples that a split expression names.
 
     Percentages are rounded to the closest example, as TFDS does.
 
@@ -36,7 +36,7 @@ def parse(split: str, sizes: Mapping[str, int]) -> list[tuple[str, int, int]]:
 
 
 def overlap(split_a: str, split_b: str, sizes: Mapping[str, int]) -> int:
-    """Returns the number of different examples that two split expressions share.
+    """Return the number of different examples that two split expressions share.
 
     Raises:
         UserError: as `parse` does, for either of the two.
@@ -50,7 +50,7 @@ def overlap(split_a: str, split_b: str, sizes: Mapping[str, int]) -> int:
 
 
 def _members(split: str, sizes: Mapping[str, int]) -> dict[str, Bool[np.ndarray, " examples"]]:
-    """Whether each example of the splits that are named is meant."""
+    """Return a mask of each named split's examples."""
     members: dict[str, np.ndarray] = {}
     for name, start, stop in parse(split, sizes):
         members.setdefault(name, np.zeros(sizes[name], np.bool_))[start:stop] = True

@@ -149,11 +149,11 @@ class Stream:
 
     @property
     def seconds_waited(self) -> float:
-        """How long the latest `take` had to wait for its batches."""
+        """The seconds that the latest `take` waited for its batches."""
         return self._seconds_waited
 
     def take(self, num_steps: int) -> Array:
-        """The batches of the next call, `[num_steps, batch, height, width, channels]` as stored.
+        """Return the next call's batches as stored, `[num_steps, batch, height, width, channels]`.
 
         Raises:
           UserError: they cannot be read.

@@ -14,7 +14,7 @@ from vae_jax.errors import UserError
 
 
 class Prepared(NamedTuple):
-    """What `prepare_once` has made or found.
+    """The data that `prepare_once` made or found.
 
     Attributes:
         folder: where the data set is.
@@ -90,7 +90,7 @@ def write(
     features: Mapping[str, Any],
     splits: Mapping[str, Iterator[dict[str, Any]]],
 ) -> None:
-    """Writes examples in the order in which they come.
+    """Write examples in the order in which they come.
 
     Args:
         root: the folder of all data sets.
@@ -135,7 +135,7 @@ def write(
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Returns PNG bytes: given pixels instead, TFDS would encode them with TensorFlow.
+    """Return PNG bytes: given pixels instead, TFDS would encode them with TensorFlow.
 
     Args:
         image: [height, width] or [height, width, 3].

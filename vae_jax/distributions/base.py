@@ -1,4 +1,4 @@
-"""What distributions have in common: their interface, sums over events, bounded log-scales."""
+"""The interface of distributions, sums over events, bounded log-scales."""
 
 import dataclasses
 import functools
@@ -16,17 +16,17 @@ static_field = functools.partial(dataclasses.field, metadata={"static": True})
 
 @runtime_checkable
 class Distribution(Protocol):
-    """What the models ask of a posterior, a prior or a likelihood."""
+    """The interface of a posterior, a prior or a likelihood."""
 
     @property
     def mean(self) -> Float[Array, "..."]:
         """The expected value; for a likelihood over images, the picture to show."""
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Log probability or log density in nats, summed over the event."""
+        """Return log probability or log density in nats, summed over the event."""
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
-        """One draw for every batch element."""
+        """Return one draw for every batch element."""
 
 
 class Draw(NamedTuple):
@@ -43,7 +43,7 @@ class Draw(NamedTuple):
 
 @jax.custom_jvp
 def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """log(1 + exp(x)) without overflow; its derivative is the sigmoid.
+    """Return log(1 + exp(x)) without overflow; its derivative is the sigmoid.
 
     `jax.nn.softplus` also defines the derivative of infinite inputs, which costs the training
     step of an MLP about 5 % on the CPU; logits are finite.
@@ -63,17 +63,17 @@ def bounded_log_scale(raw: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def unbounded_log_scale(log_scale: float) -> float:
-    """The value that `bounded_log_scale` maps to `log_scale`, as near the bound as it can be."""
+    """Return what `bounded_log_scale` maps to `log_scale`, or as near the bound as it can be."""
     return _LOG_SCALE_BOUND * math.atanh(max(-0.99, min(0.99, log_scale / _LOG_SCALE_BOUND)))
 
 
 def sum_event(value: Float[Array, "..."], event_ndim: int) -> Float[Array, "..."]:
-    """Sum over the trailing event axes."""
+    """Return sum over the trailing event axes."""
     return value.sum(axis=tuple(range(-event_ndim, 0)))
 
 
 def flatten_event(value: Float[Array, "..."], event_ndim: int) -> Float[Array, "..."]:
-    """The trailing event axes as one."""
+    """Return the trailing event axes as one."""
     # XLA's CPU backend vectorises over the last axis, which one grey channel would leave empty:
     # without this a log likelihood takes a fifth of a convolutional VAE's training step.
     return value.reshape(*value.shape[: value.ndim - event_ndim], -1)

@@ -35,12 +35,12 @@ class Bernoulli:
         return jax.nn.sigmoid(self.logits)
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Log probability in nats, `[*batch]`."""
+        """Return log probability in nats, `[*batch]`."""
         logits = flatten_event(self.logits, self.event_ndim)
         return _sum_log_prob(flatten_event(value, self.event_ndim), logits)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
-        """One draw of zeros and ones (no gradient flows through it)."""
+        """Return one draw of zeros and ones (no gradient flows through it)."""
         return jax.random.bernoulli(key, self.mean).astype(self.logits.dtype)
 
 
@@ -48,7 +48,7 @@ class Bernoulli:
 def _sum_log_prob(
     value: Float[Array, "... event"], logits: Float[Array, "... event"]
 ) -> Float[Array, "..."]:
-    """Sum of value * logit - log(1 + exp(logit)) over the last axis.
+    """Return sum of value * logit - log(1 + exp(logit)) over the last axis.
 
     The logarithms of a group of elements are one logarithm of their product, and both sums are made
     in one pass over rows of `_row_length` elements, which the CPU adds and multiplies as vectors:
@@ -113,12 +113,12 @@ class ContinuousBernoulli:
         return _mean(self.logits)
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Log density in nats of values in [0, 1], `[*batch]`."""
+        """Return log density in nats of values in [0, 1], `[*batch]`."""
         logits = flatten_event(self.logits, self.event_ndim)
         return _log_density(flatten_event(value, self.event_ndim), logits).sum(axis=-1)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
-        """One draw by the inverse of the distribution function, differentiable in `logits`."""
+        """Return one draw by the inverse distribution function, differentiable in `logits`."""
         uniform = jax.random.uniform(key, self.logits.shape, self.logits.dtype)
         rate = jnp.abs(self.logits)
         flat = rate < _NEARLY_FLAT

@@ -29,7 +29,7 @@ class Categorical:
         return (jax.nn.softmax(self.logits) * level_values()).sum(axis=-1)
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Log probability in nats of the level nearest to each value, `[*batch]`."""
+        """Return log probability in nats of the level nearest to each value, `[*batch]`."""
         # A masked sum and no gather, whose gradient is a scatter: slow on every platform.
         chosen = nearest_level(value)[..., None] == jnp.arange(NUM_LEVELS)
         logits = jnp.where(chosen, self.logits, 0).sum(axis=-1)
@@ -39,12 +39,12 @@ class Categorical:
     def interval_probability(
         self, low: Float[Array, "..."], high: Float[Array, "..."]
     ) -> Float[Array, "..."]:
-        """P(low <= level < high) of each element, `[*batch, *event]`."""
+        """Return P(low <= level < high) of each element, `[*batch, *event]`."""
         levels = jnp.arange(NUM_LEVELS)
         inside = (low[..., None] <= levels) & (levels < high[..., None])
         return jnp.where(inside, jax.nn.softmax(self.logits), 0).sum(axis=-1)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
-        """One draw of levels, k / 255 (no gradient flows through it)."""
+        """Return one draw of levels, k / 255 (no gradient flows through it)."""
         level = jax.random.categorical(key, self.logits)
         return level.astype(self.logits.dtype) / (NUM_LEVELS - 1)

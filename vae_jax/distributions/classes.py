@@ -31,5 +31,5 @@ class Classes:
         return logits - jax.nn.logsumexp(self.logits, axis=-1)
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, "*batch"]:
-        """One draw (no gradient flows through it)."""
+        """Return one draw (no gradient flows through it)."""
         return jax.random.categorical(key, self.logits).astype(jnp.int32)

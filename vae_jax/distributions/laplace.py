@@ -28,7 +28,7 @@ class Laplace:
     event_ndim: int = static_field(default=1)
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Log density in nats, `[*batch]`."""
+        """Return log density in nats, `[*batch]`."""
         residual = flatten_event(value - self.mean, self.event_ndim)
         log_scale = flatten_event(
             jnp.broadcast_to(self.log_scale, self.mean.shape), self.event_ndim
@@ -36,6 +36,6 @@ class Laplace:
         return (-jnp.abs(residual) * jnp.exp(-log_scale) - _LOG_2 - log_scale).sum(axis=-1)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
-        """One reparameterised draw, differentiable in `mean` and `log_scale`."""
+        """Return one reparameterised draw, differentiable in `mean` and `log_scale`."""
         noise = jax.random.laplace(key, self.mean.shape, self.mean.dtype)
         return self.mean + jnp.exp(self.log_scale) * noise

@@ -7,10 +7,10 @@ NUM_LEVELS = 256
 
 
 def level_values() -> Float[Array, " levels"]:
-    """Every level in the unit interval, darkest first."""
+    """Return every level in the unit interval, darkest first."""
     return jnp.arange(NUM_LEVELS, dtype=jnp.float32) / (NUM_LEVELS - 1)
 
 
 def nearest_level(value: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The number k of the level nearest to each value, as a float."""
+    """Return the number k of the level nearest to each value, as a float."""
     return jnp.clip(jnp.round(value * (NUM_LEVELS - 1)), 0, NUM_LEVELS - 1)

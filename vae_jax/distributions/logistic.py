@@ -41,7 +41,7 @@ class DiscretizedLogistic:
         return _mean_level(self.location, self.log_scale)
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Log probability in nats of the level nearest to each value, `[*batch]`."""
+        """Return log probability in nats of the level nearest to each value, `[*batch]`."""
         log_scale = jnp.broadcast_to(self.log_scale, self.location.shape)
         value, location, log_scale = (
             flatten_event(x, self.event_ndim) for x in (value, self.location, log_scale)
@@ -51,20 +51,20 @@ class DiscretizedLogistic:
     def interval_probability(
         self, low: Float[Array, "..."], high: Float[Array, "..."]
     ) -> Float[Array, "..."]:
-        """P(low <= level < high) of each element, `[*batch, *event]`."""
+        """Return P(low <= level < high) of each element, `[*batch, *event]`."""
         log_scale = jnp.broadcast_to(self.log_scale, self.location.shape)
         flat = (flatten_event(x, self.event_ndim) for x in (low, high, self.location, log_scale))
         return _interval_probability(*flat).reshape(self.location.shape)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
-        """One draw of levels, k / 255 (no gradient flows through it)."""
+        """Return one draw of levels, k / 255 (no gradient flows through it)."""
         return _draw_level(key, self.location, self.log_scale)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class MixtureOfDiscretizedLogistics:
-    """For each element a mixture of discretised logistics, independent of the other elements.
+    """A mixture of discretised logistics for each element, independent of the other elements.
 
     Attributes:
       logits: of the components, `[*batch, *event, components]`.
@@ -85,7 +85,7 @@ class MixtureOfDiscretizedLogistics:
         return (jax.nn.softmax(self.logits) * means).sum(axis=-1)
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Log probability in nats of the level nearest to each value, `[*batch]`."""
+        """Return log probability in nats of the level nearest to each value, `[*batch]`."""
         level = nearest_level(flatten_event(value, self.event_ndim))[..., None, :]
         logits, location, log_scale = (
             self._components_before_event(x) for x in (self.logits, self.location, self.log_scale)
@@ -95,14 +95,14 @@ class MixtureOfDiscretizedLogistics:
         return jax.nn.logsumexp(log_weights + components, axis=-2).sum(axis=-1)
 
     def _components_before_event(self, parameter: Float[Array, "..."]) -> Float[Array, "..."]:
-        """`[*batch, components, event]`: XLA's CPU backend vectorises the last axis."""
+        """Return `[*batch, components, event]`: XLA's CPU backend vectorises the last axis."""
         first = jnp.moveaxis(parameter, -1, 0)
         return jnp.moveaxis(flatten_event(first, self.event_ndim), 0, -2)
 
     def interval_probability(
         self, low: Float[Array, "..."], high: Float[Array, "..."]
     ) -> Float[Array, "..."]:
-        """P(low <= level < high) of each element, `[*batch, *event]`."""
+        """Return P(low <= level < high) of each element, `[*batch, *event]`."""
         low, high = (flatten_event(x, self.event_ndim)[..., None, :] for x in (low, high))
         logits, location, log_scale = (
             self._components_before_event(x) for x in (self.logits, self.location, self.log_scale)
@@ -112,7 +112,7 @@ class MixtureOfDiscretizedLogistics:
         return total.reshape(self.location.shape[:-1])
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
-        """One draw of levels, k / 255 (no gradient flows through it)."""
+        """Return one draw of levels, k / 255 (no gradient flows through it)."""
         component_key, level_key = jax.random.split(key)
         component = jax.random.categorical(component_key, self.logits)[..., None]
         location, log_scale = (
@@ -125,7 +125,7 @@ class MixtureOfDiscretizedLogistics:
 def _log_level_probability(
     level: Float[Array, "..."], location: Float[Array, "..."], log_scale: Float[Array, "..."]
 ) -> Float[Array, "..."]:
-    """Log of sigmoid(upper) - sigmoid(lower), the standardised edges of the level.
+    """Return log of sigmoid(upper) - sigmoid(lower), the standardised edges of the level.
 
     That difference is sigmoid(upper) sigmoid(-lower) (1 - exp(lower - upper)), and upper - lower is
     the width of a level over the scale, whatever the level: nothing cancels.
@@ -158,7 +158,7 @@ def _interval_probability(
 def _mean_level(
     location: Float[Array, "..."], log_scale: Float[Array, "..."]
 ) -> Float[Array, "..."]:
-    """Sum over k = 1..255 of P(level >= k), in the unit interval."""
+    """Return sum over k = 1..255 of P(level >= k), in the unit interval."""
     inverse_scale = jnp.exp(-log_scale)
 
     # In a loop: at once it would be 255 images.

@@ -33,7 +33,7 @@ class NormalMixture:
         return jnp.exp(self.log_weights) @ self.means
 
     def log_prob(self, value: Float[Array, "*batch latents"]) -> Float[Array, "*batch"]:
-        """Log density in nats.
+        """Return log density in nats.
 
         Nothing of size `[*batch, components, latents]` is made.
         """
@@ -41,7 +41,7 @@ class NormalMixture:
         return jax.nn.logsumexp(exponents + self.log_weights, axis=-1)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " latents"]:
-        """One draw; a gradient flows through the component's mean and scale, not its choice."""
+        """Return one draw, differentiable in the component's mean and scale, not in its choice."""
         component_key, noise_key = jax.random.split(key)
         component = jax.random.categorical(component_key, self.log_weights)
         return Normal(self.means[component], self.log_scales[component]).sample(noise_key)
@@ -53,7 +53,7 @@ def _exponents(
     means: Float[Array, "components latents"],
     log_scales: Float[Array, "components latents"],
 ) -> Float[Array, "*batch components"]:
-    """Log density of each component, one dimension after another."""
+    """Return log density of each component, one dimension after another."""
 
     def add_dimension(
         exponents: Float[Array, "*batch components"], dimension: tuple[Array, Array, Array]
@@ -73,7 +73,7 @@ def _multiplied_out(
     means: Float[Array, "components latents"],
     log_scales: Float[Array, "components latents"],
 ) -> Float[Array, "*batch components"]:
-    """The same by one matrix product, which costs narrow components their digits."""
+    """Return the same by one matrix product, which costs narrow components their digits."""
     precisions = jnp.exp(-2 * log_scales)
     constants = -(0.5 * (jnp.square(means) * precisions + _LOG_2PI) + log_scales).sum(axis=-1)
     coefficients = jnp.concatenate([-0.5 * precisions, means * precisions], axis=-1)

@@ -28,7 +28,7 @@ class Normal:
     event_ndim: int = static_field(default=1)
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Log density in nats, `[*batch]`."""
+        """Return log density in nats, `[*batch]`."""
         residual = flatten_event(value - self.mean, self.event_ndim)
         log_scale = self.log_scale
         if log_scale.ndim > 0:
@@ -37,12 +37,12 @@ class Normal:
         return (-0.5 * (jnp.square(standardised) + _LOG_2PI) - log_scale).sum(axis=-1)
 
     def log_prob_by_dimension(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Log density of each element in nats, `[*batch, *event]`: its sum is `log_prob`."""
+        """Return log density of each element in nats, `[*batch, *event]`: its sum is `log_prob`."""
         standardised = (value - self.mean) * jnp.exp(-self.log_scale)
         return -0.5 * (jnp.square(standardised) + _LOG_2PI) - self.log_scale
 
     def draw(self, noise: Float[Array, "..."]) -> Draw:
-        """Mean + scale * noise, reparameterised, and its log density.
+        """Return mean + scale * noise, reparameterised, and its log density.
 
         Args:
           noise: standard normal, `[*samples, *batch, *event]`.
@@ -53,7 +53,7 @@ class Normal:
         return Draw(self.mean + jnp.exp(self.log_scale) * noise, log_prob)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
-        """One reparameterised draw, differentiable in `mean` and `log_scale`."""
+        """Return one reparameterised draw, differentiable in `mean` and `log_scale`."""
         noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
         return self.mean + jnp.exp(self.log_scale) * noise
 

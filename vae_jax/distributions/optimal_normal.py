@@ -42,7 +42,7 @@ class OptimalScaleNormal(Normal):
     """
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Log density in nats, `[*batch]`; see above for its gradient."""
+        """Return log density in nats, `[*batch]`; see above for its gradient."""
         residual = flatten_event(value - self.mean, self.event_ndim)
         return _log_density(residual, self.log_scale)
 

@@ -32,13 +32,13 @@ class SubsetMixture:
         return (jnp.exp(self.log_weights)[..., None] * self.components.mean).sum(axis=0)
 
     def log_prob(self, value: Float[Array, "*shape latents"]) -> Float[Array, "*shape"]:
-        """Log density in nats at `[*samples, *batch, latents]`."""
+        """Return log density in nats at `[*samples, *batch, latents]`."""
         ndim = self.log_weights.ndim - 1
         value = jnp.expand_dims(value, -2 - ndim)
         return jax.nn.logsumexp(self.log_weights + self.components.log_prob(value), axis=-1 - ndim)
 
     def at(self, places: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
-        """The component at each place in [0, 1), `[*samples, *batch]`: by weight, if uniform."""
+        """Return the component at each uniform number, `[*samples, *batch]`, by weight."""
         ends = jnp.cumsum(jnp.exp(self.log_weights), axis=0)
         # Rounding may leave the last end below 1; a component without weight is never chosen.
         ends = ends / ends[-1]
@@ -46,11 +46,11 @@ class SubsetMixture:
         return (jnp.expand_dims(places, -1 - ndim) >= ends).sum(axis=-1 - ndim)
 
     def choose(self, key: Key[Array, ""]) -> Int[Array, "*batch"]:
-        """A component for each example, by the weights."""
+        """Return a component for each example, by the weights."""
         return self.at(jax.random.uniform(key, self.log_weights.shape[1:]))
 
     def of(self, chosen: Int[Array, "*shape"]) -> Normal:
-        """The chosen components, `[*samples, *batch, latents]`."""
+        """Return the chosen components, `[*samples, *batch, latents]`."""
         # A masked sum and no gather, whose gradient is a scatter.
         ndim = self.log_weights.ndim - 1
         at = jnp.expand_dims(chosen, -1 - ndim)
@@ -63,7 +63,7 @@ class SubsetMixture:
         return Normal(pick(self.components.mean), pick(self.components.log_scale))
 
     def draw(self, noise: Float[Array, "*shape latents"], key: Key[Array, ""]) -> Draw:
-        """Draws from standard normal noise `[*samples, *batch, latents]`, and their log density.
+        """Draw from standard normal noise `[*samples, *batch, latents]`, and their log density.
 
         A gradient flows through a component's mean and scale, not through its choice.
         """

@@ -1,1 +1,1 @@
-"""What is measured on a trained model."""
+"""Measurements of a trained model."""

@@ -55,7 +55,7 @@ class ClassifierNetwork(nnx.Module):
     def features(
         self, images: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch features"]:
-        """What the last layer sees."""
+        """Return the input of the last layer."""
         return self.body(images)
 
     def __call__(
@@ -96,7 +96,7 @@ class Classifier:
         self._features, self._logits = jax.jit(features), jax.jit(logits)
 
     def logits(self, images: np.ndarray) -> Float[np.ndarray, "num classes"]:
-        """Log odds of the classes, up to a constant an image.
+        """Return log odds of the classes, up to a constant an image.
 
         Raises:
           UserError: the array is none of images that the classifier is of.
@@ -104,7 +104,7 @@ class Classifier:
         return self._run(self._logits, images)
 
     def predict(self, images: np.ndarray) -> Int[np.ndarray, " num"]:
-        """The most probable class of each image.
+        """Return the most probable class of each image.
 
         Raises:
           UserError: as `logits`.
@@ -112,7 +112,7 @@ class Classifier:
         return self.logits(images).argmax(axis=1)
 
     def features(self, images: np.ndarray) -> Float[np.ndarray, "num features"]:
-        """What the last layer sees of each image.
+        """Return the input of the last layer for each image.
 
         Raises:
           UserError: as `logits`.
@@ -120,7 +120,7 @@ class Classifier:
         return self._run(self._features, images)
 
     def accuracy(self, images: np.ndarray, labels: Int[np.ndarray, " num"]) -> float:
-        """Share of the images whose class is told, from 0 to 1.
+        """Return share of the images whose class is told, from 0 to 1.
 
         Raises:
           UserError: as `logits`.
@@ -143,7 +143,7 @@ class Classifier:
 
 
 def as_stored(images: np.ndarray) -> np.ndarray:
-    """Images as uint8 or float32.
+    """Return images as uint8 or float32.
 
     Raises:
       UserError: they are of another type, or floating outside [0, 1].
@@ -181,7 +181,7 @@ def save(folder: Path, classifier: Classifier) -> None:
 
 
 def exists(folder: Path) -> bool:
-    """Whether there is a classifier, whole or damaged."""
+    """Return whether a classifier exists, whole or damaged."""
     return (folder / _FACTS).is_file()
 
 

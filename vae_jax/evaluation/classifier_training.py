@@ -1,4 +1,4 @@
-"""How a classifier is trained: cross-entropy, Adam, shifted images, dropout."""
+"""Train a classifier: cross-entropy, Adam, shifted images, dropout."""
 
 import functools
 import time
@@ -118,7 +118,7 @@ def _train_epoch(
     batch_size: int,
     num_steps: int,
 ) -> tuple[_State, Float[Array, ""]]:
-    """A scan over the training set; what the batch size does not divide is left out."""
+    """Scan the training set; examples that the batch size does not divide are left out."""
     order_key, steps_key = jax.random.split(key)
     order = jax.random.permutation(order_key, len(labels))[: num_steps * batch_size]
 
@@ -156,7 +156,7 @@ def _cross_entropy(
 def _shifted(
     images: Float[Array, "batch height width channels"], key: Key[Array, ""]
 ) -> Float[Array, "batch height width channels"]:
-    """Every image moved by whole pixels of its own draw; what comes in continues its edge."""
+    """Return images shifted by whole pixels, each by a draw of its own, edges continued."""
     num, height, width, channels = images.shape
     most = (round(_SHIFT * height), round(_SHIFT * width))
     padded = jnp.pad(images, ((0, 0), (most[0], most[0]), (most[1], most[1]), (0, 0)), mode="edge")

@@ -1,4 +1,4 @@
-"""Whether a model uses its latents, and how well the prior fits them."""
+"""Posterior collapse and the aggregate posterior: does a model use its latents."""
 
 import functools
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from vae_jax.evaluation.full_batches import full_batches
 from vae_jax.evaluation.streamed_means import LogMeanExp
 from vae_jax.models import DensityModel
 from vae_jax.models.interfaces import TractablePosterior
+from vae_jax.networks.precision import full_precision
 
 # Burda et al. 2015, section 5.
 ACTIVITY_THRESHOLD = 0.01
@@ -31,7 +32,7 @@ def active_units(
     posterior_mean: Float[np.ndarray, "examples latents"],
     mean_variance: Float[np.ndarray, "examples latents"],
 ) -> int | None:
-    """Latent dimensions whose posterior mean varies over x by more than 0.01 (variance).
+    """Return latent dimensions whose posterior mean varies over x by more than 0.01 (variance).
 
     A_u = Cov_x(E_{q(u|x)}[u]) of Burda et al. 2015 (arXiv 1509.00519, section 5).
 
@@ -50,12 +51,12 @@ def active_units(
 
 
 def collapsed_share(kl_by_dimension: Float[np.ndarray, " latents"]) -> float:
-    """Share of the latent dimensions whose mean KL from the prior is below 0.01 nats."""
+    """Return share of the latent dimensions whose mean KL from the prior is below 0.01 nats."""
     return float((kl_by_dimension < COLLAPSE_THRESHOLD).mean())
 
 
 class AggregatePosterior(NamedTuple):
-    """What q(z) = (1/N) sum_n q(z|x_n) tells, in nats.
+    """Statistics of q(z) = (1/N) sum_n q(z|x_n), in nats.
 
     The mean KL from a standard prior is the sum of both and of sum_j KL(q(z_j) || p(z_j)).
 
@@ -72,7 +73,7 @@ class AggregatePosterior(NamedTuple):
 def _log_aggregates(
     latents: Float[Array, "rows latents"], posterior: Normal
 ) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
-    """Log q(z) of each z, and log prod_j q(z_j)."""
+    """Return log q(z) of each z, and log prod_j q(z_j)."""
 
     # One dimension after another: no [rows, examples, latents] values, and no squares multiplied
     # out, which would cost the digits that matter where posteriors are narrow.
@@ -100,7 +101,7 @@ def _log_aggregates(
 
 
 def aggregate_posterior(posterior: Normal, key: Key[Array, ""]) -> AggregatePosterior:
-    """The mutual information of images and latents, and the total correlation of the latents.
+    """Return the mutual information of images and latents, and the latents' total correlation.
 
     E[log q(z|x_n) - log q(z)] (Hoffman & Johnson 2016, "ELBO surgery", the index-code mutual
     information) and E[log q(z) - sum_j log q(z_j)] (Chen et al. 2018, arXiv 1802.04942, equation
@@ -127,7 +128,7 @@ def mutual_information(
     targets: Float[np.ndarray, "examples height width channels"],
     key: Key[Array, ""],
 ) -> float:
-    """I(n; z) = E[log q(z|x_n) - log q(z)] in nats, of any posterior that has a `log_prob`.
+    """Return I(n; z) = E[log q(z|x_n) - log q(z)] in nats, of any posterior that has a `log_prob`.
 
     By one draw of each of the first 1,000 images at most; q(z) is the mixture over all of them.
 
@@ -147,10 +148,11 @@ def mutual_information(
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")
+@full_precision
 def _draw(
     graphdef: nnx.GraphDef, params: nnx.State, images: Array, key: Key[Array, ""]
 ) -> tuple[Float[Array, "draws latents"], Float[Array, " draws"]]:
-    """One latent vector of each image, and log q(z|x) there."""
+    """Return one latent vector of each image, and log q(z|x) there."""
     model: DensityModel = nnx.merge(graphdef, params)
     posterior = model.encode(images)
     assert isinstance(posterior, TractablePosterior)
@@ -160,13 +162,14 @@ def _draw(
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")
+@full_precision
 def _log_densities(
     graphdef: nnx.GraphDef,
     params: nnx.State,
     images: Array,
     latents: Float[Array, "draws latents"],
 ) -> Float[Array, "images draws"]:
-    """Log q(z|x) of each z and each image."""
+    """Return log q(z|x) of each z and each image."""
     model: DensityModel = nnx.merge(graphdef, params)
     posterior = model.encode(images)
     assert isinstance(posterior, TractablePosterior)

@@ -1,4 +1,4 @@
-"""How well a model recovers clean images from corrupted ones, by level of corruption."""
+"""Denoising: how well a model recovers clean images, by level of corruption."""
 
 import functools
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def corrupt_each(
     level: float,
     key: jax.Array,
 ) -> Float[np.ndarray, "examples height width channels"]:
-    """The images corrupted at `level`, each with a key of its own by its place."""
+    """Return the images corrupted at `level`, each with a key of its own by its place."""
     keys = image_keys(key, 0, len(images))
     corrupt = _compiled_corruption(corruption)
     return np.asarray(corrupt(keys, images, jnp.float32(level)))
@@ -45,7 +45,7 @@ def denoising_errors(
     levels: list[float],
     key: jax.Array,
 ) -> DenoisingErrors:
-    """Error of the corrupted images themselves and of their reconstructions.
+    """Return error of the corrupted images themselves and of their reconstructions.
 
     Args:
       reconstruct: from images in the unit interval to reconstructions.

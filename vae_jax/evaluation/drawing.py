@@ -1,19 +1,20 @@
-"""The figures of a run. A part of three commands."""
+"""The plots of a run, and images of it for TensorBoard during training."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from vae_jax import config as factory
 from vae_jax import plots
 from vae_jax.data.corruptions import at_any_level
 from vae_jax.evaluation import denoising, plane_maps
 from vae_jax.models import latent_paths
 from vae_jax.settings import name_of
 from vae_jax.trained import TrainedModel
-from vae_jax.training.records import read_records
+from vae_jax.training.loop import RunState
+from vae_jax.training.records import TensorBoardWriter, read_records
 
 DEGREES = np.linspace(0, 1, 9, dtype=np.float32)
 NUM_MAPPED = 5000
@@ -40,7 +41,7 @@ def draw_run(
       measured: the "test" part of the summary.
       degrees: of the interpolations.
     """
-    keys, out = factory.build_evaluation_keys(model.config), folder / "figures"
+    keys, out = model.keys, folder / "figures"
     first = targets[:_NUM_IMAGES]
     reconstructed = plots.reconstructions(first, model.reconstruct(first))
     plots.save(reconstructed, out / "reconstructions.png")
@@ -117,8 +118,7 @@ def draw_traversals(path: Path, model: TrainedModel, image: np.ndarray, kl: np.n
 def _draw_denoising(
     out: Path, model: TrainedModel, clean: np.ndarray, errors: dict[str, Any], key: jax.Array
 ) -> None:
-    config = model.config
-    corruption = config.corruption
+    corruption = model.corruption
     level = corruption.level
     corrupted = denoising.corrupt_each(at_any_level(corruption), clean, level, key)
     strips = {"clean": clean, "corrupted": corrupted, "recovered": model.reconstruct(corrupted)}
@@ -134,3 +134,29 @@ def _draw_denoising(
         label="mean squared error",
     )
     plots.save(curve, out / "denoising_curve.png")
+
+
+def image_writer(
+    model: TrainedModel, images: np.ndarray, every_epochs: int, tensorboard: TensorBoardWriter
+) -> Callable[[RunState, int], None]:
+    """Return a function of state and epoch that writes images, their reconstructions and samples.
+
+    Args:
+      model: gets the parameters of each state that is drawn.
+      images: in the unit interval.
+      every_epochs: how often it writes.
+      tensorboard: where to.
+    """
+
+    def write(state: RunState, epoch: int) -> None:
+        if epoch % every_epochs:
+            return
+        # To this process: what only one computes must not wait for the others' devices.
+        model.params, model.extra = jax.device_get((state.train.params["model"], state.train.extra))
+        step = int(state.train.step)
+        tensorboard.write_images("originals", images, step)
+        tensorboard.write_images("reconstructions", model.reconstruct(images), step)
+        if model.has_density:
+            tensorboard.write_images("samples", model.sample(jax.random.key(0), len(images)), step)
+
+    return write

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 
 def full_batches(num: int, batch_size: int) -> Iterator[tuple[slice, int]]:
-    """Slices of `batch_size` that cover `num` rows; the last one reaches back.
+    """Return slices of `batch_size` that cover `num` rows; the last one reaches back.
 
     Args:
       num: rows, at least one.

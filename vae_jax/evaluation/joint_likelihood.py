@@ -23,6 +23,7 @@ from vae_jax.evaluation.likelihood import image_keys
 from vae_jax.evaluation.streamed_means import LogMeanExp, Moments
 from vae_jax.models.modalities import TextModality, Values
 from vae_jax.models.multimodal import MultimodalVAE
+from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.multimodal import kl_bound
 
 # Decoded numbers that are alive at once: more falls out of the cache.
@@ -30,7 +31,7 @@ _VALUES_PER_CHUNK = 2**22
 
 
 class JointEstimates(NamedTuple):
-    """Of each example, in nats.
+    """Estimates for each example, in nats.
 
     Attributes:
       log_probability: the importance-sampled log p(x_A).
@@ -50,7 +51,7 @@ class JointEstimates(NamedTuple):
 
 
 def _size(asked: Sequence[str], model: MultimodalVAE, batch: int) -> int:
-    """How many numbers the decoders of some modalities give for a sample of a batch."""
+    """Return how many numbers the decoders of some modalities give for a sample of a batch."""
     latents = jax.ShapeDtypeStruct((batch, model.latent_size), jnp.float32)
     total = 0
     for name in asked:
@@ -62,6 +63,7 @@ def _size(asked: Sequence[str], model: MultimodalVAE, batch: int) -> int:
     return total
 
 
+@full_precision
 def estimate_batch(
     model: MultimodalVAE,
     values: Mapping[str, Values],
@@ -71,7 +73,7 @@ def estimate_batch(
     given: tuple[str, ...],
     num_samples: int,
 ) -> JointEstimates:
-    """The estimates for one batch.
+    """Return the estimates for one batch, in full precision.
 
     Args:
       model: the model.
@@ -141,7 +143,7 @@ def estimate(
     batch_size: int,
     on_batch: Callable[[int], None] = lambda num_examples: None,
 ) -> JointEstimates:
-    """The estimates for every example, the last partial batch included.
+    """Return the estimates for every example, the last partial batch included.
 
     Args:
       graphdef: the model without its parameters.

@@ -21,7 +21,7 @@ def joint_figures(
     batch_size: int,
     on_batch: Callable[[int], None] = lambda num_examples: None,
 ) -> dict[str, Any]:
-    """Bounds and their terms averaged over the test set, in nats.
+    """Return bounds and their terms averaged over the test set, in nats.
 
     Args:
       model: the trained model.
@@ -83,7 +83,7 @@ def joint_figures(
 
 
 def num_estimates(num_modalities: int) -> int:
-    """How often `joint_figures` goes through the examples."""
+    """Return how often `joint_figures` goes through the examples."""
     return 3 if num_modalities == 2 else 2 * num_modalities + 1
 
 

@@ -22,6 +22,7 @@ from vae_jax.distributions import Normal, kl_by_dimension
 from vae_jax.evaluation.full_batches import full_batches
 from vae_jax.evaluation.streamed_means import LogMeanExp, Moments
 from vae_jax.models import DensityModel
+from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.bounds import sampled_kl_parts
 
 # Decoded values that are alive at once: more falls out of the cache, fewer starve the matrix unit.
@@ -57,7 +58,7 @@ class LikelihoodEstimates(NamedTuple):
 
 
 def image_keys(key: Key[Array, ""], first: int, num_images: int) -> Key[Array, " images"]:
-    """One key for each image, by its place in the data set."""
+    """Return one key for each image, by its place in the data set."""
     return jax.vmap(lambda index: jax.random.fold_in(key, index))(
         jnp.arange(first, first + num_images)
     )
@@ -66,12 +67,12 @@ def image_keys(key: Key[Array, ""], first: int, num_images: int) -> Key[Array, "
 def prepare_each(
     prepare: Prepare, keys: Key[Array, " batch"], images: StoredImages
 ) -> Float[Array, "batch height width channels"]:
-    """`prepare`, each image with its own key."""
+    """Return `prepare`, each image with its own key."""
     return jax.vmap(lambda key, image: prepare(key, image[None])[0])(keys, images)
 
 
 class _Sums(NamedTuple):
-    """What is gathered over the samples; the last two only where there is no closed form."""
+    """Sums over the samples; the last two only where there is no closed form."""
 
     log_weight: LogMeanExp
     log_likelihood: Moments
@@ -79,6 +80,7 @@ class _Sums(NamedTuple):
     latents: Moments
 
 
+@full_precision
 def estimate_batch(
     model: DensityModel,
     targets: Float[Array, "batch height width channels"],
@@ -86,7 +88,7 @@ def estimate_batch(
     *,
     num_samples: int,
 ) -> LikelihoodEstimates:
-    """The estimates for one batch.
+    """Return the estimates for one batch, in full precision.
 
     Args:
       model: the model.
@@ -147,7 +149,7 @@ def estimate_batch(
 def _compiled_estimate(
     graphdef: nnx.GraphDef, params: nnx.State, batch: Array, keys: Array, *, num_samples: int
 ) -> LikelihoodEstimates:
-    """Compiled once a network, whatever its parameters."""
+    """Return compiled once a network, whatever its parameters."""
     return estimate_batch(nnx.merge(graphdef, params), batch, keys, num_samples=num_samples)
 
 
@@ -161,7 +163,7 @@ def estimate(
     batch_size: int,
     on_batch: Callable[[int], None] = lambda num_images: None,
 ) -> LikelihoodEstimates:
-    """The estimates for every image, the last partial batch included.
+    """Return the estimates for every image, the last partial batch included.
 
     Args:
       graphdef: the model without its parameters.

@@ -19,7 +19,7 @@ _BATCH_SIZE = 1000
 def prepare_targets(
     prepare: Prepare, images: np.ndarray, key: Key[Array, ""]
 ) -> Float[np.ndarray, "examples height width channels"]:
-    """The images as the model sees them: binarised if it was trained so, one draw each."""
+    """Return the images as the model sees them, binarised if it was trained so, one draw each."""
     compiled = jax.jit(lambda keys, batch: likelihood.prepare_each(prepare, keys, batch))
     parts = []
     for first in range(0, len(images), _BATCH_SIZE):
@@ -32,14 +32,14 @@ def prepare_targets(
 def reconstruction_error(
     model: TrainedModel, targets: Float[np.ndarray, "examples height width channels"]
 ) -> float:
-    """Mean squared error a pixel of the reconstructions."""
+    """Return mean squared error a pixel of the reconstructions."""
     return float(np.square(model.reconstruct(targets) - targets).mean())
 
 
 def distortion(
     model: TrainedModel, targets: Float[np.ndarray, "examples height width channels"]
 ) -> float:
-    """Mean of -log p(x|z) in nats at the one latent vector that stands for an image."""
+    """Return mean of -log p(x|z) in nats at the one latent vector that stands for an image."""
     return float(-model.reconstruction_log_likelihood(targets).mean(dtype=np.float64))
 
 
@@ -52,7 +52,7 @@ def vae_figures(
     batch_size: int,
     on_batch: Callable[[int], None] = lambda num_images: None,
 ) -> dict[str, Any]:
-    """Bounds, their terms and the use of the latents, averaged over the test set.
+    """Return bounds, their terms and the use of the latents, averaged over the test set.
 
     Args:
       model: the trained model.

@@ -1,4 +1,4 @@
-"""How well a few labelled images tell the classes of the others by their latents."""
+"""Accuracy of nearest neighbours among a few labelled images, by latents."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,7 +12,7 @@ def predict(
     queries: Float[np.ndarray, "queries latents"],
     num_neighbours: int,
 ) -> Int[np.ndarray, " queries"]:
-    """The class most frequent among the nearest labelled latents; of several, the smallest.
+    """Return the class most frequent among the nearest labelled latents; of several, the smallest.
 
     Args:
       latents: of the labelled images.
@@ -42,7 +42,7 @@ def accuracy(
     num_draws: int = 20,
     seed: int = 0,
 ) -> float:
-    """Share of the test images whose class a few labelled training images tell, from 0 to 1.
+    """Return share of the test images whose class a few labelled training images tell, from 0 to 1.
 
     Args:
       latents: of the training images.

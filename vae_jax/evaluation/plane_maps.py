@@ -24,7 +24,7 @@ _INSTALL_UMAP = "pip install 'umap-learn>=0.5.7,<0.6'"
 def principal_components(
     codes: Codes,
 ) -> tuple[Points, Float[np.ndarray, " 2"]]:
-    """The two directions of largest variance, and the share of all variance each explains.
+    """Return the two directions of largest variance, and the share of all variance each explains.
 
     The sign of a component is arbitrary in a singular value decomposition; here its largest
     loading is positive, so that the same codes always give the same picture.
@@ -45,7 +45,7 @@ def principal_components(
 
 
 def by_principal_components(codes: Codes, seed: int) -> Points:
-    """The two directions of largest variance; no seed is needed."""
+    """Return the coordinates along the two directions of largest variance; no seed is needed."""
     del seed
     return principal_components(codes)[0]
 
@@ -88,7 +88,7 @@ METHODS: dict[str, Callable[[Codes, int], Points]] = {
 
 
 def plane_map(method: str, codes: Codes, seed: int = 0) -> Points:
-    """Codes in the plane.
+    """Return codes in the plane.
 
     Args:
       method: a name in `METHODS`.

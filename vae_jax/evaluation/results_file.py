@@ -1,47 +1,63 @@
-"""Where a benchmark leaves what it measured, and on what machine that was."""
+"""Results files: measurements, and the machine that they were made on."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from experiments import command_line
 from vae_jax import workdir
 from vae_jax.errors import UserError
+from vae_jax.training import host
+
+Row = dict[str, Any]
 
 
 def circumstances(module: str) -> dict[str, Any]:
-    """What every results file tells: the command of a benchmark, the device, cores and JAX."""
+    """Return what every results file has: the command, the device, cores and the version of JAX."""
     return {
         "command": f"python -m {module}",
         "device": jax.devices()[0].device_kind,
-        "num_cores": command_line.num_cores(),
+        "num_cores": host.num_cores(),
         "jax": jax.__version__,
     }
 
 
-def rows_of_others(output: str, config_digest: str) -> list[dict[str, Any]]:
-    """The rows of an earlier results file that are not of the run with this config.
-
-    Args:
-      output: the file; without a name, or where there is none yet, there are no rows.
-      config_digest: of the run that is measured anew.
+def rows(output: str) -> list[Row]:
+    """Return the rows of a results file, each of a run; none while there is no file.
 
     Raises:
-      UserError: the file cannot be read, or has no rows by run.
+      UserError: the file cannot be read, or has no rows of runs.
     """
     path = Path(output)
     if not path.is_file():
         return []
     try:
-        rows = workdir.read_json(path)["rows"]
-        return [row for row in rows if row["config_digest"] != config_digest]
+        found: list[Row] = workdir.read_json(path)["rows"]
+        if all(row["config_digest"] for row in found):
+            return found
     except (LookupError, TypeError):
-        raise UserError(f"--output={output} has no rows of runs; name another file") from None
+        pass
+    raise UserError(f"--output={output} has no rows of runs; name another file")
+
+
+def replaced(
+    kept: Sequence[Row], measured: Sequence[Row], names: Sequence[Sequence[str]]
+) -> list[Row]:
+    """Return rows in which those of runs that are measured anew have been replaced.
+
+    Args:
+      kept: rows of a results file.
+      measured: new rows, which come last.
+      names: the digests of each run, of which the kept rows may have any.
+    """
+    anew = {row["config_digest"] for row in measured}
+    anew = anew.union(*(own for own in names if anew & set(own)))
+    return [*(row for row in kept if row["config_digest"] not in anew), *measured]
 
 
 def write(output: str, results: dict[str, Any]) -> None:
-    """Write the results as JSON, in a folder that is made if need be; without a name, nothing."""
+    """Write results as JSON, in a folder that is made if need be; without a name, nothing."""
     if output:
         path = Path(output)
         path.parent.mkdir(parents=True, exist_ok=True)

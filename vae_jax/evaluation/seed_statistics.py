@@ -1,4 +1,4 @@
-"""What may be said of settings from a few seeds each: differences with intervals.
+"""Differences between settings with intervals, from a few seeds each.
 
 A run with another seed is the unit that is drawn again by the bootstrap: an interval tells what
 other seeds would have given, not what another data set would.
@@ -26,7 +26,7 @@ class Interval(NamedTuple):
 
 
 def _bootstrap(statistic: Callable[[Runs, Runs], float], first: Runs, second: Runs) -> Interval:
-    """The percentile interval (Efron & Tibshirani 1993, chapter 13), seeds drawn with replacement.
+    """Return the percentile bootstrap interval over seeds (Efron & Tibshirani 1993, chapter 13).
 
     Draws of which the statistic is NaN are left out.
     """
@@ -45,14 +45,14 @@ def _bootstrap(statistic: Callable[[Runs, Runs], float], first: Runs, second: Ru
 def difference_of_means(
     first: Float[np.ndarray, " seeds"], second: Float[np.ndarray, " others"]
 ) -> Interval:
-    """The mean of `second` less that of `first`."""
+    """Return the mean of `second` less that of `first`."""
     return _bootstrap(
         lambda a, b: float(b.mean() - a.mean()), first[None, :, None], second[None, :, None]
     )
 
 
 def gain_at_equal_cost(first: Runs, second: Runs) -> Interval | None:
-    """How much higher a score is with the second method where both cost the same.
+    """Return how much higher a score is with the second method where both cost the same.
 
     The means over seeds of cost and score at each strength make a curve, straight in between; the
     gain is the mean height between the two curves over the costs that both reach.

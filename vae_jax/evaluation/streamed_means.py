@@ -27,7 +27,7 @@ class LogMeanExp(NamedTuple):
 
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> "LogMeanExp":
-        """Of no samples."""
+        """Return the mean of no samples."""
         return cls(jnp.full(shape, -jnp.inf), jnp.zeros(shape))
 
     def add(
@@ -42,7 +42,7 @@ class LogMeanExp(NamedTuple):
         return LogMeanExp(largest, total)
 
     def result(self, num_samples: int) -> Float[Array, "*shape"]:
-        """The log-mean-exp of `num_samples` samples."""
+        """Return the log-mean-exp of `num_samples` samples."""
         return self.largest + jnp.log(self.total / num_samples)
 
 
@@ -61,7 +61,7 @@ class Moments(NamedTuple):
 
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> "Moments":
-        """Of no samples."""
+        """Return the moments of no samples."""
         return cls(jnp.full(shape, jnp.nan), jnp.zeros(shape), jnp.zeros(shape))
 
     def add(self, values: Float[Array, "chunk *shape"], wanted: Bool[Array, " chunk"]) -> "Moments":
@@ -75,11 +75,11 @@ class Moments(NamedTuple):
         )
 
     def mean(self, num_samples: int) -> Float[Array, "*shape"]:
-        """The mean of `num_samples` samples."""
+        """Return the mean of `num_samples` samples."""
         return self.reference + self.deviations / num_samples
 
     def variance_of_mean(self, num_samples: int) -> Float[Array, "*shape"]:
-        """An unbiased estimate of the variance of `mean`; NaN of a single sample."""
+        """Return an unbiased estimate of the variance of `mean`; NaN of a single sample."""
         if num_samples == 1:
             return jnp.full_like(self.reference, jnp.nan)
         spread = self.squares - jnp.square(self.deviations) / num_samples

@@ -10,17 +10,15 @@ import numpy as np
 from jaxtyping import Array, Key
 from tqdm import tqdm
 
-from experiments import command_line
-from vae_jax import config as factory
 from vae_jax import trained, workdir
-from vae_jax.applications.disentanglement import MetricSizes, disentanglement_figures
 from vae_jax.data import Dataset
 from vae_jax.data.corruptions import at_any_level, levels_around
 from vae_jax.data.multimodal import MultimodalDataset
-from vae_jax.evaluation import denoising, drawing, joint_metrics, markdown
+from vae_jax.evaluation import denoising, drawing, joint_metrics, reports
 from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.evaluation.disentanglement import MetricSizes, disentanglement_figures
 from vae_jax.trained import TrainedModel, TrainedMultimodal
-from vae_jax.training import checkpoints
+from vae_jax.training import checkpoints, host
 
 COLUMNS = {
     "elbo": "ELBO",
@@ -33,36 +31,33 @@ COLUMNS = {
 }
 
 
+Trained = TrainedModel | TrainedMultimodal
 # Test examples as a model sees them: images, or values by the name of their modality.
 Targets = np.ndarray | dict[str, np.ndarray]
 
 
-def prepare_test(config: factory.AnyExperiment, test: Dataset) -> np.ndarray:
-    """The test images as the model sees them: every figure and picture is of this one draw."""
-    key = factory.build_evaluation_keys(config).targets
-    return figures_of_merit.prepare_targets(factory.build_prepare(config), test.images, key)
+def prepare_test(model: Trained, test: Dataset) -> np.ndarray:
+    """Return the test images as the model sees them; every metric and plot is of this one draw."""
+    key = model.keys.targets
+    return figures_of_merit.prepare_targets(model.prepare(), test.images, key)
 
 
-def prepare_examples(config: factory.AnyExperiment, test: Dataset | MultimodalDataset) -> Targets:
-    """The same of images or of several modalities, each of which has a draw of its own."""
+def prepare_examples(model: Trained, test: Dataset | MultimodalDataset) -> Targets:
+    """Return the same of images or of several modalities, each of which has a draw of its own."""
     if isinstance(test, Dataset):
-        return prepare_test(config, test)
-    return _prepare_modalities(config, test, factory.build_evaluation_keys(config).targets)
+        return prepare_test(model, test)
+    return _prepare_modalities(model, test, model.keys.targets)
 
 
-def prepare_train_examples(
-    config: factory.AnyExperiment, train: MultimodalDataset
-) -> dict[str, np.ndarray]:
+def prepare_train_examples(model: Trained, train: MultimodalDataset) -> dict[str, np.ndarray]:
     """Training examples of several modalities as the model sees them."""
-    # Not the draw of the test images, whose keys go by the place of an image.
-    key = factory.build_evaluation_keys(config).targets
-    return _prepare_modalities(config, train, jax.random.fold_in(key, len(train.modalities)))
+    return _prepare_modalities(model, train, model.keys.training_targets)
 
 
 def _prepare_modalities(
-    config: factory.AnyExperiment, dataset: MultimodalDataset, key: Key[Array, ""]
+    model: Trained, dataset: MultimodalDataset, key: Key[Array, ""]
 ) -> dict[str, np.ndarray]:
-    prepare = factory.build_prepare(config)
+    prepare = model.prepare()
     return {
         name: figures_of_merit.prepare_targets(prepare, array, jax.random.fold_in(key, index))
         if array.ndim == 4
@@ -71,18 +66,17 @@ def _prepare_modalities(
     }
 
 
-def prepare_train(config: factory.AnyExperiment, train: Dataset) -> np.ndarray:
+def prepare_train(model: Trained, train: Dataset) -> np.ndarray:
     """Training images as the model sees them, for codes of labelled examples."""
-    # Not the draw of the test images, whose keys go by the place of an image.
-    key = jax.random.fold_in(factory.build_evaluation_keys(config).targets, 1)
-    return figures_of_merit.prepare_targets(factory.build_prepare(config), train.images, key)
+    key = model.keys.training_targets
+    return figures_of_merit.prepare_targets(model.prepare(), train.images, key)
 
 
-def integer_test_images(config: factory.AnyExperiment, test: Dataset) -> np.ndarray:
-    """The test images in whole numbers: as stored, or 0 and 1 where the model sees them so."""
-    if config.data.binarization.name == "none":
+def integer_test_images(model: Trained, test: Dataset) -> np.ndarray:
+    """Return the test images as integers: as stored, or 0 and 1 where the model sees those."""
+    if not model.binarizes:
         return test.images
-    return prepare_test(config, test).astype(np.uint8)
+    return prepare_test(model, test).astype(np.uint8)
 
 
 def measure(
@@ -92,13 +86,12 @@ def measure(
     *,
     show_progress: bool = True,
 ) -> dict[str, Any]:
-    """The "test" part of the summary."""
+    """Return the "test" part of the summary."""
     if isinstance(model, TrainedMultimodal):
         assert isinstance(targets, dict)
         return _measure_joint(model, targets, num_samples, show_progress=show_progress)
     assert isinstance(targets, np.ndarray)
-    config = model.config
-    keys = factory.build_evaluation_keys(config)
+    keys = model.keys
     figures: dict[str, Any] = {
         "num_examples": len(targets),
         "reconstruction_error": figures_of_merit.reconstruction_error(model, targets),
@@ -110,28 +103,28 @@ def measure(
                 targets,
                 keys.samples,
                 num_samples=num_samples,
-                batch_size=config.evaluation.batch_size,
+                batch_size=model.evaluation.batch_size,
                 on_batch=bar.update,
             )
     else:
         figures["distortion"] = figures_of_merit.distortion(model, targets)
-    if hasattr(config.corruption, "level"):
+    if hasattr(model.corruption, "level"):
         errors = denoising.denoising_errors(
             model.reconstruct,
             targets,
-            at_any_level(config.corruption),
-            levels_around(config.corruption, model.image_shape),
+            at_any_level(model.corruption),
+            levels_around(model.corruption, model.image_shape),
             keys.corruption,
         )
         figures["denoising"] = errors._asdict()
-    if config.evaluation.disentanglement:
+    if model.evaluation.disentanglement:
         figures |= disentanglement_figures(
             model.encode,
-            factory.build_simulator(config),
+            model.simulator(),
             keys.factors,
             MetricSizes(),
             # Encoded anew, the groups of two scores would take a convolutional encoder minutes.
-            reuse_points=getattr(config.model, "smallest_side", lambda: 1)() > 1,
+            reuse_points=model.is_convolutional,
             posterior=model.posterior if model.has_normal_posterior else None,
         )
     return figures
@@ -162,9 +155,9 @@ def _measure_joint(
         figures = joint_metrics.joint_figures(
             model,
             values,
-            factory.build_evaluation_keys(model.config).samples,
+            model.keys.samples,
             num_samples=num_samples,
-            batch_size=model.config.evaluation.batch_size,
+            batch_size=model.evaluation.batch_size,
             on_batch=bar.update,
         )
     return {"num_examples": num_examples, **figures}
@@ -176,7 +169,7 @@ def evaluate_run(
     """Measure, draw, write summary.json. The caller holds the workdir."""
     model = trained.load(folder)
     saved = checkpoints.read_metadata(folder / "checkpoints")
-    targets = prepare_examples(model.config, test)
+    targets = prepare_examples(model, test)
     figures = measure(model, targets, num_samples)
     # The summary comes last: it is what marks the run as finished.
     if isinstance(model, TrainedMultimodal):
@@ -184,18 +177,16 @@ def evaluate_run(
     else:
         assert isinstance(targets, np.ndarray)
         drawing.draw_run(folder, model, targets, test.labels, figures)
-    summary = summarize(model.config, figures, saved)
+    summary = summarize(model, figures, saved)
     workdir.write_summary(folder, summary)
     return summary
 
 
-def summarize(
-    config: factory.AnyExperiment, figures: dict[str, Any], saved: dict[str, Any]
-) -> dict[str, Any]:
-    """The content of summary.json.
+def summarize(model: Trained, figures: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of summary.json.
 
     Args:
-      config: the run's.
+      model: the trained model.
       figures: what was measured on the test set.
       saved: what stands beside the arrays of the checkpoint that was measured.
     """
@@ -207,19 +198,19 @@ def summarize(
         "wall_seconds": saved["train_seconds"],
         "examples_per_second": saved["examples_seen"] / max(saved["train_seconds"], 1e-9),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        "num_cores": command_line.num_cores(),
+        "num_cores": host.num_cores(),
         "versions": {
             "python": platform.python_version(),
             "jax": jax.__version__,
             "numpy": np.__version__,
         },
-        "seed": config.seed,
-        "config_digest": factory.digest(config),
+        "seed": model.seed,
+        "config_digest": model.digest,
     }
 
 
 def describe(summary: dict[str, Any]) -> str:
-    """The test figures in a line."""
+    """Return the test figures in a line."""
     test = summary["test"]
     if "conditional_log_likelihood" in test:
         named = {**test["log_likelihood"], **_given_the_rest(test)}
@@ -248,7 +239,7 @@ def _given_the_rest(test: dict[str, Any]) -> dict[str, float]:
 
 
 def table(summaries: dict[str, dict[str, Any]]) -> str:
-    """The runs' test figures as a Markdown table; a figure that a run lacks is left empty."""
+    """Return the runs' test metrics as a Markdown table; what a run lacks is left empty."""
 
     def cell(value: float | int | None) -> str:
         if value is None:
@@ -261,4 +252,4 @@ def table(summaries: dict[str, dict[str, Any]]) -> str:
         [name, *(cell(summary["test"].get(field)) for field in COLUMNS)]
         for name, summary in summaries.items()
     ]
-    return markdown.table(["run", *COLUMNS.values()], rows)
+    return reports.table(["run", *COLUMNS.values()], rows)

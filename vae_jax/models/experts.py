@@ -36,7 +36,7 @@ Present = Bool[Array, "*batch modalities"]
 def product_of_experts(
     factors: Normal, members: Bool[Array, "*subsets batch modalities"]
 ) -> Normal:
-    """p(z) times the factors of some modalities, normalised.
+    """Return p(z) times the factors of some modalities, normalised.
 
     What is no member of an example's subset has no influence and exactly no gradient.
 
@@ -57,7 +57,7 @@ def product_of_experts(
 
 
 def subsets_of(kind: JointPosterior, num_modalities: int) -> Bool[np.ndarray, "subsets modalities"]:
-    """The subsets whose products a mixture is of; the first is the empty one, the prior."""
+    """Return the subsets whose products a mixture is of; the first is the empty one, the prior."""
     if kind == "mixture":
         singles = np.eye(num_modalities, dtype=bool)
         return np.concatenate([np.zeros((1, num_modalities), bool), singles])
@@ -68,7 +68,7 @@ def subsets_of(kind: JointPosterior, num_modalities: int) -> Bool[np.ndarray, "s
 def mixture_over_subsets(
     factors: Normal, present: Present, subsets: Bool[np.ndarray, "subsets modalities"]
 ) -> SubsetMixture:
-    """The uniform mixture of the products over those subsets that an example has all members of.
+    """Return the uniform mixture of products over the subsets whose members an example all has.
 
     Args:
       factors: of each modality, `[modalities, batch, latents]`.

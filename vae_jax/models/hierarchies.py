@@ -80,12 +80,12 @@ class Chain:
         return self._join(self.first.mean, self.second(self.first.mean).mean)
 
     def log_prob(self, latents: Latents) -> Float[Array, "*batch"]:
-        """Log density in nats, of latents that broadcast to the batch."""
+        """Return log density in nats, of latents that broadcast to the batch."""
         first, second = self._split(latents)
         return self.first.log_prob(first) + self.second(first).log_prob(second)
 
     def sample(self, key: Key[Array, ""]) -> Latents:
-        """One reparameterised draw."""
+        """Return one reparameterised draw."""
         first_key, second_key = jax.random.split(key)
         first = self.first.sample(first_key)
         return self._join(first, self.second(first).sample(second_key))
@@ -122,7 +122,7 @@ class NormalChain(Chain):
 
 
 def precision_weighted(a: Normal, b: Normal) -> Normal:
-    """The normalised product of two normal densities (Sonderby et al. 2016)."""
+    """Return the normalised product of two normal densities (Sonderby et al. 2016)."""
     weight = jax.nn.sigmoid(2 * (b.log_scale - a.log_scale))
     log_precision = jnp.logaddexp(-2 * a.log_scale, -2 * b.log_scale)
     return Normal(b.mean + weight * (a.mean - b.mean), -0.5 * log_precision)
@@ -157,7 +157,7 @@ class _TwoLayers(DensityModel):
 
     @property
     def has_posterior_density(self) -> bool:
-        """Whether q(z|x) has a density at any latents."""
+        """True if q(z|x) has a density at any latents."""
         return True
 
     @property

@@ -1,4 +1,4 @@
-"""What a model asks of the parts that it is built from, and what it answers about itself."""
+"""Interfaces of models and of the parts that they are built from."""
 
 import abc
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class TractablePosterior(Posterior, Protocol):
     """A posterior whose density is cheap at any latents, not at its own draws alone."""
 
     def log_prob(self, latents: Float[Array, "*shape latents"], /) -> Float[Array, "*shape"]:
-        """Log q(z|x) in nats."""
+        """Return log q(z|x) in nats."""
 
 
 @runtime_checkable
@@ -40,10 +40,10 @@ class Prior(Protocol):
         """The one latent vector that stands for the prior."""
 
     def log_prob(self, latents: Float[Array, "*shape latents"], /) -> Float[Array, "*shape"]:
-        """Log p(z) in nats."""
+        """Return log p(z) in nats."""
 
     def sample(self, key: Key[Array, ""], /) -> Float[Array, "*batch latents"]:
-        """One draw."""
+        """Return one draw."""
 
 
 @runtime_checkable
@@ -53,7 +53,7 @@ class Factorized(Protocol):
     def log_prob_by_dimension(
         self, latents: Float[Array, "*shape latents"], /
     ) -> Float[Array, "*shape latents"]:
-        """The log density of each dimension in nats; their sum is that of the latents."""
+        """Return the log density of each dimension in nats; their sum is that of the latents."""
 
 
 Encode = Callable[[Float[Array, "*batch height width channels"]], Posterior]
@@ -66,7 +66,7 @@ class PosteriorNetwork(Protocol):
     latent_size: int
 
     def __call__(self, features: Float[Array, "*batch features"], /) -> Posterior:
-        """q(z|x) over `[*batch, latents]`."""
+        """Return q(z|x) over `[*batch, latents]`."""
 
 
 @runtime_checkable
@@ -74,7 +74,7 @@ class PriorNetwork(Protocol):
     """Holds what is learned of a prior."""
 
     def __call__(self, encode: Encode, /) -> Prior:
-        """p(z), which may depend on the model's own posterior, given as `encode`."""
+        """Return p(z), which may depend on the model's own posterior, given as `encode`."""
 
 
 # The finite floating images that a likelihood can be asked about.
@@ -92,17 +92,22 @@ class Encoder(Protocol):
     def __call__(
         self, images: Float[Array, "*batch height width channels"], /
     ) -> Float[Array, "*batch features"]:
-        """Features of each image."""
+        """Return features of each image."""
 
 
 @runtime_checkable
-class Decoder(Protocol):
-    """Latents to images, unbounded: what a likelihood makes a distribution of."""
+class StartsAtMean(Protocol):
+    """A decoder that can start at an image."""
 
     def set_output_bias(
         self, mean_image: Float[Array, "height width channels"], link: Link, /
     ) -> None:
         """Let the decoder start at `link` of the data's mean, whatever the latents are."""
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """Latents to images, unbounded: what a likelihood makes a distribution of."""
 
     def __call__(
         self, latents: Float[Array, "*batch latents"], /
@@ -125,12 +130,12 @@ class Likelihood(Protocol):
     outputs_per_channel: int
 
     def __call__(self, outputs: Float[Array, "*batch height width outputs"], /) -> Distribution:
-        """p(x|z) over images `[*batch, height, width, channels]`, `event_ndim` 3."""
+        """Return p(x|z) over images `[*batch, height, width, channels]`, `event_ndim` 3."""
 
     def output_for_mean(
         self, mean: Float[Array, "*shape channels"], /
     ) -> Float[Array, "*shape outputs"]:
-        """The decoder outputs whose likelihood has the given mean."""
+        """Return the decoder outputs whose likelihood has the given mean."""
 
 
 class Model(nnx.Module):
@@ -152,17 +157,17 @@ class Model(nnx.Module):
 
     @property
     def has_normal_posterior(self) -> bool:
-        """Whether q(z|x) is a diagonal normal over all latents, given by a mean and a scale."""
+        """True if q(z|x) is a diagonal normal over all latents, given by a mean and a scale."""
         return False
 
     @property
     def has_posterior_density(self) -> bool:
-        """Whether q(z|x) has a density at any latents, not at its own draws alone."""
+        """True if q(z|x) has a density at any latents, not at its own draws alone."""
         return False
 
     @property
     def has_standard_prior(self) -> bool:
-        """Whether p(z) is N(0, I) over all latents."""
+        """True if p(z) is N(0, I) over all latents."""
         return False
 
     @abc.abstractmethod

@@ -1,4 +1,4 @@
-"""Where to put latents so that what the decoder makes of them can be looked at.
+"""Paths and grids through latent space for plots.
 
 Paths between two codes, walks along one latent dimension, and the grid that covers a
 two-dimensional prior evenly. Everything here is geometry: no model, no randomness.
@@ -19,7 +19,7 @@ def linear_interpolation(
     end: Float[Array | np.ndarray, "*batch latents"],
     degrees: Float[Array | np.ndarray, " steps"],
 ) -> Float[Array, "steps *batch latents"]:
-    """The straight line (1 - t) start + t end, at every t of `degrees`.
+    """Return the straight line (1 - t) start + t end, at every t of `degrees`.
 
     Exact at t = 0 and t = 1. In many dimensions the middle of the line between two draws of a
     normal prior is shorter than a draw ever is; see `spherical_interpolation`.
@@ -34,7 +34,7 @@ def spherical_interpolation(
     end: Float[Array | np.ndarray, "*batch latents"],
     degrees: Float[Array | np.ndarray, " steps"],
 ) -> Float[Array, "steps *batch latents"]:
-    """The great circle between two codes (slerp), at every t of `degrees`.
+    """Return the great circle between two codes (slerp), at every t of `degrees`.
 
         direction(t) = [sin((1 - t) w) start/|start| + sin(t w) end/|end|] / sin(w)
         |z(t)| = (1 - t) |start| + t |end|
@@ -82,7 +82,7 @@ def traversal(
     dimension: int,
     values: Float[Array | np.ndarray, " steps"],
 ) -> Float[Array, "steps *batch latents"]:
-    """Copies of `latents` in which one dimension takes each of `values` in turn.
+    """Copy of `latents` in which one dimension takes each of `values` in turn.
 
     Raises:
         IndexError: `dimension` is none of the latents, counted from 0.
@@ -97,7 +97,7 @@ def traversal(
 
 
 def normal_quantile_grid(size: int) -> Float[Array, "size size 2"]:
-    """A grid of codes (z1, z2) in which every cell holds the same mass of a unit normal prior.
+    """Return a grid of latents (z1, z2) whose cells have equal mass under a unit normal prior.
 
     Evenly spaced points of the unit square through the inverse Gaussian CDF, as for Figure 4 of
     Kingma and Welling, "Auto-Encoding Variational Bayes" (2013), arXiv:1312.6114. The points are

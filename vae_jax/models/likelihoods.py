@@ -69,7 +69,7 @@ class BernoulliLikelihood(nnx.Module):
         return Bernoulli(outputs, event_ndim=_IMAGE_NDIM)
 
     def output_for_mean(self, mean: Mean) -> MeanOutputs:
-        """Logits of `mean`, clipped away from 0 and 1."""
+        """Return logits of `mean`, clipped away from 0 and 1."""
         clipped = jnp.clip(mean, *_MEAN_RANGE)
         return jnp.log(clipped) - jnp.log1p(-clipped)
 
@@ -85,7 +85,7 @@ class ContinuousBernoulliLikelihood(nnx.Module):
         return ContinuousBernoulli(outputs, event_ndim=_IMAGE_NDIM)
 
     def output_for_mean(self, mean: Mean) -> MeanOutputs:
-        """Logits of the density with that mean, clipped to [0.01, 0.99]."""
+        """Return logits of the density with that mean, clipped to [0.01, 0.99]."""
         clipped = jnp.clip(mean, *_STEEPEST_MEAN_RANGE)
         return _solve(lambda logits: ContinuousBernoulli(logits).mean, clipped, -128.0, 128.0)
 
@@ -127,7 +127,7 @@ class NormalLikelihood(nnx.Module):
         return family(outputs, bounded_log_scale(learned[...]), event_ndim=_IMAGE_NDIM)
 
     def output_for_mean(self, mean: Mean) -> MeanOutputs:
-        """The mean itself, and the log-scale at which a scale per pixel starts."""
+        """Return the mean itself, and the log-scale at which a scale per pixel starts."""
         if self.kind == "per_pixel":
             return _join(mean, jnp.full_like(mean, unbounded_log_scale(self.fixed_log_scale)))
         return mean
@@ -148,7 +148,7 @@ class LaplaceLikelihood(nnx.Module):
         return Laplace(outputs, log_scale, event_ndim=_IMAGE_NDIM)
 
     def output_for_mean(self, mean: Mean) -> MeanOutputs:
-        """The mean itself."""
+        """Return the mean itself."""
         return mean
 
 
@@ -170,7 +170,7 @@ class DiscretizedLogisticLikelihood(nnx.Module):
 
 
 class DiscretizedLogisticMixtureLikelihood(nnx.Module):
-    """For each channel logits, locations and log-scales of logistics, cut into 256 levels."""
+    """Logits, locations and log-scales of logistics for each channel, cut into 256 levels."""
 
     accepts: Accepted = "256 levels"
     support: Support = "256 levels"
@@ -304,7 +304,7 @@ class CategoricalSettings:
 
 
 def gives_probabilities(likelihood: Likelihood, images: np.ndarray) -> bool:
-    """Whether `log_prob` of these images is a log probability, and so a code length.
+    """Return whether `log_prob` of these images is a log probability, and so a code length.
 
     A density is none, nor is the cross-entropy of a Bernoulli at grey values.
     """
@@ -314,7 +314,7 @@ def gives_probabilities(likelihood: Likelihood, images: np.ndarray) -> bool:
 
 
 def unaccepted(accepted: Accepted, images: np.ndarray) -> str | None:
-    """What is wrong with finite floating images for a likelihood, None if nothing is."""
+    """Return what is wrong with finite floating images for a likelihood; None if nothing is."""
     if accepted == "any finite":
         return None
     low, high = float(images.min()), float(images.max())
@@ -330,18 +330,18 @@ def unaccepted(accepted: Accepted, images: np.ndarray) -> str | None:
 
 
 def _split(outputs: Outputs, num: int) -> list[Array]:
-    """The first, second ... output of every channel."""
+    """Return the first, second ... output of every channel."""
     by_channel = outputs.reshape(*outputs.shape[:-1], -1, num)
     return [by_channel[..., i] for i in range(num)]
 
 
 def _join(*parts: Mean) -> MeanOutputs:
-    """The inverse of `_split`."""
+    """Return the inverse of `_split`."""
     return jnp.stack(parts, axis=-1).reshape(*parts[0].shape[:-1], -1)
 
 
 def _start_location(mean: Mean) -> Mean:
-    """Where a logistic of the start's scale lies whose levels have that mean."""
+    """Return the location of a logistic, of the start's scale, whose levels have that mean."""
     clipped = jnp.clip(mean, *_MEAN_RANGE)
     log_scale = jnp.asarray(math.log(_START_SCALE), jnp.float32)
     return _solve(lambda at: DiscretizedLogistic(at, log_scale).mean, clipped, -4.0, 5.0)
@@ -353,7 +353,7 @@ def _solve(
     low: float,
     high: float,
 ) -> Float[Array, "*shape"]:
-    """The argument between `low` and `high` at which a function has `value`, by bisection."""
+    """Return the argument in [`low`, `high`] at which a function has `value`, by bisection."""
 
     def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds

@@ -17,7 +17,7 @@ Values = Array
 
 
 class Form(NamedTuple):
-    """What the examples of a modality are.
+    """The form of a modality's examples.
 
     Attributes:
       kind: of data.
@@ -32,7 +32,7 @@ class Form(NamedTuple):
 
     @property
     def array_shape(self) -> tuple[int, ...]:
-        """Of one example."""
+        """The shape of one example."""
         return () if self.kind == "class" else self.shape
 
 
@@ -42,7 +42,7 @@ Forms = dict[str, Form]
 
 @runtime_checkable
 class Modality(Protocol):
-    """What encodes and decodes one kind of data.
+    """An encoder and a decoder of one kind of data.
 
     Attributes:
       encoder: values to features; it has `num_features`.
@@ -55,7 +55,7 @@ class Modality(Protocol):
     def decode(
         self, latents: Float[Array, "*batch latents"], context: Values | None = None, /
     ) -> Distribution:
-        """p(x|z). `context` is what an autoregressive decoder is told of x in place of x."""
+        """Return p(x|z). `context` is what an autoregressive decoder is told of x in place of x."""
 
 
 class ImageModality(nnx.Module):
@@ -69,7 +69,7 @@ class ImageModality(nnx.Module):
     def decode(
         self, latents: Float[Array, "*batch latents"], context: Values | None = None
     ) -> Distribution:
-        """p(x|z) over `[*batch, height, width, channels]`."""
+        """Return p(x|z) over `[*batch, height, width, channels]`."""
         del context
         return self.likelihood(self.decoder(latents))
 
@@ -84,7 +84,7 @@ class ClassModality(nnx.Module):
     def decode(
         self, latents: Float[Array, "*batch latents"], context: Values | None = None
     ) -> Classes:
-        """p(class|z) over `[*batch]`."""
+        """Return p(class|z) over `[*batch]`."""
         del context
         return Classes(self.decoder(latents))
 
@@ -101,11 +101,11 @@ class TextModality(nnx.Module):
         latents: Float[Array, "*batch latents"],
         context: Int[Array, "*rows length"] | None = None,
     ) -> Texts:
-        """p(text|z) over `[*batch, length]`."""
+        """Return p(text|z) over `[*batch, length]`."""
         return Texts(self.decoder, latents, context)
 
 
 def nothing(form: Form, num: int) -> Values:
-    """Values that stand where a modality is missing; no figure depends on them."""
+    """Return values that stand where a modality is missing; no figure depends on them."""
     dtype = jnp.float32 if form.kind == "image" else jnp.int32
     return jnp.zeros((num, *form.array_shape), dtype)

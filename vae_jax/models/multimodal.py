@@ -37,7 +37,7 @@ from vae_jax.settings import one_of, part, register, section
 
 
 class Encoded(NamedTuple):
-    """What the encoders say of a batch, from which the posterior of any subset comes.
+    """The output of the encoders for a batch, from which the posterior of any subset follows.
 
     Attributes:
       factors: of each modality, `[modalities, batch, latents]`.
@@ -102,12 +102,12 @@ class MultimodalVAE(nnx.Module):
     def presence(
         self, values: Mapping[str, Values], present: Bool[Array, "..."] | None
     ) -> Bool[Array, "batch modalities"]:
-        """Which modalities each example has, given that of all or of each; all, given None."""
+        """Return a mask of each example's modalities, given that of all, or of each, or None."""
         shape = (len(values[self.names[0]]), len(self.names))
         return jnp.broadcast_to(jnp.asarray(True) if present is None else present, shape)
 
     def experts(self, values: Mapping[str, Values], present: Present) -> Encoded:
-        """What the encoders say; what stands at missing modalities is not looked at."""
+        """Return the output of the encoders; the values of missing modalities are not used."""
         seen = {
             name: jnp.where(_like(present[:, i], values[name]), values[name], 0)
             for i, name in enumerate(self.names)
@@ -121,7 +121,7 @@ class MultimodalVAE(nnx.Module):
         return Encoded(Normal(means, jnp.stack([f.log_scale for f in factors])), joint)
 
     def posterior(self, encoded: Encoded, present: Present) -> SubsetMixture:
-        """q(z|x_S) over `[batch, latents]`, S by example."""
+        """Return q(z|x_S) over `[batch, latents]`, S by example."""
         if self.kind == "product":
             return _single(product_of_experts(encoded.factors, present))
         if encoded.joint is not None:
@@ -146,7 +146,7 @@ class MultimodalVAE(nnx.Module):
     def encode(
         self, values: Mapping[str, Values], present: Bool[Array, "..."] | None = None
     ) -> SubsetMixture:
-        """q(z|x_S) over `[batch, latents]`.
+        """Return q(z|x_S) over `[batch, latents]`.
 
         Args:
           values: a batch of every modality; anything of the right shape where one is missing.
@@ -158,7 +158,7 @@ class MultimodalVAE(nnx.Module):
     def decode(
         self, name: str, latents: Float[Array, "*batch latents"], context: Values | None = None
     ) -> Distribution:
-        """p(x_i|z) of the modality with that name."""
+        """Return p(x_i|z) of the modality with that name."""
         return self.modalities[name].decode(latents, context)
 
     def log_likelihood(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vae_jax.models.interfaces import Decoder, Encoder, Likelihood
+from vae_jax.models.interfaces import Decoder, Encoder, Likelihood, StartsAtMean
 from vae_jax.networks.choices import (
     DECODERS,
     ENCODERS,
@@ -88,7 +88,7 @@ class Networks:
             self.latent_size, image_shape, likelihood.outputs_per_channel, rngs=rngs
         )
         # A decoder from outside may start as it likes.
-        if mean_image is not None and hasattr(decoder, "set_output_bias"):
+        if mean_image is not None and isinstance(decoder, StartsAtMean):
             grey = self.decoder_start == "grey"
             start = jnp.full_like(mean_image, 0.5) if grey else mean_image
             decoder.set_output_bias(start, likelihood.output_for_mean)

@@ -44,7 +44,7 @@ class DiagonalNormal(nnx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class TransformedNormal:
-    """What an invertible map makes of a normal; its density is known at its own draws alone.
+    """A normal under an invertible map; its density is known at its own draws alone.
 
     Attributes:
       base: over `[*batch, latents]`.

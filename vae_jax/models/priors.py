@@ -97,7 +97,7 @@ class VampPrior(nnx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class NormalizingFlow:
-    """What an invertible map f makes of standard normal noise.
+    """Standard normal noise under an invertible map f.
 
     log p(z) = log N(f^-1(z); 0, I) + log |det d f^-1(z) / dz|.
 
@@ -117,13 +117,13 @@ class NormalizingFlow:
         return self.forward(jnp.zeros(self.latent_size))
 
     def log_prob(self, latents: Float[Array, "*batch latents"]) -> Float[Array, "*batch"]:
-        """Log density in nats."""
+        """Return log density in nats."""
         noise, log_determinant = self.inverse(latents)
         zeros = jnp.zeros(self.latent_size)
         return Normal(zeros, zeros).log_prob(noise) + log_determinant
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " latents"]:
-        """One reparameterised draw."""
+        """Return one reparameterised draw."""
         return self.forward(jax.random.normal(key, (self.latent_size,)))
 
 

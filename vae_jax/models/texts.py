@@ -32,11 +32,11 @@ class Texts:
         return self.greedy()
 
     def log_prob(self, value: Int[Array, "*rows length"]) -> Float[Array, "*batch"]:
-        """Log probability in nats of rows of word numbers, up to END."""
+        """Return log probability in nats of rows of word numbers, up to END."""
         return self.log_prob_by_word(value).sum(axis=-1)
 
     def log_prob_by_word(self, value: Int[Array, "*rows length"]) -> Float[Array, "*batch length"]:
-        """The same of each word given those before it, teacher forcing; 0 at PAD."""
+        """Return the same of each word given those before it, teacher forcing; 0 at PAD."""
         told = value if self.context is None else self.context
         logits = self.decoder.word_logits(self.latents, told)
         said = value[..., None] == jnp.arange(logits.shape[-1])
@@ -44,12 +44,12 @@ class Texts:
         return jnp.where(value != PAD, chosen - jax.nn.logsumexp(logits, axis=-1), 0)
 
     def greedy(self) -> Int[Array, "*batch length"]:
-        """The likeliest word at every place, given those before it."""
+        """Return the likeliest word at every place, given those before it."""
         keys = jnp.zeros(self.decoder.length)
         return self._speak(keys, lambda _, logits: logits.argmax(axis=-1))
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, "*batch length"]:
-        """One draw (no gradient flows through it)."""
+        """Return one draw (no gradient flows through it)."""
         return self._speak(jax.random.split(key, self.decoder.length), jax.random.categorical)
 
     def _speak(

@@ -50,17 +50,17 @@ class VAE(DensityModel):
 
     @property
     def has_normal_posterior(self) -> bool:
-        """Whether q(z|x) is a diagonal normal, given by a mean and a scale."""
+        """True if q(z|x) is a diagonal normal, given by a mean and a scale."""
         return bool(getattr(self.posterior, "is_normal", False))
 
     @property
     def has_posterior_density(self) -> bool:
-        """Whether q(z|x) has a density at any latents, not at its own draws alone."""
+        """True if q(z|x) has a density at any latents, not at its own draws alone."""
         return bool(getattr(self.posterior, "has_density", False))
 
     @property
     def has_standard_prior(self) -> bool:
-        """Whether p(z) is N(0, I)."""
+        """True if p(z) is N(0, I)."""
         return bool(getattr(self.prior_network, "is_standard", False))
 
     @property
@@ -90,17 +90,17 @@ class VAESettings(Networks):
 
     @property
     def has_normal_posterior(self) -> bool:
-        """Whether q(z|x) is a diagonal normal."""
+        """True if q(z|x) is a diagonal normal."""
         return bool(getattr(self.posterior, "is_normal", False))
 
     @property
     def has_posterior_density(self) -> bool:
-        """Whether q(z|x) has a density at any latents."""
+        """True if q(z|x) has a density at any latents."""
         return bool(getattr(self.posterior, "has_density", False))
 
     @property
     def has_standard_prior(self) -> bool:
-        """Whether p(z) is N(0, I)."""
+        """True if p(z) is N(0, I)."""
         return bool(getattr(self.prior, "is_standard", False))
 
     def problem(self) -> str | None:

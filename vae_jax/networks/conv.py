@@ -23,7 +23,7 @@ Upsampling = Literal["transpose", "resize"]
 
 
 def level_sizes(image_shape: tuple[int, int, int], num_levels: int) -> list[tuple[int, int]]:
-    """Height and width at each level, from the image down; odd sizes round up."""
+    """Return height and width at each level, from the image down; odd sizes round up."""
     sizes = [image_shape[:2]]
     for _ in range(num_levels):
         height, width = sizes[-1]
@@ -32,7 +32,7 @@ def level_sizes(image_shape: tuple[int, int, int], num_levels: int) -> list[tupl
 
 
 def max_pool(images: Images) -> Resized:
-    """Largest value of each 2x2 square; an odd last row or column is pooled with itself."""
+    """Return largest value of each 2x2 square; an odd last row or column is pooled with itself."""
     batch, height, width, channels = images.shape
     images = jnp.pad(images, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     squares = images.reshape(batch, -(-height // 2), 2, -(-width // 2), 2, channels)
@@ -40,7 +40,7 @@ def max_pool(images: Images) -> Resized:
 
 
 def resize_nearest(images: Images) -> Resized:
-    """Every pixel repeated to a 2x2 square."""
+    """Return every pixel repeated to a 2x2 square."""
     return images.repeat(2, axis=1).repeat(2, axis=2)
 
 
@@ -54,7 +54,7 @@ def halving_layer(
     kernel_init: Initializer = HE,
     rngs: nnx.Rngs,
 ) -> Conv:
-    """The convolution that halves an image, by itself ("stride") or with a `max_pool` after it."""
+    """Return the convolution that halves an image by its stride or by a `max_pool` after it."""
     stride = 2 if downsampling == "stride" else 1
     options: dict[str, Any] = {"dtype": dtype, "kernel_init": kernel_init, "rngs": rngs}
     return Conv(inputs, outputs, kernel_size, stride, **options)
@@ -70,7 +70,7 @@ def doubling_layer(
     kernel_init: Initializer = HE,
     rngs: nnx.Rngs,
 ) -> Conv | ConvTranspose:
-    """The one that doubles it, by itself ("transpose") or after a `resize_nearest`."""
+    """Return the one that doubles it, by itself ("transpose") or after a `resize_nearest`."""
     options: dict[str, Any] = {"dtype": dtype, "kernel_init": kernel_init, "rngs": rngs}
     if upsampling == "transpose":
         return ConvTranspose(inputs, outputs, kernel_size, 2, **options)
@@ -202,7 +202,7 @@ class ConvDecoder(nnx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class ConvolutionalSettings:
-    """What convolutional encoders and decoders have in common.
+    """The settings that convolutional encoders and decoders share.
 
     Both name `channels` and `widths` from the image to the latents.
     """

@@ -3,6 +3,10 @@
 On accelerators both are `lax` convolutions. XLA's CPU backend takes a slow path for convolutions
 inside loops, so there a convolution is patches times a matrix, and a transposed convolution is a
 matrix product whose overlapping patches are added up.
+
+The form is chosen where a program is lowered, for the platform that it is lowered for: what a model
+computes depends on the device that computes it, not on the process that built it. Parameters have
+one layout for both.
 """
 
 import functools
@@ -25,13 +29,8 @@ Patches = Float[Array, "batch rows columns patch"]
 Kernel = Float[Array, "kernel kernel inputs outputs"]
 
 
-def use_matrix_products() -> bool:
-    """Whether this process's default backend wants convolutions as matrix products."""
-    return jax.default_backend() == "cpu"
-
-
 def same_padding(size: int, kernel_size: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after an axis such that `ceil(size / stride)` windows cover it."""
+    """Return zeros before and after an axis such that `ceil(size / stride)` windows cover it."""
     total = max((-(-size // stride) - 1) * stride + kernel_size - size, 0)
     return total // 2, total - total // 2
 
@@ -79,7 +78,7 @@ def _slice_patches(images: Images, kernel_size: int, stride: int) -> Patches:
 
 
 def _add_patches(patches: Patches, kernel_size: int, stride: int) -> Images:
-    """The linear transpose of `_slice_patches` onto images that the windows cover exactly."""
+    """Return the transpose of `_slice_patches`, onto images that the windows cover exactly."""
     # The sum that XLA's own convolution would keep in float32 too.
     total = _add_float32_patches(patches.astype(jnp.float32), kernel_size, stride)
     return total.astype(patches.dtype)
@@ -119,7 +118,7 @@ def _add_float32_patches(patches: Patches, kernel_size: int, stride: int) -> Ima
 # gradient of one would be XLA's transposition of it rather than the other.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def extract_patches(images: Images, kernel_size: int, stride: int) -> Patches:
-    """Windows of `kernel_size` at every `stride`, which must cover the images exactly.
+    """Return windows of `kernel_size` at every `stride`, which must cover the images exactly.
 
     Returns `[batch, rows, columns, kernel_size * kernel_size * channels]`.
     """
@@ -143,7 +142,7 @@ overlap_add.defvjp(
 
 
 def conv_as_matmul(images: Images, kernel: Kernel, stride: int) -> Outputs:
-    """Convolution with "SAME" padding as patches times a matrix."""
+    """Return convolution with "SAME" padding as patches times a matrix."""
     kernel_size, _, inputs, outputs = kernel.shape
     if stride == 1 and kernel_size % 2 == 1 and outputs < inputs:
         # The same sum in the other order, whose patches have the fewer channels.
@@ -158,7 +157,7 @@ def conv_as_matmul(images: Images, kernel: Kernel, stride: int) -> Outputs:
 
 
 def conv_by_lax(images: Images, kernel: Kernel, stride: int) -> Outputs:
-    """Convolution with "SAME" padding by XLA's own operation."""
+    """Return convolution with "SAME" padding by XLA's own operation."""
     pads = [same_padding(size, kernel.shape[0], stride) for size in images.shape[1:3]]
     return lax.conv_general_dilated(
         images, kernel, (stride, stride), pads, dimension_numbers=_DIMENSION_NUMBERS
@@ -177,7 +176,7 @@ def conv_transpose_as_matmul(images: Images, kernel: Kernel, stride: int) -> Out
 
 
 def conv_transpose_by_lax(images: Images, kernel: Kernel, stride: int) -> Outputs:
-    """Transposed convolution, `stride` times the size, by XLA's own operation."""
+    """Return transposed convolution, `stride` times the size, by XLA's own operation."""
     kernel_size = kernel.shape[0]
     low = (kernel_size - stride) // 2
     high = kernel_size - stride - low
@@ -192,6 +191,55 @@ def conv_transpose_by_lax(images: Images, kernel: Kernel, stride: int) -> Output
     )
 
 
+# A convolution of images with a kernel at a stride.
+Form = Callable[[Images, Kernel, int], Outputs]
+
+
+def _by_platform(on_cpu: Form, elsewhere: Form) -> Form:
+    """Return the convolution in the one form on the CPU and in the other on accelerators.
+
+    The gradient chooses for itself, and keeps the images and the kernel alone: derived from the
+    choice, it would keep what either form keeps, such as patches on accelerators, which have none.
+    """
+
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+    def apply(images: Images, kernel: Kernel, stride: int) -> Outputs:
+        return lax.platform_dependent(
+            images,
+            kernel,
+            cpu=lambda images, kernel: on_cpu(images, kernel, stride),
+            default=lambda images, kernel: elsewhere(images, kernel, stride),
+        )
+
+    def forward(
+        images: Images, kernel: Kernel, stride: int
+    ) -> tuple[Outputs, tuple[Images, Kernel]]:
+        return apply(images, kernel, stride), (images, kernel)
+
+    def backward(
+        stride: int, residuals: tuple[Images, Kernel], d_out: Outputs
+    ) -> tuple[Images, Kernel]:
+        def gradient(form: Form) -> Callable[[Images, Kernel, Outputs], tuple[Images, Kernel]]:
+            def of_form(images: Images, kernel: Kernel, d_out: Outputs) -> tuple[Images, Kernel]:
+                def convolve(images: Images, kernel: Kernel) -> Outputs:
+                    return form(images, kernel, stride)
+
+                return jax.vjp(convolve, images, kernel)[1](d_out)
+
+            return of_form
+
+        return lax.platform_dependent(
+            *residuals, d_out, cpu=gradient(on_cpu), default=gradient(elsewhere)
+        )
+
+    apply.defvjp(forward, backward)
+    return apply
+
+
+conv = _by_platform(conv_as_matmul, conv_by_lax)
+conv_transpose = _by_platform(conv_transpose_as_matmul, conv_transpose_by_lax)
+
+
 class _Convolution(nnx.Module):
     """Operands and product in `dtype`; parameters, the bias's sum and the result in float32."""
 
@@ -202,7 +250,7 @@ class _Convolution(nnx.Module):
         kernel_size: int,
         stride: int,
         *,
-        forms: tuple[Callable[..., Outputs], Callable[..., Outputs]],
+        form: Form,
         dtype: ComputeDtype,
         kernel_init: Initializer,
         rngs: nnx.Rngs,
@@ -212,11 +260,11 @@ class _Convolution(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(out_channels))
         self.stride = stride
         self.dtype = dtype
-        self.apply = forms[0] if use_matrix_products() else forms[1]
+        self.form = form
 
     def __call__(self, images: Images) -> Outputs:
         kernel = self.kernel[...].astype(self.dtype)
-        return self.apply(images.astype(self.dtype), kernel, self.stride) + self.bias[...]
+        return self.form(images.astype(self.dtype), kernel, self.stride) + self.bias[...]
 
 
 class Conv(_Convolution):
@@ -238,7 +286,7 @@ class Conv(_Convolution):
             out_channels,
             kernel_size,
             stride,
-            forms=(conv_as_matmul, conv_by_lax),
+            form=conv,
             dtype=dtype,
             kernel_init=kernel_init,
             rngs=rngs,
@@ -267,7 +315,7 @@ class ConvTranspose(_Convolution):
             out_channels,
             kernel_size,
             stride,
-            forms=(conv_transpose_as_matmul, conv_transpose_by_lax),
+            form=conv_transpose,
             dtype=dtype,
             kernel_init=kernel_init,
             rngs=rngs,

@@ -1,4 +1,4 @@
-"""How the matrices of dense layers start, by the name that a config gives."""
+"""Initializers of dense layers' matrices, by the name that a config gives."""
 
 from flax import nnx
 

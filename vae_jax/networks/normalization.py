@@ -27,7 +27,7 @@ class GroupNorm(nnx.Module):
         self.num_groups = max(n for n in range(1, most + 1) if channels % n == 0)
 
     def _group_means(self, images: Images) -> Float[Array, "batch 1 1 channels"]:
-        """For every channel the mean of its group."""
+        """Return the mean of its group for every channel."""
         num_images, *_, channels = images.shape
         groups = images.mean(axis=(1, 2)).reshape(num_images, self.num_groups, -1).mean(axis=2)
         return jnp.repeat(groups, channels // self.num_groups, axis=1)[:, None, None]

@@ -270,7 +270,7 @@ class ResidualDecoder(nnx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class _Residual(ConvolutionalSettings):
-    """What residual encoders and decoders have in common."""
+    """The settings that residual encoders and decoders share."""
 
     blocks: int = integer(2, "Residual blocks per level.", at_least=1)
     remat: bool = flag(

@@ -81,7 +81,7 @@ class TextEncoder(nnx.Module):
 def _with_neighbours(
     x: Float[Array, "*batch length size"],
 ) -> Float[Array, "*batch length window"]:
-    """Each place beside those around it; beyond the ends are zeros."""
+    """Return each position beside its neighbours; beyond the ends are zeros."""
     reach = _KERNEL_SIZE // 2
     padded = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(reach, reach), (0, 0)])
     length = x.shape[-2]
@@ -90,7 +90,7 @@ def _with_neighbours(
 
 
 class Speaker(NamedTuple):
-    """Where a decoder stands within its texts.
+    """The state of a decoder within its texts.
 
     Attributes:
       hidden: its recurrent state.
@@ -137,7 +137,7 @@ class TextDecoder(nnx.Module):
     def word_logits(
         self, latents: Float[Array, "*shape latents"], words: Ids
     ) -> Float[Array, "*shape length words"]:
-        """Log p(word_t | words before t, z), not normalised, for all places at once.
+        """Return log p(word_t | words before t, z), not normalised, for all places at once.
 
         Args:
           latents: `[*samples, *batch, latents]`.
@@ -156,7 +156,7 @@ class TextDecoder(nnx.Module):
     def next_word(
         self, speaker: Speaker, word: Int[Array, "*batch"], place: Int[Array, ""]
     ) -> tuple[Speaker, Float[Array, "*batch words"]]:
-        """The same for one place, given the word before it."""
+        """Return the same for one place, given the word before it."""
         speaker = self._hear(speaker, self.from_word(self.embedding(word)))
         logits = self.output(speaker.hidden)
         return speaker, self._sayable(logits[..., None, :], place[None])[..., 0, :]
@@ -182,7 +182,7 @@ class TextDecoder(nnx.Module):
 def drop_words(
     key: Key[Array, ""], ids: Int[Array, "batch length"], share: Float[Array, ""]
 ) -> Int[Array, "batch length"]:
-    """The texts with each word, END too, replaced by UNKNOWN with probability `share`.
+    """Return the texts with each word, END too, replaced by UNKNOWN with probability `share`.
 
     What a decoder is told of a text while it is trained: it has to ask the latents for the rest
     (word dropout, Bowman et al. 2015, arXiv 1511.06349, section 3.2).

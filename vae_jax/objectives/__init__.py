@@ -1,4 +1,4 @@
-"""What is minimised: an equation a function, its settings beside it. Nats.
+"""Objectives to minimise: an equation per function, its settings beside it. Nats.
 
 A module that stands here is imported, and its objectives can be chosen: nothing lists them.
 """

@@ -1,4 +1,4 @@
-"""What an objective is asked for: a loss, and what it needs of the model."""
+"""The interface of objectives: a loss, and what it needs of the model."""
 
 import abc
 from collections.abc import Callable
@@ -47,7 +47,7 @@ class Opponent(NamedTuple):
 
 
 class Objective(abc.ABC):
-    """What is minimised, in nats per example.
+    """An objective to minimise, in nats per example.
 
     A subclass is a frozen dataclass whose fields are settings. In a compiled program its traced
     settings are arrays.

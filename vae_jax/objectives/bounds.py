@@ -54,13 +54,13 @@ class ElboTerms(NamedTuple):
         return self.log_likelihood - self.kl.sum(axis=-1)
 
     def means(self) -> dict[str, Scalar]:
-        """Batch means in nats: "elbo", "rate" and "distortion"."""
+        """Return batch means in nats: "elbo", "rate" and "distortion"."""
         rate, distortion = self.kl.sum(axis=-1).mean(), -self.log_likelihood.mean()
         return {"elbo": -(distortion + rate), "rate": rate, "distortion": distortion}
 
 
 class LogWeightTerms(NamedTuple):
-    """What an importance weight p(x, z) / q(z|x) is made of, in nats."""
+    """The terms of an importance weight p(x, z) / q(z|x), in nats."""
 
     log_likelihood: LogWeights
     log_prior: LogWeights
@@ -72,7 +72,7 @@ class LogWeightTerms(NamedTuple):
         return self.log_likelihood + self.log_prior - self.log_posterior
 
     def means(self) -> dict[str, Scalar]:
-        """Means over samples and batch in nats: "elbo", "rate" and "distortion"."""
+        """Return means over samples and batch in nats: "elbo", "rate" and "distortion"."""
         return {
             "elbo": self.log_weights.mean(),
             "rate": (self.log_posterior - self.log_prior).mean(),
@@ -96,7 +96,7 @@ def _frozen_posterior(model: DensityModel, inputs: Images) -> TractablePosterior
 def draw_noise(
     model: DensityModel, num_samples: int, batch: int, key: Key[Array, ""]
 ) -> Float[Array, "num_samples batch latents"]:
-    """Standard normal noise for `Posterior.draw`."""
+    """Return standard normal noise for `Posterior.draw`."""
     return jax.random.normal(key, (num_samples, batch, model.latent_size))
 
 
@@ -109,7 +109,7 @@ def elbo_terms(
     num_samples: int = 1,
     sampled_kl: bool = False,
 ) -> ElboTerms:
-    """Terms of the bound by reparameterised samples (Kingma & Welling 2013, equation 10).
+    """Return terms of the bound by reparameterised samples (Kingma & Welling 2013, equation 10).
 
     `inputs` is what the encoder sees and `targets` what the likelihood is asked about: equal for a
     plain VAE, corrupted and clean for a denoising one (Im et al. 2015, arXiv 1511.06406).
@@ -141,7 +141,7 @@ def sampled_kl_parts(
     latents: Float[Array, "samples batch latents"],
     log_posterior: Float[Array, "samples batch"],
 ) -> Float[Array, "samples batch parts"]:
-    """Log q(z|x) - log p(z) at draws of the posterior, in nats.
+    """Return log q(z|x) - log p(z) at draws of the posterior, in nats.
 
     One part a latent dimension where both factorise, given the layer before; else a single one.
     """
@@ -159,7 +159,7 @@ def log_weight_terms(
     num_samples: int,
     sticking: bool = False,
 ) -> LogWeightTerms:
-    """Terms of the importance weights of `num_samples` draws from the posterior.
+    """Return terms of the importance weights of `num_samples` draws from the posterior.
 
     Args:
       model: the model.
@@ -194,7 +194,7 @@ def _complete(
 def with_gradient_of(
     value: Float[Array, "*shape"], surrogate: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
-    """`value`, with the gradient of `surrogate` added to its own."""
+    """Return `value`, with the gradient of `surrogate` added to its own."""
     return value + surrogate - jax.lax.stop_gradient(surrogate)
 
 
@@ -204,12 +204,12 @@ def elbo(log_weights: LogWeights) -> Float[Array, " batch"]:
 
 
 def iwae_bound(log_weights: LogWeights) -> Float[Array, " batch"]:
-    """Log mean_k w_k, the importance-weighted bound (Burda et al. 2015, equation 8)."""
+    """Return log mean_k w_k, the importance-weighted bound (Burda et al. 2015, equation 8)."""
     return jax.nn.logsumexp(log_weights, axis=0) - jnp.log(log_weights.shape[0])
 
 
 def miwae_bound(log_weights: LogWeights, num_groups: int) -> Float[Array, " batch"]:
-    """The mean of `num_groups` importance-weighted bounds of equally many samples each.
+    """Return the mean of `num_groups` importance-weighted bounds of equally many samples each.
 
     MIWAE(M, K) of Rainforth et al. 2018 (arXiv 1802.04537, section 5), M groups of K samples.
     """
@@ -231,7 +231,7 @@ def piwae_bound(
     num_samples: int,
     num_groups: int,
 ) -> tuple[Float[Array, " batch"], LogWeightTerms]:
-    """The importance-weighted bound of all samples, for the decoder; MIWAE for the encoder.
+    """Return the importance-weighted bound of all samples, for the decoder; MIWAE for the encoder.
 
     The value is the bound of all `num_groups * num_samples` samples. Its gradient in the generative
     parameters is that bound's, its gradient in the inference network that of `miwae_bound`
@@ -272,7 +272,7 @@ def doubly_reparameterized(
     *,
     num_samples: int,
 ) -> tuple[Float[Array, " batch"], LogWeightTerms]:
-    """The importance-weighted bound with the doubly reparameterised gradient, IWAE-DReG.
+    """Return the importance-weighted bound with the doubly reparameterised gradient, IWAE-DReG.
 
     With normalised weights v_i, the generative parameters get sum_i v_i d log w_i, and the
     posterior's sum_i v_i^2 (d log w_i / d z_i) (d z_i / d parameters), whose signal-to-noise ratio

@@ -1,4 +1,4 @@
-"""What the disentangling objectives share: a batch encoded by independent normals.
+"""The common part of the disentangling objectives: a batch encoded by independent normals.
 
 All of them compare the examples of a batch with each other: none is a mean over examples, so that
 a batch cannot be computed in parts.

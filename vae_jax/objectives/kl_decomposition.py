@@ -34,7 +34,7 @@ class KlTerms(NamedTuple):
 def log_importance_weights(
     estimator: Estimator, batch_size: int, num_examples: int
 ) -> Float[np.ndarray, "draws examples"]:
-    """Log of the weight of q(z_i|x_m) in the estimate of q(z_i), `[batch_size, batch_size]`.
+    """Return log of the weight of q(z_i|x_m) in the estimate of q(z_i), `[batch_size, batch_size]`.
 
     weighted: 1 / (N M) for all (Chen et al. 2018, appendix C.1), in expectation a lower bound of
     log q(z): too low by about log M where the posteriors of a batch are far from each other, and by
@@ -65,7 +65,7 @@ def decompose(
     latents: Float[Array, "batch latents"],
     log_weights: Float[Array | np.ndarray, "batch batch"],
 ) -> KlTerms:
-    """The three parts at a draw of each posterior of a batch.
+    """Return the three parts at a draw of each posterior of a batch.
 
     Args:
       posterior: q(z|x_m) of the batch.

@@ -48,7 +48,7 @@ class Batch(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """What the terms of an objective weigh.
+    """The weights of an objective's terms.
 
     Attributes:
       likelihoods: of each modality's log likelihood, `[modalities]`.
@@ -71,7 +71,7 @@ class JointTerms(NamedTuple):
     kl: Float[Array, "*rows batch"]
 
     def weighted(self, weights: Weights) -> Float[Array, "*rows batch"]:
-        """The bound with its terms weighed."""
+        """Return the bound with its terms weighed."""
         return jnp.tensordot(weights.likelihoods, self.log_likelihoods, 1) - weights.kl * self.kl
 
     def means(self, names: tuple[str, ...]) -> dict[str, Scalar]:
@@ -93,7 +93,7 @@ def _log_likelihoods(
     latents: Float[Array, "*rows batch latents"],
     asked: Bool[Array, "*rows batch modalities"],
 ) -> Float[Array, "modalities *rows batch"]:
-    """Log p(x_i|z) of each modality that is asked for."""
+    """Return log p(x_i|z) of each modality that is asked for."""
     return jnp.stack(
         [
             model.log_likelihood(
@@ -114,7 +114,7 @@ def kl_bound(posterior: SubsetMixture, prior: Normal) -> Float[Array, " batch"]:
 
 
 def joint_elbo(model: MultimodalVAE, batch: Batch, key: Key[Array, ""]) -> JointTerms:
-    """The ELBO of what each example has, from one draw of its posterior.
+    """Return the ELBO of the modalities that each example has, from one draw of its posterior.
 
     For a mixture of products that is the objective of MoPoE, whose KL is the bound `kl_bound`; one
     component is drawn an example, each with its weight.
@@ -177,7 +177,7 @@ def mvae_objective(
     weights: Weights,
     num_subsets: int,
 ) -> tuple[Float[Array, " batch"], JointTerms]:
-    """The sum of ELBOs of MVAE (Wu & Goodman 2018, arXiv 1802.05335, equation 5).
+    """Return the sum of ELBOs of MVAE (Wu & Goodman 2018, arXiv 1802.05335, equation 5).
 
         elbo_{1..M} + sum_i elbo_{i} + sum_j elbo_{S_j},
 
@@ -230,7 +230,7 @@ def mmvae_objective(
     weights: Weights,
     num_samples: int,
 ) -> tuple[Float[Array, " batch"], JointTerms]:
-    """The stratified bound of MMVAE (Shi et al. 2019, arXiv 1911.03393, equation 3).
+    """Return the stratified bound of MMVAE (Shi et al. 2019, arXiv 1911.03393, equation 3).
 
         1/M sum_i E[log 1/K sum_k p(z_i^k) prod_j p(x_j|z_i^k) / q(z_i^k|x)],  z_i^k of q(z|x_i),
 
@@ -262,7 +262,7 @@ def mmvae_objective(
 
 @dataclasses.dataclass(frozen=True)
 class _JointObjective(Objective):
-    """What the objectives of several modalities share.
+    """The settings that the objectives of several modalities share.
 
     A batch is `Batch`. What is reported as ELBO is not weighted.
     """

@@ -7,20 +7,19 @@ what else is changed, such as the number of epochs.
 
 import dataclasses
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
 from vae_jax.config import python_file
-from vae_jax.config.fields import FIELDS, flatten, unknown_field_message, with_fields
+from vae_jax.config.experiment import AnyExperiment
+from vae_jax.config.overrides import value_at, with_values
 from vae_jax.errors import UserError
+from vae_jax.sweeps import fields
 from vae_jax.sweeps import space as search_space
 from vae_jax.sweeps.space import Setting, Sweep
 
-FOLDER = Path(__file__).parents[1] / "configs" / "papers"
+FOLDER = Path(__file__).parents[2] / "configs" / "papers"
 BUDGETS = ("cpu", "full")
 
 
@@ -46,7 +45,7 @@ COHERENCE_FIGURES = {
     "coherence_1": "coherence (%), one modality given",
     "coherence_4": "coherence (%), four given",
     "joint_coherence": "joint coherence (%)",
-    "reader_accuracy": "real examples read right (%)",
+    "reader_accuracy": "real examples recognised (%)",
 }
 FIGURES = {
     "nll": Figure("NLL", -1, 2),
@@ -61,14 +60,14 @@ FIGURES = {
     "joint_nll": Figure("NLL of all modalities", -1, 2),
     "image_nll": Figure("NLL of the image", -1, 2),
     "image_nll_given_others": Figure("NLL of the image given the others", -1, 2),
-    "gain_for_image": Figure("nats that the others tell of the image", 1, 2),
+    "gain_for_image": Figure("gain on the image from the others (nats)", 1, 2),
     **{name: Figure(label, 1, 1) for name, label in COHERENCE_FIGURES.items()},
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """What the source says of a figure.
+    """A metric as the source printed it.
 
     Attributes:
       value: that it printed; None if it printed none.
@@ -76,8 +75,8 @@ class Expected:
       verified: whether the value was read in the source. One that was not is never shown.
     """
 
-    value: float | None = None
-    tolerance: float | None = None
+    value: float | int | None = None
+    tolerance: float | int | None = None
     verified: bool = True
 
 
@@ -109,13 +108,13 @@ class Check:
 
     figure: str
     rows: Sequence[str]
-    least: float = 0.0
-    most: float = float("inf")
+    least: float | int = 0.0
+    most: float | int = float("inf")
 
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """How much is spent on a table.
+    """The budget of a table.
 
     Attributes:
       changes: to the base config, by dotted field name.
@@ -151,7 +150,7 @@ class Card:
     title: str
     source: str
     setup: str
-    base: ConfigDict
+    base: AnyExperiment
     rows: Sequence[Row]
     budgets: Mapping[str, Budget]
     checks: Sequence[Check] = ()
@@ -170,11 +169,10 @@ class Card:
         for name in [*named, *([self.manifold] if self.manifold else [])]:
             if name not in known:
                 raise UserError(f"{name!r} is not a row{_nearest(name, known)}")
-        base = flatten(self.base.to_dict())
-        for changes in (*(row.settings for row in self.rows), *_changes(self.budgets)):
-            for field in changes:
-                if field not in FIELDS or field not in base:
-                    raise UserError(unknown_field_message(field))
+        for budget in self.budgets.values():
+            with_values(self.base, budget.changes)
+        for row in self.rows:
+            with_values(self.base, row.settings)
         for check in self.checks:
             if not FIGURES.get(check.figure, Figure("", 0, 0)).sign:
                 raise UserError(f"{check.figure!r} is no figure of which more or less is better")
@@ -186,28 +184,28 @@ class Card:
                 raise UserError(f"{figure!r} is not a figure; there are {', '.join(FIGURES)}")
 
     def base_config(self, budget: str) -> dict[str, Any]:
-        """The config that the rows share at a budget, as JSON gives it back."""
-        plain = json.loads(json.dumps(self.base.to_dict()))
-        return with_fields(plain, self.budgets[budget].changes)
+        """Return every setting that the rows share at a budget, as JSON gives it back."""
+        return fields.resolved(with_values(self.base, self.budgets[budget].changes))
 
     def config(self, row: Row, budget: str) -> dict[str, Any]:
-        """The config of a row but for its seed, as JSON gives it back."""
-        changed = with_fields(self.base_config(budget), row.settings)
-        return dict(json.loads(json.dumps(changed)))
+        """Return every setting of a row but for its seed, as JSON gives it back."""
+        return fields.resolved(fields.with_values(self.base_config(budget), row.settings))
 
     def sweep(self, rows: Sequence[Row], budget: str, seeds: Sequence[int]) -> Sweep:
-        """The rows as the trials of a grid with one axis, in their order."""
-        base = flatten(self.base_config(budget))
-        fields = tuple(dict.fromkeys(field for row in rows for field in row.settings))
-        values = [tuple(row.settings.get(field, base[field]) for field in fields) for row in rows]
-        if not fields:
+        """Return the rows as the trials of a grid with one axis, in their order."""
+        base = self.base_config(budget)
+        names = tuple(dict.fromkeys(name for row in rows for name in row.settings))
+        values = [
+            tuple(row.settings.get(name, value_at(base, name)) for name in names) for row in rows
+        ]
+        if not names:
             return search_space.grid({}, seeds=seeds)
-        if len(fields) == 1:
-            return search_space.grid({fields[0]: [value for (value,) in values]}, seeds=seeds)
-        return search_space.grid({fields: values}, seeds=seeds)
+        if len(names) == 1:
+            return search_space.grid({names[0]: [value for (value,) in values]}, seeds=seeds)
+        return search_space.grid({names: values}, seeds=seeds)
 
     def rows_named(self, names: Sequence[str], budget: str) -> list[Row]:
-        """The named rows in the card's order; without names, those that the budget has room for.
+        """Return the named rows in the card's order; by default those that the budget has.
 
         Raises:
           UserError: there is no row of that name.
@@ -223,17 +221,13 @@ class Card:
         return [row for row in self.rows if row.name in wanted]
 
 
-def _changes(budgets: Mapping[str, Budget]) -> list[Setting]:
-    return [budget.changes for budget in budgets.values()]
-
-
 def names() -> list[str]:
-    """The cards that there are."""
+    """Return the cards that there are."""
     return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
 
 def load(name: str) -> Card:
-    """A card by its name, or by the path of its file.
+    """Return a card by its name, or by the path of its file.
 
     Raises:
       UserError: there is none, or its file does not work.

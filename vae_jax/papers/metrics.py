@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from vae_jax import config, trained, workdir
-from vae_jax.applications.multimodal import measure as multimodal_measuring
+from vae_jax.applications.multimodal.examples import load_examples, load_model
+from vae_jax.applications.multimodal.measure import measure_coherence
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours
 from vae_jax.evaluation import summary as measuring
+from vae_jax.evaluation.reports import Number
 from vae_jax.papers.card import COHERENCE_FIGURES, NEIGHBOUR_FIGURES
 from vae_jax.trained import TrainedModel
 
@@ -61,16 +63,16 @@ def figures(folder: Path, test: dict[str, Any], asked: Sequence[str]) -> dict[st
     return found
 
 
-def _part(test: dict[str, Any], name: str) -> float | None:
-    """A figure of the summary, None where it is not there."""
+def _part(test: dict[str, Any], name: str) -> Number | None:
+    """Return a figure of the summary, None where it is not there."""
     part: Any = test
     for key in name.split("."):
         part = part.get(key) if isinstance(part, dict) else None
     return part
 
 
-def _neighbours(folder: Path, figures: Sequence[str]) -> dict[str, float]:
-    """The k-NN accuracies by latents, in percent; each measured once a run."""
+def _neighbours(folder: Path, figures: Sequence[str]) -> dict[str, Number]:
+    """Return the k-NN accuracies by latents, in percent; each measured once a run."""
     path = folder / "neighbours.json"
     known = workdir.read_json(path) if path.is_file() else {}
     if any(figure not in known for figure in figures):
@@ -79,7 +81,7 @@ def _neighbours(folder: Path, figures: Sequence[str]) -> dict[str, float]:
     return known
 
 
-def _measure_neighbours(model: TrainedModel, figures: Sequence[str]) -> dict[str, float]:
+def _measure_neighbours(model: TrainedModel, figures: Sequence[str]) -> dict[str, Number]:
     splits = config.load_splits(model.config)
     train, test = read_all(splits.train), splits.test
     section = model.config.data
@@ -92,8 +94,8 @@ def _measure_neighbours(model: TrainedModel, figures: Sequence[str]) -> dict[str
             f"data.train_split={section.train_split!r} has {len(labels)} images, fewer than "
             f"the {most} labels of a k-NN accuracy"
         )
-    latents = model.encode(measuring.prepare_train(model.config, train))
-    queries = model.encode(measuring.prepare_test(model.config, test))
+    latents = model.encode(measuring.prepare_train(model, train))
+    queries = model.encode(measuring.prepare_test(model, test))
 
     def percent(num_labels: int) -> float:
         return 100 * neighbours.accuracy(
@@ -103,18 +105,18 @@ def _measure_neighbours(model: TrainedModel, figures: Sequence[str]) -> dict[str
     return {figure: percent(NEIGHBOUR_FIGURES[figure]) for figure in figures}
 
 
-def _coherence(folder: Path) -> dict[str, float]:
-    """The coherence figures, in percent; measured once a run.
+def _coherence(folder: Path) -> dict[str, Number]:
+    """Return the coherence figures, in percent; measured once a run.
 
     The classifiers are the workdir's: all runs at a budget are of the same data.
     """
     path = folder / "coherence.json"
     if path.is_file():
         return dict(workdir.read_json(path))
-    model = multimodal_measuring.load_model(folder)
+    model = load_model(folder)
     classifiers = folder.parents[1] / "classifiers"
-    examples = multimodal_measuring.load_examples(model, classifiers, _NUM_COHERENCE)
-    measured = multimodal_measuring.measure_coherence(model, examples)
+    examples = load_examples(model, classifiers, _NUM_COHERENCE)
+    measured = measure_coherence(model, examples)
     found = {
         f"coherence_{size}": 100 * share
         for size, share in measured["conditional_coherence"].items()

@@ -1,4 +1,4 @@
-"""The cards' tables: ours beside the paper's, with verdicts."""
+"""The part of the results' README on papers: our tables beside theirs, with verdicts."""
 
 import itertools
 import statistics
@@ -7,37 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from vae_jax.errors import UserError
-from vae_jax.evaluation import markdown
+from vae_jax.evaluation import reports
+from vae_jax.evaluation.reports import Number
 from vae_jax.papers import results as card_results
 from vae_jax.papers.card import BUDGETS, FIGURES, Card, Check, Expected
 from vae_jax.papers.results import Measured, Measurement
 
 NOT_MEASURED = "not measured"
 
-_INTRODUCTION = """## Tables of papers, ours beside theirs
-
-A card, `configs/papers/NAME.py`, says what is trained and what counts as agreement:
-
-```sh
-python -m experiments.reproduce --card=NAME --seeds=3 --budget=full
-```
-
-Ours is the mean ± standard deviation over seeds. Nats an image, on the test set; NLL is minus the
-importance-weighted bound. A value is compared with the paper's at the full budget; at the smaller
-one, made for two cores without an accelerator, only orderings are, unless a card says otherwise. A
-verdict "outside by" names the distance from the tolerance; where there is none, the verdict is the
-difference. Where the paper's value was not read in its source, the table says "unverified" in its
-place. A check counts in how many seeds it holds beside the means.
-"""
-
 
 def value_verdict(card: Card, figure: str, expected: Expected, row: Mapping[str, Any]) -> str:
-    """Whether our value is the paper's, as far as it is measured.
+    """Return whether our value agrees with the paper's, as far as it is measured.
 
     Args:
       card: the card.
-      figure: which.
-      expected: what the paper says.
+      figure: name of the metric.
+      expected: the value in the paper.
       row: the row's measurements by budget.
     """
     if expected.value is None or not expected.verified:
@@ -54,7 +39,7 @@ def value_verdict(card: Card, figure: str, expected: Expected, row: Mapping[str,
 
 
 def check_verdict(check: Check, measured: Measured, budget: str) -> str:
-    """Whether an ordering holds at a budget, by the means and in how many seeds."""
+    """Return whether an ordering holds at a budget, by the means and in how many seeds."""
     found = [_found(measured[name][budget], check.figure) for name in check.rows]
     rows = [row for row in found if row is not None]
     if len(rows) < len(found):
@@ -63,40 +48,40 @@ def check_verdict(check: Check, measured: Measured, budget: str) -> str:
     common = set.intersection(*(set(row) for row in rows))
     by_seed = [_gains(check, [row[seed] for row in rows]) for seed in sorted(common)]
     held = sum(_beyond(check, of_seed) <= 0 for of_seed in by_seed)
-    told = ", ".join(f"{gain:+.{FIGURES[check.figure].digits}f}" for gain in gains)
-    told += f"; in {held} of {len(by_seed)} seeds" if by_seed else ""
+    details = ", ".join(f"{gain:+.{FIGURES[check.figure].digits}f}" for gain in gains)
+    details += f"; in {held} of {len(by_seed)} seeds" if by_seed else ""
     beyond = _beyond(check, gains)
-    return f"{'holds' if beyond <= 0 else f'fails by {_number(beyond)}'} ({told})"
+    return f"{'holds' if beyond <= 0 else f'fails by {_number(beyond)}'} ({details})"
 
 
-def _found(measurement: Measurement | None, figure: str) -> dict[int, float] | None:
-    """A figure by seed; None where it is not measured."""
+def _found(measurement: Measurement | None, figure: str) -> dict[int, Number] | None:
+    """Return a metric by seed; None where it is not measured."""
     if measurement is None or figure not in measurement["figures"]:
         return None
     values = measurement["figures"][figure]["by_seed"]
     return dict(zip(measurement["seeds"], values, strict=True))
 
 
-def _gains(check: Check, values: Sequence[float]) -> list[float]:
-    """How much better each value is than the one before it; a single value itself."""
+def _gains(check: Check, values: Sequence[Number]) -> list[Number]:
+    """Return how much better each value is than the one before it; a single value itself."""
     sign = FIGURES[check.figure].sign
     if len(values) == 1:
         return list(values)
     return [sign * (after - before) for before, after in itertools.pairwise(values)]
 
 
-def _beyond(check: Check, gains: Sequence[float]) -> float:
-    """How far the gains are from what the check allows; 0 or less where it holds."""
+def _beyond(check: Check, gains: Sequence[Number]) -> Number:
+    """Return how far the gains are from what the check allows; 0 or less where it holds."""
     return max(max(check.least - gain, gain - check.most) for gain in gains)
 
 
-def _number(value: float) -> str:
-    """Two digits that count."""
+def _number(value: Number) -> str:
+    """Return a number with two significant digits."""
     return f"{value:.2g}"
 
 
 def table(card: Card, measured: Measured) -> str:
-    """A line a figure of a row."""
+    """Return a table with one line per row and metric."""
     rows = []
     for row in card.rows:
         for figure, expected in row.figures.items():
@@ -119,8 +104,8 @@ def table(card: Card, measured: Measured) -> str:
                     value_verdict(card, figure, expected, measured[row.name]),
                 ]
             )
-    heading = ["row", "figure", "paper", "tolerance", "cpu budget", "full budget", "verdict"]
-    return markdown.table(heading, rows)
+    heading = ["row", "metric", "paper", "tolerance", "cpu budget", "full budget", "verdict"]
+    return reports.table(heading, rows)
 
 
 def _cell(measurement: Measurement | None, figure: str) -> str:
@@ -141,14 +126,14 @@ def _seeds(of_seeds: Sequence[Any]) -> str:
 
 
 def checks_table(card: Card, measured: Measured) -> str:
-    """A line a check; nothing without any."""
+    """Return a table with one line per check; nothing without checks."""
     if not card.checks:
         return ""
     rows = [
         [_claim(check), *(check_verdict(check, measured, budget) for budget in BUDGETS)]
         for check in card.checks
     ]
-    return markdown.table(["check", "cpu budget", "full budget"], rows)
+    return reports.table(["check", "cpu budget", "full budget"], rows)
 
 
 def _claim(check: Check) -> str:
@@ -160,12 +145,12 @@ def _claim(check: Check) -> str:
         amount = f" by {check.least:g} to {check.most:g}"
     if len(check.rows) == 1:
         bound = amount.removeprefix(" by ")
-        return f"{FIGURES[check.figure].label} of {check.rows[0]}: {bound}"
+        return f"{check.rows[0]}: {FIGURES[check.figure].label} {bound}"
     return f"{FIGURES[check.figure].label} gets better from {' to '.join(check.rows)}{amount}"
 
 
 def conditions(card: Card, measured: Measured, budget: str) -> str:
-    """How the rows of a budget were measured, in a line; nothing if none was."""
+    """Return in one line how the rows of a budget were measured; nothing if none was."""
     rows = [found for row in measured.values() if (found := row[budget]) and found["seeds"]]
     if not rows:
         return ""
@@ -175,7 +160,7 @@ def conditions(card: Card, measured: Measured, budget: str) -> str:
         return ", ".join(sorted(found, key=lambda text: (len(text), text)))
 
     epochs = sorted({epoch for row in rows for epoch in row["epochs"]})
-    told = [
+    facts = [
         f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs",
         f"{values('num_training_images')} training images",
         f"{values('num_test_images')} test images",
@@ -187,11 +172,11 @@ def conditions(card: Card, measured: Measured, budget: str) -> str:
         f"{values('device')} with {_cores(rows)}",
         f"{_duration(sum(map(card_results.hours, rows)))} of training",
     ]
-    return f"{'CPU' if budget == 'cpu' else 'Full'} budget: {'; '.join(told)}.\n"
+    return f"{'CPU' if budget == 'cpu' else 'Full'} budget: {'; '.join(facts)}.\n"
 
 
 def _standard_error(card: Card, rows: Sequence[Measurement]) -> list[str]:
-    """That of the first figure of the card which has one."""
+    """Return the standard error of the first metric of the card that has one."""
     for figure in dict.fromkeys(figure for row in card.rows for figure in row.figures):
         found = [row["figures"][figure] for row in rows if figure in row["figures"]]
         known = [part["standard_error"] for part in found if part["standard_error"] is not None]
@@ -207,44 +192,46 @@ def _cores(rows: Sequence[Measurement]) -> str:
 
 
 def section(card: Card, folder: Path) -> str:
-    """All on one card.
+    """Return the section of a card.
 
     Raises:
       UserError: its results file cannot be trusted.
     """
     measured = card_results.read(card, folder)
-    parts = [
-        f"### {card.title}\n",
-        f"`configs/papers/{card.name}.py`. {card.source}\n",
-        f"{card.setup}\n",
-        table(card, measured),
-        checks_table(card, measured),
-        *(conditions(card, measured, budget) for budget in BUDGETS),
-        f"{card.findings}\n" if card.findings else "",
-        *(
-            f"![Manifold of {card.manifold}, {budget} budget]({picture.name})\n"
-            for budget in BUDGETS
-            if (picture := manifold_path(card, folder, budget)).is_file()
-        ),
-    ]
-    return "\n".join(part for part in parts if part)
+    manifolds = {
+        manifold_path(card, folder, budget).name: f"Manifold of {card.manifold}, {budget} budget"
+        for budget in BUDGETS
+    }
+    return reports.fill(
+        Path(__file__).with_name("card.md"),
+        title=card.title,
+        name=card.name,
+        source=card.source,
+        setup=card.setup,
+        metrics=table(card, measured),
+        checks=checks_table(card, measured),
+        conditions="\n".join(filter(None, (conditions(card, measured, b) for b in BUDGETS))),
+        findings=card.findings,
+        plots=reports.plots(folder, manifolds, folder),
+    )
 
 
 def manifold_path(card: Card, folder: Path, budget: str) -> Path:
-    """Where the picture of a card's two-dimensional latent space is."""
+    """Return the path of the plot of a card's two-dimensional latent space."""
     return folder / f"{card.name}_manifold_{budget}.png"
 
 
 def render(cards: Sequence[Card], folder: Path) -> str:
-    """The README of the folder of results.
+    """Return the part of the results' README on papers.
 
     Raises:
-      UserError: a results file cannot be trusted, or is of no card.
+      UserError: a results file cannot be trusted, or belongs to no card.
     """
     for path in sorted(folder.glob("*.json")):
         if path.stem not in [card.name for card in cards]:
             raise UserError(f"{path} is the results file of no card; take it away")
-    return "\n".join([_INTRODUCTION, *(section(card, folder) for card in cards)])
+    sections = "\n".join(section(card, folder) for card in cards)
+    return reports.fill(Path(__file__).with_suffix(".md"), cards=sections)
 
 
 def _duration(hours: float) -> str:

@@ -1,4 +1,4 @@
-"""What came out of a card's runs: results/CARD.json, both budgets and all rows side by side.
+"""Results of a card's runs: results/CARD.json, both budgets and all rows side by side.
 
     {"card": NAME, "rows": {ROW: {"cpu": MEASUREMENT or null, "full": MEASUREMENT or null}}}
 
@@ -13,12 +13,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from configs import vanilla
 from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.errors import UserError
+from vae_jax.evaluation.reports import Number
 from vae_jax.papers import metrics as card_figures
 from vae_jax.papers.card import BUDGETS, Card, Row
 from vae_jax.papers.runs import MAX_SEEDS, Runs, num_training_images
@@ -31,6 +29,7 @@ Measured = dict[str, dict[str, Measurement | None]]
 
 # Of a config, what no figure depends on.
 _WITHOUT_EFFECT = (
+    "schema",
     "seed",
     "steps_per_call",
     "data.dir",
@@ -41,12 +40,12 @@ _WITHOUT_EFFECT = (
 
 
 def path_of(card: Card, folder: Path) -> Path:
-    """The results file of a card."""
+    """Return the results file of a card."""
     return folder / f"{card.name}.json"
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a config that figures depend on, by dotted name."""
+    """Return the settings that metrics depend on, by dotted name."""
     return {
         field: value
         for field, value in sorted(flatten(config).items())
@@ -55,7 +54,7 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure(runs: Runs, row: Row) -> Measurement | None:
-    """What the runs of a row came to, with every seed there is; None before all asked for are done.
+    """Return a row's measurements, over all its seeds; None before all those asked for are done.
 
     Args:
       runs: of which `row` is one.
@@ -98,9 +97,9 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
         "num_test_images": max(
             (found["test"]["num_examples"] for found in whole.values()), default=0
         ),
-        "binarization": config["data"]["binarization"],
-        "latent_size": factory.latent_size(ConfigDict(config)),
-        "importance_samples": config["evaluation"]["num_samples"],
+        "binarization": config["data"]["binarization"]["name"],
+        "latent_size": config["model"]["latent_size"] + config["model"].get("top_latent_size", 0),
+        "importance_samples": config["evaluation"].get("num_samples"),
         "train_seconds": [round(found["train_seconds"], 1) for found in whole.values()],
         "device": "; ".join(sorted({summary["device"] for summary in summaries})),
         "num_cores": sorted({summary["num_cores"] for summary in summaries}),
@@ -119,7 +118,7 @@ def _summary(folder: Path) -> dict[str, Any]:
     return summary
 
 
-def _over_seeds(values: list[tuple[float, float | None]]) -> dict[str, Any]:
+def _over_seeds(values: list[tuple[Number, Number | None]]) -> dict[str, Any]:
     """Mean and deviation of the sample over seeds; the mean of the standard errors over images."""
     figures = [value for value, _ in values]
     errors = [error for _, error in values if error is not None]
@@ -137,7 +136,7 @@ def _digest(card: str, row: str, budget: str, measurement: Measurement) -> str:
 
 
 def read(card: Card, folder: Path) -> Measured:
-    """The measurements in the results file of a card; None for what is not measured.
+    """Return the measurements in a card's results file; None for what is not measured.
 
     Raises:
       UserError: the file is no results file of the card, was edited by hand, or tells of rows that
@@ -175,20 +174,34 @@ def read(card: Card, folder: Path) -> Measured:
 def _check_settings(
     path: Path, card: Card, row: Row, budget: str, measured: dict[str, Any]
 ) -> None:
-    ours, defaults = settings(card.config(row, budget)), flatten(vanilla.get_config().to_dict())
-    for field, value in ours.items():
-        # A field that is younger than the measurement had the effect of its default.
-        default = json.loads(json.dumps(defaults[field]))
-        if measured.get(field, default) != value:
+    # A setting that is younger than the measurement had the effect of its default.
+    then = factory.resolve(_nested(measured)).to_dict()
+    ours, then = (
+        settings(json.loads(json.dumps(found))) for found in (card.config(row, budget), then)
+    )
+    for name in ours.keys() | then.keys():
+        if ours.get(name) != then.get(name):
             raise UserError(
                 f"{path}: the row {row.name!r} at the {budget} budget was measured with "
-                f"{field}={measured.get(field, default)!r}, and the card has {value!r}; make it "
-                "null and measure it again"
+                f"{name}={then.get(name)!r}, and the card has {ours.get(name)!r}; make it null and "
+                "measure it again"
             )
 
 
+def _nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """Return nested settings from those by dotted name."""
+    nested: dict[str, Any] = {}
+    for path, value in flat.items():
+        *parents, last = path.split(".")
+        inner = nested
+        for name in parents:
+            inner = inner.setdefault(name, {})
+        inner[last] = value
+    return nested
+
+
 def with_measurement(measured: Measured, row: Row, budget: str, new: Measurement) -> Measured:
-    """The measurements with a new one, unless there is one of more seeds."""
+    """Return the measurements with a new one, unless there is one of more seeds."""
     old = measured[row.name][budget]
     if old is not None and len(old["seeds"]) > len(new["seeds"]):
         return measured
@@ -216,5 +229,5 @@ def _json(value: Any, indent: str = "") -> str:
 
 
 def hours(measurement: Measurement) -> float:
-    """Hours of training of all seeds together."""
+    """Return hours of training of all seeds together."""
     return math.fsum(measurement["train_seconds"]) / 3600

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 from vae_jax import config as factory
 from vae_jax import data, workdir
-from vae_jax.config.fields import with_fields
 from vae_jax.data import idx_builder, splits
 from vae_jax.errors import UserError
 from vae_jax.papers.card import Card, Row
-from vae_jax.sweeps import chunks
+from vae_jax.sweeps import checks, chunks
 from vae_jax.sweeps import plan as sweep_plan
 from vae_jax.sweeps import space as search_space
 from vae_jax.sweeps.chunks import Chunk
@@ -51,24 +49,24 @@ class Runs:
     folder: Path
 
     def member(self, row: Row, seed: int) -> int:
-        """The number of a run in the workdir."""
+        """Return the number of a run in the workdir."""
         return MAX_SEEDS * [other.name for other in self.card.rows].index(row.name) + seed
 
     def members(self) -> list[int]:
-        """The numbers of all runs, row by row."""
+        """Return the numbers of all runs, row by row."""
         return [self.member(row, seed) for row in self.rows for seed in self.seeds]
 
     def row_of(self, member: int) -> Row:
-        """The row that a run is of."""
+        """Return the row that a run is of."""
         return self.card.rows[member // MAX_SEEDS]
 
-    def config(self, member: int) -> ConfigDict:
-        """The config of a run."""
+    def config(self, member: int) -> factory.AnyExperiment:
+        """Return the experiment of a run."""
         config = self.card.config(self.row_of(member), self.budget)
-        return ConfigDict(with_fields(config, {"seed": member % MAX_SEEDS}))
+        return factory.resolve({**config, "seed": member % MAX_SEEDS})
 
     def is_done(self, member: int) -> bool:
-        """Whether a run has been trained and measured."""
+        """Return whether a run has been trained and measured."""
         return chunks.read_member(self.folder, member) is not None
 
 
@@ -81,7 +79,7 @@ def check(runs: Runs) -> None:
     """
     try:
         base = runs.card.base_config(runs.budget)
-        sweep_plan.check_configs(runs.card.sweep(runs.rows, runs.budget, runs.seeds), base)
+        checks.check_configs(runs.card.sweep(runs.rows, runs.budget, runs.seeds), base)
     except UserError as error:
         raise UserError(
             f"the card {runs.card.name!r} at the {runs.budget} budget: {error}"
@@ -91,12 +89,12 @@ def check(runs: Runs) -> None:
     for member in runs.members():
         folder = workdir.member_folder(runs.folder, member)
         if (folder / "config.json").is_file():
-            with workdir.hold(folder, runs.config(member).to_dict()):
+            with factory.hold_run(folder, runs.config(member)):
                 pass
 
 
 def _check_data(card: Card, config: dict[str, Any]) -> None:
-    factory.refuse_stream(ConfigDict(config))
+    factory.refuse_stream(factory.resolve(config))
     name, folder = config["data"]["name"], config["data"]["dir"]
     try:
         data.split_sizes(name, folder)
@@ -136,7 +134,7 @@ def train(runs: Runs, executor: Executor, on_progress: Callable[[], None]) -> No
 
 
 def _begun(runs: Runs, missing: set[int]) -> list[Chunk]:
-    """The chunks with a checkpoint of a missing run, as they were dealt."""
+    """Return the chunks with a checkpoint of a missing run, as they were dealt."""
     written = [
         chunk
         for path in sorted((runs.folder / "batches").glob("*.json"))
@@ -202,24 +200,26 @@ def seconds_left(all_runs: Sequence[Runs]) -> float | None:
 
 @functools.cache
 def _costs(config_json: str) -> tuple[float, float]:
-    """Multiplications of training and of evaluation, but for a common factor.
+    """Return multiplications of training and of evaluation, but for a common factor.
 
     Half the parameters are taken to be the decoder's, the part that every sample goes through.
     """
     config = json.loads(config_json)
     section = config["data"]
     sizes = data.split_sizes(section["name"], section["dir"])
-    form = factory.form_of_first(ConfigDict(config))
-    template = factory.run_state_template(ConfigDict(config), form)
+    experiment = factory.resolve(config)
+    form = factory.form_of_first(experiment)
+    template = factory.run_state_template(experiment, form)
     half = sum(leaf.size for leaf in jax.tree.leaves(template.best_params)) / 2
-    num_draws = config["objective"]["num_samples"] * config["objective"]["num_groups"]
+    objective = config["objective"]
+    num_draws = objective.get("num_samples", 1) * objective.get("num_groups", 1)
     training = 3 * half * (1 + num_draws) * config["epochs"] * num_training_images(config)
     num_test = _num_images(section["test_split"], sizes)
-    return training, half * config["evaluation"]["num_samples"] * num_test
+    return training, half * config["evaluation"].get("num_samples", 1) * num_test
 
 
 def num_training_images(config: dict[str, Any]) -> int:
-    """Images of the training split."""
+    """Return images of the training split."""
     section = config["data"]
     sizes = data.split_sizes(section["name"], section["dir"])
     return _num_images(section["train_split"], sizes)

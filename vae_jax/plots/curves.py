@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @styled
 def training_curves(records: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.Figure":
-    """ELBO, rate and distortion in nats against the epoch, on training and validation data.
+    """Return ELBO, rate and distortion in nats against the epoch, on training and validation data.
 
     `records` are the lines of metrics.jsonl: "epoch", "split" ("train" or "valid") and metrics. A
     metric that no record holds has no panel: an autoencoder shows its distortion alone. The range
@@ -62,7 +62,7 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.
 def compared_curves(
     runs: Mapping[str, Sequence[Mapping[str, Any]]], metric: str
 ) -> "matplotlib.figure.Figure":
-    """One metric on validation data against the epoch, a line a run.
+    """Return one metric on validation data against the epoch, a line a run.
 
     `runs` gives the records of each run under the name it has in the legend. The range is chosen
     as for `training_curves`.
@@ -129,7 +129,7 @@ def curves_by_level(
     level_label: str,
     label: str,
 ) -> "matplotlib.figure.Figure":
-    """A figure of merit of recovered images against the level of corruption, a curve a method.
+    """Plot a metric of recovered images against the level of corruption, a curve per method.
 
     The first curve is that of the corrupted images themselves, the second the model's. The dashed
     line stands at the level the model was trained with.
@@ -168,7 +168,7 @@ def accuracy_by_labels(
     panels: Mapping[str, Mapping[str, tuple[Sequence[int], Float[np.ndarray, "_seeds _labels"]]]],
     baselines: Sequence[str] = (),
 ) -> "matplotlib.figure.Figure":
-    """Accuracy in per cent against the number of labels, two panels in a row.
+    """Return accuracy in per cent against the number of labels, two panels in a row.
 
     Each panel gives under the name of a representation the numbers of labels, and the accuracies
     of each seed there, from 0 to 1: the line is their mean, the bars one standard deviation. Those

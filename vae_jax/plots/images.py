@@ -28,7 +28,7 @@ _IMAGE_WIDTH = 3 * DPI // 4
 def image_grid(
     images: Num[np.ndarray, "n height width channels"], columns: int = 10
 ) -> "matplotlib.figure.Figure":
-    """Images in reading order, `columns` to a row; samples from the prior, for instance."""
+    """Return images in reading order, `columns` to a row; samples from the prior, for instance."""
     if columns < 1:
         raise ValueError(f"columns={columns}: the grid needs at least one")
     return picture(tiled(_wrapped(as_rgb(images)[None], min(columns, len(images)))))
@@ -40,7 +40,7 @@ def reconstructions(
     reconstructions: Num[np.ndarray, "n height width channels"],
     columns: int = 10,
 ) -> "matplotlib.figure.Figure":
-    """Each original above its reconstruction; more than `columns` pairs go on below."""
+    """Plot each original above its reconstruction; more than `columns` pairs go on below."""
     return _picture_of_strips(
         {"original": originals, "reconstruction": reconstructions}, columns=columns
     )
@@ -55,7 +55,7 @@ def nearest_neighbours(
         ],
     ],
 ) -> "matplotlib.figure.Figure":
-    """Samples above the training images nearest to them, a block of two rows a sampler."""
+    """Return samples above the training images nearest to them, a block of two rows a sampler."""
     strips = [as_rgb(images) for pair in pairs.values() for images in pair]
     labels = [label for name in pairs for label in (name, "nearest in training")]
     return picture(tiled(np.stack(strips), rows_in_block=2), row_labels=labels)
@@ -67,7 +67,7 @@ def recovery(
     title: str,
     columns: int = 10,
 ) -> "matplotlib.figure.Figure":
-    """The same images clean, corrupted, recovered: a strip each, under the name it is given by."""
+    """Plot strips of the same images: clean, corrupted, recovered, each under its name."""
     return _picture_of_strips(strips, columns=columns, title=title)
 
 
@@ -77,7 +77,7 @@ def interpolations(
     degrees: Float[np.ndarray, " steps"],
     title: str = "",
 ) -> "matplotlib.figure.Figure":
-    """One path between two codes a row, the degree of interpolation above each column."""
+    """Return one path between two codes a row, the degree of interpolation above each column."""
     return picture(
         tiled(as_rgb(images)),
         column_labels=[_short(degree) for degree in degrees],
@@ -93,7 +93,7 @@ def traversals(
     values: Float[np.ndarray, " steps"],
     kl_by_dimension: Float[np.ndarray, " latents"],
 ) -> "matplotlib.figure.Figure":
-    """One latent dimension a row, in the order given, the value it takes above each column.
+    """Return one latent dimension a row, in the order given, the value it takes above each column.
 
     Rows are labelled with the index of the dimension, counted from 0 as in the arrays, and its
     share of the rate: `kl_by_dimension[dimension]`, in nats.
@@ -117,7 +117,7 @@ def edited_images(
     column_labels: Sequence[str],
     column_caption: str,
 ) -> "matplotlib.figure.Figure":
-    """One image a row, what became of it under the label of each column."""
+    """Return one image a row, what became of it under the label of each column."""
     return picture(
         tiled(as_rgb(images)), column_labels=column_labels, column_caption=column_caption
     )
@@ -127,7 +127,7 @@ def edited_images(
 def manifold(
     images: Num[np.ndarray, "size size height width channels"],
 ) -> "matplotlib.figure.Figure":
-    """What a decoder with two latents makes of `latent_paths.normal_quantile_grid(size)`.
+    """Plot the images that a decoder makes of `latent_paths.normal_quantile_grid(size)`.
 
     Laid out as that grid: z1 grows to the right and z2 upwards. The axes are marked in units of
     z, which lie apart as the quantiles of the unit normal do.
@@ -210,7 +210,7 @@ def tiled(cells: np.ndarray, gap: int | None = None, rows_in_block: int = 1) -> 
 def _axes_for(
     height: int, width: int, cell_width: int, *, left: int, bottom: int, top: int, right: int
 ) -> "tuple[matplotlib.figure.Figure, matplotlib.axes.Axes]":
-    """A figure whose one axes shows height x width pixels, inside margins in pixels of the file.
+    """Return a figure with one axes of height x width pixels, inside margins in pixels.
 
     Each pixel of the images becomes a whole number of pixels of the file where there is room, so
     that nothing is blurred and no row or column comes out wider than another.
@@ -241,7 +241,7 @@ def picture(
     column_caption: str = "",
     title: str = "",
 ) -> "matplotlib.figure.Figure":
-    """A figure of a tiling: labels left of the rows and above the columns, a title on top."""
+    """Plot a tiling: labels left of the rows and above the columns, a title on top."""
     margin = 6
     left = margin + (round(max(map(text_width, row_labels))) + 12 if row_labels else 0)
     top = margin + 24 * bool(column_labels) + 26 * bool(column_caption) + 34 * bool(title)
@@ -270,7 +270,7 @@ def picture(
 def _picture_of_strips(
     strips: Mapping[str, np.ndarray], columns: int, title: str = ""
 ) -> "matplotlib.figure.Figure":
-    """One labelled strip of images under the other, wrapped together after `columns`."""
+    """Return one labelled strip of images under the other, wrapped together after `columns`."""
     if columns < 1:
         raise ValueError(f"columns={columns}: the picture needs at least one")
     stacked = np.stack([as_rgb(images) for images in strips.values()])
@@ -283,7 +283,7 @@ def _picture_of_strips(
 
 
 def _short(value: SupportsFloat) -> str:
-    """At most two decimals, and a minus sign that is as wide as a digit."""
+    """Return at most two decimals, and a minus sign that is as wide as a digit."""
     # Adding zero turns the -0.0 that rounding may leave into 0.0.
     text = f"{round(float(value), 2) + 0.0:.2f}".rstrip("0").rstrip(".")
     return text.replace("-", "\N{MINUS SIGN}")

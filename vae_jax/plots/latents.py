@@ -21,7 +21,7 @@ def latent_map(
     axis_labels: tuple[str, str] = ("$z_1$", "$z_2$"),
     title: str = "",
 ) -> "matplotlib.figure.Figure":
-    """Codes in the plane: two latents, or two principal components of many.
+    """Return codes in the plane: two latents, or two principal components of many.
 
     Up to ten whole-numbered labels are classes and get a colour and a legend; others are read as
     amounts and get a colour bar. One unit is as long on one axis as on the other.
@@ -74,7 +74,7 @@ def latent_maps_side_by_side(
 def kl_by_dimension(
     kl: Float[np.ndarray, " latents"], active_threshold: SupportsFloat | None = None
 ) -> "matplotlib.figure.Figure":
-    """KL(q(z_i|x) || p(z_i)) of each latent dimension i in nats, the largest first.
+    """Return KL(q(z_i|x) || p(z_i)) of each latent dimension i in nats, the largest first.
 
     With `active_threshold` (nats) the dimensions below it are drawn grey and counted out.
     """

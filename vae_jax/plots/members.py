@@ -1,4 +1,4 @@
-"""What the pictures of a sweep share: which members are drawn, in which range, and what is told.
+"""The common part of a sweep's plots: which members are drawn, ranges, and captions.
 
 A member is one place in each of the sequences given. Where its metric is None, NaN or infinite,
 because it was pruned or diverged, it is left out, and the picture says how many were.
@@ -60,7 +60,7 @@ def drawable(
 
 
 def picked(values: Values, indices: np.ndarray) -> list[Any]:
-    """The values of the members at `indices`."""
+    """Return the values of the members at `indices`."""
     # One by one: as an array, tuples would become rows and numbers beside strings strings.
     return [values[int(i)] for i in indices]
 

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Int
 
 from vae_jax.plots.members import Metric, amounts_of, drawable, picked, tell_left_out
-from vae_jax.plots.scales import LABEL_HEIGHT, Values, scale_of
-from vae_jax.plots.style import ACCENT, DPI, INK, METRIC_LABELS, QUIET, styled, text_width
+from vae_jax.plots.scales import Values, scale_of
+from vae_jax.plots.style import ACCENT, INK, METRIC_LABELS, QUIET, styled, text_width
 
 if TYPE_CHECKING:
     # Imported inside the functions that draw: a training run that draws nothing pays nothing.
@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 
+# Pixels of the file that a label of a diagonal takes.
+_LABEL_HEIGHT = 24
+
+
 def lower_convex_hull(rate: Metric, distortion: Metric) -> Int[np.ndarray, " vertices"]:
-    """The members at the vertices of the lower convex hull in the rate-distortion plane.
+    """Return the members at the vertices of the lower convex hull in the rate-distortion plane.
 
     No member lies below the hull, which falls from its first vertex, the member of least rate, to
     its last, the one of least distortion, ever less steeply. Every point of it can be had by
@@ -57,7 +61,7 @@ def rate_distortion(
     values: Values | None = None,
     value_label: str = "beta",
 ) -> "matplotlib.figure.Figure":
-    """The rate-distortion plane, a dot a member, with the lower convex hull of all of them.
+    """Return the rate-distortion plane, a dot a member, with the lower convex hull of all of them.
 
     The faint diagonals are lines of equal ELBO = -(distortion + rate): two members on one of them
     have equal bounds and may yet use their latents as differently as can be. After Alemi et al.,
@@ -88,7 +92,7 @@ def rate_distortion(
         amounts = scale.colours()
         colours = amounts.to_rgba(scale.positions)
         bar = figure.colorbar(amounts, ax=axes, fraction=0.05, pad=0.02, label=value_label)
-        scale.mark(bar, 2.9 * DPI)
+        scale.mark(bar)
     axes.plot(x[hull], y[hull], color=INK, linewidth=1.0, zorder=1.5)
     axes.scatter(x[kept], y[kept], s=20, c=colours, edgecolors="white", linewidths=0.4, zorder=2)
     axes.margins(0.07)
@@ -143,7 +147,7 @@ def _draw_lines_of_equal_elbo(
         width = text_width(label)
         slope = (ends[1] - ends[0]) / length
         middles = ends[0] + np.linspace(1, 0, 60)[:, None] * (ends[1] - ends[0])
-        half = np.array([width, LABEL_HEIGHT]) @ np.abs([slope, slope[::-1]]) / 2
+        half = np.array([width, _LABEL_HEIGHT]) @ np.abs([slope, slope[::-1]]) / 2
         is_inside = ((middles > frame.min + half) & (middles < frame.max - half)).all(axis=1)
         middles = middles[is_inside]
         if len(middles) == 0:

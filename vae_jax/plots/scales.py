@@ -1,17 +1,17 @@
-"""How the values of a swept field lie on an axis or in a range of colours, and how they are told.
+"""How the values of a swept field lie on an axis or in a range of colours, and how it is labelled.
 
 A value is anything a config may hold: a number, a string, a tuple, a bool, None. Finite numbers lie
 on a linear or a logarithmic scale; all else, and any mixture, is a row of categories.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
 
 import numpy as np
 
-from vae_jax.plots.style import CLASS_COLOURS, text_width
+from vae_jax.plots.style import CLASS_COLOURS, DPI, text_width
 
 if TYPE_CHECKING:
     # Imported inside the functions that draw: a training run that draws nothing pays nothing.
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     import matplotlib.cm
     import matplotlib.colorbar
     import matplotlib.colors
+    import matplotlib.ticker
 
 Values = Sequence[Any] | np.ndarray
-"""One value a member."""
+"""One value per member."""
 
-# Pixels of the file: from one tick label to the next above it, and between two side by side.
-LABEL_HEIGHT = 24
-_LABEL_GAP = 10
-
-# Past so many, round numbers are easier to read than the swept ones.
-_MOST_TOLD = 9
-
+# Swept values are ticks if they are at least this part of the axis apart.
+_LEAST_GAP = 0.125
+_MOST_CATEGORIES = 24
 _LONGEST_NAME = 24
+# Inches between two tick labels, and beside the axes of a figure.
+_GAP = 0.07
+_BESIDE = 1.4
 
 
 class Scale(NamedTuple):
@@ -48,7 +48,7 @@ class Scale(NamedTuple):
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Where the axis begins and ends: at the outermost numbers, half a category outside."""
+        """The ends of the axis: the outermost numbers, or half a category outside."""
         if self.categories:
             return -0.5, len(self.categories) - 0.5
         low, high = float(self.positions.min()), float(self.positions.max())
@@ -57,67 +57,42 @@ class Scale(NamedTuple):
         return low - margin, high + margin
 
     def fractions(self, positions: np.ndarray) -> np.ndarray:
-        """The part of the way from the lower limit to the upper at which each position lies."""
+        """Return how far each position is on the way from the lower limit to the upper, 0 to 1."""
         low, high = self.limits
         if self.is_log:
             low, high, positions = math.log(low), math.log(high), np.log(positions)
         return (positions - low) / (high - low)
 
-    def ticks(self, length: float, *, upright: bool) -> tuple[np.ndarray, list[str]]:
-        """Positions and labels of as many ticks as can stand without touching.
-
-        They are the values themselves if those are few, and round numbers between them if not.
-
-        Args:
-          length: of the axis, from one limit to the other, in pixels of the file.
-          upright: the labels stand above one another, as on a vertical axis.
-        """
-        for ticks, labels in self._candidate_ticks():
-            places = self.fractions(ticks) * length
-            if upright:
-                needed: Any = LABEL_HEIGHT
-            else:
-                widths = np.array([text_width(label) for label in labels])
-                needed = (widths[1:] + widths[:-1]) / 2 + _LABEL_GAP
-            if (np.diff(places) >= needed).all():
-                return ticks, labels
-        return np.empty(0), []
-
     def lay_on(
-        self,
-        axis: "matplotlib.axis.XAxis | matplotlib.axis.YAxis",
-        length: float,
-        margin: float = 0.0,
+        self, axis: "matplotlib.axis.XAxis | matplotlib.axis.YAxis", margin: float = 0.0
     ) -> None:
-        """Give `axis` this scale, with a part `margin` of its span free at each end, and ticks.
-
-        Args:
-          axis: to be laid out.
-          length: its length in pixels of the file, or a guess of it.
-          margin: as a part of the span from limit to limit.
-        """
+        """Give `axis` this scale, with ticks, and a part `margin` of its span free at each end."""
         from matplotlib.ticker import NullLocator
 
-        upright = axis.axis_name == "y"
+        is_upright = axis.axis_name == "y"
         axes = axis.axes
-        (axes.set_yscale if upright else axes.set_xscale)("log" if self.is_log else "linear")
+        (axes.set_yscale if is_upright else axes.set_xscale)("log" if self.is_log else "linear")
         low, high = self.limits
         if self.is_log:
             factor = (high / low) ** margin
             low, high = low / factor, high * factor
         else:
             low, high = low - margin * (high - low), high + margin * (high - low)
-        (axes.set_ylim if upright else axes.set_xlim)(low, high)
-        ticks, labels = self.ticks(length / (1 + 2 * margin), upright=upright)
-        axis.set_ticks(ticks, labels)
+        (axes.set_ylim if is_upright else axes.set_xlim)(low, high)
+        locator, formatter = self._ticks()
+        axis.set_major_locator(locator)
+        axis.set_major_formatter(formatter)
         axis.set_minor_locator(NullLocator())
-        if len(ticks) < len(self.categories) and not upright:
-            # Slanted, a label needs no more room beside it than one that stands above another.
-            ticks, labels = self.ticks(length / (1 + 2 * margin), upright=True)
-            axis.set_ticks(ticks, labels, rotation=45, ha="right", rotation_mode="anchor")
+        room = (axes.figure.bbox.width / DPI - _BESIDE) / max(1, len(self.categories))
+        widest = max(map(text_width, self.categories), default=0.0) / DPI
+        if not is_upright and widest + _GAP > room:
+            # Slanted, a label needs no more room than its height.
+            axes.tick_params("x", rotation=45)
+            for label in axes.get_xticklabels():
+                label.set(ha="right", rotation_mode="anchor")
 
     def colours(self) -> "matplotlib.cm.ScalarMappable":
-        """The colour of each position: a shade for a number, a colour of its own for a category."""
+        """Return the colours of positions: a shade per number, a distinct colour per category."""
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import ListedColormap, LogNorm, Normalize
 
@@ -130,48 +105,39 @@ class Scale(NamedTuple):
             colours = shades().resampled(count)
         return ScalarMappable(Normalize(*self.limits), colours)
 
-    def mark(self, bar: "matplotlib.colorbar.Colorbar", length: float) -> None:
-        """Give a bar of these colours, of so many pixels of the file, ticks of this scale."""
-        ticks, labels = self.ticks(length, upright=True)
-        bar.set_ticks(ticks.tolist(), labels=labels)
+    def mark(self, bar: "matplotlib.colorbar.Colorbar") -> None:
+        """Give a bar of these colours the ticks of this scale."""
+        bar.locator, bar.formatter = self._ticks()
         bar.minorticks_off()
         bar.outline.set_visible(False)
 
-    def _candidate_ticks(self) -> Iterator[tuple[np.ndarray, list[str]]]:
-        """Ticks and their labels, ever fewer of them."""
-        from matplotlib.ticker import MaxNLocator
+    def _ticks(self) -> "tuple[matplotlib.ticker.Locator, matplotlib.ticker.Formatter]":
+        """Return where ticks are, at few values themselves or at round ones, and their labels."""
+        from matplotlib import ticker
 
         if self.categories:
-            ranks = np.arange(len(self.categories), dtype=float)
-            for every in range(1, len(ranks) + 1):
-                yield ranks[::every], list(self.categories[::every])
-            return
-        low, high = self.limits
+            every = math.ceil(len(self.categories) / _MOST_CATEGORIES)
+            ranks = range(0, len(self.categories), every)
+            return ticker.FixedLocator(ranks), ticker.FixedFormatter(self.categories[::every])
         own = np.unique(self.positions)
-        candidates: list[np.ndarray] = [own] if len(own) <= _MOST_TOLD else []
+        if np.diff(self.fractions(own)).min(initial=1.0) >= _LEAST_GAP:
+            return ticker.FixedLocator(own.tolist()), ticker.FixedFormatter(numbers(own))
         if self.is_log:
-            decades = np.arange(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1.0)
-            candidates += [
-                (10 ** decades[:, None] * np.array(within)).ravel()
-                for within in ([1, 2, 5], [1, 3], [1])
-            ]
-            # Counted from the decade of 1, so that it is among them.
-            candidates += [10 ** decades[decades % n == 0] for n in range(2, len(decades))]
-        else:
-            whole = bool((own == np.round(own)).all())
-            candidates += [
-                np.array(MaxNLocator(n, integer=whole).tick_values(low, high))
-                for n in range(7, 0, -1)
-            ]
-        for ticks in candidates:
-            # The slack is for a limit whose last digit got lost on the way.
-            inside = ticks[np.abs(self.fractions(ticks) - 0.5) < 0.5 + 1e-9]
-            if len(inside):
-                yield inside, numbers(inside)
+            low, high = self.limits
+            within = (1.0, 2.0, 5.0) if high <= 100 * low else (1.0,)
+            is_plain = low >= 1e-3 and high < 1e6
+            return ticker.LogLocator(subs=within), (
+                ticker.StrMethodFormatter("{x:g}")
+                if is_plain
+                else ticker.LogFormatterSciNotation(minor_thresholds=(math.inf, math.inf))
+            )
+        is_whole = bool((own == np.round(own)).all())
+        locator = ticker.MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=is_whole)
+        return locator, ticker.ScalarFormatter(useOffset=False, useMathText=True)
 
 
 def scale_of(values: Values) -> Scale:
-    """The scale that the values of the members ask for.
+    """Return the scale of the values of the members.
 
     Categories stand in the order of their numbers and bools, then in that in which the others come.
     """
@@ -182,10 +148,10 @@ def scale_of(values: Values) -> Scale:
         return Scale(positions, (), bool(low > 0 and high > 10 * low * (1 + 1e-9)))
     # An infinite number, as a clipping norm that never clips, is a category after the finite ones.
     amounts = sorted({value for value in plain if _is_number(value, may_be_infinite=True)})
-    told = dict(zip(amounts, numbers(amounts), strict=True))
+    names = dict(zip(amounts, numbers(amounts), strict=True))
 
     def name(value: Any) -> str:
-        return told[value] if _is_number(value, may_be_infinite=True) else _name(value)
+        return names[value] if _is_number(value, may_be_infinite=True) else _name(value)
 
     def order(value: Any) -> tuple[bool, float]:
         has_order = isinstance(value, bool) or _is_number(value, may_be_infinite=True)
@@ -199,7 +165,7 @@ def scale_of(values: Values) -> Scale:
 
 
 def ranked(values: Values) -> Scale:
-    """The scale on which every distinct value is a category, numbers in their order too."""
+    """Return the scale on which every distinct value is a category, numbers in their order."""
     scale = scale_of(values)
     if scale.categories:
         return scale
@@ -208,7 +174,7 @@ def ranked(values: Values) -> Scale:
 
 
 def numbers(values: Sequence[SupportsFloat] | np.ndarray) -> list[str]:
-    """Numbers as they are printed beside one another: no more digits than tell them apart.
+    """Return numbers as they are printed side by side: with no more digits than distinguish them.
 
     All are powers of ten, or multiples of such, where one of them would be too long otherwise.
     """
@@ -223,7 +189,7 @@ def numbers(values: Sequence[SupportsFloat] | np.ndarray) -> list[str]:
 
 
 def shades() -> "matplotlib.colors.ListedColormap":
-    """Viridis without its last twelfth, which is too pale a yellow for a line on white."""
+    """Return Viridis without its last twelfth, which is too pale for a line on white."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
@@ -231,7 +197,7 @@ def shades() -> "matplotlib.colors.ListedColormap":
 
 
 def _plain(value: Any) -> Any:
-    """A scalar of NumPy or JAX as the Python value that it holds."""
+    """Return a scalar of NumPy or JAX as a Python value."""
     return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
@@ -250,7 +216,7 @@ def _name(value: Any) -> str:
 
 
 def _number(value: float, digits: int, as_power: bool) -> str:
-    """`value` to so many significant digits, and all of those before the decimal point."""
+    """Return `value` with some significant digits, and all digits before the decimal point."""
     if not math.isfinite(value) or value == 0:
         return {math.inf: "\N{INFINITY}", -math.inf: "\N{MINUS SIGN}\N{INFINITY}"}.get(value, "0")
     mantissa, power = f"{value:.{digits - 1}e}".split("e")

@@ -1,4 +1,4 @@
-"""What all pictures share: their style and colours, the labels of metrics, and how one is saved."""
+"""The style of all plots: colours, labels of metrics, and saving."""
 
 import functools
 import io

@@ -37,7 +37,7 @@ _EXTEND: dict[tuple[bool, bool], Literal["neither", "min", "max", "both"]] = {
 def metric_by_value(
     values: Values, metric: Metric, *, field: str, label: str
 ) -> "matplotlib.figure.Figure":
-    """A metric against one swept field: members as faint dots, the mean of each value as a line.
+    """Plot a metric against one swept setting: members as dots, the mean per value as a line.
 
     The bars reach one standard deviation (of the sample, n - 1 in the denominator) to each side of
     the mean, where at least two members share the value. The axis is logarithmic for positive
@@ -67,8 +67,7 @@ def metric_by_value(
     squares = np.bincount(group, (y - means[group]) ** 2)
     deviations = np.sqrt(squares / np.maximum(1, counts - 1))
 
-    wide = 4.2
-    figure = Figure(figsize=(wide, 2.8), layout="constrained")
+    figure = Figure(figsize=(4.2, 2.8), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(scale.positions, y, "o", color=QUIET, alpha=0.6, markeredgewidth=0, label="member")
     if len(places) <= 20 or counts.max() > 1:
@@ -94,7 +93,7 @@ def metric_by_value(
             zorder=3,
         )
     figure.legend(loc="outside upper center", ncols=2)
-    scale.lay_on(axes.xaxis, (wide - 0.7) * DPI, 0.04)
+    scale.lay_on(axes.xaxis, 0.04)
     axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
     axes.set_xlabel(field)
     axes.set_ylabel(label)
@@ -106,7 +105,7 @@ def metric_by_value(
 def parallel_coordinates(
     columns: Mapping[str, Values], metric: Metric, label: str, maximize: bool = True
 ) -> "matplotlib.figure.Figure":
-    """A line a member through its value of each field to its metric; the darker, the better.
+    """Return a line a member through its value of each field to its metric; the darker, the better.
 
     Each field has an axis of its own: logarithmic for positive numbers over more than a decade, a
     row of categories for what is no number. The last axis is the metric's, and the key to the
@@ -165,7 +164,7 @@ def parallel_coordinates(
         own.spines[["top", "right", "bottom"]].set_visible(False)
         own.spines["left"].set_position(("axes", station / len(columns)))
         own.yaxis.tick_left()
-        scale.lay_on(own.yaxis, height * DPI, margin)
+        scale.lay_on(own.yaxis, margin)
         own.spines["left"].set_bounds(*scale.limits)
         for tick_label in own.get_yticklabels():
             # The lines pass under it.
@@ -178,7 +177,7 @@ def parallel_coordinates(
         (len(columns), -below, 0.03 * len(columns), 1 + below + above), transform=axes.transData
     )
     bar = figure.colorbar(colours, cax=strip, extend=_EXTEND[ends], extendfrac=_POINT)
-    last.mark(bar, height * DPI)
+    last.mark(bar)
     tell_left_out(axes, len(goal) - len(kept), len(goal), y=-0.06)
     return figure
 
@@ -194,7 +193,7 @@ def heat_map(
     label: str,
     maximize: bool = True,
 ) -> "matplotlib.figure.Figure":
-    """The mean of a metric over the members of each pair of values of two swept fields.
+    """Return the mean of a metric over the members of each pair of values of two swept fields.
 
     All cells are of one size, whatever lies between the values. A pair that no member has stays
     blank. The means are printed in the cells of a map of at most a hundred; the bar of colours is
@@ -250,8 +249,8 @@ def heat_map(
             luminance = np.dot([0.3, 0.6, 0.1], drawn.to_rgba(means[row, column])[:3])
             ink = INK if luminance > 0.5 else "white"
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink)
-    columns.lay_on(axes.xaxis, width * DPI)
-    rows.lay_on(axes.yaxis, height * DPI)
+    columns.lay_on(axes.xaxis)
+    rows.lay_on(axes.yaxis)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel(x_field)
@@ -274,7 +273,7 @@ def member_curves(
     *,
     maximize: bool = True,
 ) -> "matplotlib.figure.Figure":
-    """One metric on validation data against the epoch, a thin line a member.
+    """Return one metric on validation data against the epoch, a thin line a member.
 
     Told by colour: the swept value, or without one how good the member is at its last epoch, the
     best the darkest and drawn over the others. The range is chosen as for `training_curves`. A
@@ -327,7 +326,7 @@ def member_curves(
     bar = figure.colorbar(
         colours, ax=axes, fraction=0.05, pad=0.02, label=caption, extend=_EXTEND[ends]
     )
-    scale.mark(bar, (height - 0.6) * DPI)
+    scale.mark(bar)
     tell_left_out(axes, len(final) - len(kept), len(final))
     return figure
 
@@ -340,7 +339,7 @@ def search_history(
     pruned: Values | None = None,
     maximize: bool = True,
 ) -> "matplotlib.figure.Figure":
-    """The value of each trial in the order of the search, and the best so far as a step line.
+    """Plot the value of each trial in the order of the search, and the best so far.
 
     Trials that were pruned are hollow and no candidates for the best, since their value is that of
     an epoch before the last. Values outside the range are triangles at its edge.
@@ -402,7 +401,7 @@ def search_history(
 
 
 def _finite_series(curve: Mapping[str, Any], metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """The epochs in order at which the metric is finite, and its values there."""
+    """Return the epochs in order at which the metric is finite, and its values there."""
     if "epoch" not in curve:
         raise ValueError(f"a curve needs its epochs under 'epoch'; this has {sorted(curve)}")
     epochs = amounts_of("epoch", curve["epoch"])

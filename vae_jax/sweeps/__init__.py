@@ -1,1 +1,1 @@
-"""Sweeps: what is tried, how members are trained side by side, what came of it."""
+"""Sweeps: many settings and seeds of an experiment, trained in few compiled programs."""

@@ -1,11 +1,14 @@
-"""The trials of a sweep in batches: claimed from the study, dealt out, trained, told of.
+"""The trials of a sweep in batches, which are dealt out and whose results a search learns from.
 
-What a batch is, is written down before it is trained (batches/NNNN.json), so that a process that
-was killed goes on with the same one.
+A batch is written down before it is trained (batches/NNNN.json), and its chunks are held by those
+who train them. So whoever comes next, beside another process or after one that was killed, takes
+the chunks that nobody holds, and deals the next batch where there are none.
 """
 
 import contextlib
-import threading
+import dataclasses
+import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,15 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vae_jax import workdir
-from vae_jax.errors import UserError
-from vae_jax.sweeps import plan as sweep_plan
-from vae_jax.sweeps.chunks import Chunk
+from vae_jax.sweeps import plan
+from vae_jax.sweeps.chunks import Chunk, is_done, is_free, read_member
 from vae_jax.sweeps.results import Row, member_row
-from vae_jax.sweeps.space import Sweep
-from vae_jax.sweeps.study import State, Study
+from vae_jax.sweeps.search import Search, State, Trial
+from vae_jax.sweeps.space import Setting, Sweep, settings
 from vae_jax.training.records import read_records
-
-_SECONDS_BETWEEN_SIGNS = 60.0
 
 
 class Batch(NamedTuple):
@@ -31,102 +31,172 @@ class Batch(NamedTuple):
     chunks: list[Chunk]
 
 
-def next_batch(
-    folder: Path,
-    study: Study,
-    sweep: Sweep,
-    base: Mapping[str, Any],
-    resources: sweep_plan.Resources,
-    *,
-    limit: int,
-) -> Batch | None:
-    """What to train now: the batch that was begun, or a new one; None if no trials are left.
+class Outcome(NamedTuple):
+    """The end of a trial.
 
-    Args:
-      folder: the workdir.
-      study: where trials come from.
-      sweep: what is tried.
-      base: the base config.
-      resources: what there is.
-      limit: trials of a batch.
-
-    Raises:
-      UserError: the memory limit is too low.
+    Attributes:
+      state: how.
+      value: the objective; None where there is none.
+      reports: the objective at the marks of successive halving, and at the last epoch.
+      rows: the results of its members.
     """
-    directory = folder / "batches"
-    written = sorted(directory.glob("*.json"))
-    begun = study.mine()
-    if written:
-        last = Batch(**workdir.read_json(written[-1]))
-        if set(last.trials) & {trial.number for trial in begun}:
-            return last
-    claimed = sorted([*begun, *study.claim(limit - len(begun))])
-    if not claimed:
-        return None
-    chunks, told = sweep_plan.deal(
-        sweep,
-        base,
-        [(trial.number, trial.setting) for trial in claimed],
-        batch=len(written),
-        rivals=study.rivals(claimed[0].number) if sweep.halving is not None else {},
-        resources=resources,
-    )
-    batch = Batch([trial.number for trial in claimed], chunks)
-    directory.mkdir(exist_ok=True)
-    workdir.write_json(directory / f"{len(written):04d}.json", batch._asdict())
-    print(f"batch {len(written)}: {len(claimed)} trials\n{told}", flush=True)
-    return batch
+
+    state: State
+    value: float | None
+    reports: dict[int, float]
+    rows: list[Row]
 
 
-@contextlib.contextmanager
-def kept_alive(study: Study, batch: Batch) -> Iterator[None]:
-    """Give the study a sign of life now and then, so that no other machine takes the batch over."""
-    ended = threading.Event()
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """The work on a sweep in one workdir, which several processes may share.
 
-    def give_signs() -> None:
-        while not ended.wait(_SECONDS_BETWEEN_SIGNS):
-            # What is wrong with the storage will be told of when the batch is.
-            with contextlib.suppress(UserError):
-                study.alive(batch.trials)
+    Attributes:
+      folder: the workdir.
+      sweep: what is tried.
+      base: the config that it is tried on.
+      resources: what a process may use.
+      search: where settings come from that depend on results; None if all are known.
+    """
 
-    study.alive(batch.trials)
-    thread = threading.Thread(target=give_signs, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    folder: Path
+    sweep: Sweep
+    base: Mapping[str, Any]
+    resources: plan.Resources
+    search: Search | None
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep the other processes of the workdir from looking for work or writing results."""
+        with workdir.hold(self.folder, wait=math.inf):
+            yield
 
-def tell(folder: Path, study: Study, sweep: Sweep, batch: Batch) -> None:
-    """Tell the study how the trials of a batch ended; harmless if it was told before."""
-    for trial in batch.trials:
-        members = [
-            entry["member"]
-            for chunk in batch.chunks
-            for entry in chunk["members"]
-            if entry["trial"] == trial
-        ]
-        rows = [row for row in (member_row(folder, member) for member in members) if row]
-        assert len(rows) == len(members), "a batch is told of when all its members have ended"
+    def next_chunks(self, limit: int) -> list[Chunk]:
+        """Return the chunks to train now: those begun that nobody holds, or those of a new batch.
+
+        Args:
+          limit: the most trials of a new batch.
+
+        Raises:
+          UserError: the memory limit is too low, or a shared storage fails.
+        """
+        with self.alone():
+            batches = self._batches()
+            if self.search is not None:
+                self._tell(self.search, batches)
+            trials = self._trials()
+            open_trials = {trial.number for trial in trials}
+            left = [
+                chunk
+                for batch in batches
+                if open_trials & set(batch.trials)
+                for chunk in batch.chunks
+                if not is_done(self.folder, chunk)
+            ]
+            begun = [chunk for chunk in left if is_free(self.folder, chunk)]
+            return begun or self._new_batch(trials, batches, limit)
+
+    def rows(self) -> list[Row]:
+        """Return the rows of all members that have ended, here or on another machine."""
+        numbers = range(self.sweep.size * len(self.sweep.seeds))
+        here = {m: row for m in numbers if (row := self._row(m)) is not None}
+        others = [] if self.search is None else self.search.rows()
+        return [*here.values(), *(row for row in others if row["member"] not in here)]
+
+    def outcome(self, trial: int) -> Outcome | None:
+        """Return how a trial ended that was trained here; None while one of its members is left."""
+        numbers = [plan.member_number(self.sweep, trial, i) for i in range(len(self.sweep.seeds))]
+        rows = [row for row in map(self._row, numbers) if row is not None]
+        if len(rows) < len(numbers):
+            return None
         statuses = {row["status"] for row in rows}
         state: State = "pruned" if "pruned" in statuses else "complete"
         if "diverged" in statuses:
             state = "failed"
-        epochs = max(row["epoch"] for row in rows)
-        marks = [] if sweep.halving is None else [e for e in sweep.halving.epochs if e <= epochs]
-        curves = [_curve(Path(row["workdir"]), sweep.objective) for row in rows]
+        last = max(row["epoch"] for row in rows)
+        marks = () if self.sweep.halving is None else self.sweep.halving.epochs
+        curves = [_curve(Path(row["workdir"]), self.sweep.objective) for row in rows]
         reports = {
             epoch: float(np.mean([_latest(curve, epoch) for curve in curves]))
-            for epoch in ({*marks, epochs} if all(curves) and state != "failed" else ())
+            for epoch in sorted({last, *(mark for mark in marks if mark <= last)})
+            if all(curves) and state != "failed"
         }
-        value = reports.get(epochs) if state == "pruned" else _value(rows, sweep.objective)
-        study.tell(trial, value=value, state=state, reports=reports, rows=rows)
+        value = reports.get(last) if state == "pruned" else _value(rows, self.sweep.objective)
+        return Outcome(state, value, reports, rows)
+
+    @functools.cached_property
+    def _settings(self) -> list[Setting]:
+        return settings(self.sweep)
+
+    def _row(self, member: int) -> Row | None:
+        known = read_member(self.folder, member)
+        if known is None:
+            return None
+        # An earlier version may have had other names, and as one setting what is several now.
+        if self.search is None:
+            setting = self._settings[known["trial"]]
+        else:
+            setting = dict(zip(self.sweep.fields, known["setting"].values(), strict=True))
+        return member_row(self.folder, known, setting)
+
+    def _batches(self) -> list[Batch]:
+        paths = sorted((self.folder / "batches").glob("*.json"))
+        return [Batch(**workdir.read_json(path, Batch._fields)) for path in paths]
+
+    def _trials(self) -> list[Trial]:
+        """Return the trials to train here; those of a search until it knows how they ended."""
+        if self.search is not None:
+            return self.search.mine()
+        return [Trial(*numbered) for numbered in enumerate(self._settings)]
+
+    def _tell(self, search: Search, batches: Sequence[Batch]) -> None:
+        """Tell the search how the trials of batches ended that have come to their end."""
+        running = search.running()
+        for batch in batches:
+            if running & set(batch.trials) and all(is_done(self.folder, c) for c in batch.chunks):
+                for trial in batch.trials:
+                    outcome = self.outcome(trial)
+                    assert outcome is not None, "all members of the batch have ended"
+                    search.tell(trial, **outcome._asdict())
+
+    def _new_batch(
+        self, trials: Sequence[Trial], batches: Sequence[Batch], limit: int
+    ) -> list[Chunk]:
+        """Deal out the next trials, up to `limit`, and write them down."""
+        dealt = {number for batch in batches for number in batch.trials}
+        new = [trial for trial in trials if trial.number not in dealt][:limit]
+        if self.search is not None:
+            new += self.search.claim(limit - len(new))
+        if not new:
+            return []
+        new.sort(key=lambda trial: trial.number)
+        chunks, described = plan.deal(
+            self.sweep,
+            self.base,
+            new,
+            batch=len(batches),
+            rivals={} if self.sweep.halving is None else self._rivals(new[0].number),
+            resources=self.resources,
+        )
+        batch = Batch([trial.number for trial in new], chunks)
+        workdir.make_folder(self.folder / "batches")
+        workdir.write_json(self.folder / "batches" / f"{len(batches):04d}.json", batch._asdict())
+        print(f"batch {len(batches)}: {len(new)} trials\n{described}", flush=True)
+        return chunks
+
+    def _rivals(self, before: int) -> dict[int, list[float]]:
+        """Return the objective by epoch of ended trials with a smaller number."""
+        if self.search is not None:
+            return self.search.rivals(before)
+        found: dict[int, list[float]] = {}
+        for outcome in filter(None, map(self.outcome, range(before))):
+            for epoch, value in outcome.reports.items():
+                found.setdefault(epoch, []).append(value)
+        return found
 
 
 def _curve(folder: Path, objective: str) -> dict[int, float]:
-    """A member's validation figure by epoch."""
+    """Return a member's validation metric by epoch."""
     return {
         int(record["epoch"]): record[objective]
         for record in read_records(folder / "metrics.jsonl")
@@ -135,12 +205,12 @@ def _curve(folder: Path, objective: str) -> dict[int, float]:
 
 
 def _latest(curve: Mapping[int, float], epoch: int) -> float:
-    """The value at an epoch; of a member that stopped before, its last."""
+    """Return the value at an epoch; the last one of a member that stopped before."""
     return curve[max((e for e in curve if e <= epoch), default=min(curve))]
 
 
 def _value(rows: Sequence[Row], objective: str) -> float | None:
-    """The objective at the best epoch, the mean over seeds; on test data where none validated.
+    """Return the objective at the best epoch, the mean over seeds; on test data if none validated.
 
     Without a validation set nothing is searched by the value: it is there to be looked at.
     """
@@ -149,10 +219,3 @@ def _value(rows: Sequence[Row], objective: str) -> float | None:
         if len(values) == len(rows):
             return float(np.mean(values))
     return None
-
-
-def rows_of(folder: Path, study: Study, num_members: int) -> list[Row]:
-    """Rows of all members that have ended, here or on another machine."""
-    here = {m: row for m in range(num_members) if (row := member_row(folder, m)) is not None}
-    elsewhere = {row["member"]: row for row in study.rows() if row["member"] not in here}
-    return [*here.values(), *elsewhere.values()]

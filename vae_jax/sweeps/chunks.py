@@ -1,51 +1,77 @@
 """Train one chunk of a sweep: the members that go through the same compiled calls.
 
-A chunk is told by a JSON object alone, so that any process that sees the workdir can train it, and
-another one go on with it. Each of its members becomes a run in members/NNNN.
+A chunk is described by a JSON object alone, so that any process that sees the workdir can train it,
+and another one go on with it. Each of its members becomes a run in members/NNNN.
 """
 
 import functools
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from vae_jax import config as factory
 from vae_jax import trained, workdir
-from vae_jax.config.fields import with_fields
 from vae_jax.evaluation import summary as measuring
+from vae_jax.sweeps import fields
 from vae_jax.sweeps.loop import MemberProgress, fit_members
 from vae_jax.sweeps.members import InTurn, MemberFunctions, SideBySide, prefers_side_by_side, stack
 from vae_jax.sweeps.progress import ChunkProgress
+from vae_jax.sweeps.space import Setting
 from vae_jax.sweeps.successive_halving import survivors
 from vae_jax.trained import TrainedModel, TrainedMultimodal
 from vae_jax.training import checkpoints
 from vae_jax.training.interruption import Interruption
-from vae_jax.training.loop import Progress, RunState
+from vae_jax.training.loop import Plan, Progress, RunState
 from vae_jax.training.records import MembersJsonLinesWriter
 
-# {"name", "config": without the members' own values, "least_slots", "objective", "maximize",
-#  "members": [{"member", "trial", "seed", "setting"}],
-#  "halving": None or {"epochs", "reduction", "rivals": {epoch: [value]}}}
-Chunk = dict[str, Any]
+
+class Entry(TypedDict):
+    """A member of a chunk: its number, and the setting and seed that make its config."""
+
+    member: int
+    trial: int
+    seed: int
+    setting: Setting
+
+
+class HalvingRule(TypedDict):
+    """The rule that compares a chunk's trials, with `rivals`, the objective by epoch."""
+
+    epochs: list[int]
+    reduction: float
+    rivals: dict[str, list[float]]
+
+
+class Chunk(TypedDict):
+    """A chunk of members, as the process that trains it needs it."""
+
+    name: str
+    # Without the members' own values.
+    config: dict[str, Any]
+    least_slots: int
+    objective: str
+    maximize: bool
+    members: list[Entry]
+    halving: HalvingRule | None
+
 
 _MEMBER_FILE = "member.json"
 _OF_MEMBER = ("seed", "status", "problem", "valid", "step", "epoch", "best_epoch", "train_seconds")
 
 
 def chunk_folder(folder: Path, chunk: Chunk) -> Path:
-    """Where a chunk's checkpoints are while it is trained."""
+    """Return where a chunk's checkpoints are while it is trained."""
     return folder / "chunks" / chunk["name"]
 
 
 def read_member(folder: Path, member: int) -> dict[str, Any] | None:
-    """What is known of a member that has ended; None before that.
+    """Return what is known of a member that has ended; None before that.
 
     Raises:
       UserError: its file is damaged.
@@ -54,21 +80,36 @@ def read_member(folder: Path, member: int) -> dict[str, Any] | None:
     return workdir.read_json(path, _OF_MEMBER) if path.is_file() else None
 
 
-def member_config(chunk: Chunk, entry: Mapping[str, Any]) -> ConfigDict:
-    """The config of one member, as `experiments.train` would take it."""
-    return ConfigDict(with_fields(chunk["config"], {**entry["setting"], "seed": entry["seed"]}))
+def is_done(folder: Path, chunk: Chunk) -> bool:
+    """Return whether all members of a chunk have been trained and measured."""
+    return all(read_member(folder, entry["member"]) for entry in chunk["members"])
+
+
+def is_free(folder: Path, chunk: Chunk) -> bool:
+    """Return whether no process is training a chunk."""
+    scratch = chunk_folder(folder, chunk)
+    if not scratch.is_dir():
+        return True
+    with workdir.hold_if_free(scratch) as free:
+        return free
+
+
+def member_config(chunk: Chunk, entry: Entry) -> factory.AnyExperiment:
+    """Return the config of one member, as `experiments.train` would take it."""
+    own = {**entry["setting"], fields.SEED: entry["seed"]}
+    return fields.experiment(fields.with_values(chunk["config"], own))
 
 
 class _Group:
-    """What chunks share whose members differ in nothing but hyperparameters and seeds."""
+    """The common part of chunks whose members differ only in traced settings and seeds."""
 
-    def __init__(self, config: ConfigDict) -> None:
+    def __init__(self, config: factory.AnyExperiment) -> None:
         self.config = config
         self.splits = factory.load_examples(config)
-        num_examples, self.form = self.splits.num_examples, self.splits.form
-        self.plan = factory.build_plan(config, num_examples)
+        self.form = self.splits.form
+        self.plan = self.plan_of(config)
         self.mean_image = self.splits.mean_image
-        program = factory.build_program(config, self.form, num_examples)
+        program = factory.build_program(config, self.form, self.splits.num_examples)
         # Compiled by itself, as a run alone does: then a member begins with the same bits.
         self.init = jax.jit(program.init)
         examples = jax.tree.map(jnp.asarray, self.splits.train_examples)
@@ -79,7 +120,10 @@ class _Group:
             else InTurn(program, examples, others)
         )
 
-    def init_members(self, configs: Sequence[ConfigDict]) -> RunState:
+    def plan_of(self, config: factory.AnyExperiment) -> Plan:
+        return factory.build_plan(config, self.splits.num_examples)
+
+    def init_members(self, configs: Sequence[factory.AnyExperiment]) -> RunState:
         return stack(
             [
                 self.init(
@@ -97,18 +141,18 @@ class _Group:
 
     @functools.cached_property
     def targets(self) -> measuring.Targets:
-        return measuring.prepare_examples(self.config, self.splits.test)
+        return measuring.prepare_examples(self.model, self.splits.test)
 
     @functools.cached_property
     def model(self) -> TrainedModel | TrainedMultimodal:
-        params = factory.run_state_template(self.config, self.form).best_params
-        return trained.from_form(self.config, self.form, params)
+        template = factory.run_state_template(self.config, self.form)
+        return trained.from_form(self.config, self.form, template.best_params, template.best_extra)
 
 
 # The program and the data stay on the device for the group's next chunk.
 @functools.lru_cache(maxsize=8)
 def _group(config_json: str) -> _Group:
-    return _Group(ConfigDict(json.loads(config_json)))
+    return _Group(fields.experiment(json.loads(config_json)))
 
 
 def train_chunk(
@@ -119,6 +163,8 @@ def train_chunk(
 ) -> None:
     """Train and measure the members of a chunk, from where it was left if it was begun.
 
+    A chunk that another process is training is left to it.
+
     Args:
       folder: the sweep's workdir.
       chunk: what to train.
@@ -128,18 +174,27 @@ def train_chunk(
     Raises:
       Interrupted: a signal came; a checkpoint has been written.
     """
+    scratch = chunk_folder(folder, chunk)
+    with workdir.hold_if_free(scratch) as free:
+        if not free:
+            return
+        if not is_done(folder, chunk):
+            _train(folder, chunk, interruption, on_end)
+        # Everything that lasts is in the members' own directories.
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _train(
+    folder: Path, chunk: Chunk, interruption: Interruption, on_end: Callable[[int], None]
+) -> None:
     entries = chunk["members"]
-    if all(read_member(folder, entry["member"]) for entry in entries):
-        shutil.rmtree(chunk_folder(folder, chunk), ignore_errors=True)
-        return
     group = _group(json.dumps(chunk["config"]))
     configs = [member_config(chunk, entry) for entry in entries]
-    scratch = chunk_folder(folder, chunk)
-    directory = scratch / "checkpoints"
+    directory = chunk_folder(folder, chunk) / "checkpoints"
     states, progress = _initial_or_restored(group, configs, directory)
     folders = {entry["member"]: workdir.member_folder(folder, entry["member"]) for entry in entries}
     for own, config in zip(folders.values(), configs, strict=True):
-        with workdir.hold(own, config.to_dict()):
+        with factory.hold_run(own, config):
             pass
     # Members that ended after the checkpoint go through the same again, but have their records.
     records = MembersJsonLinesWriter(
@@ -152,22 +207,14 @@ def train_chunk(
         total_steps=group.plan.total_steps,
         batch_size=group.plan.batch_size,
     )
-
     ended: set[int] = set()
 
     def write_member(index: int, state: RunState, progress: MemberProgress) -> None:
-        entry = entries[index]
-        if read_member(folder, entry["member"]) is None:
+        member = entries[index]["member"]
+        if read_member(folder, member) is None:
             records.flush()
-            _write_member(
-                folders[entry["member"]],
-                entry,
-                configs[index],
-                group,
-                state,
-                progress,
-            )
-            on_end(entry["member"])
+            _write_member(folders[member], entries[index], configs[index], group, state, progress)
+            on_end(member)
         ended.add(index)
         display.measured(len(ended))
 
@@ -175,7 +222,7 @@ def train_chunk(
         states,
         progress,
         plan=group.plan,
-        warmup_epochs=[config.hparams.warmup_epochs for config in configs],
+        warmup_epochs=[group.plan_of(config).warmup_epochs for config in configs],
         functions=group.functions,
         least_slots=chunk["least_slots"],
         names=[entry["member"] for entry in entries],
@@ -187,22 +234,21 @@ def train_chunk(
         prune=functools.partial(_pruned, chunk),
         on_call=display.trained,
     )
-    # Everything that lasts is in the members' own directories.
-    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _initial_or_restored(
-    group: _Group, configs: Sequence[ConfigDict], directory: Path
+    group: _Group, configs: Sequence[factory.AnyExperiment], directory: Path
 ) -> tuple[RunState, list[MemberProgress]]:
-    checkpoint = checkpoints.restore(directory, group.template(len(configs)), set_torn_aside=True)
-    if checkpoint is None:
+    found = checkpoints.find(directory, set_torn_aside=True)
+    if found is None:
         return group.init_members(configs), [MemberProgress() for _ in configs]
-    progress = [MemberProgress(**saved) for saved in checkpoint.metadata["members"]]
-    return checkpoint.tree, progress
+    progress = [MemberProgress(**saved) for saved in found.metadata["members"]]
+    state = factory.read_member_states(directory, found, configs, group.form)
+    return state, progress
 
 
 def _pruned(chunk: Chunk, epoch: int, progress: Sequence[MemberProgress]) -> set[int]:
-    """The members of those trials that successive halving ends after this epoch.
+    """Return the members of the trials that successive halving ends after this epoch.
 
     A trial counts with the mean over its seeds. Its rivals are the other trials of the chunk and
     those of earlier batches, whose values do not change while the chunk is trained: a chunk that is
@@ -236,14 +282,14 @@ def _pruned(chunk: Chunk, epoch: int, progress: Sequence[MemberProgress]) -> set
 
 
 def _value(progress: MemberProgress, objective: str) -> float:
-    """The latest validation figure; NaN of a member that diverged."""
+    """Return the latest validation metric; NaN of a member that diverged."""
     return float("nan") if progress.status == "diverged" else progress.latest[objective]
 
 
 def _write_member(
     folder: Path,
-    entry: Mapping[str, Any],
-    config: ConfigDict,
+    entry: Entry,
+    config: factory.AnyExperiment,
     group: _Group,
     state: RunState,
     progress: MemberProgress,
@@ -259,14 +305,14 @@ def _write_member(
     }
     with workdir.hold(folder):
         checkpoints.save(folder / "checkpoints", step, state, facts, max_to_keep=1)
-        known = {**entry, "status": progress.status, "problem": progress.problem}
+        known: dict[str, Any] = {**entry, "status": progress.status, "problem": progress.problem}
         known["valid"] = progress.best
         known |= {name: facts[name] for name in ("step", "epoch", "best_epoch", "train_seconds")}
         # What was given up is not worth the time; `experiments.evaluate` measures it on demand.
         if progress.status in ("finished", "stopped_early"):
-            model = group.model.with_params(config, state.best_params)
+            model = group.model.with_params(config, state.best_params, state.best_extra)
             num_samples = config.evaluation.num_samples
             test = measuring.measure(model, group.targets, num_samples, show_progress=False)
-            workdir.write_summary(folder, measuring.summarize(config, test, facts))
+            workdir.write_summary(folder, measuring.summarize(model, test, facts))
             known["test"] = test
         workdir.write_json(folder / _MEMBER_FILE, known)

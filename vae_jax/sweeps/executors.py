@@ -1,4 +1,4 @@
-"""Where the chunks of a sweep are trained: here, in processes of this machine, or on a Ray cluster.
+"""Train the chunks of a sweep in this process or on a Ray cluster; `workers` has processes for it.
 
 On a cluster all machines must see the workdir under the same path. A worker that dies is replaced,
 and its chunk continues from its last checkpoint.
@@ -8,30 +8,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from absl import flags
-
-from experiments import command_line
 from vae_jax.errors import UserError
 from vae_jax.sweeps import chunks
 from vae_jax.sweeps.plan import Resources, resources_here
-from vae_jax.sweeps.workers import ProcessExecutor
+from vae_jax.sweeps.workers import compilation_cache, use_compilation_cache
 from vae_jax.training.interruption import deferred
 from vae_jax.training.loop import Interrupted
 
-_EXECUTOR = flags.DEFINE_enum(
-    "executor",
-    "local",
-    ["local", "processes", "ray"],
-    "where runs are trained: in this process, in one for each core, or on a Ray cluster",
-)
-_NUM_WORKERS = flags.DEFINE_integer(
-    "num_workers", None, "of --executor=processes; by default as many as there are cores"
-)
-_RAY_ADDRESS = flags.DEFINE_string("ray_address", "", "of a Ray cluster, or auto; empty starts one")
+ROOT = Path(__file__).parents[2]
 
-ROOT = Path(__file__).parents[1]
-
-# A chunk that kills its worker so often has something the matter with it.
+# What kills a worker more often is the chunk itself.
 _MAX_RETRIES = 20
 _SECONDS_BETWEEN_LOOKS = 2.0
 
@@ -50,25 +36,6 @@ class Executor(Protocol):
         Raises:
           Interrupted: a signal came; the same command continues.
         """
-
-
-def named_executor() -> Executor:
-    """The executor that the flags name.
-
-    Raises:
-      UserError: flags that do not go together, or an executor that cannot work here.
-    """
-    if _EXECUTOR.value != "ray" and _RAY_ADDRESS.value:
-        raise UserError(f"--ray_address={_RAY_ADDRESS.value!r} needs --executor=ray")
-    if _EXECUTOR.value != "processes" and _NUM_WORKERS.value is not None:
-        raise UserError(f"--num_workers={_NUM_WORKERS.value} needs --executor=processes")
-    if _EXECUTOR.value == "ray":
-        return RayExecutor(_RAY_ADDRESS.value)
-    if _EXECUTOR.value == "processes":
-        return ProcessExecutor(
-            command_line.num_cores() if _NUM_WORKERS.value is None else _NUM_WORKERS.value
-        )
-    return LocalExecutor()
 
 
 class LocalExecutor:
@@ -126,7 +93,12 @@ class RayExecutor:
         """Train the chunks as far as the cluster has workers at once."""
         ray = self._ray
         task = self._task(_train_in_worker)
-        waiting = {task.remote(str(folder.absolute()), chunk): chunk for chunk in todo}
+        cache = compilation_cache()
+
+        def begin(chunk: chunks.Chunk) -> Any:
+            return task.remote(str(folder.absolute()), chunk, cache)
+
+        waiting = {begin(chunk): chunk for chunk in todo}
         with deferred() as interruption:
             while waiting:
                 done, _ = ray.wait(list(waiting), num_returns=1, timeout=_SECONDS_BETWEEN_LOOKS)
@@ -135,7 +107,7 @@ class RayExecutor:
                     chunk = waiting.pop(reference)
                     # A worker that was asked to go saved what it had; another one goes on.
                     if not self._is_trained(reference):
-                        waiting[task.remote(str(folder.absolute()), chunk)] = chunk
+                        waiting[begin(chunk)] = chunk
                 if interruption:
                     for reference in waiting:
                         ray.cancel(reference)
@@ -157,9 +129,9 @@ class RayExecutor:
             ) from None
 
 
-def _train_in_worker(folder: str, chunk: chunks.Chunk) -> bool:
-    """What a Ray worker does; whether the chunk is trained to its end."""
-    command_line.use_compilation_cache()
+def _train_in_worker(folder: str, chunk: chunks.Chunk, cache: dict[str, Any]) -> bool:
+    """Train a chunk in a Ray worker; return False if it was asked to stop before the end."""
+    use_compilation_cache(cache)
     try:
         with deferred() as interruption:
             chunks.train_chunk(Path(folder), chunk, interruption)

@@ -1,7 +1,7 @@
-"""The loop around the compiled epochs of many members: the counterpart of `training_loop`.
+"""The loop around the compiled epochs of many members: the counterpart of `training.loop`.
 
-What a member goes through depends on its own state alone, not on the others, on time or on kills.
-Only successive halving compares members, at fixed epochs.
+A member depends on its own state alone, not on the other members, on time or on kills. Only
+successive halving compares members, at fixed epochs.
 """
 
 import dataclasses
@@ -26,14 +26,14 @@ _CHECKPOINT_SHARE = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class MemberProgress(Progress):
-    """What is known of a member beside its arrays.
+    """The progress of a member: everything known of it beside its arrays.
 
     Attributes:
       status: "training", or how it ended.
       epoch: epochs trained.
       latest: its validation metrics after its last epoch, in nats.
       best: those after its best epoch.
-      problem: of a diverged member, what was not finite and where.
+      problem: what was not finite, and where, in a member that diverged.
     """
 
     status: Status = "training"
@@ -66,22 +66,23 @@ def fit_members(
       stacked: the stacked states, initial or restored. Their buffers are consumed.
       progress: what came with them.
       plan: how long to train and when to look up; its `warmup_epochs` are not read.
-      warmup_epochs: of each member, which do not count as its patience.
+      warmup_epochs: for each member, the epochs that do not count as its patience.
       functions: the compiled program.
       least_slots: members that the program has room for at least; chunks with the same share it.
-      names: of the members in the records.
-      writers: where records go, each with the "member" that it is of.
+      names: the members' names in the records.
+      writers: where records go, each with its "member".
       checkpoint_dir: where checkpoints of all members go.
       metadata: written into every checkpoint beside the progress.
       interruption: asked after every call.
-      on_end: called with the place, state and progress of a member that has ended, at least once:
+      on_end: called with the index, state and progress of a member that has ended, at least once:
         again after a restart.
-      prune: given the number of epochs and the progress, the places of those to end now.
+      prune: returns the indices of the members to end now, given the number of epochs and the
+        progress.
       on_call: called after each compiled call with the step reached, the steps that all members
         together have taken in it, and the progress.
 
     Returns:
-      The final progress, of which a checkpoint has been written.
+      The final progress, which a checkpoint holds too.
 
     Raises:
       Interrupted: a signal came; a checkpoint has been written.
@@ -89,7 +90,7 @@ def fit_members(
     """
     num_members = len(progress)
     progress = list(progress)
-    told: set[int] = set()
+    reported: set[int] = set()
     num_slots = functions.num_slots(num_members, least_slots)
     steps = np.zeros(num_slots, int)
     steps[:num_members] = np.asarray(stacked.train.step)
@@ -126,18 +127,18 @@ def fit_members(
         if interruption:
             raise Interrupted(interruption, f"step {steps.max()} of {num_members} members")
 
-    def tell_of_ended() -> None:
+    def report_ended() -> None:
         for index, entry in enumerate(progress):
-            if entry.status != "training" and index not in told:
+            if entry.status != "training" and index not in reported:
                 on_end(index, functions.state(states, index), entry)
-                told.add(index)
+                reported.add(index)
                 stop_if_interrupted()
 
     def write(index: int, record: Record) -> None:
         for writer in writers:
             writer.write({"member": names[index], **record})
 
-    tell_of_ended()
+    report_ended()
     while training().any():
         start = time.perf_counter()
         step = int(steps[training()].min())
@@ -199,7 +200,7 @@ def fit_members(
             save()
         stop_if_interrupted()
         if round_is_over:
-            tell_of_ended()
+            report_ended()
     return progress
 
 
@@ -215,7 +216,7 @@ def _end_epoch(
     functions: MemberFunctions[States],
     write: Callable[[int, Record], None],
 ) -> States:
-    """Validate, and remember the parameters of those members that are better than ever."""
+    """Validate, and keep the parameters of the members that are better than ever."""
     indices = np.flatnonzero(active).tolist()
     if not functions.validates:
         for index in indices:
@@ -228,7 +229,7 @@ def _end_epoch(
         write(index, {"step": step, "epoch": epoch, "split": "valid", **own})
         judged, better[index] = judge(
             progress[index],
-            own,
+            plan.score(own),
             epoch,
             patience=plan.patience,
             warmup_epochs=warmup_epochs[index],

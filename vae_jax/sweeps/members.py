@@ -1,4 +1,4 @@
-"""Many members of a sweep in one compiled program.
+"""Members of a sweep in one compiled program, in turn or side by side.
 
 A member is a run of its own: its parameters, hyperparameters, seed, data order and early stopping.
 On an accelerator, which one small model leaves idle, members are stacked on a leading axis and go
@@ -37,13 +37,13 @@ _HeldOut = Num[Array, "held_out ..."] | dict[str, Array]
 
 
 class Trained(NamedTuple):
-    """What came of a call.
+    """The result of a call.
 
     Attributes:
       states: of all members.
-      trained: who took the steps.
-      finite: whose loss and parameters are still finite; who is not has the state from before.
-      metrics: of every step, NaN for who did not train.
+      trained: the members that took the steps.
+      finite: the members whose loss and parameters are finite; others have the state from before.
+      metrics: those of every step; NaN for members that did not train.
     """
 
     states: Any
@@ -58,13 +58,13 @@ class MemberFunctions(Protocol[States]):
 
     @property
     def validates(self) -> bool:
-        """Whether there are examples to validate on."""
+        """True if there are examples to validate on."""
 
     def num_slots(self, num_members: int, least: int) -> int:
-        """Members that the states have room for, if there are to be `least` at least."""
+        """Return the number of members that the states have room for, `least` at least."""
 
     def place(self, stacked: RunState, num_slots: int) -> States:
-        """The states where they are trained, with room for `num_slots` members."""
+        """Return the states on the devices that train them, with room for `num_slots` members."""
 
     def run_steps(
         self, states: States, active: Mask, num_steps: int, stop: Callable[[], bool]
@@ -73,26 +73,26 @@ class MemberFunctions(Protocol[States]):
 
         Args:
           states: their states, whose buffers are consumed.
-          active: who trains; the others stay as they are.
+          active: the members that train; the others stay as they are.
           num_steps: steps to take.
-          stop: asked between members that go in turn; if it says so, the rest is left as it is.
+          stop: asked between members that go in turn; on True the rest is left as it is.
         """
 
     def validate(self, states: States, active: Mask) -> MemberMetrics:
-        """The validation metrics of the active members."""
+        """Return the validation metrics of the active members."""
 
     def keep_best(self, states: States, better: Mask) -> States:
-        """The states, the parameters of some members now their best ones."""
+        """Return the states with the parameters of some members as their best ones."""
 
     def stacked(self, states: States, num_members: int) -> RunState:
-        """The states of the first members in one, each array with a leading axis of members."""
+        """Return the states of the first members in one, its arrays with an axis of members."""
 
     def state(self, states: States, index: int) -> RunState:
-        """The state of one member, on one device."""
+        """Return the state of one member, on one device."""
 
 
 def stack(states: Sequence[RunState]) -> RunState:
-    """The members' states in one, each array with a leading axis of members."""
+    """Return the members' states in one, each array with a leading axis of members."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
@@ -103,7 +103,7 @@ def _unstack(states: RunState, index: int) -> RunState:
 def _over_members(
     rows: dict[int, dict[str, np.ndarray]], num_members: int
 ) -> dict[str, np.ndarray]:
-    """The metrics of some members as arrays over all."""
+    """Return the metrics of some members as arrays over all."""
     first = next(iter(rows.values()))
     metrics = {
         name: np.full((num_members, *value.shape), np.nan, np.float32)
@@ -134,16 +134,16 @@ class InTurn:
 
     @property
     def validates(self) -> bool:
-        """See `MemberFunctions`; so for the others."""
+        """See `MemberFunctions`, also for the other methods."""
         return self._validation_examples is not None
 
     def num_slots(self, num_members: int, least: int) -> int:
-        """As many as there are members: no program depends on their number."""
+        """Return the number of members: no program depends on it."""
         del least
         return num_members
 
     def place(self, stacked: RunState, num_slots: int) -> list[RunState]:
-        """The members' states in a list."""
+        """Return the members' states in a list."""
         del num_slots
         return [_unstack(stacked, index) for index in range(len(stacked.train.step))]
 
@@ -178,7 +178,7 @@ class InTurn:
     def keep_best(self, states: list[RunState], better: Mask) -> list[RunState]:
         """See `MemberFunctions`."""
         return [
-            state._replace(best_params=copy_tree(state.train.params)) if is_better else state
+            state.with_best() if is_better else state
             for state, is_better in zip(states, better.tolist(), strict=True)
         ]
 
@@ -202,13 +202,14 @@ def _advance(
     examples: StoredExamples,
     num_steps: int,
 ) -> tuple[RunState, Bool[Array, ""], dict[str, Float[Array, " steps"]]]:
-    """Train one member if it is active; what is not finite leaves it as it was."""
+    """Train one member if it is active; a loss that is not finite leaves it as it was."""
     old = state.train
     new, metrics = program.run_steps(old, examples, num_steps)
     finite = jnp.isfinite(metrics["loss"]).all() & all_finite(new.params)
     kept = old._replace(
         step=_select(active & finite, new.step, old.step),
         params=_select(active & finite, new.params, old.params),
+        extra=_select(active & finite, new.extra, old.extra),
         opt_state=_select(active & finite, new.opt_state, old.opt_state),
     )
     return state._replace(train=kept), finite | ~active, metrics
@@ -258,8 +259,9 @@ class SideBySide:
             return on_each_device(mapped, 1)(states.train, examples)
 
         def keep_best(states: RunState, better: Array) -> RunState:
-            best = jax.vmap(_select)(better, states.train.params, states.best_params)
-            return states._replace(best_params=best)
+            now = states.train.params["model"], states.train.extra
+            best = jax.vmap(_select)(better, now, (states.best_params, states.best_extra))
+            return RunState(states.train, *best)
 
         self._run_steps = jax.jit(run_steps, static_argnames="num_steps", donate_argnums=0)
         self._validate = jax.jit(validate)
@@ -267,16 +269,16 @@ class SideBySide:
 
     @property
     def validates(self) -> bool:
-        """See `MemberFunctions`; so for the others."""
+        """See `MemberFunctions`, also for the other methods."""
         return self._validation_examples is not None
 
     def num_slots(self, num_members: int, least: int) -> int:
-        """As many on every device."""
+        """Return a number of members that spreads evenly over the devices."""
         num_devices = self._by_member.mesh.size
         return -(-max(num_members, least) // num_devices) * num_devices
 
     def place(self, stacked: RunState, num_slots: int) -> RunState:
-        """The states spread over the devices, with copies of the last in slots without a member.
+        """Return the states spread over the devices; slots without a member hold the last one's.
 
         Raises:
           ValueError: the slots do not spread evenly over the devices.
@@ -290,7 +292,7 @@ class SideBySide:
     def run_steps(
         self, states: RunState, active: Mask, num_steps: int, stop: Callable[[], bool]
     ) -> Trained:
-        """See `MemberFunctions`; all members go at once, so that nobody is asked to stop."""
+        """See `MemberFunctions`; all members go at once, so that `stop` is not asked."""
         del stop
         after, finite, metrics = self._run_steps(
             states, jnp.asarray(active), self._train_examples, num_steps=num_steps
@@ -321,41 +323,41 @@ class SideBySide:
         return jax.device_put(_unstack(states, index), self._device)
 
     def lower(self, states: PyTree, num_steps: int) -> jax.stages.Lowered:
-        """The training program for states of these shapes, before compilation."""
+        """Return the training program for states of these shapes, before compilation."""
         active = jax.ShapeDtypeStruct(states.train.step.shape, jnp.bool_)
         return self._run_steps.lower(states, active, self._train_examples, num_steps=num_steps)
 
 
 def prefers_side_by_side() -> bool:
-    """Whether members train faster side by side than in turn on this platform."""
+    """Return whether members train faster side by side than in turn on this platform."""
     return jax.default_backend() != "cpu"
 
 
 class MemberMemory(NamedTuple):
-    """Bytes of device memory.
+    """The device memory that a member needs, in bytes.
 
     Attributes:
-      state: what each member needs throughout.
-      step: what a member needs while it takes a step.
+      state: throughout.
+      step: while it takes a step.
     """
 
     state: int
     step: int
 
     def total(self, num_members: int, *, side_by_side: bool) -> int:
-        """Bytes that so many members need on one device."""
+        """Return the bytes that `num_members` members need on one device."""
         at_once = num_members if side_by_side else min(1, num_members)
         return num_members * self.state + at_once * self.step
 
     def most_members(self, limit: int, *, side_by_side: bool) -> int:
-        """How many members fit into `limit` bytes of one device."""
+        """Return the number of members that fit into `limit` bytes of one device."""
         if side_by_side:
             return max(0, limit) // (self.state + self.step)
         return max(0, limit - self.step) // self.state
 
 
 def _num_bytes(tree: PyTree) -> int:
-    # A PRNG key tells the size of its type, not that of the two words which it is.
+    # A PRNG key has the size of its type, and is two words.
     return sum(
         8
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
@@ -364,19 +366,25 @@ def _num_bytes(tree: PyTree) -> int:
     )
 
 
-def estimate_memory(state: RunState, loss: Callable[[PyTree], Float[Array, ""]]) -> MemberMemory:
-    """What a member needs, from shapes alone: nothing is computed or compiled.
+def estimate_memory(
+    state: RunState, loss: Callable[[PyTree, PyTree], Float[Array, ""]]
+) -> MemberMemory:
+    """Return the memory that a member needs, from shapes alone, without compiling anything.
 
     Args:
       state: the shapes of a member's state.
-      loss: the loss on one batch as a function of the parameters.
+      loss: the loss on one batch as a function of parameters and extra state.
 
     Returns:
       An estimate. A step is taken to need the gradients, the updates, and twice what the backward
       pass keeps of the forward pass.
     """
     params = state.train.params
-    kept = jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params)
+
+    def backward(params: PyTree, extra: PyTree) -> Any:
+        return jax.vjp(lambda params: loss(params, extra), params)[1]
+
+    kept = jax.eval_shape(backward, params, state.train.extra)
     return MemberMemory(
         state=_STATE_COPIES * _num_bytes(state),
         step=2 * _num_bytes(params) + 2 * _num_bytes(kept),

@@ -1,4 +1,4 @@
-"""How the trials of a sweep are dealt out: into groups by what is static, into chunks by memory."""
+"""Deal the trials of a sweep out: into groups by their static fields, into chunks by memory."""
 
 import functools
 import json
@@ -9,19 +9,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from ml_collections import ConfigDict
 
 from vae_jax import config as factory
-from vae_jax.config.fields import with_fields
 from vae_jax.errors import UserError
-from vae_jax.sweeps import space as search_space
-from vae_jax.sweeps.chunks import Chunk
+from vae_jax.sweeps import fields
+from vae_jax.sweeps.chunks import Chunk, Entry, HalvingRule
 from vae_jax.sweeps.members import MemberMemory, estimate_memory, prefers_side_by_side
-from vae_jax.sweeps.space import Choice, Setting, Sweep
+from vae_jax.sweeps.space import Setting, Sweep
+from vae_jax.training.players import Params
 
 _GIB = 2**30
 
-# Of a device's or a machine's memory, what a sweep takes if it is not told otherwise.
+# The share of a device's or a machine's memory that a sweep takes without --memory_limit.
 _SHARE_OF_DEVICE = 0.8
 _SHARE_OF_MACHINE = 0.5
 
@@ -32,10 +31,10 @@ _MEMBERS_IN_TURN = 8
 
 
 class Resources(NamedTuple):
-    """What a sweep may use.
+    """The resources that a sweep may use.
 
     Attributes:
-      memory_limit: bytes a device.
+      memory_limit: bytes per device.
       num_devices: devices of one process.
       side_by_side: whether members go through a device side by side, or in turn.
       num_workers: processes that train chunks at once.
@@ -48,7 +47,7 @@ class Resources(NamedTuple):
 
 
 def resources_here() -> Resources:
-    """What a process on this machine may use: most of an accelerator's memory, or half of its."""
+    """Return what a process may use here: most of an accelerator, or half of the machine."""
     devices = jax.local_devices()
     stats = (devices[0].memory_stats() or {}) if devices[0].platform != "cpu" else {}
     if "bytes_limit" in stats:
@@ -61,72 +60,31 @@ def resources_here() -> Resources:
     return Resources(int(limit), len(devices), prefers_side_by_side())
 
 
-def varies_inside(field: str) -> bool:
-    """Whether members of one program may differ in the field: it enters as an array."""
-    return field == "seed" or field.startswith("hparams.")
-
-
 def member_number(sweep: Sweep, trial: int, seed_index: int) -> int:
-    """Members count through the trials, and within a trial through the seeds."""
+    """Return a member's number: they count through the trials, and within one through the seeds."""
     return trial * len(sweep.seeds) + seed_index
-
-
-def _examples(sweep: Sweep) -> list[Setting]:
-    """Every setting there can be, or where they are not known yet each axis through its ends."""
-    if sweep.method != "tpe":
-        return search_space.settings(sweep)
-    ends = [
-        list(axis.values) if isinstance(axis, Choice) else [axis.low, axis.high]
-        for _, axis in sweep.axes
-    ]
-    first = [values[0] for values in ends]
-    return [
-        search_space.unpack(sweep, [*first[:index], value, *first[index + 1 :]])
-        for index, values in enumerate(ends)
-        for value in values
-    ]
-
-
-def check_configs(sweep: Sweep, base: Mapping[str, Any]) -> None:
-    """Refuse a sweep with a setting that makes a config which cannot work.
-
-    Raises:
-      UserError: what is wrong, and with which setting.
-    """
-    for setting in _examples(sweep):
-        config = ConfigDict(with_fields(base, setting))
-        try:
-            factory.validate(config)
-            factory.refuse_stream(config)
-        except UserError as error:
-            described = ", ".join(f"{field}={value!r}" for field, value in setting.items())
-            raise UserError(f"the setting {described}: {error}") from None
-        if config.model.name == "autoencoder" and sweep.objective == "elbo":
-            raise UserError(
-                "objective='elbo' cannot judge model.name='autoencoder'; use objective='distortion'"
-            )
 
 
 @functools.cache
 def _needs(config_json: str) -> tuple[int, MemberMemory]:
-    """Bytes of the examples that a program keeps on a device, and what a member needs there."""
-    config = ConfigDict(json.loads(config_json))
+    """Return the bytes of a program's examples on a device, and what a member needs there."""
+    config = fields.experiment(json.loads(config_json))
     splits = factory.load_examples(config)
     kept = jax.tree.leaves((splits.train_examples, splits.validation_examples))
     return sum(array.nbytes for array in kept), _member_memory(config, splits.form)
 
 
-def _member_memory(config: ConfigDict, form: factory.DataForm) -> MemberMemory:
+def _member_memory(config: factory.AnyExperiment, form: factory.DataForm) -> MemberMemory:
     # No memory depends on how many examples there are.
-    graphdef, num_examples = factory.build_graphdef(config, form), config.batch_size
-    loss_fn = factory.build_loss(config, graphdef, num_examples)
+    player = factory.build_players(config, form, config.batch_size)[0]
+    template = factory.run_state_template(config, form)
     hparams, key = factory.build_hparams(config), factory.make_key(config.seed)
     examples = factory.blank_examples(form, config.batch_size)
 
-    def loss(params: nnx.State) -> jax.Array:
-        return loss_fn(params, examples, hparams, jnp.float32(0), key)[0]
+    def loss(params: Params, extra: nnx.State) -> jax.Array:
+        return player.loss(params, extra, (examples,), hparams, jnp.float32(0), key)[0]
 
-    return estimate_memory(factory.run_state_template(config, form), loss)
+    return estimate_memory(template, loss)
 
 
 def deal(
@@ -138,23 +96,27 @@ def deal(
     rivals: Mapping[int, Sequence[float]],
     resources: Resources,
 ) -> tuple[list[Chunk], str]:
-    """The chunks that train these trials, and what to tell the user of them.
+    """Return the chunks that train these trials, and a description of them for the user.
 
     Args:
       sweep: what is tried.
       base: the base config.
       trials: number and setting of each.
       batch: which batch of the sweep this is.
-      rivals: values at the epochs of halving of trials that ended before.
+      rivals: the objective by epoch of trials that ended before.
       resources: what there is.
 
     Raises:
       UserError: the memory limit has no room for one member, or for the seeds of one trial where
         halving compares trials.
     """
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, list[Entry]] = {}
     for number, setting in trials:
-        static = {field: setting[field] for field in setting if not varies_inside(field)}
+        static = {
+            field: value
+            for field, value in fields.expanded(setting).items()
+            if not fields.is_traced(field)
+        }
         groups.setdefault(json.dumps(static), []).extend(
             {
                 "member": member_number(sweep, number, index),
@@ -164,7 +126,7 @@ def deal(
             }
             for index, seed in enumerate(sweep.seeds)
         )
-    halving = None
+    halving: HalvingRule | None = None
     if sweep.halving is not None:
         halving = {
             "epochs": list(sweep.halving.epochs),
@@ -178,7 +140,7 @@ def deal(
     lines: list[str] = []
     for number, (static_json, members) in enumerate(groups.items(), start=1):
         static = json.loads(static_json)
-        config = with_fields(base, static)
+        config = fields.resolved(fields.with_values(base, static))
         images, memory = _needs(json.dumps(config))
         most = _most_members(images, memory, unit, resources, adaptive=adaptive)
         per_chunk = min(most, len(members))
@@ -223,7 +185,7 @@ def deal(
 def _most_members(
     images: int, memory: MemberMemory, unit: int, resources: Resources, *, adaptive: bool
 ) -> int:
-    """The most members of a chunk, a multiple of `unit`."""
+    """Return the most members that a chunk may have, a multiple of `unit`."""
     side_by_side = resources.side_by_side
     per_device = memory.most_members(resources.memory_limit - images, side_by_side=side_by_side)
     if adaptive and per_device > 0:

@@ -1,5 +1,6 @@
-"""What a sweep says while it works: how far a chunk is, its rate, time left and best ELBO."""
+"""The lines that a sweep prints while it works: step, rate, time left and best ELBO of a chunk."""
 
+import io
 import sys
 import time
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from vae_jax.sweeps.loop import MemberProgress
 
 
 class ChunkProgress:
-    """Now and then a line on a chunk."""
+    """Prints a line on a chunk now and then."""
 
     def __init__(
         self,
@@ -18,7 +19,7 @@ class ChunkProgress:
         num_members: int,
         total_steps: int,
         batch_size: int,
-        stream: TextIO | None = None,
+        stream: io.TextIOBase | TextIO | None = None,
         seconds_between_lines: float = 10.0,
     ) -> None:
         self._name = name
@@ -31,7 +32,7 @@ class ChunkProgress:
         self._done = 0
 
     def trained(self, step: int, num_steps: int, progress: Sequence[MemberProgress]) -> None:
-        """Tell that all members in training have come to `step`, by so many steps of all."""
+        """Report that the members in training are at `step`, by `num_steps` steps of them all."""
         self._done += num_steps
         training = sum(entry.status == "training" for entry in progress)
         rate = self._done / max(time.monotonic() - self._start, 1e-9)
@@ -44,7 +45,7 @@ class ChunkProgress:
         )
 
     def measured(self, num_measured: int) -> None:
-        """Tell that so many members have been measured and written."""
+        """Report the number of members that have been measured and written."""
         last = num_measured == self._num_members
         self._say(f"{num_measured} of {self._num_members} members measured", at_once=last)
 

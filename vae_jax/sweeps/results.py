@@ -1,4 +1,4 @@
-"""What comes out of a sweep: results.json, results.csv, figures and TensorBoard's HParams."""
+"""Write what comes out of a sweep: results.json, results.csv, plots and TensorBoard's HParams."""
 
 import contextlib
 import csv
@@ -12,9 +12,9 @@ import numpy as np
 
 from vae_jax import plots, workdir
 from vae_jax.errors import UserError
-from vae_jax.evaluation import markdown
-from vae_jax.sweeps.chunks import read_member
-from vae_jax.sweeps.space import Choice, Sweep
+from vae_jax.evaluation import reports
+from vae_jax.sweeps import fields
+from vae_jax.sweeps.space import Choice, Setting, Sweep
 from vae_jax.training.records import TensorBoardWriter, read_records
 
 Row = dict[str, Any]
@@ -23,27 +23,47 @@ _RESULTS = "results.json"
 _MAX_HEAT_MAPS = 6
 
 
-def member_row(folder: Path, member: int) -> Row | None:
-    """The row of a member that has ended here; None before that."""
-    known = read_member(folder, member)
-    if known is None:
-        return None
+def member_row(folder: Path, known: Mapping[str, Any], setting: Setting) -> Row:
+    """Return the row of a member that has ended here.
+
+    Args:
+      folder: the sweep's workdir.
+      known: its member.json.
+      setting: its own; a section gets a column for its choice, and one for each of its settings.
+    """
     row = {name: known[name] for name in ("member", "trial", "seed")}
-    row |= known["setting"]
+    row |= fields.expanded(setting)
     row |= {name: known[name] for name in ("status", "epoch", "best_epoch", "train_seconds")}
     for part in ("valid", "test"):
         for name, value in known.get(part, {}).items():
             if isinstance(value, int | float):
                 row[f"{part}_{name}"] = value
     row["problem"] = known["problem"]
-    row["workdir"] = str(workdir.member_folder(folder, member))
+    row["workdir"] = str(workdir.member_folder(folder, known["member"]))
     return row
 
 
-def over_seeds(rows: Sequence[Row], fields: Sequence[str]) -> list[Row]:
-    """Mean and standard deviation over the seeds of each trial, of members that ran to their end.
+def columns_of(rows: Sequence[Row], axes: Sequence[str]) -> list[str]:
+    """Return the columns of settings in the order of the sweep's axes, sections by their parts."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return list(
+        dict.fromkeys(
+            name
+            for field in axes
+            for name in names
+            if name == field or name.startswith(f"{field}.")
+        )
+    )
+
+
+def over_seeds(rows: Sequence[Row], axes: Sequence[str]) -> list[Row]:
+    """Return mean and standard deviation over the seeds of each trial, of members run to the end.
 
     The deviation is that of the sample (n - 1), None for a single seed.
+
+    Args:
+      rows: of the members.
+      axes: the fields of the sweep's axes.
     """
     settings = []
     for trial, group in itertools.groupby(sorted(rows, key=_order), key=lambda row: row["trial"]):
@@ -56,7 +76,7 @@ def over_seeds(rows: Sequence[Row], fields: Sequence[str]) -> list[Row]:
         settings.append(
             {
                 "trial": trial,
-                "setting": {field: members[0][field] for field in fields},
+                "setting": {name: members[0][name] for name in columns_of(members[:1], axes)},
                 "members": [row["member"] for row in members],
                 "num_seeds": len(whole),
                 "mean": {name: float(values.mean()) for name, values in columns.items()},
@@ -73,30 +93,26 @@ def _order(row: Row) -> tuple[int, int]:
     return row["trial"], row["member"]
 
 
-def check_results(folder: Path, digest: str) -> None:
-    """Refuse a results.json that is another sweep's, before anything is written over it.
+def check_results(folder: Path) -> None:
+    """Refuse to begin a sweep beside the results of another one.
 
     Raises:
-      UserError: it is, or it cannot be read.
+      UserError: there is a results.json, and no sweep that it could be of.
     """
-    path = folder / _RESULTS
-    if not path.is_file():
-        return
-    found = workdir.read_json(path).get("sweep_digest")
-    if found != digest:
+    if (folder / _RESULTS).is_file() and workdir.read_sweep(folder) is None:
         raise UserError(
-            f"{path} is of another sweep: its sweep_digest is {found!r}, this sweep's {digest!r}; "
-            "move it away or use another workdir"
+            f"{folder / _RESULTS} is of another sweep; move it away or use another workdir"
         )
 
 
-def write_results(folder: Path, digest: str, rows: Sequence[Row], fields: Sequence[str]) -> None:
-    """Write results.json and results.csv, one row a member, in the order of the members."""
+def write_results(folder: Path, rows: Sequence[Row], axes: Sequence[str]) -> None:
+    """Write results.json and results.csv, one row per member, in the order of the members."""
     rows = sorted(rows, key=_order)
-    content = {"sweep_digest": digest, "members": rows, "settings": over_seeds(rows, fields)}
+    content = {"members": rows, "settings": over_seeds(rows, axes)}
     workdir.write_json(folder / _RESULTS, content)
-    # A member that diverged lacks figures that others have.
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    # A choice has settings that another lacks; a member that diverged lacks metrics.
+    first = ["member", "trial", "seed", *columns_of(rows, axes)]
+    columns = list(dict.fromkeys([*first, *(name for row in rows for name in row)]))
     columns.sort(key=lambda name: name in ("problem", "workdir"))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -106,10 +122,10 @@ def write_results(folder: Path, digest: str, rows: Sequence[Row], fields: Sequen
 
 
 def _metric(rows: Sequence[Row]) -> tuple[str, str, bool] | None:
-    """The figure that settings are judged by: its column, its label, whether more is better."""
+    """Return the metric that judges settings: its column, its label, whether more is better."""
     for name, label, maximize in (
         ("test_elbo", "test ELBO (nats)", True),
-        ("test_reconstruction_error", "test squared error a pixel", False),
+        ("test_reconstruction_error", "test squared error per pixel", False),
     ):
         if any(np.isfinite(row.get(name, np.nan)) for row in rows):
             return name, label, maximize
@@ -117,17 +133,19 @@ def _metric(rows: Sequence[Row]) -> tuple[str, str, bool] | None:
 
 
 def draw(folder: Path, sweep: Sweep, rows: Sequence[Row]) -> None:
-    """Draw everything that the rows allow, into `figures/`."""
+    """Draw every plot that the rows allow, into figures/."""
     rows, out = sorted(rows, key=_order), folder / "figures"
-    fields = [field for names, _ in sweep.axes for field in names]
     judged = _metric(rows)
     if judged is None:
         return
     metric, label, maximize = judged
-    # Members without figures, which diverged or were pruned, are counted in the pictures.
+    # Members without metrics, which diverged or were pruned, are counted in the plots.
     values = [row.get(metric) for row in rows]
-    columns = {field: [row[field] for row in rows] for field in fields}
-    coloured = "hparams.beta" if "hparams.beta" in fields else fields[0]
+    by_axis = {field: _drawn_columns(rows, field) for field in sweep.fields}
+    columns = {name: own for drawn in by_axis.values() for name, own in drawn.items()}
+    names = list(columns)
+    # A rate-distortion plane is read by the weight of the rate.
+    coloured = next((name for name in names if _file_name(name) == "beta"), names[0])
     if any("test_rate" in row for row in rows):
         plane = plots.rate_distortion(
             [row.get("test_rate") for row in rows],
@@ -136,16 +154,20 @@ def draw(folder: Path, sweep: Sweep, rows: Sequence[Row]) -> None:
             _short(coloured),
         )
         plots.save(plane, out / "rate_distortion.png")
-    for field in fields:
-        figure = plots.metric_by_value(columns[field], values, field=_short(field), label=label)
-        plots.save(figure, out / f"{metric}_by_{_file_name(field)}.png")
-    if len(fields) > 1:
-        short = [_short(field) for field in fields]
-        unique = len(set(short)) == len(short)
-        named = dict(zip(short if unique else fields, columns.values(), strict=True))
+    for name, own in columns.items():
+        figure = plots.metric_by_value(own, values, field=_short(name), label=label)
+        plots.save(figure, out / f"{metric}_by_{_file_name(name)}.png")
+    if len(names) > 1:
+        named = dict(zip(_headings(names), columns.values(), strict=True))
         figure = plots.parallel_coordinates(named, values, label, maximize)
         plots.save(figure, out / "parallel_coordinates.png")
-    listed = [field for names, axis in sweep.axes if isinstance(axis, Choice) for field in names]
+    listed = [
+        name
+        for axis_fields, axis in sweep.axes
+        if isinstance(axis, Choice)
+        for field in axis_fields
+        for name in by_axis[field]
+    ]
     for x, y in itertools.islice(itertools.combinations(listed, 2), _MAX_HEAT_MAPS):
         figure = plots.heat_map(
             columns[x],
@@ -158,9 +180,36 @@ def draw(folder: Path, sweep: Sweep, rows: Sequence[Row]) -> None:
         )
         name = f"heat_map_of_{metric}_by_{_file_name(x)}_and_{_file_name(y)}.png"
         plots.save(figure, out / name)
-    _draw_curves(out, rows, sweep, coloured)
+    _draw_curves(out, rows, sweep, coloured, columns[coloured])
     if sweep.method != "grid":
         _draw_history(out, rows, sweep)
+
+
+def _drawn_columns(rows: Sequence[Row], field: str) -> dict[str, list[Any]]:
+    """Return the values of the members that are drawn for a field, by the columns' names.
+
+    Of a part these are the settings that vary, if all its choices have them, or else one text.
+    """
+    names = columns_of(rows, [field])
+    varying = [n for n in names if len({str(row[n]) for row in rows if n in row}) > 1] or names[:1]
+    if all(name in row for name in varying for row in rows):
+        return {name: [row[name] for row in rows] for name in varying}
+
+    def described(row: Row) -> str:
+        own = [name for name in varying if name in row]
+        texts = [
+            _number(row[n]) if n == field else f"{n.removeprefix(f'{field}.')}={_number(row[n])}"
+            for n in own
+        ]
+        return " ".join(texts)
+
+    return {field: [described(row) for row in rows]}
+
+
+def _headings(names: Sequence[str]) -> list[str]:
+    """Return the last parts of dotted names; the whole names where these are not different."""
+    short = [_short(name) for name in names]
+    return short if len(set(short)) == len(short) else list(names)
 
 
 def _short(field: str) -> str:
@@ -171,10 +220,12 @@ def _file_name(field: str) -> str:
     return field.split(".")[-1]
 
 
-def _draw_curves(out: Path, rows: Sequence[Row], sweep: Sweep, coloured: str) -> None:
-    """The validation curves of the members that were trained on this machine."""
+def _draw_curves(
+    out: Path, rows: Sequence[Row], sweep: Sweep, coloured: str, colours: Sequence[Any]
+) -> None:
+    """Draw the validation curves of the members that were trained on this machine."""
     objective, curves, values = sweep.objective, [], []
-    for row in rows:
+    for row, colour in zip(rows, colours, strict=True):
         records = [
             record
             for record in read_records(Path(row["workdir"]) / "metrics.jsonl")
@@ -182,7 +233,7 @@ def _draw_curves(out: Path, rows: Sequence[Row], sweep: Sweep, coloured: str) ->
         ]
         if records:
             curves.append({name: [r[name] for r in records] for name in ("epoch", objective)})
-            values.append(row[coloured])
+            values.append(colour)
     if curves:
         figure = plots.member_curves(
             curves, objective, values, _short(coloured), maximize=sweep.maximize
@@ -191,7 +242,7 @@ def _draw_curves(out: Path, rows: Sequence[Row], sweep: Sweep, coloured: str) ->
 
 
 def _draw_history(out: Path, rows: Sequence[Row], sweep: Sweep) -> None:
-    """The objective of each trial in the order of the search, the mean over its seeds."""
+    """Draw the objective of each trial in the order of the search, the mean over its seeds."""
     column, values, pruned = f"valid_{sweep.objective}", [], []
     for _, group in itertools.groupby(rows, key=lambda row: row["trial"]):
         members = list(group)
@@ -207,8 +258,8 @@ def _draw_history(out: Path, rows: Sequence[Row], sweep: Sweep) -> None:
         plots.save(figure, out / "search_history.png")
 
 
-def write_tensorboard(folder: Path, rows: Sequence[Row], fields: Sequence[str]) -> None:
-    """Each member as a session of TensorBoard's HParams, with its curves."""
+def write_tensorboard(folder: Path, rows: Sequence[Row], axes: Sequence[str]) -> None:
+    """Write each member as a session of TensorBoard's HParams, with its curves."""
     for row in rows:
         target = folder / "tensorboard" / f"{row['member']:04d}"
         if target.exists():
@@ -223,15 +274,18 @@ def write_tensorboard(folder: Path, rows: Sequence[Row], fields: Sequence[str]) 
                 if name.startswith(("valid_", "test_"))
             }
             last_step = records[-1]["step"] if records else 0
-            values = {field: row[field] for field in (*fields, "seed")}
+            values = {name: row[name] for name in (*columns_of([row], axes), "seed")}
             writer.write_hyperparameters(values, plots, last_step)
 
 
-def table(settings: Sequence[Row], metrics: Mapping[str, str], top: int) -> str:
-    """The first settings as Markdown, with mean and standard deviation over the seeds.
+def table(
+    settings: Sequence[Row], axes: Sequence[str], metrics: Mapping[str, str], top: int
+) -> str:
+    """Return the first settings as Markdown, with mean and standard deviation over the seeds.
 
     Args:
       settings: as `over_seeds` gives them.
+      axes: the fields of the sweep's axes.
       metrics: the columns, and their headings.
       top: how many rows.
     """
@@ -246,12 +300,13 @@ def table(settings: Sequence[Row], metrics: Mapping[str, str], top: int) -> str:
             f" ± {deviation:.2f}" if deviation is not None else ""
         )
 
-    fields = list(settings[0]["setting"])
+    names = columns_of([entry["setting"] for entry in settings[:top]], axes)
     rows = []
     for entry in settings[:top]:
-        shown = [_number(entry["setting"][field]) for field in fields]
+        setting = entry["setting"]
+        shown = [_number(setting[name]) if name in setting else "" for name in names]
         rows.append([*shown, str(entry["num_seeds"]), *(cell(entry, name) for name in metrics)])
-    return markdown.table([*map(_short, fields), "seeds", *metrics.values()], rows)
+    return reports.table([*_headings(names), "seeds", *metrics.values()], rows)
 
 
 def _number(value: Any) -> str:

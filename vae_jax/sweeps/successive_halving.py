@@ -1,4 +1,4 @@
-"""Which trials of a sweep go on at a mark, and which are stopped."""
+"""Decide which trials of a sweep go on at a mark, and which are stopped."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ def survivors(
     reduction: float,
     maximize: bool,
 ) -> set[int]:
-    """The trials that go on: those within the best one in `reduction` of all seen at this mark.
+    """Return the trials that go on, the best one in `reduction` of all seen at this mark.
 
     Of n = `len(rivals) + len(values)` values the best max(1, floor(n / reduction)) are kept, as in
     asynchronous successive halving: a trial is judged by what is there when it arrives and waits
@@ -21,9 +21,9 @@ def survivors(
     is asked, so that asking again after a kill gives another answer. This one is a function.
 
     Args:
-      values: the objective at the mark of the trials to judge, by trial number.
-      rivals: the objective at the mark of trials that are not to judge any more.
-      reduction: above 1; one in so many goes on.
+      values: the objective at the mark, by number, of the trials to judge.
+      rivals: the objective at the mark of the trials judged before.
+      reduction: one trial in `reduction` goes on; above 1.
       maximize: whether a larger objective is better.
 
     Returns:

@@ -13,26 +13,46 @@ import threading
 from collections.abc import Callable, Sequence
 from multiprocessing import connection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from experiments import command_line
+import jax
+
 from vae_jax.errors import UserError
 from vae_jax.sweeps import chunks
 from vae_jax.sweeps.plan import Resources, resources_here
 from vae_jax.training.interruption import deferred
 from vae_jax.training.loop import Interrupted
 
-# A chunk that kills its worker so often has something the matter with it.
+# What kills a worker as often is the chunk itself.
 _MAX_DEATHS = 3
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_BETWEEN_CHUNKS = 0.2
+_OF_COMPILATION_CACHE = (
+    "jax_compilation_cache_dir",
+    "jax_persistent_cache_min_compile_time_secs",
+    "jax_persistent_cache_min_entry_size_bytes",
+)
 
 # The environment, and with it XLA's thread pool, must be new in each: fork would carry ours over.
 _SPAWN = multiprocessing.get_context("spawn")
 
 
-def shares_of_cores(num_workers: int) -> list[set[int]]:
-    """The cores this process may use, dealt out to so many processes.
+def compilation_cache() -> dict[str, Any]:
+    """Return where this process keeps compiled programs, and which."""
+    return {name: getattr(jax.config, name) for name in _OF_COMPILATION_CACHE}
+
+
+def use_compilation_cache(settings: dict[str, Any]) -> None:
+    """Keep compiled programs as the process does whose `compilation_cache` this is."""
+    for name, value in settings.items():
+        jax.config.update(name, value)
+
+
+def shares_of_cores(num_workers: int | None) -> list[set[int]]:
+    """Return the cores that this process may use, dealt out to processes.
+
+    Args:
+      num_workers: the number of processes; None for one per core.
 
     Raises:
       UserError: there are fewer cores, or the system does not let processes choose theirs.
@@ -40,10 +60,11 @@ def shares_of_cores(num_workers: int) -> list[set[int]]:
     if not hasattr(os, "sched_getaffinity"):
         raise UserError(f"--executor=processes needs Linux, not {sys.platform}; use local or ray")
     cores = sorted(os.sched_getaffinity(0))
+    num_workers = len(cores) if num_workers is None else num_workers
     if not 1 <= num_workers <= len(cores):
         raise UserError(
-            f"--num_workers={num_workers} must be at least 1 and at most {len(cores)}, the "
-            "cores there are"
+            f"--num_workers={num_workers} must be at least 1 and at most {len(cores)}, the number "
+            "of cores"
         )
     return [set(cores[index::num_workers]) for index in range(num_workers)]
 
@@ -61,7 +82,7 @@ class ProcessExecutor:
     with the process that began them.
     """
 
-    def __init__(self, num_workers: int) -> None:
+    def __init__(self, num_workers: int | None) -> None:
         here = resources_here()
         if here.side_by_side:
             raise UserError(
@@ -70,10 +91,10 @@ class ProcessExecutor:
             )
         self._shares = shares_of_cores(num_workers)
         self.resources = Resources(
-            memory_limit=here.memory_limit // num_workers,
+            memory_limit=here.memory_limit // len(self._shares),
             num_devices=here.num_devices,
             side_by_side=False,
-            num_workers=num_workers,
+            num_workers=len(self._shares),
         )
 
     def run(
@@ -131,7 +152,7 @@ class ProcessExecutor:
 
 def _start(cores: set[int]) -> _Worker:
     ours, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_work, args=(theirs, cores))
+    process = _SPAWN.Process(target=_work, args=(theirs, cores, compilation_cache()))
     process.start()
     # The worker alone holds its end then, so that its death closes the pipe.
     theirs.close()
@@ -147,14 +168,14 @@ def _stop(workers: Sequence[_Worker]) -> None:
         worker.pipe.close()
 
 
-def _work(pipe: connection.Connection, cores: set[int]) -> None:
-    """What a worker does: train chunks until it is told to stop."""
+def _work(pipe: connection.Connection, cores: set[int], cache: dict[str, Any]) -> None:
+    """Train chunks in a worker until it is asked to stop."""
     # A terminal's Ctrl-C goes to the whole group: the first process passes on what it gets.
     os.setsid()
     # Before JAX counts the cores for its thread pool.
     os.sched_setaffinity(0, cores)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    command_line.use_compilation_cache()
+    use_compilation_cache(cache)
     with deferred() as interruption:
         while not interruption:
             if not pipe.poll(_SECONDS_BETWEEN_CHUNKS):

@@ -37,7 +37,7 @@ _OVERHEAD = 100_000
 
 
 class Checkpoint(NamedTuple):
-    """What was saved after `step` steps."""
+    """A saved state, of `step` steps."""
 
     step: int
     tree: PyTree
@@ -93,7 +93,7 @@ def _check_room(directory: Path, tree: PyTree) -> None:
 
 
 def steps(directory: Path) -> list[int]:
-    """The steps of which there is a checkpoint, oldest first."""
+    """Return the steps of which there is a checkpoint, oldest first."""
     if not directory.is_dir():
         return []
     return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal())
@@ -108,7 +108,7 @@ def save(
 
     Raises:
       UserError: it cannot be written; the checkpoints that are there stay as they were.
-      jax.errors.JaxRuntimeError: another process is gone, so that they cannot wait for each other.
+      jax.errors.JaxRuntimeError, ValueError: another process is gone (see `processes.lost`).
     """
     final = directory / str(step)
     if processes.from_first(int(final.exists())):
@@ -126,10 +126,9 @@ def save(
         if processes.is_first():
             _complete(partial, final, metadata)
         processes.wait_for_all("checkpoint is written")
-    except jax.errors.JaxRuntimeError:
-        # Files are written without the accelerator: what fails is a meeting of the processes.
-        raise
     except Exception as error:  # tensorstore reports a full disk as one of many kinds
+        if processes.lost(error):
+            raise
         shutil.rmtree(partial, ignore_errors=True)
         raise UserError(
             f"checkpoint {final} cannot be written: {first_line(error)[:200]}; make room and run "
@@ -204,8 +203,20 @@ def newest(directory: Path, *, set_torn_aside: bool = False) -> int | None:
     return None if found is None else found.step
 
 
+def _alone() -> dict[str, Any]:
+    """Return orbax' options to read without a barrier that waits for the other processes."""
+    if jax.process_count() == 1:
+        return {}
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix=f"process {jax.process_index()}",
+    )
+    return {"multiprocessing_options": alone}
+
+
 def read_part(directory: Path, step: int, template: dict[str, PyTree]) -> dict[str, Any]:
-    """Read some entries of a checkpoint's pytree, and nothing of the others.
+    """Read some entries of a checkpoint's pytree and nothing of the others, as `read` does.
 
     Args:
       directory: the run's `checkpoints` folder.
@@ -221,7 +232,8 @@ def read_part(directory: Path, step: int, template: dict[str, PyTree]) -> dict[s
         restore_args=ocp.checkpoint_utils.construct_restore_args(placed),
         partial_restore=True,
     )
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    options = _alone()
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(**options), **options) as checkpointer:
         restored = checkpointer.restore(
             (directory / str(step) / "state").absolute(), args=arguments
         )
@@ -242,13 +254,7 @@ def read(directory: Path, step: int, template: PyTree) -> Checkpoint:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), template
     )
     metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(),
-        active_processes={jax.process_index()},
-        barrier_sync_key_prefix=f"process {jax.process_index()}",
-    )
-    options = {"multiprocessing_options": alone} if jax.process_count() > 1 else {}
-    with ocp.StandardCheckpointer(**options) as checkpointer:
+    with ocp.StandardCheckpointer(**_alone()) as checkpointer:
         tree = checkpointer.restore(folder.absolute() / "state", placed)
     return Checkpoint(step, tree, metadata)
 

@@ -8,7 +8,7 @@ from types import FrameType
 
 
 class Interruption:
-    """Which signal asked the process to stop, if one did."""
+    """The signal that asked the process to stop, if one did."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None

@@ -42,7 +42,7 @@ class Interrupted(Exception):
 
 
 class RunState(NamedTuple):
-    """What a checkpoint holds: the training state, and the best model so far.
+    """The content of a checkpoint: the training state, and the best model so far.
 
     Attributes:
       train: the training state.
@@ -83,7 +83,7 @@ class Program(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """What a checkpoint tells beside its arrays.
+    """The numbers that a checkpoint has beside its arrays.
 
     Attributes:
       best_epoch: epochs trained when the validation score was best; the last without validation.
@@ -105,7 +105,7 @@ def negative_loss(metrics: dict[str, Any]) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How long to train and when to look up.
+    """The lengths of training: steps, epochs, compiled calls, checkpoints.
 
     Attributes:
       epochs: passes over the data.
@@ -140,7 +140,7 @@ class Plan:
 
 
 def non_finite(metrics: dict[str, np.ndarray], first_step: int) -> str | None:
-    """Where the loss of some steps is not finite, and which term of it; None if all are finite.
+    """Return where the loss of some steps is not finite, and in which term; None if nowhere.
 
     Args:
       metrics: of every step, "loss" among them.
@@ -159,30 +159,30 @@ def non_finite(metrics: dict[str, np.ndarray], first_step: int) -> str | None:
     return f"the loss is not finite at step {first_step + int(bad[0])}: {named}"
 
 
-def _check_finite(metrics: dict[str, np.ndarray], first_step: int) -> None:
+def _check_finite(metrics: dict[str, np.ndarray], first_step: int, last_good: int) -> None:
     problem = non_finite(metrics, first_step)
     if problem is not None:
         raise UserError(
-            f"{problem}; the last good checkpoint, of step {first_step}, is kept; lower "
+            f"{problem}; the last good checkpoint, of step {last_good}, is kept; lower "
             "optimizer.learning_rate or set optimizer.gradient_clip_norm, in another workdir"
         )
 
 
 @jax.jit
 def copy_tree(tree: PyTree) -> PyTree:
-    """The tree in buffers of its own."""
+    """Return the tree in buffers of its own."""
     return jax.tree.map(jnp.copy, tree)
 
 
 @jax.jit
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
-    """Whether every floating number in the tree is finite."""
+    """Return whether every floating number in the tree is finite."""
     floating = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
     return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in floating]))
 
 
 def _check_params(params: PyTree, step: int, last_good: int) -> None:
-    """The last step of a call can have a finite loss and still ruin the parameters."""
+    """Check the parameters: the last step of a call can have a finite loss and still ruin them."""
     if not all_finite(params):
         raise UserError(
             f"the parameters are not finite after step {step}; the last good checkpoint, of step "
@@ -224,6 +224,10 @@ def fit(
     Returns:
       The final state and progress, of which a checkpoint has been written.
 
+    A checkpoint is written before the first step, by the clock, and at the end. What is not finite
+    is never saved: the newest checkpoint is what a run that goes wrong falls back on, and no copy
+    of the state is kept beside it.
+
     Raises:
       Interrupted: a signal came; a checkpoint has been written.
       UserError: the loss is not finite, or something cannot be written.
@@ -250,22 +254,17 @@ def fit(
         for writer in writers:
             writer.write(record)
 
-    step = int(state.train.step)
-    # The first call is saved whatever the time: then there always is a last good checkpoint.
-    last_save = -float("inf")
+    step = last_good = int(state.train.step)
+    # Of a restored state it is there already.
+    save(state, progress)
+    last_save = time.monotonic()
     while step < plan.total_steps and not progress.stopped_early:
         start = time.perf_counter()
         num_steps = plan.next_call(step)
-        # run_steps consumes its argument; the copy is what is saved should the call go wrong.
-        before = copy_tree(state.train)
         train, metrics = run_steps(state.train, num_steps)
         host_metrics = {name: np.asarray(values) for name, values in metrics.items()}
-        try:
-            _check_finite(host_metrics, step)
-            _check_params((train.params, train.extra), step + num_steps, step)
-        except UserError:
-            save(state._replace(train=before), progress)
-            raise
+        _check_finite(host_metrics, step, last_good)
+        _check_params((train.params, train.extra), step + num_steps, last_good)
         seconds = time.perf_counter() - start
         step += num_steps
         epoch, at_end = step / plan.steps_per_epoch, step % plan.steps_per_epoch == 0
@@ -291,7 +290,7 @@ def fit(
         )
         if stop or is_due:
             save(state, progress)
-            last_save = time.monotonic()
+            last_good, last_save = step, time.monotonic()
         if stop:
             raise Interrupted(interruption, f"step {step}")
     save(state, progress)

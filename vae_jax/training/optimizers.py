@@ -85,7 +85,7 @@ class Constant:
 @register(SCHEDULES, "cosine")
 @dataclasses.dataclass(frozen=True)
 class Cosine:
-    """From the learning rate to 0 over the whole run, as half a cosine."""
+    """A cosine from the learning rate to 0 over the whole run."""
 
     def factor(self, num_steps: int, epochs: int) -> optax.Schedule:
         """Return a cosine from 1 to 0 over `num_steps`."""
@@ -110,7 +110,7 @@ class PowersOfThree:
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer(abc.ABC):
-    """What all optimisers have; a subclass gives the direction."""
+    """The settings that all optimisers have; a subclass gives the direction."""
 
     learning_rate: Traced = traced(3e-3, "Learning rate, at the peak of the schedule.", above=0.0)
     schedule: SchedulePart = part("cosine", SCHEDULES, SchedulePart, "Factor of the learning rate.")

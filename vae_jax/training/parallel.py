@@ -50,6 +50,34 @@ class Compiled(NamedTuple):
     put_batches: Callable[[np.ndarray], Array]
 
 
+def choose_devices(number: int | None = None, kind: Kind = "jit") -> list[jax.Device]:
+    """Return the devices to train on: those of all processes, or the first ones of this process.
+
+    Args:
+      number: how many; None takes all.
+      kind: how they will be used together.
+
+    Raises:
+      UserError: there are fewer, some process would have none, or the kind needs one process.
+    """
+    found, several = jax.devices(), jax.process_count() > 1
+    if kind == "pmap" and several:
+        raise UserError("--parallel=pmap works in one process only; use --parallel=jit")
+    if number is None:
+        return found
+    if not 1 <= number <= len(found):
+        raise UserError(
+            f"--num_devices={number} must be at least 1 and at most {len(found)}, the devices "
+            "that JAX sees"
+        )
+    if several and number < len(found):
+        raise UserError(
+            f"--num_devices={number} leaves processes without a device; use all {len(found)} "
+            "with --num_processes"
+        )
+    return found[:number]
+
+
 def check_batch_size(batch_size: int, accumulation_steps: int, num_devices: int) -> None:
     """Refuse batches that do not divide over the devices.
 
@@ -70,7 +98,7 @@ def check_batch_size(batch_size: int, accumulation_steps: int, num_devices: int)
 def compile_program(
     build_program: BuildProgram, devices: Sequence[jax.Device], kind: Kind = "jit"
 ) -> Compiled:
-    """The functions of a run for some devices, those of other processes among them.
+    """Return the functions of a run for some devices, those of other processes among them.
 
     Args:
       build_program: makes the program for one way to split batches.
@@ -152,7 +180,7 @@ def _under_pmap(build_program: BuildProgram, mesh: Mesh) -> Compiled:
 
 
 def _replicate(tree: PyTree, sharding: NamedSharding) -> PyTree:
-    """A tree that every process has, as one of global arrays; keys go as their bits."""
+    """Return a tree that every process has, as one of global arrays; keys go as their bits."""
 
     def put(leaf: Any) -> Array:
         if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):

@@ -1,34 +1,156 @@
-"""What the processes of one run do together. With a single process nothing is sent, nothing waits.
+"""Connect the processes of one run, and let them agree, by `jax.distributed` and collectives.
 
-All of them must call these functions, and in the same order.
+All processes must call these functions, and in the same order. A single process sends nothing and
+waits for nothing.
 """
+
+import os
+import re
+import sys
+import threading
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from vae_jax.errors import UserError, first_line
+
+_SECONDS_TO_CONNECT = 300
+# A process that sends no heartbeat for so long counts as dead.
+_SECONDS_OF_SILENCE = 30
+# At the end of a run the others wait for the first, which evaluates it.
+_SECONDS_OF_EVALUATION = 24 * 3600
+
+
+def initialize(
+    coordinator: str, num_processes: int | None = None, process_id: int | None = None
+) -> None:
+    """Connect the processes; afterwards JAX sees the devices of all of them.
+
+    Args:
+      coordinator: "host:port", where process 0 listens; or how JAX detects the cluster: "auto", or
+        one of its methods, such as "slurm".
+      num_processes: number of processes, needed with an address.
+      process_id: which of them this one is, from 0 on, needed with an address.
+
+    Raises:
+      UserError: JAX refuses the arguments, detects no cluster, or cannot listen at the address.
+        Processes that do not come in time are no exception: JAX's client aborts its process.
+    """
+    # JAX would take SIGTERM for itself; here it asks the training loop to save and stop.
+    jax.config.update("jax_enable_preemption_service", False)
+    if ":" in coordinator:
+        found_by: dict[str, Any] = {
+            "coordinator_address": coordinator,
+            "cluster_detection_method": "deactivate",
+            # The service asks for no password; by default it listens on every interface.
+            "coordinator_bind_address": os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", coordinator),
+        }
+    else:
+        found_by = {"cluster_detection_method": None if coordinator == "auto" else coordinator}
+    print(
+        f"waiting up to {_SECONDS_TO_CONNECT} s for the other processes at "
+        f"--coordinator={coordinator}",
+        file=sys.stderr,
+        flush=True,
+    )
+    try:
+        jax.distributed.initialize(
+            num_processes=num_processes,
+            process_id=process_id,
+            initialization_timeout=_SECONDS_TO_CONNECT,
+            heartbeat_timeout_seconds=_SECONDS_OF_SILENCE,
+            shutdown_timeout_seconds=_SECONDS_OF_EVALUATION,
+            **found_by,
+        )
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"JAX cannot connect the processes at --coordinator={coordinator}: "
+            f"{first_line(error)}; see docs/scaling.md for what it needs"
+        ) from error
+
+
+def check_same(settings: Mapping[str, Any]) -> None:
+    """Refuse processes that were started with different settings.
+
+    Raises:
+      UserError: in all processes, with the settings that differ and their values in this one.
+    """
+    names = sorted(settings)
+    if any(_differ([repr(names)])):
+        raise UserError("the processes were started with different configs; give all the same")
+    different = _differ([repr(settings[name]) for name in names])
+    if any(different):
+        here = [
+            f"{n}={settings[n]!r}" for n, differs in zip(names, different, strict=True) if differs
+        ]
+        raise UserError(
+            f"the processes were started with different settings, this one with {', '.join(here)}; "
+            "give all the same"
+        )
+
+
+def _differ(texts: Sequence[str]) -> list[bool]:
+    """Return for each text whether the processes have different ones."""
+    digests = np.array([zlib.crc32(text.encode()) for text in texts], np.uint32)
+    gathered = np.asarray(multihost_utils.process_allgather(digests)).reshape(-1, len(texts))
+    return [bool((gathered[:, index] != digest).any()) for index, digest in enumerate(digests)]
+
+
+def lost(error: BaseException) -> UserError | None:
+    """Return what to tell the user if the error is that of a collective, else None.
+
+    Collectives fail in the processes that remain when one of them is gone. JAX raises their errors
+    as several types.
+    """
+    if re.search("gloo|nccl|barrier", str(error), re.IGNORECASE) is None:
+        return None
+    return UserError(
+        "another process of the run is gone or does not answer; start all again with the same "
+        f"command to continue from the last checkpoint ({first_line(error)})"
+    )
+
+
+def leave(code: int, *, seconds: float = 0.0) -> NoReturn:
+    """Exit a process whose run failed, without the wait for the others that JAX adds to an exit.
+
+    Args:
+      code: the exit code.
+      seconds: how long to give the others to leave too. Without a service to talk to they abort.
+    """
+    if seconds:
+        leaving = threading.Thread(target=jax.distributed.shutdown, daemon=True)
+        leaving.start()
+        leaving.join(seconds)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
 
 def is_first() -> bool:
-    """Whether this process is the one that writes what is written once."""
+    """Return whether this process is the one that writes what is written once."""
     return jax.process_index() == 0
 
 
-def wait_for_all(place: str) -> None:
-    """Return when every process has come to this place."""
+def wait_for_all(where: str) -> None:
+    """Return when every process has called this with the same name."""
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(place)
+        multihost_utils.sync_global_devices(where)
 
 
 def from_first(number: int) -> int:
-    """What the first process says, in all of them."""
+    """Return the number of the first process in all of them."""
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
 def any_says(*flags: bool) -> tuple[bool, ...]:
-    """Of each flag, whether any process has it set."""
+    """Return for each flag whether any process has set it."""
     if jax.process_count() == 1:
         return flags
-    said = np.asarray(multihost_utils.process_allgather(np.asarray(flags)))
-    return tuple(bool(said[:, index].any()) for index in range(len(flags)))
+    gathered = np.asarray(multihost_utils.process_allgather(np.asarray(flags)))
+    return tuple(bool(gathered[:, index].any()) for index in range(len(flags)))

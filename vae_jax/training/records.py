@@ -1,4 +1,4 @@
-"""Where the records of a run go: metrics.jsonl, TensorBoard, and the terminal.
+"""Writers of a run's records: metrics.jsonl, TensorBoard, and the terminal.
 
 A record is a flat dict: "step", "epoch", "split" ("train" or "valid") and metrics in nats.
 """
@@ -35,7 +35,7 @@ class Writer(Protocol):
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records of a metrics.jsonl; a last line that a kill cut short is left out."""
+    """Return the records of a metrics.jsonl; a last line that a kill cut short is left out."""
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
@@ -61,7 +61,7 @@ def _told_in_one_line(path: Path) -> Iterator[None]:
 
 
 def _without_non_finite(record: Record) -> Record:
-    """The record with null for what JSON has no number for."""
+    """Return the record with null for what JSON has no number for."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in record.items()
@@ -138,7 +138,7 @@ class MembersJsonLinesWriter:
                 lines.clear()
 
     def close(self) -> None:
-        """What was not flushed is of steps after the last checkpoint, and will be made again."""
+        """Close without flushing: a continued run writes those steps again."""
 
 
 class TensorBoardWriter:

@@ -60,12 +60,12 @@ SplitBatch = Callable[[Array], Array]
 
 
 def whole_batch(batch: Array) -> Array:
-    """What one device computes of a batch."""
+    """Return a device's batch unchanged."""
     return batch
 
 
 def num_rows(examples: StoredExamples) -> int:
-    """How many examples there are, in one array or in several by name."""
+    """Return the number of examples, in one array or in several by name."""
     return int(jax.tree.leaves(examples)[0].shape[0])
 
 
@@ -138,7 +138,7 @@ def train_step(
 def epoch_order(
     order_key: Key[Array, ""], epoch: Int[Array, ""] | int, num_examples: int
 ) -> Int[Array, " num_examples"]:
-    """The order in which an epoch goes through the examples, in memory or from a stream."""
+    """Return the order in which an epoch goes through the examples, in memory or from a stream."""
     return jax.random.permutation(jax.random.fold_in(order_key, epoch), num_examples)
 
 
@@ -247,7 +247,7 @@ def evaluate(
     batch_size: int,
     split_batch: SplitBatch = whole_batch,
 ) -> Metrics:
-    """The objective's metrics over all examples, each counting the same.
+    """Return the objective's metrics over all examples, each counting the same.
 
     The last partial batch is computed at its own size. The keys depend on `key` and on the place
     of a batch alone, so that two calls with the same key compare the same draws. `split_batch` may

@@ -1,4 +1,4 @@
-"""Which images are not like those a model was trained on: scores, baselines, how well they tell."""
+"""Scores for images unlike those a model was trained on, baselines, and how well they detect."""
 
 from vae_jax.applications.anomaly.detection import (
     auroc,

@@ -1,4 +1,4 @@
-"""What detectors without a network make of the same images."""
+"""Detectors without a network, as baselines on the same images."""
 
 import numpy as np
 from jaxtyping import Float
@@ -28,7 +28,7 @@ def pca_reconstruction_error(
 def isolation_forest(
     images: Images, training_images: Images, seed: int
 ) -> Float[np.ndarray, " images"]:
-    """2^(-E[h(x)] / c), from 0 to 1: how few random cuts isolate an image (Liu et al. 2008).
+    """Return 2^(-E[h(x)] / c), from 0 to 1: how few random cuts isolate an image (Liu et al. 2008).
 
     Args:
       images: to be scored.

@@ -14,7 +14,7 @@ def bound_scores(
     *,
     num_samples: int,
 ) -> dict[str, Float[np.ndarray, " images"]]:
-    """Minus each bound and its two costs, in nats.
+    """Return minus each bound and its two costs, in nats.
 
     A low density as the sign of an outlier is Bishop 1994's; that it fails between some data sets
     is told by Nalisnick et al. 2018 (arXiv 1810.09136).
@@ -35,7 +35,7 @@ def bound_scores(
         images,
         key,
         num_samples=num_samples,
-        batch_size=model.config.evaluation.batch_size,
+        batch_size=model.evaluation.batch_size,
     )
     return {
         "elbo": -np.asarray(estimates.elbo),
@@ -48,7 +48,7 @@ def bound_scores(
 def typicality(
     scores: Float[np.ndarray, " images"], training_scores: Float[np.ndarray, " known"]
 ) -> Float[np.ndarray, " images"]:
-    """|-log p(x) - H|, with H the mean of -log p over training images: nats.
+    """Return |-log p(x) - H|, with H the mean of -log p over training images: nats.
 
     The test of Nalisnick et al. 2019 (arXiv 1906.02994, section 4) for a batch of one image, with
     minus the ELBO in place of -log p(x).

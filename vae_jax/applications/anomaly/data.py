@@ -6,12 +6,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from vae_jax import config as factory
-from vae_jax.config.experiment import AnyExperiment
 from vae_jax.data import Dataset, LazyDataset
 from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.pixels import binarize, to_unit_interval
 from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.trained import TrainedModel
 
 # Of the training images, so many tell what is normal.
 _MOST_TRAINING_IMAGES = 10_000
@@ -44,32 +43,32 @@ class Keys(NamedTuple):
     others: Key[Array, ""]
 
 
-def build_keys(config: AnyExperiment) -> tuple[Keys, Keys]:
-    """The keys that `evaluation.seed` gives: of how images are seen, and of the samples."""
-    keys = factory.build_evaluation_keys(config)
+def build_keys(model: TrainedModel) -> tuple[Keys, Keys]:
+    """Return the keys that `evaluation.seed` gives: of how images are seen, and of the samples."""
+    seen, samples = jax.random.split(model.keys.anomaly)
     num = len(Keys._fields)
-    return Keys(*jax.random.split(keys.targets, num)), Keys(*jax.random.split(keys.samples, num))
+    return Keys(*jax.random.split(seen, num)), Keys(*jax.random.split(samples, num))
 
 
-def as_seen(config: AnyExperiment, images: np.ndarray, key: Key[Array, ""]) -> Images:
+def as_seen(model: TrainedModel, images: np.ndarray, key: Key[Array, ""]) -> Images:
     """Stored images as the model sees them: binarised, one draw each, if it was trained so."""
-    if config.data.binarization.name == "none":
+    if not model.binarizes:
         return np.asarray(to_unit_interval(jax.numpy.asarray(images)))
     return figures_of_merit.prepare_targets(binarize, images, key)
 
 
-def load_normal(config: AnyExperiment) -> NormalImages:
+def load_normal(model: TrainedModel) -> NormalImages:
     """Read what the run's data tell of normal images.
 
     Raises:
       UserError: as `factory.open_splits`.
     """
-    opened, (seen, _) = factory.open_splits(config), build_keys(config)
+    opened, (seen, _) = model.open_splits(), build_keys(model)
     train: LazyDataset = opened.train
     places = evenly_spaced(train.shape[0], _MOST_TRAINING_IMAGES)
-    training = as_seen(config, train.read(places).images, seen.training)
-    held_out, split = training, config.data.train_split
+    training = as_seen(model, train.read(places).images, seen.training)
+    held_out, split = training, model.data.train_split
     if opened.validation is not None:
-        held_out = as_seen(config, opened.validation.images, seen.held_out)
-        split = config.data.validation_split
+        held_out = as_seen(model, opened.validation.images, seen.held_out)
+        split = model.data.validation_split
     return NormalImages(training, held_out, split, opened.test)

@@ -1,4 +1,4 @@
-"""How well scores tell anomalous images from normal ones, and where to draw the line.
+"""Detection by scores: how well they separate two kinds of images, and thresholds.
 
 Scores are higher for the more anomalous. An interval tells what other images would have given,
 drawn from the same two kinds; not what another seed would.
@@ -24,7 +24,7 @@ def _require_scores(name: str, scores: Float[np.ndarray, " num"]) -> None:
 
 
 class _Counts:
-    """How many images of each kind have each of the scores that there are, the highest first."""
+    """The numbers of normal and of anomalous images at each distinct score, the highest first."""
 
     def __init__(self, normal: Float[np.ndarray, " num"], anomalous: Scores) -> None:
         _require_scores("normal", normal)
@@ -45,7 +45,7 @@ class _Counts:
 
 
 def _area(false: np.ndarray, true: np.ndarray) -> float:
-    """Area under the straight lines through the points of the ROC curve."""
+    """Return area under the straight lines through the points of the ROC curve."""
     before = true - np.diff(true, prepend=0) / 2
     return float(np.diff(false, prepend=0) @ before / (false[-1] * true[-1]))
 
@@ -57,7 +57,7 @@ def _mean_precision(false: np.ndarray, true: np.ndarray) -> float:
 
 
 def auroc(normal: Float[np.ndarray, " num"], anomalous: Scores) -> float:
-    """P(anomalous score > normal score), a tie counting one half; 0.5 is chance.
+    """Return P(anomalous score > normal score), a tie counting one half; 0.5 is chance.
 
     The area under the ROC curve, which is the statistic U of Mann & Whitney over the number of
     pairs (Hanley & McNeil 1982).
@@ -73,7 +73,7 @@ def auroc(normal: Float[np.ndarray, " num"], anomalous: Scores) -> float:
 
 
 def average_precision(normal: Float[np.ndarray, " num"], anomalous: Scores) -> float:
-    """Sum over thresholds t of (recall(t) - recall(t')) precision(t), t' the next above t.
+    """Return sum over thresholds t of (recall(t) - recall(t')) precision(t), t' the next above t.
 
     Chance gives the share of the anomalous among all images.
 
@@ -86,7 +86,7 @@ def average_precision(normal: Float[np.ndarray, " num"], anomalous: Scores) -> f
 def with_intervals(
     normal: Float[np.ndarray, " num"], anomalous: Scores, seed: int = 0
 ) -> tuple[Interval, Interval]:
-    """AUROC and average precision, between the ends of 95 % of 1,000 bootstrap draws.
+    """Return AUROC and average precision, between the ends of 95 % of 1,000 bootstrap draws.
 
     Images are drawn with replacement, as many of each kind as there are (Efron & Tibshirani 1993,
     chapter 13).
@@ -107,7 +107,7 @@ def with_intervals(
 
 
 def threshold(normal: Float[np.ndarray, " num"], false_positive_rate: float) -> float:
-    """The lowest of the scores above which lies no more than that share of them.
+    """Return the lowest of the scores above which lies no more than that share of them.
 
     Args:
       normal: scores of normal images that the model was not fitted to.

@@ -1,4 +1,4 @@
-"""How far an image's code lies from the codes of the training images."""
+"""The distance of an image's code from the codes of the training images."""
 
 import numpy as np
 from jaxtyping import Float

@@ -10,10 +10,10 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from vae_jax import config
 from vae_jax.distributions import Normal
 from vae_jax.evaluation.full_batches import full_batches
 from vae_jax.models import DensityModel
+from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.bounds import elbo
 from vae_jax.trained import TrainedModel
 
@@ -36,7 +36,7 @@ def _elbo(
     posterior: _PosteriorParameters,
     noise: Float[Array, "samples images latents"],
 ) -> Float[Array, " images"]:
-    """The mean of log p(x, z) - log q(z) over the samples that the noise gives.
+    """Return the mean of log p(x, z) - log q(z) over the samples that the noise gives.
 
     No gradient flows through the density's own parameters, only through the samples (sticking the
     landing, Roeder et al. 2017, arXiv 1703.09194): where q is the exact posterior it is 0, whatever
@@ -49,6 +49,7 @@ def _elbo(
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "num_samples"))
+@full_precision
 def _regret(
     graphdef: nnx.GraphDef, params: nnx.State, images: Array, key: Array, *, num_samples: int
 ) -> Float[Array, " images"]:
@@ -108,7 +109,7 @@ def likelihood_regret(
     """
     if not model.has_normal_posterior:
         raise ValueError("the likelihood regret needs a diagonal normal posterior")
-    outputs = images[0].size * config.build_likelihood(model.config).outputs_per_channel
+    outputs = images[0].size * model.likelihood.outputs_per_channel
     parts = []
     for rows, num_done in full_batches(len(images), max(1, _VALUES_PER_BATCH // outputs)):
         batch_key = jax.random.fold_in(key, rows.start)

@@ -25,7 +25,7 @@ _DRAWN = (0.005, 0.995)
 def score_histograms(
     scores: Mapping[str, Scores], normal_name: str, anomalous_name: str
 ) -> "matplotlib.figure.Figure":
-    """A panel a score: how it is distributed over normal and over anomalous images.
+    """Plot the distribution of each score over normal and over anomalous images, a panel each.
 
     Each panel shows all but the lowest and highest half per cent of either kind.
 

@@ -61,8 +61,8 @@ class Scorer:
         """
         if not model.has_density:
             raise UserError(
-                "model.name='autoencoder' has no bound on a density; detect anomalies with a run "
-                "of model.name='vae'"
+                f"model={model.name!r} has no bound on a density; detect anomalies with a run of "
+                "model='vae'"
             )
         self.model = model
         self.num_samples = num_samples
@@ -72,7 +72,7 @@ class Scorer:
     def __call__(
         self, names: Sequence[str], images: Images, key: Key[Array, ""]
     ) -> dict[str, Scores]:
-        """The scores of these names.
+        """Return the scores of these names.
 
         Args:
           names: of `SCORES`.
@@ -101,7 +101,7 @@ class Scorer:
                 latents = self.model.latent_size
                 scores[name] = baselines.pca_reconstruction_error(images, self._known, latents)
             elif name == "isolation_forest":
-                seed = self.model.config.seed
+                seed = self.model.seed
                 scores[name] = baselines.isolation_forest(images, self._known, seed)
         for name in names:
             bad = np.flatnonzero(~np.isfinite(scores[name]))
@@ -117,11 +117,9 @@ class Scorer:
 
     def _likelihood_regret(self, images: Images, key: Key[Array, ""]) -> Scores:
         if not self.model.has_normal_posterior:
-            section = self.model.config.model
             raise UserError(
-                "the likelihood regret searches a diagonal normal, which model.posterior="
-                f"{section.posterior!r} with model.hierarchy={section.hierarchy!r} is not; use "
-                "another score"
+                f"the likelihood regret searches a diagonal normal, and model={self.model.name!r} "
+                "with this posterior has none; use another score"
             )
         return likelihood_regret(self.model, images, key, num_samples=self.num_samples)
 

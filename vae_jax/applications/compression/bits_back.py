@@ -65,16 +65,16 @@ class CodingModel(Protocol):
     batch_size: int
 
     def posterior(self, images: Images, /) -> tuple[Latents, Latents]:
-        """Mean and standard deviation of the latents of each image."""
+        """Return mean and standard deviation of the latents of each image."""
 
     def next_bit(self, latents: Latents, /) -> NextBit:
-        """p(x|z) as the probability of one bit after the other."""
+        """Return p(x|z) as the probability of one bit after the other."""
 
 
 def encode(
     model: CodingModel, images: Images, initial: UInt32[np.ndarray, " words"]
 ) -> UInt32[np.ndarray, " coded_words"]:
-    """The stack after all images.
+    """Return the stack after all images.
 
     Args:
       model: the model.
@@ -97,7 +97,7 @@ def encode(
 def decode(
     model: CodingModel, words: UInt32[np.ndarray, " coded_words"], num_images: int
 ) -> tuple[Images, UInt32[np.ndarray, " words"]]:
-    """The images, and what the stack held before them.
+    """Return the images, and what the stack held before them.
 
     Raises:
       ValueError: the words are not what `encode` makes of so many images.
@@ -116,7 +116,7 @@ def decode(
 
 
 def num_initial_words(latent_size: int) -> int:
-    """Words that the latents of one image take at most."""
+    """Return words that the latents of one image take at most."""
     return -(-latent_size * _MOST_BITS // _WORD_BITS)
 
 
@@ -152,7 +152,7 @@ def _push_images(
 
 
 def _pop_images(stack: constriction.stream.stack.AnsCoder, model: CodingModel, size: int) -> Images:
-    """The inverse of `_push_images`, step by step."""
+    """Return the inverse of `_push_images`, step by step."""
     indices = stack.decode(_NORMAL, *_prior(size * model.latent_size))
     next_bit = model.next_bit(_latents(indices, model))
     images = np.zeros((size, *model.image_shape), np.int32)
@@ -164,7 +164,7 @@ def _pop_images(stack: constriction.stream.stack.AnsCoder, model: CodingModel, s
 
 
 def _on_grid(mean: Latents, scale: Latents) -> tuple[np.ndarray, np.ndarray]:
-    """A posterior in steps of the grid. Beyond its ends the last point has all the mass."""
+    """Return a posterior in steps of the grid, its tails added to the last points."""
     mean, scale = mean.ravel().astype(np.float64), scale.ravel().astype(np.float64)
     return np.clip(mean / _STEP, -_LAST, _LAST), scale / _STEP
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -28,6 +29,7 @@ from vae_jax.distributions import (
     Normal,
 )
 from vae_jax.errors import UserError
+from vae_jax.networks.precision import full_precision
 from vae_jax.trained import TrainedModel
 
 _BATCH_SIZE = 256
@@ -42,8 +44,9 @@ class Compressor:
     width]`. A likelihood of zeros and ones takes bool, or uint8 with no more than two values: 0
     and either 1 or 255. One of 256 levels takes uint8.
 
-    The networks run on the CPU, where their bits do not change from run to run, and always over
-    batches of one size: the images that are missing in a batch are black.
+    The code is defined by what the networks compute on the CPU, where their bits do not change from
+    run to run: a machine with an accelerator and one without write the same file. They run over
+    batches of one size always: the images that are missing in a batch are black.
 
     Attributes:
       image_shape: height, width, channels.
@@ -57,7 +60,7 @@ class Compressor:
         """Take the model's posterior, likelihood and parameters.
 
         Raises:
-          UserError: its latents or its likelihood cannot be coded.
+          UserError: its latents or its likelihood cannot be coded, or JAX is kept from the CPU.
         """
         _refuse_uncodable(model)
         self.image_shape = model.image_shape
@@ -68,15 +71,18 @@ class Compressor:
         self.batch_size = max(1, min(_BATCH_SIZE, _MAX_OUTPUTS // outputs))
         self.digest = _model_digest(model)
         self._flat_digest = _flat_digest(model)
-        self._params = jax.device_put(model.state, jax.local_devices(backend="cpu")[0])
+        # What has arguments on the CPU is lowered for it, and runs there.
+        self._params = jax.device_put(model.state, _cpu())
         levels = 2**self.num_level_bits
 
+        @full_precision
         def posterior(params: nnx.State, images: Array) -> tuple[Array, Array]:
             vae = nnx.merge(model.graphdef, params)
             normal = vae.encode(images / (levels - 1))
             assert isinstance(normal, Normal)
             return normal.mean, jnp.exp(normal.log_scale)
 
+        @full_precision
         def decode(params: nnx.State, latents: Array) -> Distribution:
             return nnx.merge(model.graphdef, params).decode(latents)
 
@@ -104,7 +110,7 @@ class Compressor:
         )
 
     def decompress(self, compressed: CompressedImages) -> np.ndarray:
-        """The images, exactly as they were.
+        """Return the images, exactly as they were.
 
         Raises:
           UserError: they were coded with another model, or where the networks have other bits.
@@ -126,11 +132,11 @@ class Compressor:
         return images
 
     def _level_height(self, brightest: int) -> int:
-        """What one level more adds to the value."""
+        """Return what one more level adds to the value."""
         return brightest // (2**self.num_level_bits - 1)
 
     def _brightest(self, images: np.ndarray) -> int:
-        """The value that stands for the brightest level.
+        """Return the value that stands for the brightest level.
 
         Raises:
           UserError: there are values that are no levels.
@@ -153,14 +159,14 @@ class Compressor:
         return brightest
 
     def _initial_words(self) -> np.ndarray:
-        """Random words that are the same everywhere."""
+        """Return random words that are the same everywhere."""
         num = bits_back.num_initial_words(self.latent_size)
         words = np.frombuffer(hashlib.shake_256(b"bits back").digest(4 * num), "<u4")
         # The entropy coder takes no stack with a zero on top.
         return np.append(words, 1).astype(np.uint32)
 
     def posterior(self, images: Images) -> tuple[Latents, Latents]:
-        """Mean and standard deviation of the latents of each image, for the coder.
+        """Return mean and standard deviation of the latents of each image, for the coder.
 
         Raises:
           UserError: one is not finite.
@@ -174,7 +180,7 @@ class Compressor:
         return mean, scale
 
     def next_bit(self, latents: Latents) -> NextBit:
-        """p(x|z) as the probability of one bit after the other, for the coder.
+        """Return p(x|z) as the probability of one bit after the other, for the coder.
 
         The function raises UserError where one is not finite.
         """
@@ -194,7 +200,7 @@ class Compressor:
 
 
 def _next_bit(likelihood: Distribution, known: Array, place: Array) -> Array:
-    """The probability that the bit at `place` is 1, given those above it."""
+    """Return the probability that the bit at `place` is 1, given those above it."""
     if isinstance(likelihood, Bernoulli):
         return likelihood.mean
     assert isinstance(likelihood, Categorical | DiscretizedLogistic | MixtureOfDiscretizedLogistics)
@@ -238,13 +244,12 @@ def _flat_digest(model: TrainedModel) -> str | None:
 
     It counted every field of the flat config's model.
     """
-    written = model.written_config
-    if written is None or "schema" in written:
+    if model.flat_config is None:
         return None
     digest = hashlib.sha256()
-    described = [written["model"], model.image_shape]
+    described = [model.flat_config["model"], model.image_shape]
     digest.update(json.dumps(described, sort_keys=True).encode())
-    _add_arrays(digest, model.params)
+    _add_arrays(digest, model.state)
     return digest.hexdigest()[:32]
 
 
@@ -256,14 +261,38 @@ def _add_arrays(digest: Any, state: nnx.State) -> None:
 
 
 def _images_digest(images: np.ndarray) -> str:
-    """The first 32 hexadecimal digits of SHA-256 over the values, row by row."""
+    """Return the first 32 hexadecimal digits of SHA-256 over the values, row by row."""
     return hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()[:32]
 
 
+def _cpu() -> jax.Device:
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        raise UserError(
+            "images are compressed on the CPU, which JAX_PLATFORMS leaves out; add it at the end, "
+            "as in JAX_PLATFORMS=cuda,cpu"
+        ) from None
+
+
 def _platform() -> str:
-    """What the last bits of the probabilities depend on."""
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("jax", "constriction")]
-    return f"{', '.join(versions)}, {platform.machine()}, {os.cpu_count()} cores"
+    """Name what the last bits of the probabilities depend on: programs, processor, threads."""
+    names = ("jax", "jaxlib", "constriction")
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
+    # XLA has a thread for each core that the process may use.
+    has_affinity = hasattr(os, "sched_getaffinity")
+    num_cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
+    return f"{', '.join(versions)}, {_processor()}, {num_cores} cores"
+
+
+def _processor() -> str:
+    """Name the processor's kind and its widest vectors, which XLA uses where it finds them."""
+    try:
+        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        words = set()
+    widest = [name for name in ("avx512f", "avx2", "avx", "asimd") if name in words]
+    return " ".join([platform.machine(), *widest[:1]])
 
 
 def _elsewhere(compressed: CompressedImages) -> str:

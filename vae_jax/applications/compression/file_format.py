@@ -29,7 +29,7 @@ _CHECKSUM_SIZE = 32
 
 @dataclasses.dataclass(frozen=True)
 class CompressedImages:
-    """What a file holds.
+    """The content of a compressed file.
 
     Attributes:
       model: digest of the model that codes the images.
@@ -51,7 +51,7 @@ class CompressedImages:
 
 
 def pack(compressed: CompressedImages) -> bytes:
-    """The content of the file."""
+    """Return the content of the file."""
     fields = {
         field.name: getattr(compressed, field.name)
         for field in dataclasses.fields(compressed)
@@ -64,7 +64,7 @@ def pack(compressed: CompressedImages) -> bytes:
 
 
 def unpack(content: bytes, name: str) -> CompressedImages:
-    """What `pack` was given.
+    """Return the images that were given to `pack`.
 
     Args:
       content: of the file.

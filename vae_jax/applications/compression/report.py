@@ -1,11 +1,11 @@
-"""The table of what trained models compress images to."""
+"""The section on lossless compression of the results' README."""
 
 import statistics
 from pathlib import Path
 from typing import Any
 
-from vae_jax.evaluation import markdown
-from vae_jax.evaluation.measured_section import Measured, grouped, mean_and_deviation, of_results
+from vae_jax.evaluation import reports
+from vae_jax.evaluation.reports import Measured, grouped, mean_and_deviation
 
 _COLUMNS = {
     "elbo_bits_per_dim": "-ELBO",
@@ -15,28 +15,19 @@ _COLUMNS = {
     "bz2": "bz2",
     "lzma": "lzma",
     "compressed_images_per_second": "compressed, images/s",
-    "decompressed_images_per_second": "brought back, images/s",
+    "decompressed_images_per_second": "decompressed, images/s",
 }
 
 
-@of_results
+@reports.of_results_file
 def section(measured: Measured, path: Path) -> str:
-    """The section of a document.
-
-    Args:
-      measured: what `benchmarks.compression` wrote.
-      path: where it stands.
-    """
+    """Return the section, given what `experiments.measure --use=compression` wrote."""
     del path
-    lines = _lines(measured["rows"])
-    table = markdown.table(["test images", "seeds", *_COLUMNS.values()], lines)
-    return (
-        "## Lossless compression\n\n"
-        "Bits-back coding with a VAE (`configs/compression.py`, `configs/compression_levels.py`) "
-        "beside programs\nthat know nothing of the images: bits a dimension of the whole file, "
-        "mean ± standard deviation over\nseeds. Townsend et al. 2019 (arXiv 1901.04866) coded "
-        "binarised MNIST at 0.19 with an ELBO of 0.19,\nand its 256 levels at 1.41 with an ELBO "
-        f"of 1.39. Speed on {measured['num_cores']} cores, without an accelerator.\n\n{table}"
+    heading = ["test images", "seeds", *_COLUMNS.values()]
+    return reports.fill(
+        Path(__file__).with_suffix(".md"),
+        num_cores=measured["num_cores"],
+        table=reports.table(heading, _lines(measured["rows"])),
     )
 
 
@@ -46,7 +37,7 @@ def _lines(rows: list[dict[str, Any]]) -> list[list[str]]:
         for row in group:
             row["above"] = row["bits_per_dim"] / row["elbo_bits_per_dim"] - 1
         cells = [_cell(name, [row[name] for row in group]) for name in _COLUMNS]
-        lines.append([f"{data}, {images}", str(len(group)), *cells])
+        lines.append([f"{data}, {images}", str(reports.num_seeds(group)), *cells])
     return lines
 
 

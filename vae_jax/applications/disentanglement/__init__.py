@@ -1,13 +1,1 @@
-"""Whether single latents hold single factors: a file a metric, and one that computes them all.
-
-Metrics take codes and factors as arrays, or a simulator and an encoder. "Perfect" in their
-docstrings is a code whose latents are one factor each, "noise" one independent of the factors.
-"""
-
-from vae_jax.applications.disentanglement.measure import (
-    PAPER_SIZES,
-    MetricSizes,
-    disentanglement_figures,
-)
-
-__all__ = ["PAPER_SIZES", "MetricSizes", "disentanglement_figures"]
+"""A study of which objective makes single latents hold single factors."""

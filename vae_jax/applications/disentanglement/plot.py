@@ -27,7 +27,7 @@ def scores_by_strength(
     symbols: Mapping[str, str],
     metrics: Mapping[str, Mapping[str, Scores]],
 ) -> "matplotlib.figure.Figure":
-    """A column a method, a row a metric: each seed a faint dot, the mean of a strength on the line.
+    """Plot metrics (rows) of methods (columns): seeds as dots, a line of means over strengths.
 
     The strengths of a method stand at equal distances, whatever lies between them; the panels of a
     row share the range of their metric.
@@ -75,7 +75,7 @@ def scores_by_strength(
 def scores_by_distortion(
     distortion: Mapping[str, Scores], metrics: Mapping[str, Mapping[str, Scores]]
 ) -> "matplotlib.figure.Figure":
-    """A panel a metric: what disentanglement costs in distortion, a colour and a mark a method.
+    """Plot disentanglement against distortion: a panel per metric, a colour and marker per method.
 
     A faint mark is a run; the line joins the means of a method's strengths, from weak to strong.
 
@@ -107,7 +107,7 @@ def scores_by_distortion(
 def rank_correlations(
     names: Sequence[str], correlations: Float[np.ndarray, "metrics metrics"]
 ) -> "matplotlib.figure.Figure":
-    """Spearman's rank correlation of each pair of metrics, printed in its cell, in per cent.
+    """Return Spearman's rank correlation of each pair of metrics, printed in its cell, in per cent.
 
     Raises:
       ValueError: a correlation is not finite.
@@ -137,7 +137,7 @@ def rank_correlations(
 def importance_matrices(
     matrices: Mapping[str, Float[np.ndarray, "latents factors"]], factor_names: Sequence[str]
 ) -> "matplotlib.figure.Figure":
-    """How much each latent dimension tells of each factor, a panel a model.
+    """Plot how much each latent dimension says about each factor, a panel per model.
 
     A panel is one row a factor and one column a dimension, in the order of what they tell.
 

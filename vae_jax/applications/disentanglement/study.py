@@ -1,4 +1,4 @@
-"""What came out of a study of disentanglement: a row a run, and methods side by side."""
+"""Results of a disentanglement study: a row per run, and methods side by side."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,13 +43,13 @@ _CORRELATED = ("elbo", "distortion", "total_correlation")
 
 _BETA_VAE = "β-VAE"
 _METHODS = {"elbo": _BETA_VAE, "capacity": "annealed", "factor": "FactorVAE", "tc": "β-TCVAE"}
-# The field whose value is the strength of an objective.
+# The setting that is the strength of an objective, and its symbol.
 _STRENGTHS = {
-    "elbo": ("hparams.beta", "β"),
-    "capacity": ("hparams.capacity", "C (nats)"),
-    "factor": ("hparams.gamma", "γ"),
-    "dip": ("hparams.dip_off_diagonal", "λ"),
-    "tc": ("hparams.beta", "β"),
+    "elbo": ("beta", "β"),
+    "capacity": ("capacity", "C (nats)"),
+    "factor": ("gamma", "γ"),
+    "dip": ("off_diagonal", "λ"),
+    "tc": ("beta", "β"),
 }
 
 
@@ -69,7 +69,7 @@ class Method(NamedTuple):
     runs: list[list[Row]]
 
     def figures(self, name: str) -> np.ndarray:
-        """[strengths, seeds] of a figure; NaN where a run lacks it."""
+        """Return [strengths, seeds] of a figure; NaN where a run lacks it."""
         values = [[_number(run.get(name)) for run in runs] for runs in self.runs]
         return np.array(values, float)
 
@@ -87,24 +87,24 @@ def check_objectives(names: Sequence[str]) -> None:
     for name in names:
         if name not in _STRENGTHS:
             raise UserError(
-                f"objective.name={name!r} is not among the objectives that a study compares; they "
+                f"objective={name!r} is not among the objectives that a study compares; they "
                 f"are {', '.join(_STRENGTHS)}"
             )
 
 
 def _described(row: Row) -> tuple[str, str, float]:
-    """Method, symbol and strength of a member's setting."""
-    objective = row["objective.name"]
-    field, symbol = _STRENGTHS[objective]
-    name = _METHODS.get(objective) or f"DIP-VAE-{row['objective.dip_kind'].upper()}"
-    return name, symbol, float(row[field])
+    """Return method, symbol and strength of a member's objective."""
+    section = row["objective"]
+    setting, symbol = _STRENGTHS[section["name"]]
+    name = _METHODS.get(section["name"]) or f"DIP-VAE-{section['kind'].upper()}"
+    return name, symbol, float(section[setting])
 
 
 def study_run(row: Row) -> Row:
-    """What is kept of a member: method, strength, seed, status and figures.
+    """Return the row of a member: method, strength, seed, status and metrics.
 
     Args:
-      row: of the sweep's results, beside the fields of the base config that it leaves as they are.
+      row: of the sweep's results, with the member's whole objective.
     """
     method, symbol, strength = _described(row)
     run = {"member": row["member"], "method": method, "symbol": symbol, "strength": strength}
@@ -113,7 +113,7 @@ def study_run(row: Row) -> Row:
 
 
 def methods(runs: Sequence[Row]) -> list[Method]:
-    """The runs by method, in the order in which they first come.
+    """Return the runs by method, in the order in which they first come.
 
     Raises:
       UserError: the strengths of a method have not all the same seeds.
@@ -132,7 +132,7 @@ def methods(runs: Sequence[Row]) -> list[Method]:
 
 
 def ranked(runs: Sequence[Row]) -> list[Row]:
-    """The runs that have the judging score, the best first."""
+    """Return the runs that have the judging score, the best first."""
     scored = [run for run in runs if run[JUDGE] is not None]
     return sorted(scored, key=lambda run: (-run[JUDGE], run["member"]))
 
@@ -145,7 +145,7 @@ class Comparison(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What 95 % of the bootstrap draws say."""
+        """The conclusion that 95 % of the bootstrap draws support."""
         if self.gain is None:
             return "not comparable"
         if self.gain.low > 0:
@@ -179,7 +179,7 @@ def comparisons(found: Sequence[Method]) -> list[Comparison]:
 
 
 def _cost_and_score(method: Method, score: str) -> np.ndarray:
-    """[strengths, seeds, 2], of the strengths none of whose runs diverged."""
+    """Return [strengths, seeds, 2], of the strengths none of whose runs diverged."""
     runs = np.stack([method.figures("distortion"), method.figures(score)], axis=-1)
     return runs[np.isfinite(runs).all(axis=(1, 2))]
 
@@ -210,7 +210,7 @@ def write(folder: Path, study: Mapping[str, Any]) -> Path:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The content of study.json.
+    """Return the content of study.json.
 
     Raises:
       UserError: it cannot be read, or was edited by hand.

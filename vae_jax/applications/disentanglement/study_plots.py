@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import config, plots, trained, workdir
+from vae_jax import plots, trained, workdir
 from vae_jax.applications.disentanglement import plot
 from vae_jax.applications.disentanglement.study import (
     COMPARED,
@@ -64,12 +64,12 @@ def draw_models(out: Path, folder: Path, runs: Sequence[Row]) -> None:
     importances, names = {}, ()
     for which, run in shown.items():
         model = trained.load_images(folder, run["member"])
-        test = config.load_test(model.config)
+        test = model.load_test()
         summary = workdir.read_summary(workdir.member_folder(folder, run["member"]))
         assert summary is not None, "a run that has scores has a summary"
         measured: dict[str, Any] = summary["test"]
         if measured["kl_by_dimension"] is not None:
-            target = measuring.prepare_test(model.config, test)[0]
+            target = measuring.prepare_test(model, test)[0]
             kl = np.asarray(measured["kl_by_dimension"])
             drawing.draw_traversals(out / f"traversals_{which}.png", model, target, kl)
         title = f"{which}: {run['method']}, {run['symbol']} = {run['strength']:g}"

@@ -37,7 +37,7 @@ class Contrast(NamedTuple):
     weights: Float[np.ndarray, " chosen"]
 
     def difference(self, values: Float[np.ndarray, " n"]) -> float:
-        """How far apart the groups' means of some figure of all given images are."""
+        """Return the difference between the groups' means of a metric that all images have."""
         return float(self.weights @ values[self.places])
 
 
@@ -47,7 +47,7 @@ def between_quarters(
     others: Float[np.ndarray, "n others"],
     labels: Int[np.ndarray, " n"],
 ) -> Contrast:
-    """The highest quarter of a measured attribute against the lowest, class by class.
+    """Return the highest quarter of a measured attribute against the lowest, class by class.
 
     The quarters are of what remains of the attribute after a linear fit to the other attributes
     within the class. Both groups so have the same classes, and on average the same of the others.
@@ -91,7 +91,7 @@ def between_classes(
     target: int,
     source: int | None = None,
 ) -> Contrast:
-    """One class against another, or against all others.
+    """Return one class against another, or against all others.
 
     Raises:
       UserError: there are no images on one of the sides.
@@ -112,12 +112,12 @@ def between_classes(
 
 
 def mean_difference(contrast: Contrast) -> Float[np.ndarray, " latents"]:
-    """From the mean of one group to the mean of the other."""
+    """Return the vector from the mean of one group to the mean of the other."""
     return contrast.weights @ contrast.latents
 
 
 def linear_classifier(contrast: Contrast) -> Float[np.ndarray, " latents"]:
-    """Across the plane by which logistic regression tells the groups (Shen et al. 2020).
+    """Return across the plane by which logistic regression tells the groups (Shen et al. 2020).
 
     The unit normal n of the plane, times n^T (difference of the means), which is positive: the
     loss at no slope at all falls in the direction of that difference. arXiv 1907.10786. A normal
@@ -146,7 +146,7 @@ def _unexplained(
 
 
 def _signed_weights(labels: np.ndarray, is_upper: np.ndarray) -> Float[np.ndarray, " chosen"]:
-    """Each class of a group weighs the same: 1 in total above, -1 below."""
+    """Return each class of a group weighs the same: 1 in total above, -1 below."""
     weights = np.empty(len(labels))
     for side, sign in ((is_upper, 1), (~is_upper, -1)):
         _, places, counts = np.unique(labels[side], return_inverse=True, return_counts=True)

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from vae_jax import config
 from vae_jax.applications.editing.attribute_vectors import (
     Contrast,
     between_classes,
@@ -30,7 +29,7 @@ _BATCH_SIZE = 1000
 
 
 class ClassChange(NamedTuple):
-    """From one class, or from any other, to a class."""
+    """A change from one class, or from any other, to a class."""
 
     target: int
     source: int | None = None
@@ -57,7 +56,7 @@ class KnownImages(NamedTuple):
 
 
 def parse(text: str) -> Attribute:
-    """What --attribute names.
+    """Return the attribute that --attribute names.
 
     Raises:
       UserError: nothing that there is.
@@ -82,13 +81,13 @@ def load_known(model: TrainedModel, train: LazyDataset) -> KnownImages:
     and without its noise a classifier would lean on what the decoder does not see.
     """
     known = train.read(evenly_spaced(train.shape[0], _MOST_IMAGES))
-    key = config.build_evaluation_keys(model.config).samples
+    key = model.keys.editing
     latents = training_latents(model, known.images, key)
     return KnownImages(known.images, latents, known.labels, measure_stored(known.images))
 
 
 def measure_stored(images: np.ndarray) -> Morphology:
-    """Thickness, slant and size of stored images."""
+    """Return thickness, slant and size of stored images."""
     parts = [
         measure(np.asarray(to_unit_interval(jnp.asarray(images[first : first + _BATCH_SIZE]))))
         for first in range(0, len(images), _BATCH_SIZE)
@@ -97,7 +96,7 @@ def measure_stored(images: np.ndarray) -> Morphology:
 
 
 def contrast(known: KnownImages, attribute: Attribute, *, balanced: bool = True) -> Contrast:
-    """The two groups of training images that an attribute is told by.
+    """Return the two groups of training images that an attribute is told by.
 
     Args:
       known: the images.
@@ -129,7 +128,7 @@ def contrast(known: KnownImages, attribute: Attribute, *, balanced: bool = True)
 def edits(
     model: TrainedModel, latents: np.ndarray, vector: np.ndarray, degrees: np.ndarray
 ) -> Iterator[np.ndarray]:
-    """The images of the latents moved along the vector, for each degree of it."""
+    """Return the images of the latents moved along the vector, for each degree of it."""
     paths = latent_paths.linear_interpolation(
         latents, latents + vector.astype(np.float32), np.asarray(degrees, np.float32)
     )

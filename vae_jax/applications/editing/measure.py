@@ -1,12 +1,17 @@
-"""What moving latents along attributes does to images: what `benchmarks.latent_arithmetic` finds.
+"""Measure how images change when their latents move along an attribute.
+
+Thickness, slant and size of the decoded images against the degree, for directions by the difference
+of means and by a linear classifier, each with the classes and the other attributes equal in both
+groups of training images, and not; whether the class stays; and how often a digit becomes the one
+that it should.
 
 Everything is measured on the decoded images, in pixels: the attributes
-(vae_jax/data/captions/morphology.py), and the class as the nearest of training images tell it,
-which have not gone through the model. Images are brought to unit length for it: a pale digit would
-lie nearest to whatever has little ink.
+(vae_jax/data/captions/morphology.py), and the class by the vote of the nearest training images,
+which have not gone through the model. They are compared at unit length: a pale digit would be
+nearest to whatever has little ink.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from vae_jax import config as factory
 from vae_jax import plots, trained
-from vae_jax.applications.editing import directions
+from vae_jax.applications.editing import directions, published_plots
 from vae_jax.applications.editing.attribute_vectors import METHODS, Contrast
 from vae_jax.applications.editing.directions import Attribute, ClassChange, KnownImages
 from vae_jax.data.captions.morphology import Morphology
@@ -24,6 +28,7 @@ from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours
+from vae_jax.evaluation.reports import Measured
 from vae_jax.trained import TrainedModel
 
 # Of measured attributes; of classes, which an image cannot have less of than none, from 0 on.
@@ -35,7 +40,7 @@ _MOST_NEIGHBOURS = 5000
 
 
 class Edited(NamedTuple):
-    """What is measured of the images that are edited, at each degree."""
+    """Measurements of the edited images, at each degree."""
 
     # [degrees, images], by attribute.
     measured: dict[str, Float[np.ndarray, "degrees n"]]
@@ -50,8 +55,41 @@ class Examples(NamedTuple):
     labels: Int[np.ndarray, " n"]
 
 
-def measure(folder: Path, num_images: int, pictures: Path | None) -> list[dict[str, Any]]:
-    """A row for each direction of a run.
+def measure(
+    folders: Sequence[Path], plots_folder: Path | None, *, num_test_examples: int = 1000
+) -> Iterator[Measured]:
+    """Edit the test images of runs; yield the results so far after each run, at last plot them.
+
+    Args:
+      folders: workdirs of runs of one config with several seeds.
+      plots_folder: where to plot; None plots nothing.
+      num_test_examples: test images that are edited, at most.
+    """
+    rows: list[dict[str, Any]] = []
+    for folder in folders:
+        # The edited images that are shown are those of the first run.
+        found = measure_run(folder, num_test_examples, None if rows else plots_folder)
+        rows += found
+        print("\n".join([f"{folder}:", *map(_line, found)]), flush=True)
+        yield {"rows": rows}
+    if plots_folder is not None:
+        published_plots.draw_curves(rows, plots_folder)
+
+
+def _line(row: dict[str, Any]) -> str:
+    degrees = row["degrees"]
+    zero, one = degrees.index(0), degrees.index(1)
+    changes = ", ".join(
+        f"{name} {values[one] - values[zero]:+.3f}" for name, values in row["measured"].items()
+    )
+    text = f"{row['attribute']}, {published_plots.method_name(row)}: {changes}"
+    if "class_reached" in row:
+        return f"{text}; made that class: {row['class_reached'][one]:.1%}"
+    return f"{text}; correlation {row['correlation']:.3f}, class kept {row['class_kept'][one]:.1%}"
+
+
+def measure_run(folder: Path, num_images: int, pictures: Path | None) -> list[dict[str, Any]]:
+    """Return a row per direction of a run.
 
     Args:
       folder: its workdir.
@@ -62,18 +100,17 @@ def measure(folder: Path, num_images: int, pictures: Path | None) -> list[dict[s
       UserError: the run's data have no classes.
     """
     model = trained.load_images(folder)
-    config = model.config
-    opened = factory.open_splits(config)
+    opened = model.open_splits()
     known = directions.load_known(model, opened.train)
     test, labels = opened.test.images[:num_images], opened.test.labels
     if known.labels is None or labels is None:
-        raise UserError(f"data.name={config.data.name!r} has no classes to be told or kept")
+        raise UserError(f"data.name={model.data.name!r} has no classes to be told or kept")
     examples = Examples(test, model.encode(test), labels[:num_images])
     if pictures is not None:
         _draw_images(pictures, model, known, examples)
     run = {
-        "data": config.data.name,
-        "seed": config.seed,
+        "data": model.data.name,
+        "seed": model.seed,
         "config_digest": model.digest,
         "num_images": len(test),
         "deviations": {
@@ -109,7 +146,7 @@ def _contrasts(known: KnownImages) -> Iterator[tuple[Attribute, bool, Contrast]]
 
 
 def _told(known: KnownImages, images: np.ndarray) -> Int[np.ndarray, " n"]:
-    """The classes of images, by their pixels."""
+    """Return the classes of images, by their pixels."""
     places = evenly_spaced(len(known.images), _MOST_NEIGHBOURS)
     assert known.labels is not None, "refused by measure"
 
@@ -144,7 +181,7 @@ def _figures(
     attribute: Attribute,
     contrast: Contrast,
 ) -> dict[str, Any]:
-    """What a row says of a direction; a figure of an attribute is of images that have it."""
+    """Return the metrics of a direction; those of an attribute are over images that have it."""
     found: dict[str, Any] = {
         "measured": {
             name: np.nanmean(values, axis=1).tolist() for name, values in edited.measured.items()
@@ -166,7 +203,7 @@ def _figures(
 
 
 def _correlation(values: Float[np.ndarray, "degrees n"]) -> float:
-    """Of degree and attribute, within each image, averaged over images."""
+    """Return the correlation of degree and attribute within each image, averaged over images."""
     degrees = DEGREES - DEGREES.mean()
     centred = values - values.mean(axis=0)
     lengths = np.linalg.norm(centred, axis=0) * np.linalg.norm(degrees)
@@ -177,7 +214,7 @@ def _correlation(values: Float[np.ndarray, "degrees n"]) -> float:
 def _draw_images(
     pictures: Path, model: TrainedModel, known: KnownImages, examples: Examples
 ) -> None:
-    """The first test image of each class, with more and less of each attribute, and as others."""
+    """Plot the first test image of each class with more and less of each attribute."""
     classes, first = np.unique(examples.labels, return_index=True)
     latents = examples.latents[first]
     minus = "\N{MINUS SIGN}"

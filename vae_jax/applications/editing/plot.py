@@ -30,7 +30,7 @@ def attribute_curves(
     panels: Mapping[str, Mapping[str, Mapping[str, Curve]]],
     groups_apart: Mapping[str, float],
 ) -> "matplotlib.figure.Figure":
-    """A column an attribute that is added, a row a figure of the images that come out.
+    """Return a column an attribute that is added, a row a figure of the images that come out.
 
     A line is the mean over seeds, the band one standard deviation to either side. The panels of a
     row share their range, so that side effects are seen in the size that they have. The thin line

@@ -16,7 +16,7 @@ UNITS = {"thickness": "pixels", "slant": "degrees", "size": "pixels"}
 
 
 def method_name(row: dict[str, Any]) -> str:
-    """How a direction was found."""
+    """Return the printed name of the method that found a direction."""
     name = str(row["method"]).replace("_", " ")
     return name if row["balanced"] else f"{name}, not balanced"
 

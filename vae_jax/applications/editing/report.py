@@ -1,16 +1,16 @@
-"""The tables of what moving latents along attributes does to images."""
+"""The section on latent arithmetic of the results' README."""
 
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 from vae_jax.applications.editing.published_plots import UNITS, Rows, method_name
-from vae_jax.evaluation import markdown
-from vae_jax.evaluation.measured_section import Measured, mean_and_deviation, of_results, pictures
+from vae_jax.evaluation import reports
+from vae_jax.evaluation.reports import Measured, mean_and_deviation
 
 _DEGREES_OF_CLASSES = (1.0, 1.5, 2.0)
 
-_PICTURES = {
+_PLOTS = {
     "curves.png": "Attributes and class against the degree",
     "thickness.png": "Thickness by degree",
     "slant.png": "Slant by degree",
@@ -20,42 +20,22 @@ _PICTURES = {
 }
 
 
-@of_results
+@reports.of_results_file
 def section(measured: Measured, path: Path) -> str:
-    """The section of a document.
-
-    Args:
-      measured: what `benchmarks.latent_arithmetic` wrote.
-      path: where it stands; its pictures lie in a folder of its name beside it.
-    """
+    """Return the section, given what `experiments.measure --use=editing` wrote."""
     rows = measured["rows"]
-    first = rows[0]
-    tables = [
-        _attributes_table([row for row in rows if row["attribute"] in UNITS]),
-        _classes_table([row for row in rows if row["attribute"] not in UNITS]),
-    ]
-    seeds = len({row["seed"] for row in rows})
-    originals = statistics.fmean(row["class_told_of_originals"] for row in rows)
+    original = statistics.fmean(row["class_told_of_originals"] for row in rows)
     kept = statistics.fmean(row["class_kept"][row["degrees"].index(0)] for row in rows)
-    return (
-        "## Latent arithmetic\n\n"
-        f"{first['num_images']:,} test images of {first['data']}, encoded, moved along the "
-        "direction of an attribute and decoded: mean ±\nstandard deviation over "
-        f"{seeds} seeds of `configs/vanilla.py`. Degree 1 is as far as from the quarter of the\n"
-        "training images with the least of the attribute to the quarter with the most. Both have "
-        "the same\nclasses, and on average the same of the other attributes; of directions that "
-        "are not balanced they\nhave not. Changes are from degree 0, the reconstruction, to degree "
-        "1, as measured of the decoded\nimages (`vae_jax/data/captions/morphology.py`), beside the "
-        "difference "
-        "of the quarters. Correlation is that of degree\nand attribute within an image, from -2 to "
-        "2, and rising the share of the images whose attribute grows\nat each of eight steps. A "
-        "class is kept where 5 neighbours among training images, by pixels at unit\nlength, tell "
-        f"it: they tell that of {originals:.1%} of the test images, and of {kept:.1%} as "
-        "reconstructed.\n\n"
-        f"{tables[0]}\n"
-        "Images of all other classes moved towards one, and the share that the neighbours take "
-        "for it. Degree\n1 is from the mean of the other classes' means to that of the class.\n\n"
-        f"{tables[1]}{pictures(path, _PICTURES)}"
+    return reports.fill(
+        Path(__file__).with_suffix(".md"),
+        num_images=f"{rows[0]['num_images']:,}",
+        data=rows[0]["data"],
+        num_seeds=reports.num_seeds(rows),
+        original=f"{original:.1%}",
+        reconstructed=f"{kept:.1%}",
+        attributes=_attributes_table([row for row in rows if row["attribute"] in UNITS]),
+        classes=_classes_table([row for row in rows if row["attribute"] not in UNITS]),
+        plots=reports.plots(path.with_suffix(""), _PLOTS, path.parents[1]),
     )
 
 
@@ -90,7 +70,7 @@ def _attributes_table(rows: Rows) -> str:
                 *kept,
             ]
         )
-    return markdown.table(heading, lines)
+    return reports.table(heading, lines)
 
 
 def _classes_table(rows: Rows) -> str:
@@ -99,7 +79,7 @@ def _classes_table(rows: Rows) -> str:
     heading += [f"{method}, {degree:g}" for method in methods for degree in _DEGREES_OF_CLASSES]
 
     def cells(chosen: Rows) -> list[str]:
-        """Shares of a seed are averaged over classes before the deviation is taken."""
+        """Return means over seeds, each of which averages over classes first."""
         return [
             _percent(
                 [
@@ -119,7 +99,7 @@ def _classes_table(rows: Rows) -> str:
         [name, *cells([row for row in rows if row["attribute"] == name])]
         for name in dict.fromkeys(row["attribute"] for row in rows)
     ]
-    return markdown.table(heading, [*lines, ["mean", *cells(rows)]])
+    return reports.table(heading, [*lines, ["mean", *cells(rows)]])
 
 
 def _percent(values: Sequence[float]) -> str:

@@ -1,4 +1,4 @@
-"""How good generated images are, beside images that were not generated.
+"""Metrics of generated images, beside images that were not generated.
 
 Images are compared as points in the feature space of a classifier of the project, and as pixels
 with the training images. No measure here is comparable with one in the space of another network.

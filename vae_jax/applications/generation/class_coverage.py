@@ -1,4 +1,4 @@
-"""Whether generated images are of all classes, as often as the data are."""
+"""Class coverage: are generated images of all classes, as often as the data are."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from jaxtyping import Int
 
 
 class ClassCoverage(NamedTuple):
-    """What the predicted classes of generated images tell.
+    """Statistics of the predicted classes of generated images.
 
     Attributes:
       class_shares: of the generated images, by class.

@@ -27,7 +27,7 @@ def density_coverage(
     generated: Points,
     num_neighbours: int,
 ) -> DensityCoverage:
-    """How the generated points fill the balls around the real ones.
+    """Return how the generated points fill the balls around the real ones.
 
     A ball reaches out to the k-th nearest other real point, k = `num_neighbours`. Balls around
     generated points, which outliers blow up, are not asked for: recall's weakness.

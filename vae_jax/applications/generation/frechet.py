@@ -7,7 +7,7 @@ from jaxtyping import Float
 def frechet_distance(
     first: Float[np.ndarray, "first features"], second: Float[np.ndarray, "second features"]
 ) -> float:
-    """|m - n|^2 + tr(S + T - 2 (S T)^(1/2)) of means m, n and covariances S, T.
+    """Return |m - n|^2 + tr(S + T - 2 (S T)^(1/2)) of means m, n and covariances S, T.
 
     Dowson & Landau 1982; Heusel et al. 2017 (arXiv 1706.08500, equation 6) take the features of
     Inception for it and call it FID. In the squared units of the features; 0 where both moments

@@ -1,4 +1,4 @@
-"""Whether generated images are training images again.
+"""Memorisation: are generated images training images again.
 
 Distances are Euclidean over pixels. A generated image is no copy if it is as far from the nearest
 training image as a test image is; blurred images are nearer to everything than sharp ones, so that

@@ -39,7 +39,7 @@ class Reference(NamedTuple):
 def make_reference(
     classifier: Classifier, images: np.ndarray, nearest_distances: Float[np.ndarray, " some"]
 ) -> Reference:
-    """What generated images are compared with.
+    """Return the real images and features that generated images are compared with.
 
     Raises:
       UserError: the images are none of the classifier's, or no more than the neighbours counted.

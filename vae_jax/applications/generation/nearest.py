@@ -14,7 +14,7 @@ Points = Float[np.ndarray, "_num features"]
 
 
 def squared_distances(queries: Points, points: Points) -> Iterator[Float[np.ndarray, "rows num"]]:
-    """From each query to every point; the rows of up to 250 queries at a time."""
+    """Yield squared distances from each query to every point, up to 250 queries at a time."""
     # Around the middle of the points, squares multiplied out lose the fewest digits.
     middle = points.mean(axis=0)
     points = (points - middle).astype(np.float32)
@@ -30,7 +30,7 @@ def squared_distances(queries: Points, points: Points) -> Iterator[Float[np.ndar
 def squared_radii(
     points: Points, nums_neighbours: Sequence[int]
 ) -> list[Float[np.ndarray, " num"]]:
-    """From each point to its k-th nearest among the others, for each k of `nums_neighbours`.
+    """Return squared distances from each point to its k-th nearest, k in `nums_neighbours`.
 
     Raises:
       UserError: there are no k others.
@@ -53,7 +53,7 @@ def squared_radii(
 def nearest(
     queries: Points, points: Points
 ) -> tuple[Float[np.ndarray, " queries"], Int[np.ndarray, " queries"]]:
-    """The distance from each query to the nearest point, and which that is."""
+    """Return the distance from each query to the nearest point, and which that is."""
     distances, places = [], []
     for block in squared_distances(queries, points):
         place = block.argmin(axis=1)

@@ -24,7 +24,7 @@ def quality_by_temperature(
     metrics: Mapping[str, Mapping[str, ByTemperature]],
     references: Mapping[str, Mapping[str, float]],
 ) -> "matplotlib.figure.Figure":
-    """A panel a metric against the temperature, a colour and a mark a sampler.
+    """Return a panel a metric against the temperature, a colour and a mark a sampler.
 
     The line joins means over seeds; the bars are standard deviations. Dashed and dotted lines are
     the references, images that no sampler drew.
@@ -73,7 +73,7 @@ def precision_recall_plane(
     recall: Mapping[str, ByTemperature],
     references: Mapping[str, tuple[float, float]],
 ) -> "matplotlib.figure.Figure":
-    """Precision against recall, a line a sampler, its marks labelled with the temperature.
+    """Return precision against recall, a line a sampler, its marks labelled with the temperature.
 
     Faint marks are seeds, the line joins their means; `references` are the precision and recall of
     images that no sampler drew, by name.
@@ -113,7 +113,7 @@ def precision_recall_plane(
 def nearest_distances(
     test: Float[np.ndarray, " test"], by_sampler: Mapping[str, Float[np.ndarray, " generated"]]
 ) -> "matplotlib.figure.Figure":
-    """Share of the images that are at most so far from their nearest training image.
+    """Return share of the images that are at most so far from their nearest training image.
 
     A line that rises far to the left of the test images' is of copies, or of blurred images.
     """

@@ -26,7 +26,7 @@ def precision_recall(
     generated: Points,
     generated_squared_radii: Float[np.ndarray, " generated"],
 ) -> PrecisionRecall:
-    """What share of each set lies on the manifold of the other.
+    """Return the share of each set that lies on the manifold of the other.
 
     The manifold of a set is the union of balls around its points, each out to the k-th nearest
     point of the same set (equations 1 and 2 of the paper); the radii are those of `squared_radii`.

@@ -1,4 +1,4 @@
-"""Where the latents of new images are drawn from, on a model whose training is over.
+"""Samplers: distributions of latents for new images from a trained model.
 
 A VAE is trained to decode draws of its aggregate posterior q(z) = E_x[q(z|x)], and samples from its
 prior, which differs from it. A density fitted to the latents of the training images closes the gap
@@ -42,10 +42,10 @@ _FLOW_LEARNING_RATE = 2e-3
 
 @runtime_checkable
 class LatentDistribution(Protocol):
-    """What latents are drawn from."""
+    """A distribution that latents are drawn from."""
 
     def sample(self, key: Key[Array, ""], /) -> Float[Array, "*batch latents"]:
-        """One draw."""
+        """Return one draw."""
 
 
 @jax.tree_util.register_dataclass
@@ -64,7 +64,7 @@ class CorrelatedNormalMixture:
     log_weights: Float[Array, " components"]
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " latents"]:
-        """One draw."""
+        """Return one draw."""
         component_key, noise_key = jax.random.split(key)
         component = jax.random.categorical(component_key, self.log_weights)
         noise = jax.random.normal(noise_key, self.means.shape[1:])
@@ -74,7 +74,7 @@ class CorrelatedNormalMixture:
 def build(
     name: str, model: TrainedModel, images: np.ndarray, key: Key[Array, ""]
 ) -> LatentDistribution:
-    """The distribution that a sampler draws latents from.
+    """Return the distribution that a sampler draws latents from.
 
     Args:
       name: "prior", the model's own; "mixture", of normals, or "flow": fitted to latents.
@@ -88,7 +88,10 @@ def build(
     require_known(name)
     if name == "prior":
         if not model.has_density:
-            raise UserError("sampler='prior' needs a VAE; use 'mixture' or 'flow'")
+            raise UserError(
+                f"sampler='prior' needs a prior, which model={model.name!r} does not have; use "
+                "'mixture' or 'flow'"
+            )
         vae = nnx.merge(model.graphdef, model.state)
         assert isinstance(vae, VAE)
         return vae.prior
@@ -122,7 +125,7 @@ def require_temperature(temperature: float) -> None:
 def training_latents(
     model: TrainedModel, images: np.ndarray, key: Key[Array, ""]
 ) -> Float[np.ndarray, "num latents"]:
-    """A draw from the posterior of each image; where that is no diagonal normal, `encode`."""
+    """Return a draw from each image's posterior; `encode` where that is no diagonal normal."""
     if not model.has_normal_posterior:
         return model.encode(images)
     return np.asarray(model.posterior(images).sample(key))
@@ -133,7 +136,7 @@ def fit_mixture(
     key: Key[Array, ""],
     num_components: int = _NUM_COMPONENTS,
 ) -> CorrelatedNormalMixture:
-    """Normals of full covariance fitted by expectation maximisation, started by k-means.
+    """Return normals of full covariance fitted by expectation maximisation, started by k-means.
 
     Of more than 20,000 latents, so many are drawn.
 
@@ -167,7 +170,7 @@ def fit_mixture(
 def fit_flow(
     latents: Float[np.ndarray, "num latents"], key: Key[Array, ""], num_steps: int = _FLOW_STEPS
 ) -> NormalizingFlow:
-    """Affine couplings fitted to standardised latents by maximum likelihood.
+    """Return affine couplings fitted to standardised latents by maximum likelihood.
 
     Raises:
       UserError: the latents have a single dimension, of which a coupling has no other part.
@@ -218,7 +221,7 @@ def _unasked(images: Float[Array, "*batch height width channels"]) -> Posterior:
 
 
 def tempered(distribution: LatentDistribution, temperature: float) -> LatentDistribution:
-    """The distribution whose noise has `temperature` times the standard deviation.
+    """Return the distribution whose noise has `temperature` times the standard deviation.
 
     The noise is that around the mean; in a mixture, around the mean of a component; in a flow, what
     the flow begins with (Kingma & Dhariwal 2018, arXiv 1807.03039, section 6). 1 changes nothing;
@@ -261,7 +264,7 @@ def _tempered_flow(flow: NormalizingFlow, temperature: float) -> NormalizingFlow
 def sample_latents(
     distribution: LatentDistribution, key: Key[Array, ""], num: int, temperature: float = 1.0
 ) -> Float[np.ndarray, "num latents"]:
-    """Independent draws of latents.
+    """Return independent draws of latents.
 
     Raises:
       UserError: there are none to draw; as `tempered`.

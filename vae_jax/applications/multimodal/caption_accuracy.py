@@ -1,4 +1,4 @@
-"""How far captions and images say the same, whichever of them a joint model made of the other."""
+"""Agreement of captions and images, whichever of them a joint model made from the other."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ Values = Int[np.ndarray, "num attributes"]
 
 
 class Agreement(NamedTuple):
-    """Of captions and as many images.
+    """Agreement between captions and as many images.
 
     Attributes:
       label: share of all captions that name the class of their image.
@@ -41,7 +41,7 @@ class Agreement(NamedTuple):
 
 
 def agreement(grammar: Grammar, texts: Sequence[str], labels: Labels, values: Values) -> Agreement:
-    """What captions say against what images show.
+    """Return the agreement of what captions say and what images show.
 
     Args:
       grammar: by which the captions are read; a text that names no class, or two, is wrong.
@@ -77,7 +77,7 @@ def _ratio(right: Any, of: Any) -> float | None:
 def agreement_of_images(
     grammar: Grammar, texts: Sequence[str], images: np.ndarray, read: Reader
 ) -> Agreement:
-    """What images that were made of captions show, against what the captions say.
+    """Return the agreement of generated images with the captions they were generated from.
 
     Their attributes are judged by the classes that the captions name, their classes by `read`.
 
@@ -98,7 +98,7 @@ def agreement_of_images(
 
 
 class WordAccuracy(NamedTuple):
-    """How well reference captions are foretold, a word at a time.
+    """The accuracy of predicted reference captions, word by word.
 
     Attributes:
       told: share of their words, END one of them, that are the likeliest given those before.
@@ -159,7 +159,7 @@ def _foretell(
     graphdef: nnx.GraphDef,
     name: str,
 ) -> tuple[Array, Array]:
-    """Whether each word is the likeliest, and its log probability in nats, `[num, length]`."""
+    """Return whether each word is likeliest, and its log probability in nats, `[num, length]`."""
     modality = nnx.merge(graphdef, params).modalities[name]
     assert isinstance(modality, TextModality)
     likeliest = modality.decoder.word_logits(latents, ids).argmax(axis=-1)

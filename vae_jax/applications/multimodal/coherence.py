@@ -1,4 +1,4 @@
-"""Whether the modalities that a joint model generates show the same class.
+"""Coherence: do the modalities that a joint model generates show the same class.
 
 Conditional coherence is the share of generated examples of a modality whose class is that of the
 modalities they were generated from, joint coherence the share of draws from the prior whose
@@ -83,7 +83,7 @@ def _text_reader(grammar: Grammar) -> Reader:
 
 
 def accuracies(readers: Readers, values: Mapping[str, Any], labels: Labels) -> Shares:
-    """The share of real examples whose class is read right, from 0 to 1, by modality.
+    """Return the share of real examples classified correctly, from 0 to 1, by modality.
 
     A coherence cannot be expected to lie above it.
     """
@@ -97,7 +97,7 @@ def conditional(
     readers: Readers,
     key: Key[Array, ""],
 ) -> dict[tuple[str, ...], Shares]:
-    """Of each subset of the modalities, how coherent each of the others is that it generates.
+    """Return, for each subset, the coherence of every modality that is generated from it.
 
     Args:
       model: the trained model.
@@ -119,13 +119,13 @@ def conditional(
 
 
 def proper_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Those with something given and something left to generate, from the smallest."""
+    """Return the subsets that leave something to generate, the smallest first; none is empty."""
     sizes = range(1, len(names))
     return [subset for size in sizes for subset in itertools.combinations(names, size)]
 
 
 def by_num_inputs(shares: Mapping[tuple[str, ...], Shares]) -> dict[int, float]:
-    """Conditional coherence by the number of modalities given.
+    """Return conditional coherence by the number of modalities given.
 
     The mean over subsets of the mean over what each generates; by symmetry all pairs count alike.
     """
@@ -136,7 +136,7 @@ def by_num_inputs(shares: Mapping[tuple[str, ...], Shares]) -> dict[int, float]:
 
 
 def joint(model: TrainedMultimodal, readers: Readers, key: Key[Array, ""], num: int) -> float:
-    """The share of draws from the prior whose modalities all show one class, from 0 to 1.
+    """Return the share of draws from the prior whose modalities all show one class, from 0 to 1.
 
     Args:
       model: the trained model.

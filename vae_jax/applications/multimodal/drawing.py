@@ -1,18 +1,19 @@
-"""Pictures of runs of several modalities. A part of `benchmarks/multimodal.py`."""
+"""The plots of a run of several modalities."""
 
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from vae_jax import config, plots
-from vae_jax.applications.multimodal.measure import Examples
+from vae_jax import plots
+from vae_jax.applications.multimodal.examples import Examples
 from vae_jax.applications.multimodal.plot import (
     captioned_images,
     images_of_captions,
     joint_samples,
     missing_modalities,
 )
+from vae_jax.data.random_bits import make_key
 from vae_jax.trained import TrainedMultimodal
 
 _NUM_SHOWN = 10
@@ -50,7 +51,7 @@ def draw_run(model: TrainedMultimodal, examples: Examples, out: Path) -> None:
       examples: of its test set.
       out: folder of the pictures.
     """
-    prior_key, given_key = jax.random.split(config.make_key(model.config.seed))
+    prior_key, given_key = jax.random.split(make_key(model.seed))
     # A class as often as the next: the first of each are shown.
     places = np.unique(examples.labels, return_index=True)[1][:_NUM_SHOWN]
     seen = {
@@ -99,8 +100,8 @@ def _draw_pair(
         out / "joint_samples.png",
     )
     asked = seen[other]
-    if other == "text" and not model.config.data.captions:
-        asked = list(_CAPTIONS[Path(model.config.data.name).name])
+    if other == "text" and model.data.captions.name == "written":
+        asked = list(_CAPTIONS[Path(model.data.name).name])
     repeated = [value for value in asked for _ in range(_NUM_SAMPLES)]
     drawn = model.generate({other: repeated}, key)["image"]
     rows = drawn.reshape(len(asked), _NUM_SAMPLES, *drawn.shape[1:])

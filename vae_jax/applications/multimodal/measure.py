@@ -1,28 +1,31 @@
-"""What runs of several modalities make of one modality from others.
+"""Measure how well runs of several modalities generate one modality from others.
 
-A part of `benchmarks/multimodal.py`, which has the flags, and of the cards.
+Coherence, conditional by the number of modalities given and joint; for runs with images and
+captions the agreement of the two, by class, attribute and word; a linear probe of the latents; the
+log likelihoods of the run's summary.
 """
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from vae_jax import config as factory
-from vae_jax import trained, workdir
-from vae_jax.applications.multimodal import caption_accuracy, coherence
+from vae_jax import workdir
+from vae_jax.applications.multimodal import caption_accuracy, coherence, drawing, report
 from vae_jax.applications.multimodal import classifiers as modality_classifiers
-from vae_jax.applications.multimodal.coherence import Reader
+from vae_jax.applications.multimodal.examples import (
+    Examples,
+    images_alone,
+    load_examples,
+    load_model,
+    texts_and_arrays,
+)
 from vae_jax.applications.representation import probing
-from vae_jax.config.experiment import AnyExperiment
-from vae_jax.data.captions import grammar as captions
-from vae_jax.data.captions.grammar import Grammar
-from vae_jax.data.captions.vocabulary import Vocabulary
-from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
-from vae_jax.evaluation.classifier import Classifier
+from vae_jax.evaluation.reports import Measured
 from vae_jax.trained import TrainedMultimodal
 
 _NUM_PROBED = 10_000
@@ -33,90 +36,42 @@ _NUM_DRAWS = 10
 _LIKELIHOOD = ("elbo", "log_likelihood", "conditional_log_likelihood", "num_samples")
 
 
-class Examples(NamedTuple):
-    """Real examples of every modality, and who reads the class of each.
-
-    Attributes:
-      seen: by name, as the model takes them: prepared images, classes, texts.
-      stored: the same, images as stored.
-      labels: their classes.
-      dataset: they are read from.
-      readers: by name.
-      grammar: of the captions, if there are any.
-      classifiers: of the images, by name.
-    """
-
-    seen: dict[str, Any]
-    stored: dict[str, Any]
-    labels: np.ndarray
-    dataset: MultimodalDataset
-    readers: dict[str, Reader]
-    grammar: Grammar | None
-    classifiers: dict[str, Classifier]
-
-
-def load_model(folder: Path) -> TrainedMultimodal:
-    """The model of a run.
-
-    Raises:
-      UserError: there is none, or it is of images alone.
-    """
-    model = trained.load(folder)
-    if not isinstance(model, TrainedMultimodal):
-        raise UserError(f"{folder} is a run of images alone; name runs of several modalities")
-    return model
-
-
-def load_examples(model: TrainedMultimodal, classifiers: Path, num: int) -> Examples:
-    """Test examples of a run, evenly spaced: MNIST's first ones are neat.
+def measure(
+    folders: Sequence[Path],
+    plots_folder: Path | None,
+    *,
+    classifier: str = "",
+    num_test_examples: int = 10_000,
+) -> Iterator[Measured]:
+    """Measure runs of several modalities; yield the results so far after each run.
 
     Args:
-      model: of the run.
-      classifiers: see `modality_classifiers.of_images`.
-      num: how many at most.
+      folders: workdirs of the runs.
+      plots_folder: where to plot, in a folder per run; None plots nothing.
+      classifier: directory of a classifier of the images, or one that has or gets a
+        classifier per modality, each in a folder of its name.
+      num_test_examples: test examples, at most.
 
     Raises:
-      UserError: a modality whose class nothing reads; data without labels.
+      UserError: there is no classifier, or a run is not of several modalities.
     """
-    config = model.config
-    test = modality_classifiers.load_splits(config).test
-    if test.labels is None:
-        raise UserError(f"data.name={config.data.name!r} has no labels, which coherence needs")
-    num = min(num, test.num_examples)
-    places = np.linspace(0, test.num_examples, num, endpoint=False, dtype=int)
-    dataset = test.read(places)
-    grammar = None
-    if "text" in model.names and not config.data.captions:
-        grammar = captions.find_grammar(config.data.name)
-    judges = modality_classifiers.of_images(config, model.forms, classifiers)
-    stored = _shown(model, dataset.modalities)
-    return Examples(
-        seen={**stored, **_images(measuring.prepare_examples(config, dataset))},
-        stored=stored,
-        labels=test.labels[places],
-        dataset=dataset,
-        readers=coherence.readers(model.forms, judges, grammar),
-        grammar=grammar,
-        classifiers=judges,
-    )
-
-
-def _shown(model: TrainedMultimodal, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Texts as texts, the rest as it is."""
-    return {
-        name: Vocabulary(form.words).decode(arrays[name]) if form.kind == "text" else arrays[name]
-        for name, form in model.forms.items()
-    }
-
-
-def _images(arrays: measuring.Targets) -> dict[str, np.ndarray]:
-    assert isinstance(arrays, dict)
-    return {name: array for name, array in arrays.items() if array.ndim == 4}
+    if not classifier:
+        raise UserError("--classifier is missing; name the directory of a classifier")
+    # A run of images alone is refused before the others are measured.
+    models = [load_model(folder) for folder in folders]
+    rows = []
+    for folder, model in zip(folders, models, strict=True):
+        examples = load_examples(model, Path(classifier), num_test_examples)
+        rows.append(measure_run(folder, model, examples))
+        print(report.line(rows[-1]), flush=True)
+        if plots_folder is not None:
+            drawing.draw_run(model, examples, plots_folder / folder.name)
+        yield {"rows": rows}
 
 
 def measure_coherence(model: TrainedMultimodal, examples: Examples) -> dict[str, Any]:
-    """Coherence, conditional and joint, and how well the classes of real examples are read."""
-    joint_key, conditional_key, _ = _keys(model.config)
+    """Return coherence, conditional and joint, and the accuracy of the readers on real examples."""
+    joint_key, conditional_key, _ = _keys(model)
     by_subset = coherence.conditional(
         model, examples.seen, examples.labels, examples.readers, conditional_key
     )
@@ -135,18 +90,18 @@ def measure_coherence(model: TrainedMultimodal, examples: Examples) -> dict[str,
     }
 
 
-def _keys(config: AnyExperiment) -> jax.Array:
-    """Of draws from the prior, of generated modalities, of words."""
-    return jax.random.split(factory.build_evaluation_keys(config).prior, 3)
+def _keys(model: TrainedMultimodal) -> jax.Array:
+    """Return keys of draws from the prior, of generated modalities, and of words."""
+    return jax.random.split(model.keys.prior, 3)
 
 
 def measure_captions(model: TrainedMultimodal, examples: Examples) -> dict[str, Any] | None:
-    """Captions of images and images of captions; None where a run has not both."""
+    """Return how captions and images agree; None for a run without either."""
     if not {"image", "text"} <= set(model.names) or examples.grammar is None:
         return None
     grammar, attributes = examples.grammar, examples.dataset.attributes
-    assert attributes is not None, "captions of a grammar are written of measurements"
-    _, generated_key, words_key = _keys(model.config)
+    assert attributes is not None, "captions of a grammar describe measurements"
+    _, generated_key, words_key = _keys(model)
     image, texts = {"image": examples.seen["image"]}, examples.stored["text"]
     written = {
         "greedy": model.reconstruct(image)["text"],
@@ -167,7 +122,7 @@ def measure_captions(model: TrainedMultimodal, examples: Examples) -> dict[str, 
         "text_to_image": caption_accuracy.agreement_of_images(
             grammar, texts, drawn["image"], examples.readers["image"]
         )._asdict(),
-        # What the same captions and the images that they were written of come to.
+        # The same captions and the images that they describe.
         "real": caption_accuracy.agreement_of_images(
             grammar, texts, examples.stored["image"], examples.readers["image"]
         )._asdict(),
@@ -175,13 +130,13 @@ def measure_captions(model: TrainedMultimodal, examples: Examples) -> dict[str, 
 
 
 def probe(model: TrainedMultimodal, examples: Examples) -> dict[str, float]:
-    """What a linear probe with 1,000 labels makes of the latents of all modalities, and of each."""
-    train = modality_classifiers.load_splits(model.config).train
+    """Return the accuracy of a linear probe with 1,000 labels, on all modalities and on each."""
+    train = modality_classifiers.load_splits(model).train
     assert train.labels is not None, "the test set has labels"
     known = train.read(np.arange(min(_NUM_PROBED, train.num_examples)))
     assert known.labels is not None
-    prepared = measuring.prepare_train_examples(model.config, known)
-    seen = {**_shown(model, known.modalities), **_images(prepared)}
+    prepared = measuring.prepare_train_examples(model, known)
+    seen = {**texts_and_arrays(model, known.modalities), **images_alone(prepared)}
     sets = {"all": model.names} | {name: (name,) for name in model.names}
     found = {}
     for label, names in sets.items():
@@ -195,13 +150,13 @@ def probe(model: TrainedMultimodal, examples: Examples) -> dict[str, float]:
             examples.labels,
             num_labels=min(_NUM_LABELS, len(codes)),
             num_draws=_NUM_DRAWS,
-            seed=model.config.seed,
+            seed=model.seed,
         ).linear
     return found
 
 
 def measure_run(folder: Path, model: TrainedMultimodal, examples: Examples) -> dict[str, Any]:
-    """Everything of a run.
+    """Return the row of a run.
 
     Args:
       folder: its workdir.
@@ -211,15 +166,15 @@ def measure_run(folder: Path, model: TrainedMultimodal, examples: Examples) -> d
     Raises:
       UserError: the run has not ended.
     """
-    config, summary = model.config, workdir.read_summary(folder)
+    summary = workdir.read_summary(folder)
     if summary is None:
         raise UserError(f"{folder} has no summary.json yet; let the run end first")
     return {
         "name": folder.name,
-        "data": config.data.name,
+        "data": model.data.name,
         "modalities": list(model.names),
-        "joint_posterior": config.model.joint_posterior,
-        "seed": config.seed,
+        "joint_posterior": model.joint_posterior,
+        "seed": model.seed,
         "config_digest": model.digest,
         "epochs": summary["epochs"],
         "classifiers": {name: judge.facts for name, judge in examples.classifiers.items()},

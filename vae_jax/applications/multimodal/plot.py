@@ -27,7 +27,7 @@ _SIGNS_A_LINE = 21
 def captioned_images(
     images: Images, captions: Mapping[str, Sequence[str]], columns: int = 5
 ) -> "matplotlib.figure.Figure":
-    """Images in reading order, beneath each what is said of it: a colour a teller.
+    """Return images in reading order, beneath each what is said of it: a colour a teller.
 
     Args:
       images: to be shown.
@@ -88,7 +88,7 @@ def captioned_images(
 def images_of_captions(
     images: Num[np.ndarray, "captions samples height width channels"], captions: Sequence[str]
 ) -> "matplotlib.figure.Figure":
-    """A row of images drawn of each caption, which stands beside it."""
+    """Return a row of images drawn of each caption, which stands beside it."""
     if len(images) != len(captions):
         raise ValueError(f"{len(captions)} captions for {len(images)} rows of images")
     return picture(tiled(as_rgb(images)), row_labels=captions)
@@ -96,7 +96,7 @@ def images_of_captions(
 
 @styled
 def joint_samples(samples: Mapping[str, Images]) -> "matplotlib.figure.Figure":
-    """A column a draw of the latents, a row each modality that is made of it."""
+    """Return a column a draw of the latents, a row each modality that is made of it."""
     return picture(
         tiled(np.stack([as_rgb(images) for images in samples.values()])),
         row_labels=[_words(name) for name in samples],
@@ -107,7 +107,7 @@ def joint_samples(samples: Mapping[str, Images]) -> "matplotlib.figure.Figure":
 def missing_modalities(
     originals: Mapping[str, Images], recovered: Mapping[str, Images]
 ) -> "matplotlib.figure.Figure":
-    """Each modality above what is made of it from all others, a block a modality.
+    """Plot each modality above its reconstruction from all others, a block per modality.
 
     Args:
       originals: by modality, row i of the same example.
@@ -122,7 +122,7 @@ def missing_modalities(
 
 
 def _height_of_texts(wrapped: Mapping[str, Sequence[Sequence[str]]], row: Iterable[int]) -> float:
-    """In inches, of the most lines that stand beneath an image of a row, and of a gap."""
+    """Return the height in inches of the longest text beneath a row's images, and of a gap."""
     lines = max(sum(len(texts[i]) + 0.5 for texts in wrapped.values()) for i in row)
     return _LINE * lines + 0.1
 

@@ -1,4 +1,4 @@
-"""What a user would try on corrupted images without a model, from scikit-image, SciPy and Pillow.
+"""Baselines of recovery without a model, by scikit-image, SciPy and Pillow.
 
 Each method has one parameter at most. It is chosen for the level of corruption, by squared error on
 images that are not measured on: in favour of the method, which a user would have to guess it for.
@@ -36,12 +36,12 @@ class Method(NamedTuple):
 
 
 def median_filter(corrupted: Corrupted, size: int) -> Images:
-    """The median of `size` by `size` pixels."""
+    """Return the median of `size` by `size` pixels."""
     return ndimage.median_filter(corrupted.images, (1, size, size, 1))
 
 
 def total_variation(corrupted: Corrupted, weight: float) -> Images:
-    """Denoising by total variation (Chambolle 2004); more weight is smoother."""
+    """Return denoising by total variation (Chambolle 2004); more weight is smoother."""
     from skimage.restoration import denoise_tv_chambolle
 
     return np.stack(
@@ -50,7 +50,7 @@ def total_variation(corrupted: Corrupted, weight: float) -> Images:
 
 
 def constant(corrupted: Corrupted, value: float) -> Images:
-    """One grey value for all that is missing."""
+    """Return one grey value for all that is missing."""
     return corrupted.known_kept(np.full_like(corrupted.images, value))
 
 
@@ -123,7 +123,7 @@ def _each_channel(function: Callable[[np.ndarray], np.ndarray], images: Images) 
 
 
 def _normal_kernel(scale: float, shape: tuple[int, ...]) -> Float[np.ndarray, "rows columns"]:
-    """A normal density that sums to 1, cut off at four standard deviations or inside the image."""
+    """Return a normal kernel that sums to 1, cut off at four deviations or the image's size."""
     reach = min(int(np.ceil(4 * scale)), (min(shape) - 1) // 2)
     weights = np.exp(-np.square(np.arange(-reach, reach + 1) / scale) / 2)
     kernel = np.outer(weights, weights)
@@ -153,7 +153,7 @@ METHODS: dict[str, dict[str, Method]] = {
 
 
 def choose(method: Method, corrupted: Corrupted, clean: Images) -> Parameter:
-    """The value of the parameter that recovers these images with the least squared error."""
+    """Return the value of the parameter that recovers these images with the least squared error."""
     if len(method.values) == 1:
         return method.values[0]
 

@@ -1,52 +1,90 @@
-"""What trained runs recover of corrupted images, beside methods without a model.
+"""Measure how well trained runs recover corrupted images, beside methods without a model.
 
-A part of `benchmarks/recovery.py`, which has the flags.
+PSNR and SSIM at several levels of the corruption that a run was trained with. Runs that differ in
+their seed alone are one model.
 """
 
-import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from vae_jax import config as factory
-from vae_jax import plots
+from vae_jax import plots, trained
 from vae_jax.applications.recovery import baselines, quality
-from vae_jax.config.experiment import AnyExperiment
 from vae_jax.data.corruptions import levels_around
 from vae_jax.errors import UserError
 from vae_jax.evaluation import metrics as figures_of_merit
 from vae_jax.evaluation import summary as measuring
+from vae_jax.evaluation.reports import Measured
+from vae_jax.settings import name_of
 from vae_jax.trained import TrainedModel
 
 _SHOWN = 10
 
 
-def use_name(config: AnyExperiment) -> str:
-    """What a run is for, as a part of a file's name."""
-    level = f"{config.corruption.level:g}"
-    return "_".join([Path(config.data.name).stem, config.model.name, config.corruption.name, level])
+def measure(
+    folders: Sequence[Path],
+    plots_folder: Path | None,
+    *,
+    num_test_examples: int = 1000,
+    num_chosen: int = 100,
+) -> Iterator[Measured]:
+    """Recover the test images of runs; yield the results so far after each model.
+
+    Args:
+      folders: workdirs of the runs.
+      plots_folder: where to plot; None plots nothing.
+      num_test_examples: test images, at most.
+      num_chosen: validation images on which the parameters of other methods are chosen.
+    """
+    rows: list[dict[str, Any]] = []
+    for models in alike([trained.load_images(folder) for folder in folders]):
+        rows += measure_models(models, num_test_examples, num_chosen, plots_folder)
+        yield {"num_chosen": num_chosen, "rows": rows}
+
+
+def use_name(model: TrainedModel) -> str:
+    """Return what a run is for, as a part of a file's name."""
+    level = f"{model.corruption.level:g}"
+    return "_".join([Path(model.data.name).stem, model.name, name_of(model.corruption), level])
+
+
+def refuse_unmeasured(model: TrainedModel) -> None:
+    """Refuse a model without a corruption, or of one that no other method is known for.
+
+    Raises:
+      UserError: names the corruption.
+    """
+    name = name_of(model.corruption)
+    if name == "none":
+        raise UserError("corruption='none' leaves nothing to recover; train with a corruption")
+    if name not in baselines.METHODS:
+        raise UserError(
+            f"corruption={name!r} has no methods to compare a model with; those that have are "
+            f"{', '.join(baselines.METHODS)}"
+        )
 
 
 class Recovered(NamedTuple):
-    """What a method without a model made of the test images, and the parameter it had."""
+    """The test images as a method without a model recovers them, and the parameter it has."""
 
     images: np.ndarray
     parameter: str
 
 
 def alike(models: list[TrainedModel]) -> list[list[TrainedModel]]:
-    """The models in groups that differ in nothing but their seed, in the order given.
+    """Return the models in groups that differ in their seed alone, in the order given.
 
     Raises:
-      UserError: two groups are for the same use.
+      UserError: two groups are for the same use, or a model cannot be measured.
     """
     groups: dict[str, list[TrainedModel]] = {}
     for model in models:
-        fields = {**model.config.to_dict(), "seed": None}
-        groups.setdefault(json.dumps(fields, sort_keys=True), []).append(model)
-    uses = [use_name(group[0].config) for group in groups.values()]
+        refuse_unmeasured(model)
+        groups.setdefault(model.digest_but_seed, []).append(model)
+    uses = [use_name(group[0]) for group in groups.values()]
     if len(set(uses)) < len(uses):
         raise UserError(
             f"--workdirs holds runs that differ in more than their seed but not in their use "
@@ -61,7 +99,7 @@ def without_a_model(
     known_clean: np.ndarray,
     methods: dict[str, baselines.Method],
 ) -> dict[str, Recovered]:
-    """What the methods make of corrupted images.
+    """Recover corrupted images by the methods.
 
     Args:
       corrupted: the images to recover.
@@ -77,10 +115,10 @@ def without_a_model(
     return results
 
 
-def measure(
+def measure_models(
     models: list[TrainedModel], num_images: int, num_chosen: int, pictures: Path | None
 ) -> list[dict[str, Any]]:
-    """A row for each model and level.
+    """Return a row per model and level.
 
     Args:
       models: trained alike, with several seeds.
@@ -91,22 +129,20 @@ def measure(
     Raises:
       UserError: the models were trained without a corruption or have no validation set.
     """
-    config, shape = models[0].config, models[0].image_shape
-    corruption = config.corruption
-    name = corruption.name
-    if name == "none":
-        raise UserError("corruption='none' leaves nothing to recover; train with a corruption")
-    keys = factory.build_evaluation_keys(config)
-    clean = measuring.prepare_test(config, factory.load_test(config))[:num_images]
-    prepare_key, chosen_key = jax.random.split(keys.validation)
+    model, corruption = models[0], models[0].corruption
+    refuse_unmeasured(model)
+    name = name_of(corruption)
+    keys = model.keys
+    clean = measuring.prepare_test(model, model.load_test())[:num_images]
+    prepare_key, chosen_key = jax.random.split(keys.recovery)
     known_clean = figures_of_merit.prepare_targets(
-        factory.build_prepare(config),
-        factory.load_validation(config).images[:num_chosen],
+        model.prepare(),
+        model.load_validation().images[:num_chosen],
         prepare_key,
     )
     rows: list[dict[str, Any]] = []
     trained_level = corruption.level
-    levels = levels_around(corruption, shape, parts=2)[1:]
+    levels = levels_around(corruption, model.image_shape, parts=2)[1:]
     # Where all is lost there is nothing to recover it from.
     for level in [level for level in levels if level < corruption.max_level]:
         corrupted = quality.corrupt(name, clean, level, keys.corruption)
@@ -120,13 +156,13 @@ def measure(
         for model in models:
             found = corrupted.known_kept(model.reconstruct(corrupted.images))
             row = {
-                "use": use_name(config),
-                "model": config.model.name,
+                "use": use_name(model),
+                "model": model.name,
                 "corruption": name,
-                "data": config.data.name,
+                "data": model.data.name,
                 "trained_level": trained_level,
                 "level": level,
-                "seed": model.config.seed,
+                "seed": model.seed,
                 "config_digest": model.digest,
                 "num_images": len(clean),
                 "methods": {"model": _figures(found, clean), **scores},

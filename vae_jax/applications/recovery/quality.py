@@ -1,4 +1,4 @@
-"""How close recovered images come to the clean ones: PSNR and SSIM, of a model and of others.
+"""Quality of recovered images: PSNR and SSIM against the clean ones.
 
 Every method sees the same corrupted images, rounded to the 256 grey values of an image file: a
 blur of numbers in full precision could be undone almost exactly, which no user's can.
@@ -34,14 +34,14 @@ class Corrupted(NamedTuple):
     missing: Missing | None
 
     def known_kept(self, recovered: Images) -> Images:
-        """The recovered images with those values put back that were never lost."""
+        """Return the recovered images with those values put back that were never lost."""
         if self.missing is None:
             return recovered
         return np.where(self.missing, recovered, self.images)
 
 
 class Score(NamedTuple):
-    """How close images come to the clean ones, with standard errors over the images.
+    """The quality of recovered images, with standard errors over the images.
 
     Attributes:
       psnr: peak signal-to-noise ratio in dB, -10 log10 of the mean squared error of all images.
@@ -59,7 +59,7 @@ class Score(NamedTuple):
 
 
 def corrupt(name: str, clean: Images, level: float, key: jax.Array) -> Corrupted:
-    """The images as every method sees them, each corrupted with a key of its own by its place."""
+    """Return corrupted images, each with a key made from its index, the same for every method."""
     corruption = at_any_level(CORRUPTIONS[name]())
     images = corrupt_each(corruption, clean, level, key)
     missing = None
@@ -113,7 +113,7 @@ def _decibels(squared_errors: Float[np.ndarray, " num"]) -> float:
 
 
 def score(images: Images, clean: Images) -> Score:
-    """PSNR and SSIM of images clipped to the unit interval, as they would be shown."""
+    """Return PSNR and SSIM of images clipped to the unit interval, as they would be shown."""
     images = np.clip(images, 0, 1)
     squared = _squared_errors(images, clean)
     similarity = ssim(images, clean)

@@ -1,1 +1,1 @@
-"""What the codes hold of the classes."""
+"""Measurements of how well codes predict classes."""

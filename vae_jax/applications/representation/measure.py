@@ -1,22 +1,27 @@
-"""What the codes of a run tell of the classes, beside PCA of the same size and raw pixels.
+"""Measure how well codes predict classes, beside PCA of their size and raw pixels.
 
-A part of `benchmarks/representation.py`, which has the flags.
+Accuracy on the test images of a linear probe and of 5 neighbours
+(vae_jax/applications/representation/probing.py) that know some or all labels of the training
+images. Codes are posterior means of the images as the model sees them; PCA is of the same images,
+all of the training set, and so are the pixels. A run's seed also draws the labels, for all codes
+the same; PCA and pixels are measured once per seed, PCA once per size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.decomposition import PCA
 
-from vae_jax import config as factory
-from vae_jax import trained
-from vae_jax.applications.representation import probing
-from vae_jax.config.experiment import AnyExperiment
+from vae_jax import plots, trained
+from vae_jax.applications.representation import probing, report
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
+from vae_jax.evaluation.reports import Measured
+from vae_jax.settings import name_of
+from vae_jax.trained import TrainedModel
 
 
 class LabelledImages(NamedTuple):
@@ -28,17 +33,17 @@ class LabelledImages(NamedTuple):
     test_labels: np.ndarray
 
 
-def name(config: AnyExperiment) -> str:
-    """What the table calls a model."""
-    denoising = "" if config.corruption == "none" else "denoising "
-    if config.model.name == "autoencoder":
-        return f"{denoising}autoencoder"
-    beta = config.hparams.beta
+def name(model: TrainedModel) -> str:
+    """Return the name of a model in the table."""
+    denoising = "" if name_of(model.corruption) == "none" else "denoising "
+    if not model.has_density:
+        return f"{denoising}{model.name}"
+    beta = model.beta
     return f"{denoising}VAE" if beta == 1 else f"{denoising}beta-VAE, beta {beta:g}"
 
 
 def numbers_of_labels(asked: Sequence[str], num_examples: int) -> list[int]:
-    """The numbers that --num_labels names.
+    """Return the numbers of labels that are asked for.
 
     Raises:
       UserError: one is no number from 1 to that of the examples.
@@ -54,25 +59,58 @@ def numbers_of_labels(asked: Sequence[str], num_examples: int) -> list[int]:
     return numbers
 
 
-def load_images(config: AnyExperiment) -> LabelledImages:
-    """The training and test images of a run, which must have labels.
+def load_images(model: TrainedModel) -> LabelledImages:
+    """Return the training and test images of a run, which must have labels.
 
     Raises:
       UserError: they have none, or cannot be read.
     """
-    splits = factory.load_splits(config)
+    splits = model.load_splits()
     train, test = read_all(splits.train), splits.test
     if train.labels is None or test.labels is None:
-        raise UserError(f"data.name={config.data.name!r} has no labels, which a probe needs")
+        raise UserError(f"data.name={model.data.name!r} has no labels, which a probe needs")
     return LabelledImages(
-        measuring.prepare_train(config, train),
+        measuring.prepare_train(model, train),
         train.labels,
-        measuring.prepare_test(config, test),
+        measuring.prepare_test(model, test),
         test.labels,
     )
 
 
 def measure(
+    folders: Sequence[Path],
+    plots_folder: Path | None,
+    *,
+    num_labels: Sequence[str] = ("100", "600", "1000", "all"),
+    num_draws: int = 10,
+) -> Iterator[Measured]:
+    """Probe the codes of runs; yield the results so far after each run, at last plot them.
+
+    Args:
+      folders: workdirs of the runs.
+      plots_folder: where to plot; None plots nothing.
+      num_labels: numbers of labels, or "all".
+      num_draws: draws of the labelled images.
+    """
+    rows: list[dict[str, Any]] = []
+    known: set[tuple[Any, ...]] = set()
+    for folder in folders:
+        for row in measure_run(folder, known, num_labels=num_labels, num_draws=num_draws):
+            rows.append(row)
+            print(
+                f"{row['representation']}, size {row['size']}, seed {row['seed']}: linear "
+                + ", ".join(f"{share:.2%}" for share in row["linear"])
+                + "; neighbours "
+                + ", ".join(f"{share:.2%}" for share in row["neighbours"]),
+                flush=True,
+            )
+        yield {"num_draws": num_draws, "rows": rows}
+    if plots_folder is not None:
+        figure = plots.accuracy_by_labels(report.panels(rows), report.BASELINES)
+        plots.save(figure, plots_folder / "accuracy_by_labels.png")
+
+
+def measure_codes(
     codes: np.ndarray,
     test_codes: np.ndarray,
     images: LabelledImages,
@@ -81,7 +119,7 @@ def measure(
     num_draws: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Both accuracies at each number of labels, and the size of the codes."""
+    """Return both accuracies at each number of labels, and the size of the codes."""
     found = [
         probing.accuracies(
             codes,
@@ -106,7 +144,7 @@ def measure(
 def measure_run(
     folder: Path, known: set[tuple[Any, ...]], *, num_labels: Sequence[str], num_draws: int
 ) -> list[dict[str, Any]]:
-    """The row of a run, and those of PCA and pixels as far as they are not yet known.
+    """Return the row of a run, and those of PCA and pixels as far as they are not yet known.
 
     Args:
       folder: its workdir.
@@ -118,18 +156,18 @@ def measure_run(
       UserError: the run or its data cannot be measured.
     """
     model = trained.load_images(folder)
-    config, seed = model.config, model.config.seed
-    images = load_images(config)
+    seed = model.seed
+    images = load_images(model)
     numbers = numbers_of_labels(num_labels, len(images.train))
     options: dict[str, Any] = {"numbers": numbers, "num_draws": num_draws, "seed": seed}
-    seen = {"data": config.data.name, "images": _seen(config)}
-    found = measure(model.encode(images.train), model.encode(images.test), images, **options)
+    seen = {"data": model.data.name, "images": _seen(model)}
+    found = measure_codes(model.encode(images.train), model.encode(images.test), images, **options)
     digest = model.digest
-    rows = [{"representation": name(config), "config_digest": digest, **seen, **found}]
+    rows = [{"representation": name(model), "config_digest": digest, **seen, **found}]
     pixels, test_pixels = (part.reshape(len(part), -1) for part in (images.train, images.test))
     size = min(model.latent_size, *pixels.shape)
     for baseline in (("PCA", size), ("pixels", pixels.shape[1])):
-        key = (*seen.values(), config.data.train_split, seed, *baseline)
+        key = (*seen.values(), model.data.train_split, seed, *baseline)
         if key in known:
             continue
         known.add(key)
@@ -137,9 +175,11 @@ def measure_run(
         if baseline[0] == "PCA":
             pca = PCA(size, random_state=0).fit(pixels)
             codes = pca.transform(pixels), pca.transform(test_pixels)
-        rows.append({"representation": baseline[0], **seen, **measure(*codes, images, **options)})
+        rows.append(
+            {"representation": baseline[0], **seen, **measure_codes(*codes, images, **options)}
+        )
     return rows
 
 
-def _seen(config: AnyExperiment) -> str:
-    return "grey values" if config.data.binarization.name == "none" else "binarised"
+def _seen(model: TrainedModel) -> str:
+    return "grey values" if not model.binarizes else "binarised"

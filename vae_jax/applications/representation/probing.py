@@ -1,4 +1,4 @@
-"""How well a few labelled examples tell the classes of others by their codes: a linear probe."""
+"""Linear probes and neighbours that predict classes from the codes of a few labelled examples."""
 
 import math
 import warnings
@@ -66,7 +66,7 @@ def check(codes: AnyCodes, labels: Labels, test_codes: AnyCodes, test_labels: La
 def draw_labelled(
     labels: Labels, num_labels: int, rng: np.random.Generator
 ) -> Int[np.ndarray, " num_labels"]:
-    """The places of labelled examples: of each class as many, as in Kingma et al. 2014.
+    """Return the places of labelled examples: of each class as many, as in Kingma et al. 2014.
 
     Where the classes do not divide `num_labels`, some, drawn, have one more (arXiv 1406.5298,
     section 4, has 100, 600, 1000 and 3000 labels in ten classes). All labels are all of them.
@@ -99,7 +99,7 @@ def draw_labelled(
 def neighbours_accuracy(
     codes: Codes, labels: Labels, test_codes: Codes, test_labels: Labels
 ) -> float:
-    """Share of the test examples that the nearest 5 by Euclidean distance tell, from 0 to 1.
+    """Return share of the test examples that the nearest 5 by Euclidean distance tell, from 0 to 1.
 
     Fewer than 5 examples all vote.
     """
@@ -108,7 +108,7 @@ def neighbours_accuracy(
 
 
 def linear_accuracy(codes: Codes, labels: Labels, test_codes: Codes, test_labels: Labels) -> float:
-    """Share of the test examples that a multinomial logistic regression tells, from 0 to 1.
+    """Return share of the test examples that a multinomial logistic regression tells, from 0 to 1.
 
     It minimises the mean cross-entropy in nats plus penalty / 2 times the sum of the squared
     weights, on codes that are centred and divided by one number, the root of their mean variance:
@@ -152,7 +152,7 @@ def _log_probs(probe: LogisticRegression, codes: Codes) -> Float[np.ndarray, "nu
 
 
 def _fit(codes: Codes, labels: Labels, penalties: tuple[float, ...]) -> list[LogisticRegression]:
-    """A probe for each penalty; each starts from the one before, which is close."""
+    """Return a probe for each penalty; each starts from the one before, which is close."""
     probes: list[LogisticRegression] = []
     for penalty in penalties:
         # scikit-learn's C weighs the sum of the losses.
@@ -185,7 +185,7 @@ def accuracies(
     num_draws: int,
     seed: int,
 ) -> Accuracies:
-    """What so many labels are worth, averaged over draws of the examples that have them.
+    """Return the accuracies with a number of labels, averaged over draws of the labelled examples.
 
     The draws are those of `seed` and `num_labels` whatever the codes are, so that two codes of the
     same examples meet the same labels. All labels are drawn once.

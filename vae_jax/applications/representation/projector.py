@@ -21,7 +21,7 @@ _FOLDER = "projector"
 
 
 def most_images(image_shape: tuple[int, int, int]) -> int:
-    """How many images of that height and width fit into the sprite."""
+    """Return the number of images of that height and width that fit into the sprite."""
     return (LARGEST_SPRITE // max(image_shape[:2])) ** 2
 
 
@@ -77,7 +77,7 @@ def _config(has_labels: bool, height: int, width: int) -> str:
 
 
 def _sprite(images: np.ndarray) -> np.ndarray:
-    """All images in reading order, as many in a row as there are rows; the rest is black."""
+    """Return all images in reading order, as many in a row as there are rows; the rest is black."""
     num, height, width, channels = images.shape
     side = math.ceil(math.sqrt(num))
     cells = np.zeros((side * side, height, width, channels), np.uint8)

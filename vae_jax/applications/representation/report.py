@@ -1,13 +1,12 @@
-"""The table and the picture of what the codes of trained models tell of the classes."""
+"""The section on representations of the results' README, and the panels of its plot."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from vae_jax.evaluation import markdown
-from vae_jax.evaluation.measured_section import Measured, grouped, mean_and_deviation, of_results
+from vae_jax.evaluation import reports
+from vae_jax.evaluation.reports import Measured, Row, grouped, mean_and_deviation
 
 _METHODS = {"linear": "linear probe", "neighbours": "5 neighbours"}
 
@@ -16,35 +15,23 @@ BASELINES = ("PCA", "pixels")
 Panels = dict[str, dict[str, tuple[Sequence[int], np.ndarray]]]
 
 
-@of_results
+@reports.of_results_file
 def section(measured: Measured, path: Path) -> str:
-    """The section of a document.
-
-    Args:
-      measured: what `benchmarks.representation` wrote.
-      path: where it stands.
-    """
-    rows = measured["rows"]
-    tables = "".join(
-        f"\n{data}, {seen}:\n\n{_table(group)}"
-        for (data, seen), group in grouped(rows, "data", "images").items()
-    )
-    picture = path.with_suffix(".png")
-    shown = f"\n![Accuracy by number of labels]({picture.parent.name}/{picture.name})\n"
-    return (
-        "## Representation\n\n"
-        "Test accuracy in per cent of a linear probe, and of the vote of 5 neighbours, on "
-        "posterior means, on PCA\nof the same size and on raw pixels, by how many training images "
-        "have labels: of each class as many,\nthe mean of "
-        f"{measured['num_draws']} draws. Mean ± standard deviation over seeds, of training and of "
-        "the draws. The probe's\npenalty is chosen on a fifth of the labelled images "
-        "(`vae_jax/applications/representation/probing.py`).\n"
-        f"{tables}{shown if picture.is_file() else ''}"
+    """Return the section, given what `experiments.measure --use=representation` wrote."""
+    caption = {"accuracy_by_labels.png": "Accuracy by number of labels"}
+    return reports.fill(
+        Path(__file__).with_suffix(".md"),
+        num_draws=measured["num_draws"],
+        tables="\n".join(
+            f"{data}, {seen}:\n\n{_table(group)}"
+            for (data, seen), group in grouped(measured["rows"], "data", "images").items()
+        ),
+        plot=reports.plots(path.with_suffix(""), caption, path.parents[1]),
     )
 
 
-def panels(rows: Sequence[dict[str, Any]]) -> Panels:
-    """What `figures.accuracy_by_labels` draws: a row of panels for each size and kind of images."""
+def panels(rows: Sequence[Row]) -> Panels:
+    """Return what `plots.accuracy_by_labels` draws: a row of panels per size and kind of images."""
     found: Panels = {}
     kinds = grouped(rows, "data", "images")
     for (data, seen), kind in kinds.items():
@@ -61,18 +48,18 @@ def panels(rows: Sequence[dict[str, Any]]) -> Panels:
     return found
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> str:
+def _table(rows: Sequence[Row]) -> str:
     numbers = rows[0]["num_labels"]
-    heading = ["representation", "numbers", "seeds"]
+    heading = ["representation", "size", "seeds"]
     heading += [f"{title}, {number:,}" for title in _METHODS.values() for number in numbers]
     lines = []
     groups = grouped(rows, "representation", "size")
     for name, size in sorted(groups, key=lambda group: group[1]):
         members = groups[name, size]
         cells = [
-            mean_and_deviation([100 * row[method][place] for row in members], ".1f")
+            mean_and_deviation([100 * row[method][index] for row in members], ".1f")
             for method in _METHODS
-            for place in range(len(numbers))
+            for index in range(len(numbers))
         ]
-        lines.append([name, str(size), str(len(members)), *cells])
-    return markdown.table(heading, lines)
+        lines.append([name, str(size), str(reports.num_seeds(members)), *cells])
+    return reports.table(heading, lines)

@@ -1,4 +1,4 @@
-"""What captions say of an image beside its class: attributes measured from its pixels.
+"""Attributes measured from pixels, which captions mention beside the class.
 
 An attribute has three values: low, middle and high. Where one ends and the next begins is a number
 written here, the same for training, validation, test and generated images. Unless another reason
@@ -35,7 +35,7 @@ class Attribute(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What the images of a data set show.
+    """The subject of a data set's images.
 
     Attributes:
         classes: their names in words.
@@ -55,7 +55,7 @@ def measure_values(
     | Float[np.ndarray, "num height width channels"],
     labels: Int[np.ndarray, " num"],
 ) -> Int[np.ndarray, "num attributes"]:
-    """The value of each attribute in each image: 0 low, 1 middle, 2 high, -1 in an empty image.
+    """Return each image's attribute values: 0 low, 1 middle, 2 high, -1 if it is empty.
 
     Args:
         subject: what the images show.
@@ -81,7 +81,7 @@ def measure_values(
 def _measure_digits(
     images: Float[np.ndarray, "num height width"],
 ) -> Float[np.ndarray, "num attributes"]:
-    """Size, thickness and slant, as `morphology` measures them."""
+    """Return size, thickness and slant, as `morphology` measures them."""
     measured = morphology.measure(images)
     return np.stack([measured.size, measured.thickness, measured.slant], 1)
 
@@ -89,7 +89,7 @@ def _measure_digits(
 def _measure_clothes(
     images: Float[np.ndarray, "num height width"],
 ) -> Float[np.ndarray, "num attributes"]:
-    """Brightness, width and height.
+    """Return brightness, width and height.
 
     Brightness is the density of `morphology`, here of grey around grey, which leaves the black
     ground out without a threshold. Width and height are standard deviations of the place of grey,

@@ -25,7 +25,7 @@ SAID = 0.75
 
 
 class Wording(NamedTuple):
-    """How a value of an attribute is said; each way has exactly one of the words that mean it.
+    """The wordings for a value of an attribute; each has exactly one of the words that mean it.
 
     Attributes:
         meaning: the words, none of which means anything else.
@@ -39,7 +39,7 @@ class Wording(NamedTuple):
 
 
 class Grammar(NamedTuple):
-    """How the captions of a subject are written.
+    """The grammar of a subject's captions.
 
     Attributes:
         subject: what they are about.
@@ -55,7 +55,7 @@ class Grammar(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a caption says; None for what it leaves out or says in two ways that contradict."""
+    """The meaning of a caption; None for what it leaves out or says in two ways that contradict."""
 
     label: int | None
     values: tuple[int | None, ...]
@@ -119,7 +119,7 @@ GRAMMARS = {
 
 
 def find_grammar(name: str) -> Grammar:
-    """The grammar for a data set.
+    """Return the grammar for a data set.
 
     Args:
         name: as `data.load` takes it; a version or config of a known set has its captions too.
@@ -143,7 +143,7 @@ def write(
     random: np.random.RandomState,
     said: float = SAID,
 ) -> list[str]:
-    """Writes captions.
+    """Write captions.
 
     Args:
         grammar: which language.
@@ -183,7 +183,7 @@ def write(
 
 
 def read(grammar: Grammar, caption: str) -> Reading:
-    """Reads what a caption says, word by word: `write`'s inverse, and any text may come."""
+    """Read what a caption says, word by word: `write`'s inverse, and any text may come."""
     words = set(split_words(caption))
     labels = [i for i, (_, noun) in enumerate(grammar.nouns) if noun.split()[-1] in words]
     values = [
@@ -198,14 +198,14 @@ def _only(found: list[int]) -> int | None:
 
 
 class Readings(NamedTuple):
-    """What several captions say; -1 where `Reading` has None."""
+    """The meanings of several captions; -1 where `Reading` has None."""
 
     labels: Int[np.ndarray, " num"]
     values: Int[np.ndarray, "num attributes"]
 
 
 def read_all(grammar: Grammar, captions: Sequence[str]) -> Readings:
-    """Reads each of several captions."""
+    """Read each of several captions."""
     read_captions = [read(grammar, caption) for caption in captions]
     rows = [
         [-1 if said is None else said for said in (reading.label, *reading.values)]
@@ -216,7 +216,7 @@ def read_all(grammar: Grammar, captions: Sequence[str]) -> Readings:
 
 
 def vocabulary(grammar: Grammar) -> Vocabulary:
-    """All words that captions of a grammar may have, whether or not a training set has them."""
+    """Return all words of a grammar, whether or not a training set has them."""
     wordings = [wording for of_value in grammar.wordings for wording in of_value]
     return Vocabulary.of(
         [
@@ -229,7 +229,7 @@ def vocabulary(grammar: Grammar) -> Vocabulary:
 
 
 def row_length(grammar: Grammar) -> int:
-    """The length of a row of numbers that holds any caption of a grammar, and END."""
+    """Return the length of a row of numbers that holds any caption of a grammar, and END."""
     longest = max(len(split_words(opening.format(a=""))) for opening in grammar.openings)
     longest += max(len(split_words(" ".join(noun))) for noun in grammar.nouns)
     for of_value in grammar.wordings:
@@ -239,7 +239,7 @@ def row_length(grammar: Grammar) -> int:
 
 
 def read_file(path: str, split: str, sizes: dict[str, int]) -> list[str]:
-    """A user's own captions, a line each, of a split of their images.
+    """Return a user's own captions, a line each, of a split of their images.
 
     Args:
         path: of UTF-8 text; "{split}" in it is replaced by `train`, `test` and so on.

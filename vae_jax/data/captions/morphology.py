@@ -1,4 +1,4 @@
-"""What is measured of a drawing on black ground: thickness of its strokes, slant, and size.
+"""Measurements of a drawing on black ground: thickness of its strokes, slant, and size.
 
 All three come from sums over pixels, so that they need no threshold and hold for grey, binarised
 and generated images. Slant and size are second central moments, as in Morpho-MNIST (Castro et al.
@@ -36,7 +36,7 @@ class Morphology(NamedTuple):
 
 
 def measure(images: Float[np.ndarray, "n height width *channel"]) -> Morphology:
-    """Thickness, slant and size of images with values from 0 (ground) to 1 (ink).
+    """Return thickness, slant and size of images with values from 0 (ground) to 1 (ink).
 
     Ink of half the brightness counts as half the ink, so that a pale stroke is a thinner one, and
     the mean of binary draws is about as thick as the draws are.
@@ -61,7 +61,7 @@ def measure(images: Float[np.ndarray, "n height width *channel"]) -> Morphology:
 
 
 def density(ink: Float[np.ndarray, "n height width"]) -> Float[np.ndarray, " n"]:
-    """How much ink there is around ink, from 0 to 1, the mean over the ink; NaN without ink.
+    """Return the density of ink around ink, from 0 to 1, the mean over the ink; NaN without ink.
 
     What is around a pixel is weighted by a Gaussian, in which values of single pixels hardly count:
     neither blur nor the noise of a Bernoulli draw changes the mean much.
@@ -83,7 +83,7 @@ def _densities() -> Float[np.ndarray, " widths"]:
 
 
 def _density_of_stroke(width: float) -> float:
-    """The density of an endless stroke.
+    """Return the density of an endless stroke.
 
     It is the mean over the stroke of the part of a Gaussian, centred there, that is within it.
     For width w and standard deviation s that is the mean over u and v in [0, w] of w N(u; v, s^2),

@@ -1,4 +1,4 @@
-"""From texts to rows of numbers of one length, and back."""
+"""Texts to rows of numbers of one length, and back."""
 
 import functools
 import re
@@ -28,7 +28,7 @@ _SPACE_BEFORE_SIGN = re.compile(r" (?=[,.;:!?])")
 
 
 def split_words(text: str) -> list[str]:
-    """The words and punctuation signs of a text, in lower case."""
+    """Return the words and punctuation signs of a text, in lower case."""
     return _WORD.findall(text.lower())
 
 
@@ -57,12 +57,12 @@ class Vocabulary:
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Vocabulary":
-        """All words of some texts, in alphabetical order."""
+        """Return all words of some texts, in alphabetical order."""
         return cls(tuple(sorted({word for text in texts for word in split_words(text)})))
 
     @property
     def size(self) -> int:
-        """How many numbers there are, the special ones too."""
+        """The number of words, the special ones too."""
         return len(SPECIAL) + len(self.words)
 
     @functools.cached_property
@@ -70,7 +70,7 @@ class Vocabulary:
         return {word: number for number, word in enumerate(self.words, len(SPECIAL))}
 
     def encode(self, texts: Sequence[str], length: int, unknown: str = "replace") -> Encoded:
-        """Texts as rows of numbers.
+        """Return texts as rows of numbers.
 
         Args:
             texts: in any case, with punctuation.
@@ -104,7 +104,7 @@ class Vocabulary:
         return Encoded(ids, replaced)
 
     def decode(self, ids: Int[np.ndarray, "num_texts length"]) -> list[str]:
-        """The texts of rows of numbers, each up to its first END or PAD."""
+        """Return the texts of rows of numbers, each up to its first END or PAD."""
         return [self._decode_row(row) for row in np.asarray(ids).tolist()]
 
     def _decode_row(self, row: list[int]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from vae_jax.data import prepared, tfds_writing
 from vae_jax.data.sprites import dataset as sprites
+from vae_jax.data.sprites.variants import SHAPES
 from vae_jax.data.tfds_writing import Description, Prepared
 from vae_jax.errors import UserError
 
@@ -17,7 +18,7 @@ _IMAGES_AT_ONCE = 1024
 
 
 def prepare(name: str, image_size: int, num_examples: int, data_dir: str) -> Prepared:
-    """Writes sprites with the features `image` and, for each factor, `label_<factor>`.
+    """Write sprites with the features `image` and, for each factor, `label_<factor>`.
 
     They are read as `name/64x64`, or `name/64x64_first_1000` with a number of examples: `name`
     alone is what is rendered.
@@ -53,7 +54,7 @@ def _write(root: Path, described: Description, dataset: sprites.SpritesDataset) 
     variant = dataset.variant
     features = {
         "image": tfds.features.Image(shape=dataset.shape[1:]),
-        "label_shape": tfds.features.ClassLabel(names=sprites.SHAPES),
+        "label_shape": tfds.features.ClassLabel(names=SHAPES),
     }
     for name, size in zip(variant.names[1:], variant.sizes[1:], strict=True):
         features[f"label_{name}"] = tfds.features.ClassLabel(num_classes=size)

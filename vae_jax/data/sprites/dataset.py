@@ -26,13 +26,13 @@ _IMAGES_AT_ONCE = 256
 
 
 def sizes(name: str) -> dict[str, int]:
-    """Returns the number of examples of a variant in its one split, the whole grid."""
+    """Return the number of examples of a variant in its one split, the whole grid."""
     return {"train": int(np.prod(VARIANTS[name].sizes))}
 
 
 @functools.lru_cache(maxsize=1)
 def _order(num_points: int) -> Int[np.ndarray, " points"]:
-    """The place in the grid of every example.
+    """Return the place in the grid of every example.
 
     Shuffled, so that a slice of the split has all values of all factors. NumPy has frozen what
     RandomState draws.
@@ -41,7 +41,7 @@ def _order(num_points: int) -> Int[np.ndarray, " points"]:
 
 
 def resolve_image_size(image_size: int) -> int:
-    """Returns the height and width that `data.image_size` means, of which 0 is the default.
+    """Return the height and width that `data.image_size` means, of which 0 is the default.
 
     Raises:
         UserError: it is too small or too large.
@@ -79,7 +79,7 @@ class SpritesDataset:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the images."""
+        """The dtype of the images."""
         return np.dtype(np.uint8)
 
     @functools.cached_property
@@ -88,7 +88,7 @@ class SpritesDataset:
         return _factor_rows(self._points, self.variant.sizes)
 
     def read(self, indices: Int[np.ndarray, " num"]) -> Dataset:
-        """Renders the examples at these places."""
+        """Render the examples at these places."""
         rows = _factor_rows(self._points[indices], self.variant.sizes)
         values = rows.astype(np.int32)
         factors = Factors(self.variant.names, self.variant.sizes, values)
@@ -107,7 +107,7 @@ def _factor_rows(
 def render_rows(
     variant: Variant, rows: UInt8[np.ndarray, "num factors"], image_size: int
 ) -> UInt8[np.ndarray, "num height width channels"]:
-    """Renders any number of images by a program for one number of them.
+    """Render any number of images by a program for one number of them.
 
     Args:
         variant: says how they look.

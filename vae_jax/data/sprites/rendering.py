@@ -37,7 +37,7 @@ def render(
     variant: Variant,
     image_size: int,
 ) -> UInt8[Array, "num image_size image_size channels"]:
-    """Draws sprites.
+    """Draw sprites.
 
     Args:
         factors: of each image, in the order of `variant.names`, as places in the grid: 2.5 is
@@ -67,7 +67,7 @@ def render_apart(
     variant: Variant,
     image_size: int,
 ) -> UInt8[Array, "num image_size image_size channels"]:
-    """`render` within a larger program, whose images lie in memory as stored ones do.
+    """Return `render` within a larger program, whose images lie in memory as stored ones do.
 
     XLA would otherwise fuse it with whatever uses the images: pixels would be computed anew in each
     of these places, and what follows rounded otherwise than it is on stored images.
@@ -90,14 +90,14 @@ def render_compiled(
     variant: Variant,
     image_size: int,
 ) -> UInt8[Array, "num image_size image_size channels"]:
-    """`render` as a program of its own, for callers outside of one."""
+    """Return `render` as a program of its own, for callers outside of one."""
     return render(jnp.asarray(factors), variant, image_size)
 
 
 def draw_within_cells(
     key: Key[Array, ""], rows: UInt8[Array, "num factors"], variant: Variant
 ) -> Float[Array, "num factors"]:
-    """Moves every factor but the shape to a uniform place in its cell of the grid.
+    """Move every factor but the shape to a uniform place in its cell of the grid.
 
     Over the rows of the whole grid, the factors so cover their ranges evenly.
     """
@@ -108,7 +108,7 @@ def draw_within_cells(
 def _edge(
     factors: Float[Array, "num factors"], image_size: int
 ) -> tuple[Int[Array, "num rows columns"], Int[Array, "num rows columns"]]:
-    """How far each pixel is inside of the sprite's edge, and how steeply that changes there.
+    """Return how far each pixel is inside the sprite's edge, and how steeply that changes there.
 
     Their quotient, near the edge, is the distance to it in units of length.
     """
@@ -143,7 +143,7 @@ def _rounded(values: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
 def _colors(
     hue: Float[Array, " num"], background: Float[Array, " num"]
 ) -> tuple[Int[Array, "num 3"], Int[Array, " num"]]:
-    """The sprites' colours, saturated and light, and the darker grey behind each, in 0..255."""
+    """Return the sprites' saturated colours, and the darker grey behind each, in 0..255."""
     # Red, yellow, green, cyan, blue, magenta: from each to the next one channel rises or falls.
     sextant = (hue[:, None] + np.array([0, 4, 2], np.float32)) % 6
     channels = jnp.clip(jnp.abs(sextant - 3) - 1, 0, 1)

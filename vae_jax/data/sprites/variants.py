@@ -21,7 +21,7 @@ class Variant(NamedTuple):
 
     @property
     def num_channels(self) -> int:
-        """Of an image: 1, grey, or 3."""
+        """The number of channels of an image: 1 for grey, or 3."""
         return 3 if "hue" in self.names else 1
 
 

@@ -1,0 +1,161 @@
+"""Flags that several commands share.
+
+A command defines those that it uses, by name, perhaps with a description of its own:
+
+    from experiments import flags as shared
+
+    shared.define("workdir", "seed", output="CSV file to write")
+
+They are then flags of that command, and its --help lists them. A flag is defined once however many
+commands are imported into one process.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from experiments import command_line
+from vae_jax import config as factory
+from vae_jax.errors import UserError
+from vae_jax.workdir import read_config, run_folder
+
+# The flags belong to the commands that call `define`.
+flags.disclaim_key_flags()
+
+# By name: how a flag is defined, its default, its description.
+_SHARED: dict[str, tuple[Callable[..., Any], Any, str]] = {
+    "config": (
+        config_flags.DEFINE_config_file,
+        None,
+        "required; file of the experiment's config. --config.NAME=VALUE changes a setting",
+    ),
+    "workdir": (flags.DEFINE_string, None, "required; directory of the run or sweep"),
+    "member": (flags.DEFINE_integer, None, "member of the sweep in --workdir"),
+    "workdirs": (flags.DEFINE_list, [], "required; directories of trained runs"),
+    "input": (flags.DEFINE_string, None, "file to read"),
+    "output": (flags.DEFINE_string, "", "required; file to write"),
+    "results": (flags.DEFINE_string, "results", "folder of the results files"),
+    "data_dir": (
+        flags.DEFINE_string,
+        "data",
+        "folder of the prepared data sets; empty is TFDS's default, ~/tensorflow_datasets",
+    ),
+    "seed": (flags.DEFINE_integer, 0, "seed of everything that is drawn or fitted"),
+}
+
+
+def define(*names: str, **descriptions: str) -> None:
+    """Make shared flags flags of the calling command.
+
+    Args:
+      *names: of flags.
+      **descriptions: of further flags, by name.
+    """
+    for name in (*names, *descriptions):
+        if name in flags.FLAGS:
+            flags.declare_key_flag(name)
+        else:
+            kind, default, description = _SHARED[name]
+            kind(name, default, descriptions.get(name, description))
+
+
+def given_config() -> dict[str, Any]:
+    """Return what --config says, overridden on the command line, before defaults.
+
+    Raises:
+      UserError: the flag is missing, or a setting that the command line names is not there.
+    """
+    config: ConfigDict | None = flags.FLAGS.config
+    if config is None:
+        raise UserError("--config is missing; name a config such as configs/vanilla.py")
+    content = factory.plain(config)
+    for path, text in command_line.config_overrides():
+        content = factory.with_values(content, {path: factory.parse(content, path, text)})
+    return content
+
+
+def required_config() -> factory.AnyExperiment:
+    """Return the experiment that --config names, overridden on the command line, checked.
+
+    Raises:
+      UserError: the flag is missing, or the config cannot work.
+    """
+    return factory.resolve(given_config())
+
+
+def config_path() -> str:
+    """Return the value of --config as the user gave it."""
+    return str(config_flags.get_config_filename(flags.FLAGS["config"]))
+
+
+def required_workdir() -> Path:
+    """Return the directory that --workdir names.
+
+    Raises:
+      UserError: the flag is missing.
+    """
+    if not flags.FLAGS.workdir:
+        raise UserError("--workdir is missing; name the directory of the run")
+    return Path(flags.FLAGS.workdir)
+
+
+def existing_workdir() -> Path:
+    """Return the directory of the run that --workdir names, or of --member if it is a sweep's.
+
+    Raises:
+      UserError: --workdir is missing, or there is no run.
+    """
+    folder = run_folder(required_workdir(), flags.FLAGS.member)
+    read_config(folder)
+    return folder
+
+
+def required_workdirs() -> list[Path]:
+    """Return the directories that --workdirs names.
+
+    Raises:
+      UserError: it names none.
+    """
+    if not flags.FLAGS.workdirs:
+        raise UserError("--workdirs is missing; name the directories of trained runs")
+    return [Path(name) for name in flags.FLAGS.workdirs]
+
+
+def input_path() -> Path | None:
+    """Return the file that --input names; None if it names none."""
+    return Path(flags.FLAGS.input) if flags.FLAGS.input else None
+
+
+def required_input(what: str) -> Path:
+    """Return the file that --input names.
+
+    Args:
+      what: the kind of file, for errors.
+
+    Raises:
+      UserError: the flag is missing.
+    """
+    path = input_path()
+    if path is None:
+        raise UserError(f"--input is missing; name {what}")
+    return path
+
+
+def required_output() -> Path:
+    """Return the file that --output names.
+
+    Raises:
+      UserError: the flag is missing, its folder does not exist, or it is the file of --input.
+    """
+    if not flags.FLAGS.output:
+        raise UserError("--output is missing; name the file to write")
+    target = Path(flags.FLAGS.output)
+    if not target.parent.is_dir():
+        raise UserError(f"--output={target} is in no folder that there is; make {target.parent}")
+    source = input_path() if "input" in flags.FLAGS else None
+    if source is not None and source.exists() and target.exists() and source.samefile(target):
+        raise UserError(f"--output={target} is --input too, which would be lost; name another file")
+    return target

@@ -1,0 +1,92 @@
+r"""Measure trained runs for a use, such as anomaly detection; plot and write the results.
+
+    python -m experiments.measure --use=recovery --workdirs=runs/a,runs/b \
+        --output=results/uses/recovery.json
+
+The uses are folders of vae_jax/applications; `measure.py` there says what is measured, and names
+the options that a use has. --output is written after each run; plots go into a folder of its name
+beside it. Afterwards `python -m experiments.report` writes results/README.md.
+
+Results of anomaly and multimodal keep the runs that --output has already, unless they are measured
+anew; those of the other uses belong together, and replace the file.
+"""
+
+import importlib
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from experiments import command_line
+from experiments import flags as shared
+from vae_jax import workdir
+from vae_jax.applications import USES
+from vae_jax.config import digests
+from vae_jax.errors import UserError
+from vae_jax.evaluation import results_file
+
+shared.define("workdirs", output="JSON file to write; empty prints only")
+
+_USE = flags.DEFINE_enum("use", None, list(USES), "required; use to measure")
+# By the name of a parameter of `measure`; what is not given has the use's own default.
+_OPTIONS = {
+    "num_test_examples": flags.DEFINE_integer(
+        "num_test_examples", None, "test examples, at most", lower_bound=2
+    ),
+    "num_chosen": flags.DEFINE_integer(
+        "num_chosen", None, "validation images that parameters are chosen on", lower_bound=1
+    ),
+    "num_labels": flags.DEFINE_list("num_labels", None, "numbers of labels; all for all"),
+    "num_draws": flags.DEFINE_integer(
+        "num_draws", None, "draws of the labelled images", lower_bound=1
+    ),
+    "classifier": flags.DEFINE_string(
+        "classifier", None, "directory of what experiments.classifier trained on the same data"
+    ),
+    "temperatures": flags.DEFINE_list("temperatures", None, "temperatures of each sampler"),
+}
+# Uses whose rows of a run do not depend on other runs.
+_KEEP_OTHER_RUNS = ("anomaly", "multimodal")
+
+
+def main() -> None:
+    """Measure the runs of --workdirs for --use."""
+    use, folders, output = _USE.value, shared.required_workdirs(), flags.FLAGS.output
+    if use is None:
+        raise UserError(f"--use is missing; name one of {', '.join(USES)}")
+    measure = importlib.import_module(f"vae_jax.applications.{use}.measure").measure
+    options = {name: flag.value for name, flag in _OPTIONS.items() if flag.value is not None}
+    for name in options.keys() - inspect.signature(measure).parameters.keys():
+        raise UserError(f"--{name} has no effect with --use={use}; drop it")
+    keeps = output and use in _KEEP_OTHER_RUNS
+    # A file of something else is refused before the first run is measured.
+    kept = results_file.rows(output) if keeps else []
+    names = _digests(folders)
+    circumstances = results_file.circumstances(f"experiments.measure --use={use}")
+    plots_folder = Path(output).with_suffix("") if output else None
+    for results in measure(folders, plots_folder, **options):
+        rows = results_file.replaced(kept, results["rows"], names) if keeps else results["rows"]
+        results_file.write(output, {**circumstances, **results, "rows": rows})
+
+
+def _digests(folders: Sequence[Path]) -> list[tuple[str, ...]]:
+    """Return the digests of each run.
+
+    Raises:
+      UserError: two runs are of one experiment, and would pass for two seeds.
+    """
+    names = [digests(workdir.read_config(workdir.run_folder(folder, None))) for folder in folders]
+    first: dict[str, Path] = {}
+    for folder, (today, *_) in zip(folders, names, strict=True):
+        if today in first:
+            raise UserError(
+                f"--workdirs={first[today]},{folder} are of one experiment with one seed; name one "
+                "of them"
+            )
+        first[today] = folder
+    return names
+
+
+if __name__ == "__main__":
+    command_line.run(main)

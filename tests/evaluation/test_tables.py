@@ -1,0 +1,39 @@
+import json
+import shutil
+
+import pytest
+
+from experiments import report
+from vae_jax.errors import UserError
+from vae_jax.evaluation import tables
+
+RESULTS = report.ROOT / "results" / "experiments"
+BENCHMARKS = report.ROOT / "benchmarks" / "results"
+
+
+@pytest.mark.parametrize(
+    ("table", "source", "file"),
+    [
+        (tables.runs_table, RESULTS, "vanilla.json"),
+        (tables.speed_table, BENCHMARKS, "likelihood_cpu.json"),
+        (tables.sweeps_table, BENCHMARKS, "search_quality_cpu.json"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("content", "told"), [("{}", "has no"), ("[1, 2]", "must hold a JSON object"), ("{", "cannot")]
+)
+def test_a_damaged_results_file_is_named(tmp_path, table, source, file, content, told):
+    folder = shutil.copytree(source, tmp_path / "results")
+    assert table(folder) == table(source)
+    (folder / file).write_text(content)
+    with pytest.raises(UserError, match=f"{file} .*{told}"):
+        table(folder)
+
+
+def test_a_value_of_the_wrong_kind_is_told(tmp_path):
+    folder = shutil.copytree(RESULTS, tmp_path / "results")
+    summary = json.loads((folder / "vanilla.json").read_text())
+    summary["test"]["elbo"] = "x"
+    (folder / "vanilla.json").write_text(json.dumps(summary))
+    with pytest.raises(UserError, match="holds a value of no use"):
+        tables.runs_table(folder)

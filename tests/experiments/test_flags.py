@@ -1,0 +1,88 @@
+"""What `--help` of a command shows, and that all commands fit into one process."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from experiments import flags as shared
+from vae_jax.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = sorted(
+    path.stem
+    for path in (ROOT / "experiments").glob("*.py")
+    if "__main__" in path.read_text(encoding="utf-8")
+)
+# Flags without which a command refuses to start.
+REQUIRED = {
+    "classifier": ["workdir"],
+    "compare": ["workdirs", "output"],
+    "compress": ["workdir", "output"],
+    "decompress": ["workdir", "input", "output"],
+    "detect": ["workdir", "input", "output"],
+    "disentanglement": ["config", "sweep", "workdir"],
+    "draw": ["workdir"],
+    "edit": ["workdir", "attribute", "output"],
+    "evaluate": ["workdir"],
+    "map": ["workdir"],
+    "measure": ["use", "workdirs"],
+    "prepare": [],
+    "report": [],
+    "reproduce": ["card"],
+    "sample": ["workdir", "output"],
+    "settings": [],
+    "sweep": ["config", "sweep", "workdir"],
+    "train": ["config", "workdir"],
+}
+
+
+def key_flags(module):
+    return {flag.name for flag in flags.FLAGS.get_key_flags_for_module(module)}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_shows_an_example_and_the_flags_that_it_requires(name):
+    module = importlib.import_module(f"experiments.{name}")
+    summary, example, *_ = module.__doc__.split("\n\n")
+    assert "\n" not in summary
+    assert example.lstrip().startswith(f"python -m experiments.{name}")
+    assert set(REQUIRED[name]) <= key_flags(module)
+    assert all(f"--{flag}" in example for flag in REQUIRED[name])
+
+
+def test_a_command_has_no_flag_that_it_does_not_read():
+    for name, unread in (("report", "workdir"), ("prepare", "member"), ("train", "member")):
+        assert unread not in key_flags(importlib.import_module(f"experiments.{name}"))
+    help_text = subprocess.run(
+        [sys.executable, "-m", "experiments.report", "--helpfull"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert "--[no]check" in help_text
+    assert "--workdir" not in help_text
+
+
+def test_a_command_without_a_config_refuses_a_setting_of_one():
+    command = [sys.executable, "-m", "experiments.report", "--config.epochs=3"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr == "error: --config.epochs is for commands that train, with --config\n"
+
+
+@pytest.mark.usefixtures("parsed_flags")
+def test_a_file_that_is_read_is_not_written(tmp_path, monkeypatch):
+    path = tmp_path / "images.npy"
+    path.touch()
+    for name in ("input", "output"):
+        shared.define(name)
+        monkeypatch.setattr(flags.FLAGS[name], "value", str(path))
+    with pytest.raises(UserError, match="is --input too, which would be lost"):
+        shared.required_output()
+    monkeypatch.setattr(flags.FLAGS["output"], "value", str(tmp_path / "nowhere" / "a.npy"))
+    with pytest.raises(UserError, match="is in no folder that there is"):
+        shared.required_output()

@@ -1,0 +1,116 @@
+"""The command that measures the uses of trained runs."""
+
+import importlib
+import inspect
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from absl.testing import flagsaver
+from small_configs import small_experiment
+
+from experiments import measure
+from vae_jax import config as factory
+from vae_jax import workdir
+from vae_jax.applications import USES, anomaly
+from vae_jax.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("parsed_flags")
+
+RESULTS = Path(__file__).parents[2] / "results" / "uses"
+
+
+def command(**given):
+    with flagsaver.flagsaver(**given):
+        measure.main()
+
+
+@pytest.mark.parametrize(("use", "name"), USES.items())
+def test_every_use_is_measured_by_the_command_and_has_a_section_of_the_report(use, name):
+    folder = f"vae_jax.applications.{use}"
+    parameters = inspect.signature(importlib.import_module(f"{folder}.measure").measure).parameters
+    assert list(parameters)[:2] == ["folders", "plots_folder"]
+    assert set(list(parameters)[2:]) <= set(measure._OPTIONS)
+    section = importlib.import_module(f"{folder}.report").section
+    assert section(RESULTS / f"{name}.json").startswith("## ")
+
+
+def write_config(folder, **changes):
+    """Write the config of a run that is not there otherwise; return its workdir."""
+    folder.mkdir(exist_ok=True)
+    workdir.write_json(folder / "config.json", factory.plain(small_experiment(changes)))
+    return str(folder)
+
+
+def test_a_mistake_is_told_in_a_line(tmp_path):
+    with pytest.raises(UserError, match="--workdirs is missing"):
+        command(use="recovery")
+    with pytest.raises(UserError, match="--use is missing; name one of compression"):
+        command(workdirs=["a"])
+    with pytest.raises(UserError, match="--num_draws has no effect with --use=recovery; drop it"):
+        command(use="recovery", workdirs=["a"], num_draws=3)
+    with pytest.raises(UserError, match="--classifier is missing"):
+        command(use="generation", workdirs=[write_config(tmp_path / "a")])
+    output = tmp_path / "other.json"
+    output.write_text('{"rows": 3}')
+    with pytest.raises(UserError, match=r"other\.json has no rows of runs"):
+        command(use="anomaly", workdirs=["a"], output=str(output))
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Measurements of anomaly detection that are numbered, and the runs of which they are."""
+    seen = []
+
+    def measure_run(folder, num_images, pictures):
+        seen.append((folder.name, num_images, pictures))
+        digest = factory.digest(workdir.read_config(folder))
+        area = {"estimate": 0.1 * len(seen)}
+        return [{"config_digest": digest, "outliers": "mnist", "score": "elbo", "auroc": area}]
+
+    module = importlib.import_module(f"{anomaly.__name__}.measure")
+    monkeypatch.setattr(module, "measure_run", measure_run)
+    return seen
+
+
+def areas(output):
+    """The rows of a results file as digests and areas."""
+    rows = json.loads(output.read_text())["rows"]
+    return [(row["config_digest"], row["auroc"]["estimate"]) for row in rows]
+
+
+def test_a_run_that_is_measured_again_replaces_its_rows_and_the_others_stay(tmp_path, measured):
+    output = tmp_path / "anomaly.json"
+    first, second = (write_config(tmp_path / name, seed=seed) for seed, name in enumerate("ab"))
+    for workdirs in ([first, second], [first]):
+        command(use="anomaly", workdirs=workdirs, num_test_examples=7, output=str(output))
+    assert measured == [(name, 7, tmp_path / "anomaly") for name in "aba"]
+    content = json.loads(output.read_text())
+    assert content["command"] == "python -m experiments.measure --use=anomaly"
+    digests = [factory.digest(workdir.read_config(Path(run))) for run in (second, first)]
+    assert areas(output) == list(zip(digests, (0.2, pytest.approx(0.3)), strict=True))
+
+
+def test_a_run_of_a_flat_config_replaces_the_rows_that_it_had_then(tmp_path, measured):
+    output = tmp_path / "anomaly.json"
+    with tarfile.open("tests/old_runs/vanilla.tar.xz") as tar:
+        tar.extractall(tmp_path, filter="data")
+    folder = tmp_path / "vanilla" / "finished"
+    # What its summary has is what results files of then have.
+    was = workdir.read_summary(folder)["config_digest"]
+    area = {"estimate": 0.5}
+    row = {"outliers": "mnist", "score": "elbo", "auroc": area}
+    rows = [{**row, "config_digest": digest} for digest in (was, "another")]
+    workdir.write_json(output, {"rows": rows})
+    command(use="anomaly", workdirs=[str(folder)], output=str(output))
+    now = factory.digest(workdir.read_config(folder))
+    assert now != was
+    assert areas(output) == [("another", 0.5), (now, 0.1)]
+
+
+def test_two_runs_of_one_experiment_are_no_two_seeds(tmp_path, measured):
+    runs = [write_config(tmp_path / name, seed=3) for name in "ab"]
+    with pytest.raises(UserError, match="are of one experiment with one seed; name one of them"):
+        command(use="anomaly", workdirs=runs)
+    assert not measured

@@ -1,0 +1,80 @@
+import pytest
+from small_configs import small_config
+from small_data import write_bars
+
+from vae_jax.config import programs
+from vae_jax.sweeps import chunks, fields, space
+from vae_jax.sweeps.plan import Resources, deal
+from vae_jax.training.interruption import Interruption
+
+RESOURCES = Resources(memory_limit=10**9, num_devices=1, side_by_side=False)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    data = write_bars(tmp_path_factory.mktemp("data") / "bars.npz")
+    changes = {
+        "epochs": 1,
+        "batch_size": 32,
+        "data.name": str(data),
+        "data.train_split": "train[:64]",
+        "data.validation_split": "train[192:]",
+    }
+    return fields.resolved(small_config(changes))
+
+
+def num_compilations(base, sweep, folder, monkeypatch):
+    """How often the step is traced while the members of a sweep are trained, and their betas."""
+    traced, trained = [], []
+    step = programs.train_step
+
+    def counted(*args, **kwargs):
+        traced.append(True)
+        return step(*args, **kwargs)
+
+    def ended(folder, entry, config, group, state, progress):
+        hparams = state.train.hparams
+        assert progress.status == "finished"
+        trained.append((entry["trial"], float(hparams["objective.beta"])))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(programs, "train_step", counted)
+        patch.setattr(chunks, "_write_member", ended)
+        chunks._group.cache_clear()
+        trials = list(enumerate(space.settings(sweep)))
+        dealt, _ = deal(sweep, base, trials, batch=0, rivals={}, resources=RESOURCES)
+        for chunk in dealt:
+            chunks.train_chunk(folder, chunk, Interruption())
+    return len(traced), [beta for _, beta in sorted(trained)]
+
+
+BETAS = [1.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"objective.beta": BETAS},
+        {"objective": [{"name": "elbo", "beta": beta} for beta in BETAS]},
+        {"objective": [{"beta": beta} for beta in BETAS]},
+        {"objective": [{"name": "tc", "beta": beta} for beta in BETAS]},
+    ],
+    ids=["a setting", "sections", "sections without a choice", "another choice"],
+)
+def test_a_sweep_over_a_traced_setting_compiles_once(base, axes, tmp_path, monkeypatch):
+    (field, values), *_ = axes.items()
+    alone = space.grid({field: values[:1]})
+    once, first = num_compilations(base, alone, tmp_path / "alone", monkeypatch)
+    assert (once > 0, first) == (True, BETAS[:1])
+    # Nine members do not fit into one chunk, and share the program all the same.
+    whole = space.grid(axes, seeds=(0, 1, 2))
+    number, betas = num_compilations(base, whole, tmp_path / "whole", monkeypatch)
+    assert betas == [beta for beta in BETAS for _ in range(3)]
+    assert number == once
+
+
+def test_a_static_setting_in_a_section_is_a_program_of_its_own(base, tmp_path, monkeypatch):
+    values = [{"name": "tc", "beta": 2.0, "estimator": e} for e in ("weighted", "stratified")]
+    one = num_compilations(base, space.grid({"objective": values[:1]}), tmp_path / "a", monkeypatch)
+    two = num_compilations(base, space.grid({"objective": values}), tmp_path / "b", monkeypatch)
+    assert two[0] == 2 * one[0]

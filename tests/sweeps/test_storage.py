@@ -1,0 +1,137 @@
+import optuna
+import pytest
+
+from vae_jax.errors import UserError
+from vae_jax.sweeps import storage
+from vae_jax.sweeps.storage import open_study
+
+
+def opened(folder, url="", study="s", digest="d"):
+    return open_study(folder, url, study, digest, maximize=True)
+
+
+def num_trials(opened):
+    return opened.get_n_trials(opened.get_study_id_from_name("s"))
+
+
+def test_a_workdir_has_a_journal_of_its_own_and_another_process_joins_it(tmp_path):
+    first = opened(tmp_path)
+    first.create_new_trial(first.get_study_id_from_name("s"))
+    assert num_trials(opened(tmp_path)) == 1
+    assert (tmp_path / "journal.log").is_file()
+    # What optuna-dashboard reads.
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "journal.log"))
+    assert num_trials(optuna.storages.JournalStorage(backend)) == 1
+
+
+def test_a_line_that_a_killed_process_left_half_written_is_cut_off(tmp_path):
+    first = opened(tmp_path)
+    first.create_new_trial(first.get_study_id_from_name("s"))
+    journal = tmp_path / "journal.log"
+    whole = journal.read_bytes()
+    for torn in (whole[:-1], whole + b'{"op_code"', whole[:-20]):
+        journal.write_bytes(torn)
+        again = opened(tmp_path)
+        again.create_new_trial(again.get_study_id_from_name("s"))
+        assert num_trials(opened(tmp_path)) == torn.count(b"\n") - whole.count(b"\n") + 2
+        assert all(line.startswith(b"{") for line in journal.read_bytes().splitlines())
+
+
+def test_a_study_of_an_earlier_version_is_used_on(tmp_path):
+    folder = tmp_path / "a{b}"
+    folder.mkdir()
+    name = str(folder / "study.db").replace("{", "{{").replace("}", "}}")
+    old = optuna.create_study(storage=f"sqlite:///{name}", study_name="s", direction="maximize")
+    old.set_user_attr("digest", "d")
+    old.enqueue_trial({}, user_attrs={"index": 0})
+    joined = opened(folder)
+    assert num_trials(joined) == 1
+    assert not (folder / "journal.log").exists()
+    for engine in (old._storage._backend.engine, joined._backend.engine):
+        engine.dispose()
+
+
+def test_any_url_is_passed_to_optuna(tmp_path, monkeypatch):
+    given = []
+
+    def get_storage(storage):
+        if not isinstance(storage, str):
+            return storage
+        given.append(storage)
+        return optuna.storages.InMemoryStorage()
+
+    monkeypatch.setattr(optuna.storages, "get_storage", get_storage)
+    opened(tmp_path, "postgresql+psycopg://me:secret@host/db?sslmode=require")
+    assert given == ["postgresql+psycopg://me:secret@host/db?sslmode=require"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_shared_study_of_another_sweep_is_refused_and_another_name_is_not(tmp_path):
+    url = f"sqlite:///{tmp_path}/trials.db"
+    opened(tmp_path, url)
+    with pytest.raises(UserError, match=r"the study 's' is of another sweep .* is d, ours e; use"):
+        opened(tmp_path, url, digest="e")
+    opened(tmp_path, url, study="t", digest="e")
+
+
+def test_a_study_that_no_sweep_made_is_refused(tmp_path):
+    url = f"sqlite:///{tmp_path}/trials.db"
+    optuna.create_study(storage=url, study_name="mine").enqueue_trial({"x": 1})
+    with pytest.raises(UserError, match="the study 'mine' was not made by a sweep; use another"):
+        opened(tmp_path, url, study="mine")
+
+
+SECRET = "s3cret"
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("nonsense", "--storage cannot be used: Could not parse SQLAlchemy URL"),
+        (f"postgresql://me:{SECRET}@host:port/db", "--storage cannot be used: it must be a URL"),
+        (f"postgresql://me:x@y:{SECRET}@host/db", "--storage cannot be used: it must be a URL"),
+        (f"redis://me:{SECRET}@host", "--storage cannot be used: it must be a URL like"),
+        (f"mysql+nonsense://me:{SECRET}@host/db", "--storage cannot be used: Can't load plugin"),
+        ("sqlite:////nonexistent/folder/x.db", "cannot be used: unable to open database file"),
+        ("sqlite:///x{y}.db", "--storage cannot be used"),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_is_reported_without_credentials(tmp_path, url, reason):
+    with pytest.raises(UserError) as error:
+        opened(tmp_path, url)
+    assert reason in str(error.value)
+    assert "\n" not in str(error.value)
+    assert SECRET not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "shown"),
+    [
+        (f"no me:{SECRET}@h", f"postgresql://me:{SECRET}@h/db", "no ***@h"),
+        (f"bad {SECRET}", f"postgresql://me:{SECRET}@h/db", "bad ***"),
+        ("bad a@b and a%40b", "mysql+pymysql://me:a%40b@h/db", "bad *** and ***"),
+        (f"bad {SECRET}", f"postgresql://h/db?user=me&password={SECRET}", "bad ***"),
+        (f"bad {SECRET}@x", f"mysql://me:{SECRET}@x@h/db", "bad ***"),
+        ("host h", "postgresql://h/db", "host h"),
+    ],
+)
+def test_what_a_driver_says_is_shown_without_credentials(text, url, shown):
+    assert storage._without_credentials(text, url) == shown
+
+
+def test_a_database_that_is_none_or_of_another_optuna_is_reported(tmp_path):
+    (tmp_path / "study.db").write_text("no database at all\n" * 100)
+    with pytest.raises(UserError, match="the study in the workdir cannot be used: file is not a"):
+        opened(tmp_path)
+    url = f"sqlite:///{tmp_path}/trials.db"
+    with opened(tmp_path, url)._backend.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
+    with pytest.raises(UserError, match="--storage cannot be used: The runtime optuna version"):
+        opened(tmp_path, url)
+
+
+def test_a_workdir_keeps_the_name_under_which_it_claims(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    assert storage.owner(first) == storage.owner(first) != storage.owner(second)

@@ -1,0 +1,100 @@
+"""Test examples of several modalities, and readers of their classes."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vae_jax import trained
+from vae_jax.applications.multimodal import classifiers as modality_classifiers
+from vae_jax.applications.multimodal import coherence
+from vae_jax.applications.multimodal.coherence import Reader
+from vae_jax.data.captions import grammar as captions
+from vae_jax.data.captions.grammar import Grammar
+from vae_jax.data.captions.vocabulary import Vocabulary
+from vae_jax.data.multimodal import MultimodalDataset
+from vae_jax.errors import UserError
+from vae_jax.evaluation import summary as measuring
+from vae_jax.evaluation.classifier import Classifier
+from vae_jax.trained import TrainedMultimodal
+
+
+class Examples(NamedTuple):
+    """Real examples of every modality, and a reader of the class of each.
+
+    Attributes:
+      seen: by name, as the model takes them: prepared images, classes, texts.
+      stored: the same, images as stored.
+      labels: their classes.
+      dataset: they are read from.
+      readers: by name.
+      grammar: of the captions, if there are any.
+      classifiers: of the images, by name.
+    """
+
+    seen: dict[str, Any]
+    stored: dict[str, Any]
+    labels: np.ndarray
+    dataset: MultimodalDataset
+    readers: dict[str, Reader]
+    grammar: Grammar | None
+    classifiers: dict[str, Classifier]
+
+
+def load_model(folder: Path) -> TrainedMultimodal:
+    """Return the model of a run.
+
+    Raises:
+      UserError: there is none, or it is of images alone.
+    """
+    model = trained.load(folder)
+    if not isinstance(model, TrainedMultimodal):
+        raise UserError(f"{folder} is a run of images alone; name runs of several modalities")
+    return model
+
+
+def load_examples(model: TrainedMultimodal, classifiers: Path, num: int) -> Examples:
+    """Return test examples of a run, evenly spaced: MNIST's first ones are neat.
+
+    Args:
+      model: of the run.
+      classifiers: see `modality_classifiers.of_images`.
+      num: how many at most.
+
+    Raises:
+      UserError: a modality whose class nothing reads; data without labels.
+    """
+    test = modality_classifiers.load_splits(model).test
+    if test.labels is None:
+        raise UserError(f"data.name={model.data.name!r} has no labels, which coherence needs")
+    num = min(num, test.num_examples)
+    places = np.linspace(0, test.num_examples, num, endpoint=False, dtype=int)
+    dataset = test.read(places)
+    grammar = None
+    if "text" in model.names and model.data.captions.name == "written":
+        grammar = captions.find_grammar(model.data.name)
+    judges = modality_classifiers.of_images(model, classifiers)
+    stored = texts_and_arrays(model, dataset.modalities)
+    return Examples(
+        seen={**stored, **images_alone(measuring.prepare_examples(model, dataset))},
+        stored=stored,
+        labels=test.labels[places],
+        dataset=dataset,
+        readers=coherence.readers(model.forms, judges, grammar),
+        grammar=grammar,
+        classifiers=judges,
+    )
+
+
+def texts_and_arrays(model: TrainedMultimodal, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return stored examples with texts in words."""
+    return {
+        name: Vocabulary(form.words).decode(arrays[name]) if form.kind == "text" else arrays[name]
+        for name, form in model.forms.items()
+    }
+
+
+def images_alone(arrays: measuring.Targets) -> dict[str, np.ndarray]:
+    """Return the modalities that are images."""
+    assert isinstance(arrays, dict)
+    return {name: array for name, array in arrays.items() if array.ndim == 4}

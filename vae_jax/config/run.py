@@ -1,0 +1,204 @@
+"""A run from its config: begun or continued in its directory, trained, and evaluated by others."""
+
+import contextlib
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from vae_jax import config as factory
+from vae_jax import workdir
+from vae_jax.data.streaming import Stream
+from vae_jax.training import checkpoints, parallel, processes, profiling
+from vae_jax.training.interruption import deferred
+from vae_jax.training.loop import Plan, Progress, RunState, RunSteps, Validate, fit
+from vae_jax.training.records import JsonLinesWriter, ProgressWriter, TensorBoardWriter, Writer
+from vae_jax.training.step import Metrics, TrainState
+
+Splits = factory.Splits | factory.StreamedSplits | factory.JointSplits
+Summary = dict[str, Any]
+OnEpoch = Callable[[RunState, int], None]
+
+
+class Finished(NamedTuple):
+    """The summary of a finished run; None in all processes but the first.
+
+    Attributes:
+      summary: the content of summary.json.
+      was_finished: whether the run had been trained and evaluated before.
+    """
+
+    summary: Summary | None
+    was_finished: bool
+
+
+def train(
+    config: factory.AnyExperiment,
+    folder: Path,
+    *,
+    evaluate: Callable[[Splits], Summary],
+    make_image_writer: Callable[[Splits, RunState, TensorBoardWriter], OnEpoch] | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    kind: parallel.Kind = "jit",
+    profile: bool = False,
+) -> Finished:
+    """Train until the plan is fulfilled, from the newest checkpoint if there is one, and evaluate.
+
+    Args:
+      config: the experiment.
+      folder: the run's directory; several processes must share it.
+      evaluate: returns the summary of the trained run, given its data; called by one process.
+      make_image_writer: returns what writes images after an epoch, if the config asks for them.
+      devices: to train on, those of all processes; by default one.
+      kind: how several devices are used together.
+      profile: whether to trace a compiled call.
+
+    Raises:
+      UserError: the data or the directory do not fit the config, or training cannot go on.
+      Interrupted: a signal came; a checkpoint has been written.
+    """
+    devices = jax.local_devices()[:1] if devices is None else devices
+    if kind == "pmap" and len(devices) > 1:
+        factory.refuse_parts(config, "--parallel=pmap", "--parallel=jit")
+    splits = factory.open_examples(config)
+    parallel.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, len(devices))
+    num_examples, form = splits.num_examples, splits.form
+    build_program = functools.partial(factory.build_program, config, form, num_examples)
+    compiled = parallel.compile_program(build_program, devices, kind)
+    most_steps = None
+    if isinstance(splits, factory.StreamedSplits):
+        most_steps = factory.most_streamed_steps(config, splits.train)
+    plan = factory.build_plan(config, num_examples, most_steps)
+    directory = folder / "checkpoints"
+    with _held(folder, config):
+        state, progress = _initial_or_restored(compiled, config, splits, directory)
+        finished = progress.stopped_early or int(state.train.step) == plan.total_steps
+        first_step = int(state.train.step)
+        summary = workdir.read_summary(folder) if processes.is_first() else None
+        # A summary of an earlier state is that of an evaluation in mid-run.
+        is_evaluated = finished and summary is not None and summary.get("step") == first_step
+        # What the first process decides is for all: the others do not read the summary.
+        if processes.from_first(int(is_evaluated)):
+            return Finished(summary, was_finished=True)
+        with contextlib.ExitStack() as stack:
+            writers: list[Writer] = []
+            on_epoch: OnEpoch = _no_images
+            if processes.is_first():
+                tensorboard = TensorBoardWriter(folder / "tensorboard", first_step)
+                writers = [
+                    JsonLinesWriter(folder / "metrics.jsonl", first_step),
+                    tensorboard,
+                    ProgressWriter(
+                        total_steps=plan.total_steps,
+                        first_step=first_step,
+                        batch_size=plan.batch_size,
+                    ),
+                ]
+                wants_images = (
+                    config.model.takes == "images" and config.tensorboard.images_every_epochs > 0
+                )
+                if make_image_writer is not None and wants_images:
+                    on_epoch = make_image_writer(splits, state, tensorboard)
+            for writer in writers:
+                stack.enter_context(contextlib.closing(writer))
+            run_steps, describe_call = _steps(config, compiled, splits, plan, state.train, stack)
+            if profile:
+                run_steps = profiling.profiled(run_steps, folder / "tensorboard")
+            interruption = stack.enter_context(deferred())
+            fit(
+                state,
+                progress,
+                plan=plan,
+                run_steps=run_steps,
+                validate=_validation(compiled, splits),
+                writers=writers,
+                checkpoint_dir=directory,
+                metadata=factory.to_metadata(form),
+                interruption=interruption,
+                on_epoch=on_epoch,
+                describe_call=describe_call,
+            )
+        # What is left is small, and done by one process on one device.
+        summary = evaluate(splits) if processes.is_first() else None
+        return Finished(summary, was_finished=False)
+
+
+def _no_images(state: RunState, epoch: int) -> None:
+    del state, epoch
+
+
+def _held(folder: Path, config: factory.AnyExperiment) -> contextlib.AbstractContextManager[None]:
+    """Hold the directory of the run; the first of several processes holds it for all."""
+    if processes.is_first():
+        return factory.hold_run(folder, config)
+    return contextlib.nullcontext()
+
+
+def _initial_or_restored(
+    compiled: parallel.Compiled, config: factory.AnyExperiment, splits: Splits, directory: Path
+) -> tuple[RunState, Progress]:
+    begun = processes.is_first() and bool(checkpoints.steps(directory))
+    newest = checkpoints.newest(directory, set_torn_aside=True) if begun else None
+    if begun and newest is None:
+        logging.warning("no checkpoint in %s is whole; starting anew", directory)
+    step = processes.from_first(-1 if newest is None else newest)
+    if step >= 0:
+        saved = checkpoints.metadata_of(directory, step)
+        progress = Progress(**{name: saved[name] for name in Progress.__dataclass_fields__})
+        state = factory.read_run_state(directory, step, saved, config, splits.form)
+        return compiled.put(state), progress
+    key, hparams = factory.make_key(config.seed), factory.build_hparams(config)
+    return compiled.init(*compiled.put((splits.mean_image, key, hparams))), Progress()
+
+
+def _steps(
+    config: factory.AnyExperiment,
+    compiled: parallel.Compiled,
+    splits: Splits,
+    plan: Plan,
+    state: TrainState,
+    stack: contextlib.ExitStack,
+) -> tuple[RunSteps, Callable[[float], dict[str, float]]]:
+    """Return the compiled steps on their data, and further metrics of a call, given its seconds."""
+    if isinstance(splits, factory.StreamedSplits):
+        stream = factory.build_stream(
+            config,
+            splits.train,
+            plan,
+            state,
+            put=compiled.put_batches,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        stack.enter_context(stream)
+        return _steps_from_stream(compiled, stream), functools.partial(_data_wait_share, stream)
+    examples = compiled.put(splits.train_examples)
+    return lambda state, num_steps: compiled.run_steps(state, examples, num_steps), _no_metrics
+
+
+def _steps_from_stream(compiled: parallel.Compiled, stream: Stream) -> RunSteps:
+    return lambda state, num_steps: compiled.run_batches(state, stream.take(num_steps))
+
+
+def _data_wait_share(stream: Stream, seconds: float) -> dict[str, float]:
+    """Return the share of the latest call in which it waited for its batches."""
+    return {"data_wait_share": stream.seconds_waited / seconds}
+
+
+def _no_metrics(seconds: float) -> dict[str, float]:
+    del seconds
+    return {}
+
+
+def _validation(compiled: parallel.Compiled, splits: Splits) -> Validate | None:
+    if splits.validation_examples is None:
+        return None
+    examples = compiled.put(splits.validation_examples)
+
+    def validate(state: TrainState) -> Metrics:
+        return compiled.validate(state, examples)
+
+    return validate

@@ -1,0 +1,204 @@
+"""The tables of README.md and docs/scaling.md: runs, and what the benchmarks measured."""
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from vae_jax.errors import UserError
+from vae_jax.evaluation import reports
+from vae_jax.evaluation import summary as measuring
+
+Table = TypeVar("Table")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the content of a results file, which names the file if a value is missing."""
+
+    class Named(dict[str, Any]):
+        def __missing__(self, name: str) -> NoReturn:
+            raise UserError(f"{path} has no {name!r}; measure it again")
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_hook=Named)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold a JSON object")
+    return content
+
+
+def _of_folder(table: Callable[[Path], Table]) -> Callable[[Path], Table]:
+    """Make a table of a folder of results name the folder if a value is of no use."""
+
+    @functools.wraps(table)
+    def checked(folder: Path) -> Table:
+        try:
+            return table(folder)
+        except (LookupError, TypeError, ValueError) as error:
+            raise UserError(f"a file in {folder} holds a value of no use: {error}") from error
+
+    return checked
+
+
+@_of_folder
+def runs_table(folder: Path) -> str:
+    """Return a table with a row per run, by test ELBO; runs without one come last."""
+    summaries = {path.stem: _read(path) for path in folder.glob("*.json")}
+    order = sorted(summaries, key=lambda name: (-summaries[name]["test"].get("elbo", -1e9), name))
+    return measuring.table({name: summaries[name] for name in order})
+
+
+@_of_folder
+def speed_table(folder: Path) -> str:
+    """Return a table of training speed, start-up, memory and resuming."""
+    throughput = _read(folder / "train_throughput_cpu.json")
+    costs = _read(folder / "run_costs_cpu.json")
+    kills = _read(folder / "kill_resume_cpu.json")
+    likelihood = _read(folder / "likelihood_cpu.json")
+    streaming = _read(folder / "streaming_cpu.json")
+    sprites = _read(folder / "sprites_cpu.json")
+    modalities = _read(folder / "multimodal_throughput_cpu.json")
+    rows = ["| what | measured |", "| --- | --- |"]
+    for name, measured in throughput["experiments"].items():
+        rows.append(
+            f"| training, {name} | {measured['examples_per_second']:,.0f} images/s, "
+            f"{measured['share_of_matmul_peak']:.0%} of the peak |"
+        )
+    for name, measured in modalities["experiments"].items():
+        if name != "image alone":
+            rows.append(
+                f"| training, {name} | {measured['examples_per_second']:,.0f} examples/s, "
+                f"{measured['times_image_alone']:.1f} times the time of the image alone |"
+            )
+    rows += [
+        f"| log likelihood of {likelihood['num_images']:,} images, {likelihood['num_samples']:,} "
+        f"samples each | {likelihood['seconds']:.0f} s, of which matrix products "
+        f"at the peak {likelihood['seconds_of_products_at_peak']:.0f} s; "
+        f"{likelihood['peak_memory_gib']:.2f} GiB |",
+        f"| streaming {streaming['image_size']}x{streaming['image_size']} PNG files, no training | "
+        f"{streaming['stream_images_per_second']:,.0f} images/s, "
+        f"{streaming['stream_share_of_decode']:.0%} of decoding alone |",
+        f"| streaming, a step slower than decoding | waits for data "
+        f"{streaming['train']['data_wait_share']:.1%} of the time |",
+        f"| streaming {streaming['decoded_mib']:.0f} MiB, limit {streaming['memory_limit_mib']} "
+        f"MiB | {streaming['peak_memory_mib']:.0f} MiB in memory |",
+        *(
+            f"| rendering {name} | {measured['rendered_per_second']:,.0f} images/s, "
+            f"{measured['rendered_to_trained']:.0f} times the training |"
+            for name, measured in sprites["experiments"].items()
+        ),
+        f"| the loop around the compiled epochs | {costs['loop_share']:.1%} of the time |",
+        f"| from the second start to the first step | {costs['second_start_seconds']:.1f} s |",
+        f"| peak memory of training, evaluation and plots | {costs['peak_memory_gib']:.2f} GiB |",
+        f"| SIGKILLs survived, final state bitwise equal | {kills['kills']} of {kills['kills']} |"
+        if kills["equal"]
+        else f"| SIGKILLs, final state not equal | {kills['kills']} |",
+    ]
+    return "\n".join(rows) + "\n"
+
+
+@_of_folder
+def sweeps_table(folder: Path) -> str:
+    """Return a table of sweeps: speed, what searches found and kills survived, if measured."""
+    rows = ["| what | measured |", "| --- | --- |"]
+    throughput = folder / "sweep_throughput_cpu.json"
+    if not throughput.is_file():
+        rows.append("| members against runs one after the other | not measured |")
+    for entry in _read(throughput)["members"] if throughput.is_file() else []:
+        rows.append(
+            f"| {entry['num_members']} members {entry['how']} | "
+            f"{entry['examples_per_second']:,.0f} images/s, "
+            f"{entry['share_of_sequential']:.2f} of one after the other |"
+        )
+    search = folder / "search_quality_cpu.json"
+    if search.is_file():
+        measured = _read(search)
+        for method, found in measured["best_valid_elbo"].items():
+            searches = measured["searches"][method]
+            rows.append(
+                f"| best validation ELBO of {searches[0]['num_trials']} trials by {method}, "
+                f"{len(searches)} searches | {found['mean']:.2f} ± {found['std']:.2f} nats |"
+            )
+    else:
+        rows.append("| TPE against random search | not measured |")
+    kill = folder / "kill_sweep_cpu.json"
+    if kill.is_file():
+        kills = _read(kill)
+        total = kills["kills"]
+        survived = total if kills["equal"] else 0
+        rows.append(
+            f"| SIGKILLs survived, members bitwise equal | {survived} of {kills['kills']} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+@_of_folder
+def scaling_tables(folder: Path) -> dict[str, str]:
+    """Return the tables of docs/scaling.md by name."""
+    measured = _read(folder / "scaling_cpu.json")
+    return {
+        "layouts": layouts_table(measured),
+        "costs": costs_table(measured),
+        "projections": projections_table(measured),
+        "noise": noise_table(measured),
+    }
+
+
+def costs_table(measured: dict[str, Any]) -> str:
+    """Return FLOPs and bytes of one device in a step, by the number of devices."""
+    rows = [
+        [
+            name,
+            str(entry["devices"]),
+            f"{entry['flops'] / 1e9:.2f}",
+            f"{entry['bytes_accessed'] / 1e6:.0f}",
+            f"{entry['bytes_reduced'] / 1e6:.2f}",
+            str(entry["collectives"]),
+        ]
+        for name, entries in measured["step_costs"].items()
+        for entry in entries
+    ]
+    header = ["network", "devices", "GFLOP per device", "MB accessed per device"]
+    return reports.table([*header, "MB reduced", "operations between devices"], rows)
+
+
+def projections_table(measured: dict[str, Any]) -> str:
+    """Return the time of a step on more accelerators, computed and not measured."""
+    rows = []
+    for name, by_batch in measured["projected"].items():
+        for batch, entries in by_batch.items():
+            for entry in entries:
+                products, sums = entry["compute_seconds"], entry["reduce_seconds"]
+                rows.append(
+                    [
+                        name,
+                        batch.removeprefix("batch of ").removesuffix(" a device"),
+                        str(entry["devices"]),
+                        f"{1e6 * products:,.0f}",
+                        f"{1e6 * sums:,.0f}",
+                        f"{products / (products + sums):.0%}",
+                    ]
+                )
+    header = ["network", "batch per device", "devices", "products, us", "sum of gradients, us"]
+    return reports.table([*header, "share of products"], rows)
+
+
+def noise_table(measured: dict[str, Any]) -> str:
+    """Return the gradient noise scale by epoch."""
+    rows = [
+        [
+            str(entry["epoch"]),
+            f"{entry['noise_scale']:,.0f}",
+            f"{entry['lowest_of_draws']:,.0f} to {entry['highest_of_draws']:,.0f}",
+        ]
+        for entry in measured["gradient_noise_scale"]
+    ]
+    return reports.table(["epochs trained", "noise scale, examples", "range of the draws"], rows)
+
+
+def layouts_table(measured: dict[str, Any]) -> str:
+    """Return how far the losses are from those on one device."""
+    rows = [[name, f"{apart:.2g}"] for name, apart in measured["losses_apart"].items()]
+    return reports.table(["layout", "largest difference of the training loss, nats"], rows)

@@ -1,0 +1,160 @@
+"""Checks of a sweep before anything is compiled."""
+
+import collections
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from vae_jax import config as factory
+from vae_jax.errors import UserError
+from vae_jax.sweeps import fields
+from vae_jax.sweeps.space import (
+    METHODS,
+    OBJECTIVES,
+    Choice,
+    Fields,
+    Halving,
+    Integers,
+    Sweep,
+    Uniform,
+    axis_name,
+    examples,
+    from_description,
+)
+
+
+def check(sweep: Sweep, base: Mapping[str, Any]) -> None:
+    """Refuse a sweep that cannot run on top of the config `base`.
+
+    Raises:
+      UserError: names the axis, the value, and what would be right.
+    """
+    if not sweep.axes:
+        raise UserError("the sweep has no axes; name at least one field and its values")
+    for field, count in collections.Counter(sweep.fields).items():
+        if field == fields.SEED:
+            raise UserError(f"{field} cannot be an axis; use seeds=(0, 1, ...) of the sweep")
+        if count > 1:
+            raise UserError(f"{field} is on two axes; it must be on one")
+    for names, axis in sweep.axes:
+        if isinstance(axis, Choice):
+            _check_choice(names, axis)
+        else:
+            _check_range(names[0], axis)
+    _check_numbers(sweep)
+    check_configs(sweep, base)
+
+
+def check_configs(sweep: Sweep, base: Mapping[str, Any]) -> None:
+    """Refuse a sweep with a setting that makes a config which cannot work.
+
+    Raises:
+      UserError: what is wrong, and with which setting.
+    """
+    for setting in examples(sweep):
+        try:
+            config = fields.with_values(base, setting)
+            factory.refuse_stream(fields.experiment(config))
+            _check_judging(sweep, config)
+        except UserError as error:
+            described = ", ".join(f"{field}={value!r}" for field, value in setting.items())
+            raise UserError(f"the setting {described}: {error}") from None
+
+
+def is_same(resolved: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
+    """Return whether a workdir's sweep.json, perhaps of an earlier version, is of the same sweep.
+
+    It is where both try the same configs in the same way, whatever their fields were called.
+    """
+    if "sweep" not in there:
+        return False
+    if {**there, **resolved} == there:
+        return True
+    ways, ranges = [], []
+    for content in (resolved, there):
+        way = dict(content["sweep"])
+        axes = way.pop("axes")
+        ways.append(way)
+        ranges.append(
+            [{k: axis[k] for k in axis if k not in ("fields", "values")} for axis in axes]
+        )
+    return ways[0] == ways[1] and ranges[0] == ranges[1] and _tried(resolved) == _tried(there)
+
+
+def _tried(resolved: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        fields.resolved(fields.with_values(resolved["config"], setting))
+        for setting in examples(from_description(resolved["sweep"]))
+    ]
+
+
+def _check_choice(names: Fields, axis: Choice) -> None:
+    if not len(axis.values):
+        raise UserError(f"{axis_name(names)} has no values; give at least one")
+    for value in axis.values:
+        for field, own in zip(names, value if len(names) > 1 else (value,), strict=True):
+            fields.check(field, own)
+    # A part is a mapping, which has no hash.
+    text, count = collections.Counter(map(repr, axis.values)).most_common(1)[0]
+    if count > 1:
+        value = next(value for value in axis.values if repr(value) == text)
+        raise UserError(
+            f"{axis_name(names)} has the value {value!r} twice; each must be there once"
+        )
+
+
+def _check_range(field: str, axis: Uniform | Integers) -> None:
+    for end in (axis.low, axis.high):
+        fields.check(field, end)
+    if axis.low >= axis.high:
+        raise UserError(f"{field}: low={axis.low!r} must be below high={axis.high!r}")
+    if axis.log and axis.low <= 0:
+        raise UserError(f"{field}: low={axis.low!r} must be above 0 for log=True")
+
+
+def _check_numbers(sweep: Sweep) -> None:
+    if sweep.method not in METHODS:
+        raise UserError(f"method={sweep.method!r} must be one of {', '.join(METHODS)}")
+    needed = {"num_trials": sweep.method != "grid", "batch": sweep.method == "tpe"}
+    for name, is_needed in needed.items():
+        number = getattr(sweep, name)
+        if is_needed and (type(number) is not int or number < 1):
+            raise UserError(f"{name}={number!r} must be an integer of at least 1")
+        if not is_needed and number is not None:
+            raise UserError(f"{name}={number!r} is not for a {sweep.method} sweep")
+    seeds = sweep.seeds
+    if not isinstance(seeds, tuple) or not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(f"seeds={seeds!r} must be a tuple of different integers, such as (0, 1)")
+    for seed in (*seeds, sweep.search_seed):
+        fields.check(fields.SEED, seed)
+    if sweep.objective not in OBJECTIVES:
+        raise UserError(f"objective={sweep.objective!r} must be one of {', '.join(OBJECTIVES)}")
+    if sweep.halving is not None:
+        _check_halving(sweep.halving)
+
+
+def _check_halving(halving: Halving) -> None:
+    marks = halving.epochs
+    integers = isinstance(marks, tuple) and marks and all(type(mark) is int for mark in marks)
+    if not integers or marks[0] < 1 or any(b <= a for a, b in itertools.pairwise(marks)):
+        raise UserError(
+            f"halving: epochs={marks!r} must be a tuple of increasing integers of at least 1"
+        )
+    if not 1 < halving.reduction < math.inf:
+        raise UserError(f"halving: reduction={halving.reduction!r} must be a number above 1")
+
+
+def _check_judging(sweep: Sweep, config: Mapping[str, Any]) -> None:
+    """Refuse a config whose runs cannot be judged as the sweep judges them."""
+    if sweep.objective == "elbo" and not fields.has_elbo(config):
+        raise UserError("objective='elbo' cannot judge a model without one; use 'distortion'")
+    halving = sweep.halving
+    if halving is not None and halving.epochs[-1] >= fields.num_epochs(config):
+        raise UserError(
+            f"halving: epochs={halving.epochs!r} must end before the runs do, after "
+            f"{fields.num_epochs(config)} epochs"
+        )
+    if (sweep.method == "tpe" or halving is not None) and not fields.has_validation(config):
+        needs = "a tpe sweep" if sweep.method == "tpe" else "halving"
+        raise UserError(f"{needs} needs a validation split to judge by, such as 'train[55000:]'")

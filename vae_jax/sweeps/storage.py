@@ -1,0 +1,133 @@
+"""Storages of a search's study: a journal in the workdir, or one that machines share."""
+
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import optuna
+from filelock import FileLock
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
+from vae_jax import workdir
+from vae_jax.errors import UserError, first_line
+
+
+def open_study(folder: Path, url: str, study: str, digest: str, *, maximize: bool) -> BaseStorage:
+    """Return the storage with the study, which is made unless it is there.
+
+    Args:
+      folder: the workdir.
+      url: a storage as Optuna takes it, such as postgresql+psycopg://user:password@host/database;
+        empty for the workdir's own.
+      study: the study's name; a shared storage may hold many.
+      digest: says which sweep the study is of.
+      maximize: whether a larger objective is better.
+
+    Raises:
+      UserError: the storage cannot be reached, or the study is of another sweep.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with reaching(url, opening=True):
+        storage = _storage(folder, url)
+        optuna.create_study(
+            storage=storage,
+            study_name=study,
+            direction="maximize" if maximize else "minimize",
+            load_if_exists=True,
+        )
+        study_id = storage.get_study_id_from_name(study)
+        there = storage.get_study_user_attrs(study_id).get("digest")
+        if there is None and storage.get_n_trials(study_id):
+            raise UserError(f"the study {study!r} was not made by a sweep; use another --study")
+        if there is None:
+            storage.set_study_user_attr(study_id, "digest", digest)
+        elif url and there != digest:
+            raise UserError(
+                f"the study {study!r} is of another sweep or another config: its digest is "
+                f"{there}, ours {digest}; use another --study"
+            )
+    return storage
+
+
+def owner(folder: Path) -> str:
+    """Return the name under which a workdir claims trials."""
+    path = folder / "owner.json"
+    if not path.is_file():
+        workdir.write_json(path, {"owner": uuid.uuid4().hex})
+    return str(workdir.read_json(path, ["owner"])["owner"])
+
+
+def _storage(folder: Path, url: str) -> BaseStorage:
+    if url:
+        return optuna.storages.get_storage(url)
+    database = folder / "study.db"
+    if database.is_file():
+        # Made by an earlier version. Optuna would fill in what stands in braces.
+        name = str(database).replace("{", "{{").replace("}", "}}")
+        return optuna.storages.get_storage(RDBStorage(f"sqlite:///{name}"))
+    journal = str(folder / "journal.log")
+    lock: Any = _JournalLock(journal)
+    return JournalStorage(JournalFileBackend(journal, lock_obj=lock))
+
+
+class _JournalLock:
+    """A lock on a journal that ends with its process, unlike those of Optuna."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = FileLock(f"{path}.lock")
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        with open(self._path, "r+b") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            if file.read() not in (b"", b"\n"):
+                # A process was killed in the middle of a line.
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+@contextlib.contextmanager
+def reaching(url: str, *, opening: bool = False) -> Iterator[None]:
+    """Report in one line, without credentials, that a storage fails.
+
+    Args:
+      url: the storage's, if it is shared; else empty.
+      opening: whether the URL, its driver or its version may be at fault, beside the storage.
+
+    Raises:
+      UserError: the storage fails.
+    """
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        if not opening and not isinstance(error, StorageInternalError):
+            raise
+        cause = error.__cause__ or error
+        reason = _without_credentials(first_line(getattr(cause, "orig", None) or cause), url)
+        if url and isinstance(cause, ValueError):
+            # It may quote any part of a URL that cannot be taken apart.
+            reason = "it must be a URL like postgresql+psycopg://user:password@host/database"
+        where = "--storage" if url else "the study in the workdir"
+        raise UserError(f"{where} cannot be used: {reason}") from None
+
+
+def _without_credentials(text: str, url: str) -> str:
+    user = url.partition("://")[2].rpartition("@")[0]
+    secrets = {url, user, user.partition(":")[2], *re.findall(r"[?&]\w*pass\w*=([^&]*)", url)}
+    for secret in sorted(secrets | set(map(unquote, secrets)), key=len, reverse=True):
+        text = text.replace(secret, "***") if secret else text
+    return text
