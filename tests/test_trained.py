@@ -250,7 +250,7 @@ def test_what_was_learned_without_a_gradient_is_part_of_the_model():
     assert (np.abs(centre) > 0).all()
     np.testing.assert_allclose(still.encode(BYTES) - codes, np.tile(centre, (7, 1)), rtol=1e-4)
     network = nnx.merge(model.graphdef, model.state)
-    np.testing.assert_allclose(network.latents(FLOATS), codes, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(network.latents(jnp.asarray(FLOATS)), codes, rtol=1e-5, atol=1e-6)
 
 
 def test_a_member_of_a_sweep_is_loaded_by_its_number(tmp_path):

@@ -290,7 +290,7 @@ def test_no_copy_of_the_state_is_alive_beside_the_call_that_consumes_it(tmp_path
 
     params, best = (nnx.State({"weight": nnx.Param(jnp.full(shape, x))}) for x in (0.0, 1.0))
     state = initial()
-    state = RunState(state.train._replace(params=params), best, state.best_extra)
+    state = RunState(state.train._replace(params={"model": params}), best, state.best_extra)
     del params, best
     run(tmp_path, state=state, steps=Watched())
     # The parameters and the best ones; then the first best ones too, which are still ours.
