@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """A mistake in a config, a data set or a workdir, told in one line.
+    """A mistake in a config, a data set or a workdir, reported in one line.
 
     The message names the field or file, its value, and what would be right. The commands of
     `experiments/` print it without a traceback and exit with code 2.
@@ -23,21 +23,21 @@ def first_line(error: BaseException) -> str:
 
 @contextmanager
 def numpy_file_errors(path: str | Path, missing: str) -> Iterator[None]:
-    """Tell in one line why NumPy cannot read a .npy or .npz file.
+    """Turn NumPy's errors about a .npy or .npz file into one line.
 
     Args:
       path: the file.
-      missing: what is said where there is none.
+      missing: the message if there is no such file.
 
     Raises:
-      UserError: it is missing, damaged or too large.
+      UserError: the file is missing, damaged or too large.
     """
     try:
         yield
     except FileNotFoundError:
         raise UserError(missing) from None
-    # The last four are of headers, which NumPy parses as Python: text that is cut off or is none,
-    # and shapes that no array has.
+    # NumPy parses headers as Python, which raises the last four: for text that is cut off or is
+    # not Python, and for shapes that no array has.
     except (
         zipfile.BadZipFile,
         zlib.error,

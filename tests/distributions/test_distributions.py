@@ -269,7 +269,10 @@ def test_distributions_pass_through_jit_and_vmap(make):
 
 
 def log_logistic_masses(location, log_scale):
-    """Log probabilities of the levels, in double precision; the tails by the survival function."""
+    """Return the log probabilities of the levels in double precision.
+
+    The survival function gives the tails.
+    """
     edges = (np.arange(255) + 0.5) / 255
     logistic = scipy.stats.logistic(location, np.exp(log_scale))
     edges = np.concatenate([[-np.inf], edges, [np.inf]])
@@ -284,7 +287,7 @@ def log_prob(distribution, value):
 
 @jax.jit
 def level_log_probs(distribution):
-    """Of each of the 256 levels, for a distribution over one pixel."""
+    """Return the log probability of each of the 256 levels of one pixel."""
     return distribution.log_prob(level_values()[:, None])
 
 
@@ -381,7 +384,7 @@ RANDOM = np.random.default_rng(3).normal(size=(3, 2, 3, 1, 256)).astype(np.float
         Categorical(jnp.asarray(3 * RANDOM[0]), 3),
         DiscretizedLogistic(jnp.asarray(RANDOM[0, ..., 0]), jnp.asarray(-3.0), 3),
         MixtureOfDiscretizedLogistics(*jnp.asarray(RANDOM[..., :4]), 3),
-        # All the mass between two levels' middles, and far outside.
+        # All the mass lies between the middles of two levels, or far outside.
         DiscretizedLogistic(jnp.asarray(3 * RANDOM[0, ..., 0]), jnp.asarray(-8.0), 3),
     ],
 )
@@ -470,7 +473,7 @@ def test_samples_agree_with_the_mean(pixels_and_samples):
 
 
 def grid_of(distribution, i):
-    """Values that hold all of the probability of pixel i, and the step between them."""
+    """Return values that hold all of the probability of pixel i, and the step between them."""
     if isinstance(distribution, ContinuousBernoulli):
         return np.linspace(0, 1, 20_001), 1 / 20_000
     if isinstance(distribution, Laplace):
@@ -490,7 +493,7 @@ def test_samples_are_spread_as_the_log_probabilities_say(pixels_and_samples):
         expected = np.cumsum(weight) - (0 if discrete else 0.5 * (weight + weight[0]))
         expected *= step
         below = np.searchsorted(np.sort(samples[:, i]), grid + 1e-6, side="right") / len(samples)
-        # Kolmogorov and Smirnov: beyond with a probability below 1e-4.
+        # The Kolmogorov-Smirnov bound, exceeded with a probability below 1e-4.
         assert np.abs(below - expected).max() < 2.3 / np.sqrt(len(samples))
 
 
@@ -567,7 +570,7 @@ def test_the_optimal_scale_acts_on_gradients_alone():
     assert expected.shape == (4, 3)
 
     def sigma_vae(mean):
-        # The mean over 12 examples of the loss of Rybkin et al.: D log sigma* and a constant.
+        # The mean loss of Rybkin et al. over 12 examples: D log sigma* and a constant.
         return -5 * 0.5 * jnp.log(jnp.square(value - mean).mean())
 
     gradient = jax.jit(jax.grad(mean_log_prob, argnums=(0, 1)))

@@ -55,7 +55,7 @@ softplus.defjvps(lambda tangent, _, x: tangent * jax.nn.sigmoid(x))
 
 
 def bounded_log_scale(raw: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """8 tanh(raw / 8): a log-scale that cannot run away, and the identity near 0.
+    """Return 8 tanh(raw / 8), a log-scale that cannot run away and is the identity near 0.
 
     exp(8) is far beyond any useful scale and far from overflow, also when it is squared.
     """
@@ -68,12 +68,12 @@ def unbounded_log_scale(log_scale: float) -> float:
 
 
 def sum_event(value: Float[Array, "..."], event_ndim: int) -> Float[Array, "..."]:
-    """Return sum over the trailing event axes."""
+    """Return the sum over the trailing event axes."""
     return value.sum(axis=tuple(range(-event_ndim, 0)))
 
 
 def flatten_event(value: Float[Array, "..."], event_ndim: int) -> Float[Array, "..."]:
-    """Return the trailing event axes as one."""
+    """Return the array with its trailing event axes as one."""
     # XLA's CPU backend vectorises over the last axis, which one grey channel would leave empty:
     # without this a log likelihood takes a fifth of a convolutional VAE's training step.
     return value.reshape(*value.shape[: value.ndim - event_ndim], -1)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from vae_jax.distributions.base import flatten_event, static_field
 
-# A density of so small a slope is sampled by the first terms of a series.
+# Below this slope a density is sampled by the first terms of a series.
 _NEARLY_FLAT = 1e-3
 
 
@@ -23,7 +23,7 @@ class Bernoulli:
 
     Attributes:
       logits: `[*batch, *event]`.
-      event_ndim: how many trailing axes make up one event.
+      event_ndim: number of trailing axes that make up one event.
     """
 
     logits: Float[Array, "..."]
@@ -48,11 +48,11 @@ class Bernoulli:
 def _sum_log_prob(
     value: Float[Array, "... event"], logits: Float[Array, "... event"]
 ) -> Float[Array, "..."]:
-    """Return sum of value * logit - log(1 + exp(logit)) over the last axis.
+    """Return the sum of value * logit - log(1 + exp(logit)) over the last axis.
 
-    The logarithms of a group of elements are one logarithm of their product, and both sums are made
-    in one pass over rows of `_row_length` elements, which the CPU adds and multiplies as vectors:
-    half the time of a softplus an element.
+    A group of elements takes one logarithm, that of their product. Both sums are made in one pass
+    over rows of `_row_length` elements, which the CPU adds and multiplies as vectors, in half the
+    time of one softplus per element.
     """
     shape = jnp.broadcast_shapes(value.shape, logits.shape)
     rows = (*shape[:-1], -1, _row_length(shape[-1]))
@@ -68,10 +68,10 @@ def _sum_log_prob(
 
 
 def _row_length(size: int) -> int:
-    """Into rows of how many elements a sum over so many is divided.
+    """Return the length of the rows into which a sum over `size` elements is divided.
 
-    No more than 112 rows: a factor 1 + exp(-|logit|) is at most 2, and their product must not
-    overflow. Not too short for vectors, and full ones where that can be had.
+    There are at most 112 rows: a factor 1 + exp(-|logit|) is at most 2, and the product over the
+    rows must not overflow. Rows are long enough for vectors, and a multiple of 16 if possible.
     """
     lengths = [n for n in range(1, size + 1) if size % n == 0 and size <= 112 * n]
     return min(lengths, key=lambda n: (n < 64, n % 16 != 0, n))
@@ -101,7 +101,7 @@ class ContinuousBernoulli:
 
     Attributes:
       logits: `[*batch, *event]`.
-      event_ndim: how many trailing axes make up one event.
+      event_ndim: number of trailing axes that make up one event.
     """
 
     logits: Float[Array, "..."]
@@ -144,7 +144,7 @@ _log_density.defjvps(
 
 
 def _mean(logits: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """1 / r - 1 / (exp(r) - 1) from the end of the interval at which the density is high."""
+    """Return the mean: 1 / r - 1 / (exp(r) - 1) from the end where the density is high."""
     rate = jnp.abs(logits)
     near = rate < 1
     small, safe = jnp.where(near, rate, 0), jnp.where(near, 1, rate)

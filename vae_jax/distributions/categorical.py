@@ -16,8 +16,8 @@ class Categorical:
     """A probability for each of 256 levels, each element independent of the others.
 
     Attributes:
-      logits: of the levels, darkest first, `[*batch, *event, 256]`.
-      event_ndim: how many axes before that of the levels make up one event.
+      logits: logits of the levels, darkest first, `[*batch, *event, 256]`.
+      event_ndim: number of axes before the levels' that make up one event.
     """
 
     logits: Float[Array, "... 256"]

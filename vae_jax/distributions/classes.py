@@ -24,7 +24,7 @@ class Classes:
         return jax.nn.softmax(self.logits)
 
     def log_prob(self, value: Int[Array, "*shape"]) -> Float[Array, "*batch"]:
-        """Log probability in nats of classes from 0, whose shape broadcasts to that of a batch."""
+        """Return log probability in nats of classes 0, 1, ..., which broadcast to the batch."""
         # A masked sum and no gather, whose gradient is a scatter.
         chosen = value[..., None] == jnp.arange(self.logits.shape[-1])
         logits = jnp.where(chosen, self.logits, 0).sum(axis=-1)

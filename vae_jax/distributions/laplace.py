@@ -20,7 +20,7 @@ class Laplace:
     Attributes:
       mean: `[*batch, *event]`.
       log_scale: log of the scale, which is the mean absolute deviation; broadcasts to `mean`.
-      event_ndim: how many trailing axes make up one event.
+      event_ndim: number of trailing axes that make up one event.
     """
 
     mean: Float[Array, "..."]

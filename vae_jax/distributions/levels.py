@@ -12,5 +12,5 @@ def level_values() -> Float[Array, " levels"]:
 
 
 def nearest_level(value: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Return the number k of the level nearest to each value, as a float."""
+    """Return the index k of the level nearest to each value, as a float."""
     return jnp.clip(jnp.round(value * (NUM_LEVELS - 1)), 0, NUM_LEVELS - 1)

@@ -26,9 +26,9 @@ class DiscretizedLogistic:
     """Independent discretised logistics.
 
     Attributes:
-      location: of the logistic, before it is cut; `[*batch, *event]`.
+      location: location of the logistic before it is cut, `[*batch, *event]`.
       log_scale: log of its scale, broadcasts to `location`.
-      event_ndim: how many trailing axes make up one event.
+      event_ndim: number of trailing axes that make up one event.
     """
 
     location: Float[Array, "..."]
@@ -67,10 +67,10 @@ class MixtureOfDiscretizedLogistics:
     """A mixture of discretised logistics for each element, independent of the other elements.
 
     Attributes:
-      logits: of the components, `[*batch, *event, components]`.
-      location: of each component, same shape.
-      log_scale: of each component, same shape.
-      event_ndim: how many axes before that of the components make up one event.
+      logits: logits of the components, `[*batch, *event, components]`.
+      location: location of each component, same shape.
+      log_scale: log-scale of each component, same shape.
+      event_ndim: number of axes before the components' that make up one event.
     """
 
     logits: Float[Array, "..."]
@@ -125,10 +125,10 @@ class MixtureOfDiscretizedLogistics:
 def _log_level_probability(
     level: Float[Array, "..."], location: Float[Array, "..."], log_scale: Float[Array, "..."]
 ) -> Float[Array, "..."]:
-    """Return log of sigmoid(upper) - sigmoid(lower), the standardised edges of the level.
+    """Return log(sigmoid(upper) - sigmoid(lower)) of the standardised edges of the level.
 
-    That difference is sigmoid(upper) sigmoid(-lower) (1 - exp(lower - upper)), and upper - lower is
-    the width of a level over the scale, whatever the level: nothing cancels.
+    That difference is sigmoid(upper) sigmoid(-lower) (1 - exp(lower - upper)). For every level
+    upper - lower is the width of a level over the scale, so that nothing cancels.
     """
     inverse_scale = jnp.exp(-log_scale)
     upper = ((level + 0.5) * _WIDTH - location) * inverse_scale
@@ -148,7 +148,7 @@ def _interval_probability(
     location: Float[Array, "..."],
     log_scale: Float[Array, "..."],
 ) -> Float[Array, "..."]:
-    """sigmoid(upper) - sigmoid(lower) as the product above, for the edges of levels low..high-1."""
+    """Return sigmoid(upper) - sigmoid(lower), as that product, for levels low..high-1."""
     inverse_scale = jnp.exp(-log_scale)
     upper = jnp.where(high > _LIGHTEST, jnp.inf, ((high - 0.5) * _WIDTH - location) * inverse_scale)
     lower = jnp.where(low <= 0, -jnp.inf, ((low - 0.5) * _WIDTH - location) * inverse_scale)
@@ -158,7 +158,7 @@ def _interval_probability(
 def _mean_level(
     location: Float[Array, "..."], log_scale: Float[Array, "..."]
 ) -> Float[Array, "..."]:
-    """Return sum over k = 1..255 of P(level >= k), in the unit interval."""
+    """Return the sum over k = 1..255 of P(level >= k), in the unit interval."""
     inverse_scale = jnp.exp(-log_scale)
 
     # In a loop: at once it would be 255 images.

@@ -53,7 +53,7 @@ def _exponents(
     means: Float[Array, "components latents"],
     log_scales: Float[Array, "components latents"],
 ) -> Float[Array, "*batch components"]:
-    """Return log density of each component, one dimension after another."""
+    """Return the log density of each component, added up one dimension at a time."""
 
     def add_dimension(
         exponents: Float[Array, "*batch components"], dimension: tuple[Array, Array, Array]
@@ -73,7 +73,7 @@ def _multiplied_out(
     means: Float[Array, "components latents"],
     log_scales: Float[Array, "components latents"],
 ) -> Float[Array, "*batch components"]:
-    """Return the same by one matrix product, which costs narrow components their digits."""
+    """Return `_exponents` by one matrix product, which loses the digits of narrow components."""
     precisions = jnp.exp(-2 * log_scales)
     constants = -(0.5 * (jnp.square(means) * precisions + _LOG_2PI) + log_scales).sum(axis=-1)
     coefficients = jnp.concatenate([-0.5 * precisions, means * precisions], axis=-1)

@@ -15,12 +15,12 @@ _LOG_2PI = math.log(2 * math.pi)
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Normal:
-    """Independent normals: density N(value; mean, exp(log_scale)^2) an element.
+    """Independent normals: density N(value; mean, exp(log_scale)^2) per element.
 
     Attributes:
       mean: `[*batch, *event]`.
       log_scale: log standard deviation, any shape that broadcasts to `mean`.
-      event_ndim: how many trailing axes make up one event.
+      event_ndim: number of trailing axes that make up one event.
     """
 
     mean: Float[Array, "..."]
@@ -59,12 +59,12 @@ class Normal:
 
 
 def kl_by_dimension(q: Normal, p: Normal) -> Float[Array, "..."]:
-    """KL(q || p) of each element in nats, `[*batch, *event]`: the sum over the event is the KL."""
+    """Return KL(q || p) per element in nats, `[*batch, *event]`."""
     difference = (q.mean - p.mean) * jnp.exp(-p.log_scale)
     log_ratio = q.log_scale - p.log_scale
     return 0.5 * (jnp.square(difference) + jnp.expm1(2 * log_ratio)) - log_ratio
 
 
 def kl_divergence(q: Normal, p: Normal) -> Float[Array, "..."]:
-    """KL(q || p) in nats, summed over the event, `[*batch]` (Kingma & Welling 2013, appendix B)."""
+    """Return KL(q || p) in nats, `[*batch]` (Kingma & Welling 2013, appendix B)."""
     return sum_event(kl_by_dimension(q, p), q.event_ndim)

@@ -1,4 +1,4 @@
-"""The normal likelihood whose training uses the best scale for the batch at hand."""
+"""The normal likelihood that trains with the best scale for each batch."""
 
 import dataclasses
 import math
@@ -10,32 +10,32 @@ from jaxtyping import Array, Float
 from vae_jax.distributions.base import flatten_event
 from vae_jax.distributions.normal import Normal
 
-# Of the log-scale: a residual of 0, which a flat image can have, would have none.
+# Lower bound of the optimal log-scale: for a residual of 0, as of a flat image, it is -infinity.
 _LOWEST = -8.0
 
-# A square in place of log cosh would leave Adam, which divides by the size of past gradients, ever
-# slower steps towards the optimum.
+# The scale's loss is log cosh and not a square: Adam divides by the size of past gradients, and
+# after the large ones of a square would approach the optimum ever more slowly.
 _STEEPNESS = 10
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class OptimalScaleNormal(Normal):
-    """Normals with one scale, whose log density is plain and whose gradient is sigma-VAE's.
+    """Normals with one scale: a plain log density with the gradient of the optimal sigma-VAE.
 
-    The loss of the optimal sigma-VAE (Rybkin et al. 2020, arXiv 2006.13202) takes for every batch
-    the scale of the largest likelihood,
+    The optimal sigma-VAE (Rybkin et al. 2020, arXiv 2006.13202) uses for every batch the scale
+    that maximises its likelihood,
 
-        sigma*^2 = mean over samples, images and pixels of (value - mean)^2,
+        sigma*^2 = mean over samples, images and pixels of (value - mean)^2.
 
-    and so depends on the very images that it scores: no density of them, and no bound in
-    evaluation. Here that scale acts on gradients alone. By its optimality the gradient of that loss
-    in `mean` is the one at constant sigma*; `log_scale`, a parameter, gets a gradient of its own,
-    that of log cosh(10 d) / 10 with d = log_scale - log sigma*: it follows the batches' optima, far
-    from them by a gradient of size 1. The value of `log_prob` is that of a normal with scale
-    exp(`log_scale`), everywhere and for every image.
+    That loss depends on the images that it scores: it is no density, and no bound in evaluation.
+    Here sigma* acts on gradients alone. The gradient in `mean` is that of a normal with constant
+    scale sigma*; since sigma* is optimal, it is the gradient of that loss. `log_scale` is a
+    parameter with the gradient of log cosh(10 d) / 10, where d = log_scale - log sigma*: it
+    follows the optima of the batches, and its gradient has size 1 far from them. The value of
+    `log_prob` is that of a normal with scale exp(`log_scale`), everywhere and for every image.
 
-    Where images are spread over devices by `jax.pmap`, each takes the optimum of its own share.
+    Under `jax.pmap` each device uses the optimum of its own images.
 
     Attributes:
       log_scale: a scalar.

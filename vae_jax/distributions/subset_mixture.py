@@ -1,4 +1,4 @@
-"""Mixtures of independent normals, one mixture an example: joint posteriors."""
+"""Mixtures of independent normals, one mixture per example: joint posteriors."""
 
 import dataclasses
 
@@ -19,8 +19,8 @@ class SubsetMixture:
 
     Attributes:
       components: independent normals, `[components, *batch, latents]`.
-      log_weights: log of weights that sum to 1, `[components, *batch]`; -inf for what an example
-        does not have.
+      log_weights: log of weights that sum to 1, `[components, *batch]`; -inf for components that
+        an example does not have.
     """
 
     components: Normal
@@ -37,16 +37,16 @@ class SubsetMixture:
         value = jnp.expand_dims(value, -2 - ndim)
         return jax.nn.logsumexp(self.log_weights + self.components.log_prob(value), axis=-1 - ndim)
 
-    def at(self, places: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
-        """Return the component at each uniform number, `[*samples, *batch]`, by weight."""
+    def at(self, uniform: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
+        """Return the index of the component at each quantile in [0, 1), `[*samples, *batch]`."""
         ends = jnp.cumsum(jnp.exp(self.log_weights), axis=0)
         # Rounding may leave the last end below 1; a component without weight is never chosen.
         ends = ends / ends[-1]
         ndim = self.log_weights.ndim - 1
-        return (jnp.expand_dims(places, -1 - ndim) >= ends).sum(axis=-1 - ndim)
+        return (jnp.expand_dims(uniform, -1 - ndim) >= ends).sum(axis=-1 - ndim)
 
     def choose(self, key: Key[Array, ""]) -> Int[Array, "*batch"]:
-        """Return a component for each example, by the weights."""
+        """Return the index of a random component for each example, drawn by the weights."""
         return self.at(jax.random.uniform(key, self.log_weights.shape[1:]))
 
     def of(self, chosen: Int[Array, "*shape"]) -> Normal:
@@ -54,8 +54,8 @@ class SubsetMixture:
         # A masked sum and no gather, whose gradient is a scatter.
         ndim = self.log_weights.ndim - 1
         at = jnp.expand_dims(chosen, -1 - ndim)
-        numbers = jnp.arange(len(self.log_weights)).reshape(-1, *(1,) * ndim)
-        is_chosen = (at == numbers)[..., None]
+        indices = jnp.arange(len(self.log_weights)).reshape(-1, *(1,) * ndim)
+        is_chosen = (at == indices)[..., None]
 
         def pick(values: Array) -> Array:
             return jnp.where(is_chosen, values, 0).sum(axis=-2 - ndim)
@@ -63,9 +63,13 @@ class SubsetMixture:
         return Normal(pick(self.components.mean), pick(self.components.log_scale))
 
     def draw(self, noise: Float[Array, "*shape latents"], key: Key[Array, ""]) -> Draw:
-        """Draw from standard normal noise `[*samples, *batch, latents]`, and their log density.
+        """Return draws and their log density in nats.
 
         A gradient flows through a component's mean and scale, not through its choice.
+
+        Args:
+          noise: standard normal, `[*samples, *batch, latents]`.
+          key: key of the choice of components.
         """
         chosen = self.at(jax.random.uniform(key, noise.shape[:-1]))
         latents = self.of(chosen).draw(noise).latents
