@@ -13,7 +13,7 @@ IMAGE_SHAPE = (12, 9, 3)
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_every_encoder_gives_as_many_features_as_it_says(name):
+def test_every_encoder_gives_num_features(name):
     def features(images):
         encoder = ENCODERS[name]().build(IMAGE_SHAPE, rngs=nnx.Rngs(0))
         found = encoder(images)
@@ -24,7 +24,7 @@ def test_every_encoder_gives_as_many_features_as_it_says(name):
 
 
 @pytest.mark.parametrize("name", [name for name in DECODERS if name != "mirror"])
-def test_every_decoder_gives_images_of_as_many_outputs_as_are_asked_for(name):
+def test_every_decoder_gives_the_outputs_per_channel(name):
     def outputs(latents):
         return DECODERS[name]().build(5, IMAGE_SHAPE, 2, rngs=nnx.Rngs(0))(latents)
 

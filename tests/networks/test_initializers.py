@@ -20,7 +20,7 @@ MODELS = {
 
 
 def started_by(initializer, content):
-    """Nested settings in which every initialiser is that one."""
+    """Return nested settings with every `initializer` replaced."""
     if not isinstance(content, dict):
         return content
     return {

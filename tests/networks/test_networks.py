@@ -38,7 +38,7 @@ from vae_jax.networks.convolution import (
 )
 from vae_jax.networks.mlp import GatedDense
 
-# Every example is a shape of its own and compiles anew.
+# Every example has its own shape and compiles anew.
 few = settings(max_examples=8, deadline=None)
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
 
@@ -209,7 +209,7 @@ def make_residual(image_shape, downsampling, upsampling, *, remat, widths=(5,)):
     )
 
 
-# Each body occurs: encoder and decoder know nothing of each other.
+# Each encoder and each decoder occurs; they do not depend on each other.
 BODIES = {
     "plain": partial(make_mlp, gated=False),
     "gated": partial(make_mlp, gated=True),
@@ -221,7 +221,7 @@ BODIES = {
     "residual": partial(
         make_residual, downsampling="stride", upsampling="transpose", remat=False, widths=()
     ),
-    "residual, anew": partial(make_residual, downsampling="pool", upsampling="resize", remat=True),
+    "residual, remat": partial(make_residual, downsampling="pool", upsampling="resize", remat=True),
 }
 
 

@@ -25,7 +25,7 @@ CHANNELS = (4, 6, 8)
     [(32, 32, 3), (64, 64, 3), (128, 128, 1), (218, 178, 3), (65, 33, 1), (8, 8, 3), (1, 5, 1)],
 )
 @pytest.mark.parametrize("upsampling", ["transpose", "resize"])
-def test_images_of_every_size_come_back_at_that_size(image_shape, upsampling):
+def test_decoded_images_have_the_size_of_the_encoded_ones(image_shape, upsampling):
     def run(images, latents):
         options = {**OPTIONS, "rngs": nnx.Rngs(0)}
         encoder = ResidualEncoder(image_shape, CHANNELS, (), downsampling="stride", **options)
@@ -122,7 +122,7 @@ def test_a_decoder_starts_near_its_bias_but_parts_its_outputs(upsampling):
     assert np.ptp(outputs.mean(axis=(0, 1, 2))) > 1e-3
 
 
-def test_an_encoder_tells_images_that_differ_in_brightness_alone():
+def test_features_depend_on_the_brightness_of_an_image():
     options = {**OPTIONS, "rngs": nnx.Rngs(0)}
     encoder = ResidualEncoder((8, 8, 1), CHANNELS, (), downsampling="stride", **options)
     features = jax.jit(encoder)(jnp.array([0.25, 0.5]).reshape(2, 1, 1, 1) * jnp.ones((8, 8, 1)))
@@ -132,13 +132,13 @@ def test_an_encoder_tells_images_that_differ_in_brightness_alone():
 SMALL = {
     "epochs": 20,
     "batch_size": 16,
-    # Of a longer scan several steps are compiled.
+    # One step per scan: a longer scan compiles several steps.
     "steps_per_call": 1,
     "data.train_split": "train[:128]",
     "data.validation_split": "train[128:]",
     "data.test_split": "test",
     "data.image_size": 8,
-    # Below what the training set takes decoded: it is streamed.
+    # Less than the decoded training set takes: it is streamed.
     "data.mode.memory_limit": 2e-5,
     "model.latent_size": 8,
     **{
@@ -167,14 +167,14 @@ def test_it_learns_from_a_stream_of_colour_images(parsed_flags, tmp_path):
     ]
     records = read_records(tmp_path / "run" / "metrics.jsonl")
     assert all("data_wait_share" in record for record in records if record["split"] == "train")
-    # Eight bits a channel is what knowing nothing costs.
-    nothing = -8 * 8 * 3 * np.log(256)
-    assert nothing * 1.1 < elbos[0] < elbos[-1]
-    # Knowing how often each value occurs makes it 7.5.
-    assert elbos[-1] > 7.45 / 8 * nothing
+    # A uniform distribution over the levels costs eight bits per channel.
+    uniform = -8 * 8 * 3 * np.log(256)
+    assert uniform * 1.1 < elbos[0] < elbos[-1]
+    # The frequencies of the levels alone make it 7.5.
+    assert elbos[-1] > 7.45 / 8 * uniform
     test = workdir.read_summary(tmp_path / "run")["test"]
     assert 5 < test["bits_per_dim"] < 7.5
-    assert test["bits_per_dim"] == pytest.approx(test["elbo"] / nothing * 8)
+    assert test["bits_per_dim"] == pytest.approx(test["elbo"] / uniform * 8)
     assert test["active_units"] > 0
     with Image.open(tmp_path / "run" / "figures" / "reconstructions.png") as image:
         pixels = np.asarray(image.convert("RGB"), np.float32)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 Activation = Callable[[jax.Array], jax.Array]
-# From the mean that a decoder's output is to have to that output: a logit, or the identity.
+# Maps the mean that a decoder's output shall have to that output: a logit, or the identity.
 Link = Callable[[jax.Array], jax.Array]
 
 ACTIVATIONS: dict[str, Activation] = {

@@ -1,4 +1,4 @@
-"""The tables of networks that a config chooses from, and what each kind is asked for."""
+"""The tables of networks that a config chooses from, and the interface of each kind."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,9 +21,9 @@ class DecoderPart(Protocol):
 class EncoderPart(Protocol):
     """Settings of an encoder: images to features.
 
-    One that has a method `mirror`, which returns the settings of a decoder, serves a model whose
-    decoder is "mirror". One that has a method `smallest_side`, which returns the fewest pixels of
-    an image's side, refuses smaller images in one line.
+    Two methods are optional. `mirror` returns the settings of a decoder, for models whose decoder
+    is "mirror". `smallest_side` returns the smallest side of an image in pixels; smaller images
+    are refused in one line.
     """
 
     def build(self, image_shape: ImageShape, *, rngs: nnx.Rngs) -> Any:
@@ -32,7 +32,7 @@ class EncoderPart(Protocol):
 
 @runtime_checkable
 class LayersPart(Protocol):
-    """Settings of hidden layers of some widths between two vectors."""
+    """Settings of hidden layers between two vectors."""
 
     widths: tuple[int, ...]
 

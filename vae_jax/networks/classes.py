@@ -1,4 +1,4 @@
-"""Networks of a class: numbers to features, latents to logits."""
+"""Networks of class labels: labels to features, latents to logits."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from vae_jax.settings import one_of, sizes
 
 
 class ClassEncoder(nnx.Module):
-    """Classes from 0, as rows of an identity matrix, through hidden layers of the given widths."""
+    """One-hot classes to features through hidden layers of the given widths."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class ClassEncoder(nnx.Module):
 
 
 class ClassDecoder(nnx.Module):
-    """Latents to logits; `widths` in the order in which the latents meet them."""
+    """Latents to logits through hidden layers; `widths` runs from the latents on."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class ClassSettings:
 
     widths: tuple[int, ...] = sizes((400,), "Hidden layers.", may_be_empty=True)
     activation: str = one_of("silu", list(ACTIVATIONS), "Activation of the hidden layers.")
-    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the matrices.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Initializer of the matrices.")
 
     def build_encoder(self, num_classes: int, *, rngs: nnx.Rngs) -> ClassEncoder:
         """Return the encoder with fresh parameters."""

@@ -32,7 +32,7 @@ def level_sizes(image_shape: tuple[int, int, int], num_levels: int) -> list[tupl
 
 
 def max_pool(images: Images) -> Resized:
-    """Return largest value of each 2x2 square; an odd last row or column is pooled with itself."""
+    """Return the maximum of each 2x2 square; an odd last row or column is pooled with itself."""
     batch, height, width, channels = images.shape
     images = jnp.pad(images, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     squares = images.reshape(batch, -(-height // 2), 2, -(-width // 2), 2, channels)
@@ -40,7 +40,7 @@ def max_pool(images: Images) -> Resized:
 
 
 def resize_nearest(images: Images) -> Resized:
-    """Return every pixel repeated to a 2x2 square."""
+    """Return the images with every pixel repeated to a 2x2 square."""
     return images.repeat(2, axis=1).repeat(2, axis=2)
 
 
@@ -54,7 +54,7 @@ def halving_layer(
     kernel_init: Initializer = HE,
     rngs: nnx.Rngs,
 ) -> Conv:
-    """Return the convolution that halves an image by its stride or by a `max_pool` after it."""
+    """Return a convolution that halves an image by its stride, or by a `max_pool` after it."""
     stride = 2 if downsampling == "stride" else 1
     options: dict[str, Any] = {"dtype": dtype, "kernel_init": kernel_init, "rngs": rngs}
     return Conv(inputs, outputs, kernel_size, stride, **options)
@@ -70,7 +70,7 @@ def doubling_layer(
     kernel_init: Initializer = HE,
     rngs: nnx.Rngs,
 ) -> Conv | ConvTranspose:
-    """Return the one that doubles it, by itself ("transpose") or after a `resize_nearest`."""
+    """Return a convolution that doubles an image, itself or after a `resize_nearest`."""
     options: dict[str, Any] = {"dtype": dtype, "kernel_init": kernel_init, "rngs": rngs}
     if upsampling == "transpose":
         return ConvTranspose(inputs, outputs, kernel_size, 2, **options)
@@ -78,7 +78,7 @@ def doubling_layer(
 
 
 class ConvEncoder(nnx.Module):
-    """Images to features: one convolution a level, then hidden layers of `widths`.
+    """Images to features: one convolution per level, then hidden layers of `widths`.
 
     `downsampling` is "stride" (strided convolution) or "pool" (convolution, then max pooling);
     `kernel_init` starts the hidden layers; products run in `dtype`.
@@ -181,7 +181,7 @@ class ConvDecoder(nnx.Module):
     def set_output_bias(
         self, mean_image: Float[Array, "height width channels"], link: Link
     ) -> None:
-        """Start the last layer's bias, one an output, at `link` of the mean over the pixels."""
+        """Start the last layer's bias, one value per output, at `link` of the mean pixel."""
         self.convolutions[-1].bias = nnx.Param(link(mean_image.mean(axis=(0, 1))))
 
     def __call__(
@@ -215,17 +215,19 @@ class ConvolutionalSettings:
         (), "Hidden layers between the convolutions and the latents.", may_be_empty=True
     )
     activation: str = one_of("silu", list(ACTIVATIONS), "Activation between the layers.")
-    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the dense layers' matrices.")
+    initializer: str = one_of(
+        "lecun", list(INITIALIZERS), "Initializer of the dense layers' matrices."
+    )
     compute_dtype: str = one_of(
         "float32", list(COMPUTE_DTYPES), "Type of the products; parameters and sums stay float32."
     )
 
     def smallest_side(self) -> int:
-        """Return the fewest pixels of a side that can be halved so often."""
+        """Return the smallest side, in pixels, that every level can halve."""
         return 2 ** len(self.channels)
 
     def options(self, rngs: nnx.Rngs) -> dict[str, Any]:
-        """Return the arguments of a network's constructor that both directions share."""
+        """Return the constructor arguments that encoder and decoder share."""
         return {
             "channels": list(self.channels),
             "widths": list(self.widths),

@@ -1,12 +1,12 @@
 """Strided and transposed convolution in two forms that give the same numbers.
 
 On accelerators both are `lax` convolutions. XLA's CPU backend takes a slow path for convolutions
-inside loops, so there a convolution is patches times a matrix, and a transposed convolution is a
+inside loops. There a convolution is patches times a matrix, and a transposed convolution is a
 matrix product whose overlapping patches are added up.
 
-The form is chosen where a program is lowered, for the platform that it is lowered for: what a model
-computes depends on the device that computes it, not on the process that built it. Parameters have
-one layout for both.
+The form is chosen when a program is lowered, for the platform that it is lowered for: it depends
+on the device that runs the model, not on the process that built it. Both forms share one layout of
+the parameters.
 """
 
 import functools
@@ -30,7 +30,7 @@ Kernel = Float[Array, "kernel kernel inputs outputs"]
 
 
 def same_padding(size: int, kernel_size: int, stride: int) -> tuple[int, int]:
-    """Return zeros before and after an axis such that `ceil(size / stride)` windows cover it."""
+    """Return the padding of an axis before and after, so that ceil(size / stride) windows fit."""
     total = max((-(-size // stride) - 1) * stride + kernel_size - size, 0)
     return total // 2, total - total // 2
 
@@ -39,11 +39,11 @@ def same_padding(size: int, kernel_size: int, stride: int) -> tuple[int, int]:
 def tall_matmul(
     x: Float[Array, "rows inputs"], w: Float[Array, "inputs outputs"]
 ) -> Float[Array, "rows outputs"]:
-    """X @ w for many rows, with a gradient in w that the CPU computes at full speed.
+    """Return x @ w for many rows, with a gradient in w that the CPU computes at full speed.
 
-    Where x is the wider operand, XLA's product over the long shared axis takes twice the time
-    unless the gradient of the output lies transposed in memory; the barriers keep XLA from folding
-    that copy into the product again.
+    If x is wider than the output, XLA's product over the long shared axis takes twice the time
+    unless the gradient of the output is transposed in memory. The barriers keep XLA from folding
+    that transposition into the product.
     """
     return x @ w
 
@@ -79,7 +79,7 @@ def _slice_patches(images: Images, kernel_size: int, stride: int) -> Patches:
 
 def _add_patches(patches: Patches, kernel_size: int, stride: int) -> Images:
     """Return the transpose of `_slice_patches`, onto images that the windows cover exactly."""
-    # The sum that XLA's own convolution would keep in float32 too.
+    # XLA's own convolution keeps this sum in float32, too.
     total = _add_float32_patches(patches.astype(jnp.float32), kernel_size, stride)
     return total.astype(patches.dtype)
 
@@ -114,20 +114,21 @@ def _add_float32_patches(patches: Patches, kernel_size: int, stride: int) -> Ima
     return transpose(patches)[0]
 
 
-# The two are each other's transpose, and each has its own fastest form: without these rules the
-# gradient of one would be XLA's transposition of it rather than the other.
+# The two functions are each other's transpose, and both are fast. Without these rules the gradient
+# of one would be XLA's slow transposition of it instead of the other.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def extract_patches(images: Images, kernel_size: int, stride: int) -> Patches:
     """Return windows of `kernel_size` at every `stride`, which must cover the images exactly.
 
-    Returns `[batch, rows, columns, kernel_size * kernel_size * channels]`.
+    Returns:
+      `[batch, rows, columns, kernel_size * kernel_size * channels]`.
     """
     return _slice_patches(images, kernel_size, stride)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def overlap_add(patches: Patches, kernel_size: int, stride: int) -> Images:
-    """Images to which every patch is added at its window; the transpose of `extract_patches`."""
+    """Return images, the sums of the patches at their windows: `extract_patches` transposed."""
     return _add_patches(patches, kernel_size, stride)
 
 
@@ -142,13 +143,13 @@ overlap_add.defvjp(
 
 
 def conv_as_matmul(images: Images, kernel: Kernel, stride: int) -> Outputs:
-    """Return convolution with "SAME" padding as patches times a matrix."""
+    """Return a convolution with "SAME" padding, as patches times a matrix."""
     kernel_size, _, inputs, outputs = kernel.shape
     if stride == 1 and kernel_size % 2 == 1 and outputs < inputs:
-        # The same sum in the other order, whose patches have the fewer channels.
+        # The same sum in the other order has patches of fewer channels.
         return conv_transpose_as_matmul(images, kernel[::-1, ::-1], 1)
     pads = [same_padding(size, kernel_size, stride) for size in images.shape[1:3]]
-    # Rows and columns past the last window must go, for the windows to cover the images exactly.
+    # Without the rows and columns past the last window, the windows cover the images exactly.
     covered = [(-(-size // stride) - 1) * stride + kernel_size for size in images.shape[1:3]]
     padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))[:, : covered[0], : covered[1]]
     patches = extract_patches(padded, kernel_size, stride)
@@ -157,7 +158,7 @@ def conv_as_matmul(images: Images, kernel: Kernel, stride: int) -> Outputs:
 
 
 def conv_by_lax(images: Images, kernel: Kernel, stride: int) -> Outputs:
-    """Return convolution with "SAME" padding by XLA's own operation."""
+    """Return a convolution with "SAME" padding, by XLA's own operation."""
     pads = [same_padding(size, kernel.shape[0], stride) for size in images.shape[1:3]]
     return lax.conv_general_dilated(
         images, kernel, (stride, stride), pads, dimension_numbers=_DIMENSION_NUMBERS
@@ -165,7 +166,7 @@ def conv_by_lax(images: Images, kernel: Kernel, stride: int) -> Outputs:
 
 
 def conv_transpose_as_matmul(images: Images, kernel: Kernel, stride: int) -> Outputs:
-    """Transposed convolution, `stride` times the size, as a matrix product and overlap-add."""
+    """Return a transposed convolution, `stride` times the size, as product and overlap-add."""
     kernel_size, inputs = kernel.shape[0], kernel.shape[2]
     batch, height, width, _ = images.shape
     matrix = jnp.transpose(kernel, (2, 0, 1, 3)).reshape(inputs, -1)
@@ -176,7 +177,7 @@ def conv_transpose_as_matmul(images: Images, kernel: Kernel, stride: int) -> Out
 
 
 def conv_transpose_by_lax(images: Images, kernel: Kernel, stride: int) -> Outputs:
-    """Return transposed convolution, `stride` times the size, by XLA's own operation."""
+    """Return a transposed convolution, `stride` times the size, by XLA's own operation."""
     kernel_size = kernel.shape[0]
     low = (kernel_size - stride) // 2
     high = kernel_size - stride - low
@@ -191,15 +192,15 @@ def conv_transpose_by_lax(images: Images, kernel: Kernel, stride: int) -> Output
     )
 
 
-# A convolution of images with a kernel at a stride.
+# Convolves images with a kernel at a stride.
 Form = Callable[[Images, Kernel, int], Outputs]
 
 
 def _by_platform(on_cpu: Form, elsewhere: Form) -> Form:
-    """Return the convolution in the one form on the CPU and in the other on accelerators.
+    """Return a convolution that takes one form on the CPU and the other on accelerators.
 
-    The gradient chooses for itself, and keeps the images and the kernel alone: derived from the
-    choice, it would keep what either form keeps, such as patches on accelerators, which have none.
+    Its gradient chooses the form again and keeps only the images and the kernel. A gradient through
+    the choice would keep the residuals of both forms, patches on accelerators among them.
     """
 
     @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -220,13 +221,13 @@ def _by_platform(on_cpu: Form, elsewhere: Form) -> Form:
         stride: int, residuals: tuple[Images, Kernel], d_out: Outputs
     ) -> tuple[Images, Kernel]:
         def gradient(form: Form) -> Callable[[Images, Kernel, Outputs], tuple[Images, Kernel]]:
-            def of_form(images: Images, kernel: Kernel, d_out: Outputs) -> tuple[Images, Kernel]:
+            def pull_back(images: Images, kernel: Kernel, d_out: Outputs) -> tuple[Images, Kernel]:
                 def convolve(images: Images, kernel: Kernel) -> Outputs:
                     return form(images, kernel, stride)
 
                 return jax.vjp(convolve, images, kernel)[1](d_out)
 
-            return of_form
+            return pull_back
 
         return lax.platform_dependent(
             *residuals, d_out, cpu=gradient(on_cpu), default=gradient(elsewhere)
@@ -241,7 +242,7 @@ conv_transpose = _by_platform(conv_transpose_as_matmul, conv_transpose_by_lax)
 
 
 class _Convolution(nnx.Module):
-    """Operands and product in `dtype`; parameters, the bias's sum and the result in float32."""
+    """A convolution with product in `dtype`; parameters, bias and result are float32."""
 
     def __init__(
         self,

@@ -10,12 +10,12 @@ from vae_jax.networks.activations import Activation
 from vae_jax.networks.initializers import LECUN, Initializer
 from vae_jax.networks.mlp import MLP
 
-# Of the log-scale of one coupling: a few together reach any useful scale, none overflows.
+# Bound of a coupling's log-scale: a few couplings reach any useful scale, and none overflows.
 _BOUND = 3.0
 
 
 class AffineCoupling(nnx.Module):
-    """Shift and log-scale of one part of a vector as functions of the other part, `condition`.
+    """The shift and log-scale of one part of a vector, computed from the other, `condition`.
 
     Dinh et al. 2016 (arXiv 1605.08803, equations 4 and 5). The last layer starts at 0, so that the
     coupling starts as the identity.

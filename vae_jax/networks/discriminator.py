@@ -1,4 +1,4 @@
-"""Latents to the log ratio of two densities that they may come from."""
+"""The discriminator: latents to the log ratio of two densities."""
 
 from collections.abc import Sequence
 
@@ -16,11 +16,11 @@ def _leaky_relu(x: Array) -> Array:
 
 
 class Discriminator(nnx.Module):
-    """Latents to log D / (1 - D), with D the probability that they are of q(z).
+    """Latents to log D / (1 - D), with D the probability that they are draws of q(z).
 
-    D tells q(z) from the product of its marginals, from each of which half of what it is shown
-    comes, so that the best D has log D / (1 - D) = log q(z) - sum_j log q(z_j). One output serves
-    for the paper's two logits, of which only the difference matters.
+    D separates draws of q(z) from as many draws of the product of its marginals. The best D has
+    log D / (1 - D) = log q(z) - sum_j log q(z_j). The paper has two logits; only their difference
+    matters, which is the one output here.
     """
 
     def __init__(self, latent_size: int, widths: Sequence[int], *, rngs: nnx.Rngs) -> None:

@@ -1,12 +1,12 @@
-"""Initializers of dense layers' matrices, by the name that a config gives."""
+"""The initializers of dense layers' matrices, by the name that a config gives."""
 
 from flax import nnx
 
 Initializer = nnx.Initializer
 
-# Keeps the variance of what passes a rectifier.
+# Keeps the variance through a rectifier.
 HE: Initializer = nnx.initializers.he_normal()
-# Keeps the variance of what passes no activation.
+# Keeps the variance where no activation follows.
 LECUN: Initializer = nnx.initializers.lecun_normal()
 
 INITIALIZERS: dict[str, Initializer] = {

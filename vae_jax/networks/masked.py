@@ -1,4 +1,4 @@
-"""Masked networks, whose outputs for a dimension depend on the dimensions before it alone."""
+"""Masked networks: the outputs for a dimension depend only on the dimensions before it."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ Degrees = tuple[int, ...]
 
 
 class MaskedLinear(nnx.Module):
-    """A dense layer in which an output sees the inputs of at most its own degree."""
+    """A dense layer whose outputs depend on inputs of at most their own degree."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class MaskedLinear(nnx.Module):
         shape = (len(in_degrees), len(out_degrees))
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros(len(out_degrees)))
-        # Made in each call from the degrees: an array here would count among the parameters.
+        # Each call makes the mask from the degrees: an array here would count as a parameter.
         self.in_degrees = in_degrees
         self.out_degrees = out_degrees
 
@@ -39,12 +39,12 @@ class MaskedLinear(nnx.Module):
 class MaskedMLP(nnx.Module):
     """Two outputs for each dimension, from the dimensions before it and a context.
 
-    The masked autoencoder of Germain et al. 2015 (arXiv 1502.03509), with degrees from 0: the
-    units of degree 0, and with them the outputs of the first dimension, see the context alone. The
-    last layer starts at 0, and so do the outputs.
+    The masked autoencoder of Germain et al. 2015 (arXiv 1502.03509), with degrees from 0: units of
+    degree 0, and so the outputs of the first dimension, depend on the context alone. The last layer
+    starts at 0, and so do the outputs.
 
-    `widths` are those of the hidden layers, one at least; with `from_last` the order of the
-    dimensions runs from the last to the first.
+    `widths` has the widths of the hidden layers, at least one. With `from_last` the dimensions are
+    in reverse order.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class MaskedMLP(nnx.Module):
                 for i in range(len(widths))
             ]
         )
-        before = tuple(place - 1 for place in order)
+        before = tuple(degree - 1 for degree in order)
         self.output = MaskedLinear(
             hidden[-1], before + before, kernel_init=nnx.initializers.zeros, rngs=rngs
         )
@@ -79,7 +79,7 @@ class MaskedMLP(nnx.Module):
     def __call__(
         self, x: Float[Array, "*batch size"], context: Float[Array, "*any features"]
     ) -> tuple[Float[Array, "*batch size"], Float[Array, "*batch size"]]:
-        # Once an image, however many samples of it there are.
+        # The context enters once per image, not once per sample.
         x = self.layers[0](x) + self.context(context)
         for layer in list(self.layers)[1:]:
             x = layer(self.activation(x))

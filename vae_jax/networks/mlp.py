@@ -105,7 +105,7 @@ class MLPEncoder(nnx.Module):
 
 
 class MLPDecoder(nnx.Module):
-    """Latents to images; `widths` in the order in which the latents meet them.
+    """Latents to images through hidden layers; `widths` runs from the latents on.
 
     Each channel of a pixel has `outputs_per_channel` outputs, side by side.
     """
@@ -157,10 +157,10 @@ class MLPDecoder(nnx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class _Dense:
-    """Dense layers of a network of images."""
+    """The settings that dense encoders and decoders of images share."""
 
     widths: tuple[int, ...] = sizes((400,), "Hidden layers, from the image to the latents.")
-    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the matrices.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Initializer of the matrices.")
     compute_dtype: str = one_of(
         "float32", list(COMPUTE_DTYPES), "Type of the products; parameters and sums stay float32."
     )
@@ -263,7 +263,7 @@ class MLPSettings:
 
     widths: tuple[int, ...] = sizes((), "Hidden layers; () is none.", may_be_empty=True)
     activation: str = one_of("silu", list(ACTIVATIONS), "Activation of the hidden layers.")
-    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the matrices.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Initializer of the matrices.")
 
     def build(self, in_features: int, *, rngs: nnx.Rngs) -> MLP:
         """Return the layers with fresh parameters."""
@@ -283,7 +283,7 @@ class GatedMLPSettings:
     """Gated dense layers (x W) * sigmoid(x V) between two vectors."""
 
     widths: tuple[int, ...] = sizes((), "Hidden layers; () is none.", may_be_empty=True)
-    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the matrices.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Initializer of the matrices.")
 
     def build(self, in_features: int, *, rngs: nnx.Rngs) -> MLP:
         """Return the layers with fresh parameters."""

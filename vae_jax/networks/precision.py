@@ -1,17 +1,16 @@
-"""Mixed precision: what a body computes in fewer bits, and what it does not.
+"""Mixed precision: which computations of a network run in bfloat16.
 
-A body's matrix products and convolutions may take their operands, and give their results, in
-bfloat16: half the memory, and on accelerators several times the speed. Parameters, biases, sums and
-normalisations stay float32, and with them gradients, the optimiser's state, and whatever a
-distribution is made of: each layer's result is float32, for the next layer to round. XLA fuses the
-rounding into the product's neighbours, so that it costs no pass over memory.
+The matrix products and convolutions of encoders and decoders may take their operands, and give
+their results, in bfloat16: half the memory, and on accelerators several times the speed.
+Parameters, biases, sums and normalisations stay float32, and with them gradients, the optimiser's
+state and the parameters of distributions. Each layer's result is float32, and the next layer rounds
+it. XLA fuses the rounding into the product's neighbours, so that it costs no pass over memory.
 
-Posteriors, priors and flows are float32 throughout: they are small, and their numbers are latents
-and log densities.
+Posteriors, priors and flows are float32 throughout: they are small, and they compute latents and
+log densities.
 
-What is measured rather than trained asks for products in full float32 (`full_precision`): there an
-accelerator rounds float32 operands too, to 11 bits on a GPU and to 8 on a TPU, unless it is asked
-not to.
+Evaluation runs products in full float32 (`full_precision`). By default an accelerator rounds
+float32 operands, too, to 11 bits on a GPU and to 8 on a TPU.
 """
 
 import functools
@@ -34,9 +33,10 @@ COMPUTE_DTYPES: dict[str, ComputeDtype] = {"bfloat16": jnp.bfloat16, "float32": 
 
 
 def full_precision(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Return the function with its products and convolutions of float32 in full.
+    """Return the function with its float32 products and convolutions in full precision.
 
-    It must be inside of `jax.jit`, since tracing decides. Bodies of bfloat16 stay so.
+    It must be called inside `jax.jit`, since the precision is chosen at tracing. Products in
+    bfloat16 stay so.
     """
 
     @functools.wraps(function)
@@ -48,7 +48,7 @@ def full_precision(function: Callable[_Arguments, _Result]) -> Callable[_Argumen
 
 
 def _round_operands(arrays: Any, /, *, dtype: Any = None, inexact: bool = True) -> Any:
-    """Flax's hook on what inputs, kernel and bias become before the product."""
+    """Cast inputs, kernel and bias before the product, as Flax's `promote_dtype`."""
     del inexact
     inputs, kernel, bias = arrays
     return inputs.astype(dtype), kernel.astype(dtype), bias.astype(jnp.float32)

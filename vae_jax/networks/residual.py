@@ -1,9 +1,9 @@
 """Residual convolutional networks, for larger and coloured images.
 
-At each level blocks that keep the image's size, then a convolution that halves it on the way down;
-the same in reverse on the way up. Inside the blocks images are normalised, but what runs past the
-blocks is not, not even at the end: there an image would lose its brightness and contrast, and the
-bodies learn much more slowly without them.
+Each level of an encoder has blocks that keep the image's size, then a convolution that halves it; a
+decoder runs the same in reverse. Images are normalised inside the blocks but not on the skip path,
+not even at its end. There they would lose their brightness and contrast, without which the networks
+learn much more slowly.
 """
 
 import dataclasses
@@ -38,27 +38,27 @@ from vae_jax.settings import flag, integer, one_of, register
 Images = Float[Array, "batch height width channels"]
 Outputs = Float[Array, "batch height width outputs"]
 
-# Of every convolution that keeps the size: an even kernel would shift the image by half a pixel.
+# Side of the kernels that keep the size; an even kernel would shift the image by half a pixel.
 _KERNEL_SIZE = 3
 
 
-# What halves and doubles an image meets no activation, and is to keep its variance; a pixel that a
-# transposed convolution makes meets a quarter of the kernel.
+# No activation follows the layers that halve and double an image, and they keep its variance. A
+# pixel of a transposed convolution is a sum over a quarter of the kernel.
 _DOUBLING_INIT: dict[Upsampling, Initializer] = {
     "resize": LECUN,
     "transpose": nnx.initializers.variance_scaling(4.0, "fan_in", "normal"),
 }
 
-# Outputs near the bias, and so near the data's mean, but not so near that those which mean the same
-# (components of a mixture) stay the same.
+# Outputs start near the bias, and so near the data's mean. They differ enough for outputs of equal
+# meaning, such as the components of a mixture, to part.
 _OUTPUT_INIT: Initializer = nnx.initializers.variance_scaling(0.05, "fan_in", "normal")
 
 
 class ResidualBlock(nnx.Module):
-    """Images plus what two convolutions, each after normalisation and activation, make of them.
+    """Images plus two convolutions of them, each after normalisation and activation.
 
-    He et al. 2016 (arXiv 1603.05027, figure 1b). The second convolution starts at 0, and the block
-    as the identity, so that a deep body starts as a shallow one.
+    He et al. 2016 (arXiv 1603.05027, figure 1b). The second convolution starts at 0, and so the
+    block as the identity: a deep network starts as a shallow one.
     """
 
     def __init__(
@@ -80,9 +80,9 @@ class ResidualBlock(nnx.Module):
 class ResidualStage(nnx.Module):
     """Residual blocks one after the other.
 
-    With `remat` the backward pass computes the inside of each block anew from its input, which is
-    all that is kept of it (Chen et al. 2016, arXiv 1604.06174): memory grows with the number of
-    blocks by one image each, for about a third more arithmetic.
+    With `remat` only the input of each block is kept, and the backward pass computes its inside
+    again (Chen et al. 2016, arXiv 1604.06174). Each block then takes the memory of one image, for
+    about a third more arithmetic.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class ResidualStage(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, images: Images) -> Images:
-        # Between blocks is where images stay in memory.
+        # The images between the blocks are those that stay in memory.
         images = images.astype(self.dtype)
         if self.remat:
             return self._scan(images)
@@ -119,18 +119,18 @@ class ResidualStage(nnx.Module):
         def apply(images: Images, params: nnx.State) -> tuple[Images, None]:
             return nnx.merge(graphdefs[0], params)(images).astype(self.dtype), None
 
-        # A loop, since XLA's CPU backend finds what is computed twice in a row of blocks and keeps
-        # it after all. For the same reason nothing needs to hide it inside the loop.
+        # A loop: outside of one, XLA's CPU backend recognises the repeated computation and keeps
+        # its result after all. Inside one it does not, and `prevent_cse` is not needed.
         step = jax.checkpoint(apply, prevent_cse=False)
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
         return jax.lax.scan(step, images, stacked)[0]
 
 
 class ResidualEncoder(nnx.Module):
-    """Images to features: `num_blocks` residual blocks a level, then hidden layers of `widths`.
+    """Images to features: `num_blocks` residual blocks per level, then hidden layers of `widths`.
 
-    Each of `channels` is the number of channels of a level, after which the image is halved by a
-    convolution of `kernel_size`: "stride" (strided) or "pool" (max pooling after it).
+    `channels` has the number of channels of each level. A level ends in a convolution of
+    `kernel_size` that halves the image: "stride" (strided) or "pool" (max pooling after it).
     `kernel_init` starts the hidden layers; products run in `dtype`.
     """
 
@@ -253,7 +253,7 @@ class ResidualDecoder(nnx.Module):
     def set_output_bias(
         self, mean_image: Float[Array, "height width channels"], link: Link
     ) -> None:
-        """Start the last layer's bias, one an output, at `link` of the mean over the pixels."""
+        """Start the last layer's bias, one value per output, at `link` of the mean pixel."""
         self.output.bias = nnx.Param(link(mean_image.mean(axis=(0, 1))))
 
     def __call__(
@@ -274,7 +274,7 @@ class _Residual(ConvolutionalSettings):
 
     blocks: int = integer(2, "Residual blocks per level.", at_least=1)
     remat: bool = flag(
-        False, "Whether the backward pass computes the inside of blocks anew, to save memory."
+        False, "Compute the inside of blocks again in the backward pass, to save memory."
     )
 
     def _options(self, rngs: nnx.Rngs) -> dict[str, Any]:

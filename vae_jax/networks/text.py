@@ -1,6 +1,6 @@
-"""Networks of texts: rows of word numbers to features, and latents to one word after another.
+"""Networks of texts: rows of word indices to features, and latents to one word after another.
 
-A row has the numbers of its words, END, and PAD to its end (vae_jax/data/captions/vocabulary.py).
+A row has the indices of its words, END, and PAD to its end (vae_jax/data/captions/vocabulary.py).
 """
 
 import dataclasses
@@ -19,18 +19,18 @@ from vae_jax.settings import integer, one_of
 
 Ids = Int[Array, "*batch length"]
 
-# Of what cannot be said. Infinite, it would leave gradients that are no numbers.
+# The logit of impossible words. An infinite one would give NaN gradients.
 _IMPOSSIBLE = -1e9
 
-# Of the convolutions, in words; odd.
+# Width of the convolutions in words; odd.
 _KERNEL_SIZE = 3
 
 
 class Embedding(nnx.Module):
-    """Word numbers to vectors."""
+    """Word indices to vectors."""
 
     def __init__(self, num_words: int, size: int, *, rngs: nnx.Rngs) -> None:
-        # Of unit variance: a vector is what a dense layer meets next.
+        # Unit variance, since a dense layer follows.
         self.table = nnx.Param(jax.random.normal(rngs.params(), (num_words, size)))
 
     def __call__(self, ids: Int[Array, "*shape"]) -> Float[Array, "*shape size"]:
@@ -42,8 +42,8 @@ class Embedding(nnx.Module):
 class TextEncoder(nnx.Module):
     """Texts to features: embedding, convolutions over neighbouring words, their mean, a layer.
 
-    What stands at PAD is zero in every layer, and outside of the mean: features do not depend on
-    the length to which rows are filled up.
+    Positions of PAD are zero in every layer and do not count in the mean: features do not depend on
+    the length to which rows are padded.
     """
 
     def __init__(
@@ -89,12 +89,12 @@ def _with_neighbours(
     return jnp.concatenate(shifted, axis=-1)
 
 
-class Speaker(NamedTuple):
-    """The state of a decoder within its texts.
+class DecoderState(NamedTuple):
+    """The state of a decoder between two words.
 
     Attributes:
       hidden: its recurrent state.
-      gates: what the latents add to the gates at every word.
+      gates: the latents' part of the gates, the same at every word.
     """
 
     hidden: Float[Array, "*batch width"]
@@ -102,12 +102,12 @@ class Speaker(NamedTuple):
 
 
 class TextDecoder(nnx.Module):
-    """Latents to texts, a word at a time: a gated recurrent unit (Cho et al. 2014, 1406.1078).
+    """Latents to texts, word by word: a gated recurrent unit (Cho et al. 2014, arXiv 1406.1078).
 
-    The latents start its state, and are added to its gates at every word: they need not be
-    remembered. p(text|z) = prod_t p(word_t | words before t, z), over rows of `length`, in whose
-    last place only END can stand; PAD and BEGIN stand nowhere. So the probabilities of all texts of
-    fewer than `length` words, the empty one among them, sum to 1.
+    The latents start its state and are added to its gates at every word, so that it need not
+    remember them. p(text|z) = prod_t p(word_t | words before t, z) over rows of `length`. PAD and
+    BEGIN have no probability, and at the last position only END has any. So the probabilities of
+    all texts of fewer than `length` words, the empty one among them, sum to 1.
     """
 
     def __init__(
@@ -130,53 +130,56 @@ class TextDecoder(nnx.Module):
         self.num_words = num_words
         self.length = length
 
-    def begin(self, latents: Float[Array, "*batch latents"]) -> Speaker:
-        """Before the first word."""
-        return Speaker(jnp.tanh(self.start(latents)), self.from_latents(latents))
+    def begin(self, latents: Float[Array, "*batch latents"]) -> DecoderState:
+        """Return the state before the first word."""
+        return DecoderState(jnp.tanh(self.start(latents)), self.from_latents(latents))
 
     def word_logits(
         self, latents: Float[Array, "*shape latents"], words: Ids
     ) -> Float[Array, "*shape length words"]:
-        """Return log p(word_t | words before t, z), not normalised, for all places at once.
+        """Return log p(word_t | words before t, z), not normalised, for all positions at once.
 
         Args:
           latents: `[*samples, *batch, latents]`.
-          words: what is told of each text, `[*batch, length]`.
+          words: the texts that the decoder is given, `[*batch, length]`.
         """
         before = jnp.concatenate([jnp.full_like(words[..., :1], BEGIN), words[..., :-1]], axis=-1)
         from_words = jnp.moveaxis(self.from_word(self.embedding(before)), -2, 0)
 
-        def hear(speaker: Speaker, from_word: Array) -> tuple[Speaker, Array]:
-            speaker = self._hear(speaker, from_word)
-            return speaker, speaker.hidden
+        def advance(state: DecoderState, from_word: Array) -> tuple[DecoderState, Array]:
+            state = self._advance(state, from_word)
+            return state, state.hidden
 
-        _, hidden = jax.lax.scan(hear, self.begin(latents), from_words)
-        return self._sayable(self.output(jnp.moveaxis(hidden, 0, -2)), jnp.arange(self.length))
+        _, hidden = jax.lax.scan(advance, self.begin(latents), from_words)
+        logits = self.output(jnp.moveaxis(hidden, 0, -2))
+        return self._without_impossible(logits, jnp.arange(self.length))
 
     def next_word(
-        self, speaker: Speaker, word: Int[Array, "*batch"], place: Int[Array, ""]
-    ) -> tuple[Speaker, Float[Array, "*batch words"]]:
-        """Return the same for one place, given the word before it."""
-        speaker = self._hear(speaker, self.from_word(self.embedding(word)))
-        logits = self.output(speaker.hidden)
-        return speaker, self._sayable(logits[..., None, :], place[None])[..., 0, :]
+        self, state: DecoderState, word: Int[Array, "*batch"], position: Int[Array, ""]
+    ) -> tuple[DecoderState, Float[Array, "*batch words"]]:
+        """Return the next state, and the logits at one position, given the word before it."""
+        state = self._advance(state, self.from_word(self.embedding(word)))
+        logits = self.output(state.hidden)
+        return state, self._without_impossible(logits[..., None, :], position[None])[..., 0, :]
 
-    def _hear(self, speaker: Speaker, from_word: Float[Array, "*batch gates"]) -> Speaker:
-        reset, update, candidate = jnp.split(from_word + speaker.gates, 3, axis=-1)
-        from_hidden = jnp.split(self.from_hidden(speaker.hidden), 3, axis=-1)
+    def _advance(
+        self, state: DecoderState, from_word: Float[Array, "*batch gates"]
+    ) -> DecoderState:
+        reset, update, candidate = jnp.split(from_word + state.gates, 3, axis=-1)
+        from_hidden = jnp.split(self.from_hidden(state.hidden), 3, axis=-1)
         reset = jax.nn.sigmoid(reset + from_hidden[0])
         update = jax.nn.sigmoid(update + from_hidden[1])
         candidate = jnp.tanh(candidate + reset * from_hidden[2])
-        hidden = update * speaker.hidden + (1 - update) * candidate
-        return speaker._replace(hidden=hidden)
+        hidden = update * state.hidden + (1 - update) * candidate
+        return state._replace(hidden=hidden)
 
-    def _sayable(
-        self, logits: Float[Array, "*shape places words"], places: Int[Array, " places"]
-    ) -> Float[Array, "*shape places words"]:
+    def _without_impossible(
+        self, logits: Float[Array, "*shape positions words"], positions: Int[Array, " positions"]
+    ) -> Float[Array, "*shape positions words"]:
         words = jnp.arange(self.num_words)
-        is_last = (places == self.length - 1)[:, None]
-        sayable = (words != PAD) & (words != BEGIN) & (~is_last | (words == END))
-        return jnp.where(sayable, logits, _IMPOSSIBLE)
+        is_last = (positions == self.length - 1)[:, None]
+        possible = (words != PAD) & (words != BEGIN) & (~is_last | (words == END))
+        return jnp.where(possible, logits, _IMPOSSIBLE)
 
 
 def drop_words(
@@ -184,7 +187,7 @@ def drop_words(
 ) -> Int[Array, "batch length"]:
     """Return the texts with each word, END too, replaced by UNKNOWN with probability `share`.
 
-    What a decoder is told of a text while it is trained: it has to ask the latents for the rest
+    In training a decoder is given these texts, and must find the dropped words in the latents
     (word dropout, Bowman et al. 2015, arXiv 1511.06349, section 3.2).
     """
     dropped: Bool[Array, "batch length"] = jax.random.bernoulli(key, share, ids.shape)
@@ -193,12 +196,12 @@ def drop_words(
 
 @dataclasses.dataclass(frozen=True)
 class TextSettings:
-    """Convolutions over words, and a gated recurrent unit that writes them, of a modality."""
+    """Networks of a modality of texts: convolutions read words, a recurrent unit writes them."""
 
     embedding_size: int = integer(32, "Size of a word's vector.", at_least=1)
     width: int = integer(64, "Width of the encoder and of the decoder.", at_least=1)
     activation: str = one_of("silu", list(ACTIVATIONS), "Activation of the encoder.")
-    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the matrices.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Initializer of the matrices.")
 
     def build_encoder(self, num_words: int, *, rngs: nnx.Rngs) -> TextEncoder:
         """Return the encoder with fresh parameters."""
