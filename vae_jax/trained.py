@@ -35,7 +35,7 @@ from vae_jax.data.simulators import Simulator
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import DensityModel, latent_paths
-from vae_jax.models.modalities import Form, Forms, nothing
+from vae_jax.models.modalities import Form, Forms, placeholder
 from vae_jax.models.multimodal import MultimodalVAE
 from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.bounds import elbo_terms
@@ -551,7 +551,7 @@ class TrainedMultimodal(_Trained):
             described = ", ".join(f"{name} {number}" for name, number in numbers.items())
             raise UserError(f"examples must be equally many and at least one, not {described}")
         values = {
-            name: arrays.get(name, np.asarray(nothing(form, num)))
+            name: arrays.get(name, np.asarray(placeholder(form, num)))
             for name, form in self.forms.items()
         }
         present = np.array([name in given for name in self.names])

@@ -70,7 +70,7 @@ def test_with_one_modality_every_kind_is_that_expert(kind, one):
     np.testing.assert_allclose(mixture.mean, expert.mean, rtol=1e-6)
 
 
-def test_mixtures_are_uniform_over_what_is_there():
+def test_mixtures_are_uniform_over_present_modalities():
     factors, z = factors_of(), normal(3, BATCH, LATENTS)
     one, two, both = (product_of_experts(factors, m) for m in (only(0), only(2), only(0, 2)))
     densities = [np.exp(part.log_prob(z)) for part in (one, two, both)]
@@ -109,7 +109,7 @@ def test_the_order_of_the_modalities_does_not_matter(kind):
 
 
 @pytest.mark.parametrize("kind", ["product", "mixture", "mixture_of_products"])
-def test_what_is_missing_has_exactly_no_gradient_even_if_it_is_no_number(kind):
+def test_a_missing_factor_has_exactly_no_gradient_even_if_it_is_nan(kind):
     factors = factors_of()
     broken = Normal(factors.mean.at[1].set(jnp.nan), factors.log_scale)
 
@@ -134,7 +134,7 @@ def test_draws_of_a_mixture_have_its_mean_and_density():
     latents, log_prob = mixture.draw(noise, jax.random.key(1))
     np.testing.assert_allclose(latents.mean(axis=0), mixture.mean, atol=0.05)
     np.testing.assert_allclose(log_prob, mixture.log_prob(latents), rtol=1e-6)
-    # E_q[p / q] = 1 holds for the density alone that was drawn from.
+    # E_q[p / q] = 1 holds only for the density that was drawn from.
     prior = Normal(jnp.zeros(LATENTS), 0.0 * jnp.ones(LATENTS) - 0.7)
     ratio = jnp.exp(prior.log_prob(latents) - log_prob).mean(axis=0)
     np.testing.assert_allclose(ratio, 1, atol=0.15)

@@ -36,7 +36,6 @@ BOTTOM, TOP = 3, 2
 KINDS = ["markov", "ladder"]
 
 
-# Small ones.
 LEARNED_PRIORS = {
     "mixture": {"name": "mixture", "components": 3},
     "flow": {"name": "flow", "width": 6},
@@ -44,7 +43,7 @@ LEARNED_PRIORS = {
 
 
 def build(kind="vae", prior="standard"):
-    """A model of two layers, or with "vae" of the lower one alone."""
+    """Return a model with two layers, or with the lower one alone if `kind` is "vae"."""
     model = {"name": kind, "prior": LEARNED_PRIORS.get(prior, prior)}
     if kind != "vae":
         model |= {"top_latent_size": TOP, "top": {"widths": (6, 4)}}
@@ -72,7 +71,7 @@ class TwoLayerLinearGaussian:
         weights, scale = single.weights, single.scale
         self.a, self.c, self.s = np.array([0.8, -1.3]), np.array([0.4, -0.2]), np.array([0.5, 0.9])
         squares = np.square(weights).sum(axis=1)
-        # What the image says of h1, as a normal: (x - b) W^T / squares, scale / sqrt(squares).
+        # p(x|h1) as a normal in h1: mean (x - b) W^T / squares, scale / sqrt(squares).
         kernel = weights.T / squares
         precision = squares / scale**2
         bias = -single.bias @ kernel
@@ -85,12 +84,12 @@ class TwoLayerLinearGaussian:
             top = np.diag(self.a / marginal), -self.a / marginal * self.c
             top_scale = self.s / np.sqrt(marginal)
         else:
-            # The image's own word on h1; and q(h2|x), for which that is N(a h2 + c, seen).
+            # That normal itself; and q(h2|x), since its mean is N(a h2 + c, variance) given h2.
             bottom, bottom_scale = (kernel, bias), 1 / np.sqrt(precision)
-            seen = self.s**2 + 1 / precision
-            gain = self.a / (self.a**2 + seen)
+            variance = self.s**2 + 1 / precision
+            gain = self.a / (self.a**2 + variance)
             top = kernel * gain, (bias - self.c) * gain
-            top_scale = np.sqrt(seen / (self.a**2 + seen))
+            top_scale = np.sqrt(variance / (self.a**2 + variance))
         model = nnx.eval_shape(lambda: self._build(kind, nnx.Rngs(0)))
         exact = single.model
         model.decoder, model.likelihood = exact.decoder, exact.likelihood
@@ -118,7 +117,7 @@ class TwoLayerLinearGaussian:
         return (MarkovVAE if kind == "markov" else LadderVAE)(*parts)
 
     def log_likelihood(self, images):
-        """log N(x; W^T c + b, W^T diag(a^2 + s^2) W + scale^2 I) of each image, in nats."""
+        """Return log N(x; W^T c + b, W^T diag(a^2 + s^2) W + scale^2 I) per image, in nats."""
         weights = self.single.weights
         covariance = weights.T @ np.diag(self.a**2 + self.s**2) @ weights
         covariance += self.single.scale**2 * np.eye(6)
@@ -153,7 +152,7 @@ def test_at_the_exact_posterior_every_importance_weight_is_the_exact_likelihood(
 
 
 def wrong_posterior(kind):
-    """The solved model with a posterior wider than the exact one: the weights have a variance."""
+    """Return the solved model with a wider posterior, so that the weights have a variance."""
     case = TwoLayerLinearGaussian(kind)
     case.model.posterior.linear.bias[...] += jnp.array([0.1, -0.1, 0.3, 0.2])
     case.model.top.head.linear.bias[...] += jnp.array([-0.2, 0.2, 0.2, 0.3])
@@ -175,7 +174,7 @@ def test_at_a_wrong_posterior_the_importance_weights_average_to_the_exact_likeli
 
 
 def bound_of(name, model, images, key):
-    """The importance-weighted bound of five samples, by the estimator of that name."""
+    """Return the importance-weighted bound of five samples, by the estimator of that name."""
     options = {"model": model, "inputs": images, "targets": images, "key": key, "num_samples": 5}
     if name == "dreg":
         return bounds.doubly_reparameterized(**options)[0].mean()
@@ -198,9 +197,9 @@ def test_the_gradient_of_the_bound_is_the_rate_at_which_it_changes(kind):
     for index, (leaf, slope) in enumerate(zip(leaves, jax.tree.leaves(gradient), strict=True)):
         direction = normal(index, *leaf.shape)
 
-        def moved(distance, place=index, direction=direction):
+        def moved(distance, index=index, direction=direction):
             return treedef.unflatten(
-                [x + distance * direction if i == place else x for i, x in enumerate(leaves)]
+                [x + distance * direction if i == index else x for i, x in enumerate(leaves)]
             )
 
         rate = (bound(moved(step)) - bound(moved(-step))) / (2 * step)
@@ -223,7 +222,7 @@ def test_with_two_layers_the_doubly_reparameterised_gradient_has_the_bounds_expe
 
     plain, doubly = gradients("plain", 0), gradients("dreg", 1)
     assert_equal_means(plain, doubly)
-    # Far from zero, so that a part left out would be seen.
+    # The gradients are far from zero, so that a missing term would show.
     error = np.sqrt((plain.var(axis=0) + doubly.var(axis=0)) / len(plain))
     assert (np.abs(plain.mean(axis=0)) > 10 * error).mean() > 0.3
 
@@ -264,7 +263,7 @@ def test_samples_of_the_prior_go_from_the_top_layer_down(model):
     np.testing.assert_allclose(together.mean(axis=0), np.zeros(BOTTOM + TOP), atol=0.04)
 
 
-def test_the_bottom_layer_of_a_markov_posterior_knows_nothing_of_the_top_one():
+def test_the_bottom_layer_of_a_markov_posterior_does_not_depend_on_the_top_one():
     model = randomized(lambda: build("markov"), scale=0.5)
     posterior, features = model.encode(IMAGES), model.encoder(IMAGES)
     bottom = model.posterior(features)
@@ -316,7 +315,7 @@ def test_of_a_sure_and_an_unsure_normal_the_sure_one_remains():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_with_a_top_layer_that_says_nothing_the_model_is_the_single_layer_one(kind):
+def test_with_an_uninformative_top_layer_the_model_is_the_single_layer_one(kind):
     model = randomized(lambda: build(kind), scale=0.5)
     single = randomized(build, scale=0.5)
     single.encoder, single.decoder = model.encoder, model.decoder

@@ -12,8 +12,7 @@ from vae_jax.models.latent_paths import (
     traversal,
 )
 
-# Few examples of one fixed shape: every new shape compiles anew. No subnormal numbers: XLA takes
-# them for zero.
+# Few examples of one fixed shape: every new shape compiles anew. XLA rounds subnormal numbers to 0.
 few = settings(max_examples=30, deadline=None)
 codes = hnp.arrays(
     np.float32, (2, 3, 5), elements=st.floats(-4, 4, width=32, allow_subnormal=False)

@@ -10,7 +10,7 @@ from vae_jax import config as factory
 from vae_jax import trained
 from vae_jax.distributions import Distribution
 from vae_jax.errors import UserError
-from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.evaluation import metrics as evaluation_metrics
 from vae_jax.models.interfaces import Likelihood
 from vae_jax.models.likelihoods import (
     LIKELIHOODS,
@@ -34,7 +34,7 @@ FAMILIES = {
     },
 }
 
-# Where a decoder cannot start at the data's mean itself.
+# The ranges of means at which a decoder can start.
 CLIPPED = {
     "continuous_bernoulli": (0.01, 0.99),
     **dict.fromkeys(
@@ -59,7 +59,7 @@ def normal(seed, *shape):
 
 
 def grey_bytes(seed, num, image_shape=(4, 4, 1)):
-    """Images of two kinds, noisy: something to learn."""
+    """Return noisy images of two kinds, for a model to learn."""
     rng = np.random.default_rng(seed)
     templates = rng.choice([30, 220], size=(2, *image_shape))
     images = templates[rng.integers(0, 2, num)] + rng.normal(scale=10, size=(num, *image_shape))
@@ -76,7 +76,7 @@ def test_a_likelihood_makes_a_distribution_over_images_of_independent_channels(f
     assert isinstance(likelihood, Likelihood)
     num = likelihood.outputs_per_channel
     outputs = normal(0, 2, 4, 3, 2, 3 * num)
-    # Those of the second channel alone.
+    # The outputs of the second channel differ.
     others = outputs.at[..., num : 2 * num].add(normal(1, 2, 4, 3, 2, num))
 
     @jax.jit
@@ -102,7 +102,7 @@ def test_a_decoder_starts_at_the_mean_of_the_data(family, body):
     options = {"activation": jnp.tanh, "outputs_per_channel": likelihood.outputs_per_channel}
     mean = jnp.linspace(0, 1, 72).reshape(shape)
     if body == "conv":
-        # Its bias is one a channel.
+        # It has one bias per channel.
         mean = jnp.broadcast_to(jnp.array([0.0, 0.3, 1.0]), shape)
 
     def build():
@@ -162,7 +162,7 @@ def test_a_scale_per_pixel_is_the_second_output_of_each_channel():
         ),
     ],
 )
-def test_each_kind_of_data_is_accepted_or_told_of(images, problems):
+def test_each_kind_of_data_is_accepted_or_reported(images, problems):
     images = np.asarray(images, np.float32)
     for accepted in ("unit interval", "any finite", "256 levels"):
         problem = unaccepted(accepted, images)
@@ -188,25 +188,25 @@ def trained_model(family, scale=0.4):
     return TrainedModel(config, (3, 2, 1), nnx.split(model)[1])
 
 
-def figures(family, scale):
+def metrics_of(family, scale):
     images = grey_bytes(0, 9, (3, 2, 1)) / np.float32(255)
-    return figures_of_merit.vae_figures(
+    return evaluation_metrics.vae_figures(
         trained_model(family, scale), images, jax.random.key(0), num_samples=2, batch_size=9
     )
 
 
-def test_a_categorical_model_that_knows_nothing_needs_eight_bits_a_pixel():
-    known = figures("categorical", 0.0)
-    assert known["bits_per_dim"] == pytest.approx(8, rel=1e-5)
-    assert known["elbo"] == pytest.approx(-6 * 8 * np.log(2), rel=1e-5)
+def test_a_uniform_categorical_model_needs_eight_bits_per_pixel():
+    metrics = metrics_of("categorical", 0.0)
+    assert metrics["bits_per_dim"] == pytest.approx(8, rel=1e-5)
+    assert metrics["elbo"] == pytest.approx(-6 * 8 * np.log(2), rel=1e-5)
 
 
 @pytest.mark.parametrize("family", ["bernoulli", "continuous_bernoulli", "normal optimal"])
 def test_densities_and_cross_entropies_of_grey_values_have_no_bits(family):
-    assert "bits_per_dim" not in figures(family, 0.3)
+    assert "bits_per_dim" not in metrics_of(family, 0.3)
 
 
-def test_a_trained_model_refuses_values_that_its_likelihood_does_not_know():
+def test_a_trained_model_refuses_values_that_its_likelihood_does_not_accept():
     model = trained_model("discretized_logistic")
     stored = grey_bytes(0, 5, (3, 2, 1))
     by_bytes = model.reconstruction_log_likelihood(stored)
@@ -218,7 +218,7 @@ def test_a_trained_model_refuses_values_that_its_likelihood_does_not_know():
         model.elbo(np.full((3, 2, 1), 2.0), jax.random.key(0))
 
 
-def test_many_outputs_a_channel_are_decoded_in_smaller_batches(monkeypatch):
+def test_many_outputs_per_channel_are_decoded_in_smaller_batches(monkeypatch):
     latents, sizes = np.asarray(normal(0, 10, 2)), []
     whole = trained_model("categorical").decode(latents)
     monkeypatch.setattr(trained, "_MAX_OUTPUTS", 3 * 6 * 256)
@@ -234,7 +234,7 @@ def test_many_outputs_a_channel_are_decoded_in_smaller_batches(monkeypatch):
 
 
 def train(config, images, seed=0):
-    """The state after all epochs, and the loss of every step."""
+    """Return the program, the state after all epochs, and the loss of every step."""
     program = factory.build_program(config, images.shape[1:], len(images))
     mean = jnp.asarray(images.mean(axis=0) / (255 if images.dtype == np.uint8 else 1), jnp.float32)
     state = program.init(mean, jax.random.key(seed), factory.build_hparams(config)).train
@@ -265,7 +265,7 @@ def test_the_optimal_scale_follows_the_noise_of_the_data():
     likelihood = nnx.merge(program.graphdef, state.params["model"]).likelihood
     scale = np.exp(likelihood(jnp.zeros((1, 1, 1))).log_scale)
     assert scale == pytest.approx(noise, rel=0.03)
-    # The entropy of that noise: the scale that training reports its loss by is that one, too.
+    # The loss is the entropy of that noise: training reports it with that scale, too.
     entropy = 16 * (np.log(noise) + 0.5 * np.log(2 * np.pi * np.e))
     assert losses[-64:].mean() == pytest.approx(entropy, abs=0.5)
 

@@ -92,7 +92,7 @@ def test_one_compiled_program_serves_all_subsets():
 
 
 def gradients_without(kind, missing, broken):
-    """Of the objective where one modality is missing in all examples."""
+    """Return the objective and its gradients when one modality is missing in all examples."""
     names = names_of(kind)
     if kind == "joint":
         pytest.skip("its objective takes whole examples; see the posterior below")
@@ -109,7 +109,7 @@ def gradients_without(kind, missing, broken):
 
 
 @pytest.mark.parametrize("kind", ["product", "mixture", "mixture_of_products"])
-def test_a_missing_modality_has_exactly_no_gradient_even_if_it_is_no_number(kind):
+def test_a_missing_modality_has_exactly_no_gradient_even_if_it_is_nan(kind):
     value, gradients = gradients_without(kind, "image", broken=True)
     assert np.isfinite(float(value))
     sizes = {"image": 0.0, "text": 0.0}
@@ -123,7 +123,7 @@ def test_a_missing_modality_has_exactly_no_gradient_even_if_it_is_no_number(kind
     assert float(gradients_without(kind, "image", broken=False)[0]) == float(value)
 
 
-def test_the_posterior_of_jmvae_has_no_gradient_in_what_is_missing():
+def test_the_posterior_of_jmvae_has_no_gradient_in_a_missing_modality():
     model, values = build_joint(TWO, "joint"), draw_values(TWO, 3)
     values["image"] = jnp.full_like(values["image"], jnp.nan)
     graphdef, params = nnx.split(model)
@@ -178,7 +178,7 @@ def test_the_objective_of_jmvae_is_the_elbo_minus_two_kls():
 
 
 def expected_elbos(model, batch, subset, num=4000):
-    """ELBO of a subset by many draws."""
+    """Return the ELBO of a subset, estimated from many draws."""
     posterior = model.encode(batch.values, jnp.asarray(subset))
     noise = jax.random.normal(jax.random.key(8), (num, *posterior.mean.shape))
     latents, _ = posterior.draw(noise, jax.random.key(9))
@@ -215,13 +215,13 @@ def test_subsets_are_drawn_of_every_size_between():
     assert (sizes == 2).mean() == pytest.approx(0.6, abs=0.03)
 
 
-def test_mopoe_is_the_mean_of_the_elbos_of_all_subsets_with_all_modalities_asked():
+def test_mopoe_is_the_mean_over_subsets_of_the_elbo_of_all_modalities():
     model, batch = build_joint(THREE, "mixture_of_products"), whole_batch_of(THREE, 2)
     found = mean_over_keys(lambda key: joint_elbo(model, batch, key).weighted(ONES))
     np.testing.assert_allclose(found, expected_elbos(model, batch, (True,) * 3), rtol=0.01)
 
 
-def test_mmvae_with_one_sample_is_an_elbo_and_rises_with_their_number():
+def test_mmvae_with_one_sample_is_an_elbo_and_rises_with_the_number_of_samples():
     model, batch = build_joint(THREE, "mixture"), whole_batch_of(THREE, 2)
 
     def bound(num_samples):

@@ -55,7 +55,7 @@ def test_a_normal_sample_is_the_draw_of_its_keys_noise():
 
 
 def test_the_density_of_a_narrow_draw_comes_from_its_noise_without_rounding():
-    # The latents themselves are rounded to steps as wide as their standard deviation.
+    # Rounding moves the latents themselves by about their standard deviation.
     noise = normal(0, 100, 1)
     posterior = Normal(jnp.full(1, 1000.0), jnp.full(1, math.log(1e-4)))
     expected = stats.norm.logpdf(noise).sum(axis=-1) - math.log(1e-4)
@@ -93,7 +93,7 @@ def test_the_default_model_starts_from_flaxs_initial_values_in_a_fixed_order():
     )
 
 
-# A narrow layer leaves some dimensions unseen, but none out of order.
+# A narrow layer drops some dimensions but keeps their order.
 @pytest.mark.parametrize("widths", [(9,), (3,), (5, 2), (4, 8, 6)])
 @pytest.mark.parametrize("from_last", [False, True])
 def test_outputs_of_a_masked_network_see_only_the_dimensions_before_them(widths, from_last):
@@ -198,7 +198,7 @@ def test_importance_weights_under_a_flow_posterior_average_to_the_exact_likeliho
     np.testing.assert_array_less(np.abs(weights.mean(axis=0) - 1), 5 * error)
 
 
-def test_a_normal_has_its_density_anywhere_and_a_flow_at_its_draws_alone():
+def test_a_normal_has_a_density_anywhere_and_a_flow_only_at_its_draws():
     diagonal, flow = Normal(normal(0, 3), normal(1, 3)), make_flow()(normal(2, NUM_FEATURES))
     assert isinstance(diagonal, TractablePosterior)
     assert isinstance(diagonal, Factorized)

@@ -18,11 +18,10 @@ IMAGE_SHAPE = (4, 3, 1)
 PRIORS = ["standard", "mixture", "vamp", "flow"]
 
 
-def unasked(images):
-    raise AssertionError("only a VampPrior asks the encoder")
+def unused_encoder(images):
+    raise AssertionError("only a VampPrior uses the encoder")
 
 
-# Small ones.
 SETTINGS = {
     "mixture": {"name": "mixture", "components": 3},
     "vamp": {"name": "vamp", "components": 3},
@@ -47,7 +46,7 @@ def prior(request):
 
 
 def log_mixture(mixture, value):
-    """The density of a mixture, component by component, in double precision."""
+    """Return the log density of a mixture in double precision, component by component."""
     value = np.asarray(value, np.float64)[..., None, :]
     means, scales = np.asarray(mixture.means, np.float64), np.exp(mixture.log_scales)
     densities = stats.norm.logpdf(value, means, scales).sum(axis=-1)
@@ -100,7 +99,7 @@ def test_values_far_from_every_component_have_a_finite_density_and_gradient():
     assert (np.asarray(gradient) < 0).all()
 
 
-def test_a_mixture_makes_nothing_that_grows_with_samples_components_and_latents_at_once():
+def test_no_array_of_a_mixture_has_axes_of_samples_components_and_latents():
     samples, components, size = 11, 7, 5
     value = jnp.zeros((samples, 2, size))
     gradient = jax.make_jaxpr(jax.grad(lambda m, v: m.log_prob(v).sum(), argnums=(0, 1)))(
@@ -160,7 +159,7 @@ def make_flow(size, num_layers=2):
         options = {"width": 6, "activation": jnp.tanh, "rngs": nnx.Rngs(0)}
         return FlowPrior(size, num_layers=num_layers, **options)
 
-    return randomized(build_flow, scale=0.7)(unasked)
+    return randomized(build_flow, scale=0.7)(unused_encoder)
 
 
 @pytest.mark.parametrize("size", [2, 5])
@@ -179,7 +178,7 @@ def test_a_flow_priors_map_is_inverted_and_its_density_is_that_of_the_noise(size
 
 def test_a_flow_prior_starts_as_the_standard_normal():
     options = {"num_layers": 2, "width": 6, "activation": jnp.tanh, "rngs": nnx.Rngs(0)}
-    flow, standard = FlowPrior(3, **options)(unasked), StandardNormalPrior(3)(unasked)
+    flow, standard = FlowPrior(3, **options)(unused_encoder), StandardNormalPrior(3)(unused_encoder)
     latents = normal(0, 4, 3)
     np.testing.assert_allclose(flow.log_prob(latents), standard.log_prob(latents), rtol=1e-5)
     key = jax.random.key(0)
@@ -187,7 +186,7 @@ def test_a_flow_prior_starts_as_the_standard_normal():
 
 
 def test_a_fresh_mixture_has_the_moments_of_the_standard_normal():
-    mixture = MixturePrior(2, 5000, rngs=nnx.Rngs(0))(unasked)
+    mixture = MixturePrior(2, 5000, rngs=nnx.Rngs(0))(unused_encoder)
     np.testing.assert_allclose(mixture.mean, [0, 0], atol=0.05)
     variance = np.asarray(mixture.means).var(axis=0) + np.exp(2 * mixture.log_scales).mean(axis=0)
     np.testing.assert_allclose(variance, [1, 1], rtol=0.05)
@@ -205,7 +204,7 @@ def test_a_vampprior_is_the_equal_mixture_of_the_posteriors_of_its_pseudo_inputs
     np.testing.assert_allclose(model.prior.log_prob(latents), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_pseudo_inputs_start_near_the_mean_image_and_each_elsewhere():
+def test_pseudo_inputs_start_near_the_mean_image_with_noise():
     mean_image = jnp.linspace(0, 1, 12).reshape(IMAGE_SHAPE)
     config = config_of("vamp", components=50)
     model = factory.build_model(config, IMAGE_SHAPE, jax.random.key(0), mean_image)

@@ -23,7 +23,7 @@ from vae_jax.settings import one_of, part, register
 
 
 class Autoencoder(Model):
-    """An image to one latent vector and back; no prior, and no bound on log p(x)."""
+    """Images to one latent vector each and back; no prior, and no bound on log p(x)."""
 
     has_density: ClassVar[bool] = False
 
@@ -65,7 +65,7 @@ class AutoencoderSettings(Networks):
     default_objective: ClassVar[str] = "reconstruction"
 
     likelihood: LikelihoodPart = part("bernoulli", LIKELIHOODS, LikelihoodPart, "p(x|z).")
-    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the bottleneck's matrix.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Initializer of the bottleneck.")
 
     def build(
         self,

@@ -1,17 +1,17 @@
-"""One posterior out of those of single modalities, for any subset of the modalities.
+"""The posterior given any subset of the modalities, from the posteriors given single ones.
 
 Every encoder gives a factor N(z; m_i, s_i^2), and the expert of a modality is
 
     q(z|x_i) = N(z; m_i, s_i^2) p(z) / constant,   p(z) = N(z; 0, I),
 
-the convention of Wu & Goodman 2018 (arXiv 1802.05335, section 2.2), with which the product over a
-subset S, and the prior once, is
+the convention of Wu & Goodman 2018 (arXiv 1802.05335, section 2.2). The product over a subset S
+then has the prior as a factor once:
 
     q(z|x_S) = p(z) prod_{i in S} N(z; m_i, s_i^2) / constant
     precision = 1 + sum_{i in S} 1 / s_i^2,   mean = sum_{i in S} m_i / s_i^2 / precision.
 
-So without any modality it is the prior, and with one that modality's expert. Mixtures are uniform
-over subsets of what is there, and have the same two properties.
+Without modalities it is the prior, and with a single one it is that modality's expert. Mixtures are
+uniform over subsets of the present modalities, and have the same two properties.
 """
 
 import itertools
@@ -38,11 +38,11 @@ def product_of_experts(
 ) -> Normal:
     """Return p(z) times the factors of some modalities, normalised.
 
-    What is no member of an example's subset has no influence and exactly no gradient.
+    Factors outside an example's subset have no influence and exactly no gradient.
 
     Args:
-      factors: of each modality, `[modalities, batch, latents]`.
-      members: which of them an example's product is over.
+      factors: the factor of each modality, `[modalities, batch, latents]`.
+      members: a mask of the modalities in each example's product.
 
     Returns:
       `[*subsets, batch, latents]`.
@@ -57,7 +57,7 @@ def product_of_experts(
 
 
 def subsets_of(kind: JointPosterior, num_modalities: int) -> Bool[np.ndarray, "subsets modalities"]:
-    """Return the subsets whose products a mixture is of; the first is the empty one, the prior."""
+    """Return masks of the subsets whose products a mixture has; the first is empty, the prior."""
     if kind == "mixture":
         singles = np.eye(num_modalities, dtype=bool)
         return np.concatenate([np.zeros((1, num_modalities), bool), singles])
@@ -68,17 +68,17 @@ def subsets_of(kind: JointPosterior, num_modalities: int) -> Bool[np.ndarray, "s
 def mixture_over_subsets(
     factors: Normal, present: Present, subsets: Bool[np.ndarray, "subsets modalities"]
 ) -> SubsetMixture:
-    """Return the uniform mixture of products over the subsets whose members an example all has.
+    """Return the uniform mixture of the products over subsets of an example's modalities.
 
     Args:
-      factors: of each modality, `[modalities, batch, latents]`.
-      present: which modalities an example has, `[batch, modalities]`.
-      subsets: of which the first is empty; it counts for examples that have nothing.
+      factors: the factor of each modality, `[modalities, batch, latents]`.
+      present: a mask of each example's modalities, `[batch, modalities]`.
+      subsets: masks of subsets. The empty one counts only for examples without modalities.
     """
     members = jnp.asarray(subsets)[:, None, :]
-    there = (present | ~members).all(axis=-1)
+    is_present = (present | ~members).all(axis=-1)
     is_empty = ~jnp.asarray(subsets).any(axis=-1)[:, None]
-    counts = there & (~is_empty | ~present.any(axis=-1))
+    counts = is_present & (~is_empty | ~present.any(axis=-1))
     log_weights = jnp.where(counts, 0.0, -jnp.inf) - jnp.log(counts.sum(axis=0))
     products = product_of_experts(factors, members & present)
     return SubsetMixture(products, log_weights)

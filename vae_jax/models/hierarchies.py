@@ -38,7 +38,7 @@ Latents = Float[Array, "*shape latents"]
 
 
 class ConditionalNormal(nnx.Module):
-    """Independent normals whose means and log-scales hidden layers make of a vector."""
+    """A vector through hidden layers to the means and log-scales of independent normals."""
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class ConditionalNormal(nnx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Chain:
-    """One layer's distribution and the other's given that layer: p(first) p(second|first).
+    """The distribution of one layer and, given it, that of the other: p(first) p(second|first).
 
     Attributes:
-      first: the layer that depends on no other.
-      second: from values of the first layer to the distribution of the second.
+      first: the distribution of the first layer.
+      second: maps values of the first layer to the distribution of the second.
       bottom_size: size of h1, the first part of the latents.
       top_first: whether the first layer is h2, the last part of the latents.
     """
@@ -76,7 +76,7 @@ class Chain:
 
     @property
     def mean(self) -> Latents:
-        """The mean of the first layer, and that of the second given it."""
+        """The mean of the first layer, and the mean of the second given it."""
         return self._join(self.first.mean, self.second(self.first.mean).mean)
 
     def log_prob(self, latents: Latents) -> Float[Array, "*batch"]:
@@ -106,7 +106,7 @@ class NormalChain(Chain):
     first: Normal
 
     def log_prob_by_dimension(self, latents: Latents) -> Latents:
-        """Log density of each dimension given the first layer, in nats; its sum is `log_prob`."""
+        """Return log density per dimension given the first layer, in nats; sums to `log_prob`."""
         first, second = self._split(latents)
         return self._join(
             self.first.log_prob_by_dimension(first),
@@ -114,7 +114,7 @@ class NormalChain(Chain):
         )
 
     def draw(self, noise: Latents) -> Draw:
-        """Reparameterised draws from standard normal noise, and their log density in nats."""
+        """Return reparameterised draws from standard normal noise, and their log density."""
         first_noise, second_noise = self._split(noise)
         first, first_log_prob = self.first.draw(first_noise)
         second, second_log_prob = self.second(first).draw(second_noise)
@@ -129,10 +129,11 @@ def precision_weighted(a: Normal, b: Normal) -> Normal:
 
 
 class _TwoLayers(DensityModel):
-    """The generative half of both: p(h2) p(h1|h2) p(x|h1).
+    """The generative half of both models: p(h2) p(h1|h2) p(x|h1).
 
-    The constructor takes `bottom`, from the encoder's features to a distribution over h1; `top`,
-    to one over h2 from what the model says; `generative`, p(h1|h2); and the prior of h2.
+    The constructor takes `bottom`, which maps the encoder's features to a distribution of h1;
+    `top`, which maps the input named by the subclass to a distribution of h2; `generative`,
+    p(h1|h2); and the prior of h2.
     """
 
     def __init__(
@@ -169,7 +170,7 @@ class _TwoLayers(DensityModel):
         return Chain(top, self.generative, self.bottom_size, top_first=True)
 
     def decode(self, latents: Float[Array, "*batch latents"]) -> Distribution:
-        """Return p(x|h1) over `[*batch, height, width, channels]`; h2 is not read."""
+        """Return p(x|h1) over `[*batch, height, width, channels]`; h2 is not used."""
         return self.likelihood(self.decoder(latents[..., : self.bottom_size]))
 
 
@@ -188,8 +189,8 @@ class MarkovVAE(_TwoLayers):
 class LadderVAE(_TwoLayers):
     """q(h2|x) q(h1|h2, x) of Sonderby et al. 2016 (arXiv 1602.02282), without batch normalisation.
 
-    On a deterministic way up the encoder's features give an estimate of h1, and `top`, which takes
-    them too, q(h2|x). On the way down q(h1|h2, x) is the product of that estimate and p(h1|h2).
+    The encoder's features give an estimate of h1 and, through `top`, q(h2|x). Then q(h1|h2, x) is
+    the product of that estimate and p(h1|h2).
     """
 
     def encode(self, images: Float[Array, "*batch height width channels"]) -> NormalChain:
@@ -209,7 +210,7 @@ def _reversed(layers: Any) -> LayersPart:
 
 @dataclasses.dataclass(frozen=True)
 class _TwoLayerSettings(Networks):
-    """Settings of both: `latent_size` is that of the lower layer, h1."""
+    """The settings that both models share; `latent_size` is that of the lower layer, h1."""
 
     has_density: ClassVar[bool] = True
     has_normal_posterior: ClassVar[bool] = False
@@ -223,12 +224,12 @@ class _TwoLayerSettings(Networks):
         LayersPart,
         "Hidden layers of the upper layer's encoder; its decoder has them in reverse.",
     )
-    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the normals' matrices.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Initializer of the normals.")
     prior: PriorPart = part("standard", PRIORS, PriorPart, "p(h2).")
     likelihood: LikelihoodPart = part("bernoulli", LIKELIHOODS, LikelihoodPart, "p(x|h1).")
 
     def problem(self) -> str | None:
-        """Return what is wrong with these parts together; None if nothing is."""
+        """Return why these parts do not fit together; None if they do."""
         least = getattr(self.prior, "least_latents", 1)
         if self.top_latent_size < least:
             return (
@@ -255,9 +256,10 @@ class _TwoLayerSettings(Networks):
         encoder, decoder = self.build_networks(image_shape, likelihood, mean_image, rngs=rngs)
         dense: dict[str, Any] = {"kernel_init": INITIALIZERS[self.initializer], "rngs": rngs}
         bottom = DiagonalNormal(encoder.num_features, self.latent_size, **dense)
-        seen = encoder.num_features if top_takes_features else self.latent_size
+        num_inputs = encoder.num_features if top_takes_features else self.latent_size
         reverse = _reversed(self.top)
-        top = ConditionalNormal(self.top.build(seen, rngs=rngs), self.top_latent_size, **dense)
+        top_layers = self.top.build(num_inputs, rngs=rngs)
+        top = ConditionalNormal(top_layers, self.top_latent_size, **dense)
         generative = ConditionalNormal(
             reverse.build(self.top_latent_size, rngs=rngs), self.latent_size, **dense
         )

@@ -20,12 +20,15 @@ class Posterior(Protocol):
         """The one latent vector that stands for an image."""
 
     def draw(self, noise: Float[Array, "*shape latents"], /) -> Draw:
-        """Latents from standard normal noise `[*samples, *batch, latents]`, and log q(z|x)."""
+        """Return latents from standard normal noise `[*samples, *batch, latents]`, and log q(z|x).
+
+        The log density is in nats.
+        """
 
 
 @runtime_checkable
 class TractablePosterior(Posterior, Protocol):
-    """A posterior whose density is cheap at any latents, not at its own draws alone."""
+    """A posterior whose density is cheap at any latents, not only at its own draws."""
 
     def log_prob(self, latents: Float[Array, "*shape latents"], /) -> Float[Array, "*shape"]:
         """Return log q(z|x) in nats."""
@@ -53,7 +56,7 @@ class Factorized(Protocol):
     def log_prob_by_dimension(
         self, latents: Float[Array, "*shape latents"], /
     ) -> Float[Array, "*shape latents"]:
-        """Return the log density of each dimension in nats; their sum is that of the latents."""
+        """Return log density per dimension in nats; the sum is the log density of the latents."""
 
 
 Encode = Callable[[Float[Array, "*batch height width channels"]], Posterior]
@@ -61,7 +64,7 @@ Encode = Callable[[Float[Array, "*batch height width channels"]], Posterior]
 
 @runtime_checkable
 class PosteriorNetwork(Protocol):
-    """Makes a posterior of an encoder's features."""
+    """Maps an encoder's features to a posterior."""
 
     latent_size: int
 
@@ -71,15 +74,15 @@ class PosteriorNetwork(Protocol):
 
 @runtime_checkable
 class PriorNetwork(Protocol):
-    """Holds what is learned of a prior."""
+    """Holds the parameters of a prior."""
 
     def __call__(self, encode: Encode, /) -> Prior:
         """Return p(z), which may depend on the model's own posterior, given as `encode`."""
 
 
-# The finite floating images that a likelihood can be asked about.
+# The values of images that a likelihood accepts, all finite.
 Accepted = Literal["unit interval", "any finite", "256 levels"]
-# What a likelihood spreads its probability over. If continuous, `log_prob` is a log density.
+# The values that have probability. If continuous, `log_prob` is a log density.
 Support = Literal["zeros and ones", "256 levels", "continuous"]
 
 
@@ -97,32 +100,32 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class StartsAtMean(Protocol):
-    """A decoder that can start at an image."""
+    """A decoder whose initial output can be set."""
 
     def set_output_bias(
         self, mean_image: Float[Array, "height width channels"], link: Link, /
     ) -> None:
-        """Let the decoder start at `link` of the data's mean, whatever the latents are."""
+        """Let the decoder start at `link` of the data's mean for all latents."""
 
 
 @runtime_checkable
 class Decoder(Protocol):
-    """Latents to images, unbounded: what a likelihood makes a distribution of."""
+    """Latents to unbounded outputs, the parameters of a likelihood."""
 
     def __call__(
         self, latents: Float[Array, "*batch latents"], /
     ) -> Float[Array, "*batch height width outputs"]:
-        """Unbounded outputs for each latent vector, as many a channel as the likelihood takes."""
+        """Return outputs, `outputs_per_channel` of the likelihood for every channel."""
 
 
 @runtime_checkable
 class Likelihood(Protocol):
-    """Turns a decoder's outputs into p(x|z).
+    """Maps a decoder's outputs to p(x|z).
 
     Attributes:
-      accepts: the images that it can be asked about.
-      support: what it spreads its probability over.
-      outputs_per_channel: decoder outputs that it takes for each channel of an image.
+      accepts: the values of images that it accepts.
+      support: the values that have probability.
+      outputs_per_channel: number of decoder outputs per channel of an image.
     """
 
     accepts: Accepted
@@ -142,7 +145,7 @@ class Model(nnx.Module):
     """A model of images: images to latents and back.
 
     Attributes:
-      has_density: whether log p(x) has a bound: there are a posterior and a prior.
+      has_density: whether log p(x) has a bound, from a posterior and a prior.
       latent_size: number of latent dimensions.
     """
 
@@ -152,7 +155,7 @@ class Model(nnx.Module):
 
     @property
     def code_shape(self) -> tuple[int, ...]:
-        """The shape of what `latents` returns for one image."""
+        """The shape of the code that `latents` returns for one image."""
         return (self.latent_size,)
 
     @property
@@ -162,7 +165,7 @@ class Model(nnx.Module):
 
     @property
     def has_posterior_density(self) -> bool:
-        """True if q(z|x) has a density at any latents, not at its own draws alone."""
+        """True if q(z|x) has a density at any latents, not only at its own draws."""
         return False
 
     @property
@@ -207,15 +210,15 @@ class LikelihoodPart(Protocol):
     """Settings of a likelihood."""
 
     def build(self) -> Any:
-        """Return the likelihood (`Likelihood`) as it starts."""
+        """Return the likelihood (`Likelihood`) with fresh parameters."""
 
 
 @runtime_checkable
 class PosteriorPart(Protocol):
     """Settings of a posterior.
 
-    One whose class says `is_normal` gives independent normals; one that says `has_density`, a
-    density at any latents; `least_latents` is how many latents it takes at least.
+    Three class attributes are optional: `is_normal` if it gives independent normals, `has_density`
+    if it has a density at any latents, and `least_latents`, its smallest number of latents.
     """
 
     def build(self, num_features: int, latent_size: int, *, rngs: nnx.Rngs) -> Any:
@@ -226,9 +229,9 @@ class PosteriorPart(Protocol):
 class PriorPart(Protocol):
     """Settings of a prior.
 
-    One whose class says `is_standard` is N(0, I); one that says `needs_normal_posterior` or
-    `needs_unit_interval` asks for that of the posterior or of the images; `least_latents` is how
-    many latents it takes at least.
+    Four class attributes are optional: `is_standard` if it is N(0, I), `needs_normal_posterior`,
+    `needs_unit_interval` if images must lie there, and `least_latents`, its smallest number of
+    latents.
     """
 
     def build(
@@ -239,7 +242,7 @@ class PriorPart(Protocol):
         Args:
           latent_size: number of latent dimensions.
           start: the mean of the training images.
-          rngs: of the parameters.
+          rngs: keys of the parameters.
         """
 
 
@@ -248,7 +251,7 @@ class ModelPart(Protocol):
     """Settings of a model.
 
     Attributes:
-      takes: what an example is.
+      takes: the kind of its examples.
       has_density: whether log p(x) has a bound.
       likelihood: p(x|z) of images.
     """
@@ -261,10 +264,10 @@ class ModelPart(Protocol):
         """Return the model with fresh parameters.
 
         Args:
-          spec: height, width and channels of an image; of several modalities, the specs by name.
+          spec: height, width and channels of an image; for several modalities, the specs by name.
           mean_image: the mean of the training images, or of each modality of images by name; None
-            where only shapes count.
-          rngs: of the parameters.
+            if only shapes count.
+          rngs: keys of the parameters.
         """
 
 

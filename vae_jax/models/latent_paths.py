@@ -9,8 +9,8 @@ import numpy as np
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Float
 
-# Below this sine of the angle between two codes float32 can no longer tell which great circle
-# joins them: the weights grow like its inverse and so does their rounding error.
+# Below this sine of the angle between two codes, float32 cannot resolve the great circle between
+# them: the weights grow like the inverse of the sine, and so does their rounding error.
 _SMALLEST_TRUSTED_SINE = 1e-3
 
 
@@ -44,9 +44,9 @@ def spherical_interpolation(
     themselves rather than their directions; for codes of unequal norm that nearly oppose each
     other his path then grows without bound, whereas here the norm lies between the two.
 
-    Exact at t = 0 and t = 1. For parallel codes the line is the limit; for opposite ones no great
-    circle is singled out, and the path blends into the line as they approach opposition. A code
-    at the origin has no direction and is left along the line as well.
+    Exact at t = 0 and t = 1. For parallel codes the limit is the line. Opposite codes have no
+    unique great circle: the path blends into the line as codes approach opposition. A code at the
+    origin has no direction, and its path is the line, too.
     """
     line = linear_interpolation(start, end, degrees)
     start, end = jnp.asarray(start)[None], jnp.asarray(end)[None]
@@ -82,10 +82,10 @@ def traversal(
     dimension: int,
     values: Float[Array | np.ndarray, " steps"],
 ) -> Float[Array, "steps *batch latents"]:
-    """Copy of `latents` in which one dimension takes each of `values` in turn.
+    """Return copies of `latents` in which one dimension takes each of `values` in turn.
 
     Raises:
-        IndexError: `dimension` is none of the latents, counted from 0.
+      IndexError: `dimension` is not the index of a latent.
     """
     latents = jnp.asarray(latents)
     if not 0 <= dimension < latents.shape[-1]:
@@ -103,11 +103,11 @@ def normal_quantile_grid(size: int) -> Float[Array, "size size 2"]:
     Kingma and Welling, "Auto-Encoding Variational Bayes" (2013), arXiv:1312.6114. The points are
     the middles of the cells, so the outermost are finite.
 
-    The grid is laid out as a picture is: z1 grows with the column, to the right; z2 grows as the
-    row falls, upwards. Row 0 therefore holds the largest z2.
+    The grid is laid out like a plot: z1 grows to the right, with the column; z2 grows upwards, so
+    that row 0 has the largest z2.
     """
     if size < 1:
-        raise ValueError(f"size={size}: the grid needs at least one point a side")
+        raise ValueError(f"size={size}: the grid needs at least one point per side")
     quantiles = ndtri((jnp.arange(size) + 0.5) / size)
     z1, z2 = jnp.meshgrid(quantiles, quantiles[::-1])
     return jnp.stack([z1, z2], axis=-1)

@@ -1,4 +1,4 @@
-"""Likelihoods p(x|z): what the decoder's outputs mean, and which data they are a model of.
+"""Likelihoods p(x|z): decoder outputs to distributions over images.
 
 A decoder gives `outputs_per_channel` numbers for every channel of every pixel, those of a channel
 side by side: `[*batch, height, width, channels * outputs_per_channel]`. Pixels and channels are
@@ -35,7 +35,7 @@ from vae_jax.settings import bounded, integer, one_of, register
 
 NormalScale = Literal["fixed", "learned", "per_pixel", "optimal"]
 
-# Where the scales that are not fixed may start: `bounded_log_scale` cannot reach its own bounds.
+# The range of initial scales that are not fixed: `bounded_log_scale` cannot reach its own bounds.
 LEARNED_SCALE_RANGE = (4e-4, 2500.0)
 
 Outputs = Float[Array, "*batch height width outputs"]
@@ -44,17 +44,17 @@ MeanOutputs = Float[Array, "*shape outputs"]
 
 _IMAGE_NDIM = 3
 
-# Keeps the initial outputs finite where a pixel is black, or white, in every training image; the
+# Keeps the initial outputs finite for pixels that are black, or white, in every training image; the
 # bounds are those of the IWAE authors' code (Burda et al. 2015).
 _MEAN_RANGE = (0.001, 0.999)
 
-# Beyond, a continuous Bernoulli is so steep that a pixel of the other kind costs hundreds of nats.
+# Beyond it a continuous Bernoulli is so steep that an opposite pixel costs hundreds of nats.
 _STEEPEST_MEAN_RANGE = (0.01, 0.99)
 
-# Logistics of this scale start out about uniform over the levels.
+# The initial scale of logistics, which makes them about uniform over the levels.
 _START_SCALE = 0.25
 
-# A value that was a level before it was rounded to float32 is closer than this to it, in levels.
+# In levels: the largest distance of a level from itself after rounding to float32.
 _LEVEL_TOLERANCE = 1e-3
 
 
@@ -93,14 +93,14 @@ class ContinuousBernoulliLikelihood(nnx.Module):
 class NormalLikelihood(nnx.Module):
     """The decoder's output as the mean of a normal; any finite data.
 
-    Its standard deviation, by `kind`:
+    `kind` chooses its standard deviation:
       fixed: `scale`, for all pixels.
       learned: one parameter for all pixels, which starts at `scale`.
-      per_pixel: a second output of the decoder, which starts at `scale`. Bounded to exp(-8) from
-        below; where a pixel is the same in every image, the density still grows up to there.
-      optimal: that of sigma-VAE, best for each batch in training (`OptimalScaleNormal`); a
-        parameter, which starts at `scale`, follows it and is what every figure is computed with.
-        Under Adam its logarithm moves by the learning rate each step.
+      per_pixel: a second output of the decoder, which starts at `scale`. It is at least exp(-8);
+        for a pixel that is the same in every image, the density grows up to that limit.
+      optimal: in training the best one for each batch, as in sigma-VAE (`OptimalScaleNormal`). A
+        parameter, which starts at `scale`, follows it, and all metrics are computed with that
+        parameter. Under Adam its logarithm moves by the learning rate each step.
     """
 
     accepts: Accepted = "any finite"
@@ -108,7 +108,7 @@ class NormalLikelihood(nnx.Module):
 
     def __init__(self, scale: float, kind: NormalScale = "fixed") -> None:
         self.outputs_per_channel = 2 if kind == "per_pixel" else 1
-        # Strongly typed: a weak type would turn strong in the first step and compile it twice.
+        # Strongly typed: a weak type would become strong in the first step, which compiles twice.
         unbounded = jnp.asarray(unbounded_log_scale(math.log(scale)), jnp.float32)
         has_parameter = kind in ("learned", "optimal")
         self.learned_log_scale = nnx.Param(unbounded) if has_parameter else None
@@ -164,7 +164,7 @@ class DiscretizedLogisticLikelihood(nnx.Module):
         return DiscretizedLogistic(location, bounded_log_scale(raw), event_ndim=_IMAGE_NDIM)
 
     def output_for_mean(self, mean: Mean) -> MeanOutputs:
-        """Location and scale of about uniform levels with that mean, clipped away from 0 and 1."""
+        """Return location and scale of nearly uniform levels with that mean, clipped."""
         location = _start_location(mean)
         return _join(location, jnp.full_like(location, unbounded_log_scale(math.log(_START_SCALE))))
 
@@ -186,7 +186,7 @@ class DiscretizedLogisticMixtureLikelihood(nnx.Module):
         )
 
     def output_for_mean(self, mean: Mean) -> MeanOutputs:
-        """Equal components, as one logistic with that mean; the decoder's weights part them."""
+        """Return equal components with that mean; the decoder's weights make them differ."""
         location = _start_location(mean)
         raw = jnp.full_like(location, unbounded_log_scale(math.log(_START_SCALE)))
         parameters = jnp.stack([jnp.zeros_like(location), location, raw], axis=-1)
@@ -206,7 +206,7 @@ class CategoricalLikelihood(nnx.Module):
         return Categorical(logits, event_ndim=_IMAGE_NDIM)
 
     def output_for_mean(self, mean: Mean) -> MeanOutputs:
-        """Log probabilities of about uniform levels with that mean, clipped away from 0 and 1."""
+        """Return log probabilities of nearly uniform levels with that mean, clipped."""
         log_scale = jnp.asarray(math.log(_START_SCALE), jnp.float32)
         start = DiscretizedLogistic(_start_location(mean)[..., None, None], log_scale)
         return start.log_prob(level_values()[:, None]).reshape(*mean.shape[:-1], -1)
@@ -245,7 +245,7 @@ class NormalSettings:
     )
 
     def problem(self) -> str | None:
-        """Return what is wrong with these settings together; None if nothing is."""
+        """Return why these settings do not fit together; None if they do."""
         low, high = LEARNED_SCALE_RANGE
         if self.scale_kind != "fixed" and not low <= self.scale <= high:
             return (
@@ -255,7 +255,7 @@ class NormalSettings:
         return None
 
     def build(self) -> NormalLikelihood:
-        """Return the likelihood as it starts."""
+        """Return the likelihood with fresh parameters."""
         return NormalLikelihood(self.scale, self.scale_kind)
 
 
@@ -296,7 +296,7 @@ class DiscretizedLogisticMixtureSettings:
 @register(LIKELIHOODS, "categorical")
 @dataclasses.dataclass(frozen=True)
 class CategoricalSettings:
-    """256 logits per channel, of the levels of 8-bit images."""
+    """256 logits per channel, one for each level of 8-bit images."""
 
     def build(self) -> CategoricalLikelihood:
         """Return the likelihood."""
@@ -304,9 +304,9 @@ class CategoricalSettings:
 
 
 def gives_probabilities(likelihood: Likelihood, images: np.ndarray) -> bool:
-    """Return whether `log_prob` of these images is a log probability, and so a code length.
+    """Return True if `log_prob` of these images is a log probability, and so a code length.
 
-    A density is none, nor is the cross-entropy of a Bernoulli at grey values.
+    A log density is not, nor is the cross-entropy of a Bernoulli at grey values.
     """
     if likelihood.support == "zeros and ones":
         return bool(np.isin(images, (0, 1)).all())
@@ -314,7 +314,7 @@ def gives_probabilities(likelihood: Likelihood, images: np.ndarray) -> bool:
 
 
 def unaccepted(accepted: Accepted, images: np.ndarray) -> str | None:
-    """Return what is wrong with finite floating images for a likelihood; None if nothing is."""
+    """Return why a likelihood does not accept these finite images; None if it does."""
     if accepted == "any finite":
         return None
     low, high = float(images.min()), float(images.max())
@@ -341,7 +341,7 @@ def _join(*parts: Mean) -> MeanOutputs:
 
 
 def _start_location(mean: Mean) -> Mean:
-    """Return the location of a logistic, of the start's scale, whose levels have that mean."""
+    """Return the location of a logistic of the initial scale whose levels have that mean."""
     clipped = jnp.clip(mean, *_MEAN_RANGE)
     log_scale = jnp.asarray(math.log(_START_SCALE), jnp.float32)
     return _solve(lambda at: DiscretizedLogistic(at, log_scale).mean, clipped, -4.0, 5.0)

@@ -1,4 +1,4 @@
-"""One kind of data: what encodes it, and what its likelihood p(x|z) is."""
+"""Modalities: the encoder, the decoder and the likelihood p(x|z) of each kind of data."""
 
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -12,7 +12,7 @@ from vae_jax.models.texts import Texts
 from vae_jax.networks.classes import ClassDecoder, ClassEncoder
 from vae_jax.networks.text import TextDecoder, TextEncoder
 
-# A batch of one modality: images, classes `[batch]`, or word numbers `[batch, length]`.
+# A batch of one modality: images, classes `[batch]`, or word indices `[batch, length]`.
 Values = Array
 
 
@@ -20,9 +20,9 @@ class Form(NamedTuple):
     """The form of a modality's examples.
 
     Attributes:
-      kind: of data.
-      shape: image, height, width and channels; class, the number of classes; text, the length of
-        its rows.
+      kind: the kind of data.
+      shape: height, width and channels of an image; the number of classes; the length of a text's
+        rows.
       words: the words of a text's vocabulary.
     """
 
@@ -46,7 +46,7 @@ class Modality(Protocol):
 
     Attributes:
       encoder: values to features; it has `num_features`.
-      decoder: latents to what a likelihood is made of.
+      decoder: latents to the parameters of a likelihood.
     """
 
     encoder: Any
@@ -55,11 +55,11 @@ class Modality(Protocol):
     def decode(
         self, latents: Float[Array, "*batch latents"], context: Values | None = None, /
     ) -> Distribution:
-        """Return p(x|z). `context` is what an autoregressive decoder is told of x in place of x."""
+        """Return p(x|z). An autoregressive decoder is given `context` instead of x, if any."""
 
 
 class ImageModality(nnx.Module):
-    """Images, through the bodies and likelihoods of a VAE of images."""
+    """Images, with the networks and likelihoods of a VAE of images."""
 
     def __init__(self, encoder: Encoder, decoder: Decoder, likelihood: Likelihood) -> None:
         self.encoder = encoder
@@ -75,7 +75,7 @@ class ImageModality(nnx.Module):
 
 
 class ClassModality(nnx.Module):
-    """Classes from 0."""
+    """Classes 0, 1, ..."""
 
     def __init__(self, encoder: ClassEncoder, decoder: ClassDecoder) -> None:
         self.encoder = encoder
@@ -90,7 +90,7 @@ class ClassModality(nnx.Module):
 
 
 class TextModality(nnx.Module):
-    """Texts as rows of word numbers."""
+    """Texts as rows of word indices."""
 
     def __init__(self, encoder: TextEncoder, decoder: TextDecoder) -> None:
         self.encoder = encoder
@@ -105,7 +105,7 @@ class TextModality(nnx.Module):
         return Texts(self.decoder, latents, context)
 
 
-def nothing(form: Form, num: int) -> Values:
-    """Return values that stand where a modality is missing; no figure depends on them."""
+def placeholder(form: Form, num: int) -> Values:
+    """Return values for a missing modality; no result depends on them."""
     dtype = jnp.float32 if form.kind == "image" else jnp.int32
     return jnp.zeros((num, *form.array_shape), dtype)

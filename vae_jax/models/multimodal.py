@@ -1,4 +1,4 @@
-"""VAEs of several modalities with one latent space, of which any may be missing."""
+"""VAEs of several modalities with one latent space; any modality may be missing."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -37,11 +37,11 @@ from vae_jax.settings import one_of, part, register, section
 
 
 class Encoded(NamedTuple):
-    """The output of the encoders for a batch, from which the posterior of any subset follows.
+    """The output of the encoders for a batch, which gives the posterior of any subset.
 
     Attributes:
-      factors: of each modality, `[modalities, batch, latents]`.
-      joint: of all modalities together, `[batch, latents]`; None where no encoder sees them all.
+      factors: the factor of each modality, `[modalities, batch, latents]`.
+      joint: the posterior of all modalities, `[batch, latents]`; None if no encoder takes all.
     """
 
     factors: Normal
@@ -51,20 +51,20 @@ class Encoded(NamedTuple):
 class MultimodalVAE(nnx.Module):
     """p(z) prod_i p(x_i|z), and q(z|x_S) for every subset S of the modalities.
 
-    Which modalities an example has is an array, `present`: one compiled program serves all subsets.
-    A modality that is missing has no influence on any number, whatever stands in its place, and
-    exactly no gradient.
+    The mask of an example's modalities is an array, `present`: one compiled program serves all
+    subsets. The values of a missing modality have no influence on any result, and its parameters
+    have exactly no gradient.
 
     Args:
-      modalities: by name.
+      modalities: the modalities by name.
       latent_size: number of latent dimensions.
-      kind: how experts become one posterior (vae_jax/models/experts.py). With "joint", which is for
+      kind: how experts become one posterior (vae_jax/models/experts.py). With "joint", which takes
         two modalities, q(z|x_1, x_2) has encoders of its own, and the encoder of a modality gives
         its expert q(z|x_i) itself, without the prior as a factor.
-      joint_encoders: of the joint posterior, by modality; None for other kinds.
+      joint_encoders: the encoders of the joint posterior by modality; None for other kinds.
 
     Attributes:
-      names: of the modalities, in the order of `present`.
+      names: names of the modalities, in the order of `present`.
     """
 
     has_density: ClassVar[bool] = True
@@ -102,7 +102,7 @@ class MultimodalVAE(nnx.Module):
     def presence(
         self, values: Mapping[str, Values], present: Bool[Array, "..."] | None
     ) -> Bool[Array, "batch modalities"]:
-        """Return a mask of each example's modalities, given that of all, or of each, or None."""
+        """Return a mask of each example's modalities; None means that all are present."""
         shape = (len(values[self.names[0]]), len(self.names))
         return jnp.broadcast_to(jnp.asarray(True) if present is None else present, shape)
 
@@ -121,7 +121,7 @@ class MultimodalVAE(nnx.Module):
         return Encoded(Normal(means, jnp.stack([f.log_scale for f in factors])), joint)
 
     def posterior(self, encoded: Encoded, present: Present) -> SubsetMixture:
-        """Return q(z|x_S) over `[batch, latents]`, S by example."""
+        """Return q(z|x_S) over `[batch, latents]`, with a subset S for each example."""
         if self.kind == "product":
             return _single(product_of_experts(encoded.factors, present))
         if encoded.joint is not None:
@@ -149,16 +149,16 @@ class MultimodalVAE(nnx.Module):
         """Return q(z|x_S) over `[batch, latents]`.
 
         Args:
-          values: a batch of every modality; anything of the right shape where one is missing.
-          present: which modalities there are, `[modalities]` or `[batch, modalities]`.
+          values: a batch of every modality; any values of the right shape if one is missing.
+          present: a mask of the present modalities, `[modalities]` or `[batch, modalities]`.
         """
-        there = self.presence(values, present)
-        return self.posterior(self.experts(values, there), there)
+        mask = self.presence(values, present)
+        return self.posterior(self.experts(values, mask), mask)
 
     def decode(
         self, name: str, latents: Float[Array, "*batch latents"], context: Values | None = None
     ) -> Distribution:
-        """Return p(x_i|z) of the modality with that name."""
+        """Return p(x_i|z) of one modality."""
         return self.modalities[name].decode(latents, context)
 
     def log_likelihood(
@@ -169,16 +169,16 @@ class MultimodalVAE(nnx.Module):
         is_there: Bool[Array, "*samples batch"],
         context: Values | None = None,
     ) -> Float[Array, "*samples batch"]:
-        """Log p(x_i|z) in nats of a batch of one modality; 0 for examples that do not have it."""
-        # In any subset: what is not looked at may not be a number.
+        """Return log p(x_i|z) in nats of one modality; 0 for examples without it."""
+        # Values of examples that never have the modality may be NaN.
         ever = is_there.any(axis=tuple(range(is_there.ndim - 1)))
-        asked = jnp.where(_like(ever, values), values, 0)
-        log_prob = self.decode(name, latents, context).log_prob(asked)
+        safe = jnp.where(_like(ever, values), values, 0)
+        log_prob = self.decode(name, latents, context).log_prob(safe)
         return jnp.where(is_there, log_prob, 0)
 
 
 def _like(is_there: Bool[Array, " batch"], values: Values) -> Bool[Array, "batch ..."]:
-    """With axes of length 1, to choose between the examples of `values`."""
+    """Return the mask with trailing axes of length 1, as many as `values` has axes."""
     return is_there.reshape(-1, *(1,) * (values.ndim - 1))
 
 
@@ -192,7 +192,7 @@ def _single(component: Normal) -> SubsetMixture:
 class MultimodalSettings(Networks):
     """Several encoders and decoders around one latent space.
 
-    `encoder`, `decoder` and `likelihood` are those of every modality of images.
+    `encoder`, `decoder` and `likelihood` apply to every modality of images.
     """
 
     takes: ClassVar[Literal["images", "modalities"]] = "modalities"
@@ -207,7 +207,7 @@ class MultimodalSettings(Networks):
     likelihood: LikelihoodPart = part("bernoulli", LIKELIHOODS, LikelihoodPart, "p(x|z) of images.")
     label: ClassSettings = section(ClassSettings, "Networks of a modality of classes.")
     text: TextSettings = section(TextSettings, "Networks of a modality of texts.")
-    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the posteriors' matrices.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Initializer of the posteriors.")
 
     @property
     def default_objective(self) -> str:

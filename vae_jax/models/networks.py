@@ -1,4 +1,4 @@
-"""The encoder and the decoder of a model, as its settings have them."""
+"""The settings of a model's encoder and decoder."""
 
 import dataclasses
 from typing import Any, ClassVar, Literal
@@ -47,7 +47,7 @@ class Networks:
     )
 
     def problem(self) -> str | None:
-        """Return what is wrong with these parts together; None if nothing is."""
+        """Return why these parts do not fit together; None if they do."""
         if self._mirrors and not hasattr(self.encoder, "mirror"):
             known = ", ".join(sorted(set(DECODERS) - {"mirror"}))
             return (
@@ -67,9 +67,9 @@ class Networks:
         return mirrored.mirror() if self._mirrors else self.decoder
 
     def smallest_side(self) -> int:
-        """Return the fewest pixels of a side that both networks take."""
-        asked = (getattr(p, "smallest_side", None) for p in (self.encoder, self.decoder_part))
-        return max([1, *(method() for method in asked if method is not None)])
+        """Return the smallest side, in pixels, that both networks take."""
+        methods = (getattr(p, "smallest_side", None) for p in (self.encoder, self.decoder_part))
+        return max([1, *(method() for method in methods if method is not None)])
 
     def build_networks(
         self,
@@ -81,13 +81,13 @@ class Networks:
     ) -> tuple[Encoder, Decoder]:
         """Return the encoder and the decoder with fresh parameters.
 
-        The decoder starts at the mean image, or at the grey one, where there is a mean image.
+        The decoder starts at the mean image or at grey, unless `mean_image` is None.
         """
         encoder = self.encoder.build(image_shape, rngs=rngs)
         decoder = self.decoder_part.build(
             self.latent_size, image_shape, likelihood.outputs_per_channel, rngs=rngs
         )
-        # A decoder from outside may start as it likes.
+        # A decoder from outside the package need not have `set_output_bias`.
         if mean_image is not None and isinstance(decoder, StartsAtMean):
             grey = self.decoder_start == "grey"
             start = jnp.full_like(mean_image, 0.5) if grey else mean_image

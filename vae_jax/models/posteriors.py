@@ -1,4 +1,4 @@
-"""Posteriors q(z|x): what the encoder's features mean."""
+"""Posteriors q(z|x): features of an encoder to distributions over latents."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
 from vae_jax.networks.masked import MaskedMLP
 from vae_jax.settings import integer, one_of, register
 
-# Kingma et al. 2016, section 4: the steps start near the identity.
+# Lets the steps start near the identity (Kingma et al. 2016, section 4).
 _GATE_BIAS = 2.0
 
 
@@ -44,11 +44,11 @@ class DiagonalNormal(nnx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class TransformedNormal:
-    """A normal under an invertible map; its density is known at its own draws alone.
+    """A normal under an invertible map; its density is known only at its own draws.
 
     Attributes:
-      base: over `[*batch, latents]`.
-      transform: from draws of the base to latents, and the log |determinant| of its Jacobian.
+      base: the normal, over `[*batch, latents]`.
+      transform: maps draws of the base to latents and the log |determinant| of its Jacobian.
     """
 
     base: Normal
@@ -60,7 +60,7 @@ class TransformedNormal:
         return self.transform(self.base.mean)[0]
 
     def draw(self, noise: Float[Array, "*shape latents"]) -> Draw:
-        """Latents from standard normal noise, and log q(latents|x) = log q(base) - log |det|."""
+        """Return latents from standard normal noise, and log q(z|x) = log q(base) - log |det|."""
         start, log_prob = self.base.draw(noise)
         latents, log_determinant = self.transform(start)
         return Draw(latents, log_prob - log_determinant)
@@ -69,9 +69,9 @@ class TransformedNormal:
 class AutoregressiveFlow(nnx.Module):
     """The inverse autoregressive flow posterior of Kingma et al. 2016 (arXiv 1606.04934).
 
-    z_t = gate_t z_{t-1} + (1 - gate_t) shift_t with gate_t = sigmoid(raw_t) (algorithm 1): shift
-    and raw of a dimension come from the dimensions before it, whose order alternates from step to
-    step, and from the encoder's features.
+    z_t = gate_t z_{t-1} + (1 - gate_t) shift_t with gate_t = sigmoid(raw_t) (algorithm 1). The
+    shift and raw of a dimension are functions of the encoder's features and of the dimensions
+    before it. The order of the dimensions reverses from step to step.
     """
 
     is_normal = False
@@ -128,7 +128,7 @@ class DiagonalNormalSettings:
     is_normal = True
     has_density = True
 
-    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the matrix.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Initializer of the matrix.")
 
     def build(self, num_features: int, latent_size: int, *, rngs: nnx.Rngs) -> DiagonalNormal:
         """Return the posterior with fresh parameters."""
@@ -146,7 +146,7 @@ class AutoregressiveFlowSettings:
     layers: int = integer(2, "Steps of the flow.", at_least=1)
     width: int = integer(128, "Units of the hidden layers.", at_least=1)
     activation: str = one_of("silu", list(ACTIVATIONS), "Activation of the hidden layers.")
-    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the matrices.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Initializer of the matrices.")
 
     def build(self, num_features: int, latent_size: int, *, rngs: nnx.Rngs) -> AutoregressiveFlow:
         """Return the posterior with fresh parameters."""

@@ -1,7 +1,6 @@
 """Priors p(z): the standard normal, and learned ones.
 
-A prior network is called with the model's own encoder, which only the VampPrior asks anything, and
-gives the distribution.
+A prior network takes the model's own encoder, which only the VampPrior uses, and returns p(z).
 """
 
 import dataclasses
@@ -20,16 +19,17 @@ from vae_jax.networks.coupling import AffineCoupling
 from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
 from vae_jax.settings import integer, one_of, register
 
-# A component's own share of the unit variance that a mixture starts with; the rest is between them.
+# A mixture starts with unit variance: this much within each component, the rest between them.
 _START_VARIANCE = 0.5
 
-# Of the pseudo-inputs' start: pixels of 0.05 with a deviation near 0.01, as in the authors' code.
+# Bounds and noise of the initial pseudo-inputs: a pixel at 0.05 gets a deviation near 0.01, as in
+# the authors' code.
 _START_RANGE = (0.05, 0.95)
 _START_NOISE = 0.2
 
 
 class StandardNormalPrior(nnx.Module):
-    """N(0, I); nothing to learn."""
+    """N(0, I), without parameters."""
 
     is_standard = True
 
@@ -65,8 +65,8 @@ class VampPrior(nnx.Module):
     """The equal mixture of the posteriors of learned pseudo-inputs.
 
     p(z) = 1/K sum_k q(z|u_k), Tomczak & Welling 2017 (arXiv 1705.07120, section 3). The pixels of
-    u_k are sigmoids of the parameters, and so stay in the unit interval; `start`, an image, is
-    where all of them begin, each with noise of its own.
+    u_k are sigmoids of the parameters, and so stay in the unit interval. All u_k start at the image
+    `start`, each with its own noise.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class VampPrior(nnx.Module):
 
     @property
     def pseudo_inputs(self) -> Float[Array, "components height width channels"]:
-        """The images that the encoder is asked about, in the unit interval."""
+        """The images whose posteriors are mixed, in the unit interval."""
         return jax.nn.sigmoid(self.pseudo_input_logits[...])
 
     def __call__(self, encode: Encode) -> NormalMixture:
@@ -103,8 +103,8 @@ class NormalizingFlow:
 
     Attributes:
       latent_size: number of dimensions.
-      forward: f, from noise to latents.
-      inverse: f^-1, and the log |determinant| of its Jacobian.
+      forward: f, which maps noise to latents.
+      inverse: maps latents to f^-1 and the log |determinant| of its Jacobian.
     """
 
     latent_size: int
@@ -246,7 +246,7 @@ class FlowSettings:
     layers: int = integer(2, "Steps of the flow.", at_least=1)
     width: int = integer(128, "Units of the hidden layers.", at_least=1)
     activation: str = one_of("silu", list(ACTIVATIONS), "Activation of the hidden layers.")
-    initializer: str = one_of("lecun", list(INITIALIZERS), "Start of the matrices.")
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Initializer of the matrices.")
 
     def build(
         self, latent_size: int, start: Float[Array, "height width channels"], *, rngs: nnx.Rngs

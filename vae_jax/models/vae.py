@@ -31,7 +31,7 @@ from vae_jax.settings import name_of, part, register
 
 
 class VAE(DensityModel):
-    """q(z|x) of the encoder's features, p(z) by its network, p(x|z) the decoder's likelihood."""
+    """A VAE: q(z|x) from the encoder's features, a prior p(z), p(x|z) from the decoder."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class VAE(DensityModel):
 
     @property
     def has_posterior_density(self) -> bool:
-        """True if q(z|x) has a density at any latents, not at its own draws alone."""
+        """True if q(z|x) has a density at any latents, not only at its own draws."""
         return bool(getattr(self.posterior, "has_density", False))
 
     @property
@@ -104,7 +104,7 @@ class VAESettings(Networks):
         return bool(getattr(self.prior, "is_standard", False))
 
     def problem(self) -> str | None:
-        """Return what is wrong with these parts together; None if nothing is."""
+        """Return why these parts do not fit together; None if they do."""
         for field, chosen in (("posterior", self.posterior), ("prior", self.prior)):
             least = getattr(chosen, "least_latents", 1)
             if self.latent_size < least:
