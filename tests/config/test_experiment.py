@@ -326,7 +326,7 @@ RULES = [
     *(
         (
             {"model": model, "objective": name},
-            f"objective={name!r} is about independent normals; use model='vae' with "
+            f"objective={name!r} needs independent normals; use model='vae' with "
             "posterior='diagonal' and prior='standard'",
         )
         for name in ("dip", "factor", "tc")

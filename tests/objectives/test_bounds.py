@@ -1,4 +1,4 @@
-"""Importance-weighted bounds and the estimators of their gradients, on a model that is solved."""
+"""Importance-weighted bounds and their gradient estimators, on a solved model."""
 
 import functools
 
@@ -24,7 +24,7 @@ def weights(num_samples, seed=0, case=CASE, **options):
 
 
 def bound_of(name, model, key, k, groups=1):
-    """The mean bound over the images, by the estimator of that name."""
+    """Return the mean bound over the images, by the estimator of that name."""
     options = {"model": model, "inputs": IMAGES, "targets": IMAGES, "key": key}
     if name == "dreg":
         return bounds.doubly_reparameterized(**options, num_samples=k)[0].mean()
@@ -43,7 +43,7 @@ def bound_of(name, model, key, k, groups=1):
 
 
 def gradients(name, k, num, *, groups=1, seed=0):
-    """Gradients of `num` independent estimates: `[num, parameters]`, posterior and decoder."""
+    """Return `num` independent gradients of posterior and decoder, each `[num, parameters]`."""
 
     def gradient(key):
         grad = jax.grad(lambda p: bound_of(name, nnx.merge(GRAPHDEF, p), key, k, groups))(PARAMS)
@@ -135,7 +135,7 @@ def test_at_the_exact_posterior_these_estimators_have_no_noise(name, k):
     assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient["decoder"])) > 1e-2
 
 
-def test_the_signal_to_noise_ratio_falls_with_k_for_the_plain_gradient_alone():
+def test_the_signal_to_noise_ratio_falls_with_k_only_for_the_plain_gradient():
     def ratio(name, k):
         gradient = gradients(name, k, 4000, seed=k)[0]
         return np.median(np.abs(gradient.mean(axis=0)) / gradient.std(axis=0))

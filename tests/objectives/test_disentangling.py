@@ -18,7 +18,7 @@ from vae_jax.training.step import init_state
 IMAGE_SHAPE = (4, 4, 1)
 NUM_EXAMPLES = 48
 
-# The settings of each objective, and the one that is its strength.
+# The settings of each objective, and the name of its strength.
 OBJECTIVES = {
     "capacity": ({"name": "capacity", "gamma": 3.0, "capacity": 2.0}, "gamma"),
     "tc": ({"name": "tc", "beta": 4.0}, "beta"),
@@ -39,7 +39,7 @@ def game_of(name, **changes):
 
 
 def images_of(num, seed=0):
-    """Images of two kinds, so that there is something to learn."""
+    """Return noisy images of two kinds, for a model to learn."""
     rng = np.random.default_rng(seed)
     kind = rng.random((num, 1, 1, 1)) < 0.5
     noise = rng.random((num, *IMAGE_SHAPE))
@@ -55,7 +55,7 @@ def test_the_rate_is_drawn_to_the_capacity_from_either_side(capacity, expected):
     assert float(loss) == pytest.approx(expected)
 
 
-def test_the_capacity_rises_linearly_and_the_loss_is_at_its_distance():
+def test_the_capacity_rises_linearly_and_the_loss_follows_it():
     images = images_of(9)
     game = game_of("capacity", **{"objective.capacity": 20.0, "objective.capacity_epochs": 8.0})
     for epoch, capacity in ((0, 0), (2, 5), (8, 20), (30, 20), (np.inf, 20)):
@@ -108,7 +108,7 @@ def test_beta_weighs_the_total_correlation_alone(name):
     assert same == metrics
     assert float(loss - plain) == pytest.approx(3 * float(metrics["total_correlation"]), rel=1e-4)
     names = ("mutual_information", "total_correlation", "dimensionwise_kl")
-    # A draw's log q(z|x) - log p(z), whose expectation is the rate.
+    # The sum is log q(z|x) - log p(z) of draws; its expectation is the rate.
     assert sum(float(metrics[part]) for part in names) == pytest.approx(
         float(metrics["rate"]), abs=1.5
     )

@@ -30,7 +30,7 @@ def images_of(num, seed=0):
     return jax.random.uniform(jax.random.key(seed), (num, *IMAGE_SHAPE))
 
 
-def test_a_permutation_keeps_each_dimension_and_breaks_what_joins_them():
+def test_a_permutation_keeps_each_dimension_and_removes_correlations():
     column = normal(0, 2000, 1)
     latents = jnp.concatenate([column, column, -column], axis=1)
     permuted = permute_dimensions(latents, KEY)
@@ -45,14 +45,14 @@ TOTAL_CORRELATION = -0.5 * np.log(1 - CORRELATION**2)
 
 
 def correlated(seed, num):
-    """Draws of two standard normals with that correlation."""
+    """Return draws of two standard normals with correlation CORRELATION."""
     z = normal(seed, num, 2)
     second = CORRELATION * z[:, 0] + np.sqrt(1 - CORRELATION**2) * z[:, 1]
     return jnp.stack([z[:, 0], second], axis=1)
 
 
 def best_log_ratio(latents):
-    """Log of the density of `correlated` over the product of its marginals."""
+    """Return the log ratio of the density of `correlated` and the product of its marginals."""
     a, b = latents[:, 0], latents[:, 1]
     rest = 1 - CORRELATION**2
     quadratic = (a**2 - 2 * CORRELATION * a * b + b**2) / rest - a**2 - b**2
@@ -136,9 +136,9 @@ def test_the_models_gradient_is_that_of_the_elbo_and_through_the_discriminator(g
         np.testing.assert_allclose(total, 6 * added - plain, rtol=1e-4, atol=1e-5)
 
 
-def test_the_discriminator_sees_codes_of_one_batch_and_permuted_ones_of_another():
+def test_the_discriminator_gets_codes_of_one_batch_and_permuted_ones_of_another():
     game, seen = game_of(), []
-    # So narrow a posterior that its draws are its means.
+    # The posterior is so narrow that its draws are its means.
     bias = game.model.posterior.linear.bias
     bias[...] = bias[...].at[3:].set(-1e6)
     first, second = images_of(7, 1), images_of(7, 2)
@@ -165,7 +165,7 @@ def test_the_discriminator_sees_codes_of_one_batch_and_permuted_ones_of_another(
     assert np.abs(product - others).max() > 0.01
 
 
-def test_a_discriminator_that_guesses_has_a_loss_of_log_two_and_sees_no_correlation(game):
+def test_a_constant_discriminator_has_a_loss_of_log_two_and_finds_no_correlation(game):
     images, params = images_of(9), game.params
     guess = {**params, "discriminator": jax.tree.map(jnp.zeros_like, params["discriminator"])}
     loss, metrics = game(images, images[::-1], player=1, params=guess)
@@ -174,7 +174,7 @@ def test_a_discriminator_that_guesses_has_a_loss_of_log_two_and_sees_no_correlat
     assert float(game(images, params=guess)[1]["total_correlation"]) == 0
 
 
-def test_the_best_epoch_is_that_of_the_best_elbo_whatever_the_discriminator_says(game):
+def test_the_score_of_an_epoch_does_not_depend_on_the_discriminator(game):
     images, params, score = images_of(9), game.params, game.config.objective.score
     other = {**params, "discriminator": jax.tree.map(lambda x: 3 * x, params["discriminator"])}
     found = [game(images, params=chosen) for chosen in (params, other)]
@@ -183,7 +183,7 @@ def test_the_best_epoch_is_that_of_the_best_elbo_whatever_the_discriminator_says
     assert abs(float(found[0][0] - found[1][0])) > 1e-3
 
 
-def test_the_discriminator_has_an_adam_of_its_own():
+def test_the_discriminator_has_its_own_adam():
     changes = {
         "objective.discriminator.learning_rate": 0.02,
         "objective.discriminator.b1": 0.6,

@@ -18,7 +18,7 @@ from vae_jax.sweeps import run, space
 from vae_jax.sweeps.executors import LocalExecutor
 
 
-def test_the_discrepancy_is_that_of_the_sums_over_pairs():
+def test_the_discrepancy_is_the_sum_over_pairs():
     a, b, bandwidth = np.asarray(normal(0, 5, 3)), np.asarray(normal(1, 5, 3)), 0.7
 
     def mean_kernel(u, v, same):
@@ -66,12 +66,12 @@ class Compilations(logging.Handler):
 
     def __init__(self):
         super().__init__()
-        self.of = collections.Counter()
+        self.counts = collections.Counter()
 
     def emit(self, record):
         words = record.getMessage().split()
         if words[0] == "Compiling":
-            self.of[words[1]] += 1
+            self.counts[words[1]] += 1
 
 
 def test_a_sweep_over_the_weight_compiles_the_training_once(tmp_path, caplog):
@@ -95,5 +95,5 @@ def test_a_sweep_over_the_weight_compiles_the_training_once(tmp_path, caplog):
             run.run_sweep(config, sweep, tmp_path / "sweep", LocalExecutor, run.Options())
     finally:
         logging.getLogger("jax").removeHandler(compilations)
-    assert compilations.of["jit(run_steps)"] == compilations.of["jit(validate)"] == 1
+    assert compilations.counts["jit(run_steps)"] == compilations.counts["jit(validate)"] == 1
     assert len(list((tmp_path / "sweep" / "members").iterdir())) == 3

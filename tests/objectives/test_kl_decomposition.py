@@ -16,7 +16,7 @@ PRIOR = Normal(jnp.zeros(3), jnp.zeros(3))
 
 
 def posterior_of(num, spread=1.0, seed=0):
-    """Independent normals in three dimensions, and a draw of each."""
+    """Return independent normals in three dimensions, and a draw of each."""
     rng = np.random.default_rng(seed)
     mean = (spread * rng.normal(size=(num, 3))).astype(np.float32)
     log_scale = rng.uniform(-1, 0.3, (num, 3)).astype(np.float32)
@@ -25,7 +25,7 @@ def posterior_of(num, spread=1.0, seed=0):
 
 
 def exact_log_densities(posterior, latents):
-    """Log q(z_i) and log q(z_ij) of all posteriors together, in float64 by SciPy."""
+    """Return log q(z_i) and log q(z_ij) over all posteriors, in float64 by SciPy."""
     z, mean = np.asarray(latents, np.float64), np.asarray(posterior.mean, np.float64)
     scale = np.exp(np.asarray(posterior.log_scale, np.float64))
     by_dimension = stats.norm.logpdf(z[:, None], mean, scale)
@@ -76,7 +76,7 @@ def test_weighted_by_the_whole_data_set_is_too_low_by_log_n_in_every_density():
 
 
 def over_batches(estimator, posterior, latents, batch_size):
-    """Log q(z_0) as every batch that has example 0 estimates it."""
+    """Return the estimates of log q(z_0) by all batches that have example 0."""
     num = len(latents)
     weights = log_importance_weights(estimator, batch_size, num)
     estimates = []

@@ -136,7 +136,7 @@ def test_the_encoder_sees_the_input_and_the_likelihood_the_target():
     assert (np.abs(plain.kl - terms.kl) > 1e-3).any()
 
 
-def test_a_denoising_loss_encodes_the_corrupted_and_explains_the_clean_image():
+def test_a_denoising_loss_encodes_the_corrupted_and_scores_the_clean_image():
     game = Game({"corruption": "masking"})
     model = game.model
     # A decoder that ignores its latents: the distortion is a function of the target alone.
@@ -241,8 +241,8 @@ def test_samples_and_a_sampled_kl_are_those_of_the_settings(name):
             assert float(metrics[term]) == pytest.approx(float(expected[term]), rel=1e-4)
 
 
-def test_an_objective_says_what_decides_on_the_best_epoch():
-    # What is minimised, and not the ELBO where the two differ.
+def test_the_score_of_an_epoch_is_chosen_by_the_objective():
+    # The negative loss, which is not always the ELBO.
     metrics = {"loss": 4.0, "elbo": -3.0, "distortion": 1.0}
     assert OBJECTIVES["elbo"](beta=2.0).score(metrics) == -4.0
     assert OBJECTIVES["iwae"]().score(metrics) == -4.0

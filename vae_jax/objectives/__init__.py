@@ -1,6 +1,6 @@
-"""Objectives to minimise: an equation per function, its settings beside it. Nats.
+"""Objectives to minimise: one function per equation, its settings beside it. Nats.
 
-A module that stands here is imported, and its objectives can be chosen: nothing lists them.
+Every module of this folder is imported, which registers its objectives.
 """
 
 from vae_jax.objectives.base import OBJECTIVES, Batch, Objective, Opponent

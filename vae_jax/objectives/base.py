@@ -1,4 +1,4 @@
-"""The interface of objectives: a loss, and what it needs of the model."""
+"""The interface of objectives: a loss, its requirements of a model, its opponents."""
 
 import abc
 from collections.abc import Callable
@@ -16,11 +16,11 @@ OBJECTIVES: dict[str, type] = {}
 
 
 class Batch(NamedTuple):
-    """Images of one step.
+    """The images of one step.
 
     Attributes:
-      inputs: what the encoder sees: the targets, or what a corruption makes of them.
-      targets: what the likelihood is asked about.
+      inputs: images for the encoder: the targets, or a corruption of them.
+      targets: images for the likelihood.
     """
 
     inputs: Images
@@ -28,15 +28,15 @@ class Batch(NamedTuple):
 
 
 class Opponent(NamedTuple):
-    """A network that is trained against the model, or beside it, on a loss of its own.
+    """A network that is trained against the model, or beside it, on its own loss.
 
     Attributes:
-      name: of the network, as `Objective.networks` has it.
-      loss: `loss(model, batches, key, *, epoch, num_examples, **networks)`, to its loss and its
-        metrics; only the network itself moves by it.
-      optimizer: of the network.
-      every: steps between two moves.
-      num_batches: batches that `loss` takes; the second is that of the next step.
+      name: name of the network in `Objective.networks`.
+      loss: `loss(model, batches, key, *, epoch, num_examples, **networks)` returns the loss and its
+        metrics. Only the network itself is trained on it.
+      optimizer: optimiser of the network.
+      every: steps between two updates.
+      num_batches: number of batches that `loss` takes; the second is that of the next step.
     """
 
     name: str
@@ -53,10 +53,10 @@ class Objective(abc.ABC):
     settings are arrays.
 
     Attributes:
-      takes: what a batch is made of.
+      takes: the kind of examples in a batch.
       needs_density: whether the model must have a posterior and a prior.
       compares_examples: whether the loss compares the examples of a batch with each other, so that
-        a batch cannot be computed in parts.
+        it cannot be computed on parts of a batch.
       warmup_epochs: epochs that do not count as patience.
     """
 
@@ -81,14 +81,14 @@ class Objective(abc.ABC):
         Args:
           model: the model.
           batch: a `Batch`, or one of several modalities.
-          key: of everything that is drawn.
+          key: key of all random draws.
           epoch: passes over the data so far, a fraction within an epoch; infinite in validation.
           num_examples: size of the training set.
-          **networks: those of `networks`, by name; they do not move by this loss.
+          **networks: the networks of `networks` by name; this loss does not train them.
         """
 
     def prepare(self, model: Any, batch: Any, key: Key[Array, ""], *, epoch: Scalar) -> Any:
-        """Return the batch as `loss` takes it; by default as it is."""
+        """Return the batch for `loss`; by default the batch itself."""
         del model, key, epoch
         return batch
 
@@ -98,14 +98,14 @@ class Objective(abc.ABC):
         return None
 
     def score(self, metrics: dict[str, Any]) -> float:
-        """Return what decides on the best epoch: higher is better, and no opponent moves it."""
+        """Return the score of an epoch: higher is better, and no opponent influences it."""
         return -float(metrics["loss"])
 
     def networks(self, model: Any, *, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
-        """Return the networks of the objective's own, by name, for a model with these settings."""
+        """Return the objective's own networks, by name, for a model with these settings."""
         del model, rngs
         return {}
 
     def opponents(self) -> tuple[Opponent, ...]:
-        """Return what is trained beside the model: one for each of `networks`."""
+        """Return the opponents of the model, one for each of `networks`."""
         return ()

@@ -1,15 +1,15 @@
-"""The objectives, one function an equation. Nats; sums over pixels and latents, batch means last.
+"""The objectives, one function per equation. Nats; sums over pixels and latents, batch means last.
 
-With x the clean image and x' what the encoder sees (the same image, unless it is corrupted), and k
-samples z_1..z_k of q(z|x'):
+With x the clean image, x' the encoder's input (x itself, unless it is corrupted), and k samples
+z_1..z_k of q(z|x'):
 
     log_likelihood = log p(x|z),  log_prior = log p(z),  log_posterior = log q(z|x')
     log_weights    = log_likelihood + log_prior - log_posterior      [num_samples, batch]
     elbo           = E[log_weights]
     distortion     = E[-log_likelihood],  rate = E[KL(q(z|x') || p(z))]
 
-A bound is a function of log weights. An estimator of its gradient is a choice of what the log
-weights are differentiated through: `log_weight_terms` and `doubly_reparameterized`.
+A bound is a function of log weights. An estimator of its gradient chooses the paths by which the
+log weights are differentiated: `log_weight_terms` and `doubly_reparameterized`.
 """
 
 import abc
@@ -37,12 +37,12 @@ LogWeights = Float[Array, "num_samples batch"]
 
 
 class ElboTerms(NamedTuple):
-    """The two terms of the evidence lower bound, one value an example, in nats.
+    """The two terms of the evidence lower bound, one value per example, in nats.
 
     Attributes:
       log_likelihood: log p(x|z), averaged over the samples.
-      kl: KL(q(z|x) || p(z)), its parts last: one a latent dimension where posterior and prior
-        factorise, else a single one.
+      kl: KL(q(z|x) || p(z)) in parts: one per latent dimension if posterior and prior factorise,
+        else a single one.
     """
 
     log_likelihood: Float[Array, " batch"]
@@ -50,7 +50,7 @@ class ElboTerms(NamedTuple):
 
     @property
     def elbo(self) -> Float[Array, " batch"]:
-        """Log p(x|z) - KL(q(z|x) || p(z)): an estimate of the bound, in nats."""
+        """An estimate of the bound, log p(x|z) - KL(q(z|x) || p(z)), in nats."""
         return self.log_likelihood - self.kl.sum(axis=-1)
 
     def means(self) -> dict[str, Scalar]:
@@ -68,7 +68,7 @@ class LogWeightTerms(NamedTuple):
 
     @property
     def log_weights(self) -> LogWeights:
-        """Log p(x, z) - log q(z|x)."""
+        """The log weights, log p(x, z) - log q(z|x), in nats."""
         return self.log_likelihood + self.log_prior - self.log_posterior
 
     def means(self) -> dict[str, Scalar]:
@@ -81,7 +81,7 @@ class LogWeightTerms(NamedTuple):
 
 
 def frozen(model: _Module) -> _Module:
-    """Return the same model, through whose parameters no gradient flows."""
+    """Return the model with parameters through which no gradient flows."""
     graphdef, params = nnx.split(model)
     return nnx.merge(graphdef, jax.lax.stop_gradient(params))
 
@@ -111,16 +111,16 @@ def elbo_terms(
 ) -> ElboTerms:
     """Return terms of the bound by reparameterised samples (Kingma & Welling 2013, equation 10).
 
-    `inputs` is what the encoder sees and `targets` what the likelihood is asked about: equal for a
-    plain VAE, corrupted and clean for a denoising one (Im et al. 2015, arXiv 1511.06406).
+    The encoder takes `inputs`, the likelihood `targets`. They are equal for a plain VAE, corrupted
+    and clean images for a denoising one (Im et al. 2015, arXiv 1511.06406).
 
     Args:
       model: the model.
       inputs: `[batch, height, width, channels]`.
-      targets: as many images.
-      key: of the samples.
-      num_samples: samples an image, over which the terms are averaged.
-      sampled_kl: estimate the KL by the samples (equation 7) even where it has a closed form.
+      targets: same shape.
+      key: key of the samples.
+      num_samples: samples per image, over which the terms are averaged.
+      sampled_kl: estimate the KL by the samples (equation 7) even if it has a closed form.
     """
     posterior, prior = model.encode(inputs), model.prior
     kl = None
@@ -143,7 +143,7 @@ def sampled_kl_parts(
 ) -> Float[Array, "samples batch parts"]:
     """Return log q(z|x) - log p(z) at draws of the posterior, in nats.
 
-    One part a latent dimension where both factorise, given the layer before; else a single one.
+    There is one part per latent dimension if both factorise, given the layer before, else one.
     """
     if isinstance(posterior, Factorized) and isinstance(prior, Factorized):
         return posterior.log_prob_by_dimension(latents) - prior.log_prob_by_dimension(latents)
@@ -163,10 +163,10 @@ def log_weight_terms(
 
     Args:
       model: the model.
-      inputs: what the encoder sees, `[batch, height, width, channels]`.
-      targets: what the likelihood is asked about.
-      key: of the samples.
-      num_samples: samples an image.
+      inputs: images for the encoder, `[batch, height, width, channels]`.
+      targets: images for the likelihood, same shape.
+      key: key of the samples.
+      num_samples: samples per image.
       sticking: leave out the score of the posterior, d log q(z|x) / d parameters at fixed z, whose
         expectation in the ELBO is zero (sticking the landing: Roeder et al. 2017, arXiv
         1703.09194). The posterior must have a `log_prob`.
@@ -199,7 +199,7 @@ def with_gradient_of(
 
 
 def elbo(log_weights: LogWeights) -> Float[Array, " batch"]:
-    """E[log w], the mean over the samples: the "VAE" objective of Burda et al. 2015, Table 1."""
+    """Return E[log w], the mean over samples: the "VAE" objective of Burda et al. 2015, Table 1."""
     return log_weights.mean(axis=0)
 
 
@@ -209,7 +209,7 @@ def iwae_bound(log_weights: LogWeights) -> Float[Array, " batch"]:
 
 
 def miwae_bound(log_weights: LogWeights, num_groups: int) -> Float[Array, " batch"]:
-    """Return the mean of `num_groups` importance-weighted bounds of equally many samples each.
+    """Return the mean of the importance-weighted bounds of groups of samples.
 
     MIWAE(M, K) of Rainforth et al. 2018 (arXiv 1802.04537, section 5), M groups of K samples.
     """
@@ -218,7 +218,7 @@ def miwae_bound(log_weights: LogWeights, num_groups: int) -> Float[Array, " batc
 
 
 def ciwae_bound(log_weights: LogWeights, elbo_weight: Traced) -> Float[Array, " batch"]:
-    """Beta ELBO + (1 - beta) IWAE: CIWAE(beta) of Rainforth et al. 2018 (arXiv 1802.04537)."""
+    """Return beta ELBO + (1 - beta) IWAE: CIWAE(beta) of Rainforth et al. 2018, 1802.04537."""
     return elbo_weight * elbo(log_weights) + (1 - elbo_weight) * iwae_bound(log_weights)
 
 
@@ -231,11 +231,11 @@ def piwae_bound(
     num_samples: int,
     num_groups: int,
 ) -> tuple[Float[Array, " batch"], LogWeightTerms]:
-    """Return the importance-weighted bound of all samples, for the decoder; MIWAE for the encoder.
+    """Return the importance-weighted bound with the gradient of MIWAE in the encoder.
 
-    The value is the bound of all `num_groups * num_samples` samples. Its gradient in the generative
-    parameters is that bound's, its gradient in the inference network that of `miwae_bound`
-    (PIWAE(M, K) of Rainforth et al. 2018, arXiv 1802.04537, section 5).
+    The value is the bound of all `num_groups * num_samples` samples, and so is the gradient in the
+    generative parameters. The gradient in the inference network is that of `miwae_bound` (PIWAE(M,
+    K) of Rainforth et al. 2018, arXiv 1802.04537, section 5).
 
     Returns:
       The bound of each example, and the terms of its weights.
@@ -274,9 +274,10 @@ def doubly_reparameterized(
 ) -> tuple[Float[Array, " batch"], LogWeightTerms]:
     """Return the importance-weighted bound with the doubly reparameterised gradient, IWAE-DReG.
 
-    With normalised weights v_i, the generative parameters get sum_i v_i d log w_i, and the
-    posterior's sum_i v_i^2 (d log w_i / d z_i) (d z_i / d parameters), whose signal-to-noise ratio
-    does not fall with the number of samples (Tucker et al. 2018, arXiv 1810.04152, section 3).
+    With normalised weights v_i, the gradient in the generative parameters is sum_i v_i d log w_i.
+    In the posterior's it is sum_i v_i^2 (d log w_i / d z_i) (d z_i / d parameters); its
+    signal-to-noise ratio does not fall with the number of samples (Tucker et al. 2018, arXiv
+    1810.04152, section 3).
 
     Returns:
       The bound of each example, and the terms of its weights.
@@ -284,10 +285,10 @@ def doubly_reparameterized(
     latents, _ = model.encode(inputs).draw(draw_noise(model, num_samples, len(inputs), key))
     stopped, log_posterior = frozen(model), _frozen_posterior(model, inputs).log_prob
 
-    # Twice the same forward pass, which the compiler sees and makes once: the first for the weights
-    # by which the second scales what flows back into the latents.
-    at_rest = jax.lax.stop_gradient(latents)
-    log_weights = _complete(stopped, targets, at_rest, log_posterior(at_rest)).log_weights
+    # The compiler merges these two equal forward passes. The first gives the weights by which the
+    # second scales the gradient in the latents.
+    constant = jax.lax.stop_gradient(latents)
+    log_weights = _complete(stopped, targets, constant, log_posterior(constant)).log_weights
     weights = jax.nn.softmax(log_weights, axis=0)
     scaled = _scale_gradient(latents, weights)
     terms = _complete(model, targets, scaled, log_posterior(scaled))
@@ -338,7 +339,7 @@ class StickingTheLanding(_Bound):
     num_samples: int = integer(1, "Samples of the latents per image.", at_least=1)
 
     def problem(self, model: Any) -> str | None:
-        """Return why a model cannot be trained so; None if it can."""
+        """Return why this objective cannot train a model; None if it can."""
         return _density_problem("objective='stl'", model)
 
     def bound(
@@ -352,7 +353,7 @@ class StickingTheLanding(_Bound):
 @register(OBJECTIVES, "iwae")
 @dataclasses.dataclass(frozen=True)
 class IWAE(_Bound):
-    """Log mean_k w_k (Burda et al. 2015, arXiv 1509.00519, equation 8)."""
+    """The bound log mean_k w_k (Burda et al. 2015, arXiv 1509.00519, equation 8)."""
 
     num_samples: int = integer(1, "Samples of the latents per image.", at_least=1)
     gradient: str = one_of(
@@ -362,7 +363,7 @@ class IWAE(_Bound):
     )
 
     def problem(self, model: Any) -> str | None:
-        """Return why a model cannot be trained so; None if it can."""
+        """Return why this objective cannot train a model; None if it can."""
         if self.gradient == "dreg":
             return _density_problem("objective.gradient='dreg'", model)
         return None

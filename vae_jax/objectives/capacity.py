@@ -1,4 +1,4 @@
-"""Beta-VAE of a given rate (Burgess et al. 2018, arXiv 1804.03599)."""
+"""Beta-VAE with a given rate (Burgess et al. 2018, arXiv 1804.03599)."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -35,10 +35,10 @@ class Capacity(Objective):
         0.0, "Epochs over which the capacity rises from 0; 0 is at once.", at_least=0.0
     )
     num_samples: int = integer(1, "Samples of the latents per image.", at_least=1)
-    sampled_kl: bool = flag(False, "Whether a KL that has a closed form is estimated by samples.")
+    sampled_kl: bool = flag(False, "Estimate the KL by samples even if it has a closed form.")
 
     def problem(self, model: Any) -> str | None:
-        """Return what is wrong with these settings for a model; None if nothing is."""
+        """Return why this objective cannot train a model; None if it can."""
         return sampled_kl_problem(model) if self.sampled_kl else None
 
     def loss(

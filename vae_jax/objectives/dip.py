@@ -17,8 +17,7 @@ def covariance_penalty(
 ) -> Scalar:
     """Return off_diagonal sum_{i != j} C_ij^2 + diagonal sum_i (C_ii - 1)^2.
 
-    DIP-VAE I and II of Kumar et al. 2018 (arXiv 1711.00848), which differ in the covariance that
-    they draw towards the identity.
+    DIP-VAE I and II of Kumar et al. 2018 (arXiv 1711.00848) apply it to different covariances.
     """
     variances = jnp.diagonal(covariance)
     off = covariance - jnp.diag(variances)
@@ -26,7 +25,7 @@ def covariance_penalty(
 
 
 def covariance_of_means(posterior: Normal) -> Float[Array, "latents latents"]:
-    """Return Cov_x(E[z|x]) over the batch: what DIP-VAE I draws towards the identity."""
+    """Return Cov_x(E[z|x]) over the batch, for DIP-VAE I."""
     deviations = posterior.mean - posterior.mean.mean(axis=0)
     return deviations.T @ deviations / len(deviations)
 
@@ -40,7 +39,7 @@ def covariance_of_latents(posterior: Normal) -> Float[Array, "latents latents"]:
 @register(OBJECTIVES, "dip")
 @dataclasses.dataclass(frozen=True)
 class DIP(Penalized):
-    """ELBO and covariances drawn to the identity (Kumar et al. 2018, arXiv 1711.00848)."""
+    """ELBO and a penalty of covariances off the identity (Kumar et al. 2018, arXiv 1711.00848)."""
 
     kind: str = one_of(
         "i", ["i", "ii"], "The covariance of the posterior means (i), or of the latents (ii)."

@@ -1,7 +1,7 @@
 """The common part of the disentangling objectives: a batch encoded by independent normals.
 
-All of them compare the examples of a batch with each other: none is a mean over examples, so that
-a batch cannot be computed in parts.
+All of them compare the examples of a batch with each other: none is a mean over examples, so none
+can be computed on parts of a batch.
 """
 
 import abc
@@ -36,7 +36,7 @@ def encode_normal(
     """Return the terms of `elbo_terms` by one draw, for a normal posterior and prior.
 
     Raises:
-      TypeError: it has others.
+      TypeError: the posterior or the prior is not normal.
     """
     posterior, prior = model.encode(inputs), model.prior
     if not (isinstance(posterior, Normal) and isinstance(prior, Normal)):
@@ -48,16 +48,16 @@ def encode_normal(
 
 
 class Penalized(Objective):
-    """The negative ELBO and a penalty on what a batch is encoded to."""
+    """The negative ELBO and a penalty on the codes of a batch."""
 
     compares_examples: ClassVar[bool] = True
 
     def problem(self, model: Any) -> str | None:
-        """Return why a model cannot be trained so; None if it can."""
+        """Return why this objective cannot train a model; None if it can."""
         if has_normals(model):
             return None
         return (
-            f"objective={name_of(self)!r} is about independent normals; use model='vae' with "
+            f"objective={name_of(self)!r} needs independent normals; use model='vae' with "
             "posterior='diagonal' and prior='standard'"
         )
 
@@ -65,7 +65,7 @@ class Penalized(Objective):
     def penalty(
         self, encoded: Encoded, key: Key[Array, ""], num_examples: int, **networks: Any
     ) -> tuple[Scalar, Metrics]:
-        """Return what is added to the negative ELBO, in nats, and its metrics."""
+        """Return the penalty in nats, and its metrics."""
 
     def loss(
         self,

@@ -13,12 +13,12 @@ from vae_jax.settings import Traced, flag, integer, register, traced
 
 
 def warmup(epoch: Scalar, warmup_epochs: Traced, cycle_epochs: Traced) -> Scalar:
-    """Return the weight of the KL: a linear ramp from 0 to 1 over `warmup_epochs`; without any, 1.
+    """Return the weight of the KL: a linear ramp from 0 to 1 over `warmup_epochs`, or 1 if it is 0.
 
-    Bowman et al. 2015 (arXiv 1511.06349, section 3.1). With `cycle_epochs` above 0 the ramp begins
-    anew every so many epochs (Fu et al. 2019, arXiv 1903.10145).
+    Bowman et al. 2015 (arXiv 1511.06349, section 3.1). With `cycle_epochs` above 0 the ramp
+    restarts after every cycle (Fu et al. 2019, arXiv 1903.10145).
     """
-    # An infinite epoch, which is after any ramp, has no remainder.
+    # An infinite epoch is after any ramp and has no remainder.
     cyclic = jnp.asarray(cycle_epochs > 0) & jnp.isfinite(epoch)
     epoch = jnp.where(cyclic, epoch % jnp.where(cyclic, cycle_epochs, 1), epoch)
     return jnp.where(warmup_epochs > 0, jnp.minimum(epoch / jnp.maximum(warmup_epochs, 1e-6), 1), 1)
@@ -27,12 +27,12 @@ def warmup(epoch: Scalar, warmup_epochs: Traced, cycle_epochs: Traced) -> Scalar
 def negative_elbo(
     terms: ElboTerms, *, distortion_weight: Traced, kl_weight: Traced, free_nats: Traced
 ) -> Scalar:
-    """Return the weighted negative evidence lower bound, in nats an example.
+    """Return the weighted negative evidence lower bound, in nats per example.
 
-    distortion_weight * distortion + kl_weight * sum_d max(free_nats, rate_d), the rate of each
-    latent dimension averaged over the batch before it is compared with its free nats (Kingma et
+    distortion_weight * distortion + kl_weight * sum_d max(free_nats, rate_d). The rate of each
+    latent dimension is averaged over the batch before it is compared with its free nats (Kingma et
     al. 2016, arXiv 1606.04934, equation 15). `kl_weight` is the beta of Higgins et al. 2017. A KL
-    in one part, which does not divide over the dimensions, is granted its free nats once.
+    that does not factorise over the dimensions has its free nats once.
     """
     distortion = -terms.log_likelihood.mean()
     rate_by_part = jnp.maximum(terms.kl.mean(axis=0), free_nats)
@@ -40,9 +40,9 @@ def negative_elbo(
 
 
 def has_normals(model: Any) -> bool:
-    """Return whether a model with these settings has a normal posterior and a standard prior."""
-    asked = ("has_normal_posterior", "has_standard_prior")
-    return all(getattr(model, name, False) for name in asked)
+    """Return True if a model with these settings has a normal posterior and a standard prior."""
+    properties = ("has_normal_posterior", "has_standard_prior")
+    return all(getattr(model, name, False) for name in properties)
 
 
 def sampled_kl_problem(model: Any) -> str | None:
@@ -65,7 +65,7 @@ class ELBO(Objective):
         0.0, "Epochs over which the weight of the KL rises from 0; 0 is no warm-up.", at_least=0.0
     )
     warmup_cycle_epochs: Traced = traced(
-        0.0, "Epochs after which that rise begins anew; 0 is never.", at_least=0.0
+        0.0, "Epochs after which that rise restarts; 0 is never.", at_least=0.0
     )
     free_nats: Traced = traced(
         0.0,
@@ -73,10 +73,10 @@ class ELBO(Objective):
         at_least=0.0,
     )
     num_samples: int = integer(1, "Samples of the latents per image.", at_least=1)
-    sampled_kl: bool = flag(False, "Whether a KL that has a closed form is estimated by samples.")
+    sampled_kl: bool = flag(False, "Estimate the KL by samples even if it has a closed form.")
 
     def problem(self, model: Any) -> str | None:
-        """Return what is wrong with these settings for a model; None if nothing is."""
+        """Return why this objective cannot train a model; None if it can."""
         cycle, ramp = self.warmup_cycle_epochs, self.warmup_epochs
         if cycle > 0 and (cycle < ramp or ramp == 0):
             return (

@@ -16,12 +16,12 @@ from vae_jax.objectives.base import OBJECTIVES, Batch, Metrics, Opponent, Scalar
 from vae_jax.objectives.disentangling import Encoded, Latents, Penalized
 from vae_jax.settings import Traced, bounded, integer, register, section, sizes, traced
 
-# Latents to log D / (1 - D).
+# Maps latents to log D / (1 - D).
 LogRatio = Callable[[Latents], Float[Array, " batch"]]
 
 
 def permute_dimensions(latents: Latents, key: Key[Array, ""]) -> Latents:
-    """Return each dimension in an order of its own over the batch: draws of prod_j q(z_j).
+    """Return the latents with each dimension permuted over the batch: draws of prod_j q(z_j).
 
     Algorithm 1 of Kim & Mnih 2018 (arXiv 1802.05983).
     """
@@ -31,7 +31,7 @@ def permute_dimensions(latents: Latents, key: Key[Array, ""]) -> Latents:
 def density_ratio_total_correlation(log_ratio: LogRatio, latents: Latents) -> Scalar:
     """Return E[log D(z) / (1 - D(z))] over draws of q(z), in nats.
 
-    KL(q(z) || prod_j q(z_j)) where D is the best discriminator (Kim & Mnih 2018, arXiv 1802.05983,
+    For the best discriminator it is KL(q(z) || prod_j q(z_j)) (Kim & Mnih 2018, arXiv 1802.05983,
     equation 3).
     """
     return log_ratio(latents).mean()
@@ -64,7 +64,7 @@ class DiscriminatorSettings:
     b1: float = bounded(0.5, "Decay of the mean of the gradients.", at_least=0.0, below=1.0)
     b2: float = bounded(0.9, "Decay of the mean of their squares.", at_least=0.0, below=1.0)
     epsilon: float = bounded(1e-8, "Added to the root of the mean square.", above=0.0)
-    every: int = integer(1, "Steps between two moves.", at_least=1)
+    every: int = integer(1, "Steps between two updates.", at_least=1)
 
 
 @register(OBJECTIVES, "factor")
@@ -78,7 +78,7 @@ class FactorVAE(Penalized):
     )
 
     def score(self, metrics: dict[str, Any]) -> float:
-        """Return the ELBO: the loss has the discriminator's estimate in it."""
+        """Return the ELBO, since the loss contains the discriminator's estimate."""
         return float(metrics["elbo"])
 
     def networks(self, model: Any, *, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
@@ -95,7 +95,7 @@ class FactorVAE(Penalized):
     def penalty(
         self, encoded: Encoded, key: Key[Array, ""], num_examples: int, **networks: Any
     ) -> tuple[Scalar, Metrics]:
-        """Return gamma times the total correlation, and that as a metric."""
+        """Return gamma times the total correlation, which is also a metric."""
         del key, num_examples
         ratio = density_ratio_total_correlation(networks["discriminator"], encoded.latents)
         return self.gamma * ratio, {"total_correlation": ratio}
@@ -110,7 +110,7 @@ class FactorVAE(Penalized):
         num_examples: int,
         **networks: Any,
     ) -> tuple[Scalar, Metrics]:
-        """Return the discriminator's loss: the codes of one batch, permuted ones of another."""
+        """Return the discriminator's loss on codes of one batch and permuted codes of another."""
         del epoch, num_examples
         first_key, second_key, permutation_key = jax.random.split(key, 3)
         joint = _draw(model, batches[0], first_key)

@@ -16,11 +16,11 @@ Latents = Float[Array, "batch latents"]
 
 
 def maximum_mean_discrepancy(a: Latents, b: Latents, bandwidth: float) -> Scalar:
-    """Return an unbiased estimate of the squared MMD between two sets of draws; no unit.
+    """Return an unbiased estimate of the squared MMD between two sets of draws; it has no unit.
 
     E[k(a, a')] + E[k(b, b')] - 2 E[k(a, b)] with k(u, v) = exp(-|u - v|^2 / (2 bandwidth^2 d)) in d
-    dimensions (Gretton et al. 2012, equation 3). It is 0 on average for draws of one density, and
-    may fall below.
+    dimensions (Gretton et al. 2012, equation 3). It has mean 0 for draws of one density, and may be
+    negative.
     """
 
     def kernel(u: Latents, v: Latents) -> Float[Array, "batch batch"]:

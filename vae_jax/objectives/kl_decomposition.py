@@ -1,4 +1,4 @@
-"""The KL to the prior in three parts, by the examples of a minibatch. Nats.
+"""The KL to the prior in three parts, estimated from a minibatch. Nats.
 
 With q(z) = (1/N) sum_n q(z|x_n) of the N training examples (Chen et al. 2018, arXiv 1802.04942,
 equation 2), at a draw z of q(z|x_n):
@@ -7,8 +7,8 @@ equation 2), at a draw z of q(z|x_n):
                             + log q(z) - sum_j log q(z_j)       [total correlation]
                             + sum_j log q(z_j) - log p(z_j)     [dimension-wise KL]
 
-A minibatch has M of the N posteriors, and the draws of these M. What stands for q(z) is a weighted
-sum of the M densities, whose log is too low on average: the smaller the batch, the more.
+A minibatch has M of the N posteriors, and their draws. A weighted sum of the M densities estimates
+q(z). Its log is too low on average, and more so for smaller batches.
 """
 
 from typing import Literal, NamedTuple
@@ -24,7 +24,7 @@ Estimator = Literal["weighted", "stratified"]
 
 
 class KlTerms(NamedTuple):
-    """The parts of log q(z|x) - log p(z), one value a draw, in nats."""
+    """The parts of log q(z|x) - log p(z), one value per draw, in nats."""
 
     mutual_information: Float[Array, " batch"]
     total_correlation: Float[Array, " batch"]
@@ -34,22 +34,22 @@ class KlTerms(NamedTuple):
 def log_importance_weights(
     estimator: Estimator, batch_size: int, num_examples: int
 ) -> Float[np.ndarray, "draws examples"]:
-    """Return log of the weight of q(z_i|x_m) in the estimate of q(z_i), `[batch_size, batch_size]`.
+    """Return the log weight of q(z_i|x_m) in the estimate of q(z_i), `[batch_size, batch_size]`.
 
     weighted: 1 / (N M) for all (Chen et al. 2018, appendix C.1), in expectation a lower bound of
-    log q(z): too low by about log M where the posteriors of a batch are far from each other, and by
-    log N where they are alike. So is log q(z_j) of each of the J latents, and the total correlation
-    is too high by about (J - 1) log N: what counts is its gradient.
+    log q(z). It is too low by about log M if the posteriors of a batch are far from each other, and
+    by log N if they are alike. The same holds for log q(z_j) of each of the J latents, so that the
+    total correlation is too high by about (J - 1) log N; what counts is its gradient.
 
-    stratified: 1 / N for the posterior that z came from, and (N - 1) / (N (M - 1)) for the others:
-    given z an unbiased estimate of q(z) over the batches drawn without replacement, and q(z) itself
-    where the batch is the data set. In the paper (appendix C.2) one of the others, whichever comes
-    last, has a smaller weight than the rest; this is the mean of its estimate over their order.
+    stratified: 1 / N for the posterior of z itself, and (N - 1) / (N (M - 1)) for the others. Given
+    z it is an unbiased estimate of q(z) over batches drawn without replacement, and exact if the
+    batch is the data set. In the paper (appendix C.2) the last of the others has a smaller weight
+    than the rest; this is the mean of that estimate over the order of the others.
 
     Args:
-      estimator: which of the two.
+      estimator: "weighted" or "stratified".
       batch_size: M.
-      num_examples: N, of the training set.
+      num_examples: N, the size of the training set.
     """
     size, num = batch_size, num_examples
     if estimator == "weighted":
@@ -70,8 +70,8 @@ def decompose(
     Args:
       posterior: q(z|x_m) of the batch.
       prior: p(z).
-      latents: a draw of each.
-      log_weights: of the posteriors (columns) in what stands for q(z_i) (rows).
+      latents: a draw of each posterior.
+      log_weights: log weights of the posteriors (columns) in the estimate of q(z_i) (rows).
     """
     # [draws, examples, latents]
     log_densities = posterior.log_prob_by_dimension(latents[:, None])

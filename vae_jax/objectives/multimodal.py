@@ -1,16 +1,16 @@
-"""The objectives of joint models, one function an equation. Nats; terms stay apart per example.
+"""The objectives of joint models, one function per equation. Nats; terms stay apart per example.
 
-With x_1..x_M the modalities, S a subset of them and z of q(z|x_S),
+With x_1..x_M the modalities, S a subset of them and z drawn from q(z|x_S),
 
     log_likelihoods[i] = log p(x_i|z),  kl = KL(q(z|x_S) || p(z))
     elbo_S = E[sum_{i in S} log p(x_i|z)] - kl,
 
 and an objective's ELBO weighs them: sum_{i in S} w_i log p(x_i|z) - beta kl. Images have hundreds
-of pixels and a class is worth a few nats, so that with w_i = 1, the bound on log p(x_1..x_M),
-images decide what the latents hold: the weights decide the result, and are told with it.
+of pixels and a class is worth a few nats. With w_i = 1, the bound on log p(x_1..x_M), images
+dominate the latents; results depend on the weights and are reported with them.
 
-What is reported as `elbo` is that of all modalities that an example has, without weights: a bound
-on their joint log probability.
+The metric `elbo` is that of all modalities that an example has, without weights: a bound on their
+joint log probability.
 """
 
 import abc
@@ -37,9 +37,9 @@ class Batch(NamedTuple):
     """Examples of every modality.
 
     Attributes:
-      values: by name; anything of the right shape where a modality is missing.
-      present: which modalities each example has, `[batch, modalities]`.
-      contexts: what autoregressive decoders are told of a modality in its place, by name.
+      values: values by name; any of the right shape if a modality is missing.
+      present: a mask of each example's modalities, `[batch, modalities]`.
+      contexts: values that autoregressive decoders are given instead, by name.
     """
 
     values: Mapping[str, Values]
@@ -51,8 +51,8 @@ class Weights(NamedTuple):
     """The weights of an objective's terms.
 
     Attributes:
-      likelihoods: of each modality's log likelihood, `[modalities]`.
-      kl: of KL(q(z|x_S) || p(z)).
+      likelihoods: weight of each modality's log likelihood, `[modalities]`.
+      kl: weight of KL(q(z|x_S) || p(z)).
     """
 
     likelihoods: Float[Array, " modalities"]
@@ -60,7 +60,7 @@ class Weights(NamedTuple):
 
 
 class JointTerms(NamedTuple):
-    """The terms of an evidence lower bound, one value an example, in nats.
+    """The terms of an evidence lower bound, one value per example, in nats.
 
     Attributes:
       log_likelihoods: log p(x_i|z) of each modality, `[modalities, *rows, batch]`; 0 where missing.
@@ -71,11 +71,11 @@ class JointTerms(NamedTuple):
     kl: Float[Array, "*rows batch"]
 
     def weighted(self, weights: Weights) -> Float[Array, "*rows batch"]:
-        """Return the bound with its terms weighed."""
+        """Return the bound with weighted terms."""
         return jnp.tensordot(weights.likelihoods, self.log_likelihoods, 1) - weights.kl * self.kl
 
     def means(self, names: tuple[str, ...]) -> dict[str, Scalar]:
-        """Batch means: "elbo", "rate", "distortion", and "distortion_NAME" of each modality."""
+        """Return batch means: "elbo", "rate", "distortion" and "distortion_NAME" per modality."""
         rate, distortions = self.kl.mean(), -self.log_likelihoods.mean(axis=-1)
         by_name = {f"distortion_{name}": distortions[i] for i, name in enumerate(names)}
         distortion = distortions.sum()
@@ -91,13 +91,13 @@ def _log_likelihoods(
     model: MultimodalVAE,
     batch: Batch,
     latents: Float[Array, "*rows batch latents"],
-    asked: Bool[Array, "*rows batch modalities"],
+    mask: Bool[Array, "*rows batch modalities"],
 ) -> Float[Array, "modalities *rows batch"]:
-    """Return log p(x_i|z) of each modality that is asked for."""
+    """Return log p(x_i|z) of the modalities in the mask, 0 for the others."""
     return jnp.stack(
         [
             model.log_likelihood(
-                name, latents, batch.values[name], asked[..., i], batch.contexts.get(name)
+                name, latents, batch.values[name], mask[..., i], batch.contexts.get(name)
             )
             for i, name in enumerate(model.names)
         ]
@@ -105,19 +105,19 @@ def _log_likelihoods(
 
 
 def kl_bound(posterior: SubsetMixture, prior: Normal) -> Float[Array, " batch"]:
-    """sum_c weight_c KL(q_c || p) >= KL(q || p), by the convexity of the KL; equal for one normal.
+    """Return sum_c weight_c KL(q_c || p), at least KL(q || p) since the KL is convex.
 
-    Sutter et al. 2021 (arXiv 2105.02470, lemma 2).
+    Sutter et al. 2021 (arXiv 2105.02470, lemma 2). For one normal both are equal.
     """
-    # What an example does not have is the prior or a product of what it has: its KL is finite.
+    # Components of weight 0 are the prior or a product of present factors: their KL is finite.
     return (jnp.exp(posterior.log_weights) * kl_divergence(posterior.components, prior)).sum(axis=0)
 
 
 def joint_elbo(model: MultimodalVAE, batch: Batch, key: Key[Array, ""]) -> JointTerms:
     """Return the ELBO of the modalities that each example has, from one draw of its posterior.
 
-    For a mixture of products that is the objective of MoPoE, whose KL is the bound `kl_bound`; one
-    component is drawn an example, each with its weight.
+    For a mixture of products it is the objective of MoPoE, whose KL is `kl_bound`. One component
+    per example is drawn, by the weights.
     """
     posterior = model.encode(batch.values, batch.present)
     noise_key, choice_key = jax.random.split(key)
@@ -135,14 +135,15 @@ def jmvae_objective(
     weights: Weights,
     unimodal_kl_weight: Traced,
 ) -> tuple[Float[Array, " batch"], JointTerms, dict[str, Scalar]]:
-    """JMVAE-kl (Suzuki et al. 2016, arXiv 1611.01891, equation 8).
+    """Return the objective of JMVAE-kl (Suzuki et al. 2016, arXiv 1611.01891, equation 8).
 
         elbo_{1, 2} - alpha sum_i KL(q(z|x_1, x_2) || q(z|x_i)),
 
-    whose KLs bring the encoders of single modalities near the joint one. Every example has both.
+    whose KLs bring the encoders of single modalities near the joint one. Every example has both
+    modalities.
 
     Returns:
-      What is maximised, the terms of the joint ELBO, and the two KLs as batch means.
+      The objective to maximise, the terms of the joint ELBO, and the two KLs as batch means.
     """
     encoded = model.experts(batch.values, batch.present)
     assert encoded.joint is not None, "the model has an encoder of all modalities"
@@ -159,7 +160,7 @@ def jmvae_objective(
 def draw_subsets(
     key: Key[Array, ""], num_subsets: int, batch: int, num_modalities: int
 ) -> Bool[Array, "num_subsets batch modalities"]:
-    """Subsets of at least two modalities and fewer than all, uniformly, for every example."""
+    """Draw, for every example, masks of at least two modalities and fewer than all, uniformly."""
     choices = np.array(list(np.ndindex(*(2,) * num_modalities)), bool)
     size = choices.sum(axis=1)
     choices = choices[(size > 1) & (size < num_modalities)]
@@ -181,11 +182,11 @@ def mvae_objective(
 
         elbo_{1..M} + sum_i elbo_{i} + sum_j elbo_{S_j},
 
-    with `num_subsets` subsets S_j drawn for every example. ELBOs of subsets of which an example has
-    nothing are 0.
+    with `num_subsets` subsets S_j drawn for every example. The ELBO of a subset is 0 for examples
+    without any of its modalities.
 
     Returns:
-      What is maximised, and the terms of the ELBO of all modalities.
+      The objective to maximise, and the terms of the ELBO of all modalities.
     """
     num_modalities, num_examples = len(model.names), len(batch.present)
     noise_key, subset_key = jax.random.split(key)
@@ -206,7 +207,7 @@ def mvae_objective(
     parts = Normal(posterior.components.mean[:, 0], posterior.components.log_scale[:, 0])
     latents = parts.draw(jax.random.normal(noise_key, parts.mean.shape)).latents
 
-    # A decoder runs for the rows alone whose subsets can have its modality.
+    # A decoder runs only for the rows whose subsets can have its modality.
     likelihoods = []
     for i, name in enumerate(model.names):
         may_have = np.concatenate([whole_and_singles[:, i], np.ones(num_subsets, bool)])
@@ -234,12 +235,12 @@ def mmvae_objective(
 
         1/M sum_i E[log 1/K sum_k p(z_i^k) prod_j p(x_j|z_i^k) / q(z_i^k|x)],  z_i^k of q(z|x_i),
 
-    with the mixture q(z|x) = 1/M sum_i q(z|x_i) below and M the number of modalities that an
-    example has. It is the looser of the paper's two, whose experts cannot leave the work to each
-    other; with K = 1 it is the ELBO. An example without any modality counts 0.
+    with the mixture q(z|x) = 1/M sum_i q(z|x_i) in the denominator and M the number of modalities
+    that an example has. It is the looser of the paper's two bounds; in it no expert can leave the
+    work to another. With K = 1 it is the ELBO. An example without modalities counts 0.
 
     Returns:
-      What is maximised, and the terms of the ELBO of all modalities, over the same draws.
+      The objective to maximise, and the terms of the ELBO of all modalities over the same draws.
     """
     encoded = model.experts(batch.values, batch.present)
     mixture = model.posterior(encoded, batch.present)
@@ -247,8 +248,8 @@ def mmvae_objective(
     experts = Normal(mixture.components.mean[1:], mixture.components.log_scale[1:])
     noise = jax.random.normal(key, (num_samples, *experts.mean.shape))
     latents = experts.draw(noise).latents
-    asked = jnp.broadcast_to(batch.present, (*latents.shape[:-1], batch.present.shape[-1]))
-    likelihoods = _log_likelihoods(model, batch, latents, asked)
+    mask = jnp.broadcast_to(batch.present, (*latents.shape[:-1], batch.present.shape[-1]))
+    likelihoods = _log_likelihoods(model, batch, latents, mask)
     log_ratio = mixture.log_prob(latents) - model.prior.log_prob(latents)
     log_weights = JointTerms(likelihoods, log_ratio).weighted(weights)
     bounds = jax.nn.logsumexp(log_weights, axis=0) - jnp.log(num_samples)
@@ -264,7 +265,7 @@ def mmvae_objective(
 class _JointObjective(Objective):
     """The settings that the objectives of several modalities share.
 
-    A batch is `Batch`. What is reported as ELBO is not weighted.
+    A batch is `Batch`. The metric "elbo" is not weighted.
     """
 
     takes: ClassVar[Literal["images", "modalities"]] = "modalities"
@@ -275,7 +276,7 @@ class _JointObjective(Objective):
         0.0, "Epochs over which the weight of the KL rises from 0; 0 is no warm-up.", at_least=0.0
     )
     warmup_cycle_epochs: Traced = traced(
-        0.0, "Epochs after which that rise begins anew; 0 is never.", at_least=0.0
+        0.0, "Epochs after which that rise restarts; 0 is never.", at_least=0.0
     )
     modality_weights: tuple[float, ...] = numbers(
         (),
@@ -295,10 +296,10 @@ class _JointObjective(Objective):
     def bound(
         self, model: MultimodalVAE, batch: Batch, key: Key[Array, ""], weights: Weights
     ) -> tuple[Float[Array, " batch"], JointTerms, Metrics]:
-        """Return what is maximised, the terms of the joint ELBO, and metrics of its own."""
+        """Return the objective to maximise, the terms of the joint ELBO, and other metrics."""
 
     def problem(self, model: Any) -> str | None:
-        """Return why a model cannot be trained so; None if it can."""
+        """Return why this objective cannot train a model; None if it can."""
         kind = getattr(model, "joint_posterior", None)
         if kind != self.joint_posterior:
             fitting = [
@@ -322,9 +323,9 @@ class _JointObjective(Objective):
     def prepare(
         self, model: MultimodalVAE, batch: Batch, key: Key[Array, ""], *, epoch: Scalar
     ) -> Batch:
-        """Return the batch with some words dropped from what decoders of texts are given."""
+        """Return the batch with dropped words in the contexts of text decoders."""
         texts = [name for name in model.names if isinstance(model.modalities[name], TextModality)]
-        # Validation, at an infinite epoch, is of the model that evaluation sees.
+        # Validation, at an infinite epoch, measures the model of evaluation, without dropped words.
         share = jnp.where(jnp.isfinite(epoch), self.word_dropout, 0)
         contexts = {
             name: drop_words(jax.random.fold_in(key, i), batch.values[name], share)
@@ -342,7 +343,7 @@ class _JointObjective(Objective):
         num_examples: int,
         **networks: nnx.Module,
     ) -> tuple[Scalar, Metrics]:
-        """Return minus what is maximised, and the terms of the joint ELBO as metrics."""
+        """Return the negative objective, and the terms of the joint ELBO as metrics."""
         del num_examples, networks
         ramp = warmup(epoch, self.warmup_epochs, self.warmup_cycle_epochs)
         likelihoods = self.modality_weights or (1.0,) * len(model.names)
@@ -365,7 +366,7 @@ class MVAE(_JointObjective):
     def bound(
         self, model: MultimodalVAE, batch: Batch, key: Key[Array, ""], weights: Weights
     ) -> tuple[Float[Array, " batch"], JointTerms, Metrics]:
-        """Return what is maximised, the terms of the joint ELBO, and no other metrics."""
+        """Return the objective to maximise, the terms of the joint ELBO, and no other metrics."""
         objective, terms = mvae_objective(
             model, batch, key, weights=weights, num_subsets=self.num_subsets
         )
@@ -384,7 +385,7 @@ class MMVAE(_JointObjective):
     def bound(
         self, model: MultimodalVAE, batch: Batch, key: Key[Array, ""], weights: Weights
     ) -> tuple[Float[Array, " batch"], JointTerms, Metrics]:
-        """Return what is maximised, the terms of the joint ELBO, and no other metrics."""
+        """Return the objective to maximise, the terms of the joint ELBO, and no other metrics."""
         objective, terms = mmvae_objective(
             model, batch, key, weights=weights, num_samples=self.num_samples
         )
@@ -401,7 +402,7 @@ class MoPoE(_JointObjective):
     def bound(
         self, model: MultimodalVAE, batch: Batch, key: Key[Array, ""], weights: Weights
     ) -> tuple[Float[Array, " batch"], JointTerms, Metrics]:
-        """Return what is maximised, the terms of the joint ELBO, and no other metrics."""
+        """Return the objective to maximise, the terms of the joint ELBO, and no other metrics."""
         terms = joint_elbo(model, batch, key)
         return terms.weighted(weights), terms, {}
 
@@ -409,7 +410,7 @@ class MoPoE(_JointObjective):
 @register(OBJECTIVES, "jmvae")
 @dataclasses.dataclass(frozen=True)
 class JMVAE(_JointObjective):
-    """ELBO of a joint encoder, near which single ones are drawn (Suzuki et al. 2016)."""
+    """ELBO of a joint encoder, and KLs that bring single ones near it (Suzuki et al. 2016)."""
 
     joint_posterior: ClassVar[str] = "joint"
 
@@ -420,7 +421,7 @@ class JMVAE(_JointObjective):
     def bound(
         self, model: MultimodalVAE, batch: Batch, key: Key[Array, ""], weights: Weights
     ) -> tuple[Float[Array, " batch"], JointTerms, Metrics]:
-        """Return what is maximised, the terms of the joint ELBO, and the KLs to the experts."""
+        """Return the objective to maximise, the terms of the joint ELBO, and the KLs."""
         return jmvae_objective(
             model, batch, key, weights=weights, unimodal_kl_weight=self.unimodal_kl_weight
         )

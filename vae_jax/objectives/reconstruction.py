@@ -1,4 +1,4 @@
-"""Reconstruction alone, of models without a posterior."""
+"""The reconstruction loss of models without a posterior."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ class Reconstruction(Objective):
     needs_density: ClassVar[bool] = False
 
     def problem(self, model: Any) -> str | None:
-        """Return why a model cannot be trained so; None if it can."""
+        """Return why this objective cannot train a model; None if it can."""
         if model.has_density:
             return (
                 f"objective='reconstruction' leaves out the posterior and the prior of "

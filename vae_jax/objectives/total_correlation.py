@@ -1,4 +1,4 @@
-"""Beta-TCVAE (Chen et al. 2018, arXiv 1802.04942): total correlation by the minibatch."""
+"""Beta-TCVAE (Chen et al. 2018, arXiv 1802.04942): total correlation from the minibatch."""
 
 import dataclasses
 from typing import Any, get_args
@@ -14,7 +14,7 @@ from vae_jax.settings import Traced, one_of, register, traced
 @register(OBJECTIVES, "tc")
 @dataclasses.dataclass(frozen=True)
 class BetaTCVAE(Penalized):
-    """ELBO whose total correlation weighs beta (Chen et al. 2018, arXiv 1802.04942, equation 4)."""
+    """ELBO with weighted total correlation (Chen et al. 2018, arXiv 1802.04942, equation 4)."""
 
     beta: Traced = traced(1.0, "Weight of the total correlation.", at_least=0.0)
     estimator: Estimator = one_of(
@@ -26,7 +26,7 @@ class BetaTCVAE(Penalized):
     ) -> tuple[Scalar, Metrics]:
         """Return (beta - 1) times the total correlation, and the parts of the KL as metrics.
 
-        The KL that the ELBO has already in closed form is its three parts at weight 1.
+        The KL of the ELBO, in closed form, already has all three parts at weight 1.
         """
         del key, networks
         log_weights = log_importance_weights(self.estimator, len(encoded.latents), num_examples)
