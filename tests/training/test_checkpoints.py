@@ -80,7 +80,7 @@ def test_a_checkpoint_comes_back_bit_for_bit(directory):
 
 
 def test_some_entries_come_back_without_the_others(directory):
-    """What the others have become does not matter: a model is read without its optimiser."""
+    """The other entries do not matter: a model is read without its optimiser."""
     found = checkpoints.find(directory)
     assert (found.step, found.metadata) == (4, {"epoch": 2.0})
     assert checkpoints.metadata_of(directory, 2) == {"epoch": 1.0}
@@ -100,13 +100,13 @@ def test_only_the_newest_are_kept(directory):
     assert checkpoints.steps(directory) == [10]
 
 
-def test_a_step_that_is_there_is_not_written_again(directory):
+def test_a_saved_step_is_not_written_again(directory):
     before = (directory / "4" / "manifest.json").stat().st_mtime_ns
     checkpoints.save(directory, 4, tree_of(7), {}, max_to_keep=3)
     assert (directory / "4" / "manifest.json").stat().st_mtime_ns == before
 
 
-def test_what_a_kill_left_half_written_is_ignored_and_then_removed(directory):
+def test_a_partial_checkpoint_of_a_kill_is_ignored_and_then_removed(directory):
     shutil.copytree(directory / "4", directory / "6.partial")
     (directory / "6.partial" / "manifest.json").unlink()
     assert checkpoints.steps(directory) == [2, 4]
@@ -132,7 +132,7 @@ def truncate(path):
 
 @pytest.mark.parametrize("damage", [flip, truncate, os.remove])
 def test_damage_to_any_file_of_the_newest_sets_it_aside_with_a_warning(saved, tmp_path, damage):
-    """All files in one test: their names are orbax's, and some are random."""
+    """All files are in one test, since orbax chooses their names, some at random."""
     for number, name in enumerate(files_of_one(saved / "4")):
         directory = tmp_path / str(number)
         shutil.copytree(saved, directory)
@@ -153,7 +153,7 @@ def test_damage_to_any_file_of_the_newest_sets_it_aside_with_a_warning(saved, tm
     assert_is(checkpoint, 2)
 
 
-def test_a_reader_leaves_a_damaged_checkpoint_where_it_is(directory, caplog):
+def test_a_reader_does_not_rename_a_damaged_checkpoint(directory, caplog):
     flip(directory / "4" / "metadata.json")
     assert_is(checkpoints.restore(directory, template()), 2)
     assert "is damaged and is passed over" in caplog.text
@@ -185,7 +185,7 @@ def fail(*_, **__):
 
 
 @pytest.mark.parametrize("where", ["rename", "fsync"])
-def test_a_write_that_fails_is_told_and_leaves_the_earlier_ones(directory, monkeypatch, where):
+def test_a_failed_write_is_reported_and_keeps_the_earlier_ones(directory, monkeypatch, where):
     before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints.os, where, fail)
@@ -199,7 +199,7 @@ def test_a_write_that_fails_is_told_and_leaves_the_earlier_ones(directory, monke
 
 
 @pytest.mark.parametrize("kind", [jax.errors.JaxRuntimeError, ValueError])
-def test_a_process_that_is_gone_is_not_taken_for_a_full_disk(directory, monkeypatch, kind):
+def test_a_lost_process_is_not_reported_as_a_full_disk(directory, monkeypatch, kind):
     def lost(name):
         raise kind("UNKNOWN: Gloo AllGather failed: connection reset by peer")
 

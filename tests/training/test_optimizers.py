@@ -68,7 +68,7 @@ def parameters():
     kernels = {"convolution": jnp.full((2, 2, 1, 3), 2.0), "dense": jnp.full((4, 4), 2.0)}
     return {
         **{name: {"kernel": kernel, "bias": jnp.full(4, 2.0)} for name, kernel in kernels.items()},
-        # Learned, and of two axes, but no layer's.
+        # A parameter with two axes that is not the kernel of a layer.
         "means": jnp.full((4, 4), 2.0),
         "scale": jnp.float32(2.0),
     }
@@ -87,7 +87,7 @@ def test_weight_decay_is_decoupled_and_touches_kernels_only():
     assert after["scale"] == 2
 
 
-NOT_OF_LAYERS = {
+OTHER_PARAMETERS = {
     "vamp": ({"model.prior": {"name": "vamp", "components": 3}}, {"pseudo_input_logits"}),
     "mixture": (
         {"model.prior": {"name": "mixture", "components": 3}},
@@ -109,9 +109,9 @@ NOT_OF_LAYERS = {
 }
 
 
-@pytest.mark.parametrize("name", NOT_OF_LAYERS)
-def test_of_every_model_the_kernels_decay_and_nothing_else(name):
-    changes, others = NOT_OF_LAYERS[name]
+@pytest.mark.parametrize("name", OTHER_PARAMETERS)
+def test_only_the_kernels_of_a_model_decay(name):
+    changes, others = OTHER_PARAMETERS[name]
     game = shapes_of(changes)
     decayed, kept = set(), set()
     for path, does in jax.tree_util.tree_leaves_with_path(is_kernel(game)):
@@ -122,7 +122,7 @@ def test_of_every_model_the_kernels_decay_and_nothing_else(name):
 
 
 def shapes_of(changes):
-    """The shapes of a model's parameters."""
+    """Return the shapes of a model's parameters."""
     forms = {"image": Form("image", (8, 8, 1)), "text": Form("text", (5,), ("a", "b"))}
     config = small_experiment({"data.binarization": "none", **changes})
     form = forms if config.model.takes == "modalities" else (8, 8, 1)
@@ -173,7 +173,7 @@ def test_the_constant_schedule_stays():
 
 
 def test_stages_of_three_to_the_i_epochs_fall_by_a_seventh_of_a_decade():
-    # 2 steps an epoch: 1 epoch, 3, 9, and what is left of the 27.
+    # 2 steps per epoch: 1 epoch, 3, 9, and the first 2 of the 27.
     rates = learning_rates(PowersOfThree(), num_steps=30, epochs=15)
     stages = [0] * 2 + [1] * 6 + [2] * 18 + [3] * 4
     np.testing.assert_allclose(rates, [0.5 * 10 ** (-i / 7) for i in stages], rtol=1e-5)
@@ -183,7 +183,7 @@ def test_an_experiments_optimizer_runs_over_all_of_its_steps_at_its_traced_learn
     game = Game({"batch_size": 10, "epochs": 2, "optimizer": "sgd"}, num_examples=57)
     (player,) = game.players
     optimizer = player.make_optimizer(game.with_traced(learning_rate=0.25))
-    # Five steps an epoch; seven examples are left over.
+    # Five steps per epoch; seven examples are left over.
     expected = dataclasses.replace(SGD(), learning_rate=0.25).build(10, 2)
     params = {"bias": jnp.zeros(1)}
     states = optimizer.init(params), expected.init(params)

@@ -39,7 +39,7 @@ def start(compiled, config):
 
 
 def trained(config, num_devices, kind="jit"):
-    """Metrics of every step, the parameters afterwards, and the validation metrics."""
+    """Return the metrics of every step, the parameters afterwards, and the validation metrics."""
     compiled = compile_program(builder(config), jax.devices()[:num_devices], kind)
     images = compiled.put(draw_images(NUM_EXAMPLES))
     state, metrics = compiled.run_steps(start(compiled, config).train, images, NUM_STEPS)
@@ -48,7 +48,7 @@ def trained(config, num_devices, kind="jit"):
 
 
 def trained_on_batches(config, num_devices, kind="jit"):
-    """The same from batches that are given, not gathered."""
+    """Return the metrics and the parameters of training on given batches."""
     compiled = compile_program(builder(config), jax.devices()[:num_devices], kind)
     state = start(compiled, config).train
     order = np.asarray(epoch_order(state.order_key, 0, NUM_EXAMPLES))
@@ -72,7 +72,7 @@ def test_the_numbers_do_not_depend_on_the_number_of_devices(on_one, num_devices)
     assert_same(trained(config_of(**{"objective.free_nats": 0.1}), num_devices), on_one)
 
 
-def test_corruption_and_several_samples_do_not_depend_on_it_either():
+def test_corruption_and_several_samples_do_not_depend_on_the_number_of_devices():
     config = config_of(
         corruption={"name": "salt_and_pepper", "level": 0.2},
         objective={"name": "iwae", "num_samples": 3},
@@ -96,16 +96,16 @@ def test_without_noise_pmap_and_jit_agree(model):
 
 
 @pytest.mark.parametrize("kind", ["jit", "pmap"])
-def test_batches_that_are_given_are_trained_on_as_those_from_memory(kind):
+def test_given_batches_train_like_those_from_memory(kind):
     config = config_of()
     assert_same(trained_on_batches(config, 4, kind), trained(config, 4, kind)[:2])
 
 
-def test_pmap_is_the_same_step_mapped_over_devices_with_noise_of_their_own():
+def test_pmap_is_the_same_step_mapped_over_devices_with_their_own_noise():
     config, num_devices = config_of(), 4
     metrics, params, _ = trained(config, num_devices, "pmap")
 
-    # On one device, where `jax.vmap` gives the names to the devices' shares of each batch.
+    # On one device: `jax.vmap` names the axis of the devices' shares.
     def split_batch(batch):
         size = batch.shape[0] // num_devices
         return jax.lax.dynamic_slice_in_dim(batch, jax.lax.axis_index("d") * size, size)
@@ -123,7 +123,7 @@ def test_pmap_is_the_same_step_mapped_over_devices_with_noise_of_their_own():
 
 
 def steps_hlo(config, num_devices):
-    """The text of the compiled steps, and the numbers of parameters and of latents."""
+    """Return the text of the compiled steps, and the number of parameters."""
     devices = jax.devices()[:num_devices]
     compiled = compile_program(builder(config), devices)
     state = start(compiled, config).train
@@ -133,7 +133,7 @@ def steps_hlo(config, num_devices):
     return lowered.compile().as_text(), num_params
 
 
-def test_gradients_cross_devices_once_a_step_and_beside_them_only_scalars():
+def test_gradients_cross_devices_once_per_step_and_beside_them_only_scalars():
     config = config_of()
     text, num_params = steps_hlo(config, 4)
     found = collectives(text)
@@ -141,8 +141,8 @@ def test_gradients_cross_devices_once_a_step_and_beside_them_only_scalars():
     # The scan is unrolled by four, so that the text has every step.
     assert NUM_STEPS == 4
     sent = sum(size for collective in found for size in collective.sizes if size > 1)
-    # Free nats compare the KL of each latent on average over the whole batch, and the gradients
-    # wait for the outcome: that takes an operation of its own.
+    # Free nats need the KL of each latent averaged over the whole batch before the gradients: that
+    # is another operation.
     assert sent == NUM_STEPS * (num_params + config.model.latent_size)
     assert len(found) <= 2 * NUM_STEPS
 
@@ -172,7 +172,7 @@ def test_every_device_computes_its_share_of_the_batch():
     state = start(alone, config).train
     args = state, alone.put(draw_images(NUM_EXAMPLES)), 1
     whole = alone.run_steps.lower(*args).compile().cost_analysis()["flops"]
-    # The optimiser's share is everywhere the same.
+    # Every device runs the whole optimiser.
     assert shared < whole / 4
 
 
@@ -184,7 +184,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch():
     assert_same(parts, whole)
 
 
-def test_accumulated_parts_draw_noise_of_their_own():
+def test_accumulated_parts_draw_their_own_noise():
     config = config_of(**{"optimizer.accumulation_steps": 2})
     same = np.repeat(draw_images(1), NUM_EXAMPLES, axis=0)
     program = builder(config)()
@@ -194,20 +194,20 @@ def test_accumulated_parts_draw_noise_of_their_own():
     _, metrics = jax.jit(program.run_steps, static_argnums=2)(state, same, 1)
     halved = config_of(batch_size=8)
     _, half = jax.jit(builder(halved)().run_steps, static_argnums=2)(state, same, 1)
-    # The same images in both halves: with the same noise, their mean would be that of one half.
+    # Both halves have the same images: with the same noise the loss would be that of one half.
     assert float(metrics["loss"][0]) != pytest.approx(float(half["loss"][0]), abs=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("sizes", "told"),
+    ("sizes", "message"),
     [
         ((100, 1, 8), "batch_size=100 does not divide over 8 devices; use 96 or 104"),
         ((4, 1, 8), "batch_size=4 does not divide over 8 devices; use 8"),
         ((24, 2, 8), "batch_size=24 does not divide over 8 devices in 2 parts each; use 16 or 32"),
     ],
 )
-def test_a_batch_that_does_not_divide_is_refused_with_sizes_that_do(sizes, told):
-    with pytest.raises(UserError, match=told):
+def test_a_batch_that_does_not_divide_is_refused_with_sizes_that_do(sizes, message):
+    with pytest.raises(UserError, match=message):
         check_batch_size(*sizes)
     check_batch_size(96, 3, 8)
 

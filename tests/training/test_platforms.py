@@ -1,4 +1,4 @@
-"""Programs are made for the platform that they are lowered for, not for the one of this process."""
+"""Programs depend on the platform that they are lowered for, not on that of this process."""
 
 import functools
 import re
@@ -45,7 +45,7 @@ NETWORKS = {
     "conv of kernel 5": {"model.encoder": {**CONV, "kernel_size": 5}},
     "conv of bfloat16": {"model.encoder": {**CONV, "compute_dtype": "bfloat16"}},
     "resnet": {"model.encoder": RESNET},
-    "resnet, anew": {
+    "resnet, remat": {
         "model.encoder": {**RESNET, **SMALL_KERNEL, "remat": True},
         "model.decoder": {"name": "resnet", **RESIZED, "blocks": 1, "remat": True},
     },
@@ -73,7 +73,7 @@ def experiment(network):
 
 @functools.cache
 def build(network):
-    """The form of the examples, the model's definition, the program, the shapes of its state."""
+    """Return the form of the examples, the graphdef, the program, and the shapes of its state."""
     config = experiment(network)
     form = FORMS if network.startswith("multimodal") else SHAPE
     program = factory.build_program(config, form, num_examples=8)
@@ -82,7 +82,7 @@ def build(network):
 
 
 def params_of(state):
-    """The shapes of what a loaded model has."""
+    """Return the shapes of a loaded model's state."""
     return nnx.merge_state(state.params["model"], state.extra)
 
 
@@ -139,7 +139,7 @@ def traced_decoding(network):
 
 
 def lowered(traced):
-    """The module of each platform."""
+    """Return the module of each platform."""
     return {name: traced.lower(lowering_platforms=(name,)).as_text() for name in PLATFORMS}
 
 
@@ -157,7 +157,7 @@ def test_every_platform_has_its_form_of_the_convolutions(network, traced):
     assert convolutions["cpu"] == 0
     assert convolutions["cuda"] == convolutions["tpu"]
     assert (convolutions["cuda"] > 0) == has_convolutions
-    # Each of one form is one of the other, and none is there in both.
+    # Each operation of one form is one of the other, and no program has both.
     assert products["cpu"] == products["cuda"] + convolutions["cuda"]
     assert products["cuda"] == products["tpu"]
 
@@ -165,9 +165,9 @@ def test_every_platform_has_its_form_of_the_convolutions(network, traced):
 # A sweep's members side by side, rematerialised blocks, several devices.
 @pytest.mark.parametrize(
     ("network", "how"),
-    [("conv", "vmap"), ("conv", "mesh"), ("conv", "pmap"), ("resnet, anew", "alone")],
+    [("conv", "vmap"), ("conv", "mesh"), ("conv", "pmap"), ("resnet, remat", "alone")],
 )
-def test_nothing_is_left_to_choose_when_a_program_runs(network, how):
+def test_compiled_programs_have_no_choice_between_platforms(network, how):
     form, _, program, state = build(network)
     examples = shapes(factory.blank_examples(form, 8))
     if how in ("alone", "vmap"):
@@ -193,7 +193,7 @@ def test_nothing_is_left_to_choose_when_a_program_runs(network, how):
     assert "convolution(" not in text
 
 
-def test_the_form_is_that_of_the_arguments_device_and_gradients_are_those_of_the_form():
+def test_the_device_decides_on_the_form_of_values_and_gradients():
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.normal(size=(2, 6, 5, 3)).astype(np.float32))
     kernel = jnp.asarray(rng.normal(size=(3, 3, 3, 4)).astype(np.float32))
@@ -229,7 +229,7 @@ def test_an_exported_decoder_runs_on_every_platform(network):
 
 
 def precisions(module):
-    """Those of every product and convolution of float32, as two words each."""
+    """Return the precisions of every float32 product and convolution, as two words each."""
     lines = [line for line in module.splitlines() if re.search(r"dot_general|\.convolution", line)]
     return [
         tuple(re.findall(r"\b(DEFAULT|HIGHEST)\b", line)) for line in lines if "xbf16>" not in line
@@ -247,7 +247,7 @@ def test_likelihoods_are_estimated_in_full_precision(network):
     assert FULL not in precisions(lowered(traced_training(network))["cuda"])
 
 
-def test_whatever_else_measures_has_full_precision():
+def test_other_measurements_have_full_precision():
     state = build("conv")[-1]
     model = TrainedModel(experiment("conv"), SHAPE, state.params["model"], state.extra)
     images, latents = jnp.zeros((2, *SHAPE)), jnp.zeros((2, 3))

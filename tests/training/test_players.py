@@ -73,7 +73,7 @@ def test_one_player_takes_bitwise_the_plain_step():
         assert bits(metrics) == bits(expected_metrics)
 
 
-# Two players, each of a weight. What they draw and which batches they see are metrics.
+# Two players with one weight each. Their draws and their batches are metrics.
 HPARAMS = {"rate": jnp.float32(0.25)}
 NO_EXTRA = nnx.State({})
 
@@ -114,19 +114,19 @@ def negative_product(a, b):
     return -a * b
 
 
-def test_a_player_moves_what_it_owns_alone():
+def test_a_player_moves_only_its_own_parameters():
     params, _, _, metrics = turns((player_of("a", product),), weights(2.0, 3.0))
     # d(ab)/da = 3.
     assert values(params) == {"a": 2 - 0.25 * 3, "b": 3.0}
     assert float(metrics["loss"]) == 6.0
 
 
-def test_players_move_in_their_order_and_see_what_was_moved_before():
+def test_players_move_in_order_given_the_moves_before():
     players = (player_of("a", product), player_of("b", negative_product))
     params, _, _, metrics = turns(players, weights(2.0, 3.0))
-    # The second one's gradient is that at the moved weight.
+    # The second gradient is taken at the moved weight.
     assert values(params) == {"a": 1.25, "b": 3 + 0.25 * 1.25}
-    # The loss is that of the first one.
+    # The loss is that of the first player.
     assert float(metrics["loss"]) == float(metrics["a's"]) == 6.0
     assert float(metrics["b's"]) == -1.25 * 3
     turned, _, _, metrics = turns(players[::-1], weights(2.0, 3.0))
@@ -134,7 +134,7 @@ def test_players_move_in_their_order_and_see_what_was_moved_before():
     assert float(metrics["loss"]) == -6.0
 
 
-def test_players_draw_each_their_own_and_one_alone_has_the_whole_key():
+def test_each_player_has_its_own_key_and_a_single_one_the_whole_key():
     players = (player_of("a", product), player_of("b", product))
     metrics = turns(players, weights(2.0, 3.0))[3]
     assert float(metrics["a draws"]) != float(metrics["b draws"])
@@ -144,7 +144,7 @@ def test_players_draw_each_their_own_and_one_alone_has_the_whole_key():
     assert float(alone["a draws"]) == float(jax.random.uniform(KEY))
 
 
-def test_a_player_sees_as_many_batches_as_it_takes():
+def test_a_player_is_given_num_batches():
     players = (player_of("a", product), player_of("b", product, num_batches=2))
     batches = (jnp.full((2, 1, 1, 1), 0.25), jnp.full((2, 1, 1, 1), 0.75))
     metrics = turns(players, weights(2.0, 3.0), batches=batches)[3]
@@ -152,8 +152,8 @@ def test_a_player_sees_as_many_batches_as_it_takes():
     assert seen == {"a sees 0": 0.25, "b sees 0": 0.25, "b sees 1": 0.75}
 
 
-def test_a_player_that_is_not_due_rests_but_says_its_metrics():
-    # Adagrad has a state that tells how often it moved.
+def test_a_player_that_is_not_due_rests_but_reports_its_metrics():
+    # The state of the schedule counts the moves.
     def optimizer(hparams):
         return optax.chain(optax.scale_by_schedule(lambda count: 1.0), optax.sgd(hparams["rate"]))
 
@@ -195,7 +195,7 @@ def test_several_players_accumulate_their_gradients_over_both_batches():
     assert values(whole)["b"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_what_one_player_learns_without_a_gradient_the_next_one_sees():
+def test_extra_state_of_one_player_is_passed_to_the_next():
     def counting(params, extra, batches, hparams, epoch, key):
         count = extra["count"][...]
         return params["a"]["w"][...], ({"a counts": count}, nnx.State({"count": count + 1}))
@@ -221,7 +221,7 @@ CENTRED = {"model": {"name": "own_parts:Centred", "decay": 0.75}, "batch_size": 
 
 
 def centre_after(centre, model, *batches):
-    """The running mean after some batches, by its definition."""
+    """Return the running mean after some batches, by its definition."""
     for images in batches:
         centre = 0.75 * centre + 0.25 * model.codes(images).mean(axis=0)
     return np.asarray(centre)
@@ -234,20 +234,20 @@ def centred():
     return game
 
 
-def test_what_is_learned_without_a_gradient_is_no_parameter(centred):
+def test_extra_state_is_no_parameter(centred):
     assert set(nnx.to_pure_dict(centred.extra)) == {"centre"}
     paths = jax.tree_util.tree_leaves_with_path(centred.params)
     assert not any("centre" in jax.tree_util.keystr(path) for path, _ in paths)
 
 
-def test_training_moves_what_is_learned_without_a_gradient(centred):
+def test_training_moves_extra_state(centred):
     model, images = centred.model, images_of(4)
     state = init_state(centred.params, centred.extra, centred.hparams, centred.players, KEY)
     step = jax.jit(functools.partial(train_step, players=centred.players))
     after, _ = step(state, (images,), EPOCH)
     expected = centre_after(model.centre[...], model, images)
     np.testing.assert_allclose(after.extra["centre"][...], expected, rtol=1e-5, atol=1e-6)
-    # The next step begins where this one ended, with the parameters that it left.
+    # The next step starts from this state and these parameters.
     moved = nnx.merge(
         factory.build_graphdef(centred.config, IMAGE_SHAPE), after.params["model"], after.extra
     )
@@ -256,12 +256,12 @@ def test_training_moves_what_is_learned_without_a_gradient(centred):
     np.testing.assert_allclose(twice.extra["centre"][...], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_accumulated_parts_move_it_one_after_the_other(centred):
+def test_accumulated_parts_move_extra_state_one_after_the_other(centred):
     model, images = centred.model, images_of(4)
     state = init_state(centred.params, centred.extra, centred.hparams, centred.players, KEY)
     step = functools.partial(train_step, players=centred.players, accumulation_steps=2)
     after, _ = jax.jit(step)(state, (images,), EPOCH)
-    # Every part takes from all over the batch.
+    # Every part has examples from the whole batch.
     expected = centre_after(model.centre[...], model, images[::2], images[1::2])
     np.testing.assert_allclose(after.extra["centre"][...], expected, rtol=1e-5, atol=1e-6)
 
@@ -272,7 +272,7 @@ def program_of(game, num_examples=12):
     return program, init
 
 
-def test_validation_uses_it_and_leaves_it(centred):
+def test_validation_uses_extra_state_and_does_not_change_it(centred):
     program, state = program_of(centred)
     state = state.train._replace(params=centred.params, extra=centred.extra)
     images = images_of(7, 3)
@@ -280,13 +280,13 @@ def test_validation_uses_it_and_leaves_it(centred):
     model = centred.model
     expected = -model.decode(model.latents(images)).log_prob(images).mean()
     assert float(metrics["distortion"]) == pytest.approx(float(expected), rel=1e-5)
-    # Batch by batch, too: none of them moves it for the next.
+    # In several batches, too: none of them moves it for the next.
     parted = factory.resolve({**centred.config.to_dict(), "evaluation": {"batch_size": 3}})
     again = jax.jit(factory.build_program(parted, IMAGE_SHAPE, 12).validate)(state, images)
     assert float(again["distortion"]) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_it_is_checkpointed_continued_and_loaded_with_the_best_parameters(centred, tmp_path):
+def test_extra_state_is_saved_resumed_and_loaded_with_the_best_parameters(centred, tmp_path):
     program, init = program_of(centred)
     run_steps = jax.jit(program.run_steps, static_argnums=2)
     images = images_of(12)
@@ -308,12 +308,12 @@ def test_it_is_checkpointed_continued_and_loaded_with_the_best_parameters(centre
     model = nnx.merge(loaded.graphdef, middle.params["model"], middle.extra)
     np.testing.assert_allclose(loaded.encode(images), model.latents(images), rtol=1e-5, atol=1e-6)
     assert np.abs(np.asarray(middle.extra["centre"][...])).max() > 1e-3
-    # Whatever is asked of a model leaves it as it is.
+    # Calls of a loaded model do not change it.
     assert bits(loaded.extra) == bits(middle.extra)
 
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-def test_a_whole_run_of_such_a_model_ends_with_its_summary(tmp_path, monkeypatch):
+def test_a_whole_run_with_extra_state_ends_with_its_summary(tmp_path, monkeypatch):
     written = {}
     monkeypatch.setattr(
         TensorBoardWriter,
@@ -337,7 +337,7 @@ def test_a_whole_run_of_such_a_model_ends_with_its_summary(tmp_path, monkeypatch
     assert np.abs(np.asarray(model.extra["centre"][...])).max() > 1e-3
     summary = vae_jax.workdir.read_summary(tmp_path / "run")
     assert summary["test"]["distortion"] > 0
-    # The pictures are by the running mean of their time.
+    # The images use the running mean of the last epoch.
     assert model.config == config
     np.testing.assert_allclose(
         written["reconstructions"], model.reconstruct(written["originals"]), atol=1e-5

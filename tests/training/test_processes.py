@@ -1,4 +1,4 @@
-"""What processes agree on; two threads stand for them."""
+"""Agreement between processes, with threads in their place."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from vae_jax.training import processes
 
 
 def messages(monkeypatch, *settings):
-    """Return what `check_same` says in each of the processes, None where it agrees."""
+    """Return the error of `check_same` in each process, None if there is none."""
     barrier, given = threading.Barrier(len(settings), timeout=60), {}
 
     def gather(array):
@@ -40,14 +40,14 @@ def test_the_same_settings_agree_in_any_order(monkeypatch):
 
 
 def test_every_process_names_the_setting_that_differs(monkeypatch):
-    told = messages(monkeypatch, {"beta": 4.0, "seed": 1}, {"beta": 1.0, "seed": 1})
-    assert "this one with beta=4.0; give all the same" in told[0]
-    assert "this one with beta=1.0; give all the same" in told[1]
+    found = messages(monkeypatch, {"beta": 4.0, "seed": 1}, {"beta": 1.0, "seed": 1})
+    assert "this one with beta=4.0; give all the same" in found[0]
+    assert "this one with beta=1.0; give all the same" in found[1]
 
 
 def test_configs_of_different_fields_differ(monkeypatch):
-    told = messages(monkeypatch, {"beta": 4.0}, {"gamma": 4.0, "seed": 1})
-    assert all("started with different configs" in text for text in told)
+    found = messages(monkeypatch, {"beta": 4.0}, {"gamma": 4.0, "seed": 1})
+    assert all("started with different configs" in text for text in found)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from vae_jax.training.profiling import profiled
 
 
-def test_the_second_call_alone_is_traced(tmp_path, capsys):
+def test_only_the_second_call_is_traced(tmp_path, capsys):
     traces = tmp_path / "plugins" / "profile"
     call = profiled(jax.jit(lambda x: x + 1), tmp_path)
     assert call(jnp.float32(1)) == 2

@@ -79,10 +79,10 @@ def members_writer(folder, last_steps):
     return MembersJsonLinesWriter(paths, last_steps)
 
 
-def test_each_member_has_its_records_in_a_file_of_its_own(tmp_path):
+def test_each_member_has_its_own_file_of_records(tmp_path):
     writer = members_writer(tmp_path, {3: 0, 8: 0})
     assert isinstance(writer, Writer)
-    # What is not in the files yet is lost with the process, whose checkpoint is older too.
+    # Records that are not flushed are lost with the process; its checkpoint is older, too.
     for step in (1, 2):
         for member in (3, 5, 8):
             writer.write({"member": member, **record(step, of=member)})
@@ -103,7 +103,7 @@ def test_each_member_has_its_records_in_a_file_of_its_own(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["3.jsonl", "8.jsonl"]
 
 
-def test_what_lies_after_a_members_own_last_step_is_removed(tmp_path):
+def test_records_after_a_members_own_last_step_are_removed(tmp_path):
     for member in (3, 5, 8):
         write_all(tmp_path / f"{member}.jsonl", [1, 2, 3, 4])
     # A stop in the middle of a round leaves some members ahead of others.
@@ -115,7 +115,7 @@ def test_what_lies_after_a_members_own_last_step_is_removed(tmp_path):
     assert read_records(tmp_path / "3.jsonl") == [record(step) for step in (1, 2, 3)]
 
 
-def test_records_of_members_that_cannot_be_written_are_told_in_one_line(tmp_path):
+def test_records_of_members_that_cannot_be_written_are_reported_in_one_line(tmp_path):
     writer = members_writer(tmp_path, {3: 0})
     (tmp_path / "3.jsonl").unlink()
     (tmp_path / "3.jsonl").mkdir()
@@ -125,14 +125,14 @@ def test_records_of_members_that_cannot_be_written_are_told_in_one_line(tmp_path
     assert "\n" not in str(error.value)
 
 
-def test_a_full_disk_is_told_in_one_line(tmp_path):
+def test_a_full_disk_is_reported_in_one_line(tmp_path):
     path = tmp_path / "metrics.jsonl"
     writer = JsonLinesWriter(path, 0)
     writer.write(record(1))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, hard))
     try:
-        # Closing too: the line that did not fit is still in the buffer.
+        # Closing fails, too: the line that did not fit is still in the buffer.
         for act in (lambda: writer.write(record(2)), writer.close):
             with pytest.raises(UserError, match=r"metrics\.jsonl cannot be written: .*make room"):
                 act()
@@ -143,10 +143,10 @@ def test_a_full_disk_is_told_in_one_line(tmp_path):
     assert read_records(path) == [record(1), record(2)]
 
 
-def test_a_device_that_is_full_is_told_in_one_line(tmp_path, monkeypatch):
+def test_a_full_device_is_reported_in_one_line(tmp_path, monkeypatch):
     path = tmp_path / "metrics.jsonl"
     path.symlink_to("/dev/full")
-    # Opening writes a file of its own over the link; here the link itself is meant.
+    # Opening would replace the link by a file.
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", lambda *_: None)
         writer = JsonLinesWriter(path, 0)
@@ -159,7 +159,7 @@ def test_a_device_that_is_full_is_told_in_one_line(tmp_path, monkeypatch):
         writer.close()
 
 
-def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path):
+def test_a_folder_that_cannot_be_created_is_reported_in_one_line(tmp_path):
     file = tmp_path / "file"
     file.write_text("mine")
     for make in (
@@ -227,7 +227,7 @@ def test_tensorboard_hides_what_a_resumed_run_repeats(tmp_path, events_of):
     assert scalars(events, "train/loss") == [(10, 1.0), (20, 2.0), (30, 2.0), (40, 2.0)]
 
 
-def test_tensorboard_reads_hyperparameters_and_what_came_of_them(tmp_path, events_of):
+def test_tensorboard_reads_hyperparameters_and_metrics(tmp_path, events_of):
     plugin_data = pytest.importorskip("tensorboard.plugins.hparams.plugin_data_pb2")
     values = {
         "objective.beta": 0.5,
@@ -241,12 +241,12 @@ def test_tensorboard_reads_hyperparameters_and_what_came_of_them(tmp_path, event
     writer.flush()
     events = events_of(tmp_path)
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    told = plugin_data.HParamsPluginData.FromString(content).session_start_info.hparams
-    assert told["objective.beta"].number_value == 0.5
-    assert told["model.latent_size"].number_value == 2
-    assert told["model.encoder.remat"].bool_value is True
-    assert told["optimizer.name"].string_value == "adam"
-    assert told["model.encoder.widths"].string_value == "(16, 8)"
+    hparams = plugin_data.HParamsPluginData.FromString(content).session_start_info.hparams
+    assert hparams["objective.beta"].number_value == 0.5
+    assert hparams["model.latent_size"].number_value == 2
+    assert hparams["model.encoder.remat"].bool_value is True
+    assert hparams["optimizer.name"].string_value == "adam"
+    assert hparams["model.encoder.widths"].string_value == "(16, 8)"
     content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
     experiment = plugin_data.HParamsPluginData.FromString(content).experiment
     assert {info.name for info in experiment.hparam_infos} == set(values)

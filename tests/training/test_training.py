@@ -42,7 +42,7 @@ class Problem:
 
 
 def draw_images(num, seed=0):
-    """Images of two kinds, so that there is something to learn."""
+    """Return noisy images of two kinds, for a model to learn."""
     rng = np.random.default_rng(seed)
     kind = rng.random((num, 1, 1, 1)) < 0.5
     noise = rng.random((num, *IMAGE_SHAPE))
@@ -90,7 +90,7 @@ def test_a_run_is_a_function_of_its_seed():
     assert not equal(first_metrics, other_metrics)
 
 
-def test_every_step_draws_noise_of_its_own():
+def test_every_step_draws_its_own_noise():
     problem, images = Problem(**{"optimizer.learning_rate": 1e-30}), draw_images(4)
     step = jax.jit(problem.step)
     state, first = step(problem.state, (images,), EPOCH)
@@ -128,7 +128,7 @@ def test_members_of_a_vmapped_sweep_equal_their_solo_runs():
 
 
 def visits(state, num_images, batch_size, num_steps):
-    """Which images each step sees."""
+    """Return the state afterwards, and the images and the epoch of each step."""
     images = jnp.arange(num_images, dtype=jnp.float32)[:, None, None, None]
 
     def record(state, batches, epoch):
@@ -143,7 +143,7 @@ def visits(state, num_images, batch_size, num_steps):
     return state, np.stack([metrics[str(i)] for i in range(batch_size)], axis=1), epochs
 
 
-def test_an_epoch_visits_each_image_at_most_once_in_an_order_of_its_own():
+def test_an_epoch_visits_each_image_at_most_once_in_its_own_order():
     state = Problem().state
     orders = []
     for epoch in range(3):
@@ -202,7 +202,7 @@ def test_evaluation_counts_every_image_the_same(num_images, batch_size):
     assert float(metrics["square"]) == pytest.approx(float(jnp.square(images).mean()), rel=1e-5)
 
 
-def test_evaluation_compares_the_same_draws_and_gives_each_batch_its_own():
+def test_evaluation_repeats_its_draws_and_gives_each_batch_its_own():
     problem = Problem()
     images = jnp.repeat(draw_images(1), 6, axis=0)
 
@@ -220,7 +220,7 @@ def test_evaluation_compares_the_same_draws_and_gives_each_batch_its_own():
     assert float(first["square"]) > float(first["loss"]) ** 2 + 1e-3
 
 
-def test_pmapped_steps_average_the_gradients_of_devices_with_noise_of_their_own():
+def test_pmapped_steps_average_the_gradients_of_devices_with_their_own_noise():
     problem = Problem(**PLAIN, **{"optimizer.learning_rate": 0.1})
     images = draw_images(8).reshape(2, 4, *IMAGE_SHAPE)
     step = partial(problem.step, axis_name="devices")
@@ -249,7 +249,7 @@ def test_pmapped_steps_average_the_gradients_of_devices_with_noise_of_their_own(
     assert abs(float(same_noise) - float(loss)) > 1e-4
 
 
-def test_the_second_batch_of_a_step_is_that_of_the_next_and_of_the_last_that_of_the_first():
+def test_the_second_batch_of_a_step_is_that_of_the_next_step():
     state, images = Problem().state, draw_images(14)
 
     def record(state, batches, epoch):

@@ -26,7 +26,7 @@ PLAN = Plan(
 
 
 def initial():
-    """A state whose parameters, and what is learned without a gradient, count the steps."""
+    """Return a state whose parameters and extra state count the steps."""
     params = nnx.State({"weight": nnx.Param(jnp.zeros(3))})
     extra = nnx.State({"mean": nnx.Variable(jnp.zeros(2))})
     train = TrainState(
@@ -47,7 +47,7 @@ def counted(state, num_steps):
 
 
 class Steps:
-    """Stands in for the compiled steps; notes what it was asked for."""
+    """Stands in for the compiled steps, and records the calls."""
 
     def __init__(self, **bad):
         self.calls, self._bad = [], bad
@@ -62,7 +62,7 @@ class Steps:
         metrics["loss"] = metrics["distortion"] + metrics["rate"]
         metrics["elbo"] = -metrics["loss"]
         after = counted(state, num_steps)
-        # What the real one does: the argument's buffers are gone.
+        # As the real steps do, delete the buffers of the argument.
         for leaf in jax.tree.leaves((state.step, state.params, state.extra)):
             leaf.delete()
         return after, {name: jnp.asarray(values) for name, values in metrics.items()}
@@ -85,7 +85,7 @@ class Notes:
 
 
 def validation(*elbos):
-    """Validation ELBOs by epoch."""
+    """Return a validation that gives these ELBOs, one per epoch."""
 
     def validate(state):
         elbo = jnp.float32(elbos[int(state.step) // 5 - 1])
@@ -112,13 +112,13 @@ def run(directory, *, state=None, progress=None, validate=None, steps=None, plan
 
 
 def weights(params):
-    """How many steps the model's parameters have seen."""
+    """Return the number of steps that the model's parameters have counted."""
     params = params.get("model", params)
     return float(params["weight"][...][0])
 
 
 def means(extra):
-    """How many steps what is learned without a gradient has seen."""
+    """Return the number of steps that the extra state has counted."""
     return float(extra["mean"][...][0])
 
 
@@ -144,7 +144,7 @@ def test_the_best_parameters_are_those_of_the_best_epoch_and_not_of_the_last(tmp
     assert checkpoint.metadata["image_shape"] == [8, 8, 1]
 
 
-def test_of_equal_epochs_the_first_is_best(tmp_path):
+def test_the_first_of_equal_epochs_is_best(tmp_path):
     assert run(tmp_path, validate=validation(-5, -5, -5, -5))[1].best_epoch == 1
 
 
@@ -183,7 +183,7 @@ def test_epochs_are_compared_by_the_score_of_the_plan(tmp_path):
 
     def validate(state):
         epoch = int(state.step) // 5
-        # The loss of the last is the least, and the ELBO of the second the greatest.
+        # The last epoch has the smallest loss, and the second the largest ELBO.
         return {"loss": jnp.float32(9 - epoch), "elbo": jnp.float32(-abs(epoch - 2))}
 
     assert run(tmp_path / "loss", validate=validate)[1].best_epoch == 4
@@ -200,12 +200,12 @@ def test_patience_begins_when_the_warm_up_is_over(tmp_path):
     assert sum(num_steps for _, num_steps in steps.calls) == 3 * PLAN.steps_per_epoch
 
 
-def test_calls_begin_at_fixed_places_of_an_epoch_and_end_with_it(tmp_path):
+def test_calls_begin_at_fixed_steps_of_an_epoch_and_end_with_it(tmp_path):
     plan, steps = dataclasses.replace(PLAN, epochs=2, steps_per_call=2), Steps()
     _, _, records = run(tmp_path, plan=plan, steps=steps, validate=validation(-5, -4))
     assert steps.calls == [(0, 2), (2, 2), (4, 1), (5, 2), (7, 2), (9, 1)]
-    places = [(r["step"], r["epoch"], r["split"]) for r in records]
-    assert places == [
+    positions = [(r["step"], r["epoch"], r["split"]) for r in records]
+    assert positions == [
         (2, 0.4, "train"),
         (4, 0.8, "train"),
         (5, 1, "train"),
@@ -278,12 +278,12 @@ def test_a_run_that_went_wrong_goes_wrong_again_from_its_checkpoint(tmp_path):
     assert "step 13: rate=inf; the last good checkpoint, of step 10," in messages[0]
 
 
-def test_no_copy_of_the_state_is_alive_beside_the_call_that_consumes_it(tmp_path):
+def test_no_other_copy_of_the_state_is_alive_during_a_call(tmp_path):
     shape, numbers = (12_345,), []
 
     class Watched(Steps):
         def __call__(self, state, num_steps):
-            # A shard of an array is an array too, in the same buffer.
+            # A shard of an array is also an array, in the same buffer.
             leaves = [leaf for leaf in jax.live_arrays() if leaf.shape == shape]
             numbers.append(len({leaf.unsafe_buffer_pointer() for leaf in leaves}))
             return super().__call__(state, num_steps)
@@ -293,7 +293,7 @@ def test_no_copy_of_the_state_is_alive_beside_the_call_that_consumes_it(tmp_path
     state = RunState(state.train._replace(params={"model": params}), best, state.best_extra)
     del params, best
     run(tmp_path, state=state, steps=Watched())
-    # The parameters and the best ones; then the first best ones too, which are still ours.
+    # The parameters and the best ones; later also the first best ones, which `state` still has.
     assert numbers == [2, 3, 3, 3]
 
 
@@ -356,7 +356,7 @@ def test_checkpoints_come_first_last_and_by_the_clock(tmp_path, seconds, expecte
     assert checkpoints.steps(tmp_path) == expected
 
 
-def test_only_so_many_checkpoints_stay(tmp_path):
+def test_only_the_newest_checkpoints_stay(tmp_path):
     run(tmp_path, plan=dataclasses.replace(PLAN, max_checkpoints=2))
     assert checkpoints.steps(tmp_path) == [15, 20]
 

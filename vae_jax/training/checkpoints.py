@@ -1,14 +1,15 @@
-"""Checkpoints of a run: orbax writes the arrays, a manifest of checksums tells whole from torn.
+"""Checkpoints of a run: orbax writes the arrays, a manifest of checksums detects damage.
 
     checkpoints/<step>/state/          the pytree, as orbax stores it
     checkpoints/<step>/metadata.json   small facts about it
     checkpoints/<step>/manifest.json   SHA-256 of every other file
 
-A checkpoint is written beside its place and renamed into it, so that a kill leaves a whole one or
-none. The manifest is for what comes later: orbax restores arrays with flipped bytes unnoticed.
+A checkpoint is written under another name and then renamed, so that a kill leaves a whole one or
+none. The manifest detects later damage: orbax restores arrays with flipped bytes without an error.
 
-Of several processes, which must share the directory, each writes a part of the arrays; the first
-does the rest. Arrays are read whole by each, so that another number of them may go on.
+Several processes must share the directory. Each writes a part of the arrays, and the first process
+all other files. Each process reads whole arrays, so that a run may continue with another number of
+processes.
 """
 
 import contextlib
@@ -32,12 +33,12 @@ _MANIFEST = "manifest.json"
 _METADATA = "metadata.json"
 _PARTIAL = ".partial"
 _TORN = ".torn"
-# What orbax and the manifest add to the arrays themselves, with a margin.
+# Bytes that orbax and the manifest add to the arrays, with a margin.
 _OVERHEAD = 100_000
 
 
 class Checkpoint(NamedTuple):
-    """A saved state, of `step` steps."""
+    """A saved state after `step` steps."""
 
     step: int
     tree: PyTree
@@ -61,7 +62,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _sync(*paths: Path) -> None:
-    """Wait until files and folders are on the disk, where the system can be asked to."""
+    """Wait until files and folders are on the disk, on systems that support it."""
     if os.name != "posix":
         return
     for path in paths:
@@ -74,7 +75,7 @@ def _sync(*paths: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet_orbax() -> Iterator[None]:
-    """Keep orbax's threads from printing the traceback of an error that is told in one line."""
+    """Keep orbax's threads from printing tracebacks of errors that are reported in one line."""
     logger = logging.getLogger("absl")
     previous, logger.disabled = logger.disabled, True
     try:
@@ -84,7 +85,7 @@ def _quiet_orbax() -> Iterator[None]:
 
 
 def _check_room(directory: Path, tree: PyTree) -> None:
-    """Refuse a disk that is full already: orbax's threads print tracebacks of their own."""
+    """Refuse a full disk before orbax's threads print their tracebacks."""
     directory.mkdir(parents=True, exist_ok=True)
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + _OVERHEAD
     free = shutil.disk_usage(directory).free
@@ -93,7 +94,7 @@ def _check_room(directory: Path, tree: PyTree) -> None:
 
 
 def steps(directory: Path) -> list[int]:
-    """Return the steps of which there is a checkpoint, oldest first."""
+    """Return the steps that have a checkpoint, oldest first."""
     if not directory.is_dir():
         return []
     return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal())
@@ -102,12 +103,12 @@ def steps(directory: Path) -> list[int]:
 def save(
     directory: Path, step: int, tree: PyTree, metadata: dict[str, Any], *, max_to_keep: int
 ) -> None:
-    """Write a checkpoint, then delete all but the newest `max_to_keep`. One of this step stays.
+    """Write a checkpoint unless this step has one, then delete all but the newest `max_to_keep`.
 
     All processes call it together.
 
     Raises:
-      UserError: it cannot be written; the checkpoints that are there stay as they were.
+      UserError: it cannot be written; the earlier checkpoints stay as they were.
       jax.errors.JaxRuntimeError, ValueError: another process is gone (see `processes.lost`).
     """
     final = directory / str(step)
@@ -140,7 +141,7 @@ def save(
 
 
 def _complete(partial: Path, final: Path, metadata: dict[str, Any]) -> None:
-    """Add what stands beside the arrays, and put the checkpoint into its place."""
+    """Add metadata and manifest to the arrays, and rename the checkpoint."""
     (partial / _METADATA).write_text(json.dumps(metadata), encoding="utf-8")
     (partial / _MANIFEST).write_text(json.dumps(_digests(partial)), encoding="utf-8")
     _sync(*partial.rglob("*"), partial)
@@ -149,23 +150,20 @@ def _complete(partial: Path, final: Path, metadata: dict[str, Any]) -> None:
 
 
 class Found(NamedTuple):
-    """A checkpoint that is whole."""
+    """The step and the metadata of a whole checkpoint."""
 
     step: int
     metadata: dict[str, Any]
 
 
 def find(directory: Path, *, set_torn_aside: bool = False) -> Found | None:
-    """Return the newest checkpoint that is whole, warning of those that are not.
+    """Return the newest whole checkpoint, and warn of damaged ones; None if there is none.
 
-    Every file of it is read once, for its checksum.
+    Each of its files is read once, for the checksum.
 
     Args:
       directory: the run's `checkpoints` folder.
-      set_torn_aside: rename a damaged checkpoint so that it is out of the way.
-
-    Returns:
-      None if there is none that is whole.
+      set_torn_aside: rename damaged checkpoints, so that their steps can be saved again.
     """
     for step in reversed(steps(directory)):
         folder = directory / str(step)
@@ -181,12 +179,12 @@ def find(directory: Path, *, set_torn_aside: bool = False) -> Found | None:
 
 
 def metadata_of(directory: Path, step: int) -> dict[str, Any]:
-    """Return the small facts of the checkpoint of a step that is whole."""
+    """Return the metadata of the checkpoint of a step, which must be whole."""
     return dict(json.loads((directory / str(step) / _METADATA).read_text(encoding="utf-8")))
 
 
 def read_metadata(directory: Path) -> dict[str, Any]:
-    """Return the small facts of the newest checkpoint that is whole.
+    """Return the metadata of the newest whole checkpoint.
 
     Raises:
       UserError: there is none.
@@ -198,13 +196,13 @@ def read_metadata(directory: Path) -> dict[str, Any]:
 
 
 def newest(directory: Path, *, set_torn_aside: bool = False) -> int | None:
-    """Return the step of the newest checkpoint that is whole (see `find`); None without one."""
+    """Return the step of the newest whole checkpoint (see `find`); None if there is none."""
     found = find(directory, set_torn_aside=set_torn_aside)
     return None if found is None else found.step
 
 
 def _alone() -> dict[str, Any]:
-    """Return orbax' options to read without a barrier that waits for the other processes."""
+    """Return orbax's options to read without waiting for the other processes."""
     if jax.process_count() == 1:
         return {}
     alone = ocp.options.MultiprocessingOptions(
@@ -216,11 +214,11 @@ def _alone() -> dict[str, Any]:
 
 
 def read_part(directory: Path, step: int, template: dict[str, PyTree]) -> dict[str, Any]:
-    """Read some entries of a checkpoint's pytree and nothing of the others, as `read` does.
+    """Read some entries of a checkpoint's pytree, and not the others (see `read`).
 
     Args:
       directory: the run's `checkpoints` folder.
-      step: one of which there is a whole checkpoint.
+      step: a step with a whole checkpoint.
       template: the entries by name, with `jax.ShapeDtypeStruct` leaves.
     """
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -241,11 +239,11 @@ def read_part(directory: Path, step: int, template: dict[str, PyTree]) -> dict[s
 
 
 def read(directory: Path, step: int, template: PyTree) -> Checkpoint:
-    """Read the checkpoint of a step to this process' first device, whatever others do.
+    """Read the checkpoint of a step to this process's first device, independently of the others.
 
     Args:
       directory: the run's `checkpoints` folder.
-      step: one of which there is a whole checkpoint.
+      step: a step with a whole checkpoint.
       template: the pytree with `jax.ShapeDtypeStruct` leaves.
     """
     folder = directory / str(step)
@@ -262,6 +260,6 @@ def read(directory: Path, step: int, template: PyTree) -> Checkpoint:
 def restore(
     directory: Path, template: PyTree, *, set_torn_aside: bool = False
 ) -> Checkpoint | None:
-    """Read the newest checkpoint that is whole; None if there is none (see `newest`, `read`)."""
+    """Read the newest whole checkpoint; None if there is none (see `newest`, `read`)."""
     step = newest(directory, set_torn_aside=set_torn_aside)
     return None if step is None else read(directory, step, template)

@@ -7,7 +7,10 @@ import jax
 
 
 def num_cores() -> int:
-    """Return how many cores this process may use; sums split over another number differ a bit."""
+    """Return the number of cores that this process may use, on which the last bits of sums depend.
+
+    XLA splits sums over the cores.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -16,6 +19,6 @@ def use_compilation_cache() -> None:
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "vae_jax"))
-    # Quick compilations too: a run has a hundred of them, which together take two seconds.
+    # Quick compilations, too: a run has a hundred of them, together two seconds.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

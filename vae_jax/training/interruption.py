@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a flag that the training loop asks for between compiled calls."""
+"""SIGTERM and Ctrl-C as a flag that the training loop checks between compiled calls."""
 
 import contextlib
 import signal
@@ -19,10 +19,10 @@ class Interruption:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[Interruption]:
-    """Note SIGTERM and SIGINT instead of dying of them; a second one stops at once."""
+    """Record SIGTERM and SIGINT instead of stopping; a second one stops at once."""
     interruption = Interruption()
 
-    def note(number: int, _: FrameType | None) -> None:
+    def record(number: int, _: FrameType | None) -> None:
         if interruption:
             raise KeyboardInterrupt
         interruption.signal = signal.Signals(number)
@@ -32,7 +32,7 @@ def deferred() -> Iterator[Interruption]:
             flush=True,
         )
 
-    previous = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.signal(number, record) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield interruption
     finally:

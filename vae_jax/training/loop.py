@@ -1,7 +1,7 @@
 """The loop around the compiled epochs: validation, best parameters, records, checkpoints, stops.
 
-What it computes depends on the state alone, never on time: a run that was stopped, or killed, at
-any moment and started again goes through the same bits as one that never was.
+Results depend on the state alone, never on time: a run that was stopped or killed at any moment and
+continued is bitwise the run that was never stopped.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from vae_jax.training.interruption import Interruption
 from vae_jax.training.records import Record, Writer
 from vae_jax.training.step import TrainState
 
-# run_steps(state, num_steps) -> (state, metrics of each step). May consume the state's buffers.
+# run_steps(state, num_steps) -> (state, metrics of each step). It may consume the state's buffers.
 RunSteps = Callable[[TrainState, int], tuple[TrainState, dict[str, Float[Array, " steps"]]]]
 # validate(state) -> metrics of the validation set.
 Validate = Callable[[TrainState], dict[str, Float[Array, ""]]]
@@ -34,7 +34,7 @@ class Interrupted(Exception):
     """A signal stopped the run after its checkpoint was written."""
 
     def __init__(self, interruption: Interruption, where: str) -> None:
-        # Without a signal of our own it was another process of the run that got one.
+        # Without a signal here, another process of the run got one.
         self.signal = interruption.signal or signal.SIGTERM
         super().__init__(
             f"stopped by {self.signal.name} at {where}; the same command continues from there"
@@ -47,7 +47,7 @@ class RunState(NamedTuple):
     Attributes:
       train: the training state.
       best_params: the model's parameters at the best epoch.
-      best_extra: what it had learned without a gradient.
+      best_extra: its state that is learned without a gradient, at that epoch.
     """
 
     train: TrainState
@@ -55,18 +55,18 @@ class RunState(NamedTuple):
     best_extra: nnx.State
 
     def with_best(self) -> "RunState":
-        """Return the state with the present model as the best one, in buffers of its own."""
+        """Return the state with a copy of the current model as the best one."""
         best = copy_tree((self.train.params["model"], self.train.extra))
         return RunState(self.train, *best)
 
 
 @runtime_checkable
 class Program(Protocol):
-    """The functions of one run, which `vae_jax.factory.build_program` makes from a config."""
+    """The functions of one run, which `vae_jax.config.build_program` makes from a config."""
 
     @property
     def init(self) -> Callable[..., RunState]:
-        """`init(mean_image, key, hparams)` makes the state before the first step."""
+        """`init(mean_image, key, hparams)` returns the state before the first step."""
 
     @property
     def run_steps(self) -> Callable[..., tuple[TrainState, dict[str, Float[Array, " steps"]]]]:
@@ -74,20 +74,20 @@ class Program(Protocol):
 
     @property
     def run_batches(self) -> Callable[..., tuple[TrainState, dict[str, Float[Array, " steps"]]]]:
-        """`run_batches(state, batches)` trains on the batches given, a step each."""
+        """`run_batches(state, batches)` trains one step on each of the given batches."""
 
     @property
     def validate(self) -> Callable[[TrainState, StoredExamples], dict[str, Float[Array, ""]]]:
-        """`validate(state, examples)` measures the objective on other examples."""
+        """`validate(state, examples)` returns the objective's metrics on other examples."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """The numbers that a checkpoint has beside its arrays.
+    """The progress of a run, saved in the metadata of its checkpoints.
 
     Attributes:
-      best_epoch: epochs trained when the validation score was best; the last without validation.
-      best_score: validation score at the full weight of the KL, in nats; None before.
+      best_epoch: epoch of the best validation score; the last one without validation.
+      best_score: that score, at the full weight of the KL, in nats; None before the first.
       train_seconds: time in compiled steps and validation, over all starts of the run.
       stopped_early: whether the patience ran out.
     """
@@ -99,7 +99,7 @@ class Progress:
 
 
 def negative_loss(metrics: dict[str, Any]) -> float:
-    """Return minus the loss, in nats: at beta 1 the ELBO."""
+    """Return the negative loss in nats, which is the ELBO at beta 1."""
     return -float(metrics["loss"])
 
 
@@ -109,14 +109,14 @@ class Plan:
 
     Attributes:
       epochs: passes over the data.
-      steps_per_epoch: steps in one.
+      steps_per_epoch: steps per epoch.
       steps_per_call: most steps in one compiled call.
-      batch_size: examples a step.
+      batch_size: examples per step.
       patience: epochs without a better validation score before stopping; 0 never stops.
       warmup_epochs: epochs that do not count as patience.
-      score: what validation compares of its metrics, larger is better.
+      score: the score of validation metrics; larger is better.
       checkpoint_seconds: time between checkpoints; 0 writes one after every call.
-      max_checkpoints: how many of the newest stay.
+      max_checkpoints: number of newest checkpoints to keep.
     """
 
     epochs: int
@@ -131,31 +131,31 @@ class Plan:
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole run."""
+        """The number of steps of the whole run."""
         return self.epochs * self.steps_per_epoch
 
     def next_call(self, step: int) -> int:
-        """Steps of the call that begins at `step`: calls start at fixed places of an epoch."""
+        """Return the length of the call at `step`; calls start at fixed steps of an epoch."""
         return min(self.steps_per_call, self.steps_per_epoch - step % self.steps_per_epoch)
 
 
 def non_finite(metrics: dict[str, np.ndarray], first_step: int) -> str | None:
-    """Return where the loss of some steps is not finite, and in which term; None if nowhere.
+    """Return a message that names the first step and term that are not finite; None if none is.
 
     Args:
-      metrics: of every step, "loss" among them.
-      first_step: the number of the first one.
+      metrics: metrics of every step, "loss" among them.
+      first_step: the number of the first step.
     """
     bad = np.flatnonzero(~np.isfinite(metrics["loss"]))
     if bad.size == 0:
         return None
     terms = {name: values[bad[0]] for name, values in metrics.items()}
-    culprits = [
+    bad_terms = [
         f"{name}={value}"
         for name, value in terms.items()
         if name in ("distortion", "rate") and not np.isfinite(value)
     ]
-    named = ", ".join(culprits) or f"loss={terms['loss']}"
+    named = ", ".join(bad_terms) or f"loss={terms['loss']}"
     return f"the loss is not finite at step {first_step + int(bad[0])}: {named}"
 
 
@@ -170,19 +170,19 @@ def _check_finite(metrics: dict[str, np.ndarray], first_step: int, last_good: in
 
 @jax.jit
 def copy_tree(tree: PyTree) -> PyTree:
-    """Return the tree in buffers of its own."""
+    """Return a copy of the tree in new buffers."""
     return jax.tree.map(jnp.copy, tree)
 
 
 @jax.jit
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
-    """Return whether every floating number in the tree is finite."""
+    """Return True if every floating number in the tree is finite."""
     floating = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
     return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in floating]))
 
 
 def _check_params(params: PyTree, step: int, last_good: int) -> None:
-    """Check the parameters: the last step of a call can have a finite loss and still ruin them."""
+    """Refuse parameters that are not finite: the last step of a call can have a finite loss."""
     if not all_finite(params):
         raise UserError(
             f"the parameters are not finite after step {step}; the last good checkpoint, of step "
@@ -205,32 +205,31 @@ def fit(
     on_epoch: Callable[[RunState, int], None] = lambda state, epoch: None,
     describe_call: Callable[[float], dict[str, float]] = lambda seconds: {},
 ) -> tuple[RunState, Progress]:
-    """Train from wherever `state` stands to the end of the plan.
+    """Train from `state` to the end of the plan.
+
+    A checkpoint is written before the first step, by the clock, and at the end. A state that is not
+    finite is never saved: the newest checkpoint is the last good state, and no other copy is kept.
 
     Args:
       state: the initial or restored state. Its buffers are consumed.
-      progress: what came with it.
-      plan: how long to train and when to look up.
+      progress: the initial or restored progress.
+      plan: the lengths of training.
       run_steps: the compiled steps.
       validate: the compiled validation; None trains without and keeps the last parameters as best.
-      writers: where records go.
-      checkpoint_dir: where checkpoints go.
+      writers: writers of the records.
+      checkpoint_dir: folder of the checkpoints.
       metadata: written into every checkpoint beside the progress.
-      interruption: asked after every call.
+      interruption: checked after every call.
       on_epoch: called after every epoch with the state and the number of epochs.
-      describe_call: called after every call with the seconds that it took; what it returns is added
-        to the call's record.
+      describe_call: called after every call with the seconds that it took; returns metrics for the
+        call's record.
 
     Returns:
-      The final state and progress, of which a checkpoint has been written.
-
-    A checkpoint is written before the first step, by the clock, and at the end. What is not finite
-    is never saved: the newest checkpoint is what a run that goes wrong falls back on, and no copy
-    of the state is kept beside it.
+      The final state and progress, after they were saved.
 
     Raises:
       Interrupted: a signal came; a checkpoint has been written.
-      UserError: the loss is not finite, or something cannot be written.
+      UserError: the loss is not finite, or a file cannot be written.
     """
 
     def save(state: RunState, progress: Progress) -> None:
@@ -255,7 +254,7 @@ def fit(
             writer.write(record)
 
     step = last_good = int(state.train.step)
-    # Of a restored state it is there already.
+    # A restored state has its checkpoint already.
     save(state, progress)
     last_save = time.monotonic()
     while step < plan.total_steps and not progress.stopped_early:
@@ -285,7 +284,7 @@ def fit(
         progress = dataclasses.replace(
             progress, train_seconds=progress.train_seconds + time.perf_counter() - start
         )
-        stop, is_due = processes.any_says(
+        stop, is_due = processes.any_process(
             bool(interruption), time.monotonic() - last_save >= plan.checkpoint_seconds
         )
         if stop or is_due:
@@ -306,7 +305,7 @@ def _end_epoch(
     validate: Validate | None,
     write: Callable[[Record], None],
 ) -> tuple[RunState, Progress]:
-    """Validate, and remember the parameters if they are the best so far."""
+    """Validate, and keep a copy of the model if it is the best so far."""
     if validate is None:
         return state.with_best(), dataclasses.replace(progress, best_epoch=epoch)
     metrics = {name: float(value) for name, value in validate(state.train).items()}
@@ -330,7 +329,7 @@ def judge(
     warmup_epochs: float,
 ) -> tuple[Progress, bool]:
     """Return the progress after the validation of an epoch, and whether it is the best so far."""
-    # Not a number is not better than anything.
+    # A score of NaN is never the best.
     if score > (-np.inf if progress.best_score is None else progress.best_score):
         return dataclasses.replace(progress, best_epoch=epoch, best_score=score), True
     ran_out = patience > 0 and epoch - max(progress.best_epoch, warmup_epochs) >= patience

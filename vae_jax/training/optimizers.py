@@ -30,7 +30,7 @@ def scale_by_adam(b1: float, b2: float, epsilon: float) -> optax.GradientTransfo
     """
 
     def init(params: optax.Params) -> optax.ScaleByAdamState:
-        # Not one tree twice: a donated buffer must be there once.
+        # Two trees, since a donated buffer must occur once.
         mu, nu = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
         return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), mu, nu)
 
@@ -50,9 +50,9 @@ def scale_by_adam(b1: float, b2: float, epsilon: float) -> optax.GradientTransfo
 
 
 def is_kernel(params: PyTree) -> PyTree:
-    """Return which parameters are matrices of a network's layers, by the name that Flax gives.
+    """Return a mask of the parameters that are kernels of layers, by Flax's name for them.
 
-    Learned images, means, log-scales and embeddings have two axes, too, but no reason to be near
+    Learned images, means, log-scales and embeddings have several axes, too, but need not be near
     zero.
     """
     return jax.tree_util.tree_map_with_path(
@@ -74,7 +74,7 @@ class SchedulePart(Protocol):
 @register(SCHEDULES, "constant")
 @dataclasses.dataclass(frozen=True)
 class Constant:
-    """The learning rate, throughout."""
+    """A constant learning rate."""
 
     def factor(self, num_steps: int, epochs: int) -> optax.Schedule:
         """Return 1 for every step."""
@@ -110,7 +110,7 @@ class PowersOfThree:
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer(abc.ABC):
-    """The settings that all optimisers have; a subclass gives the direction."""
+    """The settings that all optimisers share; a subclass gives the direction."""
 
     learning_rate: Traced = traced(3e-3, "Learning rate, at the peak of the schedule.", above=0.0)
     schedule: SchedulePart = part("cosine", SCHEDULES, SchedulePart, "Factor of the learning rate.")
@@ -121,19 +121,19 @@ class Optimizer(abc.ABC):
         0.0, "Global norm above which gradients are scaled down; 0 is never.", at_least=0.0
     )
     accumulation_steps: int = integer(
-        1, "Parts that a batch goes through the model in, to save memory.", at_least=1
+        1, "Parts of a batch, computed one after the other to save memory.", at_least=1
     )
 
     @abc.abstractmethod
     def direction(self) -> optax.GradientTransformation:
-        """Return what gradients become before decay and learning rate."""
+        """Return the transformation of gradients before decay and learning rate."""
 
     def build(self, num_steps: int, epochs: int) -> optax.GradientTransformation:
         """Return the optimiser of a run; its traced settings may be arrays.
 
         Args:
-          num_steps: steps of the whole run, over which the schedule runs.
-          epochs: passes over the data in these.
+          num_steps: number of steps of the whole run, over which the schedule runs.
+          epochs: number of passes over the data in these steps.
         """
         factor, clip = self.schedule.factor(num_steps, epochs), self.gradient_clip_norm
         return optax.chain(

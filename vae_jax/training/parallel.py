@@ -1,9 +1,9 @@
 """One program over several devices: `jax.jit` over a mesh, or `jax.pmap`.
 
-Under jit the state is replicated, the examples of a batch are shared out, and the compiler puts in
-the sums over devices: the program is that of one device, noise included, and its numbers are the
-same but for the order of sums. Under pmap every device runs the program on its share of the batch,
-with noise of its own, and `train_step` averages the gradients itself.
+Under jit the state is replicated, the examples of a batch are distributed, and the compiler inserts
+the sums over devices. The program is that of one device, noise included, and its results are the
+same up to the order of sums. Under pmap every device runs the program on its share of the batch,
+with its own noise, and `train_step` averages the gradients.
 """
 
 import functools
@@ -34,12 +34,12 @@ class Compiled(NamedTuple):
     """A program on its devices.
 
     Attributes:
-      init: as the program's; the state is where the others want it.
-      run_steps: as the program's; consumes the state.
-      validate: as the program's.
-      run_batches: as the program's; consumes the state.
-      put: a tree of arrays, the same in every process, to where the functions want it.
-      put_batches: this process' rows of some batches, `[num_steps, rows, ...]`, likewise.
+      init: as `Program.init`; returns the state on the devices of the other functions.
+      run_steps: as `Program.run_steps`; consumes the state.
+      validate: as `Program.validate`.
+      run_batches: as `Program.run_batches`; consumes the state.
+      put: puts a tree of arrays, the same in every process, on the devices.
+      put_batches: puts this process's rows of some batches, `[num_steps, rows, ...]`, there.
     """
 
     init: Callable[..., RunState]
@@ -51,11 +51,11 @@ class Compiled(NamedTuple):
 
 
 def choose_devices(number: int | None = None, kind: Kind = "jit") -> list[jax.Device]:
-    """Return the devices to train on: those of all processes, or the first ones of this process.
+    """Return the devices to train on: all of all processes, or the first ones of this process.
 
     Args:
-      number: how many; None takes all.
-      kind: how they will be used together.
+      number: number of devices; None takes all.
+      kind: "jit" or "pmap".
 
     Raises:
       UserError: there are fewer, some process would have none, or the kind needs one process.
@@ -98,16 +98,16 @@ def check_batch_size(batch_size: int, accumulation_steps: int, num_devices: int)
 def compile_program(
     build_program: BuildProgram, devices: Sequence[jax.Device], kind: Kind = "jit"
 ) -> Compiled:
-    """Return the functions of a run for some devices, those of other processes among them.
+    """Return the functions of a run for some devices, which may belong to several processes.
 
     Args:
-      build_program: makes the program for one way to split batches.
-      devices: whose number divides the batch size.
-      kind: how they are used together; one device needs neither.
+      build_program: builds the program for one way to split batches.
+      devices: their number must divide the batch size.
+      kind: "jit" or "pmap"; ignored for one device.
     """
     if len(devices) == 1:
         return _on_one(build_program(split_batch=whole_batch, axis_name=None), devices[0])
-    # Auto: the compiler finds the shardings that are not given.
+    # Auto: the compiler chooses the shardings that are not given.
     mesh = Mesh(np.asarray(devices), (_AXIS,), axis_types=(AxisType.Auto,))
     return (_over_mesh if kind == "jit" else _under_pmap)(build_program, mesh)
 
@@ -152,7 +152,7 @@ def _under_pmap(build_program: BuildProgram, mesh: Mesh) -> Compiled:
     def run_steps(
         index: Array, state: TrainState, examples: StoredExamples, num_steps: int
     ) -> tuple[TrainState, StepMetrics]:
-        # pmap wants one argument that differs between devices.
+        # pmap needs one argument that differs between devices.
         del index
         return program.run_steps(state, examples, num_steps)
 
@@ -170,7 +170,7 @@ def _under_pmap(build_program: BuildProgram, mesh: Mesh) -> Compiled:
         static_broadcasted_argnums=3,
         donate_argnums=1,
     )
-    # Initialising and validating have no gradients to average.
+    # Initialisation and validation have no gradients to average.
     others = _over_mesh(build_program, mesh)
     return others._replace(
         run_steps=functools.partial(mapped, jnp.arange(mesh.size)),
@@ -180,7 +180,7 @@ def _under_pmap(build_program: BuildProgram, mesh: Mesh) -> Compiled:
 
 
 def _replicate(tree: PyTree, sharding: NamedSharding) -> PyTree:
-    """Return a tree that every process has, as one of global arrays; keys go as their bits."""
+    """Return a tree that every process has as global arrays; keys are sent as their bits."""
 
     def put(leaf: Any) -> Array:
         if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):

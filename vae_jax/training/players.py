@@ -1,8 +1,8 @@
-"""Players: what a run trains, each with its loss, the parameters it owns, and its optimiser.
+"""Players: a run trains one or several, each with its loss, its parameters and its optimiser.
 
-A plain VAE is one player, which owns everything. In a game several move in turn within a step, each
-by its own gradient and seeing what the ones before it have moved; what a player does not own is at
-rest while it moves.
+A plain VAE is one player, which owns all parameters. In a game the players move in turn within a
+step, each by its own gradient, given the moves of the players before it. Parameters that a player
+does not own are constant while it moves.
 """
 
 from collections.abc import Callable
@@ -18,33 +18,33 @@ from vae_jax.data.pixels import StoredExamples
 
 Scalar = Float[Array, ""]
 Metrics = dict[str, Scalar]
-# The parameters of each network by its name: "model", and those of an objective's own.
+# The parameters of each network by its name: "model" and the objective's own networks.
 Params = dict[str, nnx.State]
 # Traced settings by dotted name.
 Hparams = dict[str, Array]
-# The examples of a step, and of the next one where a player takes two batches.
+# The examples of a step, and those of the next one if a player takes two batches.
 Batches = tuple[StoredExamples, ...]
 
 # loss(params, extra, batches, hparams, epoch, key) -> (loss, (metrics, extra)), means over the
-# batch in nats. `extra` is what the model learns without a gradient.
+# batch in nats. `extra` is state that the model learns without a gradient.
 LossFn = Callable[
     [Params, nnx.State, Batches, Hparams, Scalar, Key[Array, ""]],
     tuple[Scalar, tuple[Metrics, nnx.State]],
 ]
-# The optimiser for given, possibly traced, settings.
+# Makes the optimiser from settings, which may be traced.
 MakeOptimizer = Callable[[Hparams], optax.GradientTransformation]
 
 
 class Player(NamedTuple):
-    """One of those that a run trains.
+    """A loss with the parameters that minimise it and their optimiser.
 
     Attributes:
-      name: of its optimiser's state.
-      loss: what it minimises.
-      owns: names of the networks that it moves.
-      make_optimizer: its optimiser.
+      name: name of the optimiser's state.
+      loss: the loss.
+      owns: names of the networks that it trains.
+      make_optimizer: makes the optimiser.
       every: steps between two moves.
-      num_batches: batches that its loss takes.
+      num_batches: number of batches that the loss takes.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Player(NamedTuple):
         return self.make_optimizer(hparams).init(self.owned(params))
 
     def owned(self, params: Params) -> Params:
-        """Return the parameters that the player moves."""
+        """Return the player's own parameters."""
         return {name: params[name] for name in self.owns}
 
     def move(
@@ -147,21 +147,21 @@ def take_turns(
     opt_state = dict(opt_state)
     metrics: Metrics = {}
     for player, player_key in zip(players, keys, strict=True):
-        seen = batches[: player.num_batches]
+        taken = batches[: player.num_batches]
 
         def moved(
             params: Params,
             extra: nnx.State,
             state: PyTree,
             player: Player = player,
-            seen: Batches = seen,
+            batches: Batches = taken,
             key: Key[Array, ""] = player_key,
         ) -> tuple[Params, nnx.State, PyTree, Metrics]:
             return player.move(
                 params,
                 extra,
                 state,
-                seen,
+                batches,
                 hparams,
                 epoch,
                 key,
@@ -174,19 +174,19 @@ def take_turns(
             extra: nnx.State,
             state: PyTree,
             player: Player = player,
-            seen: Batches = seen,
+            batches: Batches = taken,
             key: Key[Array, ""] = player_key,
         ) -> tuple[Params, nnx.State, PyTree, Metrics]:
-            found = player.rest(params, extra, seen, hparams, epoch, key, axis_name=axis_name)
+            found = player.rest(params, extra, batches, hparams, epoch, key, axis_name=axis_name)
             return params, extra, state, found
 
-        mine = opt_state[player.name]
+        own = opt_state[player.name]
         if player.every == 1:
-            params, extra, mine, found = moved(params, extra, mine)
+            params, extra, own, found = moved(params, extra, own)
         else:
             is_due = step % player.every == 0
-            params, extra, mine, found = jax.lax.cond(is_due, moved, rested, params, extra, mine)
-        opt_state[player.name] = mine
+            params, extra, own, found = jax.lax.cond(is_due, moved, rested, params, extra, own)
+        opt_state[player.name] = own
         if metrics:
             found = {name: value for name, value in found.items() if name != "loss"}
         metrics |= found
@@ -200,10 +200,9 @@ def _accumulated(
     extra: nnx.State,
     num_parts: int,
 ) -> tuple[Params, Metrics, nnx.State]:
-    """Return means over parts of a batch, of which one at a time is in memory."""
+    """Return means over the parts of a batch, computed one after the other."""
 
-    # Every part takes from all over the batch: where its examples lie on several devices, each
-    # device keeps its own.
+    # Every part has examples from the whole batch, so that each device keeps its own examples.
     def split(array: Array) -> Array:
         return array.reshape(-1, num_parts, *array.shape[1:]).swapaxes(0, 1)
 

@@ -1,7 +1,7 @@
-"""Connect the processes of one run, and let them agree, by `jax.distributed` and collectives.
+"""Connect the processes of one run by `jax.distributed`, and exchange small values between them.
 
-All processes must call these functions, and in the same order. A single process sends nothing and
-waits for nothing.
+All processes must call these functions, and in the same order. A single process neither sends nor
+waits.
 """
 
 import os
@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 from vae_jax.errors import UserError, first_line
 
 _SECONDS_TO_CONNECT = 300
-# A process that sends no heartbeat for so long counts as dead.
+# A process without a heartbeat for this long counts as dead.
 _SECONDS_OF_SILENCE = 30
 # At the end of a run the others wait for the first, which evaluates it.
 _SECONDS_OF_EVALUATION = 24 * 3600
@@ -31,22 +31,22 @@ def initialize(
     """Connect the processes; afterwards JAX sees the devices of all of them.
 
     Args:
-      coordinator: "host:port", where process 0 listens; or how JAX detects the cluster: "auto", or
-        one of its methods, such as "slurm".
+      coordinator: the address "host:port" at which process 0 listens; or JAX's method to detect the
+        cluster, such as "auto" or "slurm".
       num_processes: number of processes, needed with an address.
-      process_id: which of them this one is, from 0 on, needed with an address.
+      process_id: index of this process, needed with an address.
 
     Raises:
       UserError: JAX refuses the arguments, detects no cluster, or cannot listen at the address.
-        Processes that do not come in time are no exception: JAX's client aborts its process.
+        Processes that do not come in time raise nothing: JAX's client aborts them.
     """
-    # JAX would take SIGTERM for itself; here it asks the training loop to save and stop.
+    # JAX would handle SIGTERM itself; here it tells the training loop to save and stop.
     jax.config.update("jax_enable_preemption_service", False)
     if ":" in coordinator:
         found_by: dict[str, Any] = {
             "coordinator_address": coordinator,
             "cluster_detection_method": "deactivate",
-            # The service asks for no password; by default it listens on every interface.
+            # The service has no password, and by default it listens on every interface.
             "coordinator_bind_address": os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", coordinator),
         }
     else:
@@ -94,17 +94,16 @@ def check_same(settings: Mapping[str, Any]) -> None:
 
 
 def _differ(texts: Sequence[str]) -> list[bool]:
-    """Return for each text whether the processes have different ones."""
+    """Return, for each text, whether it differs between the processes."""
     digests = np.array([zlib.crc32(text.encode()) for text in texts], np.uint32)
     gathered = np.asarray(multihost_utils.process_allgather(digests)).reshape(-1, len(texts))
     return [bool((gathered[:, index] != digest).any()) for index, digest in enumerate(digests)]
 
 
 def lost(error: BaseException) -> UserError | None:
-    """Return what to tell the user if the error is that of a collective, else None.
+    """Return the user's error if a failed collective raised this one, else None.
 
-    Collectives fail in the processes that remain when one of them is gone. JAX raises their errors
-    as several types.
+    If a process is gone, collectives fail in the remaining ones. JAX raises several types.
     """
     if re.search("gloo|nccl|barrier", str(error), re.IGNORECASE) is None:
         return None
@@ -115,11 +114,11 @@ def lost(error: BaseException) -> UserError | None:
 
 
 def leave(code: int, *, seconds: float = 0.0) -> NoReturn:
-    """Exit a process whose run failed, without the wait for the others that JAX adds to an exit.
+    """Exit this process after a failure, without JAX's wait for the other processes.
 
     Args:
       code: the exit code.
-      seconds: how long to give the others to leave too. Without a service to talk to they abort.
+      seconds: time for the others to leave, too; they abort once the service is gone.
     """
     if seconds:
         leaving = threading.Thread(target=jax.distributed.shutdown, daemon=True)
@@ -131,25 +130,25 @@ def leave(code: int, *, seconds: float = 0.0) -> NoReturn:
 
 
 def is_first() -> bool:
-    """Return whether this process is the one that writes what is written once."""
+    """Return True in the process that writes the files of the run."""
     return jax.process_index() == 0
 
 
 def wait_for_all(where: str) -> None:
-    """Return when every process has called this with the same name."""
+    """Wait until every process has called this with the same name."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)
 
 
 def from_first(number: int) -> int:
-    """Return the number of the first process in all of them."""
+    """Return the first process's number in every process."""
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
-def any_says(*flags: bool) -> tuple[bool, ...]:
-    """Return for each flag whether any process has set it."""
+def any_process(*flags: bool) -> tuple[bool, ...]:
+    """Return, for each flag, whether it is set in any process."""
     if jax.process_count() == 1:
         return flags
     gathered = np.asarray(multihost_utils.process_allgather(np.asarray(flags)))

@@ -8,11 +8,11 @@ import jax
 
 
 def profiled(call: Callable[..., Any], folder: Path) -> Callable[..., Any]:
-    """Return `call` such that its second run is traced; the first one compiles.
+    """Return a function like `call` whose second call is traced; the first one compiles.
 
     Args:
       call: a compiled function.
-      folder: where the trace goes, a `plugins/profile` that TensorBoard finds in it.
+      folder: TensorBoard's folder; the trace is written to its `plugins/profile`.
     """
     num_calls = 0
 

@@ -28,14 +28,14 @@ class Writer(Protocol):
         """Take one record."""
 
     def flush(self) -> None:
-        """Make sure that everything written so far outlives the process."""
+        """Make sure that all records written so far outlive the process."""
 
     def close(self) -> None:
-        """Flush and release."""
+        """Flush and close the files."""
 
 
 def read_records(path: Path) -> list[Record]:
-    """Return the records of a metrics.jsonl; a last line that a kill cut short is left out."""
+    """Return the records of a metrics.jsonl, without a last line that a kill cut off."""
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
@@ -50,7 +50,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 @contextlib.contextmanager
-def _told_in_one_line(path: Path) -> Iterator[None]:
+def _write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -61,62 +61,62 @@ def _told_in_one_line(path: Path) -> Iterator[None]:
 
 
 def _without_non_finite(record: Record) -> Record:
-    """Return the record with null for what JSON has no number for."""
+    """Return the record with None for numbers that JSON cannot have."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in record.items()
     }
 
 
-def _forget_after(path: Path, last_step: int) -> None:
-    """Make `path` a file of its records up to `last_step`."""
+def _remove_after(path: Path, last_step: int) -> None:
+    """Remove the records after `last_step` from a file, which is created if it is missing."""
     kept = [record for record in read_records(path) if record["step"] <= last_step]
     lines = "".join(json.dumps(record) + "\n" for record in kept)
     partial = path.with_name(path.name + ".partial")
-    with _told_in_one_line(path):
+    with _write_errors(path):
         partial.write_text(lines, encoding="utf-8")
         os.replace(partial, path)
 
 
 class JsonLinesWriter:
-    """Appends to a metrics.jsonl from which everything after `last_step` has been removed."""
+    """Removes the records after `last_step` from a metrics.jsonl, then appends to it."""
 
     def __init__(self, path: Path, last_step: int) -> None:
-        _forget_after(path, last_step)
+        _remove_after(path, last_step)
         self._path = path
-        with _told_in_one_line(path):
+        with _write_errors(path):
             self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
 
     def write(self, record: Record) -> None:
         """Append one line."""
-        with _told_in_one_line(self._path):
+        with _write_errors(self._path):
             self._file.write(json.dumps(_without_non_finite(record)) + "\n")
             self._file.flush()
 
     def flush(self) -> None:
         """Wait until the lines are on the disk."""
-        with _told_in_one_line(self._path):
+        with _write_errors(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
-        with _told_in_one_line(self._path):
+        with _write_errors(self._path):
             self._file.close()
 
 
 class MembersJsonLinesWriter:
-    """Appends the records of a sweep's members to a metrics.jsonl each, at every flush.
+    """Appends the records of each member of a sweep to its metrics.jsonl, at every flush.
 
-    What a file holds after its member's `last_steps` is removed first. Records of members without a
-    path are left out.
+    Records after the member's `last_steps` are removed first. Records of members without a path are
+    dropped.
     """
 
     def __init__(self, paths: Mapping[int, Path], last_steps: Mapping[int, int]) -> None:
         self._paths = paths
         self._lines: dict[int, list[str]] = {member: [] for member in paths}
         for member, path in paths.items():
-            _forget_after(path, last_steps[member])
+            _remove_after(path, last_steps[member])
 
     def write(self, record: Record) -> None:
         """Keep one record until the next flush."""
@@ -126,12 +126,12 @@ class MembersJsonLinesWriter:
             self._lines[member].append(json.dumps(own) + "\n")
 
     def flush(self) -> None:
-        """Append what was kept, and wait until it is on the disk."""
-        # Opened only for this: there may be more members than a process may hold files open.
+        """Append the kept records, and wait until they are on the disk."""
+        # Files are open only here: a process may have fewer open files than there are members.
         for member, lines in self._lines.items():
             if lines:
                 path = self._paths[member]
-                with _told_in_one_line(path), open(path, "a", encoding="utf-8") as file:
+                with _write_errors(path), open(path, "a", encoding="utf-8") as file:
                     file.writelines(lines)
                     file.flush()
                     os.fsync(file.fileno())
@@ -142,10 +142,10 @@ class MembersJsonLinesWriter:
 
 
 class TensorBoardWriter:
-    """Scalars and images as TensorBoard event files; a resumed run hides what it repeats.
+    """Scalars and images as TensorBoard event files; a resumed run hides the steps that it repeats.
 
-    The events are tensorboardX's, but not its SummaryWriter: that one queues them for a thread,
-    which loses the last ones at a kill, and on a full disk dies and leaves the run waiting.
+    The events are those of tensorboardX, but not its SummaryWriter: its thread loses the last
+    events at a kill, and on a full disk it dies, which leaves the run waiting.
     """
 
     def __init__(self, folder: Path, last_step: int) -> None:
@@ -153,16 +153,16 @@ class TensorBoardWriter:
         from tensorboardX.proto.event_pb2 import SessionLog
 
         self._folder = folder
-        with _told_in_one_line(folder):
+        with _write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            # The suffix keeps apart two files that are begun within a second.
+            # The suffix distinguishes two files that are created within a second.
             self._events = EventsWriter(str(folder / "events"), f".{last_step}")
         self._add(last_step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def _add(self, step: int, **content: Any) -> None:
         from tensorboardX.proto.event_pb2 import Event
 
-        with _told_in_one_line(self._folder):
+        with _write_errors(self._folder):
             self._events.write_event(Event(step=step, wall_time=time.time(), **content))
 
     def write(self, record: Record) -> None:
@@ -175,7 +175,7 @@ class TensorBoardWriter:
                 self._add(record["step"], summary=scalar)
 
     def write_images(self, name: str, images: np.ndarray, step: int) -> None:
-        """Write `[num, height, width, channels]`, in [0, 1], as one mosaic."""
+        """Write images `[num, height, width, channels]` in [0, 1] as one mosaic."""
         from tensorboardX import summary
 
         mosaic = summary.image(name, images.clip(0, 1), dataformats="NHWC")
@@ -184,30 +184,30 @@ class TensorBoardWriter:
     def write_hyperparameters(
         self, values: Mapping[str, Any], metrics: Mapping[str, float], step: int
     ) -> None:
-        """Write what the run was, and what came of it, for TensorBoard's HParams."""
+        """Write the settings and the final metrics of a run, for TensorBoard's HParams."""
         from tensorboardX import summary
 
-        told = {
+        settings = {
             name: v if isinstance(v, bool | int | float) else str(v) for name, v in values.items()
         }
-        for part in summary.hparams(told, dict(metrics)):
+        for part in summary.hparams(settings, dict(metrics)):
             self._add(step, summary=part)
         for name, value in metrics.items():
             self._add(step, summary=summary.scalar(name, value))
 
     def flush(self) -> None:
-        """Hand everything written to the file."""
-        with _told_in_one_line(self._folder):
+        """Write all events to the file."""
+        with _write_errors(self._folder):
             self._events.flush()
 
     def close(self) -> None:
         """Close the event file."""
-        with _told_in_one_line(self._folder):
+        with _write_errors(self._folder):
             self._events.close()
 
 
 class ProgressWriter:
-    """Rate, time left and the current ELBO: a bar on a terminal, now and then a line elsewhere."""
+    """Rate, time left and the current ELBO: a bar on a terminal, occasional lines elsewhere."""
 
     def __init__(
         self,
@@ -238,7 +238,7 @@ class ProgressWriter:
         )
 
     def write(self, record: Record) -> None:
-        """Move on to the record's step and show its ELBO, or its distortion if it has none."""
+        """Advance to the record's step and show its ELBO, or its distortion if it has none."""
         name = "elbo" if "elbo" in record else "distortion"
         self._latest = f"epoch {record['epoch']:g}, {record['split']} {name} {record[name]:.2f}"
         if record["step"] > self._step:
@@ -258,8 +258,8 @@ class ProgressWriter:
             )
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing: each line is written at once."""
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Leave the bar as it is."""
         self._bar.close()

@@ -1,4 +1,4 @@
-"""One training step, and an epoch of it. Pure functions: nothing here knows devices or files."""
+"""One training step, and an epoch of steps. Pure functions, without devices or files."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -31,12 +31,12 @@ _UNROLL = 4
 
 
 class TrainState(NamedTuple):
-    """Everything that a step changes or needs; resuming is restoring it.
+    """The whole state of training; a run resumes by restoring it.
 
     Attributes:
-      step: steps taken.
+      step: number of steps taken.
       params: the parameters of each network by its name.
-      extra: what the model learns without a gradient.
+      extra: state that the model learns without a gradient.
       opt_state: the state of each player's optimiser by its name.
       hparams: the traced settings of this run by dotted name.
       noise_key: `fold_in(noise_key, step)` is the key of a step.
@@ -54,13 +54,13 @@ class TrainState(NamedTuple):
 
 # step_fn(state, batches, epoch): one step on the batches of its players.
 TrainStep = Callable[[TrainState, Batches, Scalar], tuple[TrainState, Metrics]]
-# Of an array with a leading axis of a batch, the part that is computed here: all of it on one
-# device (see vae_jax.training.parallel for several).
+# Returns the part of a batch that this device computes: all of it on one device (see
+# vae_jax.training.parallel for several).
 SplitBatch = Callable[[Array], Array]
 
 
 def whole_batch(batch: Array) -> Array:
-    """Return a device's batch unchanged."""
+    """Return the whole batch."""
     return batch
 
 
@@ -102,15 +102,15 @@ def train_step(
 
     Args:
       state: the state before the step.
-      batches: the examples of the step, and of the next one where a player takes two: images
-        `[batch, height, width, channels]` as stored, or `[batch, factors]`, or arrays by the name
-        of their modality.
+      batches: the examples of the step, and those of the next one if a player takes two batches:
+        images `[batch, height, width, channels]` as stored, or `[batch, factors]`, or arrays by the
+        name of their modality.
       epoch: passes over the data so far, a fraction within an epoch.
-      players: what is trained; the first one's loss is the run's.
-      accumulation_steps: parts that the batch goes through the model in, one after the other, each
-        with noise of its own; it must divide over them.
+      players: the players of the run, whose loss is that of the first.
+      accumulation_steps: number of parts of the batch that are computed one after the other, each
+        with its own noise; it must divide the batch size.
       axis_name: the mapped axis under `jax.pmap`, over which gradients and metrics are averaged;
-        every device draws noise of its own.
+        every device draws its own noise.
 
     Returns:
       The state after the step and the metrics of the batch, "loss" among them, in nats.
@@ -138,7 +138,7 @@ def train_step(
 def epoch_order(
     order_key: Key[Array, ""], epoch: Int[Array, ""] | int, num_examples: int
 ) -> Int[Array, " num_examples"]:
-    """Return the order in which an epoch goes through the examples, in memory or from a stream."""
+    """Return the order of the examples in an epoch, in memory or from a stream."""
     return jax.random.permutation(jax.random.fold_in(order_key, epoch), num_examples)
 
 
@@ -152,23 +152,22 @@ def train_epoch(
     num_batches: int = 1,
     split_batch: SplitBatch = whole_batch,
 ) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
-    """Scan `num_steps` steps over examples that lie on the device.
+    """Scan `num_steps` steps over examples on the device.
 
-    The order of an epoch depends on the run's key and the epoch's number alone, and the place in
-    it on the step, so that a call may begin in the middle of an epoch (it must not reach past its
-    end). What is left over when the batch size does not divide the data is skipped, other examples
-    each epoch.
+    The order of an epoch depends only on the run's key and the number of the epoch, and the
+    position in it on the step. So a call may begin in the middle of an epoch; it must not go past
+    its end. If the batch size does not divide the number of examples, each epoch skips others.
 
     Args:
-      state: the state; its step says where in which epoch to begin.
+      state: the state; its step gives the epoch and the position in it.
       examples: the training set: images `[num_examples, height, width, channels]` as stored, or
         `[num_examples, factors]`, or arrays by the name of their modality.
       step_fn: `train_step` with its players.
-      batch_size: examples a step.
-      num_steps: steps to take.
-      num_batches: batches that a step takes; the second is that of the next step in the call, for
-        the last one that of the first.
-      split_batch: says which of a batch's examples are computed here.
+      batch_size: examples per step.
+      num_steps: number of steps to take.
+      num_batches: number of batches that a step takes; the second is that of the next step in the
+        call, or of the first step for the last one.
+      split_batch: returns the part of a batch that this device computes.
 
     Returns:
       The state after the last step, and the metrics of every step.
@@ -198,7 +197,7 @@ def train_epoch(
 
 
 def _with_next(by_step: Any, num_batches: int) -> tuple[Any, ...]:
-    """Return what belongs to each step of a call, and to the steps after it."""
+    """Return the values of each step of a call, and those of the steps after it."""
     return tuple(
         by_step
         if shift == 0
@@ -218,12 +217,12 @@ def train_batches(
     """Scan a step over each of the batches, which were read in the order of `epoch_order`.
 
     Args:
-      state: the state before the first of them.
+      state: the state before the first step.
       batches: `[num_steps, batch, height, width, channels]` as stored, or arrays by the name of
         their modality.
       step_fn: `train_step` with its players.
-      steps_per_epoch: steps in a pass over the data.
-      num_batches: batches that a step takes (see `train_epoch`).
+      steps_per_epoch: number of steps in a pass over the data.
+      num_batches: number of batches that a step takes (see `train_epoch`).
 
     Returns:
       The state after the last step, and the metrics of every step.
@@ -247,11 +246,11 @@ def evaluate(
     batch_size: int,
     split_batch: SplitBatch = whole_batch,
 ) -> Metrics:
-    """Return the objective's metrics over all examples, each counting the same.
+    """Return the objective's metrics over all examples, with equal weights.
 
-    The last partial batch is computed at its own size. The keys depend on `key` and on the place
-    of a batch alone, so that two calls with the same key compare the same draws. `split_batch` may
-    spread whole batches over devices; the last partial one is computed by each.
+    The last partial batch is computed at its own size. The keys depend only on `key` and on the
+    index of a batch, so that two calls with the same key compare the same draws. `split_batch` may
+    distribute whole batches over devices; each device computes the last partial one.
 
     Returns:
       Means over the examples, "loss" among them, in nats.
