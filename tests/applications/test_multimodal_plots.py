@@ -19,7 +19,7 @@ def shown(axes):
     return np.asarray(axes.images[0].get_array())
 
 
-def said(figure):
+def captions_of(figure):
     return [text.get_text() for text in figure.texts]
 
 
@@ -27,7 +27,7 @@ def row_labels(figure):
     return [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
 
 
-def test_each_image_stands_above_what_is_said_of_it(tmp_path):
+def test_each_image_is_above_its_captions(tmp_path):
     images = some_images(7, 5, 4, 1)
     captions = [f"number {i}" for i in range(7)]
     long = ["a drawing of a slender four standing upright, small in size", "", *"abcde"]
@@ -35,11 +35,11 @@ def test_each_image_stands_above_what_is_said_of_it(tmp_path):
     assert len(figure.axes) == 7
     for axes, image in zip(figure.axes, images, strict=True):
         np.testing.assert_array_equal(shown(axes), np.broadcast_to(image, (5, 4, 3)))
-    texts = said(figure)
+    texts = captions_of(figure)
     wrapped = "a drawing of a\nslender four standing\nupright, small in\nsize"
     assert texts[:4] == ["number 0", wrapped, "number 1", "(nothing)"]
     assert texts[-2:] == ["data", "model"]
-    # Nothing lies on anything else, nor outside.
+    # Nothing overlaps, and nothing is outside of the figure.
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.texts]
     boxes += [axes.get_window_extent() for axes in figure.axes]
@@ -54,12 +54,12 @@ def test_each_image_stands_above_what_is_said_of_it(tmp_path):
         assert picture.width <= 750
 
 
-def test_one_teller_needs_no_name():
+def test_a_single_source_of_captions_is_not_named():
     figure = captioned_images(some_images(2, 5, 4, 3), {"model": ["3", "4"]})
-    assert said(figure) == ["3", "4"]
+    assert captions_of(figure) == ["3", "4"]
 
 
-def test_images_of_captions_stand_beside_them():
+def test_images_of_captions_are_beside_them():
     images = some_images(2, 3, 14, 14, 1)
     figure = images_of_captions(images, ["a thin four", "a nine"])
     assert row_labels(figure) == ["a thin four", "a nine"]
@@ -68,7 +68,7 @@ def test_images_of_captions_stand_beside_them():
     np.testing.assert_array_equal(mosaic[15:, :14, 0], images[1, 0, ..., 0])
 
 
-def test_joint_samples_have_a_row_a_modality():
+def test_joint_samples_have_one_row_per_modality():
     samples = {"rendering_0": some_images(3, 14, 14, 3), "image": some_images(3, 14, 14, 1)}
     figure = joint_samples(samples)
     assert row_labels(figure) == ["rendering 0", "image"]
@@ -76,7 +76,7 @@ def test_joint_samples_have_a_row_a_modality():
     np.testing.assert_array_equal(mosaic[:14, 15:29], samples["rendering_0"][1])
 
 
-def test_a_missing_modality_stands_beneath_the_original():
+def test_a_missing_modality_is_below_the_original():
     originals = {"a": some_images(3, 14, 14, 1), "b": some_images(3, 14, 14, 1, seed=1)}
     recovered = {"b": some_images(3, 14, 14, 1, seed=2)}
     figure = missing_modalities(originals, recovered)
@@ -103,6 +103,6 @@ def test_a_missing_modality_stands_beneath_the_original():
         ),
     ],
 )
-def test_what_does_not_fit_together_is_refused(draw, message):
+def test_images_and_captions_that_do_not_match_are_refused(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()

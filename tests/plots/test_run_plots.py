@@ -17,7 +17,7 @@ def some_images(*shape, seed=0):
 
 
 def shown(figure):
-    """The array that the figure's one image shows."""
+    """Return the array of the figure's only image."""
     return np.asarray(figure.axes[0].images[0].get_array())
 
 
@@ -26,15 +26,15 @@ def texts(ticks):
 
 
 def records(num_epochs, with_elbo=True):
-    told = []
+    found = []
     for epoch in range(1, num_epochs + 1):
         for split, gap in (("train", 0.0), ("valid", 2.0)):
             distortion = 80 + gap + 1000 * float(np.exp(-epoch))
             record = {"step": 10 * epoch, "epoch": epoch, "split": split, "distortion": distortion}
             if with_elbo:
                 record |= {"rate": 25.0, "elbo": -distortion - 25.0}
-            told.append(record)
-    return told
+            found.append(record)
+    return found
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -66,7 +66,7 @@ def test_bytes_are_scaled_and_floats_out_of_range_are_clipped():
         (np.full((2, 4, 4, 1), np.nan, np.float32), "32 pixels are not finite"),
     ],
 )
-def test_what_is_no_image_is_refused(images, message):
+def test_arrays_that_are_not_images_are_refused(images, message):
     with pytest.raises(ValueError, match=message):
         plots.image_grid(images)
 
@@ -95,7 +95,7 @@ def test_originals_stand_above_their_reconstructions(num_pairs):
     np.testing.assert_array_equal(mosaic[:8, :8], originals[0, ..., 0])
     np.testing.assert_array_equal(mosaic[9:17, :8], copies[0, ..., 0])
     if num_pairs == 13:
-        # Seven pairs, then six; the second block stands three more gaps below.
+        # Seven pairs, then six; the second block is three more gaps below.
         np.testing.assert_array_equal(mosaic[21:29, :8], originals[7, ..., 0])
         assert (mosaic[21:, 63:] == 1).all()
 
@@ -190,15 +190,15 @@ def test_a_latent_map_gives_each_class_one_colour_that_it_keeps():
     axes = figure.axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("first", "second", "codes")
     colours = colours_by_class(axes, points, labels)
-    assert all(len(of_class) == 1 for of_class in colours.values())
+    assert all(len(own) == 1 for own in colours.values())
     assert len(set.union(*colours.values())) == 10
     assert texts(figure.legends[0].get_texts()) == [str(i) for i in range(10)]
     assert axes.collections[0].get_rasterized()
 
     odd = labels % 2 == 1
     fewer = plots.latent_map(points[odd], labels[odd]).axes[0]
-    for label, of_class in colours_by_class(fewer, points[odd], labels[odd]).items():
-        assert of_class == colours[label]
+    for label, own in colours_by_class(fewer, points[odd], labels[odd]).items():
+        assert own == colours[label]
 
 
 @pytest.mark.parametrize("labels", [np.array([-5, 70, 70]), np.array([1.0, 2.0, 1.0])])
@@ -208,7 +208,7 @@ def test_any_whole_numbers_serve_as_classes(labels):
     assert texts(figure.legends[0].get_texts()) == [f"{value:g}" for value in np.unique(labels)]
 
 
-def test_a_latent_map_without_labels_has_no_legend_and_one_of_amounts_a_colour_bar():
+def test_a_latent_map_has_no_legend_without_labels_and_a_colour_bar_for_amounts():
     points = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
     plain = plots.latent_map(points, None)
     assert not plain.legends
@@ -252,7 +252,7 @@ def test_maps_side_by_side_have_their_own_ranges_and_show_the_prior():
         plots.latent_maps_side_by_side([])
 
 
-def test_training_curves_have_a_panel_for_each_metric_there_is():
+def test_training_curves_have_a_panel_for_each_metric():
     figure = plots.training_curves(records(30))
     assert [axes.get_ylabel() for axes in figure.axes] == [
         "ELBO (nats)",
@@ -281,9 +281,9 @@ def test_training_curves_draw_the_values_in_the_order_of_the_epochs():
 
 
 def test_the_first_epochs_of_a_long_run_do_not_set_the_range_and_its_last_do():
-    told = records(50)
-    told[-1]["distortion"] = 300.0
-    low, high = plots.training_curves(told).axes[2].get_ylim()
+    rows = records(50)
+    rows[-1]["distortion"] = 300.0
+    low, high = plots.training_curves(rows).axes[2].get_ylim()
     assert low < 80
     assert 300 < high < 330
     low, high = plots.training_curves(records(50)).axes[2].get_ylim()
@@ -316,12 +316,12 @@ def test_a_run_without_the_metric_is_named():
         )
 
 
-def test_losses_laid_over_one_another_show_how_far_they_are_apart():
+def test_overlaid_losses_show_their_differences():
     epochs = np.arange(1.0, 6.0)
     runs = {"one": np.stack([epochs, 100 - epochs]), "two": np.stack([epochs, 100.01 - epochs])}
     upper, lower = plots.overlaid_losses(runs).axes
     assert texts(upper.get_legend().get_texts()) == ["one", "two"]
-    # What lies below is wider, so that it is seen.
+    # The line below is wider, and so visible.
     assert upper.lines[0].get_linewidth() > upper.lines[1].get_linewidth()
     (apart,) = lower.lines
     np.testing.assert_allclose(apart.get_ydata(), 0.01, rtol=1e-6)
@@ -364,7 +364,7 @@ def test_saving_creates_the_folder_and_writes_the_same_bytes_again(tmp_path):
     assert os.listdir(path.parent) == ["grid.png"]
 
 
-def test_a_save_that_fails_leaves_the_file_before_it(tmp_path, monkeypatch):
+def test_a_failed_save_keeps_the_previous_file(tmp_path, monkeypatch):
     path = tmp_path / "grid.png"
     path.write_bytes(b"before")
 
@@ -378,7 +378,7 @@ def test_a_save_that_fails_leaves_the_file_before_it(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["grid.png"]
 
 
-def test_drawing_neither_changes_nor_heeds_the_global_settings(tmp_path):
+def test_drawing_neither_changes_nor_uses_the_global_settings(tmp_path):
     points = np.random.default_rng(0).normal(size=(20, 2))
     plots.save(plots.latent_map(points), tmp_path / "plain.png")
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black", "savefig.dpi": 20}):
@@ -388,7 +388,7 @@ def test_drawing_neither_changes_nor_heeds_the_global_settings(tmp_path):
     assert (tmp_path / "amid.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
 
 
-def test_threads_that_draw_at_once_draw_what_one_draws(tmp_path):
+def test_threads_draw_the_same_as_a_single_one(tmp_path):
     def draw(i):
         plots.save(plots.kl_by_dimension(np.arange(4.0)), tmp_path / f"{i}.png")
         return (tmp_path / f"{i}.png").read_bytes()

@@ -13,13 +13,13 @@ from vae_jax.plots import scales
 MINUS = "\N{MINUS SIGN}"
 quick = settings(max_examples=100, deadline=None)
 
-# Whole numbers, so that the hull can be judged exactly; few, so that points fall together and on
-# common lines.
+# Whole numbers, so that the hull can be checked exactly; few, so that many points are equal or on
+# one line.
 points = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=1, max_size=25)
 
 
 def sweep(num_seeds=2):
-    """Betas, rates and distortions of 16 betas with some seeds each."""
+    """Return the betas, rates and distortions of 16 betas with some seeds each."""
     rng = np.random.default_rng(0)
     beta = np.repeat(np.geomspace(0.1, 10, 16), num_seeds)
     up = (np.log10(beta) + 1) / 2
@@ -32,7 +32,7 @@ def texts(ticks):
 
 
 def shown(axis):
-    """The labels of the ticks within the limits of an axis; Matplotlib has others outside."""
+    """Return the tick labels within the limits of an axis; Matplotlib has others outside."""
     low, high = np.sort(axis.get_view_interval())
     slack = 1e-9 * (high - low)
     ticks = axis.get_major_ticks()
@@ -61,7 +61,7 @@ def test_the_hull_is_convex_falls_and_has_no_point_below_it(points):
         assert (y1 - y0) * (x2 - x1) < (y2 - y1) * (x1 - x0)
     for px, py in zip(x, y, strict=True):
         assert px >= hx[0]
-        # Beyond the last vertex the hull goes on level, since no more rate is ever needed.
+        # Beyond the last vertex the hull is level, since more rate is never needed.
         assert px <= hx[-1] or py >= hy[-1]
         for (x0, x1), (y0, y1) in zip(pairwise(hx), pairwise(hy), strict=True):
             if x0 <= px <= x1:
@@ -70,7 +70,7 @@ def test_the_hull_is_convex_falls_and_has_no_point_below_it(points):
 
 @quick
 @given(points=points)
-def test_a_member_is_a_vertex_where_it_beats_every_mixture_of_two_others(points):
+def test_a_member_is_a_vertex_if_it_beats_every_mixture_of_two_others(points):
     x, y = (np.array(column, float) for column in zip(*points, strict=True))
     hull = set(plots.lower_convex_hull(x, y).tolist())
     for i in range(len(x)):
@@ -111,7 +111,7 @@ def test_the_hull_leaves_out_members_without_a_number():
         plots.lower_convex_hull([1, 2], np.array([3, "a"], object))
 
 
-def test_the_plane_shows_every_member_in_the_colour_of_its_value():
+def test_the_plane_has_every_member_in_the_colour_of_its_value():
     beta, rate, distortion = sweep()
     figure = plots.rate_distortion(rate, distortion, beta, "objective.beta")
     axes, bar = figure.axes
@@ -157,7 +157,7 @@ def test_no_label_of_a_diagonal_covers_a_member_or_leaves_the_axes(seed):
     assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
 
 
-def test_values_that_are_no_numbers_have_a_colour_each():
+def test_each_category_has_its_own_colour():
     encoders = ["mlp", "conv", "mlp", "conv"]
     axes, bar = plots.rate_distortion([1, 2, 3, 4], [9, 7, 5, 4], encoders, "encoder").axes
     colours = axes.collections[0].get_facecolors()
@@ -166,7 +166,7 @@ def test_values_that_are_no_numbers_have_a_colour_each():
     assert texts(bar.get_yticklabels()) == ["mlp", "conv"]
 
 
-def test_a_picture_tells_how_many_members_it_leaves_out():
+def test_a_plot_says_how_many_members_it_leaves_out():
     _, rate, distortion = sweep()
     holed = [None, float("nan"), *rate[2:]]
     axes = plots.rate_distortion(holed, distortion).axes[0]
@@ -227,7 +227,7 @@ def test_a_decade_alone_is_drawn_linearly_and_zero_always():
         (np.array([[1, 2], [3, 4], [1, 2]]), ["[1 2]", "[3 4]"]),
     ],
 )
-def test_what_is_no_number_stands_side_by_side_without_a_line(values, labels):
+def test_categories_are_side_by_side_without_a_line(values, labels):
     axes = plots.metric_by_value(values, [1.0, 2.0, 3.0], field="f", label="m").axes[0]
     assert texts(axes.get_xticklabels()) == labels
     np.testing.assert_array_equal(axes.get_xticks(), np.arange(len(labels)))
@@ -253,7 +253,7 @@ def lines_of(figure):
     return figure.axes[0].collections[0]
 
 
-def test_parallel_coordinates_run_through_the_places_of_the_values():
+def test_parallel_coordinates_run_through_the_positions_of_the_values():
     columns = {"rate": [1e-4, 1e-2, 1e-3], "size": [10, 20, 15], "act": ["a", "b", "a"]}
     figure = plots.parallel_coordinates(columns, [-3.0, -1.0, -2.0], "ELBO")
     # From the worst to the best.
@@ -272,14 +272,14 @@ def test_parallel_coordinates_run_through_the_places_of_the_values():
     assert texts(figure.axes[0].texts) == ["rate", "size", "act", "ELBO"]
 
 
-def test_a_value_lies_on_its_axis_where_the_lines_pass():
+def test_lines_pass_an_axis_at_their_values():
     rng = np.random.default_rng(0)
     columns = {"lr": 10 ** rng.uniform(-5, -1, 20), "n": rng.integers(0, 9, 20)}
     figure = plots.parallel_coordinates(columns, rng.normal(size=20), "m")
     host = figure.axes[0]
-    for place, axes in enumerate(figure.axes[1:]):
-        values = np.sort(list(columns.values())[place])
-        heights = np.sort([segment[place, 1] for segment in lines_of(figure).get_segments()])
+    for index, axes in enumerate(figure.axes[1:]):
+        values = np.sort(list(columns.values())[index])
+        heights = np.sort([segment[index, 1] for segment in lines_of(figure).get_segments()])
         drawn = host.transData.transform(np.stack([np.zeros(20), heights], axis=1))[:, 1]
         own = axes.transData.transform(np.stack([np.zeros(20), values], axis=1))[:, 1]
         np.testing.assert_allclose(drawn, own, atol=1e-6)
@@ -289,7 +289,7 @@ def test_a_value_lies_on_its_axis_where_the_lines_pass():
 
 
 @pytest.mark.parametrize("maximize", [True, False])
-def test_the_best_is_darkest_and_a_member_that_failed_sets_no_range(maximize):
+def test_the_best_is_darkest_and_a_failed_member_sets_no_range(maximize):
     sign = 1 if maximize else -1
     metric = sign * np.array([-1e9, -90, -95, -100, -92, -99, np.nan])
     figure = plots.parallel_coordinates({"beta": np.arange(7)}, metric, "m", maximize)
@@ -337,8 +337,8 @@ def test_a_heat_map_holds_the_means_and_leaves_missing_pairs_blank():
     np.testing.assert_allclose(means.compressed(), [-92, -100, -80])
     assert texts(axes.get_xticklabels()) == ["0.001", "0.01"]
     assert texts(axes.get_yticklabels()) == ["mlp", "conv"]
-    told = {text.get_position(): number(text.get_text()) for text in axes.texts}
-    assert told == {(0, 0): -92, (1, 0): -100, (0, 1): -80}
+    printed = {text.get_position(): number(text.get_text()) for text in axes.texts}
+    assert printed == {(0, 0): -92, (1, 0): -100, (0, 1): -80}
     assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("lr", "net", "ELBO (nats)")
 
 
@@ -371,10 +371,10 @@ def curves(num_members=4, num_epochs=40):
 
 
 def test_a_curve_of_each_member_in_the_colour_of_its_value():
-    told = curves()
-    axes, bar = plots.member_curves(told, "elbo", [0.1, 1, 10, 1], "beta").axes
+    members = curves()
+    axes, bar = plots.member_curves(members, "elbo", [0.1, 1, 10, 1], "beta").axes
     assert len(axes.lines) == 4
-    for drawn, curve in zip(axes.lines, told, strict=True):
+    for drawn, curve in zip(axes.lines, members, strict=True):
         np.testing.assert_array_equal(drawn.get_xdata(), curve["epoch"])
         np.testing.assert_array_equal(drawn.get_ydata(), curve["elbo"])
     assert axes.lines[1].get_color() == axes.lines[3].get_color()
@@ -382,7 +382,7 @@ def test_a_curve_of_each_member_in_the_colour_of_its_value():
     assert bar.get_ylabel() == "beta"
     assert bar.get_yscale() == "log"
     assert axes.get_ylabel() == "validation ELBO (nats)"
-    # The first epoch, 184 nats below, leaves the picture.
+    # The first epoch, 184 nats below, is outside the range.
     low, high = axes.get_ylim()
     assert -110 < low < -93
     assert -90 < high < -88
@@ -397,17 +397,17 @@ def test_without_values_the_best_curve_is_darkest_and_on_top():
 
 
 def test_members_that_diverge_are_drawn_while_finite_and_set_no_range():
-    told = curves(6)
-    told[0] = {"epoch": [1, 20, 30], "elbo": [-600, -1e9, float("nan")]}
-    told[1] = {"epoch": [1, 2], "elbo": [None, float("inf")]}
-    told[2] = {"epoch": [1], "loss": [3.0]}
-    axes = plots.member_curves(told).axes[0]
+    members = curves(6)
+    members[0] = {"epoch": [1, 20, 30], "elbo": [-600, -1e9, float("nan")]}
+    members[1] = {"epoch": [1, 2], "elbo": [None, float("inf")]}
+    members[2] = {"epoch": [1], "loss": [3.0]}
+    axes = plots.member_curves(members).axes[0]
     assert len(axes.lines) == 4
     assert axes.get_title(loc="right") == "2 of 6 members without a value"
-    # Of fewer than five members none is left out of the range; of five, one.
+    # With fewer than five members all set the range; with five, one may not.
     assert axes.get_ylim()[0] < -1e8
-    told[2] = told[3]
-    axes = plots.member_curves(told).axes[0]
+    members[2] = members[3]
+    axes = plots.member_curves(members).axes[0]
     np.testing.assert_array_equal(axes.lines[0].get_ydata(), [-600, -1e9])
     assert axes.get_ylim()[0] > -110
 
@@ -426,7 +426,7 @@ def test_curves_that_cannot_be_read_are_refused():
 
 
 @pytest.mark.parametrize("maximize", [True, False])
-def test_the_best_so_far_is_of_the_trials_that_were_not_pruned(maximize):
+def test_only_finished_trials_count_for_the_best_so_far(maximize):
     sign = 1 if maximize else -1
     values = sign * np.array([np.nan, -100.0, -80.0, -95.0, -97.0, -90.0, np.nan])
     pruned = [False, False, True, False, False, False, True]
@@ -445,7 +445,7 @@ def test_the_best_so_far_is_of_the_trials_that_were_not_pruned(maximize):
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("trial", "ELBO")
 
 
-def test_a_trial_that_failed_is_a_triangle_at_the_edge():
+def test_a_failed_trial_is_a_triangle_at_the_edge():
     axes = plots.search_history([-1e6, -90, -95, -91, -92], label="ELBO").axes[0]
     low, high = axes.get_ylim()
     assert -96 < low < -95 < -90 < high < -89
@@ -454,7 +454,7 @@ def test_a_trial_that_failed_is_a_triangle_at_the_edge():
     )
     assert edge.get_xdata().tolist() == [0]
     assert low < edge.get_ydata()[0] < -95
-    # The best are never far off: only the worse side is cut.
+    # Only the worse side of the range is cut.
     axes = plots.search_history([-90, -200, -200.1, -200.2, -200.3], label="ELBO").axes[0]
     assert axes.get_ylim()[1] > -90
 
@@ -479,7 +479,7 @@ def test_a_search_whose_trials_were_all_pruned_has_no_best():
         ),
     ],
 )
-def test_no_member_left_is_told_in_one_line(draw):
+def test_an_empty_plot_is_refused_in_one_line(draw):
     for nothing in ([None, None], [math.nan, math.inf], np.full(2, np.nan, np.float32)):
         with pytest.raises(ValueError, match=r"^nothing to draw: none of 2 members has .*$"):
             draw(nothing)
@@ -496,7 +496,7 @@ def test_no_member_left_is_told_in_one_line(draw):
         ([], []),
     ],
 )
-def test_numbers_have_as_many_digits_as_tell_them_apart(values, labels):
+def test_numbers_have_enough_digits_to_differ(values, labels):
     assert scales.numbers(values) == labels
 
 
@@ -525,7 +525,7 @@ def test_positions_lie_in_order_within_the_limits(values):
         [f"{i}" for i in range(60)],
     ],
 )
-def test_ticks_tell_values_apart_and_do_not_overlap(values):
+def test_ticks_differ_and_do_not_overlap(values):
     upright = plots.parallel_coordinates({"f": values}, np.arange(len(values)), "m").axes[1]
     level = plots.metric_by_value(values, np.arange(len(values)), field="f", label="m").axes[0]
     for axis in (level.xaxis, upright.yaxis):

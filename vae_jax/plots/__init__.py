@@ -1,8 +1,8 @@
-"""Every picture the project draws, from NumPy arrays and metric records alone.
+"""Plots that several uses share, from NumPy arrays and metric records alone.
 
-No function here knows a model or a config, so a figure can be drawn again from what a run left
-on disk. Each returns a `matplotlib.figure.Figure` that pyplot has never heard of: nothing has to
-be closed, no display is needed, and `save` writes it.
+No function here takes a model or a config, so a plot can be drawn again from a run's files. Each
+returns a `matplotlib.figure.Figure` outside of pyplot: it need not be closed, needs no display, and
+is written by `save`.
 """
 
 from vae_jax.plots.curves import (

@@ -1,4 +1,4 @@
-"""Curves of single runs and a few of them: metrics by epoch, and by level of corruption."""
+"""Curves of one run or a few: metrics by epoch, and by level of corruption."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat
@@ -17,7 +17,7 @@ from vae_jax.plots.style import (
 )
 
 if TYPE_CHECKING:
-    # Imported inside the functions that draw: a training run that draws nothing pays nothing.
+    # At run time only functions that draw import it, to spare other commands the time.
     import matplotlib.axes
     import matplotlib.figure
 
@@ -27,9 +27,9 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.
     """Return ELBO, rate and distortion in nats against the epoch, on training and validation data.
 
     `records` are the lines of metrics.jsonl: "epoch", "split" ("train" or "valid") and metrics. A
-    metric that no record holds has no panel: an autoencoder shows its distortion alone. The range
-    is that of the last nine tenths of the epochs where there are more than ten of them, so that
-    the first steps may leave the picture.
+    metric that no record has gets no panel: an autoencoder shows its distortion alone. With more
+    than ten epochs the range is that of the last nine tenths, so that the first steps may lie
+    outside.
     """
     from matplotlib.figure import Figure
 
@@ -62,10 +62,10 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.
 def compared_curves(
     runs: Mapping[str, Sequence[Mapping[str, Any]]], metric: str
 ) -> "matplotlib.figure.Figure":
-    """Return one metric on validation data against the epoch, a line a run.
+    """Return one metric on validation data against the epoch, one line per run.
 
-    `runs` gives the records of each run under the name it has in the legend. The range is chosen
-    as for `training_curves`.
+    `runs` has the records of each run by its name in the legend. The range is chosen as for
+    `training_curves`.
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
@@ -76,7 +76,7 @@ def compared_curves(
         raise ValueError(f"no validation record holds {metric!r} in the runs {empty}")
     figure = Figure(figsize=(5.0, 2.8), layout="constrained")
     axes = figure.add_subplot()
-    # A sweep is an ordered family: past ten runs its order is told by lightness.
+    # More than ten runs are a sweep, and lightness shows their order.
     colours: Any = (
         CLASS_COLOURS
         if len(series) <= len(CLASS_COLOURS)
@@ -95,10 +95,10 @@ def compared_curves(
 def overlaid_losses(
     runs: Mapping[str, Float[np.ndarray, "2 calls"]],
 ) -> "matplotlib.figure.Figure":
-    """Losses that should be the same, laid over one another, and below them how far they are apart.
+    """Return losses that should be the same in one panel, and their differences in another.
 
-    `runs` gives epochs and losses in nats of each run under its name in the legend. The first is
-    the one that the others are compared with.
+    `runs` has epochs and losses in nats of each run by its name in the legend. The others are
+    compared with the first.
     """
     from matplotlib.figure import Figure
 
@@ -106,7 +106,7 @@ def overlaid_losses(
     figure = Figure(figsize=(5.0, 3.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     for index, (name, (epochs, values)) in enumerate(runs.items()):
-        # Each line is thinner than the one below, so that all are seen where they agree.
+        # Each line is thinner than the one below it, so that all are visible.
         line = {"color": CLASS_COLOURS[index], "linewidth": 4.5 - index}
         _draw_series(upper, epochs, values, label=name, **line)
         apart = np.abs(values - reference[1])
@@ -129,10 +129,10 @@ def curves_by_level(
     level_label: str,
     label: str,
 ) -> "matplotlib.figure.Figure":
-    """Plot a metric of recovered images against the level of corruption, a curve per method.
+    """Plot a metric of recovered images against the level of corruption, one curve per method.
 
     The first curve is that of the corrupted images themselves, the second the model's. The dashed
-    line stands at the level the model was trained with.
+    line marks the level that the model was trained with.
     """
     from matplotlib.figure import Figure
 
@@ -168,11 +168,11 @@ def accuracy_by_labels(
     panels: Mapping[str, Mapping[str, tuple[Sequence[int], Float[np.ndarray, "_seeds _labels"]]]],
     baselines: Sequence[str] = (),
 ) -> "matplotlib.figure.Figure":
-    """Return accuracy in per cent against the number of labels, two panels in a row.
+    """Return accuracy in per cent against the number of labels, two panels per row.
 
-    Each panel gives under the name of a representation the numbers of labels, and the accuracies
-    of each seed there, from 0 to 1: the line is their mean, the bars one standard deviation. Those
-    of `baselines`, of which there may be two, are grey and dashed.
+    Each panel has, by the name of a representation, the numbers of labels, and the accuracies of
+    each seed there, from 0 to 1: the line is their mean, the bars one standard deviation. The names
+    in `baselines`, at most two, are grey and dashed.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter, NullLocator
@@ -222,15 +222,15 @@ def accuracy_by_labels(
 def _series(
     records: Sequence[Mapping[str, Any]], split: str, metric: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Epochs in order and the finite values of `metric` there: two float arrays of one length."""
-    # By epoch, the later record winning: a resumed run may have told an epoch twice.
+    """Return the epochs in order and the finite values of `metric` there, both `[epochs]`."""
+    # A resumed run may have two records of an epoch; the later one counts.
     values = {
         float(record["epoch"]): float(record[metric])
         for record in records
         if record.get("split") == split and record.get(metric) is not None
     }
-    told = sorted((epoch, value) for epoch, value in values.items() if np.isfinite(value))
-    epochs_and_values = np.array(told, dtype=float).reshape(-1, 2)
+    finite = sorted((epoch, value) for epoch, value in values.items() if np.isfinite(value))
+    epochs_and_values = np.array(finite, dtype=float).reshape(-1, 2)
     return epochs_and_values[:, 0], epochs_and_values[:, 1]
 
 
@@ -240,13 +240,13 @@ def _draw_series(
     from matplotlib.ticker import MaxNLocator
 
     if len(epochs):
-        # A line through one point is invisible, and through a few it hides how few they are.
+        # A line through one point is invisible, and one through a few hides their number.
         axes.plot(epochs, values, marker="o" if len(epochs) <= 10 else "", **line)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
 
 
 def settled_range(series: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
-    """Limits that hold every value but those of the first tenth of the epochs, if over ten."""
+    """Return limits of all values but, if there are over ten epochs, those of the first tenth."""
     epochs = np.concatenate([epochs for epochs, _ in series])
     values = np.concatenate([values for _, values in series])
     is_long = len(np.unique(epochs)) > 10

@@ -1,4 +1,4 @@
-"""Pictures made of images: grids, reconstructions, recovery, interpolations, traversals.
+"""Plots made of images: grids, reconstructions, recovery, interpolations, traversals.
 
 Images are [..., height, width, channels] with 1 or 3 channels, uint8 or float. Floats are shown
 clipped to [0, 1], because a Gaussian likelihood and additive noise both leave that range.
@@ -14,11 +14,11 @@ from jaxtyping import Float, Int, Num
 from vae_jax.plots.style import DPI, styled, text_width
 
 if TYPE_CHECKING:
-    # Imported inside the functions that draw: a training run that draws nothing pays nothing.
+    # At run time only functions that draw import it, to spare other commands the time.
     import matplotlib.axes
     import matplotlib.figure
 
-# Largest extent of a picture made of images, and of one image in it: about a paper's column.
+# Largest size of a plot in pixels, about a paper's column, and of one image in it.
 _PICTURE_WIDTH = 5 * DPI
 _PICTURE_HEIGHT = 7 * DPI
 _IMAGE_WIDTH = 3 * DPI // 4
@@ -28,7 +28,7 @@ _IMAGE_WIDTH = 3 * DPI // 4
 def image_grid(
     images: Num[np.ndarray, "n height width channels"], columns: int = 10
 ) -> "matplotlib.figure.Figure":
-    """Return images in reading order, `columns` to a row; samples from the prior, for instance."""
+    """Return images in reading order, `columns` per row; samples from the prior, for instance."""
     if columns < 1:
         raise ValueError(f"columns={columns}: the grid needs at least one")
     return picture(tiled(_wrapped(as_rgb(images)[None], min(columns, len(images)))))
@@ -40,7 +40,7 @@ def reconstructions(
     reconstructions: Num[np.ndarray, "n height width channels"],
     columns: int = 10,
 ) -> "matplotlib.figure.Figure":
-    """Plot each original above its reconstruction; more than `columns` pairs go on below."""
+    """Plot each original above its reconstruction, in blocks of at most `columns` pairs."""
     return _picture_of_strips(
         {"original": originals, "reconstruction": reconstructions}, columns=columns
     )
@@ -55,7 +55,7 @@ def nearest_neighbours(
         ],
     ],
 ) -> "matplotlib.figure.Figure":
-    """Return samples above the training images nearest to them, a block of two rows a sampler."""
+    """Return samples above the nearest training images, one block of two rows per sampler."""
     strips = [as_rgb(images) for pair in pairs.values() for images in pair]
     labels = [label for name in pairs for label in (name, "nearest in training")]
     return picture(tiled(np.stack(strips), rows_in_block=2), row_labels=labels)
@@ -67,7 +67,7 @@ def recovery(
     title: str,
     columns: int = 10,
 ) -> "matplotlib.figure.Figure":
-    """Plot strips of the same images: clean, corrupted, recovered, each under its name."""
+    """Plot strips of the same images by name: clean, corrupted, recovered."""
     return _picture_of_strips(strips, columns=columns, title=title)
 
 
@@ -77,7 +77,7 @@ def interpolations(
     degrees: Float[np.ndarray, " steps"],
     title: str = "",
 ) -> "matplotlib.figure.Figure":
-    """Return one path between two codes a row, the degree of interpolation above each column."""
+    """Return one path between two codes per row, with the degree of interpolation per column."""
     return picture(
         tiled(as_rgb(images)),
         column_labels=[_short(degree) for degree in degrees],
@@ -93,10 +93,10 @@ def traversals(
     values: Float[np.ndarray, " steps"],
     kl_by_dimension: Float[np.ndarray, " latents"],
 ) -> "matplotlib.figure.Figure":
-    """Return one latent dimension a row, in the order given, the value it takes above each column.
+    """Return one latent dimension per row, in the given order, and one of its values per column.
 
-    Rows are labelled with the index of the dimension, counted from 0 as in the arrays, and its
-    share of the rate: `kl_by_dimension[dimension]`, in nats.
+    Rows are labelled with the index of the dimension, from 0, and its part of the rate,
+    `kl_by_dimension[dimension]`, in nats.
     """
     if not (np.min(dimensions) >= 0 and np.max(dimensions) < len(kl_by_dimension)):
         raise ValueError(
@@ -117,7 +117,7 @@ def edited_images(
     column_labels: Sequence[str],
     column_caption: str,
 ) -> "matplotlib.figure.Figure":
-    """Return one image a row, what became of it under the label of each column."""
+    """Return one image per row, and its edits under the labels of the columns."""
     return picture(
         tiled(as_rgb(images)), column_labels=column_labels, column_caption=column_caption
     )
@@ -129,14 +129,14 @@ def manifold(
 ) -> "matplotlib.figure.Figure":
     """Plot the images that a decoder makes of `latent_paths.normal_quantile_grid(size)`.
 
-    Laid out as that grid: z1 grows to the right and z2 upwards. The axes are marked in units of
-    z, which lie apart as the quantiles of the unit normal do.
+    The layout is that of the grid: z1 grows to the right and z2 upwards. The ticks are values of z
+    at their quantiles of the unit normal.
     """
     cells = as_rgb(images)
     tiling = tiled(cells, gap=0)
     height, width = tiling.mosaic.shape[:2]
     figure, axes = _axes_for(height, width, cells.shape[3], left=84, bottom=60, top=6, right=6)
-    # Above the tick marks, whose ends would else darken the outermost pixels.
+    # Above the tick marks, whose ends would darken the outermost pixels.
     axes.imshow(tiling.mosaic, extent=(0, width, 0, height), aspect="auto", zorder=3)
     prior = NormalDist()
     marks = (-2, -1, -0.5, 0, 0.5, 1, 2)
@@ -150,7 +150,7 @@ def manifold(
 
 
 class Tiling(NamedTuple):
-    """Images laid out in one array, and where they are in it."""
+    """Images in one array, and their positions in it."""
 
     mosaic: np.ndarray
     """[rows of pixels, columns of pixels, 3], floats in [0, 1], white between the cells."""
@@ -160,7 +160,7 @@ class Tiling(NamedTuple):
 
 
 def as_rgb(images: np.ndarray) -> np.ndarray:
-    """[..., height, width, 1 or 3] of uint8 or float -> [..., height, width, 3] in [0, 1]."""
+    """Return uint8 or float images with 1 or 3 channels as floats in [0, 1] with 3 channels."""
     if images.shape[-1] not in (1, 3):
         raise ValueError(
             f"images have {images.shape[-1]} channels (shape {images.shape}); "
@@ -179,7 +179,7 @@ def as_rgb(images: np.ndarray) -> np.ndarray:
 
 
 def _wrapped(strips: np.ndarray, columns: int) -> np.ndarray:
-    """[strips, n, ...] -> [blocks * strips, columns, ...], the last block filled up with white."""
+    """Return `[strips, n, ...]` as `[blocks * strips, columns, ...]`, padded with white."""
     num_strips, n = strips.shape[:2]
     num_blocks = -(-n // columns)
     blank = np.ones((num_strips, num_blocks * columns - n, *strips.shape[2:]), strips.dtype)
@@ -189,9 +189,9 @@ def _wrapped(strips: np.ndarray, columns: int) -> np.ndarray:
 
 
 def tiled(cells: np.ndarray, gap: int | None = None, rows_in_block: int = 1) -> Tiling:
-    """Lay [rows, columns, height, width, 3] out in one array, `gap` pixels apart.
+    """Put cells [rows, columns, height, width, 3] in one array, `gap` pixels apart.
 
-    Blocks of more than one row stand further apart than the rows inside them.
+    The gap between blocks of several rows is wider than that between their rows.
     """
     rows, columns, height, width, _ = cells.shape
     if gap is None:
@@ -212,8 +212,8 @@ def _axes_for(
 ) -> "tuple[matplotlib.figure.Figure, matplotlib.axes.Axes]":
     """Return a figure with one axes of height x width pixels, inside margins in pixels.
 
-    Each pixel of the images becomes a whole number of pixels of the file where there is room, so
-    that nothing is blurred and no row or column comes out wider than another.
+    If there is room, each pixel of the images becomes a whole number of pixels of the file, so that
+    the images are sharp and all rows and columns have the same width.
     """
     from matplotlib.figure import Figure
 
@@ -254,7 +254,7 @@ def picture(
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.set_yticks(tiling.row_centres if row_labels else [], row_labels or None)
-    # A label wider than its column runs into the next: then every second, third, ... is left out.
+    # If labels are wider than their columns, only every second, third, ... is drawn.
     column_pixels = axes.get_position().width * figure.bbox.width / len(tiling.column_centres)
     widest = max(map(text_width, column_labels), default=0)
     every = max(1, int(np.ceil((widest + 6) / column_pixels)))
@@ -270,9 +270,9 @@ def picture(
 def _picture_of_strips(
     strips: Mapping[str, np.ndarray], columns: int, title: str = ""
 ) -> "matplotlib.figure.Figure":
-    """Return one labelled strip of images under the other, wrapped together after `columns`."""
+    """Return labelled strips of images, one below the other, wrapped together after `columns`."""
     if columns < 1:
-        raise ValueError(f"columns={columns}: the picture needs at least one")
+        raise ValueError(f"columns={columns}: the plot needs at least one")
     stacked = np.stack([as_rgb(images) for images in strips.values()])
     num_blocks = -(-stacked.shape[1] // columns)
     # Blocks of equal length: 13 pairs become 7 and 6 rather than 10 and 3.
@@ -283,7 +283,7 @@ def _picture_of_strips(
 
 
 def _short(value: SupportsFloat) -> str:
-    """Return at most two decimals, and a minus sign that is as wide as a digit."""
-    # Adding zero turns the -0.0 that rounding may leave into 0.0.
+    """Return a number with at most two decimals, and a minus sign as wide as a digit."""
+    # Adding zero turns -0.0, a possible result of rounding, into 0.0.
     text = f"{round(float(value), 2) + 0.0:.2f}".rstrip("0").rstrip(".")
     return text.replace("-", "\N{MINUS SIGN}")

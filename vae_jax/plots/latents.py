@@ -1,4 +1,4 @@
-"""Pictures of latent spaces: codes in the plane, principal components, KL by dimension."""
+"""Plots of latent spaces: codes in the plane, principal components, KL by dimension."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, SupportsFloat
@@ -9,7 +9,7 @@ from jaxtyping import Float, Num
 from vae_jax.plots.style import ACCENT, CLASS_COLOURS, INK, QUIET, require_finite, styled
 
 if TYPE_CHECKING:
-    # Imported inside the functions that draw: a training run that draws nothing pays nothing.
+    # At run time only functions that draw import it, to spare other commands the time.
     import matplotlib.axes
     import matplotlib.figure
 
@@ -23,8 +23,8 @@ def latent_map(
 ) -> "matplotlib.figure.Figure":
     """Return codes in the plane: two latents, or two principal components of many.
 
-    Up to ten whole-numbered labels are classes and get a colour and a legend; others are read as
-    amounts and get a colour bar. One unit is as long on one axis as on the other.
+    Up to ten different whole numbers as labels are classes and get a colour and a legend; others
+    are amounts and get a colour bar. Both axes have the same scale.
     """
     from matplotlib.figure import Figure
 
@@ -41,10 +41,10 @@ def latent_map(
 def latent_maps_side_by_side(
     panels: Sequence[tuple[str, Float[np.ndarray, "_ 2"], Num[np.ndarray, " _"] | None]],
 ) -> "matplotlib.figure.Figure":
-    """Several maps, each (title, points, labels), in one row: what each objective does to q(z).
+    """Return several maps, each (title, points, labels), in one row, to compare objectives.
 
-    Every panel has its own range, with one unit as long on one axis as on the other. The dashed
-    circle has radius 2, two standard deviations of a unit normal prior: it shows the scale.
+    Every panel has its own range; its axes have the same scale. The dashed circle has radius 2, two
+    standard deviations of a unit normal prior.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Circle
@@ -61,7 +61,7 @@ def latent_maps_side_by_side(
         ],
     )
     for axes, (title, _, _) in zip(all_axes, panels, strict=True):
-        # The range takes the circle in: codes that have collapsed are seen to be a dot inside it.
+        # The range has the whole circle: collapsed codes are a dot inside it.
         for colour, width, dashes in (("white", 1.8, "-"), (INK, 0.7, (0, (4, 3)))):
             axes.add_patch(
                 Circle((0, 0), 2, fill=False, edgecolor=colour, linewidth=width, linestyle=dashes)
@@ -76,7 +76,8 @@ def kl_by_dimension(
 ) -> "matplotlib.figure.Figure":
     """Return KL(q(z_i|x) || p(z_i)) of each latent dimension i in nats, the largest first.
 
-    With `active_threshold` (nats) the dimensions below it are drawn grey and counted out.
+    With `active_threshold` (nats) the dimensions below it are grey, and the title counts the
+    others.
     """
     from matplotlib.figure import Figure
 
@@ -109,7 +110,7 @@ def _scatter_maps(
     figure: "matplotlib.figure.Figure",
     maps: "Sequence[tuple[matplotlib.axes.Axes, np.ndarray, np.ndarray | None]]",
 ) -> None:
-    """Scatter the points of each (axes, points, labels), with one key to the colours of all."""
+    """Scatter the points of each (axes, points, labels), with one legend for all."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize, to_rgba_array
     from matplotlib.lines import Line2D
@@ -117,7 +118,7 @@ def _scatter_maps(
     all_labels = [labels for _, _, labels in maps if labels is not None and len(labels)]
     classes = np.unique(np.concatenate(all_labels)) if all_labels else np.empty(0)
     are_classes = len(classes) <= len(CLASS_COLOURS) and bool((classes == classes // 1).all())
-    # A digit keeps its colour where some of the ten are missing.
+    # A digit keeps its colour even if some of the ten are missing.
     if len(classes) and classes[0] >= 0 and classes[-1] < len(CLASS_COLOURS) and are_classes:
         class_colours = to_rgba_array(CLASS_COLOURS)[classes.astype(int)]
     else:
@@ -134,7 +135,7 @@ def _scatter_maps(
             colours = class_colours[np.searchsorted(classes, labels)]
         else:
             colours = amounts.to_rgba(labels)
-        # Drawn in an order of its own: in that of the data the last class may cover the others.
+        # In random order: in the data's order the last class may cover the others.
         order = np.random.default_rng(0).permutation(len(points))
         axes.scatter(
             points[order, 0],

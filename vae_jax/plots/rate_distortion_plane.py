@@ -5,41 +5,41 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int
 
-from vae_jax.plots.members import Metric, amounts_of, drawable, picked, tell_left_out
+from vae_jax.plots.members import Metric, amounts_of, caption_left_out, drawable, picked
 from vae_jax.plots.scales import Values, scale_of
 from vae_jax.plots.style import ACCENT, INK, METRIC_LABELS, QUIET, styled, text_width
 
 if TYPE_CHECKING:
-    # Imported inside the functions that draw: a training run that draws nothing pays nothing.
+    # At run time only functions that draw import it, to spare other commands the time.
     import matplotlib.axes
     import matplotlib.figure
 
 
-# Pixels of the file that a label of a diagonal takes.
+# Height of a diagonal's label in pixels of the file.
 _LABEL_HEIGHT = 24
 
 
 def lower_convex_hull(rate: Metric, distortion: Metric) -> Int[np.ndarray, " vertices"]:
     """Return the members at the vertices of the lower convex hull in the rate-distortion plane.
 
-    No member lies below the hull, which falls from its first vertex, the member of least rate, to
-    its last, the one of least distortion, ever less steeply. Every point of it can be had by
-    drawing lots, image by image, which of two members codes it.
+    No member lies below the hull. It falls, ever less steeply, from the member with the smallest
+    rate to that with the smallest distortion. Any point of it is reached by coding each image with
+    one of two members at random.
 
     Args:
-      rate: of each member, in nats.
-      distortion: of each member, in nats.
+      rate: rate of each member, in nats.
+      distortion: distortion of each member, in nats.
 
     Returns:
-      Indices into `rate`, by growing rate. A member on the line between two others is no vertex;
-      of members in one place the first is taken.
+      Indices into `rate`, by increasing rate. A member on the line between two others is no vertex;
+      of equal members only the first is.
 
     Raises:
       ValueError: the lengths differ, or no member has both numbers.
     """
     x, y = amounts_of("rate", rate), amounts_of("distortion", distortion)
     kept = drawable({"rate": x, "distortion": y})
-    # By rate, then distortion, then place.
+    # By rate, then distortion, then index.
     order = kept[np.lexsort((kept, y[kept], x[kept]))]
     vertices: list[int] = []
     for i in order:
@@ -61,19 +61,19 @@ def rate_distortion(
     values: Values | None = None,
     value_label: str = "beta",
 ) -> "matplotlib.figure.Figure":
-    """Return the rate-distortion plane, a dot a member, with the lower convex hull of all of them.
+    """Return the rate-distortion plane, one dot per member, with the lower convex hull.
 
-    The faint diagonals are lines of equal ELBO = -(distortion + rate): two members on one of them
-    have equal bounds and may yet use their latents as differently as can be. After Alemi et al.,
-    "Fixing a Broken ELBO" (2018), arXiv:1711.00464.
+    The faint diagonals are lines of equal ELBO = -(distortion + rate): members on the same line
+    have equal bounds and may use their latents very differently. After Alemi et al., "Fixing a
+    Broken ELBO" (2018), arXiv:1711.00464.
 
     Args:
       rate: E[KL(q(z|x) || p(z))] of each member, in nats.
       distortion: E[-log p(x|z)] of each member, in nats.
-      values: what was swept, one a member, told by colour. Members of one value, which differ in
-        their seed, have one colour. Positive numbers over more than a decade have a logarithmic
-        scale of colours, and what is no number has a colour a category.
-      value_label: what `values` are.
+      values: the swept value of each member, shown by colour; members with equal values, such as
+        those of several seeds, have one colour. The colours of positive numbers over more than a
+        decade are logarithmic; values that are not numbers have one colour per category.
+      value_label: name of the values.
 
     Raises:
       ValueError: the lengths differ, or no member has both a rate and a distortion.
@@ -98,7 +98,7 @@ def rate_distortion(
     axes.margins(0.07)
     axes.set_xlabel(METRIC_LABELS["rate"])
     axes.set_ylabel(METRIC_LABELS["distortion"])
-    tell_left_out(axes, len(x) - len(kept), len(x))
+    caption_left_out(axes, len(x) - len(kept), len(x))
     figure.legend(
         handles=[
             Line2D([], [], color=INK, linewidth=1.0, label="lower convex hull"),
@@ -121,12 +121,12 @@ def rate_distortion(
 def _draw_lines_of_equal_elbo(
     figure: "matplotlib.figure.Figure", axes: "matplotlib.axes.Axes", obstacles: np.ndarray
 ) -> None:
-    """Diagonals behind the picture, each with its ELBO where it is furthest from all else.
+    """Draw diagonals in the background, each with its ELBO where there is room.
 
     Args:
-      figure: laid out here, since the free places are found in pixels.
-      axes: with rate and distortion, whose ranges stay as they are.
-      obstacles: [n, 2], rates and distortions that no label may cover.
+      figure: the figure, which is laid out here, since free space is found in pixels.
+      axes: the axes of rate and distortion, whose ranges do not change.
+      obstacles: rates and distortions `[n, 2]` that no label may cover.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -143,7 +143,7 @@ def _draw_lines_of_equal_elbo(
         label = f"{-nats:g}".replace("-", "\N{MINUS SIGN}")
         ends = axes.transData.transform(np.stack([rates, nats - rates], axis=1))
         length = float(np.linalg.norm(ends[1] - ends[0]))
-        # At 7 points rather than the 8 that the width is told for: there is some air around it.
+        # The width is that of 8 points and the label has 7, which leaves a margin.
         width = text_width(label)
         slope = (ends[1] - ends[0]) / length
         middles = ends[0] + np.linspace(1, 0, 60)[:, None] * (ends[1] - ends[0])
@@ -154,7 +154,7 @@ def _draw_lines_of_equal_elbo(
             continue
         covered = middles[:, None] + np.linspace(-0.5, 0.5, 5)[:, None] * width * slope
         room = np.linalg.norm(covered[:, :, None] - blocked, axis=3).min(axis=(1, 2))
-        # The first with room enough, so that most labels stand in a row at the lower right.
+        # The first position with enough room, so that most labels are in a row at the lower right.
         x, y = axes.transData.inverted().transform(middles[np.argmax(np.minimum(room, 30))])
         axes.text(
             x,

@@ -1,7 +1,7 @@
-"""How the values of a swept field lie on an axis or in a range of colours, and how it is labelled.
+"""Scales of swept fields: positions on an axis or in a range of colours, and tick labels.
 
-A value is anything a config may hold: a number, a string, a tuple, a bool, None. Finite numbers lie
-on a linear or a logarithmic scale; all else, and any mixture, is a row of categories.
+A value is anything a config may hold: a number, a string, a tuple, a bool, None. Finite numbers
+have a linear or a logarithmic scale; other values, and mixtures, are categories.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 from vae_jax.plots.style import CLASS_COLOURS, DPI, text_width
 
 if TYPE_CHECKING:
-    # Imported inside the functions that draw: a training run that draws nothing pays nothing.
+    # At run time only functions that draw import it, to spare other commands the time.
     import matplotlib.axis
     import matplotlib.cm
     import matplotlib.colorbar
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Values = Sequence[Any] | np.ndarray
 """One value per member."""
 
-# Swept values are ticks if they are at least this part of the axis apart.
+# Smallest distance of swept values as ticks, as a part of the axis.
 _LEAST_GAP = 0.125
 _MOST_CATEGORIES = 24
 _LONGEST_NAME = 24
@@ -34,12 +34,12 @@ _BESIDE = 1.4
 
 
 class Scale(NamedTuple):
-    """Where the values of the members lie: on a line of numbers, or at the ranks of categories.
+    """The positions of the members' values, numbers or ranks of categories, on a scale.
 
     Attributes:
-      positions: [members]; the number itself, or the rank of the category.
-      categories: their names by rank; empty for numbers.
-      is_log: positive numbers over more than a decade.
+      positions: the numbers, or the ranks of the categories, `[members]`.
+      categories: names by rank; empty for numbers.
+      is_log: whether the scale is logarithmic, for positive numbers over more than a decade.
     """
 
     positions: np.ndarray
@@ -52,12 +52,12 @@ class Scale(NamedTuple):
         if self.categories:
             return -0.5, len(self.categories) - 0.5
         low, high = float(self.positions.min()), float(self.positions.max())
-        # An axis needs a length even where all members lie in one place.
+        # An axis needs a length even if all members have one value.
         margin = 0.0 if low < high else 0.05 * abs(low) or 0.5
         return low - margin, high + margin
 
     def fractions(self, positions: np.ndarray) -> np.ndarray:
-        """Return how far each position is on the way from the lower limit to the upper, 0 to 1."""
+        """Return the positions as fractions of the way from the lower limit to the upper."""
         low, high = self.limits
         if self.is_log:
             low, high, positions = math.log(low), math.log(high), np.log(positions)
@@ -66,7 +66,7 @@ class Scale(NamedTuple):
     def lay_on(
         self, axis: "matplotlib.axis.XAxis | matplotlib.axis.YAxis", margin: float = 0.0
     ) -> None:
-        """Give `axis` this scale, with ticks, and a part `margin` of its span free at each end."""
+        """Give `axis` this scale and its ticks, with `margin`, a part of its span, at each end."""
         from matplotlib.ticker import NullLocator
 
         is_upright = axis.axis_name == "y"
@@ -86,13 +86,13 @@ class Scale(NamedTuple):
         room = (axes.figure.bbox.width / DPI - _BESIDE) / max(1, len(self.categories))
         widest = max(map(text_width, self.categories), default=0.0) / DPI
         if not is_upright and widest + _GAP > room:
-            # Slanted, a label needs no more room than its height.
+            # A slanted label needs only as much room as its height.
             axes.tick_params("x", rotation=45)
             for label in axes.get_xticklabels():
                 label.set(ha="right", rotation_mode="anchor")
 
     def colours(self) -> "matplotlib.cm.ScalarMappable":
-        """Return the colours of positions: a shade per number, a distinct colour per category."""
+        """Return the colours of positions: shades for numbers, distinct ones for categories."""
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import ListedColormap, LogNorm, Normalize
 
@@ -106,13 +106,13 @@ class Scale(NamedTuple):
         return ScalarMappable(Normalize(*self.limits), colours)
 
     def mark(self, bar: "matplotlib.colorbar.Colorbar") -> None:
-        """Give a bar of these colours the ticks of this scale."""
+        """Give a colour bar of this scale its ticks."""
         bar.locator, bar.formatter = self._ticks()
         bar.minorticks_off()
         bar.outline.set_visible(False)
 
     def _ticks(self) -> "tuple[matplotlib.ticker.Locator, matplotlib.ticker.Formatter]":
-        """Return where ticks are, at few values themselves or at round ones, and their labels."""
+        """Return ticks and their labels: the values themselves if they are few, else round ones."""
         from matplotlib import ticker
 
         if self.categories:
@@ -137,16 +137,16 @@ class Scale(NamedTuple):
 
 
 def scale_of(values: Values) -> Scale:
-    """Return the scale of the values of the members.
+    """Return the scale of the members' values.
 
-    Categories stand in the order of their numbers and bools, then in that in which the others come.
+    Categories are numbers and bools in their order, then all others in order of occurrence.
     """
     plain = [_plain(value) for value in values]
     if all(_is_number(value) for value in plain):
         positions = np.array(plain, dtype=float)
         low, high = positions.min(), positions.max()
         return Scale(positions, (), bool(low > 0 and high > 10 * low * (1 + 1e-9)))
-    # An infinite number, as a clipping norm that never clips, is a category after the finite ones.
+    # Infinity, such as a clipping norm that never clips, is a category after the finite numbers.
     amounts = sorted({value for value in plain if _is_number(value, may_be_infinite=True)})
     names = dict(zip(amounts, numbers(amounts), strict=True))
 
@@ -165,7 +165,7 @@ def scale_of(values: Values) -> Scale:
 
 
 def ranked(values: Values) -> Scale:
-    """Return the scale on which every distinct value is a category, numbers in their order."""
+    """Return a scale with every distinct value as a category, numbers in their order."""
     scale = scale_of(values)
     if scale.categories:
         return scale
@@ -174,9 +174,9 @@ def ranked(values: Values) -> Scale:
 
 
 def numbers(values: Sequence[SupportsFloat] | np.ndarray) -> list[str]:
-    """Return numbers as they are printed side by side: with no more digits than distinguish them.
+    """Return numbers as texts with just enough digits to distinguish them.
 
-    All are powers of ten, or multiples of such, where one of them would be too long otherwise.
+    If any of them would be too long, all are multiples of powers of ten.
     """
     amounts = [float(value) for value in values]
     sizes = [abs(amount) for amount in amounts if amount and math.isfinite(amount)]

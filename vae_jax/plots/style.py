@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ParamSpec
 import numpy as np
 
 if TYPE_CHECKING:
-    # Imported inside the functions that draw: a training run that draws nothing pays nothing.
+    # At run time only functions that draw import it, to spare other commands the time.
     import matplotlib.figure
 
 DPI = 150
@@ -76,8 +76,7 @@ METRIC_LABELS = {
 
 _Arguments = ParamSpec("_Arguments")
 
-# Matplotlib keeps its settings in one global table. The lock keeps two threads that draw at once
-# out of each other's style.
+# Matplotlib has one global table of settings. The lock protects it from other threads that draw.
 _settings_lock = threading.RLock()
 
 
@@ -85,7 +84,7 @@ _settings_lock = threading.RLock()
 def _style() -> Iterator[None]:
     from matplotlib import style
 
-    # After a reset, so that no matplotlibrc changes what a figure of this project looks like.
+    # After a reset, so that no matplotlibrc changes the look of a plot.
     with _settings_lock, style.context(_STYLE, after_reset=True):
         yield
 
@@ -93,7 +92,7 @@ def _style() -> Iterator[None]:
 def styled(
     draw: "Callable[_Arguments, matplotlib.figure.Figure]",
 ) -> "Callable[_Arguments, matplotlib.figure.Figure]":
-    """Let `draw` draw in the project's style, whatever Matplotlib's settings are."""
+    """Return `draw` in the project's style, independent of Matplotlib's settings."""
 
     @functools.wraps(draw)
     def draw_in_style(
@@ -101,7 +100,7 @@ def styled(
     ) -> "matplotlib.figure.Figure":
         with _style():
             figure = draw(*args, **kwargs)
-            # Ticks come into being when first drawn, and take the style of that moment.
+            # Ticks are created when they are first drawn, in the style of that moment.
             figure.draw_without_rendering()
         return figure
 
@@ -109,11 +108,11 @@ def styled(
 
 
 def save(figure: "matplotlib.figure.Figure", path: str | os.PathLike[str]) -> None:
-    """Write `figure` as a PNG; create the folder; never leave half a file under `path`."""
+    """Write `figure` as a PNG, all or nothing, and create its folder."""
     path = Path(path)
     png = io.BytesIO()
     with _style():
-        # Without the version of Matplotlib in it, the file is a function of the figure.
+        # Without Matplotlib's version the file is a function of the figure alone.
         figure.savefig(png, format="png", metadata={"Software": None})
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
@@ -125,14 +124,14 @@ def save(figure: "matplotlib.figure.Figure", path: str | os.PathLike[str]) -> No
 
 
 def text_width(text: str) -> float:
-    """Width of a tick label in pixels of the file."""
+    """Return the width of a tick label in pixels of the file."""
     from matplotlib.textpath import TextPath
 
     return TextPath((0, 0), text, size=8).get_extents().width * DPI / 72 if text.strip() else 0.0
 
 
 def require_finite(name: str, values: np.ndarray) -> None:
-    """Raise a ValueError that counts the values of `name` that are NaN or infinite, if any are."""
+    """Raise a ValueError with the number of values that are NaN or infinite, if there are any."""
     if not np.isfinite(values).all():
         raise ValueError(
             f"{np.count_nonzero(~np.isfinite(values))} values of {name} are not finite"

@@ -1,6 +1,6 @@
-"""Pictures of a sweep: many members, what was varied among them, and what became of each.
+"""Plots of a sweep: the metrics of many members against the settings that were varied.
 
-Which members are left out, and which set no range, is said in `members`.
+`members` says which members are left out, and which do not set a range.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,21 +9,28 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from vae_jax.plots.curves import settled_range
-from vae_jax.plots.members import Metric, amounts_of, common_range, drawable, picked, tell_left_out
+from vae_jax.plots.members import (
+    Metric,
+    amounts_of,
+    caption_left_out,
+    common_range,
+    drawable,
+    picked,
+)
 from vae_jax.plots.scales import Scale, Values, numbers, ranked, scale_of, shades
 from vae_jax.plots.style import ACCENT, DPI, INK, METRIC_LABELS, QUIET, styled, text_width
 
 if TYPE_CHECKING:
-    # Imported inside the functions that draw: a training run that draws nothing pays nothing.
+    # At run time only functions that draw import it, to spare other commands the time.
     import matplotlib.axes
     import matplotlib.cm
     import matplotlib.figure
 
-# Cells of a heat map with their mean printed in them, at most.
+# Most cells of a heat map whose means are printed.
 _MOST_PRINTED = 100
 
-# Length of a pointed end of a colour bar, as a part of the bar; and Matplotlib's word for one that
-# is pointed (below, above).
+# Length of a pointed end of a colour bar, as a part of the bar; and Matplotlib's word for a bar
+# whose ends (below, above) are pointed.
 _POINT = 0.05
 _EXTEND: dict[tuple[bool, bool], Literal["neither", "min", "max", "both"]] = {
     (False, False): "neither",
@@ -39,17 +46,16 @@ def metric_by_value(
 ) -> "matplotlib.figure.Figure":
     """Plot a metric against one swept setting: members as dots, the mean per value as a line.
 
-    The bars reach one standard deviation (of the sample, n - 1 in the denominator) to each side of
-    the mean, where at least two members share the value. The axis is logarithmic for positive
-    numbers over more than a decade. What is no number stands side by side, without a line, which
-    would claim an order. Nor is there a line where more than twenty values are all different, as
-    a random search draws them: it would only join the dots.
+    The bars are one standard deviation of the sample (n - 1 in the denominator) to each side, for
+    values that at least two members share. The axis is logarithmic for positive numbers over more
+    than a decade. Categories have no line, which would suggest an order. Nor have more than twenty
+    values that are all different, as in a random search: a line would only join the dots.
 
     Args:
-      values: of the field, one a member.
-      metric: one number a member.
-      field: what the field is called.
-      label: what the metric is, with its unit.
+      values: value of the field of each member.
+      metric: one number per member.
+      field: name of the field.
+      label: name of the metric, with its unit.
 
     Raises:
       ValueError: the lengths differ, or no member has the metric.
@@ -61,7 +67,7 @@ def metric_by_value(
     kept = drawable({label: y}, [(field, values)])
     scale = scale_of(picked(values, kept))
     y, num_members = y[kept], len(y)
-    places, group = np.unique(scale.positions, return_inverse=True)
+    positions, group = np.unique(scale.positions, return_inverse=True)
     counts = np.bincount(group)
     means = np.bincount(group, y) / counts
     squares = np.bincount(group, (y - means[group]) ** 2)
@@ -70,10 +76,10 @@ def metric_by_value(
     figure = Figure(figsize=(4.2, 2.8), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(scale.positions, y, "o", color=QUIET, alpha=0.6, markeredgewidth=0, label="member")
-    if len(places) <= 20 or counts.max() > 1:
+    if len(positions) <= 20 or counts.max() > 1:
         shared = counts > 1
         axes.plot(
-            places,
+            positions,
             means,
             color=ACCENT,
             linestyle="none" if scale.categories else "-",
@@ -83,7 +89,7 @@ def metric_by_value(
             label="mean and standard deviation" if shared.any() else "mean",
         )
         axes.errorbar(
-            places[shared],
+            positions[shared],
             means[shared],
             deviations[shared],
             fmt="none",
@@ -97,7 +103,7 @@ def metric_by_value(
     axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
     axes.set_xlabel(field)
     axes.set_ylabel(label)
-    tell_left_out(axes, num_members - len(kept), num_members)
+    caption_left_out(axes, num_members - len(kept), num_members)
     return figure
 
 
@@ -105,17 +111,16 @@ def metric_by_value(
 def parallel_coordinates(
     columns: Mapping[str, Values], metric: Metric, label: str, maximize: bool = True
 ) -> "matplotlib.figure.Figure":
-    """Return a line a member through its value of each field to its metric; the darker, the better.
+    """Return one line per member through its value of each field to its metric; darker is better.
 
-    Each field has an axis of its own: logarithmic for positive numbers over more than a decade, a
-    row of categories for what is no number. The last axis is the metric's, and the key to the
-    colours, pointed where members lie outside it. Better members are drawn over worse ones, and the
-    best over all, thicker.
+    Each field has its own axis: logarithmic for positive numbers over more than a decade, or
+    categories. The last axis is that of the metric and the colour bar, with pointed ends if members
+    are outside it. Better members are drawn over worse ones, and the best one is thicker.
 
     Args:
-      columns: the values of each field, one a member, under its name; drawn in this order.
-      metric: one number a member.
-      label: what the metric is, with its unit.
+      columns: the values of each field by its name, one per member; drawn in this order.
+      metric: one number per member.
+      label: name of the metric, with its unit.
       maximize: whether larger is better.
 
     Raises:
@@ -141,7 +146,7 @@ def parallel_coordinates(
     axes.set_axis_off()
     axes.set_xlim(0, len(columns))
     axes.set_ylim(-margin, 1 + margin)
-    # From the worst to the best: what is drawn later lies above.
+    # From the worst to the best: later lines are drawn over earlier ones.
     order = np.argsort(goal[kept] if maximize else -goal[kept], kind="stable")
     heights = np.stack(
         [scale.fractions(scale.positions[order]) for scale in (*scales, last)], axis=1
@@ -154,7 +159,7 @@ def parallel_coordinates(
             list(np.stack([stations, heights], axis=2)),
             colors=colours.to_rgba(last.positions[order]),
             linewidths=np.where(is_best, 2.4, 0.6 if is_crowded else 0.9),
-            # In a crowd the worst fade, so that the ways of the good can be followed.
+            # Among many members the worst fade, so that the lines of the good ones stay visible.
             alpha=np.linspace(0.2, 1.0, len(kept)) if is_crowded else np.where(is_best, 1.0, 0.85),
             clip_on=False,
         )
@@ -171,14 +176,14 @@ def parallel_coordinates(
             tick_label.set_bbox({"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8})
         _write_above(axes, station, field)
     _write_above(axes, len(columns), label)
-    # The points of the bar lie outside the limits of the metric, so that its ends agree with them.
+    # The pointed ends of the bar are outside the limits of the metric.
     below, above = (_POINT * is_pointed for is_pointed in ends)
     strip = axes.inset_axes(
         (len(columns), -below, 0.03 * len(columns), 1 + below + above), transform=axes.transData
     )
     bar = figure.colorbar(colours, cax=strip, extend=_EXTEND[ends], extendfrac=_POINT)
     last.mark(bar)
-    tell_left_out(axes, len(goal) - len(kept), len(goal), y=-0.06)
+    caption_left_out(axes, len(goal) - len(kept), len(goal), y=-0.06)
     return figure
 
 
@@ -195,17 +200,17 @@ def heat_map(
 ) -> "matplotlib.figure.Figure":
     """Return the mean of a metric over the members of each pair of values of two swept fields.
 
-    All cells are of one size, whatever lies between the values. A pair that no member has stays
-    blank. The means are printed in the cells of a map of at most a hundred; the bar of colours is
-    pointed where a mean lies outside it.
+    All cells have one size, independent of the distances of the values. A pair without members is
+    blank. A map of at most a hundred cells has the means printed in them. The colour bar has
+    pointed ends if a mean is outside it.
 
     Args:
-      x: values of the field that grows to the right, one a member.
-      y: values of the field that grows upwards, one a member.
-      metric: one number a member.
-      x_field: what the first field is called.
-      y_field: what the second is called.
-      label: what the metric is, with its unit.
+      x: value of the horizontal field of each member.
+      y: value of the vertical field of each member.
+      metric: one number per member.
+      x_field: name of the horizontal field.
+      y_field: name of the vertical field.
+      label: name of the metric, with its unit.
       maximize: whether larger is better.
 
     Raises:
@@ -222,15 +227,15 @@ def heat_map(
     sums = np.bincount(cells, goal[kept], minlength=counts.size).reshape(shape)
     means = np.ma.masked_array(sums / np.maximum(1, counts), counts == 0)
     low, high = common_range(means.compressed(), maximize)
-    told = _rounded(means.compressed(), high - low)
+    texts = _rounded(means.compressed(), high - low)
     is_printed = means.size <= _MOST_PRINTED
 
-    room = max(map(text_width, told)) / DPI if is_printed else 0.0
+    room = max(map(text_width, texts)) / DPI if is_printed else 0.0
     width = max(1.4, shape[1] * max(room, min(0.5, 4.0 / shape[1])))
     height = shape[0] * max(0.2 * is_printed, min(0.34, 3.0 / shape[0]))
-    # What stands upright beside the map has to fit too: at 9 points, not the 8 of its width.
+    # The upright labels beside the map must fit, too: they have 9 points, not 8 as in text_width.
     height = max(height, 9 / 8 * max(text_width(y_field), text_width(label)) / DPI + 0.1)
-    # Slanted labels reach below the map by half their length or more.
+    # Slanted labels reach below the map by at least half their length.
     below = 0.7 * max(map(text_width, columns.categories)) / DPI
     figure = Figure(figsize=(width + 1.6, height + 0.5 + below), layout="constrained")
     axes = figure.add_subplot()
@@ -245,7 +250,7 @@ def heat_map(
         linewidth=1.0 if is_printed else 0.0,
     )
     if is_printed:
-        for (row, column), text in zip(np.argwhere(counts), told, strict=True):
+        for (row, column), text in zip(np.argwhere(counts), texts, strict=True):
             luminance = np.dot([0.3, 0.6, 0.1], drawn.to_rgba(means[row, column])[:3])
             ink = INK if luminance > 0.5 else "white"
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink)
@@ -260,7 +265,7 @@ def heat_map(
         drawn, ax=axes, fraction=0.06, pad=0.03, label=label, extend=_EXTEND[ends]
     )
     bar.outline.set_visible(False)
-    tell_left_out(axes, len(goal) - len(kept), len(goal))
+    caption_left_out(axes, len(goal) - len(kept), len(goal))
     return figure
 
 
@@ -273,17 +278,17 @@ def member_curves(
     *,
     maximize: bool = True,
 ) -> "matplotlib.figure.Figure":
-    """Return one metric on validation data against the epoch, a thin line a member.
+    """Return one metric on validation data against the epoch, one thin line per member.
 
-    Told by colour: the swept value, or without one how good the member is at its last epoch, the
-    best the darkest and drawn over the others. The range is chosen as for `training_curves`. A
+    The colour shows the swept value, or without values the metric at the last epoch: the best
+    member is the darkest and drawn over the others. The range is chosen as for `training_curves`. A
     member that diverged is drawn as far as its metric is finite.
 
     Args:
-      curves: of each member, {"epoch": [epochs], metric: [epochs]}.
+      curves: {"epoch": [epochs], metric: [epochs]} of each member.
       metric: the key of the metric.
-      values: what was swept, one a member.
-      value_label: what `values` are.
+      values: the swept value of each member.
+      value_label: name of the values.
       maximize: whether a larger metric is better.
 
     Raises:
@@ -294,7 +299,7 @@ def member_curves(
 
     label = METRIC_LABELS.get(metric, metric.replace("_", " "))
     series = [_finite_series(curve, metric) for curve in curves]
-    final = np.array([told[-1] if len(told) else np.nan for _, told in series])
+    final = np.array([finite[-1] if len(finite) else np.nan for _, finite in series])
     kept = drawable({metric: final}, () if values is None else [("values", values)])
     low, high = common_range(final[kept], maximize)
     if values is None:
@@ -327,7 +332,7 @@ def member_curves(
         colours, ax=axes, fraction=0.05, pad=0.02, label=caption, extend=_EXTEND[ends]
     )
     scale.mark(bar)
-    tell_left_out(axes, len(final) - len(kept), len(final))
+    caption_left_out(axes, len(final) - len(kept), len(final))
     return figure
 
 
@@ -341,13 +346,13 @@ def search_history(
 ) -> "matplotlib.figure.Figure":
     """Plot the value of each trial in the order of the search, and the best so far.
 
-    Trials that were pruned are hollow and no candidates for the best, since their value is that of
-    an epoch before the last. Values outside the range are triangles at its edge.
+    Pruned trials are hollow and cannot be the best, since their value is that of an epoch before
+    the last. Values outside the range are triangles at its edge.
 
     Args:
-      values: of each trial, in the order in which they began.
-      label: what they are, with the unit.
-      pruned: whether each trial was ended early.
+      values: value of each trial, in the order in which they began.
+      label: name of the values, with their unit.
+      pruned: whether each trial was pruned.
       maximize: whether larger is better.
 
     Raises:
@@ -356,52 +361,52 @@ def search_history(
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-    told = amounts_of(label, values)
-    hollow = np.zeros(len(told), bool) if pruned is None else np.asarray(pruned, bool)
-    kept = drawable({label: told}, [("pruned", hollow)])
-    is_told = np.isfinite(told)
-    low, high = common_range(told[kept], maximize)
+    amounts = amounts_of(label, values)
+    hollow = np.zeros(len(amounts), bool) if pruned is None else np.asarray(pruned, bool)
+    kept = drawable({label: amounts}, [("pruned", hollow)])
+    is_finite = np.isfinite(amounts)
+    low, high = common_range(amounts[kept], maximize)
     margin = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
     figure = Figure(figsize=(4.6, 2.8), layout="constrained")
     axes = figure.add_subplot()
-    trials, edge = np.arange(len(told)), low - 0.5 * margin if maximize else high + 0.5 * margin
-    is_near = (told >= low) & (told <= high)
+    trials, edge = np.arange(len(amounts)), low - 0.5 * margin if maximize else high + 0.5 * margin
+    is_near = (amounts >= low) & (amounts <= high)
     for is_hollow in (False, True):
         for marker, chosen in (
-            ("o", is_told & is_near & (hollow == is_hollow)),
-            ("v" if maximize else "^", is_told & ~is_near & (hollow == is_hollow)),
+            ("o", is_finite & is_near & (hollow == is_hollow)),
+            ("v" if maximize else "^", is_finite & ~is_near & (hollow == is_hollow)),
         ):
             axes.plot(
                 trials[chosen],
-                told[chosen] if marker == "o" else np.full(chosen.sum(), edge),
+                amounts[chosen] if marker == "o" else np.full(chosen.sum(), edge),
                 marker,
                 color=QUIET,
                 markerfacecolor="white" if is_hollow else QUIET,
                 markeredgewidth=0.8,
-                # A name that begins with a dash below is not told in the legend.
+                # Matplotlib's legend leaves out labels that begin with an underscore.
                 label=("" if marker == "o" and hollow.any() else "_")
                 + ("pruned" if is_hollow else "trial"),
             )
-    finished = np.where(is_told & ~hollow, told, -np.inf if maximize else np.inf)
+    finished = np.where(is_finite & ~hollow, amounts, -np.inf if maximize else np.inf)
     best = (np.maximum if maximize else np.minimum).accumulate(finished)
     begun = np.isfinite(best)
     if begun.any():
         axes.step(
             trials[begun], best[begun], where="post", color=ACCENT, label="best so far", zorder=3
         )
-    axes.set_xlim(-0.02 * len(told) - 0.5, 1.02 * len(told) - 0.5)
+    axes.set_xlim(-0.02 * len(amounts) - 0.5, 1.02 * len(amounts) - 0.5)
     axes.set_ylim(low - margin, high + margin)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
     axes.set_xlabel("trial")
     axes.set_ylabel(label)
     figure.legend(loc="outside upper center", ncols=3)
-    tell_left_out(axes, len(told) - len(kept), len(told), "trials")
+    caption_left_out(axes, len(amounts) - len(kept), len(amounts), "trials")
     return figure
 
 
 def _finite_series(curve: Mapping[str, Any], metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the epochs in order at which the metric is finite, and its values there."""
+    """Return the epochs with a finite metric, in order, and the metric there."""
     if "epoch" not in curve:
         raise ValueError(f"a curve needs its epochs under 'epoch'; this has {sorted(curve)}")
     epochs = amounts_of("epoch", curve["epoch"])
@@ -414,7 +419,7 @@ def _finite_series(curve: Mapping[str, Any], metric: str) -> tuple[np.ndarray, n
 
 
 def _rounded(values: np.ndarray, spread: float) -> list[str]:
-    """Numbers with as many decimals as show a thirtieth of `spread`."""
+    """Return numbers with enough decimals to show a thirtieth of `spread`."""
     size = spread or float(np.abs(values).max()) or 1.0
     decimals = int(np.clip(np.ceil(-np.log10(size / 30)), 0, 6))
     return [
