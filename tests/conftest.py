@@ -6,18 +6,18 @@ import jax
 import pytest
 from absl import flags
 
-# Programs that are compiled quickly rather than run fast; must be set before JAX starts.
-_QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+# Favours fast compilation over fast programs; must be set before JAX starts.
+_FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
 if jax.__version_info__ < (0, 11):
-    # Half the time of a compilation; XLA ends at flags that it does not know, as later ones do not.
-    _QUICKLY += " --xla_cpu_use_fusion_emitters=false"
-os.environ.setdefault("XLA_FLAGS", _QUICKLY)
-# Several test processes share the cores, on which idle threads of OpenMP would wait busily.
+    # Halves the time of a compilation. Later versions do not have the flag and would stop at it.
+    _FAST_COMPILATION += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", _FAST_COMPILATION)
+# Several test processes share the cores, and idle OpenMP threads would spin on them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Simulated devices, in the tests' own processes and not in those of the commands.
 jax.config.update("jax_num_cpu_devices", 8)
-# A program compiled in one test run serves the next, the quick ones too: the environment is for the
-# commands, since JAX, imported above, has read it here.
+# Compiled programs are cached for the next test run, even those that compile fast. The environment
+# variables are for the commands: in this process JAX has read them already.
 _CACHE = os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", os.path.join(os.path.dirname(__file__), "..", ".cache", "jax")
 )
@@ -29,14 +29,14 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: begun last, they would leave the other processes idle."""
+    """Run files with slow tests first: at the end they would leave the other processes idle."""
     slow_files = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow_files)
 
 
 @pytest.fixture(scope="module")
 def parsed_flags():
-    """The flags of all commands by default, for functions of the commands that read them."""
+    """Parse the commands' flags with their defaults, for functions that read them."""
     flags.FLAGS(["test"])
     yield
     flags.FLAGS.unparse_flags()

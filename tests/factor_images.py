@@ -1,4 +1,4 @@
-"""A simulator whose images are their factors, so that a code of them can be written down."""
+"""A simulator whose images are their factors, so that their codes can be written down."""
 
 import jax
 import numpy as np
@@ -7,11 +7,11 @@ from vae_jax.data.simulators import FactorSample
 
 
 class FactorImages:
-    """An image is a row of pixels that hold the factors' values from 0 to 255."""
+    """A simulator of images that are a row of pixels, the factors' values from 0 to 255."""
 
     def __init__(self, sizes):
         self.sizes = tuple(sizes)
-        self.names = tuple(f"factor {place}" for place in range(len(sizes)))
+        self.names = tuple(f"factor {index}" for index in range(len(sizes)))
         self.num_drawn = 0
 
     def _render(self, factors):
@@ -34,7 +34,7 @@ class FactorImages:
 
 
 def standardised(factors, sizes):
-    """Each factor with mean 0 and variance 1 over its values, one that has a single value as 0."""
+    """Return factors with mean 0 and variance 1 over their values, constant ones as 0."""
     sizes = np.array(sizes)
     deviations = np.sqrt((np.square(sizes) - 1) / 12)
     return (factors - (sizes - 1) / 2) / np.where(deviations > 0, deviations, 1)

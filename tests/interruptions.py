@@ -1,4 +1,4 @@
-"""Training that is stopped again and again."""
+"""Training that is stopped repeatedly."""
 
 import signal
 
@@ -8,11 +8,11 @@ from vae_jax.training.loop import Interrupted
 
 
 class StopsAfter(Interruption):
-    """Asks to stop when it has been asked so many times."""
+    """An interruption that comes after `num_checks` checks."""
 
-    def __init__(self, num_questions):
+    def __init__(self, num_checks):
         super().__init__()
-        self._left = num_questions
+        self._left = num_checks
 
     def __bool__(self):
         self._left -= 1
@@ -22,11 +22,11 @@ class StopsAfter(Interruption):
 
 
 def stopped_again_and_again(monkeypatch, command):
-    """Run `command()`, whose chunks are stopped, until it comes to an end; how often it was."""
+    """Run `command()`, whose chunks are stopped, until it ends; return the number of stops."""
     original, num_stops = chunks.train_chunk, 0
 
     def train_chunk(folder, chunk, interruption, on_end):
-        # More patient each time, or a stop before the first save would come for ever.
+        # Later each time: otherwise every stop might come before the first save.
         original(folder, chunk, StopsAfter(6 + 3 * num_stops), on_end)
 
     monkeypatch.setattr(chunks, "train_chunk", train_chunk)

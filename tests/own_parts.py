@@ -1,4 +1,4 @@
-"""Parts of a user's own: one of each kind, as a config names them by import path."""
+"""Parts from outside the package, one of each kind, which configs name by import path."""
 
 import dataclasses
 import math
@@ -42,7 +42,7 @@ class Encoder:
 
 @dataclasses.dataclass(frozen=True)
 class Decoder:
-    """One layer to all pixels, which starts as it likes."""
+    """One layer to all pixels, without `set_output_bias`."""
 
     def build(self, latent_size, image_shape, outputs_per_channel, *, rngs):
         height, width, channels = image_shape
@@ -127,7 +127,7 @@ class SignDescent(Optimizer):
 
 @dataclasses.dataclass(frozen=True)
 class Halved:
-    """Half the learning rate, throughout."""
+    """Half the learning rate at every step."""
 
     def factor(self, num_steps, epochs):
         return optax.constant_schedule(0.5)
@@ -135,7 +135,7 @@ class Halved:
 
 @dataclasses.dataclass(frozen=True)
 class Fog:
-    """A share of grey over everything."""
+    """A share of grey over the whole image."""
 
     density: Traced = traced(0.25, "Share of the grey.", at_least=0.0, at_most=1.0)
 
@@ -144,11 +144,11 @@ class Fog:
 
 
 class Average(nnx.Variable):
-    """What is learned without a gradient."""
+    """State that is learned without a gradient."""
 
 
 class CentredAutoencoder(Model):
-    """Its codes are centred by a running mean, which training moves and nothing else does."""
+    """An autoencoder whose codes are centred by a running mean, which only training moves."""
 
     has_density = False
 
@@ -182,7 +182,7 @@ class Centred(Networks):
 
     encoder: EncoderPart = part("mlp", ENCODERS, EncoderPart, "Images to features.")
     likelihood: LikelihoodPart = part("bernoulli", LIKELIHOODS, LikelihoodPart, "p(x|z).")
-    decay: float = bounded(0.75, "Of the running mean.", at_least=0.0, below=1.0)
+    decay: float = bounded(0.75, "Decay of the running mean.", at_least=0.0, below=1.0)
 
     def build(self, spec, mean_image, *, rngs):
         likelihood = self.likelihood.build()

@@ -1,4 +1,4 @@
-"""Data sets as TFDS prepares them, written by the tests."""
+"""Data sets in the format of TFDS, written by the tests."""
 
 import contextlib
 import io
@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def encode_png(pixels):
-    """PNG bytes of [height, width] or [height, width, channels]."""
+    """Return the PNG bytes of [height, width] or [height, width, channels]."""
     file = io.BytesIO()
     Image.fromarray(pixels.squeeze()).save(file, format="png")
     return file.getvalue()

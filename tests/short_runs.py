@@ -15,7 +15,7 @@ from vae_jax.training.records import read_records
 
 
 def trained(config, folder, image_shape, **options):
-    """The last state's bits, and the records but for times."""
+    """Return the bits of the last state, and the records without times."""
     train.train(config, folder, **options)
     template = factory.run_state_template(factory.resolve(config), image_shape)
     tree = checkpoints.restore(folder / "checkpoints", template).tree
@@ -29,17 +29,17 @@ def trained(config, folder, image_shape, **options):
     return leaves, [{k: v for k, v in record.items() if k not in timed} for record in records]
 
 
-def stops_after(patch, num_questions):
-    """Has a run be interrupted at its next call, or so many calls later."""
+def stops_after(patch, num_checks):
+    """Interrupt a run after its next call, or `num_checks` calls later."""
 
     @contextlib.contextmanager
     def stopping():
-        yield StopsAfter(num_questions)
+        yield StopsAfter(num_checks)
 
     patch.setattr(run, "deferred", stopping)
 
 
 def leave_unmeasured(patch):
-    """Has runs end with the training."""
+    """Let runs end with the training."""
     patch.setattr(train.measuring, "evaluate_run", lambda *_: {})
     patch.setattr(train.measuring, "describe", lambda _: "trained")

@@ -1,4 +1,4 @@
-"""A card that is quickly reproduced, on the images of small_data.py."""
+"""A card that is reproduced quickly, on the images of small_data.py."""
 
 from ml_collections import ConfigDict
 from small_configs import small_config
@@ -16,7 +16,7 @@ _CONFIG = {
 
 
 def small_card(data: str, **changes: object) -> Card:
-    """Two rows of one program, and a third that the cpu budget leaves out."""
+    """Return a card of two rows of one program, and a third that the cpu budget leaves out."""
     config = small_config({"data.name": data, **_CONFIG}, widths=(16,), latent_size=2)
     parts = {
         "title": "Bars",
@@ -44,7 +44,7 @@ def small_card(data: str, **changes: object) -> Card:
 
 
 def write_card(path, data) -> str:
-    """Write a file of the card; give its path."""
+    """Write a file of the card; return its path."""
     path.write_text(
         "from small_cards import small_card\n\n\n"
         f"def get_card():\n    return small_card({str(data)!r})\n"

@@ -1,4 +1,4 @@
-"""Experiments of networks small enough for a test."""
+"""Experiments with networks small enough for a test."""
 
 from collections.abc import Mapping
 
@@ -7,18 +7,18 @@ from vae_jax import config as factory
 
 
 def small_config(changes=None, *, base=None, widths=(5,), latent_size=3):
-    """A config with other settings, by dotted name, as nested dicts.
+    """Return a small config with changed settings, as nested dicts.
 
     Args:
-      changes: by dotted name; a choice goes before its settings.
+      changes: settings by dotted name; a choice goes before its settings.
       base: the config that is changed; by default that of configs/vanilla.py.
-      widths: hidden layers of encoder and decoder, where the changes do not say them.
-      latent_size: latent dimensions, likewise.
+      widths: hidden layers of encoder and decoder, unless the changes have them.
+      latent_size: number of latent dimensions, unless the changes have it.
     """
     base = factory.plain(vanilla.get_config() if base is None else base)
     small = {"model.latent_size": latent_size, "model.encoder.widths": widths}
     content = factory.with_values(base, {**small, **(changes or {})})
-    # A choice among the changes has the defaults of its sizes.
+    # A choice among the changes has its default sizes.
     model = dict(content["model"])
     encoder = model.get("encoder", {})
     encoder = dict(encoder) if isinstance(encoder, Mapping) else {"name": encoder}
@@ -28,5 +28,5 @@ def small_config(changes=None, *, base=None, widths=(5,), latent_size=3):
 
 
 def small_experiment(changes=None, **options):
-    """The experiment of `small_config`, checked."""
+    """Return the experiment of `small_config`, checked."""
     return factory.resolve(small_config(changes, **options))

@@ -1,11 +1,11 @@
-"""Images that are quickly made and quickly learned."""
+"""Images that are made and learned quickly."""
 
 import numpy as np
 from PIL import Image
 
 
 def write_bars(path):
-    """Write an .npz file of 8x8 images of four kinds, each with one bright bar; give its path."""
+    """Write an .npz file of 8x8 images of four kinds, each with one bright bar; return its path."""
     rng, arrays = np.random.default_rng(0), {}
     for split, num in (("train", 256), ("test", 70)):
         labels = rng.integers(0, 4, num)
@@ -20,9 +20,9 @@ def write_bars(path):
 
 
 def shapes(num, size, seed=0):
-    """`[num, size, size, 3]` of 8 bits: a shaded disc, square or diamond before a gradient.
+    """Return 8-bit images `[num, size, size, 3]`: a disc, square or diamond before a gradient.
 
-    Place, size, kind and all colours vary.
+    Position, size, kind and all colours vary.
     """
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:size, :size] / (size - 1)
@@ -48,7 +48,7 @@ def shapes(num, size, seed=0):
 
 
 def write_shapes(folder, size, *, train, test, seed=0):
-    """Write `shapes` as PNG files into `train/` and `test/` of a folder; give the folder."""
+    """Write `shapes` as PNG files into `train/` and `test/` of a folder; return the folder."""
     images = shapes(train + test, size, seed)
     for index, image in enumerate(images):
         split = folder / ("train" if index < train else "test")

@@ -1,4 +1,4 @@
-"""The players of small experiments, their parameters drawn at random."""
+"""The players of small experiments, with random parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,11 @@ class Game:
     """The losses of an experiment's players as functions of images alone.
 
     Attributes:
-      config: the experiment; its images are not binarised unless the changes say so.
+      config: the experiment; by default its images are not binarised.
       hparams: its traced settings by dotted name.
       model: the model.
-      networks: those of the objective's own, by name.
-      players: what is trained.
+      networks: the objective's own networks by name.
+      players: the players.
     """
 
     def __init__(self, changes=None, image_shape=(3, 4, 1), num_examples=100, **options):
@@ -41,11 +41,11 @@ class Game:
 
     @property
     def extra(self):
-        """What the model learns without a gradient."""
+        """The state that the model learns without a gradient."""
         return factory.split_model(self.model)[2]
 
     def with_traced(self, **values):
-        """The traced settings with others, by the last part of their names."""
+        """Return the traced settings with some changed, by the last part of their names."""
         changed = dict(self.hparams)
         for name, value in values.items():
             (path,) = (path for path in changed if path.endswith(f".{name}"))
@@ -53,7 +53,7 @@ class Game:
         return changed
 
     def __call__(self, *batches, key=KEY, epoch=jnp.inf, player=0, params=None, **traced):
-        """The loss and the metrics of a player, with some traced settings changed."""
+        """Return the loss and the metrics of a player, with some traced settings changed."""
         params = self.params if params is None else params
         hparams, epoch = self.with_traced(**traced), jnp.float32(epoch)
         loss, (metrics, _) = self._losses[player](params, self.extra, batches, hparams, epoch, key)

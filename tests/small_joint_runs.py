@@ -1,4 +1,4 @@
-"""Tiny models of several modalities, and workdirs that hold runs of them."""
+"""Tiny models of several modalities, and workdirs with their runs."""
 
 import jax
 import numpy as np
@@ -41,7 +41,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, 4, 3, 1), np.uint8)
 
 
 def make_model(**changes):
-    """Return a product of experts over `FORMS` with random parameters, of changed settings."""
+    """Return a product of experts over `FORMS` with random parameters and changed settings."""
     names = {"data.modalities": tuple(FORMS), "model.joint_posterior": "product"}
     small = {name: value for name, value in SMALL.items() if name.startswith("model.")}
     changes = {"objective": "mvae", **names, **small, **changes}
@@ -51,7 +51,7 @@ def make_model(**changes):
 
 
 def save(folder, config, **changes):
-    """Write a run that ended at once: its first parameters, and metrics that nobody measured."""
+    """Write a run that ended at once: its initial parameters, and invented metrics."""
     experiment = small_experiment({**SMALL, **changes}, base=config)
     splits = factory.load_examples(experiment)
     program = factory.build_program(experiment, splits.form, splits.num_examples)

@@ -39,7 +39,7 @@ def build_modality(name, rngs):
 
 
 def build_joint(names, kind, seed=0):
-    """A model of modalities whose names begin with their kind, every parameter drawn."""
+    """Return a model with random parameters of modalities whose names begin with their kind."""
 
     def build():
         rngs = nnx.Rngs(0)
@@ -53,7 +53,7 @@ def build_joint(names, kind, seed=0):
 
 
 def draw_texts(rng, num, length=LENGTH):
-    """Rows of one to `length` - 1 words."""
+    """Return rows of one to `length` - 1 words."""
     ids = np.zeros((num, length), np.int32)
     for row in ids:
         words = rng.integers(1, length)

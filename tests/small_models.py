@@ -11,7 +11,7 @@ from vae_jax.models import VAE, DiagonalNormal, NormalLikelihood, StandardNormal
 
 
 def randomized(build, seed=0, scale=0.4):
-    """What `build()` makes, every parameter drawn by NumPy."""
+    """Return the module of `build()` with every parameter drawn by NumPy."""
     rng = np.random.default_rng(seed)
     graphdef, abstract = nnx.split(nnx.eval_shape(build))
 
@@ -22,12 +22,12 @@ def randomized(build, seed=0, scale=0.4):
 
 
 def normal(seed, *shape):
-    """Standard normal values by NumPy."""
+    """Return standard normal values by NumPy."""
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
 
 
 def assert_equal_means(first, second):
-    """Draws along the first axis have one expectation, up to five standard errors."""
+    """Assert that draws along the first axis have equal means, up to five standard errors."""
     error = np.sqrt((first.var(axis=0) + second.var(axis=0)) / len(first))
     assert (error > 0).any()
     difference = np.abs(first.mean(axis=0) - second.mean(axis=0))
@@ -109,7 +109,7 @@ class LinearGaussian:
         return flat.astype(np.float32).reshape(num, *self.image_shape)
 
     def log_likelihood(self, images):
-        """log N(x; b, W^T W + scale^2 I) of each image, in nats."""
+        """Return log N(x; b, W^T W + scale^2 I) per image, in nats."""
         residual = images.reshape(len(images), -1).astype(np.float64) - self.bias
         covariance = self.weights.T @ self.weights + self.scale**2 * np.eye(6)
         _, log_determinant = np.linalg.slogdet(2 * np.pi * covariance)

@@ -1,4 +1,4 @@
-"""Tiny trained models with random parameters, and workdirs that hold them."""
+"""Tiny trained models with random parameters, and workdirs with their runs."""
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +11,14 @@ from vae_jax.training import checkpoints
 
 
 def make_model(image_shape, scale=0.4, seed=0, *, base=None, **changes):
-    """A model of 5 hidden units and 3 latents.
+    """Return a model of 5 hidden units and 3 latents.
 
     Args:
       image_shape: height, width, channels.
       scale: standard deviation of the parameters.
-      seed: of the parameters, and of the run.
+      seed: seed of the parameters and of the run.
       base: the config that is changed; by default that of configs/vanilla.py.
-      changes: other settings, by dotted name.
+      changes: changed settings by dotted name.
     """
     config = small_experiment({"seed": seed, **changes}, base=base)
     model = randomized(
@@ -29,7 +29,7 @@ def make_model(image_shape, scale=0.4, seed=0, *, base=None, **changes):
 
 
 def save(folder, model):
-    """A run that has just begun, with the model's parameters as its best."""
+    """Write a run that has just begun, with the model's parameters as its best."""
     shape, config = model.image_shape, model.config
     program = factory.build_program(config, shape, num_examples=config.batch_size)
     state = jax.jit(program.init)(

@@ -7,8 +7,8 @@ import pytest
 
 PACKAGE = Path("vae_jax")
 
-# From the ground up: a folder or module may import what stands below it, and itself.
-FLOORS = (
+# From the bottom up: a folder or module may import those of lower layers, and itself.
+LAYERS = (
     {"errors"},
     {"settings"},
     {"workdir", "data", "distributions", "networks", "plots"},
@@ -22,16 +22,16 @@ FLOORS = (
     {"sweeps"},
     {"papers"},
 )
-FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-# Rooms of one floor that may import each other, in this direction alone.
-BESIDE = {("networks", "data"), ("data", "workdir")}
+LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
+# Imports within a layer that are allowed, in this direction alone.
+WITHIN_LAYER = {("networks", "data"), ("data", "workdir")}
 
-# What sees an experiment, or what it is made of.
-SEES_CONFIG = {"config", "trained", "sklearn", "sweeps", "papers"}
+# Folders and modules that may import `config`.
+USES_CONFIG = {"config", "trained", "sklearn", "sweeps", "papers"}
 
 
 def modules():
-    """Every module of the package with its path."""
+    """Yield the name and the path of every module of the package."""
     for path in sorted(PACKAGE.rglob("*.py")):
         yield ".".join(path.with_suffix("").parts).removesuffix(".__init__"), path
 
@@ -40,7 +40,7 @@ NAMES = {name for name, _ in modules()}
 
 
 def imported(path, *, late=True):
-    """The modules of the package that a file imports; without `late` only while it is loaded."""
+    """Return the package's modules that a file imports; without `late` only at its top level."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = ast.walk(tree) if late else tree.body
     found = set()
@@ -54,37 +54,36 @@ def imported(path, *, late=True):
     return {name for name in found if name in NAMES}
 
 
-def room(name):
-    """The folder, or the module of the root, that a module belongs to; "" for the root itself."""
+def folder_of(name):
+    """Return the package's folder, or top-level module, of a module; "" for the package itself."""
     parts = name.split(".")
     return parts[1] if len(parts) > 1 else ""
 
 
-def test_every_room_has_a_floor():
-    assert {room(name) for name, _ in modules()} - {""} == FLOOR_OF.keys()
+def test_every_folder_has_a_layer():
+    assert {folder_of(name) for name, _ in modules()} - {""} == LAYER_OF.keys()
 
 
-@pytest.mark.parametrize("name", sorted(FLOOR_OF))
+@pytest.mark.parametrize("name", sorted(LAYER_OF))
 def test_imports_run_one_way(name):
     for module, path in modules():
-        if room(module) != name:
+        if folder_of(module) != name:
             continue
         for other in imported(path):
-            below = room(other)
-            if below in ("", name) or (name, below) in BESIDE:
+            below = folder_of(other)
+            if below in ("", name) or (name, below) in WITHIN_LAYER:
                 continue
-            assert FLOOR_OF[below] < FLOOR_OF[name], f"{module} imports {other}"
+            assert LAYER_OF[below] < LAYER_OF[name], f"{module} imports {other}"
 
 
 def test_no_module_imports_itself_through_others():
-    # A package's own list of names is no room that its modules need.
     graph = {name: imported(path, late=False) - {name} for name, path in modules()}
     state = {}
 
     def visit(name, trail):
         if state.get(name) == "done":
             return
-        assert state.get(name) != "open", f"a circle: {' -> '.join([*trail, name])}"
+        assert state.get(name) != "open", f"a cycle: {' -> '.join([*trail, name])}"
         state[name] = "open"
         for other in graph[name]:
             visit(other, [*trail, name])
@@ -94,16 +93,16 @@ def test_no_module_imports_itself_through_others():
         visit(name, [])
 
 
-def test_nothing_else_sees_a_config():
+def test_no_other_module_imports_config():
     for module, path in modules():
-        if room(module) in SEES_CONFIG or not room(module):
+        if folder_of(module) in USES_CONFIG or not folder_of(module):
             continue
-        seen = {other for other in imported(path) if room(other) == "config"}
-        assert not seen, f"{module} imports {', '.join(sorted(seen))}"
+        found = {other for other in imported(path) if folder_of(other) == "config"}
+        assert not found, f"{module} imports {', '.join(sorted(found))}"
         assert "ml_collections" not in path.read_text(encoding="utf-8"), module
 
 
-def test_commands_are_short_and_import_no_command_of_their_own():
+def test_commands_are_short():
     for path in sorted(Path("experiments").glob("*.py")):
         text = path.read_text(encoding="utf-8")
         if "__main__" in text:

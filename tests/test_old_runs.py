@@ -1,6 +1,6 @@
-"""Runs that an earlier version of the code made can be read, measured and continued.
+"""Runs of earlier versions of the code can be read, measured and continued.
 
-`old_runs/make.py` made them and the numbers that they are held against.
+`old_runs/make.py` made them and the expected numbers.
 """
 
 import json
@@ -25,7 +25,7 @@ from vae_jax.training import checkpoints
 
 pytestmark = [
     pytest.mark.usefixtures("parsed_flags"),
-    # Of ml_collections, on loading a config file.
+    # Raised by ml_collections when it loads a config file.
     pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning"),
 ]
 
@@ -33,7 +33,7 @@ HERE = Path("tests/old_runs")
 STEPS = 10
 RELATIVE, ABSOLUTE = 1e-5, 1e-5
 
-# Of each a finished run, and one that was stopped ten steps before its end.
+# Experiments with a finished run, and one that was stopped ten steps before its end.
 WHOLE = (
     "autoencoder",
     "denoising",
@@ -44,7 +44,7 @@ WHOLE = (
     "vamp",
     "vanilla",
 )
-# Of each one that was stopped, all in one archive.
+# Experiments with a stopped run, all in one archive.
 EXTRAS = "extras"
 STOPPED = (
     "capacity",
@@ -67,19 +67,19 @@ def _load(folder, member=None):
 
 
 def _examples(model):
-    """The test examples as the model sees them."""
+    """Return the test examples, prepared for the model."""
     test = model.load_test()
     return measuring.prepare_examples(model, test)
 
 
 def _evaluate(model):
-    """The test part of the summary, measured anew."""
+    """Return the test part of the summary, measured again."""
     num_samples = model.config.evaluation.num_samples
     return measuring.measure(model, _examples(model), num_samples, show_progress=False)
 
 
 def _continue_ten_steps(folder):
-    """The metrics of each step from the newest checkpoint, and sums over the parameters then."""
+    """Return the metrics of ten steps from the newest checkpoint, and sums of the parameters."""
     config = factory.resolve(workdir.read_config(folder))
     splits = factory.load_examples(config)
     directory = folder / "checkpoints"
@@ -109,14 +109,14 @@ def _sums(params):
 
 
 def _continue_to_the_end(folder, patch):
-    """What `experiments.train` does, without the pictures; the summary that it writes."""
+    """Run `experiments.train` without plots; return its summary."""
     patch.setattr(measuring.drawing, "draw_run", lambda *_: None)
     train.train(workdir.read_config(folder), folder)
     return workdir.read_summary(folder)
 
 
 def _continue_sweep(folder, file, patch):
-    """What `experiments.sweep` does, without the pictures; what it writes into results.json."""
+    """Run `experiments.sweep` without plots; return its results.json."""
     patch.setattr(flags.FLAGS["sweep"], "value", str(file))
     patch.setattr(sweep_results, "draw", lambda *_: None)
     patch.setattr(sweep_results, "write_tensorboard", lambda *_: None)
@@ -129,36 +129,36 @@ def _decompress(model, file):
 
 
 def observe(model):
-    """What a model makes of three test images and three latents, and what it samples."""
+    """Return codes of three test images, decoded latents, samples and other results of a model."""
     latents = np.linspace(-1, 1, 3 * model.latent_size).reshape(3, -1)
-    seen = {"decode": model.decode(latents)}
+    found = {"decode": model.decode(latents)}
     if isinstance(model, TrainedMultimodal):
         given = {name: values[:3] for name, values in _examples(model).items()}
         if "text" in given:
             given["text"] = ["a thick 3", "a thin 0", "thin"]
-        seen |= {f"encode_{name}": model.encode({name: given[name]}) for name in given}
-        seen["encode"] = model.encode(given)
-        seen["generate"] = model.generate(given, jax.random.key(2))
+        found |= {f"encode_{name}": model.encode({name: given[name]}) for name in given}
+        found["encode"] = model.encode(given)
+        found["generate"] = model.generate(given, jax.random.key(2))
     else:
         images = _examples(model)[:3]
-        seen["encode"] = model.encode(images)
+        found["encode"] = model.encode(images)
         if not model.has_density:
-            seen["reconstruction"] = model.reconstruction_log_likelihood(images)
-            return plain(seen)
-        seen["elbo"] = model.elbo(images, jax.random.key(2))
-    seen["sample"] = model.sample(jax.random.key(1), 3)
-    return plain(seen)
+            found["reconstruction"] = model.reconstruction_log_likelihood(images)
+            return plain(found)
+        found["elbo"] = model.elbo(images, jax.random.key(2))
+    found["sample"] = model.sample(jax.random.key(1), 3)
+    return plain(found)
 
 
 def members(folder):
-    """The parameters of a sweep's members, and what the first one makes of images."""
+    """Return sums of the parameters of a sweep's members, and results of the first one."""
     models = [_load(folder, number) for number in range(4)]
     sums = [{**_sums(m.params), "beta": m.config.objective.beta} for m in models]
     return plain({"sums": sums, "first": observe(models[0])})
 
 
 def table(results):
-    """The rows of a sweep, without times and places, and which setting is best."""
+    """Return the rows of a sweep, without times and paths, and the best setting."""
     left_out = ("train_seconds", "workdir")
     rows = [{n: v for n, v in row.items() if n not in left_out} for row in results["members"]]
     best = max(results["settings"], key=lambda entry: entry["mean"]["valid_elbo"])
@@ -166,7 +166,7 @@ def table(results):
 
 
 def plain(value):
-    """The value as JSON gives it back, floats with eight digits."""
+    """Return the value as read back from JSON, floats with eight digits."""
     if isinstance(value, dict):
         return {name: plain(item) for name, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -177,7 +177,7 @@ def plain(value):
 
 
 def assert_close(found, expected, where=""):
-    """Numbers to five digits, everything else exactly."""
+    """Assert that numbers are equal to five digits, and all else exactly."""
     if isinstance(expected, dict):
         assert found.keys() == expected.keys(), where
         for name in expected:
@@ -194,20 +194,20 @@ def assert_close(found, expected, where=""):
 
 def expected_of(name):
     text = (HERE / "expected" / f"{name}.json").read_text()
-    # What a sweep's table calls the weight of the KL now.
+    # The present name of the KL's weight in a sweep's table.
     return json.loads(text.replace('"hparams.beta"', '"objective.beta"'))
 
 
-def finished_figures(folder):
-    """What is expected of a finished run."""
+def finished_results(folder):
+    """Return the results of a finished run that are compared."""
     model = _load(folder)
     return {"test": plain(_evaluate(model)), "model": observe(model)}
 
 
-def stopped_figures(folder, *, with_model):
-    """What is expected of a run that was stopped."""
-    figures = {"next": plain(_continue_ten_steps(folder))}
-    return {**figures, "model": observe(_load(folder))} if with_model else figures
+def stopped_results(folder, *, with_model):
+    """Return the results of a stopped run that are compared."""
+    results = {"next": plain(_continue_ten_steps(folder))}
+    return {**results, "model": observe(_load(folder))} if with_model else results
 
 
 def unpacked(archive, folder):
@@ -226,12 +226,12 @@ def test_runs_are_measured_and_continued_as_before(name, tmp_path):
     expected, folder = expected_of(name), unpacked(name, tmp_path) / name
     summary = workdir.read_summary(folder / "finished")
     assert_close(plain(summary["test"]), expected["finished"]["test"])
-    assert_close(finished_figures(folder / "finished"), expected["finished"])
-    continued = stopped_figures(folder / "stopped", with_model=False)
+    assert_close(finished_results(folder / "finished"), expected["finished"])
+    continued = stopped_results(folder / "stopped", with_model=False)
     if name != "factor":
         assert_close(continued, expected["stopped"])
         return
-    # Its discriminator sees other examples than then: the run goes on, with other numbers.
+    # The discriminator now gets other examples: the run continues with other numbers.
     assert continued["next"]["step"] == expected["stopped"]["next"]["step"]
     metrics = continued["next"]["metrics"]
     assert metrics.keys() == expected["stopped"]["next"]["metrics"].keys()
@@ -240,7 +240,7 @@ def test_runs_are_measured_and_continued_as_before(name, tmp_path):
 
 @pytest.mark.parametrize("name", STOPPED)
 def test_a_stopped_run_is_read_and_continued_as_before(name, extras):
-    found = stopped_figures(extras / name / "stopped", with_model=True)
+    found = stopped_results(extras / name / "stopped", with_model=True)
     assert_close(found, expected_of(name)["stopped"])
 
 
@@ -267,7 +267,7 @@ def test_a_finished_sweep_is_read_as_before(name, tmp_path, monkeypatch, capsys)
     assert_close(table(results), expected["table"])
 
 
-def test_a_stopped_sweep_goes_on_as_before(tmp_path, monkeypatch):
+def test_a_stopped_sweep_continues_as_before(tmp_path, monkeypatch):
     folder = unpacked("search", tmp_path) / "search" / "stopped"
     results = _continue_sweep(folder, HERE / "search.py", monkeypatch)
     assert_close(table(results), expected_of("search")["table"])

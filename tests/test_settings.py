@@ -66,7 +66,7 @@ class Polygon:
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """What stands around. More of it."""
+    """A border. A second sentence."""
 
     width: float = traced(0.5, "Its width.", at_least=0.0)
     colours: tuple[str, ...] = names(("red",), "Its colours.")
@@ -81,7 +81,7 @@ class Picture:
     shares: tuple[float, ...] = numbers(
         (), "Its shares.", each="above 0", check_each=lambda value: value > 0
     )
-    shape: ShapePart = part("square", SHAPES, ShapePart, "What is in it.")
+    shape: ShapePart = part("square", SHAPES, ShapePart, "Its content.")
     frame: Frame = section(Frame, "Its frame.")
 
 
@@ -90,7 +90,7 @@ def resolved(content):
 
 
 def refused(content):
-    """The line that a picture is refused with."""
+    """Return the message that refuses a picture."""
     with pytest.raises(UserError) as error:
         resolved(content)
     assert "\n" not in str(error.value)
@@ -101,7 +101,7 @@ NOT_INTEGERS = [0.5, 1.0, True, "1", None, (1,)]
 NOT_NUMBERS = [math.nan, math.inf, -math.inf, "1", None, True, (1.0,)]
 BEYOND_FLOAT32 = [1e39, 1e-46]
 
-# Declarations, values that they take, values that they refuse, and what would be right.
+# Declarations, values that they take, values that they refuse, and the message's right values.
 DECLARATIONS = {
     "bounded": (
         bounded(0.5, "", at_least=0.0, below=1.0),
@@ -173,13 +173,13 @@ DECLARATIONS = {
 
 
 def setting_of(field):
-    """The declaration that a dataclass' field holds."""
+    """Return the declaration in a dataclass field."""
     cls = dataclasses.make_dataclass("Part", [("value", object, field)], frozen=True)
     return settings.settings_of(cls)["value"]
 
 
 @pytest.mark.parametrize("name", DECLARATIONS)
-def test_a_declaration_takes_what_is_within_its_limits_and_says_what_would_be_right(name):
+def test_a_declaration_takes_values_within_its_limits_and_refuses_others(name):
     field, good, bad, right = DECLARATIONS[name]
     setting = setting_of(field)
     assert not setting.is_part
@@ -194,14 +194,14 @@ def test_a_declaration_takes_what_is_within_its_limits_and_says_what_would_be_ri
         assert "\n" not in message
 
 
-def test_values_have_the_type_of_their_setting_however_they_are_said():
+def test_values_are_converted_to_the_type_of_their_setting():
     found = resolved({"sizes": [4, 3], "shares": [1, 2.5], "frame": {"width": 2}})
     assert (found.sizes, found.shares) == ((4, 3), (1.0, 2.5))
     assert [type(share) for share in found.shares] == [float, float]
     assert type(found.frame.width) is float
 
 
-def test_what_is_not_said_has_its_default_whether_or_not_the_choice_is():
+def test_missing_settings_have_their_defaults_with_and_without_a_choice():
     assert resolved({}) == Picture()
     assert resolved({"shape": {}}) == resolved({"shape": "square"}) == Picture()
     assert resolved({"shape": {"side": 2.0}}).shape == Square(2.0)
@@ -213,7 +213,7 @@ def test_what_is_not_said_has_its_default_whether_or_not_the_choice_is():
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (
             {"titel": "a"},
@@ -224,14 +224,14 @@ def test_what_is_not_said_has_its_default_whether_or_not_the_choice_is():
             "picture.shape.radiuss is not a setting of picture.shape='polygon'; did you mean "
             "radius?",
         ),
-        # One that another choice has.
+        # A setting of another choice.
         (
             {"shape": {"name": "square", "corners": 3}},
             "picture.shape.corners is not a setting of picture.shape='square'; it has side",
         ),
         (
             {"frame": {"widht": 1.0}},
-            "picture.frame.widht is not a setting here (what stands around); did you mean width?",
+            "picture.frame.widht is not a setting here (a border); did you mean width?",
         ),
         (
             {"shape": "poligon"},
@@ -244,14 +244,14 @@ def test_what_is_not_said_has_its_default_whether_or_not_the_choice_is():
         ({"frame": "wide"}, "picture.frame='wide' must be settings, such as {...}"),
         ({"frame": {"width": -1}}, "picture.frame.width=-1 must be a number of at least 0"),
         ({"shape": Frame()}, "picture.shape"),
-        ({"frame": Square()}, "is not the kind of part that stands here"),
+        ({"frame": Square()}, "is the wrong kind of part"),
     ],
 )
-def test_what_a_part_does_not_have_is_refused_with_the_nearest_that_it_has(content, told):
-    assert refused(content)[: len(told)] == told or told in refused(content)
+def test_unknown_settings_and_choices_are_refused_with_the_nearest_known_one(content, message):
+    assert message in refused(content)
 
 
-def test_a_part_without_settings_says_so():
+def test_a_setting_of_a_part_without_settings_is_refused():
     @dataclasses.dataclass(frozen=True)
     class Nothing:
         """Nothing."""
@@ -283,7 +283,7 @@ class Circle:
 
 @pytest.fixture
 def outside(tmp_path, monkeypatch, request):
-    """Write a module; give the name under which it is imported."""
+    """Return a function that writes a module and returns its name."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def write(source):
@@ -303,7 +303,7 @@ def test_a_part_from_outside_is_chosen_by_its_path(outside):
     assert settings.changed(picture) == {"shape": {"name": name, "radius": 3.0}}
     assert settings.traced_values(picture) == {"shape.radius": 3.0, "frame.width": 0.5}
     assert resolved(settings.to_dict(picture)) == picture
-    # Given as it is, too.
+    # The part itself is accepted, too.
     assert resolved({"shape": picture.shape}) == picture
     message = refused({"shape": {"name": name, "radius": -1.0}})
     assert message.startswith("picture.shape.radius=-1.0 must be a number above 0")
@@ -313,12 +313,12 @@ def test_a_part_from_outside_is_chosen_by_its_path(outside):
 
 
 @pytest.mark.parametrize(
-    ("source", "attribute", "told"),
+    ("source", "attribute", "expected"),
     [
         (CIRCLE, "Cirlce", "has no 'Cirlce'; did you mean Circle?"),
-        ("def Circle():\n    return 3", "Circle", "is no frozen dataclass"),
-        ("Circle = 3", "Circle", "is no frozen dataclass"),
-        (CIRCLE.replace("frozen=True", "frozen=False"), "Circle", "is no frozen dataclass"),
+        ("def Circle():\n    return 3", "Circle", "is not a frozen dataclass"),
+        ("Circle = 3", "Circle", "is not a frozen dataclass"),
+        (CIRCLE.replace("frozen=True", "frozen=False"), "Circle", "is not a frozen dataclass"),
         (
             CIRCLE.replace('traced(2.0, "Its radius.", above=0.0)', "2.0"),
             "Circle",
@@ -327,7 +327,7 @@ def test_a_part_from_outside_is_chosen_by_its_path(outside):
         (
             CIRCLE.replace("def area", "def circumference"),
             "Circle",
-            "is not the kind of part that stands here: it has no 'area', which",
+            "is the wrong kind of part: it has no 'area', which",
         ),
         (CIRCLE.replace("corners = 0", ""), "Circle", "it has no 'corners', which"),
         ("1 / 0", "Circle", "fails when it is imported: ZeroDivisionError: division by zero"),
@@ -335,21 +335,21 @@ def test_a_part_from_outside_is_chosen_by_its_path(outside):
         ("import nothing_like_it", "Circle", "cannot be imported (No module named 'nothing_like"),
     ],
 )
-def test_a_part_from_outside_that_is_none_is_refused_in_one_line(outside, source, attribute, told):
+def test_an_invalid_part_from_outside_is_refused_in_one_line(outside, source, attribute, expected):
     name = f"{outside(source)}:{attribute}"
     message = refused({"shape": name})
     assert message.startswith(f"picture.shape.name={name!r}")
-    assert told in message
+    assert expected in message
 
 
 @pytest.mark.parametrize("name", ["nothing.like.it:Circle", ":Circle", "..relative:Circle"])
-def test_a_module_that_is_not_there_is_refused_in_one_line(name):
+def test_a_missing_module_is_refused_in_one_line(name):
     assert refused({"shape": name}).startswith(f"picture.shape.name={name!r}: the module ")
 
 
-def test_a_part_from_outside_must_be_a_subclass_where_there_is_a_base_class(outside):
+def test_a_part_from_outside_must_be_a_subclass_of_the_base_class_if_there_is_one(outside):
     message = refused_by(Experiment, {"optimizer": f"{outside(CIRCLE)}:Circle"})
-    assert "is no subclass of vae_jax.training.optimizers.Optimizer" in message
+    assert "is not a subclass of vae_jax.training.optimizers.Optimizer" in message
 
 
 def refused_by(cls, content):
@@ -364,13 +364,13 @@ PICTURE = Picture("a", (2,), (0.5,), Polygon(5, 3.0), Frame(0.25, ("red", "blue"
 def test_traced_settings_are_found_by_dotted_name_and_replaced():
     assert settings.traced_values(PICTURE) == {"shape.radius": 3.0, "frame.width": 0.25}
     found = settings.substitute(PICTURE, {"shape.radius": 7.0, "title": "b"})
-    # What is static, or not there, stays.
+    # Static settings do not change, and unknown names are ignored.
     assert found == dataclasses.replace(PICTURE, shape=Polygon(5, 7.0))
     assert settings.substitute(PICTURE.frame, {"x.width": 1.0, "width": 2.0}, "x").width == 1.0
     assert [path for path, _ in settings.walk(PICTURE)] == ["", "shape", "frame"]
 
 
-def test_what_was_changed_is_what_is_not_the_default():
+def test_only_settings_that_are_not_the_default_count_as_changed():
     assert settings.changed(Picture()) == {}
     assert settings.changed(Picture(shape=Polygon())) == {"shape": {"name": "polygon"}}
     assert settings.changed(Picture(shape=Square(2.0))) == {"shape": {"side": 2.0}}
@@ -394,7 +394,7 @@ def test_a_part_is_the_same_after_a_round_trip(picture):
     assert flat["shape.name"] == picture.shape.name
 
 
-# All settings of all parts: values at the edges of what they take, and values that they refuse.
+# All settings of all parts: values at their limits, and values that they refuse.
 INTEGERS_0 = ([0, 1], [-1, *NOT_INTEGERS])
 INTEGERS_1 = ([1], [0, -1, *NOT_INTEGERS])
 INTEGERS_2 = ([2], [1, 0, *NOT_INTEGERS])
@@ -514,7 +514,7 @@ LIMITS = {
 
 
 def every_part():
-    """The class of every part that a config can have, and every table of choices."""
+    """Return the class of every part that a config can have, and every table of choices."""
     classes, tables = {}, []
 
     def visit(cls):
@@ -538,20 +538,20 @@ PARTS, TABLES = every_part()
 
 
 def values_of(cls):
-    """The settings of a part that are no parts themselves."""
+    """Return the settings of a part that are not parts themselves."""
     return {
         name: setting for name, setting in settings.settings_of(cls).items() if not setting.is_part
     }
 
 
 def limits_of(cls, name):
-    """Values that a setting takes, and values that it refuses; of a new one those that all have."""
+    """Return values that a setting takes, and values that it refuses, if only those of any."""
     default = getattr(cls(), name)
-    of_any = ((default,), (None, float("nan"), object))
-    return LIMITS.get(f"{cls.__name__}.{name}", LIMITS.get(name, of_any))
+    common = ((default,), (None, float("nan"), object))
+    return LIMITS.get(f"{cls.__name__}.{name}", LIMITS.get(name, common))
 
 
-def test_limits_are_of_settings_that_there_are():
+def test_limits_belong_to_existing_settings():
     known = {name for cls in PARTS for name in values_of(cls)}
     own = {f"{cls.__name__}.{name}" for cls in PARTS for name in values_of(cls)}
     assert set(LIMITS) <= known | own
@@ -597,5 +597,5 @@ def test_every_choice_with_any_of_its_values_is_the_same_after_a_round_trip(data
     assert settings.name_of(chosen) == name
     assert settings.resolve(setting, settings.to_dict(chosen), "part") == chosen
     assert settings.resolve(setting, chosen, "part") == chosen
-    said = {"name": name, **settings.changed(chosen)}
-    assert settings.resolve(setting, said, "part") == chosen
+    shortest = {"name": name, **settings.changed(chosen)}
+    assert settings.resolve(setting, shortest, "part") == chosen

@@ -17,7 +17,7 @@ RNG = np.random.default_rng(0)
 
 
 def low_rank(num=400, features=8, noise=0.2):
-    """Two factors of variance 9 and noise, far from the origin."""
+    """Return rows with two factors of variance 9 and noise, far from the origin."""
     directions = np.linalg.qr(RNG.normal(size=(features, 2)))[0]
     return (
         3 * RNG.normal(size=(num, 2)) @ directions.T + noise * RNG.normal(size=(num, features)) + 50
@@ -37,8 +37,8 @@ def fitted():
     return VAETransformer(2, random_state=0, **settings).fit(ROWS)
 
 
-# Every check that scikit-learn has, without an exception.
-@pytest.mark.slow  # half a hundred of them, most of which compile an epoch for data of other shapes
+# All checks of scikit-learn, without an exception.
+@pytest.mark.slow  # about fifty, most of which compile an epoch for data of other shapes
 @parametrize_with_checks([tiny()])
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
@@ -55,7 +55,7 @@ def test_a_round_trip_loses_little_more_than_that_of_pca(fitted):
 
 
 def test_the_score_is_a_bound_close_below_the_log_likelihood_of_the_linear_model(fitted):
-    # Of data of the linear model PCA's score is about the best that there is, in the same units.
+    # For data of the linear model, PCA's score is nearly optimal, and in the same units.
     best = PCA(2).fit(ROWS).score(ROWS)
     assert best - 2 < fitted.score(ROWS) < best + 0.1
     assert fitted.score_samples(ROWS).shape == (400,)
@@ -77,13 +77,13 @@ def test_it_is_pickled_and_cloned(fitted):
         again.transform(ROWS)
 
 
-def test_a_random_state_says_the_result():
+def test_the_random_state_decides_on_the_result():
     first, same, other = (tiny(random_state=seed).fit_transform(ROWS) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, same)
     assert not np.array_equal(first, other)
 
 
-def test_parameters_that_are_set_anew_do_not_touch_what_was_fitted():
+def test_parameters_set_after_fitting_do_not_change_the_fitted_model():
     model = tiny().fit(ROWS)
     before = model.transform(ROWS)
     model.set_params(widths=(3,), n_components=5, likelihood="bernoulli")
@@ -91,7 +91,7 @@ def test_parameters_that_are_set_anew_do_not_touch_what_was_fitted():
     assert list(model.get_feature_names_out()) == ["vaetransformer0", "vaetransformer1"]
 
 
-def test_it_stands_where_pca_stood():
+def test_it_replaces_pca_in_a_pipeline():
     images, digits = load_digits(return_X_y=True)
     vae = VAETransformer(
         8, likelihood="bernoulli", widths=(64,), epochs=15, batch_size=32, random_state=0
@@ -104,25 +104,25 @@ def test_it_stands_where_pca_stood():
     assert 0 <= restored.min() <= restored.max() <= 1
 
 
-def test_a_search_goes_through_its_parameters():
+def test_a_search_over_its_parameters_works():
     search = GridSearchCV(tiny(), {"n_components": np.arange(1, 3)}, cv=2)
     search.fit(ROWS)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
-def test_more_rows_than_are_computed_at_once_come_back_in_order(fitted):
+def test_several_batches_of_rows_stay_in_order(fitted):
     many = np.concatenate([ROWS] * 6)
     np.testing.assert_allclose(fitted.transform(many)[-400:], fitted.transform(ROWS), atol=1e-4)
 
 
-def test_constant_features_and_few_rows_are_no_trouble():
+def test_constant_features_and_few_rows_are_accepted():
     rows = np.ones((3, 4))
     model = tiny().fit(rows)
     assert np.isfinite(model.inverse_transform(model.transform(rows))).all()
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"n_components": 0}, "n_components=0 must be an integer of at least 1"),
         ({"n_components": 1.5}, r"n_components=1\.5 must be an integer"),
@@ -137,13 +137,13 @@ def test_constant_features_and_few_rows_are_no_trouble():
         ({"likelihood": "bernoulli"}, "where likelihood='bernoulli' is defined; use 'normal'"),
     ],
 )
-def test_parameters_that_cannot_work_are_refused(changes, told):
-    with pytest.raises(ValueError, match=told):
+def test_invalid_parameters_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
         tiny(**changes).fit(ROWS)
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         (np.full((5, 8), np.nan), "contains NaN"),
         (np.full((5, 8), np.inf), "contains infinity"),
@@ -153,8 +153,8 @@ def test_parameters_that_cannot_work_are_refused(changes, told):
         (np.array([["a", "b"], ["c", "d"]]), "could not convert string"),
     ],
 )
-def test_rows_that_cannot_be_learned_from_are_refused(rows, told):
-    with pytest.raises(ValueError, match=told):
+def test_invalid_rows_are_refused(rows, message):
+    with pytest.raises(ValueError, match=message):
         tiny().fit(rows)
 
 

@@ -135,7 +135,7 @@ def test_samples_are_decoded_draws_of_the_prior_and_a_function_of_the_key(vae):
     np.testing.assert_allclose(actual.std(axis=0), expected.std(axis=0), rtol=0.1)
 
 
-def test_the_elbo_is_reproducible_by_its_key_and_has_a_draw_an_image(vae):
+def test_the_elbo_is_reproducible_by_its_key_and_has_one_draw_per_image(vae):
     key = jax.random.key(0)
     elbo = vae.elbo(BYTES, key)
     assert elbo.shape == (7,)
@@ -153,7 +153,7 @@ def test_the_elbo_agrees_with_the_objective_on_average(vae):
     assert abs(actual.mean() - float(terms.elbo.mean())) < 5 * error
 
 
-def test_the_elbo_of_a_model_that_knows_nothing_is_one_bit_a_pixel():
+def test_the_elbo_of_a_uniform_model_is_one_bit_per_pixel():
     elbo = make_model(scale=0.0).elbo(BYTES, jax.random.key(0))
     np.testing.assert_allclose(elbo, -12 * np.log(2), rtol=1e-5)
 
@@ -167,14 +167,14 @@ def test_the_elbo_of_a_model_that_knows_nothing_is_one_bit_a_pixel():
     ],
     ids=["sample", "posterior", "elbo"],
 )
-def test_an_autoencoder_refuses_what_needs_a_distribution(autoencoder, call):
+def test_an_autoencoder_refuses_methods_that_need_a_distribution(autoencoder, call):
     with pytest.raises(
         UserError, match="needs a model with a posterior and a prior, which model='autoencoder'"
     ):
         call(autoencoder)
 
 
-def test_more_images_than_a_batch_give_what_each_alone_does(vae):
+def test_several_batches_give_the_same_as_single_images(vae):
     images = np.random.default_rng(1).random((2005, *IMAGE_SHAPE)).astype(np.float32)
     assert images.shape[0] > 2 * trained._BATCH_SIZE
     reconstructed, key = vae.reconstruct(images), jax.random.key(0)
@@ -188,7 +188,7 @@ def test_more_images_than_a_batch_give_what_each_alone_does(vae):
     assert vae.elbo(images, key).shape == (2005,)
 
 
-def test_a_model_says_what_it_can_be_asked(vae, autoencoder):
+def test_a_model_describes_itself(vae, autoencoder):
     assert (vae.name, autoencoder.name) == ("vae", "autoencoder")
     assert (vae.has_density, autoencoder.has_density) == (True, False)
     assert vae.has_normal_posterior
@@ -201,12 +201,12 @@ def test_a_model_says_what_it_can_be_asked(vae, autoencoder):
     assert not flow.has_normal_posterior
     assert not flow.has_posterior_density
     assert not flow.has_standard_prior
-    with pytest.raises(UserError, match="the posterior of this run is no diagonal normal"):
+    with pytest.raises(UserError, match="the posterior of this run is not a diagonal normal"):
         flow.posterior(BYTES)
     assert flow.sample(jax.random.key(0), 2).shape == (2, *IMAGE_SHAPE)
 
 
-def test_a_network_is_what_is_computed_and_not_how_it_started():
+def test_the_network_has_the_settings_of_the_function_and_not_of_its_start():
     plain = make_model().network
     for changes in (
         {"model.decoder_start": "grey"},
@@ -235,12 +235,12 @@ def test_other_parameters_serve_the_same_compiled_functions():
     assert compiled._cache_size() == 1
     assert (shared.config, first.config) == (second.config, first.config)
     assert (shared.config.objective.beta, first.config.objective.beta) == (4.0, 1.0)
-    # What is compiled later, by either, serves both.
+    # A function that is compiled later, by either, serves both.
     shared.reconstruct(BYTES)
     assert set(first._compiled) == {"encode", "reconstruct"}
 
 
-def test_what_was_learned_without_a_gradient_is_part_of_the_model():
+def test_extra_state_is_part_of_the_model():
     model = make_model(model="own_parts:Centred")
     codes = model.encode(BYTES)
     still = trained.TrainedModel(
@@ -274,13 +274,13 @@ def test_a_member_of_a_sweep_is_loaded_by_its_number(tmp_path):
 
 @pytest.fixture(scope="module")
 def saved(vae, tmp_path_factory):
-    """The workdir of a run, to be copied."""
+    """Return the workdir of a run, to be copied."""
     folder = tmp_path_factory.mktemp("saved") / "run"
     small_runs.save(folder, vae)
     return folder
 
 
-def test_a_run_that_was_moved_is_loaded_from_a_folder_that_cannot_be_written(vae, saved, tmp_path):
+def test_a_moved_run_is_loaded_from_a_read_only_folder(vae, saved, tmp_path):
     folder = tmp_path / "elsewhere"
     shutil.copytree(saved, folder)
     (folder / ".lock").unlink(missing_ok=True)
@@ -296,7 +296,7 @@ def test_a_run_that_was_moved_is_loaded_from_a_folder_that_cannot_be_written(vae
 
 
 def rewritten(saved, folder, change):
-    """A copy of a run whose config was changed."""
+    """Return a copy of a run with a changed config."""
     shutil.copytree(saved, folder)
     config = workdir.read_config(folder)
     change(config)
@@ -304,7 +304,7 @@ def rewritten(saved, folder, change):
     return folder
 
 
-def test_a_setting_that_a_run_did_not_know_has_its_default(vae, saved, tmp_path):
+def test_a_setting_missing_from_a_run_has_its_default(vae, saved, tmp_path):
     def forget(config):
         del config["objective"]["free_nats"], config["model"]["encoder"]["compute_dtype"]
         del config["tensorboard"]
@@ -315,7 +315,7 @@ def test_a_setting_that_a_run_did_not_know_has_its_default(vae, saved, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda c: c.update(schema=99), "the config has schema=99, which a later version of"),
         (lambda c: c.update(nonsense=1), "nonsense is not a setting"),
@@ -323,11 +323,11 @@ def test_a_setting_that_a_run_did_not_know_has_its_default(vae, saved, tmp_path)
         (lambda c: c.update(epochs=0), "epochs=0 must be an integer of at least 1"),
     ],
 )
-def test_a_config_that_cannot_be_read_is_refused_with_its_run(saved, tmp_path, change, told):
+def test_an_invalid_config_is_refused_with_its_run(saved, tmp_path, change, message):
     folder = rewritten(saved, tmp_path / "run", change)
     with pytest.raises(UserError) as error:
         vae_jax.load(folder)
-    assert str(error.value).startswith(f"the config of workdir={str(folder)!r}: {told}")
+    assert str(error.value).startswith(f"the config of workdir={str(folder)!r}: {message}")
 
 
 def test_a_run_without_a_whole_checkpoint_is_refused(saved, tmp_path):
@@ -378,7 +378,7 @@ def test_any_subset_is_encoded_as_the_mean_of_its_posterior(joint):
     }
     given = {"image": IMAGES, "label": [0, 3, 1], "text": ["a thin four"] * 3}
     for present in np.ndindex(2, 2, 2):
-        names = [name for name, there in zip(FORMS, present, strict=True) if there]
+        names = [name for name, is_present in zip(FORMS, present, strict=True) if is_present]
         if not names:
             continue
         found = joint.encode({name: given[name] for name in reversed(names)})
@@ -386,7 +386,7 @@ def test_any_subset_is_encoded_as_the_mean_of_its_posterior(joint):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_caption_makes_all_modalities_again_by_its_key(joint):
+def test_all_modalities_of_a_caption_are_generated_by_the_key(joint):
     made = joint.generate({"text": "A thin four"}, KEY)
     assert made["image"].shape == (1, 4, 3, 1)
     assert made["label"].shape == (1,)
@@ -399,7 +399,7 @@ def test_a_caption_makes_all_modalities_again_by_its_key(joint):
     assert set(made["text"][0].split()) <= set(FORMS["text"].words) | {"<unknown>"}
 
 
-def test_what_is_generated_is_decoded_from_draws_of_the_posterior(joint):
+def test_generated_images_are_decoded_from_draws_of_the_posterior(joint):
     num = 800
     latents = joint.encode({"label": [2]})
     made = joint.generate({"label": np.full(num, 2)}, KEY)["image"]
@@ -444,7 +444,7 @@ def test_one_program_serves_all_subsets(joint):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({}, "nothing is given; give any of the modalities image, label, text"),
         ({"sound": IMAGES}, "the modality 'sound' is not known; this model has image, label, text"),
@@ -463,14 +463,14 @@ def test_one_program_serves_all_subsets(joint):
         ({"image": IMAGES[:0]}, "examples must be equally many and at least one"),
     ],
 )
-def test_what_cannot_be_given_is_refused_in_one_line(joint, given, told):
-    for ask in (joint.encode, lambda given: joint.generate(given, KEY)):
-        with pytest.raises(UserError, match=told) as error:
-            ask(given)
+def test_invalid_examples_are_refused_in_one_line(joint, given, message):
+    for method in (joint.encode, lambda given: joint.generate(given, KEY)):
+        with pytest.raises(UserError, match=message) as error:
+            method(given)
         assert "\n" not in str(error.value)
 
 
-def test_unknown_words_are_replaced_and_reported_where_the_config_says_so(caplog):
+def test_unknown_words_are_replaced_and_reported_if_the_config_says_so(caplog):
     joint = make_joint(**{"data.unknown_words": "replace"})
     with caplog.at_level(logging.WARNING):
         codes = joint.encode({"text": ["a purple four"]})
@@ -486,7 +486,7 @@ def test_latents_of_another_shape_are_refused(joint, shape):
         joint.sample(KEY, 0)
 
 
-def test_a_run_of_several_modalities_is_loaded_as_one(tmp_path):
+def test_a_run_of_several_modalities_is_loaded(tmp_path):
     folder = tmp_path / "run"
     small_joint_runs.save(folder, multimodal_label.get_config())
     loaded = vae_jax.load(folder)
@@ -498,7 +498,7 @@ def test_a_run_of_several_modalities_is_loaded_as_one(tmp_path):
         trained.load_images(folder)
 
 
-def test_a_run_of_images_is_loaded_as_one(saved):
+def test_a_run_of_images_is_loaded(saved):
     assert isinstance(trained.load_images(saved), trained.TrainedModel)
     with pytest.raises(UserError, match="holds no sweep, so it has no member 0"):
         trained.load_images(saved, member=0)

@@ -15,7 +15,7 @@ CONFIG = {
 }
 
 
-def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file.json"
     workdir.write_atomically(path, "old")
     with monkeypatch.context() as patch:
@@ -63,7 +63,7 @@ def test_fields_that_differ_are_named_with_both_values(tmp_path):
     assert (tmp_path / "config.json").read_bytes() == before
 
 
-def test_what_an_earlier_version_wrote_is_compared_as_this_one_would_have_written_it(tmp_path):
+def test_a_config_of_an_earlier_version_is_upgraded_for_the_comparison(tmp_path):
     old = {"seed": 0, "beta": 1.0}
     with workdir.hold(tmp_path, old):
         pass
@@ -73,7 +73,7 @@ def test_what_an_earlier_version_wrote_is_compared_as_this_one_would_have_writte
 
     with workdir.hold(tmp_path, {"seed": 0, "objective": {"beta": 1.0}}, as_now=as_now):
         pass
-    # What stands there stays.
+    # The file itself does not change.
     assert workdir.read_config(tmp_path) == old
     other = {"seed": 0, "objective": {"beta": 2.0}}
     with pytest.raises(
@@ -112,7 +112,7 @@ def test_a_workdir_that_cannot_be_written_is_refused(tmp_path, below):
 
 
 @pytest.mark.parametrize("content", ["", '{"seed": 0', "[1]", "\x00\x00"])
-def test_a_damaged_config_or_summary_is_told_and_kept(tmp_path, content):
+def test_a_damaged_config_or_summary_is_reported_and_kept(tmp_path, content):
     for name, read in (
         ("config.json", workdir.read_config),
         ("summary.json", workdir.read_summary),
@@ -133,7 +133,7 @@ def test_the_lock_is_free_again_after_an_error(tmp_path):
         pass
 
 
-def test_what_is_not_there(tmp_path):
+def test_a_folder_without_a_run_has_no_config_and_no_summary(tmp_path):
     assert workdir.read_summary(tmp_path) is None
     with pytest.raises(UserError, match="holds no run"):
         workdir.read_config(tmp_path)
@@ -157,7 +157,7 @@ def test_a_run_and_a_member_have_their_directories(tmp_path):
     with workdir.hold(run, CONFIG), workdir.hold(sweep, sweep=SWEEP):
         pass
     assert workdir.run_folder(run, None) == run
-    # What is not there at all is for the caller to tell.
+    # The caller reports a missing folder.
     assert workdir.run_folder(tmp_path / "nothing", None) == tmp_path / "nothing"
     for member in (3, 12):
         with workdir.hold(workdir.member_folder(sweep, member), CONFIG):
@@ -167,7 +167,7 @@ def test_a_run_and_a_member_have_their_directories(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("trained", "there"),
+    ("trained", "message"),
     [
         ([], "none is trained"),
         ([3], "trained so far are 3"),
@@ -175,7 +175,7 @@ def test_a_run_and_a_member_have_their_directories(tmp_path):
         (range(9), "trained so far are 0, 1, 2, 3, 4, 5, 6, 7, ... 8"),
     ],
 )
-def test_a_sweep_tells_which_members_there_are(tmp_path, trained, there):
+def test_a_missing_member_is_refused_with_the_trained_ones(tmp_path, trained, message):
     with workdir.hold(tmp_path, sweep=SWEEP):
         pass
     for member in trained:
@@ -183,10 +183,10 @@ def test_a_sweep_tells_which_members_there_are(tmp_path, trained, there):
     where = f"workdir={str(tmp_path)!r}"
     with pytest.raises(UserError) as error:
         workdir.run_folder(tmp_path, None)
-    assert str(error.value) == f"{where} holds a sweep; name a member: {there}"
+    assert str(error.value) == f"{where} holds a sweep; name a member: {message}"
     with pytest.raises(UserError) as error:
         workdir.run_folder(tmp_path, 99)
-    assert str(error.value) == f"{where} has no member 99; {there}"
+    assert str(error.value) == f"{where} has no member 99; {message}"
 
 
 def test_a_run_has_no_members(tmp_path):
@@ -221,7 +221,7 @@ def test_another_sweep_is_refused_with_both_values(tmp_path):
     assert (tmp_path / "sweep.json").read_bytes() == before
 
 
-def test_a_run_and_a_sweep_do_not_take_each_others_workdir(tmp_path):
+def test_a_run_and_a_sweep_cannot_share_a_workdir(tmp_path):
     with workdir.hold(tmp_path / "run", CONFIG), workdir.hold(tmp_path / "sweep", sweep=SWEEP):
         pass
     with pytest.raises(UserError, match=r"has a config\.json already, so it cannot hold a sweep"):

@@ -14,7 +14,7 @@ __all__ = ["TrainedModel", "TrainedMultimodal", "UserError", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    # Late, so that reading data does not import jax and orbax.
+    # Imported late, so that reading data does not import jax and orbax.
     if name in ("TrainedModel", "TrainedMultimodal", "load"):
         from vae_jax import trained
 

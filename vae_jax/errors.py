@@ -1,4 +1,4 @@
-"""The one exception that means "the user can fix this", and how it quotes others."""
+"""The exception for mistakes that a user can fix, and its one-line messages."""
 
 import tokenize
 import zipfile
@@ -17,7 +17,7 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what a library's error says, or its type if it says nothing."""
+    """Return the first line of an error's message, or its type if there is no message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

@@ -1,4 +1,4 @@
-"""Settings, declared beside what reads them, and parts: the classes that have them.
+"""Settings, declared beside the code that reads them, and parts: the classes that have them.
 
 A part is a frozen dataclass whose fields are settings: an encoder, a prior, an objective, an
 optimiser. Each setting is declared once, with its type, default, limits and a sentence:
@@ -9,9 +9,9 @@ optimiser. Each setting is declared once, with its type, default, limits and a s
         beta: Traced = traced(1.0, "Weight of the KL.", at_least=0.0)
         num_samples: int = integer(1, "Samples of the latents per image.", at_least=1)
 
-A table of choices is a plain dict from names to parts. In its place in a config stands a choice
-and its settings, `{"name": "beta", "beta": 4.0}`; what is not said has its default. A name with a
-colon, "package.module:Name", is a part from outside the package.
+A table of choices is a plain dict from names to parts. A config names a choice and gives its
+settings, `{"name": "beta", "beta": 4.0}`; all others have their defaults. A name with a colon,
+"package.module:Name", is a part from outside the package.
 
 A *traced* setting enters the compiled program as an array, so that one program serves all of its
 values. All others are static.
@@ -33,13 +33,13 @@ from vae_jax.errors import UserError, first_line
 # The value of a traced setting: a number in a config, an array in a compiled program.
 Traced = float | int | jax.Array
 
-# Returns what would be right, or None if the value is.
+# Returns a description of right values, or None if the value is right.
 Check = Callable[[Any], str | None]
 
 _KEY = "setting"
 _PartClass = TypeVar("_PartClass", bound=type)
 
-# What float32 holds without losing digits.
+# The range of float32 without a loss of digits.
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -49,15 +49,15 @@ class Setting:
     """The declaration of a setting.
 
     Attributes:
-      sentence: what it means.
-      check: returns what would be right of a wrong value, None of a right one.
-      limits: the values it takes, in words.
+      sentence: its meaning.
+      check: returns a description of right values for a wrong one, None for a right one.
+      limits: the values that it takes, in words.
       is_traced: whether it enters compiled programs as an array.
-      choices: the table of a part's choices; None of a value or of a part without a choice.
-      kind: the protocol that a part from outside keeps; None where there can be none.
+      choices: the table of a part's choices; None for a value or a part without a choice.
+      kind: the protocol or base class of parts from outside; None if there can be none.
       section: the class of a part without a choice.
-      default_choice: the choice that a config without a name has.
-      is_number: whether whole numbers stand for floating ones.
+      default_choice: the choice of a config that names none.
+      is_number: whether integers are converted to floats.
     """
 
     sentence: str
@@ -159,7 +159,7 @@ def seed(default: int, sentence: str) -> Any:
     limits = "an integer from 0 to 2**32 - 1"
 
     def check(value: Any) -> str | None:
-        # Beyond, `jax.random.key` takes two seeds for the same or fails.
+        # For other seeds `jax.random.key` fails, or gives the same key for two of them.
         return None if _is_integer(value) and 0 <= value < 2**32 else limits
 
     return declare(default, Setting(sentence, check, limits))
@@ -203,7 +203,7 @@ def sizes(default: tuple[int, ...], sentence: str, *, may_be_empty: bool = False
 def numbers(
     default: tuple[float, ...], sentence: str, *, each: str, check_each: Callable[[float], bool]
 ) -> Any:
-    """Declare a tuple of numbers, each of which is as `each` says."""
+    """Declare a tuple of numbers; `each` describes the numbers that `check_each` accepts."""
     check_number, _ = _number_check(None, None, None, None)
 
     def check(value: Any) -> str | None:
@@ -233,9 +233,9 @@ def part(default: str, choices: Mapping[str, type], kind: type | None, sentence:
     Args:
       default: the name of the default choice.
       choices: the parts by name.
-      kind: the protocol or base class that every choice keeps, those from outside too; None where
-        there can be none from outside.
-      sentence: what the part is for.
+      kind: the protocol or base class of every choice, also from outside; None if there can be none
+        from outside.
+      sentence: the purpose of the part.
     """
     setting = Setting(
         sentence,
@@ -249,13 +249,13 @@ def part(default: str, choices: Mapping[str, type], kind: type | None, sentence:
 
 
 def section(cls: type, sentence: str) -> Any:
-    """Declare a part without a choice: settings that stand together."""
+    """Declare a part without a choice: a group of settings."""
     setting = Setting(sentence, lambda value: None, "settings", section=cls)
     return dataclasses.field(default_factory=cls, metadata={_KEY: setting})
 
 
 def register(table: dict[str, type], name: str) -> Callable[[_PartClass], _PartClass]:
-    """Return a decorator that puts a part into a table of choices under a name."""
+    """Return a decorator that adds a part to a table of choices."""
 
     def put(cls: _PartClass) -> _PartClass:
         cls.name = name  # type: ignore[attr-defined]
@@ -294,16 +294,16 @@ def name_of(value: Any) -> str:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """Return a question about the known name that is nearest; "" if none is near."""
+    """Return a question that suggests the nearest known name; "" if none is near."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def import_outside(path: str, name: str) -> Any:
-    """Return what "package.module:Name" names.
+    """Import the object that "package.module:Name" names.
 
     Args:
-      path: the setting that has the name, for messages.
+      path: the dotted name of the setting, for messages.
       name: module and attribute.
 
     Raises:
@@ -333,12 +333,11 @@ def import_outside(path: str, name: str) -> Any:
 
 
 def _check_declared(found: Any, where: str) -> type:
-    """Refuse what is no frozen dataclass, or has a field that is no setting."""
+    """Return the class; refuse it if it is not a frozen dataclass whose fields are settings."""
     parameters = getattr(found, "__dataclass_params__", None)
     if not isinstance(found, type) or parameters is None or not parameters.frozen:
         raise UserError(
-            f"{where} is no frozen dataclass, as a part is, whose fields are declared by "
-            "vae_jax.settings"
+            f"{where} is not a frozen dataclass with fields that are declared by vae_jax.settings"
         )
     undeclared = [f.name for f in dataclasses.fields(found) if _KEY not in f.metadata]
     if undeclared:
@@ -356,24 +355,24 @@ def _check_kind(found: type, setting: Setting, path: str, name: str) -> type:
         if issubclass(found, kind):
             return found
         raise UserError(
-            f"{path}={name!r} is not the kind of part that stands here: it is no subclass of "
+            f"{path}={name!r} is the wrong kind of part: it is not a subclass of "
             f"{kind.__module__}.{kind.__name__}"
         )
-    # A name is what registration gives.
+    # Registration gives the name.
     declared = {*vars(kind), *vars(kind).get("__annotations__", {})} - {"name"}
     wanted = sorted(name for name in declared if not name.startswith("_"))
     fields = {field.name for field in dataclasses.fields(found)}
     missing = [name for name in wanted if name not in fields and not hasattr(found, name)]
     if missing:
         raise UserError(
-            f"{path}={name!r} is not the kind of part that stands here: it has no {missing[0]!r}, "
-            f"which {kind.__module__}:{kind.__name__} asks for"
+            f"{path}={name!r} is the wrong kind of part: it has no {missing[0]!r}, "
+            f"which {kind.__module__}:{kind.__name__} requires"
         )
     return found
 
 
 def chosen_class(setting: Setting, path: str, name: Any = None) -> type:
-    """Return the class of a part that is chosen by name; of the default where none is given.
+    """Return the class of a part that is chosen by name, or of the default choice.
 
     Raises:
       UserError: there is no such choice, or it is of another kind.
@@ -393,13 +392,13 @@ def chosen_class(setting: Setting, path: str, name: Any = None) -> type:
 
 
 def _class_of(value: Any, setting: Setting, path: str) -> type:
-    """Return the class of a part that is given as it is, if it may stand here."""
+    """Return the class of a part that is given as an object, if it is of the right kind."""
     cls, name = type(value), name_of(value)
     if setting.kind is not None and ":" in name:
         return _check_kind(_check_declared(cls, f"{path}.name={name!r}"), setting, path, name)
     if cls is (chosen_class(setting, path, name) if setting.choices else setting.section):
         return cls
-    raise UserError(f"{path}={value!r} is not the kind of part that stands here")
+    raise UserError(f"{path}={value!r} is the wrong kind of part")
 
 
 def resolve(setting: Setting, value: Any, path: str) -> Any:
@@ -407,12 +406,12 @@ def resolve(setting: Setting, value: Any, path: str) -> Any:
 
     Args:
       setting: its declaration.
-      value: what a config says: of a part a name, a mapping of its settings with or without a
-        "name", or the part itself.
+      value: the config's value. For a part it is a name, a mapping of its settings with or without
+        a "name", or the part itself.
       path: the dotted name of the setting, for messages.
 
     Raises:
-      UserError: names the setting, its value, and what would be right.
+      UserError: names the setting, its value, and the values that are right.
     """
     if not setting.is_part:
         expected = setting.check(value)
@@ -445,12 +444,12 @@ def resolve_part(
 
     Args:
       cls: the part's class.
-      section: settings by name; a "name" is passed over.
-      path: the dotted name of the section, "" of the whole config.
-      sections: by name, the class of each section without a choice that is not the declared one.
+      section: settings by name; a "name" is ignored.
+      path: the dotted name of the section, "" for the whole config.
+      sections: classes that replace the declared ones of sections without a choice, by name.
 
     Raises:
-      UserError: names the setting, its value, and what would be right.
+      UserError: names the setting, its value, and the values that are right.
     """
     declared = settings_of(cls)
     if sections:
@@ -473,7 +472,7 @@ def resolve_part(
 
 
 def unknown_setting(cls: type, path: str, name: str) -> str:
-    """Return the line that refuses a setting which a part does not have."""
+    """Return the message that refuses a setting which a part does not have."""
     known = list(settings_of(cls))
     whose = f" of {path}={vars(cls)['name']!r}" if "name" in {*vars(cls)} - {*known} else ""
     if not whose and path:
@@ -486,10 +485,10 @@ def unknown_setting(cls: type, path: str, name: str) -> str:
 
 
 def to_dict(value: Any) -> Any:
-    """Return a part as a config's section says it: every setting, and the name of every choice."""
+    """Return a part as a section of a config: every setting, and the name of every choice."""
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
-    # A part is known by the name that registration gave it; one from outside by its path.
+    # A choice has a name by registration, or its import path if it is from outside.
     has_name = "name" in vars(type(value)) or not type(value).__module__.startswith("vae_jax.")
     return _as_section(value, has_name and "name" not in settings_of(type(value)))
 
@@ -546,7 +545,7 @@ def substitute(value: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
 
 
 def changed(value: Any) -> dict[str, Any]:
-    """Return what of a part is not the default, nested, so that a new setting changes nothing."""
+    """Return the nested settings of a part that differ from the defaults."""
     content: dict[str, Any] = {}
     for name, setting in settings_of(type(value)).items():
         inner = getattr(value, name)

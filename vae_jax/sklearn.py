@@ -1,8 +1,7 @@
-"""A VAE where scikit-learn's PCA stood: `fit`, `transform`, `inverse_transform`, `score`.
+"""A VAE in place of scikit-learn's PCA: `fit`, `transform`, `inverse_transform`, `score`.
 
-It is put together from the objects of the package and needs no config: the model, the evidence
-lower bound, and the compiled epoch of `vae_jax.training.step`. A row of data is an image of one
-pixel's height and one channel to them.
+It uses the package without a config: the model, the evidence lower bound, and the compiled epoch of
+`vae_jax.training.step`. A row of data is an image one pixel high, with one channel.
 """
 
 import functools
@@ -33,12 +32,12 @@ from vae_jax.training.optimizers import Adam, scale_by_adam
 from vae_jax.training.players import Batches, Hparams, Metrics, Params, Player
 from vae_jax.training.step import TrainState
 
-# Rows in one compiled call of a model that is trained.
+# Rows in one compiled call of a fitted model.
 _BATCH_SIZE = 1000
-# Of the latents of a row, for its score.
+# Samples of the latents of a row, for its score.
 _NUM_SAMPLES = 16
 
-# A parameter takes the values of that setting.
+# The settings whose limits the estimator's parameters have.
 _SETTINGS = {
     "n_components": settings_of(VAESettings)["latent_size"],
     "widths": settings_of(MLPEncoderSettings)["widths"],
@@ -52,7 +51,7 @@ _Rows = Float[np.ndarray, "rows features"]
 
 
 class _Architecture(NamedTuple):
-    """Everything needed to rebuild the model except its parameters."""
+    """The arguments that rebuild the model without its parameters."""
 
     likelihood: str
     num_features: int
@@ -63,31 +62,31 @@ class _Architecture(NamedTuple):
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A variational autoencoder of rows of numbers, as a scikit-learn transformer.
 
-    Computed in float32 on the device that JAX prefers; of one `random_state`, machine and number of
-    cores the result is always the same.
+    It computes in float32 on JAX's default device. The result depends only on `random_state`, the
+    machine and its number of cores.
 
     Args:
-      n_components: latent dimensions.
+      n_components: number of latent dimensions.
       widths: hidden layers of the encoder; the decoder mirrors them.
-      likelihood: "normal", for any data: features are centred and all divided by one number, the
-        root of their mean variance, so that what varies more counts more, as it does in PCA; its
-        scale, one for all features, is learned. "bernoulli", for data in [0, 1], as they are.
+      likelihood: "normal", for any data, or "bernoulli", for data in [0, 1]. With "normal" all
+        features are centred and divided by one number, the root of their mean variance, so that a
+        feature counts by its variance, as in PCA; one scale for all features is learned.
       beta: weight of the KL; 1 is the evidence lower bound.
       epochs: passes over the data.
-      batch_size: rows a step; all where there are fewer.
-      learning_rate: of Adam, where the cosine begins that ends at 0.
-      random_state: of the initial parameters, the order and the noise.
+      batch_size: rows per step; all if there are fewer.
+      learning_rate: initial learning rate of Adam, which falls to 0 by a cosine.
+      random_state: seed of the initial parameters, the order and the noise.
 
     Attributes:
-      mean_: of each feature, `[features]`; zeros for "bernoulli".
-      scale_: what centred features are divided by; 1 for "bernoulli".
-      losses_: mean loss of each epoch, in nats a row, `[epochs]`.
+      mean_: mean of each feature, `[features]`; zeros for "bernoulli".
+      scale_: divisor of centred features; 1 for "bernoulli".
+      losses_: mean loss of each epoch, in nats per row, `[epochs]`.
       params_: the model's parameters, nested dicts of arrays.
       n_features_in_: number of features.
-      feature_names_in_: their names, where the data had any.
+      feature_names_in_: names of the features, if the data had any.
     """
 
-    # Any: scikit-learn asks that every value be taken here, and refused by `fit`.
+    # Any: in scikit-learn the constructor takes every value, and `fit` refuses wrong ones.
     def __init__(
         self,
         n_components: Any = 2,
@@ -110,10 +109,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> "VAETransformer":  # noqa: N803
-        """Train on `[rows, features]`; `y` is not looked at.
+        """Train on `[rows, features]`; `y` is ignored.
 
         Raises:
-          ValueError: data or a parameter that a VAE cannot take, or a loss that is not finite.
+          ValueError: the data or a parameter are not valid, or the loss is not finite.
         """
         self._check_parameters()
         rows = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
@@ -121,7 +120,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.mean_, self.scale_ = np.zeros(rows.shape[1]), 1.0
         if self.likelihood == "normal":
             self.mean_ = rows.mean(axis=0, dtype=np.float64)
-            # Features that do not vary at all are left as they are.
+            # Constant features are not scaled.
             self.scale_ = math.sqrt(np.square(rows - self.mean_).mean()) or 1.0
         architecture = _Architecture(
             str(self.likelihood),
@@ -151,7 +150,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"the loss is not finite with learning_rate={self.learning_rate!r}; use a lower one"
             )
         self.params_ = jax.tree.map(np.asarray, nnx.to_pure_dict(state.params["model"]))
-        # Parameters may be set anew; what was fitted stays.
+        # Kept apart from the parameters, which may be set to other values after fitting.
         self._architecture = architecture
         return self
 
@@ -163,7 +162,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Return the decoder's mean at each row of latents, in the units of the data.
 
         Raises:
-          ValueError: not `[rows, n_components]` of finite numbers.
+          ValueError: the latents are not finite numbers `[rows, n_components]`.
         """
         check_is_fitted(self)
         latents = check_array(X, dtype=np.float32)
@@ -178,16 +177,16 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def score_samples(self, X: Any) -> Float[np.ndarray, " rows"]:  # noqa: N803
         """Return the evidence lower bound of each row, in nats, in the units of the data.
 
-        A lower bound on what `score_samples` of PCA is. The mean over 16 samples of the latents,
-        whose noise is the same for every row and call. Grey values under "bernoulli" give a
-        cross-entropy, which is no bound on a log probability.
+        It is a lower bound on the log likelihood, which `score_samples` of PCA returns, and the
+        mean over 16 samples of the latents, whose noise is the same for every row and call. Grey
+        values under "bernoulli" give a cross-entropy, which is no bound on a log probability.
         """
         rows = self._validated(X)
         elbo = self._run(_elbo, self._images(rows))
         return elbo - np.float32(rows.shape[1] * math.log(self.scale_))
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
-        """Return the mean of `score_samples`: what a search over parameters makes large."""
+        """Return the mean of `score_samples`, which a search over parameters maximises."""
         return float(self.score_samples(X).mean(dtype=np.float64))
 
     def __sklearn_tags__(self) -> Tags:
@@ -205,7 +204,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             raise ValueError(f"likelihood={self.likelihood!r} must be 'bernoulli' or 'normal'")
         for name, setting in _SETTINGS.items():
             value = getattr(self, name)
-            # A search over np.arange sets NumPy's numbers.
+            # A search over np.arange sets numbers of NumPy's types.
             expected = setting.check(value.item() if isinstance(value, np.generic) else value)
             if expected is not None:
                 raise ValueError(f"{name}={value!r} must be {expected}")
@@ -213,7 +212,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _validated(self, X: Any) -> _Rows:  # noqa: N803
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        # Of what was fitted: the parameter may have been set anew.
+        # The fitted likelihood: the parameter may have been set to another one since.
         _check_values(rows, self._architecture.likelihood)
         return rows
 
@@ -262,7 +261,7 @@ def _merge(architecture: _Architecture, params: PyTree) -> VAE:
 
 
 def _player(architecture: _Architecture, num_steps: int) -> Player:
-    """Return what is trained: the negative ELBO, its KL weighted, by Adam."""
+    """Return the player: the negative ELBO with a weighted KL, trained by Adam."""
 
     def loss(
         params: Params,
@@ -289,7 +288,7 @@ def _player(architecture: _Architecture, num_steps: int) -> Player:
     return Player("model", loss, ("model",), make_optimizer)
 
 
-# Below, what is compiled: once for an architecture and the shapes of the data, not for each fit.
+# The functions below are compiled once per architecture and shape of the data, not for each fit.
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -301,7 +300,7 @@ def _init(
 ) -> TrainState:
     model_key, run_key = jax.random.split(key)
     params = nnx.split(_build(architecture, mean_image, model_key))[1]
-    # The state before the first step does not depend on how many there are.
+    # The state before the first step does not depend on the number of steps.
     players = [_player(architecture, 1)]
     return training.init_state({"model": params}, nnx.State({}), hparams, players, run_key)
 
@@ -348,7 +347,7 @@ def _elbo(
     model = _merge(architecture, params)
     keys = jax.random.split(jax.random.key(0, impl="threefry2x32"), _NUM_SAMPLES)
 
-    # By row, so that each meets the same noise; by sample, to hold one of them at a time.
+    # One row at a time, so that each has the same noise; one sample at a time, to save memory.
     def sample(key: Key[Array, ""]) -> Float[Array, " rows"]:
         return jax.vmap(lambda row: elbo_terms(model, row[None], row[None], key).elbo[0])(images)
 

@@ -44,13 +44,13 @@ from vae_jax.training import checkpoints
 
 _BATCH_SIZE = 1000
 _JOINT_BATCH_SIZE = 500
-# Of a decoder in one call: a categorical likelihood has 256 for each channel of each pixel.
+# Most outputs of a decoder in one call: a categorical likelihood has 256 per channel and pixel.
 _MAX_OUTPUTS = 2**25
 
-# Settings of how parameters start, or of how they are computed with: what is computed is the same.
-_OF_THE_START = ("decoder_start", "initializer", "remat")
+# Settings that do not change the function that given parameters compute.
+_NOT_OF_THE_NETWORK = ("decoder_start", "initializer", "remat")
 
-# Images `[num, height, width, channels]`, classes `[num]` or texts, or a single one of them.
+# Images `[num, height, width, channels]`, classes `[num]` or texts, or a single example.
 Given = ArrayLike | str | list[str]
 
 
@@ -59,16 +59,16 @@ class _Trained:
 
     Attributes:
       config: the run's experiment.
-      form: height, width, channels; of several modalities, their forms by name.
+      form: height, width, channels; for several modalities, their forms by name.
       params: the model's parameters.
-      extra: what it learned without a gradient.
+      extra: the model's state that is learned without a gradient.
       graphdef: the model without its state.
-      has_density: whether log p(x) has a bound: there are a posterior and a prior.
+      has_density: whether log p(x) has a bound, from a posterior and a prior.
       latent_size: number of latent dimensions.
     """
 
     _batch_size: int
-    # The config as a run's directory has it, of whatever schema; None of a model without a run.
+    # The config as it is in the run's directory, of any schema; None for a model without a run.
     written_config: dict[str, Any] | None = None
 
     def __init__(
@@ -91,10 +91,7 @@ class _Trained:
     def with_params(
         self, config: AnyExperiment, params: nnx.State, extra: nnx.State | None = None
     ) -> Any:
-        """Return the same network with other parameters, those of `config`.
-
-        Nothing is compiled anew.
-        """
+        """Return the same network with the parameters of another run, without compiling again."""
         other = copy.copy(self)
         other.config, other.params = config, params
         other.extra = self.extra if extra is None else extra
@@ -102,7 +99,7 @@ class _Trained:
 
     @property
     def state(self) -> nnx.State:
-        """The model's parameters, and what it learned without a gradient, for `nnx.merge`."""
+        """The model's parameters and extra state, for `nnx.merge`."""
         return nnx.merge_state(self.params, self.extra)
 
     @property
@@ -117,43 +114,43 @@ class _Trained:
 
     @property
     def data(self) -> Any:
-        """The settings of the data: name, splits, and how examples reach the model."""
+        """The settings of the data."""
         return self.config.data
 
     @property
     def evaluation(self) -> Any:
-        """The settings of evaluation: batch size, seed, and samples where there is a density."""
+        """The settings of evaluation."""
         return self.config.evaluation
 
     @property
     def corruption(self) -> Any:
-        """The corruption that the encoder sees in place of the image."""
+        """The corruption of the encoder's input."""
         return self.config.corruption
 
     @property
     def keys(self) -> EvaluationKeys:
-        """One key for each thing that evaluation draws, the same for every run."""
+        """The keys of evaluation, one per purpose and the same for every run."""
         return build_evaluation_keys(self.config)
 
     @property
     def is_convolutional(self) -> bool:
-        """True if an image is dear to encode: its encoder halves it by convolutions."""
+        """True if the encoder has convolutions, so that images are slow to encode."""
         return bool(getattr(self.config.model, "smallest_side", lambda: 1)() > 1)
 
     @property
     def binarizes(self) -> bool:
-        """True if the model sees zeros and ones that are drawn from grey values."""
+        """True if the model's input is zeros and ones drawn from grey values."""
         return bool(self.config.data.binarization.name != "none")
 
     def prepare(self) -> Prepare:
-        """Return how stored images become what the model sees: `prepare(key, images)`."""
+        """Return `prepare(key, images)`, from stored images to the model's input."""
         return build_prepare(self.config)
 
     def load_test(self) -> Any:
         """Read the run's test set into memory.
 
         Raises:
-          UserError: the data are not there, or damaged.
+          UserError: the data are missing or damaged.
         """
         return load_test_examples(self.config)
 
@@ -161,15 +158,15 @@ class _Trained:
         """Read the run's validation set into memory.
 
         Raises:
-          UserError: there is none, or the data are not there, or damaged.
+          UserError: there is none, or the data are missing or damaged.
         """
         return load_validation(self.config)
 
     def open_splits(self) -> Any:
-        """Read the run's data as it was trained on: a training set may be read as it is asked for.
+        """Open the run's data; a large training set is read on demand.
 
         Raises:
-          UserError: the data are not there, or damaged.
+          UserError: the data are missing or damaged.
         """
         return open_examples(self.config)
 
@@ -177,12 +174,12 @@ class _Trained:
         """Read all of the run's data into memory: `train`, `validation` and `test`.
 
         Raises:
-          UserError: the data are not there, damaged, or too large.
+          UserError: the data are missing, damaged or too large.
         """
         return load_examples(self.config)
 
     def simulator(self) -> Simulator:
-        """Return what draws examples of chosen factors.
+        """Return the simulator of the run's data, which draws examples of chosen factors.
 
         Raises:
           UserError: the run's data have no known factors.
@@ -191,22 +188,22 @@ class _Trained:
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits that tell the run's experiment from others."""
+        """16 hexadecimal digits that identify the run's experiment."""
         return digest(self.config)
 
     @property
     def flat_config(self) -> dict[str, Any] | None:
-        """The config of a run from the time when configs were flat; None of any other."""
+        """The run's config if it is flat, as in early versions; None if not."""
         written = self.written_config
         return written if written is not None and is_flat(written) else None
 
     @property
     def digest_but_seed(self) -> str:
-        """The same, which runs that differ in their seed alone have in common."""
+        """The digest without the seed, the same for runs that differ in nothing else."""
         return digest({**self.config.to_dict(), "seed": 0})
 
     def _run(self, name: str, function: Callable[..., Any], *batched: Any) -> Any:
-        """Return `function(model, *trees)`, compiled, over batches put together again."""
+        """Return `function(model, *trees)`, compiled and computed in batches."""
         if name not in self._compiled:
 
             @full_precision
@@ -214,7 +211,7 @@ class _Trained:
                 return function(nnx.merge(self.graphdef, params, extra), *trees)
 
             self._compiled[name] = jax.jit(apply)
-        # Keys stay JAX's.
+        # JAX arrays stay as they are, keys among them.
         batched = jax.tree.map(
             lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), batched
         )
@@ -237,12 +234,12 @@ class _Trained:
 class TrainedModel(_Trained):
     """A model and its parameters. Images are `[num, height, width, channels]`.
 
-    Images may be 8-bit, or floating point in the unit interval; they are not binarised unless the
-    caller does it. Images and latents come back as NumPy arrays. Compiled once a batch shape.
+    Images may be 8-bit, or floating point in the unit interval; they are not binarised. Results are
+    NumPy arrays. Functions are compiled once per batch shape.
 
     Attributes:
       image_shape: height, width, channels.
-      likelihood: p(x|z) as it starts.
+      likelihood: p(x|z) with fresh parameters.
     """
 
     def __init__(
@@ -260,12 +257,12 @@ class TrainedModel(_Trained):
 
     @property
     def network(self) -> dict[str, Any]:
-        """The settings that decide what the model computes with its parameters, nested."""
-        return _without(changed(self.config.model), _OF_THE_START)
+        """The nested settings that decide on the function that given parameters compute."""
+        return _without(changed(self.config.model), _NOT_OF_THE_NETWORK)
 
     @property
     def beta(self) -> float:
-        """Weight of the KL in what was minimised; 1 of an objective that has none."""
+        """The weight of the KL in the objective; 1 if it has none."""
         return float(getattr(self.config.objective, "beta", 1.0))
 
     @property
@@ -297,7 +294,7 @@ class TrainedModel(_Trained):
         return np.asarray(to_unit_interval(jnp.asarray(stored)))
 
     def refused_values(self, images: np.ndarray) -> str | None:
-        """Return what is wrong with finite floating images for the likelihood; None if nothing."""
+        """Return why the likelihood does not accept these finite images; None if it does."""
         return refused_values(self.config, images)
 
     def _targets(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
@@ -336,14 +333,16 @@ class TrainedModel(_Trained):
 
     @property
     def code_shape(self) -> tuple[int, ...]:
-        """The shape of what `encode` returns for one image."""
+        """The shape of the code that `encode` returns for one image."""
         return tuple(self._shape.code_shape)
 
     def posterior(self, images: ArrayLike) -> Normal:
-        """Return q(z|x) over `[num, latents]`, of JAX arrays."""
+        """Return q(z|x) over `[num, latents]`, with JAX arrays."""
         self._require_density("a posterior")
         if not self.has_normal_posterior:
-            raise UserError("the posterior of this run is no diagonal normal; use encode or elbo")
+            raise UserError(
+                "the posterior of this run is not a diagonal normal; use encode or elbo"
+            )
 
         def parameters(model: DensityModel, x: Array) -> tuple[Array, Array]:
             posterior = model.encode(x)
@@ -358,7 +357,7 @@ class TrainedModel(_Trained):
         return self._run("decode", lambda model, z: model.decode(z).mean, self._latents(latents))
 
     def reconstruct(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
-        """Return `decode(encode(images))`: a denoising model's restoration of corrupted images."""
+        """Return `decode(encode(images))`; a denoising model restores corrupted images."""
         return self._run(
             "reconstruct",
             lambda model, x: model.decode(model.latents(x)).mean,
@@ -395,8 +394,8 @@ class TrainedModel(_Trained):
 
         Args:
           start: images.
-          end: as many images.
-          degrees: how far along, any numbers.
+          end: the same number of images.
+          degrees: positions on the path, any numbers.
           path: a straight line through latent space, or an arc around its origin.
         """
         paths = {
@@ -420,7 +419,7 @@ class TrainedModel(_Trained):
         cross-entropy, which is no bound on a log probability.
 
         Raises:
-          UserError: a value that the likelihood does not accept.
+          UserError: the likelihood does not accept a value.
         """
         self._require_density("the ELBO")
         prepared = self._targets(images)
@@ -438,13 +437,13 @@ class TrainedModel(_Trained):
 class TrainedMultimodal(_Trained):
     """A model of several modalities and its parameters.
 
-    What is given is a dict by the name of the modality, of any of them: images, 8-bit or floating
-    point in the unit interval; classes, whole numbers; texts. Images come back as their means,
-    classes as the likeliest, texts as the words that are likeliest one after another.
+    Examples are given as a dict with any of the modalities by name: images, 8-bit or floating point
+    in the unit interval; classes, whole numbers; texts. Decoded images are means, decoded classes
+    the likeliest ones, and decoded texts the likeliest words one after another.
 
     Attributes:
-      forms: of the modalities, by name.
-      names: of the modalities.
+      forms: forms of the modalities by name.
+      names: names of the modalities.
     """
 
     _batch_size = _JOINT_BATCH_SIZE
@@ -462,22 +461,22 @@ class TrainedMultimodal(_Trained):
 
     @property
     def joint_posterior(self) -> str:
-        """The name of the way that posteriors of single modalities become one."""
+        """The name of the way in which posteriors of single modalities become one."""
         return str(self.config.model.joint_posterior)
 
     def encode(self, given: Mapping[str, Given]) -> Float[np.ndarray, "num latents"]:
-        """Return the mean of q(z|what is given), of each example.
+        """Return the mean of q(z|given modalities) of each example.
 
         Raises:
-          UserError: a modality or a word that the model does not know; examples of another shape,
-            or unequal in number.
+          UserError: a modality or a word is unknown, or examples have a wrong shape or different
+            numbers.
         """
         values, present = self._values(given)
         mean = lambda model, values, present: model.encode(values, present).mean  # noqa: E731
         return self._run("encode", mean, values, present)
 
     def generate(self, given: Mapping[str, Given], key: Key[Array, ""]) -> dict[str, Any]:
-        """Return all modalities of a draw from q(z|what is given), of each example.
+        """Return all modalities of a draw from q(z|given modalities) of each example.
 
         Raises:
           UserError: as `encode`.
@@ -495,7 +494,7 @@ class TrainedMultimodal(_Trained):
         return self.decode(self._run("generate", draw, values, present, keys))
 
     def reconstruct(self, given: Mapping[str, Given]) -> dict[str, Any]:
-        """Return all modalities at the mean of q(z|what is given), of each example.
+        """Return all modalities at the mean of q(z|given modalities) of each example.
 
         Raises:
           UserError: as `encode`.
@@ -512,7 +511,7 @@ class TrainedMultimodal(_Trained):
         """Return all modalities of each latent vector: images, classes, texts, by name.
 
         Raises:
-          UserError: latents of another shape.
+          UserError: the latents have a wrong shape.
         """
         array = self._latents(latents)
 
@@ -530,7 +529,7 @@ class TrainedMultimodal(_Trained):
         return mean.argmax(axis=-1).astype(np.int32) if form.kind == "class" else mean
 
     def _values(self, given: Mapping[str, Given]) -> tuple[dict[str, Any], np.ndarray]:
-        """Return values of every modality, those that are not given blank, and which are there."""
+        """Return values of every modality, blank if it is not given, and the mask of given ones."""
         if not given:
             raise UserError(f"nothing is given; give any of the modalities {', '.join(self.names)}")
         for name in given:
@@ -559,7 +558,7 @@ class TrainedMultimodal(_Trained):
 
 
 def _without(nested: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Return nested settings but those of some names, without sections that nothing is left of."""
+    """Return nested settings without those of some names, and without empty sections."""
     found = {
         name: _without(value, names) if isinstance(value, dict) else value
         for name, value in nested.items()
@@ -569,7 +568,7 @@ def _without(nested: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _texts(name: str, form: Form, value: Given, unknown_words: str) -> np.ndarray:
-    """Return texts as rows of word numbers."""
+    """Return texts as rows of word indices."""
     texts = [value] if isinstance(value, str) else list(np.asarray(value).ravel())
     if not all(isinstance(text, str) for text in texts):
         raise UserError(f"{name} must be a text or a list of texts, not {value!r}")
@@ -580,7 +579,7 @@ def _texts(name: str, form: Form, value: Given, unknown_words: str) -> np.ndarra
 
 
 def _array(name: str, form: Form, value: Given) -> np.ndarray:
-    """Return classes or images as the model takes them."""
+    """Return classes or images in the model's type and shape."""
     array = np.asarray(value)
     if form.kind == "class":
         array, num_classes = np.atleast_1d(array), form.shape[0]
@@ -611,11 +610,11 @@ def load(path: str | Path, member: int | None = None) -> Any:
     """Return the best model of a finished or unfinished run.
 
     Args:
-      path: its workdir, or that of a sweep.
-      member: which of the sweep's members.
+      path: the run's workdir, or that of a sweep.
+      member: index of the sweep's member.
 
     Returns:
-      A `TrainedModel`, or of a run of several modalities a `TrainedMultimodal`.
+      A `TrainedModel`, or a `TrainedMultimodal` for a run of several modalities.
 
     Raises:
       UserError: there is no run or no such member, or it has no checkpoint yet.
@@ -631,7 +630,7 @@ def load_images(path: str | Path, member: int | None = None) -> TrainedModel:
     """Return the best model of a run of images, as `load` does.
 
     Raises:
-      UserError: as `load`; the run is of several modalities.
+      UserError: as `load`, or the run has several modalities.
     """
     folder = workdir.run_folder(Path(path), member)
     config = read_experiment(folder)
@@ -646,7 +645,7 @@ def load_images(path: str | Path, member: int | None = None) -> TrainedModel:
 
 
 def read_experiment(folder: Path) -> AnyExperiment:
-    """Return the experiment of the run in `folder`, checked; one of an earlier schema is upgraded.
+    """Return the experiment of the run in `folder`, checked and upgraded to the present schema.
 
     Raises:
       UserError: there is no run, or its config is damaged or of a later schema.
@@ -658,12 +657,12 @@ def read_experiment(folder: Path) -> AnyExperiment:
 
 
 def best_model(folder: Path, config: AnyExperiment) -> tuple[Any, nnx.State, nnx.State]:
-    """Return what a run's examples are, and the best model's parameters and extra state.
+    """Return the form of a run's examples, and the best model's parameters and extra state.
 
-    Nothing else of the checkpoint is read.
+    Other arrays of the checkpoint are not read.
 
     Raises:
-      UserError: it has no checkpoint yet, or none that is whole.
+      UserError: the run has no whole checkpoint.
     """
     directory = folder / "checkpoints"
     if not checkpoints.steps(directory):

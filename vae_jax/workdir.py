@@ -1,12 +1,12 @@
 """A run's or a sweep's directory: its files by name, and one process at a time.
 
 config.json     the resolved config
-metrics.jsonl   a record a line
-summary.json    the test figures, once the run is finished
+metrics.jsonl   one record per line
+summary.json    the test metrics, once the run is finished
 checkpoints/  figures/  tensorboard/
 
-A sweep has sweep.json, the resolved sweep, in place of config.json, and each of its members is a
-run in members/NNNN.
+A sweep has sweep.json, the resolved sweep, in place of config.json; each of its members is a run in
+members/NNNN.
 """
 
 import contextlib
@@ -26,19 +26,19 @@ AsNow = Callable[[dict[str, Any]], dict[str, Any]]
 
 _CONFIG = "config.json"
 _SUMMARY = "summary.json"
-_OF_SUMMARY = ("test", "device", "num_cores", "versions")
+_SUMMARY_KEYS = ("test", "device", "num_cores", "versions")
 _SWEEP = "sweep.json"
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file such that a reader, or a kill, finds the old one or the new one whole.
+    """Write a file at once: readers and kills find the whole old file or the whole new one.
 
     Args:
       path: the file.
-      content: text is written as UTF-8.
+      content: bytes, or text, which is written as UTF-8.
 
     Raises:
-      UserError: it cannot be written; the old one stays.
+      UserError: it cannot be written; the old file stays.
     """
     partial = path.with_name(path.name + ".partial")
     try:
@@ -52,10 +52,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a directory, and those above it, unless it is there.
+    """Create a directory and its parents if they are missing.
 
     Raises:
-      UserError: it cannot be made.
+      UserError: it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def make_folder(folder: Path) -> None:
 
 
 def config_digest(config: dict[str, Any]) -> str:
-    """SHA-256 over the config's canonical JSON, the first 16 hexadecimal digits."""
+    """Return the first 16 hexadecimal digits of the SHA-256 of the config's canonical JSON."""
     canonical = json.dumps(config, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -74,10 +74,10 @@ def read_json(path: Path, required: Iterable[str] = ()) -> dict[str, Any]:
 
     Args:
       path: the file.
-      required: what the object must have.
+      required: keys that the object must have.
 
     Raises:
-      UserError: it cannot be read, or holds something else.
+      UserError: it cannot be read, is not an object, or misses a key.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -92,7 +92,7 @@ def read_json(path: Path, required: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def member_folder(workdir: Path, member: int) -> Path:
-    """Return the directory of one member of the sweep in `workdir`: a run like any other."""
+    """Return the run's directory of one member of the sweep in `workdir`."""
     return workdir / "members" / f"{member:04d}"
 
 
@@ -110,19 +110,19 @@ def run_folder(workdir: Path, member: int | None) -> Path:
         return workdir
     folders = [path for path in (workdir / "members").glob("*") if path.is_dir()]
     trained = sorted(int(path.name) for path in folders if path.name.isdecimal())
-    there = (
+    known = (
         f"trained so far are {', '.join(map(str, trained[:8]))}" if trained else "none is trained"
     )
-    there += f", ... {trained[-1]}" if len(trained) > 8 else ""
+    known += f", ... {trained[-1]}" if len(trained) > 8 else ""
     if member is None:
-        raise UserError(f"workdir={str(workdir)!r} holds a sweep; name a member: {there}")
+        raise UserError(f"workdir={str(workdir)!r} holds a sweep; name a member: {known}")
     if member not in trained:
-        raise UserError(f"workdir={str(workdir)!r} has no member {member}; {there}")
+        raise UserError(f"workdir={str(workdir)!r} has no member {member}; {known}")
     return member_folder(workdir, member)
 
 
 def read_sweep(workdir: Path) -> dict[str, Any] | None:
-    """Return the resolved sweep of `workdir`; None where there is none."""
+    """Return the resolved sweep of `workdir`; None if there is none."""
     path = workdir / _SWEEP
     return read_json(path) if path.is_file() else None
 
@@ -139,17 +139,17 @@ def read_config(workdir: Path) -> dict[str, Any]:
 
 
 def read_summary(workdir: Path) -> dict[str, Any] | None:
-    """Return the run's summary; None while it is not finished.
+    """Return the run's summary; None while the run is not finished.
 
     Raises:
-      UserError: it is damaged.
+      UserError: the summary is damaged.
     """
     path = workdir / _SUMMARY
-    return read_json(path, _OF_SUMMARY) if path.is_file() else None
+    return read_json(path, _SUMMARY_KEYS) if path.is_file() else None
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file such that a kill leaves the old one or the new one whole."""
+    """Write a JSON file at once (see `write_atomically`)."""
     write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
@@ -159,7 +159,7 @@ def write_summary(workdir: Path, summary: dict[str, Any]) -> None:
 
 
 def _claim(workdir: Path, content: dict[str, Any], name: str, as_now: AsNow) -> None:
-    """Write config.json or sweep.json, or make sure that the one there is the same."""
+    """Write config.json or sweep.json, or refuse the workdir if it has another one."""
     kind, other = ("run", _SWEEP) if name == _CONFIG else ("sweep", _CONFIG)
     if (workdir / other).exists():
         raise UserError(
@@ -194,17 +194,17 @@ def hold(
     as_now: AsNow = lambda content: content,
     wait: float = 0.0,
 ) -> Iterator[None]:
-    """Keep `workdir` for this process; with a config, create it or insist that it is the same.
+    """Lock `workdir` for this process; with a config, create it or check that it has the same.
 
     Args:
       workdir: the directory.
-      config: that of the run, where there may be none yet.
-      sweep: in place of it, the resolved sweep.
-      as_now: turns what an earlier version wrote there into what this one would have written.
-      wait: seconds to wait for another process that holds it; infinity waits for ever.
+      config: config of the run; None to lock an existing directory.
+      sweep: the resolved sweep, in place of `config`.
+      as_now: upgrades a config of an earlier version for the comparison.
+      wait: seconds to wait for another process that holds the lock; infinity waits for ever.
 
     Raises:
-      UserError: it cannot be written, another process holds it, or it is of another config.
+      UserError: it cannot be written, another process holds it, or it has another config.
     """
     content, name = (config, _CONFIG) if sweep is None else (sweep, _SWEEP)
     try:
@@ -230,7 +230,7 @@ def hold(
 
 @contextlib.contextmanager
 def hold_if_free(folder: Path) -> Iterator[bool]:
-    """Keep a directory, which is made, for this process unless another one holds it.
+    """Create a directory and lock it for this process, unless another one holds it.
 
     Yields:
       Whether this process holds it.
@@ -243,7 +243,7 @@ def hold_if_free(folder: Path) -> Iterator[bool]:
     try:
         lock.acquire()
     except (Timeout, FileNotFoundError):
-        # It is not found where the other process has just removed the directory.
+        # It is not found if the other process has just removed the directory.
         yield False
         return
     try:

@@ -124,11 +124,11 @@ def refused(monkeypatch):
         ),
         (
             "--config.objective=examples.own_encoder:Wide",
-            ["objective.name=", "is not the kind of part that stands here"],
+            ["objective.name=", "is the wrong kind of part"],
         ),
         (
             "--config.model.encoder=vae_jax.objectives.elbo:ELBO",
-            ["model.encoder.name=", "is not the kind of part that stands here", "'build'"],
+            ["model.encoder.name=", "is the wrong kind of part", "'build'"],
         ),
         ("--config.model.encoder=math:pi", ["model.encoder.name='math:pi'", "frozen dataclass"]),
         # A value of the wrong kind, or out of its limits.

@@ -243,10 +243,10 @@ def _make_run(name: str) -> None:
     expected = {}
     if name in tests.WHOLE:
         train.train(config, folder / "finished")
-        expected["finished"] = tests.finished_figures(folder / "finished")
+        expected["finished"] = tests.finished_results(folder / "finished")
     _stopped(config, folder / "stopped")
     with_model = name in tests.STOPPED
-    expected["stopped"] = tests.stopped_figures(folder / "stopped", with_model=with_model)
+    expected["stopped"] = tests.stopped_results(folder / "stopped", with_model=with_model)
     assert expected["stopped"]["next"]["step"] == 32
     _write_expected(name, expected)
 
