@@ -19,7 +19,6 @@ from vae_jax.objectives.elbo import ELBO
 
 CONFIGS = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem != "__init__")
 AUTOENCODER = {"name": "autoencoder"}
-GREY = {"binarization": "none"}
 
 
 def of_modalities(*names, **data):

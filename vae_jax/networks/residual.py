@@ -36,7 +36,6 @@ from vae_jax.networks.precision import ComputeDtype, Dense
 from vae_jax.settings import flag, integer, one_of, register
 
 Images = Float[Array, "batch height width channels"]
-Outputs = Float[Array, "batch height width outputs"]
 
 # Side of the kernels that keep the size; an even kernel would shift the image by half a pixel.
 _KERNEL_SIZE = 3
