@@ -301,7 +301,7 @@ def test_the_levels_of_a_discretized_logistic_sum_to_one(location, log_scale):
     distribution = DiscretizedLogistic(jnp.asarray(location), jnp.asarray(log_scale))
     probabilities = level_probabilities(distribution)
     assert probabilities.shape == (256,)
-    # A narrow logistic sees the rounding of its location to float32.
+    # Rounding the location to float32 matters for a narrow logistic.
     assert probabilities.sum() == pytest.approx(1, abs=3e-6 + 3e-7 * float(np.exp(-log_scale[0])))
 
 

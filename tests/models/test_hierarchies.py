@@ -71,7 +71,7 @@ class TwoLayerLinearGaussian:
         weights, scale = single.weights, single.scale
         self.a, self.c, self.s = np.array([0.8, -1.3]), np.array([0.4, -0.2]), np.array([0.5, 0.9])
         squares = np.square(weights).sum(axis=1)
-        # p(x|h1) as a normal in h1: mean (x - b) W^T / squares, scale / sqrt(squares).
+        # p(x|h1) as a normal in h1 has mean (x - b) W^T / squares, scale / sqrt(squares).
         kernel = weights.T / squares
         precision = squares / scale**2
         bias = -single.bias @ kernel
@@ -303,7 +303,7 @@ def test_a_precision_weighted_normal_is_the_product_of_two_up_to_a_constant():
     np.testing.assert_allclose(constant, np.broadcast_to(expected, (50, 3)), rtol=1e-3, atol=1e-3)
 
 
-def test_of_a_sure_and_an_unsure_normal_the_sure_one_remains():
+def test_the_product_of_a_narrow_and_a_wide_normal_is_the_narrow_one():
     sure, unsure = (
         Normal(jnp.ones(2), jnp.full(2, -8.0)),
         Normal(jnp.full(2, -3.0), jnp.full(2, 8.0)),
@@ -409,7 +409,7 @@ def test_a_gated_upper_layer_is_gated_in_both_directions(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_hierarchy_answers_for_itself_as_its_settings_do(kind):
+def test_a_hierarchy_and_its_settings_agree_on_its_properties(kind):
     config, found = small_experiment({"model": kind}), build(kind)
     assert (found.has_density, found.has_normal_posterior) == (True, False)
     assert (found.has_posterior_density, found.has_standard_prior) == (True, False)

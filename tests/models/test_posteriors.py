@@ -208,17 +208,18 @@ def test_a_normal_has_a_density_anywhere_and_a_flow_only_at_its_draws():
 
 @pytest.mark.parametrize("name", ["diagonal", "iaf"])
 @pytest.mark.parametrize("prior", ["standard", "mixture"])
-def test_a_model_answers_for_its_posterior_and_prior_as_its_settings_do(name, prior):
+def test_a_model_and_its_settings_agree_on_posterior_and_prior(name, prior):
     config = small_experiment({"model.posterior": name, "model.prior": prior})
     model = nnx.eval_shape(lambda: factory.build_model(config, (4, 3, 1), jax.random.key(0)))
-    for asked in (model, config.model):
-        assert asked.has_normal_posterior == asked.has_posterior_density == (name == "diagonal")
-        assert asked.has_standard_prior == (prior == "standard")
-        assert asked.has_density
+    for described in (model, config.model):
+        is_diagonal = name == "diagonal"
+        assert described.has_normal_posterior == described.has_posterior_density == is_diagonal
+        assert described.has_standard_prior == (prior == "standard")
+        assert described.has_density
     assert model.code_shape == (3,)
 
 
-def test_the_settings_of_a_flow_are_those_that_it_is_built_with():
+def test_a_flow_is_built_with_its_settings():
     settings = {"name": "iaf", "layers": 3, "width": 7, "activation": "tanh"}
     config = small_experiment({"model.posterior": settings})
     model = nnx.eval_shape(lambda: factory.build_model(config, (4, 3, 1), jax.random.key(0)))

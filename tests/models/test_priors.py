@@ -261,7 +261,7 @@ def test_the_standard_prior_is_a_normal_without_parameters():
     assert not jax.tree.leaves(StandardNormalPrior(2))
 
 
-def test_the_settings_of_a_flow_are_those_that_it_is_built_with():
+def test_a_flow_is_built_with_its_settings():
     flow = build("flow", layers=3, activation="tanh").prior_network
     assert len(flow.first) == len(flow.second) == 3
     assert (6, 6) in {leaf.shape for leaf in jax.tree.leaves(nnx.split(flow)[1])}

@@ -118,7 +118,7 @@ def test_transposed_convolution_is_the_adjoint_of_the_convolution(kernel_size, s
     np.testing.assert_allclose((up * large).sum(), (small * down).sum(), rtol=1e-4)
 
 
-# 3 over 2 and 2 over 3 take the branch of overlap_add in which windows are no whole blocks.
+# (3, 2), (2, 3) and (5, 3) take the branch of overlap_add for windows that are not whole blocks.
 @pytest.mark.parametrize(
     ("kernel_size", "stride"), [(1, 1), (4, 2), (3, 3), (6, 2), (3, 2), (2, 3), (5, 3)]
 )

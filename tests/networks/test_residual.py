@@ -81,8 +81,8 @@ def gradient_of(stage, images):
 def test_recomputation_changes_no_value_and_keeps_far_less_in_memory():
     images = normal(0, 4, 16, 16, 8)
     kept, most = gradient_of(randomized(lambda: build_stage(8, channels=8)), images)
-    anew, least = gradient_of(randomized(lambda: build_stage(8, channels=8, remat=True)), images)
-    for a, b in zip(jax.tree.leaves(anew), jax.tree.leaves(kept), strict=True):
+    again, least = gradient_of(randomized(lambda: build_stage(8, channels=8, remat=True)), images)
+    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(kept), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
     assert least < most / 3
 

@@ -56,7 +56,7 @@ def assert_is(checkpoint, step):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """Checkpoints of steps 2 and 4, to be copied."""
+    """Return a folder with checkpoints of steps 2 and 4, to be copied."""
     directory = tmp_path_factory.mktemp("saved") / "checkpoints"
     save(directory, 2)
     save(directory, 4)

@@ -41,7 +41,7 @@ NETWORKS = {
         "model.encoder": {**CONV, **SMALL_KERNEL},
         "model.decoder": {"name": "conv", **RESIZED},
     },
-    # Windows that are no whole blocks.
+    # Windows that are not whole blocks.
     "conv of kernel 5": {"model.encoder": {**CONV, "kernel_size": 5}},
     "conv of bfloat16": {"model.encoder": {**CONV, "compute_dtype": "bfloat16"}},
     "resnet": {"model.encoder": RESNET},

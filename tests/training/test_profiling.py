@@ -10,7 +10,7 @@ def test_only_the_second_call_is_traced(tmp_path, capsys):
     assert call(jnp.float32(1)) == 2
     assert not traces.exists()
     assert call(jnp.float32(2)) == 3
-    # Where TensorBoard's profiler looks.
+    # TensorBoard's profiler reads this folder.
     (trace,) = traces.glob("*/*.xplane.pb")
     assert trace.stat().st_size > 0
     assert f"tensorboard --logdir={tmp_path}" in capsys.readouterr().out

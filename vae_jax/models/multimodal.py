@@ -108,14 +108,14 @@ class MultimodalVAE(nnx.Module):
 
     def experts(self, values: Mapping[str, Values], present: Present) -> Encoded:
         """Return the output of the encoders; the values of missing modalities are not used."""
-        seen = {
+        safe = {
             name: jnp.where(_like(present[:, i], values[name]), values[name], 0)
             for i, name in enumerate(self.names)
         }
-        factors = [self.heads[name](self.modalities[name].encoder(seen[name])) for name in seen]
+        factors = [self.heads[name](self.modalities[name].encoder(safe[name])) for name in safe]
         joint = None
         if self.joint_head is not None:
-            features = [self.joint_encoders[name](seen[name]) for name in seen]
+            features = [self.joint_encoders[name](safe[name]) for name in safe]
             joint = self.joint_head(jnp.concatenate(features, axis=-1))
         means = jnp.stack([factor.mean for factor in factors])
         return Encoded(Normal(means, jnp.stack([f.log_scale for f in factors])), joint)
