@@ -25,7 +25,7 @@ from vae_jax.training import checkpoints
 
 pytestmark = [
     pytest.mark.usefixtures("parsed_flags"),
-    # Raised by ml_collections when it loads a config file.
+    # Of ml_collections, on loading a config file.
     pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning"),
 ]
 
