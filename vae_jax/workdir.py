@@ -77,7 +77,7 @@ def read_json(path: Path, required: Iterable[str] = ()) -> dict[str, Any]:
       required: keys that the object must have.
 
     Raises:
-      UserError: it cannot be read, is not an object, or misses a key.
+      UserError: it cannot be read, is not an object, or lacks a key.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -36,7 +36,7 @@ MakeOptimizer = Callable[[Hparams], optax.GradientTransformation]
 
 
 class Player(NamedTuple):
-    """A loss with the parameters that minimise it and their optimiser.
+    """A loss, the parameters that it trains, and their optimiser.
 
     Attributes:
       name: name of the optimiser's state.
