@@ -275,8 +275,8 @@ def doubly_reparameterized(
     """Return the importance-weighted bound with the doubly reparameterised gradient, IWAE-DReG.
 
     With normalised weights v_i, the gradient in the generative parameters is sum_i v_i d log w_i.
-    In the posterior's it is sum_i v_i^2 (d log w_i / d z_i) (d z_i / d parameters); its
-    signal-to-noise ratio does not fall with the number of samples (Tucker et al. 2018, arXiv
+    In the posterior's parameters it is sum_i v_i^2 (d log w_i / d z_i) (d z_i / d parameters), with
+    a signal-to-noise ratio that does not fall with the number of samples (Tucker et al. 2018, arXiv
     1810.04152, section 3).
 
     Returns:

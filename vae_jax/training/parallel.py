@@ -51,7 +51,7 @@ class Compiled(NamedTuple):
 
 
 def choose_devices(number: int | None = None, kind: Kind = "jit") -> list[jax.Device]:
-    """Return the devices to train on: all of all processes, or the first ones of this process.
+    """Return the devices to train on: those of all processes, or the first ones of this process.
 
     Args:
       number: number of devices; None takes all.

@@ -40,7 +40,7 @@ def initialize(
       UserError: JAX refuses the arguments, detects no cluster, or cannot listen at the address.
         Processes that do not come in time raise nothing: JAX's client aborts them.
     """
-    # JAX would handle SIGTERM itself; here it tells the training loop to save and stop.
+    # JAX would handle SIGTERM itself; here it lets the training loop save and stop.
     jax.config.update("jax_enable_preemption_service", False)
     if ":" in coordinator:
         found_by: dict[str, Any] = {
