@@ -449,7 +449,7 @@ def test_parts_from_outside_stand_wherever_parts_do():
     assert digest(experiment) != digest({})
     # They are asked as the package's own are.
     assert resolve({**OWN, "objective": {"name": "iwae", "gradient": "dreg"}})
-    assert refused({**OWN, "objective": "tc"}).startswith("objective='tc' is about independent")
+    assert refused({**OWN, "objective": "tc"}).startswith("objective='tc' needs independent")
     own_model = resolve({"model": {"name": "own_parts:Centred", "decay": 0.5}})
     assert settings.name_of(own_model.objective) == "own_parts:Following"
     own_loss = {"model": AUTOENCODER, "objective": "own_parts:Loss"}
