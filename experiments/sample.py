@@ -17,7 +17,7 @@ from vae_jax import config, plots, trained
 from vae_jax.applications.generation import samplers
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
-from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.evaluation import metrics
 
 shared.define("workdir", "member", "output", "seed")
 
@@ -45,9 +45,7 @@ def main() -> None:
     images = np.empty((0, *model.image_shape), np.float32)
     if _SAMPLER.value != "prior":
         train = config.load_splits(model.config).train_examples
-        images = figures_of_merit.prepare_targets(
-            config.build_prepare(model.config), train, images_key
-        )
+        images = metrics.prepare_targets(config.build_prepare(model.config), train, images_key)
     distribution = samplers.build(_SAMPLER.value, model, images, fit_key)
     latents = samplers.sample_latents(distribution, draw_key, _NUM_IMAGES.value, _TEMPERATURE.value)
     drawn = model.decode(latents)

@@ -54,7 +54,7 @@ some_scores = hnp.arrays(np.float64, st.integers(1, 30), elements=st.integers(-3
         ([0, 1], [1], 3 / 4, 1 / 2),
     ],
 )
-def test_figures_of_cases_that_can_be_counted(normal, anomalous, area, precision):
+def test_cases_that_can_be_counted(normal, anomalous, area, precision):
     normal, anomalous = np.array(normal, float), np.array(anomalous, float)
     assert auroc(normal, anomalous) == pytest.approx(area)
     assert average_precision(normal, anomalous) == pytest.approx(precision)
@@ -62,7 +62,7 @@ def test_figures_of_cases_that_can_be_counted(normal, anomalous, area, precision
 
 @settings(max_examples=200, deadline=None)
 @given(normal=some_scores, anomalous=some_scores)
-def test_figures_are_those_of_scikit_learn_and_all_pairs(normal, anomalous):
+def test_areas_are_those_of_scikit_learn_and_all_pairs(normal, anomalous):
     truth = np.repeat([0, 1], [len(normal), len(anomalous)])
     scores = np.concatenate([normal, anomalous])
     assert auroc(normal, anomalous) == pytest.approx(metrics.roc_auc_score(truth, scores))

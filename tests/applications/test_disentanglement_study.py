@@ -65,9 +65,9 @@ def test_methods_have_their_runs_by_strength_and_seed():
     first, second = methods(runs)
     assert (first.name, second.name) == ("β-VAE", "β-TCVAE")
     assert first.strengths == [1.0, 4.0, 8.0]
-    assert first.figures("mig").shape == (3, 5)
+    assert first.values("mig").shape == (3, 5)
     np.testing.assert_array_equal(
-        second.figures("mig")[1], [r["mig"] for r in runs if r["strength"] == 4][5:]
+        second.values("mig")[1], [r["mig"] for r in runs if r["strength"] == 4][5:]
     )
 
 
@@ -132,7 +132,7 @@ def test_a_study_edited_by_hand_is_refused(tmp_path):
 
 def test_the_pictures_of_a_study_are_drawn(tmp_path):
     found = methods(study())
-    scores = {"MIG": {method.name: method.figures("mig") for method in found}}
+    scores = {"MIG": {method.name: method.values("mig") for method in found}}
     strengths = {method.name: method.strengths for method in found}
     symbols = {method.name: method.symbol for method in found}
     picture = plot.scores_by_strength(strengths, symbols, scores)
@@ -140,7 +140,7 @@ def test_the_pictures_of_a_study_are_drawn(tmp_path):
     assert [axes.get_title() for axes in panels] == ["β-VAE", "β-TCVAE"]
     means = panels[1].lines[-1].get_ydata()
     np.testing.assert_allclose(means, scores["MIG"]["β-TCVAE"].mean(axis=1))
-    distortion = {method.name: method.figures("distortion") for method in found}
+    distortion = {method.name: method.values("distortion") for method in found}
     plots.save(plot.scores_by_distortion(distortion, scores), tmp_path / "distortion.png")
     with pytest.raises(ValueError, match="no run has a finite MIG"):
         plot.scores_by_strength(

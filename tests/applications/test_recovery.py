@@ -230,13 +230,13 @@ def test_the_report_shows_how_far_the_model_is_ahead_and_nothing_before_a_measur
     path = tmp_path / "recovery.json"
     assert recovery_report.section(path) == ""
 
-    def figures(psnr, **more):
+    def score(psnr, **more):
         return {"psnr": psnr, "psnr_error": 0.1, "ssim": 0.5, "ssim_error": 0.01, **more}
 
     others = {
-        "corrupted": figures(9.0),
-        "median filter": figures(14.0, parameter="size 3"),
-        "total variation": figures(16.0, parameter="weight 0.4"),
+        "corrupted": score(9.0),
+        "median filter": score(14.0, parameter="size 3"),
+        "total variation": score(16.0, parameter="weight 0.4"),
     }
     rows = [
         {
@@ -248,7 +248,7 @@ def test_the_report_shows_how_far_the_model_is_ahead_and_nothing_before_a_measur
             "level": 0.5,
             "seed": seed,
             "num_images": 1000,
-            "methods": {"model": figures(psnr), **others},
+            "methods": {"model": score(psnr), **others},
         }
         for seed, psnr in enumerate((18.0, 18.4))
     ]

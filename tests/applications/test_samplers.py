@@ -241,9 +241,9 @@ def test_a_mistake_on_the_command_line_is_told(run, tmp_path, changes, told):
 
 def row(sampler, temperature, seed):
     names = ("classifier_frechet_distance", "precision", "recall", "density", "coverage")
-    figures = dict.fromkeys((*names, "class_distance", "copies"), 0.5 + 0.1 * seed)
-    figures |= {"nearest_distance": 3.0 + seed, "test_nearest_distance": 2.0}
-    return {"sampler": sampler, "temperature": temperature, "seed": seed, **figures}
+    found = dict.fromkeys((*names, "class_distance", "copies"), 0.5 + 0.1 * seed)
+    found |= {"nearest_distance": 3.0 + seed, "test_nearest_distance": 2.0}
+    return {"sampler": sampler, "temperature": temperature, "seed": seed, **found}
 
 
 def test_the_report_gives_mean_and_deviation_by_sampler_and_temperature(tmp_path):

@@ -15,7 +15,7 @@ from vae_jax.errors import UserError
 from vae_jax.evaluation.disentanglement import (
     PAPER_SIZES,
     MetricSizes,
-    disentanglement_figures,
+    disentanglement_metrics,
     encoded,
     unsupervised,
 )
@@ -422,7 +422,7 @@ def test_more_bins_than_points_are_refused():
     assert mutual_information_gap(codes, factors, num_bins=19).score > 0
 
 
-# Unsupervised figures
+# Unsupervised metrics
 
 
 def test_correlations_of_two_latents_have_their_closed_forms():
@@ -633,39 +633,39 @@ SMALL = MetricSizes(
 )
 
 
-def figures_of(code, sizes=SIZES, metric_sizes=SMALL, **options):
-    return disentanglement_figures(
+def metrics_of(code, sizes=SIZES, metric_sizes=SMALL, **options):
+    return disentanglement_metrics(
         encoder(code, sizes), FactorImages(sizes), jax.random.key(0), metric_sizes, **options
     )
 
 
-def test_all_figures_of_a_perfect_code():
+def test_all_metrics_of_a_perfect_code():
     def posterior(images):
         mean = encoder(CODES["perfect"], SIZES)(images)
         return Normal(jnp.asarray(mean), jnp.zeros(mean.shape))
 
-    figures = figures_of(CODES["perfect"], posterior=posterior)
+    found = metrics_of(CODES["perfect"], posterior=posterior)
     ones = ["beta_vae_score", "factor_vae_score", "mig", "modularity", "irs"]
     ones += ["dci_disentanglement", "dci_completeness", "dci_informativeness"]
     for name in ones:
-        assert figures[name] == pytest.approx(1, abs=0.01), name
-    assert figures["sap"] == pytest.approx(np.mean(1 - 1 / np.array(SIZES)), abs=0.05)
-    assert 0 <= figures["sampled_gaussian_total_correlation"] < 0.01
-    assert figures["gaussian_total_correlation"] < 0.01
-    assert figures["factors"] == ["factor 0", "factor 1", "factor 2"]
-    matrices = [value for name, value in figures.items() if name.endswith(("_matrix", "_votes"))]
+        assert found[name] == pytest.approx(1, abs=0.01), name
+    assert found["sap"] == pytest.approx(np.mean(1 - 1 / np.array(SIZES)), abs=0.05)
+    assert 0 <= found["sampled_gaussian_total_correlation"] < 0.01
+    assert found["gaussian_total_correlation"] < 0.01
+    assert found["factors"] == ["factor 0", "factor 1", "factor 2"]
+    matrices = [value for name, value in found.items() if name.endswith(("_matrix", "_votes"))]
     assert len(matrices) == 5
     for matrix in matrices:
         assert np.shape(matrix) == (3, 3)
         assert np.argmax(matrix, axis=0).tolist() == [0, 1, 2]
-    json.dumps(figures, allow_nan=False)
+    json.dumps(found, allow_nan=False)
 
 
 @pytest.mark.parametrize("code", ["constant", "noise", "duplicated"])
 def test_no_figure_is_nan(code):
-    figures = figures_of(CODES[code])
-    json.dumps(figures, allow_nan=False)
-    undefined = {name for name, value in figures.items() if value is None}
+    found = metrics_of(CODES[code])
+    json.dumps(found, allow_nan=False)
+    undefined = {name for name, value in found.items() if value is None}
     expected = {"sampled_gaussian_total_correlation", "sampled_gaussian_wasserstein_correlation"}
     assert undefined == expected | (
         {"gaussian_total_correlation"} if code == "duplicated" else set()
@@ -673,25 +673,25 @@ def test_no_figure_is_nan(code):
 
 
 def test_with_one_factor_what_compares_factors_is_none():
-    figures = figures_of(CODES["perfect"], sizes=(5, 1))
-    assert figures["factors"] == ["factor 0"]
+    found = metrics_of(CODES["perfect"], sizes=(5, 1))
+    assert found["factors"] == ["factor 0"]
     names = ["beta_vae_score", "factor_vae_score", "dci_disentanglement", "modularity"]
-    assert [figures[name] for name in names] == [None] * 4
-    assert figures["mig"] == pytest.approx(1)
-    json.dumps(figures, allow_nan=False)
+    assert [found[name] for name in names] == [None] * 4
+    assert found["mig"] == pytest.approx(1)
+    json.dumps(found, allow_nan=False)
 
 
 def test_points_that_are_reused_are_all_that_is_encoded():
     simulator = FactorImages(SIZES)
-    figures = disentanglement_figures(
+    found = disentanglement_metrics(
         encoder(CODES["perfect"], SIZES), simulator, jax.random.key(0), SMALL, reuse_points=True
     )
     assert simulator.num_drawn == SMALL.num_train + SMALL.num_test
-    assert (figures["beta_vae_score"], figures["factor_vae_score"]) == (1, 1)
+    assert (found["beta_vae_score"], found["factor_vae_score"]) == (1, 1)
 
 
-def test_figures_are_a_function_of_the_key():
-    first, second = figures_of(entangled), figures_of(entangled)
+def test_metrics_are_a_function_of_the_key():
+    first, second = metrics_of(entangled), metrics_of(entangled)
     assert first == second
 
 
@@ -711,14 +711,14 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_encoded(sizes, ch
         raise AssertionError
 
     with pytest.raises(UserError, match=message):
-        disentanglement_figures(
+        disentanglement_metrics(
             encode, FactorImages(sizes), jax.random.key(0), SMALL._replace(**change)
         )
 
 
 def test_an_encoder_that_diverged_is_told():
     with pytest.raises(UserError, match="not finite"):
-        figures_of(lambda factors: factors * [1.0, 1.0, np.inf])
+        metrics_of(lambda factors: factors * [1.0, 1.0, np.inf])
 
 
 def test_the_sizes_of_the_paper_are_those_of_its_appendix():

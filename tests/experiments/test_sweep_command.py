@@ -115,7 +115,7 @@ def assert_same_sweep(folder, other):
         assert records[0] == records[1]
 
 
-def test_there_is_a_row_for_each_member_with_its_setting_and_figures(grid):
+def test_there_is_a_row_for_each_member_with_its_setting_and_metrics(grid):
     rows = members_of(grid)
     assert [row["member"] for row in rows] == list(range(8))
     settings = [(row["objective.beta"], row["model.latent_size"], row["seed"]) for row in rows]
@@ -238,7 +238,7 @@ def test_a_sweep_stopped_again_and_again_equals_the_undisturbed_one(
     assert_same_sweep(folder, whole)
 
 
-def test_a_diverged_member_has_no_figures_and_harms_nobody(data, grid, tmp_path):
+def test_a_diverged_member_has_no_metrics_and_harms_nobody(data, grid, tmp_path):
     swept = space.grid({"optimizer.learning_rate": (3e-3, 1e9)})
     folder = tmp_path / "sweep"
     sweep.run_sweep(config_of(data), swept, folder)

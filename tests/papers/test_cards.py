@@ -17,20 +17,20 @@ RESULTS = cards.FOLDER.parents[1] / "results"
 
 
 def measurement(row, budget, card=CARD, **by_seed):
-    """What a measurement would be, figures by seed given."""
+    """What a measurement would be, metrics by seed given."""
     config = settings(card.config(row, budget))
     content = {
         "config": config,
         "seeds": list(range(len(next(iter(by_seed.values()))))),
         "diverged": [],
         "figures": {
-            figure: {
+            metric: {
                 "by_seed": values,
                 "mean": sum(values) / len(values),
                 "std": 0.25 if len(values) > 1 else None,
                 "standard_error": None,
             }
-            for figure, values in by_seed.items()
+            for metric, values in by_seed.items()
         },
         "epochs": [3],
         "checkpoint": "last",
@@ -236,11 +236,11 @@ def test_a_file_that_is_no_results_file_is_refused(tmp_path):
             card_results.read(CARD, tmp_path)
 
 
-def changed(row_settings=None, budgets=None, config=None, figures=None):
+def changed(row_settings=None, budgets=None, config=None, metrics=None):
     """The card with other settings in the row `weak`, its budgets or its base config."""
     base = factory.with_values(CARD.base, config or {})
     weak, *rest = CARD.rows
-    weak = Row("weak", row_settings or weak.settings, figures or weak.figures)
+    weak = Row("weak", row_settings or weak.settings, metrics or weak.metrics)
     return dataclasses.replace(
         CARD, base=base, rows=(weak, *rest), budgets={**CARD.budgets, **(budgets or {})}
     )
@@ -270,7 +270,7 @@ def test_what_was_measured_of_other_settings_is_refused(tmp_path, card, told):
 @pytest.mark.parametrize(
     "card",
     [
-        changed(figures={"nll": Expected(20.0, 3.0)}),
+        changed(metrics={"nll": Expected(20.0, 3.0)}),
         changed(budgets={"full": Budget({"epochs": 70})}),
         changed(config={"steps_per_call": 7, "data.dir": "elsewhere", "seed": 3}),
     ],
@@ -335,9 +335,9 @@ def test_a_measurement_of_more_seeds_is_kept():
             {"checks": (Check("nll", ("weak", "stong")),)},
             "'stong' is not a row; did you mean strong",
         ),
-        ({"checks": (Check("rate", ("weak", "strong")),)}, "'rate' is no figure of which more"),
+        ({"checks": (Check("rate", ("weak", "strong")),)}, "'rate' is no metric of which more"),
         ({"checks": (Check("knn_accuracy_100", ("weak", "strong")),)}, "'weak' is not asked for"),
-        ({"rows": (Row("a", {}, {"nil": Expected()}), *CARD.rows)}, "'nil' is not a figure"),
+        ({"rows": (Row("a", {}, {"nil": Expected()}), *CARD.rows)}, "'nil' is not a metric"),
         ({"budgets": {**CARD.budgets, "cpu": Budget({"epoch": 3})}}, "did you mean epochs"),
         ({"manifold": "flat"}, "'flat' is not a row"),
     ],

@@ -185,7 +185,7 @@ def test_full_and_cpu_stand_side_by_side(card, reproduced, tmp_path):
 def test_a_diverged_seed_is_told_of_and_left_out(data, tmp_path, capsys):
     rows = small_card(data).rows
     wild = {**rows[0].settings, "optimizer.learning_rate": 1e9}
-    card = small_card(data, rows=(rows[0], type(rows[0])("strong", wild, rows[1].figures), rows[2]))
+    card = small_card(data, rows=(rows[0], type(rows[0])("strong", wild, rows[1].metrics), rows[2]))
     run(runs_of(card, tmp_path / "runs", 1), tmp_path / "results")
     assert "strong, seed 0, diverged: the loss is not finite" in capsys.readouterr().out
     rows = content(tmp_path / "results")["rows"]
@@ -212,7 +212,7 @@ def test_a_workdir_of_another_version_of_the_card_is_refused(data, reproduced, t
     card = small_card(data)
     weak, *rows = card.rows
     base = factory.with_values(card.base, {"objective.beta": 3.0})
-    other = small_card(data, base=base, rows=(type(weak)("weak", {}, weak.figures), *rows))
+    other = small_card(data, base=base, rows=(type(weak)("weak", {}, weak.metrics), *rows))
     with pytest.raises(UserError, match=r"objective\.beta=3\.0 \(there: 1\.0\)"):
         run(runs_of(other, reproduced / "runs"), tmp_path)
 

@@ -12,7 +12,7 @@ from vae_jax.evaluation.joint_likelihood import JointEstimates
 from vae_jax.trained import TrainedMultimodal
 
 
-def joint_figures(
+def joint_metrics(
     model: TrainedMultimodal,
     values: Mapping[str, np.ndarray],
     key: Key[Array, ""],
@@ -83,7 +83,7 @@ def joint_figures(
 
 
 def num_estimates(num_modalities: int) -> int:
-    """Return how often `joint_figures` goes through the examples."""
+    """Return how often `joint_metrics` goes through the examples."""
     return 3 if num_modalities == 2 else 2 * num_modalities + 1
 
 

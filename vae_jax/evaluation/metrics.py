@@ -43,7 +43,7 @@ def distortion(
     return float(-model.reconstruction_log_likelihood(targets).mean(dtype=np.float64))
 
 
-def vae_figures(
+def vae_metrics(
     model: TrainedModel,
     targets: Float[np.ndarray, "examples height width channels"],
     key: Key[Array, ""],
@@ -95,7 +95,7 @@ def vae_figures(
 
     elbo, kl = np.asarray(estimates.elbo), np.asarray(estimates.kl)
     iwae_bound = np.asarray(estimates.iwae_bound)
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "elbo": mean(elbo),
         "elbo_standard_error": standard_error(elbo),
         "rate": mean(kl.sum(axis=-1)),
@@ -115,20 +115,20 @@ def vae_figures(
         "dimensionwise_kl": None,
     }
     if kl.shape[1] == model.latent_size:
-        figures["kl_by_dimension"] = [float(nats) for nats in kl.mean(axis=0)]
-        figures["collapsed_share"] = collapse.collapsed_share(kl.mean(axis=0))
+        metrics["kl_by_dimension"] = [float(nats) for nats in kl.mean(axis=0)]
+        metrics["collapsed_share"] = collapse.collapsed_share(kl.mean(axis=0))
     if model.has_normal_posterior:
         aggregate = collapse.aggregate_posterior(model.posterior(targets), information_key)
-        figures |= aggregate._asdict()
-        figures["aggregate_kl"] = figures["rate"] - aggregate.mutual_information
+        metrics |= aggregate._asdict()
+        metrics["aggregate_kl"] = metrics["rate"] - aggregate.mutual_information
         if model.has_standard_prior:
-            figures["dimensionwise_kl"] = figures["aggregate_kl"] - aggregate.total_correlation
+            metrics["dimensionwise_kl"] = metrics["aggregate_kl"] - aggregate.total_correlation
     elif model.has_posterior_density:
-        figures["mutual_information"] = collapse.mutual_information(
+        metrics["mutual_information"] = collapse.mutual_information(
             model.graphdef, model.state, targets, information_key
         )
-        figures["aggregate_kl"] = figures["rate"] - figures["mutual_information"]
+        metrics["aggregate_kl"] = metrics["rate"] - metrics["mutual_information"]
     if gives_probabilities(model.likelihood, targets):
-        bits = -figures["elbo"] / np.log(2)
-        figures["bits_per_dim"] = float(bits / np.prod(targets.shape[1:]))
-    return figures
+        bits = -metrics["elbo"] / np.log(2)
+        metrics["bits_per_dim"] = float(bits / np.prod(targets.shape[1:]))
+    return metrics

@@ -1,4 +1,4 @@
-"""A run's test figures: measured, drawn, written into summary.json. A part of two commands."""
+"""A run's test metrics: measured, drawn, written into summary.json. A part of two commands."""
 
 import platform
 import sys
@@ -14,9 +14,8 @@ from vae_jax import trained, workdir
 from vae_jax.data import Dataset
 from vae_jax.data.corruptions import at_any_level, levels_around
 from vae_jax.data.multimodal import MultimodalDataset
-from vae_jax.evaluation import denoising, drawing, joint_metrics, reports
-from vae_jax.evaluation import metrics as figures_of_merit
-from vae_jax.evaluation.disentanglement import MetricSizes, disentanglement_figures
+from vae_jax.evaluation import denoising, drawing, joint_metrics, metrics, reports
+from vae_jax.evaluation.disentanglement import MetricSizes, disentanglement_metrics
 from vae_jax.trained import TrainedModel, TrainedMultimodal
 from vae_jax.training import checkpoints, host
 
@@ -39,7 +38,7 @@ Targets = np.ndarray | dict[str, np.ndarray]
 def prepare_test(model: Trained, test: Dataset) -> np.ndarray:
     """Return the test images as the model sees them; every metric and plot is of this one draw."""
     key = model.keys.targets
-    return figures_of_merit.prepare_targets(model.prepare(), test.images, key)
+    return metrics.prepare_targets(model.prepare(), test.images, key)
 
 
 def prepare_examples(model: Trained, test: Dataset | MultimodalDataset) -> Targets:
@@ -59,7 +58,7 @@ def _prepare_modalities(
 ) -> dict[str, np.ndarray]:
     prepare = model.prepare()
     return {
-        name: figures_of_merit.prepare_targets(prepare, array, jax.random.fold_in(key, index))
+        name: metrics.prepare_targets(prepare, array, jax.random.fold_in(key, index))
         if array.ndim == 4
         else array
         for index, (name, array) in enumerate(dataset.modalities.items())
@@ -69,7 +68,7 @@ def _prepare_modalities(
 def prepare_train(model: Trained, train: Dataset) -> np.ndarray:
     """Training images as the model sees them, for codes of labelled examples."""
     key = model.keys.training_targets
-    return figures_of_merit.prepare_targets(model.prepare(), train.images, key)
+    return metrics.prepare_targets(model.prepare(), train.images, key)
 
 
 def integer_test_images(model: Trained, test: Dataset) -> np.ndarray:
@@ -92,13 +91,13 @@ def measure(
         return _measure_joint(model, targets, num_samples, show_progress=show_progress)
     assert isinstance(targets, np.ndarray)
     keys = model.keys
-    figures: dict[str, Any] = {
+    measured: dict[str, Any] = {
         "num_examples": len(targets),
-        "reconstruction_error": figures_of_merit.reconstruction_error(model, targets),
+        "reconstruction_error": metrics.reconstruction_error(model, targets),
     }
     if model.has_density:
         with _bar(len(targets), "img", show_progress) as bar:
-            figures |= figures_of_merit.vae_figures(
+            measured |= metrics.vae_metrics(
                 model,
                 targets,
                 keys.samples,
@@ -107,7 +106,7 @@ def measure(
                 on_batch=bar.update,
             )
     else:
-        figures["distortion"] = figures_of_merit.distortion(model, targets)
+        measured["distortion"] = metrics.distortion(model, targets)
     if hasattr(model.corruption, "level"):
         errors = denoising.denoising_errors(
             model.reconstruct,
@@ -116,9 +115,9 @@ def measure(
             levels_around(model.corruption, model.image_shape),
             keys.corruption,
         )
-        figures["denoising"] = errors._asdict()
+        measured["denoising"] = errors._asdict()
     if model.evaluation.disentanglement:
-        figures |= disentanglement_figures(
+        measured |= disentanglement_metrics(
             model.encode,
             model.simulator(),
             keys.factors,
@@ -127,7 +126,7 @@ def measure(
             reuse_points=model.is_convolutional,
             posterior=model.posterior if model.has_normal_posterior else None,
         )
-    return figures
+    return measured
 
 
 def _bar(total: int, unit: str, show_progress: bool) -> tqdm:
@@ -152,7 +151,7 @@ def _measure_joint(
     num_examples = len(values[model.names[0]])
     total = num_examples * joint_metrics.num_estimates(len(model.names))
     with _bar(total, "example", show_progress) as bar:
-        figures = joint_metrics.joint_figures(
+        measured = joint_metrics.joint_metrics(
             model,
             values,
             model.keys.samples,
@@ -160,7 +159,7 @@ def _measure_joint(
             batch_size=model.evaluation.batch_size,
             on_batch=bar.update,
         )
-    return {"num_examples": num_examples, **figures}
+    return {"num_examples": num_examples, **measured}
 
 
 def evaluate_run(
@@ -170,28 +169,28 @@ def evaluate_run(
     model = trained.load(folder)
     saved = checkpoints.read_metadata(folder / "checkpoints")
     targets = prepare_examples(model, test)
-    figures = measure(model, targets, num_samples)
+    measured = measure(model, targets, num_samples)
     # The summary comes last: it is what marks the run as finished.
     if isinstance(model, TrainedMultimodal):
         drawing.draw_training_curves(folder)
     else:
         assert isinstance(targets, np.ndarray)
-        drawing.draw_run(folder, model, targets, test.labels, figures)
-    summary = summarize(model, figures, saved)
+        drawing.draw_run(folder, model, targets, test.labels, measured)
+    summary = summarize(model, measured, saved)
     workdir.write_summary(folder, summary)
     return summary
 
 
-def summarize(model: Trained, figures: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+def summarize(model: Trained, measured: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
     """Return the content of summary.json.
 
     Args:
       model: the trained model.
-      figures: what was measured on the test set.
+      measured: the metrics on the test set.
       saved: what stands beside the arrays of the checkpoint that was measured.
     """
     return {
-        "test": figures,
+        "test": measured,
         "step": saved["step"],
         "best_epoch": saved["best_epoch"],
         "epochs": saved["epoch"],
@@ -210,7 +209,7 @@ def summarize(model: Trained, figures: dict[str, Any], saved: dict[str, Any]) ->
 
 
 def describe(summary: dict[str, Any]) -> str:
-    """Return the test figures in a line."""
+    """Return the test metrics in a line."""
     test = summary["test"]
     if "conditional_log_likelihood" in test:
         named = {**test["log_likelihood"], **_given_the_rest(test)}

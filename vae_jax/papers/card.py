@@ -23,8 +23,8 @@ FOLDER = Path(__file__).parents[2] / "configs" / "papers"
 BUDGETS = ("cpu", "full")
 
 
-class Figure(NamedTuple):
-    """A figure that a row can be asked for.
+class Metric(NamedTuple):
+    """A metric that a row can be asked for.
 
     Attributes:
       label: in tables.
@@ -38,30 +38,30 @@ class Figure(NamedTuple):
 
 
 # By the number of labelled images.
-NEIGHBOUR_FIGURES = {f"knn_accuracy_{number}": number for number in (100, 600, 1000)}
+NEIGHBOUR_METRICS = {f"knn_accuracy_{number}": number for number in (100, 600, 1000)}
 # Of several modalities, in percent: coherence by the number of modalities given, and the share of
 # real examples whose class is read right, of the modality in which it is lowest.
-COHERENCE_FIGURES = {
+COHERENCE_METRICS = {
     "coherence_1": "coherence (%), one modality given",
     "coherence_4": "coherence (%), four given",
     "joint_coherence": "joint coherence (%)",
     "reader_accuracy": "real examples recognised (%)",
 }
-FIGURES = {
-    "nll": Figure("NLL", -1, 2),
-    "negative_elbo": Figure("-ELBO", -1, 2),
-    "rate": Figure("rate", 0, 2),
-    "distortion": Figure("distortion", 0, 2),
-    "active_units": Figure("active units", 0, 1),
+METRICS = {
+    "nll": Metric("NLL", -1, 2),
+    "negative_elbo": Metric("-ELBO", -1, 2),
+    "rate": Metric("rate", 0, 2),
+    "distortion": Metric("distortion", 0, 2),
+    "active_units": Metric("active units", 0, 1),
     **{
-        name: Figure(f"k-NN accuracy (%), {number} labels", 1, 1)
-        for name, number in NEIGHBOUR_FIGURES.items()
+        name: Metric(f"k-NN accuracy (%), {number} labels", 1, 1)
+        for name, number in NEIGHBOUR_METRICS.items()
     },
-    "joint_nll": Figure("NLL of all modalities", -1, 2),
-    "image_nll": Figure("NLL of the image", -1, 2),
-    "image_nll_given_others": Figure("NLL of the image given the others", -1, 2),
-    "gain_for_image": Figure("gain on the image from the others (nats)", 1, 2),
-    **{name: Figure(label, 1, 1) for name, label in COHERENCE_FIGURES.items()},
+    "joint_nll": Metric("NLL of all modalities", -1, 2),
+    "image_nll": Metric("NLL of the image", -1, 2),
+    "image_nll_given_others": Metric("NLL of the image given the others", -1, 2),
+    "gain_for_image": Metric("gain on the image from the others (nats)", 1, 2),
+    **{name: Metric(label, 1, 1) for name, label in COHERENCE_METRICS.items()},
 }
 
 
@@ -87,12 +87,12 @@ class Row:
     Attributes:
       name: of the row.
       settings: what it changes in the base config, by dotted field name.
-      figures: those asked of it, by name of `FIGURES`.
+      metrics: those asked of it, by name of `METRICS`.
     """
 
     name: str
     settings: Setting
-    figures: Mapping[str, Expected]
+    metrics: Mapping[str, Expected]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,13 +100,13 @@ class Check:
     """An ordering: each of some rows is better than the one before it; or a bound on one row.
 
     Attributes:
-      figure: by which.
+      metric: by which.
       rows: from the worst to the best; or the one that is bounded.
       least: how much better each must be at least, or what the one must be at least.
       most: how much better each must be less than, or what the one must be less than.
     """
 
-    figure: str
+    metric: str
     rows: Sequence[str]
     least: float | int = 0.0
     most: float | int = float("inf")
@@ -174,14 +174,14 @@ class Card:
         for row in self.rows:
             with_values(self.base, row.settings)
         for check in self.checks:
-            if not FIGURES.get(check.figure, Figure("", 0, 0)).sign:
-                raise UserError(f"{check.figure!r} is no figure of which more or less is better")
+            if not METRICS.get(check.metric, Metric("", 0, 0)).sign:
+                raise UserError(f"{check.metric!r} is no metric of which more or less is better")
             for row in self.rows:
-                if row.name in check.rows and check.figure not in row.figures:
-                    raise UserError(f"the row {row.name!r} is not asked for {check.figure!r}")
-        for figure in (figure for row in self.rows for figure in row.figures):
-            if figure not in FIGURES:
-                raise UserError(f"{figure!r} is not a figure; there are {', '.join(FIGURES)}")
+                if row.name in check.rows and check.metric not in row.metrics:
+                    raise UserError(f"the row {row.name!r} is not asked for {check.metric!r}")
+        for metric in (metric for row in self.rows for metric in row.metrics):
+            if metric not in METRICS:
+                raise UserError(f"{metric!r} is not a metric; there are {', '.join(METRICS)}")
 
     def base_config(self, budget: str) -> dict[str, Any]:
         """Return every setting that the rows share at a budget, as JSON gives it back."""

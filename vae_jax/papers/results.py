@@ -2,7 +2,7 @@
 
     {"card": NAME, "rows": {ROW: {"cpu": MEASUREMENT or null, "full": MEASUREMENT or null}}}
 
-A measurement tells everything that its figures depend on, and ends with a digest of itself, so that
+A measurement tells everything that its metrics depend on, and ends with a digest of itself, so that
 one that was edited by hand is noticed. Of another version of the card only what was expected may
 differ, not what was trained.
 """
@@ -17,8 +17,8 @@ from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation.reports import Number
-from vae_jax.papers import metrics as card_figures
 from vae_jax.papers.card import BUDGETS, Card, Row
+from vae_jax.papers.metrics import run_metrics
 from vae_jax.papers.runs import MAX_SEEDS, Runs, num_training_images
 from vae_jax.settings import flatten
 from vae_jax.sweeps import chunks
@@ -27,7 +27,7 @@ Measurement = dict[str, Any]
 # By row and budget.
 Measured = dict[str, dict[str, Measurement | None]]
 
-# Of a config, what no figure depends on.
+# Of a config, what no metric depends on.
 _WITHOUT_EFFECT = (
     "schema",
     "seed",
@@ -73,7 +73,7 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
     whole = {seed: found for seed, found in known.items() if "test" in found}
     folders = {seed: workdir.member_folder(runs.folder, runs.member(row, seed)) for seed in whole}
     by_seed = [
-        card_figures.figures(folders[seed], found["test"], list(row.figures))
+        run_metrics(folders[seed], found["test"], list(row.metrics))
         for seed, found in whole.items()
     ]
     summaries = [_summary(folder) for folder in folders.values()]
@@ -87,8 +87,8 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
         "seeds": list(whole),
         "diverged": sorted(known.keys() - whole.keys()),
         "figures": {
-            figure: _over_seeds([found[figure] for found in by_seed])
-            for figure in (by_seed[0] if by_seed else {})
+            metric: _over_seeds([found[metric] for found in by_seed])
+            for metric in (by_seed[0] if by_seed else {})
         },
         "epochs": [found["epoch"] for found in whole.values()],
         "best_epochs": [found["best_epoch"] for found in whole.values()],
@@ -120,12 +120,12 @@ def _summary(folder: Path) -> dict[str, Any]:
 
 def _over_seeds(values: list[tuple[Number, Number | None]]) -> dict[str, Any]:
     """Mean and deviation of the sample over seeds; the mean of the standard errors over images."""
-    figures = [value for value, _ in values]
+    metrics = [value for value, _ in values]
     errors = [error for _, error in values if error is not None]
     return {
-        "by_seed": figures,
-        "mean": statistics.fmean(figures),
-        "std": statistics.stdev(figures) if len(figures) > 1 else None,
+        "by_seed": metrics,
+        "mean": statistics.fmean(metrics),
+        "std": statistics.stdev(metrics) if len(metrics) > 1 else None,
         "standard_error": statistics.fmean(errors) if errors else None,
     }
 

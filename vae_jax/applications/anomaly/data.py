@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 from vae_jax.data import Dataset, LazyDataset
 from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.pixels import binarize, to_unit_interval
-from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.evaluation import metrics
 from vae_jax.trained import TrainedModel
 
 # Of the training images, so many tell what is normal.
@@ -54,7 +54,7 @@ def as_seen(model: TrainedModel, images: np.ndarray, key: Key[Array, ""]) -> Ima
     """Stored images as the model sees them: binarised, one draw each, if it was trained so."""
     if not model.binarizes:
         return np.asarray(to_unit_interval(jax.numpy.asarray(images)))
-    return figures_of_merit.prepare_targets(binarize, images, key)
+    return metrics.prepare_targets(binarize, images, key)
 
 
 def load_normal(model: TrainedModel) -> NormalImages:

@@ -66,7 +66,7 @@ def _table(found: Sequence[Method]) -> str:
     nats = {"elbo": "ELBO", "rate": "rate", "distortion": "distortion", "total_correlation": "TC"}
     lines = []
     for method in found:
-        columns = {name: method.figures(name) for name in (*nats, *SCORES)}
+        columns = {name: method.values(name) for name in (*nats, *SCORES)}
         for index, strength in enumerate(method.strengths):
             whole = int(np.isfinite(columns["elbo"][index]).sum())
             cells = [

@@ -68,7 +68,7 @@ class Method(NamedTuple):
     strengths: list[float]
     runs: list[list[Row]]
 
-    def figures(self, name: str) -> np.ndarray:
+    def values(self, name: str) -> np.ndarray:
         """Return [strengths, seeds] of a figure; NaN where a run lacks it."""
         values = [[_number(run.get(name)) for run in runs] for runs in self.runs]
         return np.array(values, float)
@@ -162,7 +162,7 @@ def comparisons(found: Sequence[Method]) -> list[Comparison]:
     strengths = np.array(plain.strengths)
     told = []
     for score in COMPARED:
-        values = plain.figures(score)
+        values = plain.values(score)
         pressed = values[(strengths >= 4) & (strengths <= 8)].ravel()
         not_pressed = values[strengths == 1].ravel()
         pressed, not_pressed = (v[np.isfinite(v)] for v in (pressed, not_pressed))
@@ -180,7 +180,7 @@ def comparisons(found: Sequence[Method]) -> list[Comparison]:
 
 def _cost_and_score(method: Method, score: str) -> np.ndarray:
     """Return [strengths, seeds, 2], of the strengths none of whose runs diverged."""
-    runs = np.stack([method.figures("distortion"), method.figures(score)], axis=-1)
+    runs = np.stack([method.values("distortion"), method.values(score)], axis=-1)
     return runs[np.isfinite(runs).all(axis=(1, 2))]
 
 
@@ -188,7 +188,7 @@ def rank_correlations(runs: Sequence[Row]) -> tuple[list[str], np.ndarray]:
     """Spearman's correlations over all runs, of the scores and of some of what is told in nats.
 
     Returns:
-      The labels of the figures that vary among the runs, and their correlations; nothing if fewer
+      The labels of the metrics that vary among the runs, and their correlations; nothing if fewer
       than two vary.
     """
     labels = {**SCORES, **{name: NATS[name] for name in _CORRELATED}}

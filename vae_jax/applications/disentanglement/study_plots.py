@@ -24,7 +24,7 @@ def draw(out: Path, runs: Sequence[Row]) -> None:
     """Draw what all runs together show, from their rows alone."""
     found = methods(runs)
     by_strength = {
-        label: {method.name: method.figures(name) for method in found}
+        label: {method.name: method.values(name) for method in found}
         for name, label in SCORES.items()
         # Some scores are not defined, of data with one factor.
         if any(run[name] is not None for run in runs)
@@ -37,7 +37,7 @@ def draw(out: Path, runs: Sequence[Row]) -> None:
         ),
         out / "scores_by_strength.png",
     )
-    distortion = {method.name: method.figures("distortion") for method in found}
+    distortion = {method.name: method.values("distortion") for method in found}
     labels = [SCORES[name] for name in COMPARED if SCORES[name] in by_strength]
     shown = {label: by_strength[label] for label in labels}
     by_distortion = plot.scores_by_distortion(distortion, shown)

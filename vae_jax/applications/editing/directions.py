@@ -113,12 +113,12 @@ def contrast(known: KnownImages, attribute: Attribute, *, balanced: bool = True)
                 f"one of {', '.join(Morphology._fields)}"
             )
         return between_classes(known.latents, known.labels, *attribute)
-    figures = known.morphology._asdict()
-    values = figures.pop(attribute)
+    measured = known.morphology._asdict()
+    values = measured.pop(attribute)
     labels, others = np.zeros(len(values), np.int32), np.empty((len(values), 0))
     if balanced:
         labels = labels if known.labels is None else known.labels
-        others = np.column_stack(list(figures.values()))
+        others = np.column_stack(list(measured.values()))
     try:
         return between_quarters(known.latents, values, others, labels)
     except UserError as error:

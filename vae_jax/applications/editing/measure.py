@@ -131,7 +131,7 @@ def measure_run(folder: Path, num_images: int, pictures: Path | None) -> list[di
                 "balanced": balanced,
                 "degrees": degrees.tolist(),
             }
-            rows.append(run | row | _figures(edited, examples, known, attribute, contrast))
+            rows.append(run | row | _metrics(edited, examples, known, attribute, contrast))
     return rows
 
 
@@ -174,7 +174,7 @@ def _edit(
     return Edited({name: np.stack(values) for name, values in by_name}, np.stack(told))
 
 
-def _figures(
+def _metrics(
     edited: Edited,
     examples: Examples,
     known: KnownImages,

@@ -8,7 +8,7 @@ from vae_jax.applications.generation.metrics import (
     NUM_DENSITY_NEIGHBOURS,
     NUM_MANIFOLD_NEIGHBOURS,
     Reference,
-    generation_figures,
+    generation_metrics,
     make_reference,
 )
 
@@ -16,6 +16,6 @@ __all__ = [
     "NUM_DENSITY_NEIGHBOURS",
     "NUM_MANIFOLD_NEIGHBOURS",
     "Reference",
-    "generation_figures",
+    "generation_metrics",
     "make_reference",
 ]

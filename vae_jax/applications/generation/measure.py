@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from vae_jax import plots
-from vae_jax.applications.generation import Reference, generation_figures, make_reference, samplers
+from vae_jax.applications.generation import Reference, generation_metrics, make_reference, samplers
 from vae_jax.applications.generation.nearest import nearest
 from vae_jax.applications.generation.plot import (
     nearest_distances,
@@ -24,7 +24,7 @@ from vae_jax.applications.generation.plot import (
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.random_bits import make_key
 from vae_jax.errors import UserError
-from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.evaluation import metrics
 from vae_jax.evaluation.classifier import Classifier
 from vae_jax.evaluation.classifier import load as load_classifier
 from vae_jax.evaluation.reports import Measured
@@ -107,7 +107,7 @@ class Yardstick(NamedTuple):
     def measure(self, images: np.ndarray) -> dict[str, Any]:
         """Return the metrics of some images."""
         distances, _ = self.nearest(images)
-        return generation_figures(self.classifier, self.reference, images, distances)
+        return generation_metrics(self.classifier, self.reference, images, distances)
 
     def nearest(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the distances of `some` images to their nearest training image, and its index."""
@@ -147,14 +147,14 @@ def measure_run(
     def add(sampler: str, temperature: float | None, images: np.ndarray) -> None:
         found = yardstick.measure(images)
         rows.append({**identity, "sampler": sampler, "temperature": temperature, **found})
-        metrics = ", ".join(f"{found[name]:.3f} {label}" for name, label in _METRICS.items())
-        print(f"{folder}: {sampler} {temperature or ''}: {metrics}", flush=True)
+        listed = ", ".join(f"{found[name]:.3f} {label}" for name, label in _METRICS.items())
+        print(f"{folder}: {sampler} {temperature or ''}: {listed}", flush=True)
 
     chosen = np.asarray(jax.random.permutation(order_key, len(train.images)))[:num]
     # Their nearest training images are themselves: the measure of copies must find them all.
     add(TRAINING, None, train.images[chosen])
     prepare = model.prepare()
-    targets = figures_of_merit.prepare_targets(prepare, train.images, images_key)
+    targets = metrics.prepare_targets(prepare, train.images, images_key)
     add(RECONSTRUCTED, None, np.clip(model.reconstruct(targets[chosen]), 0, 1))
     at_one = {}
     for index, sampler in enumerate(samplers.SAMPLERS):
@@ -189,16 +189,16 @@ def draw(
         other: {label: float(values(name, other).mean()) for name, label in _METRICS.items()}
         for other in (TRAINING, RECONSTRUCTED)
     }
-    metrics = {
+    by_sampler = {
         label: {sampler: values(name, sampler) for sampler in samplers.SAMPLERS}
         for name, label in _METRICS.items()
     }
-    curves = quality_by_temperature(temperatures, metrics, of_others)
+    curves = quality_by_temperature(temperatures, by_sampler, of_others)
     plots.save(curves, out / "quality_by_temperature.png")
     plane = precision_recall_plane(
         temperatures,
-        metrics["precision"],
-        metrics["recall"],
+        by_sampler["precision"],
+        by_sampler["recall"],
         {name: (means["precision"], means["recall"]) for name, means in of_others.items()},
     )
     plots.save(plane, out / "precision_recall.png")

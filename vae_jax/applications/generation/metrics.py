@@ -52,7 +52,7 @@ def make_reference(
     return Reference(features, manifold_radii, density_radii, classes, nearest_distances)
 
 
-def generation_figures(
+def generation_metrics(
     classifier: Classifier,
     reference: Reference,
     images: np.ndarray,

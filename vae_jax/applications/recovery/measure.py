@@ -15,7 +15,7 @@ from vae_jax import plots, trained
 from vae_jax.applications.recovery import baselines, quality
 from vae_jax.data.corruptions import levels_around
 from vae_jax.errors import UserError
-from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.evaluation import metrics
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.reports import Measured
 from vae_jax.settings import name_of
@@ -135,7 +135,7 @@ def measure_models(
     keys = model.keys
     clean = measuring.prepare_test(model, model.load_test())[:num_images]
     prepare_key, chosen_key = jax.random.split(keys.recovery)
-    known_clean = figures_of_merit.prepare_targets(
+    known_clean = metrics.prepare_targets(
         model.prepare(),
         model.load_validation().images[:num_chosen],
         prepare_key,
@@ -148,9 +148,9 @@ def measure_models(
         corrupted = quality.corrupt(name, clean, level, keys.corruption)
         known = quality.corrupt(name, known_clean, level, chosen_key)
         others = without_a_model(corrupted, known, known_clean, baselines.METHODS[name])
-        scores = {"corrupted": _figures(corrupted.images, clean)}
+        scores = {"corrupted": _metrics(corrupted.images, clean)}
         scores |= {
-            method: {**_figures(found.images, clean), "parameter": found.parameter}
+            method: {**_metrics(found.images, clean), "parameter": found.parameter}
             for method, found in others.items()
         }
         for model in models:
@@ -165,7 +165,7 @@ def measure_models(
                 "seed": model.seed,
                 "config_digest": model.digest,
                 "num_images": len(clean),
-                "methods": {"model": _figures(found, clean), **scores},
+                "methods": {"model": _metrics(found, clean), **scores},
             }
             rows.append(row)
             print(_line(row), flush=True)
@@ -185,7 +185,7 @@ def measure_models(
     return rows
 
 
-def _figures(images: np.ndarray, clean: np.ndarray) -> dict[str, Any]:
+def _metrics(images: np.ndarray, clean: np.ndarray) -> dict[str, Any]:
     return quality.score(images, clean)._asdict()
 
 

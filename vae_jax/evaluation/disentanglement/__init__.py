@@ -7,7 +7,7 @@ docstrings is a code whose latents are one factor each, "noise" one independent 
 from vae_jax.evaluation.disentanglement.measure import (
     PAPER_SIZES,
     MetricSizes,
-    disentanglement_figures,
+    disentanglement_metrics,
 )
 
-__all__ = ["PAPER_SIZES", "MetricSizes", "disentanglement_figures"]
+__all__ = ["PAPER_SIZES", "MetricSizes", "disentanglement_metrics"]

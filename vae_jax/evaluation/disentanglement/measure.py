@@ -33,7 +33,7 @@ class MetricSizes(NamedTuple):
     """The numbers of draws for the metrics; the defaults encode 368,000 images.
 
     Attributes:
-      num_train: points that MIG, modularity, IRS and the unsupervised figures are computed from,
+      num_train: points that MIG, modularity, IRS and the unsupervised metrics are computed from,
         and that SAP and DCI learn from.
       num_test: points that SAP and DCI are tested on.
       num_bins: of each latent.
@@ -78,7 +78,7 @@ def _require_sizes(sizes: MetricSizes, num_factors: int) -> None:
             )
 
 
-def disentanglement_figures(
+def disentanglement_metrics(
     encode: Encode,
     simulator: Simulator,
     key: Key[Array, ""],
@@ -99,7 +99,7 @@ def disentanglement_figures(
       reuse_points: choose the groups of the beta-VAE and FactorVAE scores among the training points
         instead of drawing images of their own, for encoders that are slow: 16,000 images instead
         of 368,000 by the default sizes, and of 2.9 million by those of the paper.
-      posterior: q(z|x) of images, for the figures of samples.
+      posterior: q(z|x) of images, for the metrics of samples.
 
     Returns:
       "factors", the names of those used;
@@ -144,7 +144,7 @@ def disentanglement_figures(
         num_test=sizes.factor_test,
         group_size=sizes.group_size,
     )
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "factors": [simulator.names[place] for place in used],
         "beta_vae_score": beta_vae_score(
             draw_groups,
@@ -186,10 +186,10 @@ def disentanglement_figures(
             num_points,
         )
         sampled = unsupervised.sample_covariance(codes, scales[: sizes.num_train])
-        figures["sampled_gaussian_total_correlation"] = unsupervised.gaussian_total_correlation(
+        metrics["sampled_gaussian_total_correlation"] = unsupervised.gaussian_total_correlation(
             sampled
         )
-        figures["sampled_gaussian_wasserstein_correlation"] = (
+        metrics["sampled_gaussian_wasserstein_correlation"] = (
             unsupervised.gaussian_wasserstein_correlation(sampled)
         )
-    return figures
+    return metrics
