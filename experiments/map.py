@@ -3,7 +3,7 @@
     python -m experiments.map --workdir=runs/vanilla --methods=pca,tsne,umap
     python -m experiments.map --workdir=runs/vanilla --methods= --projector
 
-Writes figures/map_METHOD.png of the first 5,000 test images' posterior means; with --projector also
+Writes plots/map_METHOD.png of the first 5,000 test images' posterior means; with --projector also
 what TensorBoard's projector reads, into the run's tensorboard/. umap needs
 `pip install 'umap-learn>=0.5.7,<0.6'`.
 """
@@ -43,7 +43,7 @@ def main() -> None:
     codes = model.encode(targets)
     for method in _METHODS.value:
         points = plane_maps.plane_map(method, codes)
-        path = folder / "figures" / f"map_{method}.png"
+        path = folder / "plots" / f"map_{method}.png"
         plots.save(plots.latent_map(points, labels, ("", "")), path)
         print(f"drew {path}")
     if _PROJECTOR.value:

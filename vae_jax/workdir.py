@@ -3,7 +3,7 @@
 config.json     the resolved config
 metrics.jsonl   a record a line
 summary.json    the test figures, once the run is finished
-checkpoints/  figures/  tensorboard/
+checkpoints/  plots/  tensorboard/
 
 A sweep has sweep.json, the resolved sweep, in place of config.json, and each of its members is a
 run in members/NNNN.

@@ -179,7 +179,7 @@ def test_the_command_draws_maps_and_writes_for_the_projector(run, tmp_path, caps
     shutil.copytree(run, folder)
     command(workdir=str(folder), methods=["pca"], projector=True)
     assert "wrote 60 codes" in capsys.readouterr().out
-    assert [path.name for path in (folder / "figures").iterdir()] == ["map_pca.png"]
+    assert [path.name for path in (folder / "plots").iterdir()] == ["map_pca.png"]
     model = trained.load(folder)
     with np.load(model.config.data.name) as data:
         codes = model.encode(data["test_images"][..., None])

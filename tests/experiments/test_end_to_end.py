@@ -158,8 +158,8 @@ def test_the_summary_has_its_keys_and_its_metrics_agree(data, finished):
 
 @pytest.mark.parametrize("name", PLOTS)
 def test_every_figure_is_a_picture_of_something(finished, name):
-    assert {path.stem for path in (finished / "figures").iterdir()} == set(PLOTS)
-    with Image.open(finished / "figures" / f"{name}.png") as image:
+    assert {path.stem for path in (finished / "plots").iterdir()} == set(PLOTS)
+    with Image.open(finished / "plots" / f"{name}.png") as image:
         pixels = np.asarray(image.convert("L"))
     assert min(pixels.shape) >= 50
     assert pixels.std() > 5
@@ -222,11 +222,11 @@ def test_a_kill_between_training_and_the_summary_is_made_up_for(data, finished, 
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     (folder / "summary.json").unlink()
-    shutil.rmtree(folder / "figures")
+    shutil.rmtree(folder / "plots")
     train.train(config_of(data), folder)
     assert workdir.read_summary(folder) == workdir.read_summary(finished)
-    names = [path.name for path in (folder / "figures").iterdir()]
-    assert sorted(names) == sorted(path.name for path in (finished / "figures").iterdir())
+    names = [path.name for path in (folder / "plots").iterdir()]
+    assert sorted(names) == sorted(path.name for path in (finished / "plots").iterdir())
     assert timeless_records(folder) == timeless_records(finished)
 
 
@@ -288,7 +288,7 @@ def test_a_denoising_autoencoder_has_its_own_keys_and_plots(data, tmp_path):
     assert len(errors["levels"]) == len(errors["noisy"]) == len(errors["denoised"]) > 1
     assert 0.3 in np.float32(errors["levels"]).round(4)
     assert "elbo" not in read_records(folder / "metrics.jsonl")[0]
-    names = {path.stem for path in (folder / "figures").iterdir()}
+    names = {path.stem for path in (folder / "plots").iterdir()}
     expected = set(PLOTS) - DRAWN_OF_A_VAE_ONLY | {"denoising", "denoising_curve"}
     assert names == expected
     model = vae_jax.load(folder)

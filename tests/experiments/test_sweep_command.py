@@ -193,7 +193,7 @@ def test_a_member_is_a_run_for_the_other_commands(grid, monkeypatch, capsys):
     assert f"test elbo {row['test_elbo']:.2f}" in capsys.readouterr().out
     assert workdir.read_summary(workdir.member_folder(grid, row["member"]))["test"] == before
     draw.main()
-    assert (workdir.member_folder(grid, row["member"]) / "figures" / "samples.png").is_file()
+    assert (workdir.member_folder(grid, row["member"]) / "plots" / "samples.png").is_file()
 
 
 def test_a_pruned_member_can_be_loaded_and_measured(grid, monkeypatch, capsys):
@@ -206,7 +206,7 @@ def test_a_pruned_member_can_be_loaded_and_measured(grid, monkeypatch, capsys):
 
 
 def test_the_pictures_and_tensorboard_are_there(grid, tpe):
-    names = {path.name for path in (grid / "figures").iterdir()}
+    names = {path.name for path in (grid / "plots").iterdir()}
     assert names == {
         "heat_map_of_test_elbo_by_beta_and_latent_size.png",
         "parallel_coordinates.png",
@@ -215,7 +215,7 @@ def test_the_pictures_and_tensorboard_are_there(grid, tpe):
         "test_elbo_by_latent_size.png",
         "training_curves.png",
     }
-    assert "search_history.png" in {path.name for path in (tpe / "figures").iterdir()}
+    assert "search_history.png" in {path.name for path in (tpe / "plots").iterdir()}
     assert len(list((grid / "tensorboard").iterdir())) == 8
 
 

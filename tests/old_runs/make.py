@@ -324,7 +324,7 @@ def _pack(archive: str, names: Sequence[str]) -> None:
                 _drop_leftovers(state.parent)
             for path in sorted((SCRATCH / name).rglob("*")):
                 inside = path.relative_to(SCRATCH)
-                if path.is_file() and not {"tensorboard", "figures", ".lock"} & set(inside.parts):
+                if path.is_file() and not {"tensorboard", "figures", "plots", ".lock"} & set(inside.parts):
                     entry = tarfile.TarInfo(str(inside))
                     entry.size = path.stat().st_size
                     tar.addfile(entry, io.BytesIO(path.read_bytes()))

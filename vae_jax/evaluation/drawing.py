@@ -31,7 +31,7 @@ def draw_run(
     measured: dict[str, Any],
     degrees: np.ndarray = DEGREES,
 ) -> None:
-    """Draw everything that a run has, into `figures/`.
+    """Draw every plot of a run into its folder `plots/`.
 
     Args:
       folder: the workdir.
@@ -41,7 +41,7 @@ def draw_run(
       measured: the "test" part of the summary.
       degrees: of the interpolations.
     """
-    keys, out = model.keys, folder / "figures"
+    keys, out = model.keys, folder / "plots"
     first = targets[:_NUM_IMAGES]
     reconstructed = plots.reconstructions(first, model.reconstruct(first))
     plots.save(reconstructed, out / "reconstructions.png")
@@ -64,7 +64,7 @@ def draw_training_curves(folder: Path) -> None:
     """Draw what the records of a run tell, if there are any."""
     records = read_records(folder / "metrics.jsonl")
     if records:
-        plots.save(plots.training_curves(records), folder / "figures" / "training_curves.png")
+        plots.save(plots.training_curves(records), folder / "plots" / "training_curves.png")
 
 
 def draw_manifold(path: Path, model: TrainedModel) -> None:
