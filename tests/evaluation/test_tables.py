@@ -35,5 +35,5 @@ def test_a_value_of_the_wrong_kind_is_told(tmp_path):
     summary = json.loads((folder / "vanilla.json").read_text())
     summary["test"]["elbo"] = "x"
     (folder / "vanilla.json").write_text(json.dumps(summary))
-    with pytest.raises(UserError, match="holds a value of no use"):
+    with pytest.raises(UserError, match="holds an unusable value"):
         tables.runs_table(folder)

@@ -1,4 +1,4 @@
-"""A run's test metrics: measured, drawn, written into summary.json. A part of two commands."""
+"""The test metrics of a run, measured, plotted and written into summary.json."""
 
 import platform
 import sys
@@ -26,7 +26,7 @@ COLUMNS = {
     "iwae_bound": "IWAE bound",
     "num_samples": "samples",
     "active_units": "active units",
-    "reconstruction_error": "squared error a pixel",
+    "reconstruction_error": "squared error per pixel",
 }
 
 
@@ -36,20 +36,20 @@ Targets = np.ndarray | dict[str, np.ndarray]
 
 
 def prepare_test(model: Trained, test: Dataset) -> np.ndarray:
-    """Return the test images as the model sees them; every metric and plot is of this one draw."""
+    """Return the test images as the model sees them; all metrics and plots use this one draw."""
     key = model.keys.targets
     return metrics.prepare_targets(model.prepare(), test.images, key)
 
 
 def prepare_examples(model: Trained, test: Dataset | MultimodalDataset) -> Targets:
-    """Return the same of images or of several modalities, each of which has a draw of its own."""
+    """Return test images or modalities as the model sees them, each modality by its own draw."""
     if isinstance(test, Dataset):
         return prepare_test(model, test)
     return _prepare_modalities(model, test, model.keys.targets)
 
 
 def prepare_train_examples(model: Trained, train: MultimodalDataset) -> dict[str, np.ndarray]:
-    """Training examples of several modalities as the model sees them."""
+    """Return training examples of several modalities as the model sees them."""
     return _prepare_modalities(model, train, model.keys.training_targets)
 
 
@@ -66,7 +66,7 @@ def _prepare_modalities(
 
 
 def prepare_train(model: Trained, train: Dataset) -> np.ndarray:
-    """Training images as the model sees them, for codes of labelled examples."""
+    """Return the training images as the model sees them, for codes of labelled examples."""
     key = model.keys.training_targets
     return metrics.prepare_targets(model.prepare(), train.images, key)
 
@@ -130,7 +130,7 @@ def measure(
 
 
 def _bar(total: int, unit: str, show_progress: bool) -> tqdm:
-    # Where nobody watches a terminal a line now and then is enough.
+    # Outside of a terminal every update is a line of a log.
     seconds = 0.1 if sys.stderr.isatty() else 30
     return tqdm(
         total=total,
@@ -165,12 +165,12 @@ def _measure_joint(
 def evaluate_run(
     folder: Path, test: Dataset | MultimodalDataset, num_samples: int
 ) -> dict[str, Any]:
-    """Measure, draw, write summary.json. The caller holds the workdir."""
+    """Measure and plot a run and write summary.json. The caller holds the workdir."""
     model = trained.load(folder)
     saved = checkpoints.read_metadata(folder / "checkpoints")
     targets = prepare_examples(model, test)
     measured = measure(model, targets, num_samples)
-    # The summary comes last: it is what marks the run as finished.
+    # The summary comes last, since it marks the run as finished.
     if isinstance(model, TrainedMultimodal):
         drawing.draw_training_curves(folder)
     else:
@@ -181,16 +181,16 @@ def evaluate_run(
     return summary
 
 
-def summarize(model: Trained, measured: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+def summarize(model: Trained, test: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
     """Return the content of summary.json.
 
     Args:
       model: the trained model.
-      measured: the metrics on the test set.
-      saved: what stands beside the arrays of the checkpoint that was measured.
+      test: metrics on the test set.
+      saved: metadata of the checkpoint that was measured.
     """
     return {
-        "test": measured,
+        "test": test,
         "step": saved["step"],
         "best_epoch": saved["best_epoch"],
         "epochs": saved["epoch"],
@@ -221,15 +221,15 @@ def describe(summary: dict[str, Any]) -> str:
     if "elbo" not in test:
         return (
             f"test distortion {test['distortion']:.2f} nats, "
-            f"squared error {test['reconstruction_error']:.4f} a pixel"
+            f"squared error {test['reconstruction_error']:.4f} per pixel"
         )
-    told = (
+    text = (
         f"test elbo {test['elbo']:.2f}, rate {test['rate']:.2f}, distortion "
         f"{test['distortion']:.2f}, iwae_bound ({test['num_samples']} samples) "
         f"{test['iwae_bound']:.2f} nats"
     )
     units = test["active_units"]
-    return told if units is None else f"{told}; {units} active units"
+    return text if units is None else f"{text}; {units} active units"
 
 
 def _given_the_rest(test: dict[str, Any]) -> dict[str, float]:
