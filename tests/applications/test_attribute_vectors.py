@@ -62,7 +62,7 @@ def test_both_groups_have_the_same_classes_and_the_same_of_the_others():
     for side, sign in ((is_upper, 1), (~is_upper, -1)):
         assert contrast.weights[side].sum() == pytest.approx(sign)
         for label in range(3):
-            members = side & (labels[contrast.places] == label)
+            members = side & (labels[contrast.indices] == label)
             assert contrast.weights[members].sum() == pytest.approx(sign / 3)
             # A quarter of the class.
             assert members.sum() == pytest.approx((labels == label).sum() / 4, abs=1)
@@ -75,7 +75,7 @@ def test_images_without_the_attribute_are_left_out():
     hole = np.arange(500) % 7 == 0
     values, latents = np.where(hole, np.nan, values), np.where(hole[:, None], 1e6, latents)
     contrast = between_quarters(latents, values, others, labels)
-    assert not hole[contrast.places].any()
+    assert not hole[contrast.indices].any()
     kept = between_quarters(latents[~hole], values[~hole], others[~hole], labels[~hole])
     np.testing.assert_allclose(mean_difference(contrast), mean_difference(kept))
 

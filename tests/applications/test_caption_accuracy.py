@@ -114,7 +114,7 @@ def test_the_words_that_are_likeliest_one_after_another_are_all_told(model):
     latents = jnp.asarray(model.encode(given))
     network = nnx.merge(model.graphdef, model.params)
     likeliest = np.asarray(network.decode("text", latents).greedy())
-    assert caption_accuracy.word_accuracy(model, "text", given, likeliest).told == 1
+    assert caption_accuracy.word_accuracy(model, "text", given, likeliest).likeliest == 1
     # What is never said is never told.
     unlike = encoded(model, ["a a a", "four four", "thin"])
     found = caption_accuracy.word_accuracy(model, "text", given, np.asarray(unlike))
@@ -125,7 +125,7 @@ def test_the_words_that_are_likeliest_one_after_another_are_all_told(model):
     assert found.nats == pytest.approx(float(-log_prob.sum() / num_words), rel=1e-5)
     logits = np.asarray(network.modalities["text"].decoder.word_logits(latents, unlike))
     right = (logits.argmax(-1) == unlike)[unlike != PAD].mean()
-    assert found.told == pytest.approx(float(right))
+    assert found.likeliest == pytest.approx(float(right))
 
 
 def test_words_are_drawn_by_key_with_the_probabilities_of_the_decoder(model):

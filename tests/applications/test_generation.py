@@ -190,7 +190,7 @@ def test_copies_are_found_and_fresh_images_are_not():
     assert ratio == pytest.approx(1, abs=0.03)
 
 
-# Pictures
+# Plots
 
 
 def test_quality_by_temperature_has_a_panel_a_metric_and_a_line_a_sampler():

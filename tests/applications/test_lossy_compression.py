@@ -152,5 +152,5 @@ def test_a_run_is_measured_beside_pca_and_files_once(make_run):
 
 
 def test_binarised_images_are_refused(make_run):
-    with pytest.raises(UserError, match="is of images other than grey values of 8 bits"):
+    with pytest.raises(UserError, match="was not trained on 8-bit images"):
         measuring.measure_run(make_run("binary", **{"data.binarization": "dynamic"}), set())

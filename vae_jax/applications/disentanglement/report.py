@@ -1,4 +1,4 @@
-"""The page of a study of disentanglement, from its results file."""
+"""The page on a study of disentanglement, from its results file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ _PLOTS = {
 
 
 def render(folder: Path) -> str:
-    """Return the README of the folder of the study.
+    """Return the README of the study's folder.
 
     Raises:
       UserError: its results file cannot be trusted.
