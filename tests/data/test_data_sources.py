@@ -244,7 +244,7 @@ def test_npz_with_factors_has_their_names_and_the_sizes_of_all_splits(tmp_path):
         ({"factors": -np.ones((6, 2), int)}, "'factors' has negative values"),
         (
             {"factors": np.zeros((6, 2), int), "factors_names": ["a", "a"]},
-            r"'factors_names' is \['a', 'a'\]; it must be 2 different texts",
+            r"'factors_names' is \['a', 'a'\]; it must be 2 different names",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The metrics that cards ask for, of runs that have ended."""
+"""The metrics of cards, for runs that have ended."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +15,8 @@ from vae_jax.evaluation.reports import Number
 from vae_jax.papers.card import COHERENCE_METRICS, NEIGHBOUR_METRICS
 from vae_jax.trained import TrainedModel
 
-# Metric: what it is in the "test" part of a summary, its sign there, and its standard error; a dot
-# goes into a part.
+# By metric: the key in the "test" part of a summary, the sign, and the key of the standard error; a
+# dot separates nested keys.
 _OF_SUMMARY = {
     "nll": ("iwae_bound", -1, "iwae_bound_standard_error"),
     "negative_elbo": ("elbo", -1, "elbo_standard_error"),
@@ -32,17 +32,17 @@ _OF_SUMMARY = {
     ),
 }
 
-# Test examples that coherence is measured on, at most.
+# The maximal number of test examples for coherence.
 _NUM_COHERENCE = 2000
 
 
 def run_metrics(folder: Path, test: dict[str, Any], asked: Sequence[str]) -> dict[str, Any]:
-    """Value and standard error over test images of a run's metrics, the latter None if unknown.
+    """Return value and standard error over test images by metric; an unknown error is None.
 
     Args:
       folder: the run's workdir.
-      test: the "test" part of its summary, all of whose metrics are given.
-      asked: metrics that the summary may not have.
+      test: the "test" part of its summary; all metrics in it are returned.
+      asked: metrics to return that the summary may not have.
     """
     found = {
         metric: (sign * value, _part(test, error) if error else None)
@@ -64,7 +64,7 @@ def run_metrics(folder: Path, test: dict[str, Any], asked: Sequence[str]) -> dic
 
 
 def _part(test: dict[str, Any], name: str) -> Number | None:
-    """Return a metric of the summary, None where it is not there."""
+    """Return a metric of the summary, None where it is missing."""
     part: Any = test
     for key in name.split("."):
         part = part.get(key) if isinstance(part, dict) else None
@@ -72,7 +72,7 @@ def _part(test: dict[str, Any], name: str) -> Number | None:
 
 
 def _neighbours(folder: Path, metrics: Sequence[str]) -> dict[str, Number]:
-    """Return the k-NN accuracies by latents, in percent; each measured once a run."""
+    """Return the k-NN accuracies by latents, in percent; each is measured once per run."""
     path = folder / "neighbours.json"
     known = workdir.read_json(path) if path.is_file() else {}
     if any(metric not in known for metric in metrics):
@@ -106,9 +106,9 @@ def _measure_neighbours(model: TrainedModel, metrics: Sequence[str]) -> dict[str
 
 
 def _coherence(folder: Path) -> dict[str, Number]:
-    """Return the coherence metrics, in percent; measured once a run.
+    """Return the coherence metrics, in percent; they are measured once per run.
 
-    The classifiers are the workdir's: all runs at a budget are of the same data.
+    The classifiers are stored in the workdir: all runs at a budget have the same data.
     """
     path = folder / "coherence.json"
     if path.is_file():

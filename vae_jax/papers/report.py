@@ -1,4 +1,4 @@
-"""The part of the results' README on papers: our tables beside theirs, with verdicts."""
+"""The part on papers in the results' README: our tables beside theirs, with verdicts."""
 
 import itertools
 import statistics
@@ -17,7 +17,7 @@ NOT_MEASURED = "not measured"
 
 
 def value_verdict(card: Card, metric: str, expected: Expected, row: Mapping[str, Any]) -> str:
-    """Return whether our value agrees with the paper's, as far as it is measured.
+    """Return the verdict on our value against the paper's, if it is measured.
 
     Args:
       card: the card.
@@ -39,7 +39,7 @@ def value_verdict(card: Card, metric: str, expected: Expected, row: Mapping[str,
 
 
 def check_verdict(check: Check, measured: Measured, budget: str) -> str:
-    """Return whether an ordering holds at a budget, by the means and in how many seeds."""
+    """Return the verdict on a check at a budget: by the means, and in how many seeds it holds."""
     found = [_found(measured[name][budget], check.metric) for name in check.rows]
     rows = [row for row in found if row is not None]
     if len(rows) < len(found):
@@ -63,7 +63,7 @@ def _found(measurement: Measurement | None, metric: str) -> dict[int, Number] | 
 
 
 def _gains(check: Check, values: Sequence[Number]) -> list[Number]:
-    """Return how much better each value is than the one before it; a single value itself."""
+    """Return how much better each value is than the one before it, or a single value itself."""
     sign = METRICS[check.metric].sign
     if len(values) == 1:
         return list(values)
@@ -71,12 +71,12 @@ def _gains(check: Check, values: Sequence[Number]) -> list[Number]:
 
 
 def _beyond(check: Check, gains: Sequence[Number]) -> Number:
-    """Return how far the gains are from what the check allows; 0 or less where it holds."""
+    """Return the largest violation of the check's bounds; 0 or less where it holds."""
     return max(max(check.least - gain, gain - check.most) for gain in gains)
 
 
 def _number(value: Number) -> str:
-    """Return a number with two significant digits."""
+    """Format a number with two significant digits."""
     return f"{value:.2g}"
 
 
@@ -150,7 +150,7 @@ def _claim(check: Check) -> str:
 
 
 def conditions(card: Card, measured: Measured, budget: str) -> str:
-    """Return in one line how the rows of a budget were measured; nothing if none was."""
+    """Return one line on how the rows of a budget were measured; empty if none was."""
     rows = [found for row in measured.values() if (found := row[budget]) and found["seeds"]]
     if not rows:
         return ""
@@ -229,7 +229,7 @@ def render(cards: Sequence[Card], folder: Path) -> str:
     """
     for path in sorted(folder.glob("*.json")):
         if path.stem not in [card.name for card in cards]:
-            raise UserError(f"{path} is the results file of no card; take it away")
+            raise UserError(f"{path} is the results file of no card; move it away")
     sections = "\n".join(section(card, folder) for card in cards)
     return reports.fill(Path(__file__).with_suffix(".md"), cards=sections)
 
