@@ -20,7 +20,7 @@ shared.define("workdir", "member")
 _DEGREES = flags.DEFINE_list(
     "degrees",
     [f"{degree:g}" for degree in drawing.DEGREES],
-    "how far from the first image to the second, 0 to 1 and beyond",
+    "positions between the first image (0) and the second (1), or beyond",
 )
 
 

@@ -224,7 +224,7 @@ def test_the_command_writes_images_and_a_picture_of_them(run, tmp_path, capsys, 
         ({"num_images": 0}, "--num_images=0 must be at least 1"),
         ({"output": ""}, "--output is missing"),
         ({"output": "samples.png"}, "must end in .npy or .npz"),
-        ({"output": "nowhere/a.npy"}, "--output=nowhere/a.npy is in no folder"),
+        ({"output": "nowhere/a.npy"}, "--output=nowhere/a.npy: there is no folder"),
         ({"workdir": ""}, "--workdir is missing"),
     ],
 )

@@ -111,6 +111,6 @@ def test_a_run_of_a_flat_config_replaces_the_rows_that_it_had_then(tmp_path, mea
 
 def test_two_runs_of_one_experiment_are_no_two_seeds(tmp_path, measured):
     runs = [write_config(tmp_path / name, seed=3) for name in "ab"]
-    with pytest.raises(UserError, match="are of one experiment with one seed; name one of them"):
+    with pytest.raises(UserError, match="have the same experiment and seed; name one of them"):
         command(use="anomaly", workdirs=runs)
     assert not measured
