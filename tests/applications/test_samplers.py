@@ -196,7 +196,7 @@ def command(**given):
 
 
 @pytest.mark.parametrize("name", ["prior", "mixture"])
-def test_the_command_writes_images_and_a_picture_of_them(run, tmp_path, capsys, name):
+def test_the_command_writes_images_and_a_plot_of_them(run, tmp_path, capsys, name):
     target = tmp_path / "samples.npz"
     given = {"workdir": str(run), "sampler": name, "num_images": 120, "output": str(target)}
     command(**given)
@@ -205,8 +205,8 @@ def test_the_command_writes_images_and_a_picture_of_them(run, tmp_path, capsys, 
     assert images.dtype == np.float32
     assert images.min() < images.max()
     assert "120 images" in capsys.readouterr().out
-    with Image.open(tmp_path / "samples.png") as picture:
-        assert picture.format == "PNG"
+    with Image.open(tmp_path / "samples.png") as plot:
+        assert plot.format == "PNG"
     command(**given)
     np.testing.assert_array_equal(image_arrays.read(target), images)
     command(**given, seed=1)
@@ -216,7 +216,7 @@ def test_the_command_writes_images_and_a_picture_of_them(run, tmp_path, capsys, 
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"sampler": "gan"}, "sampler='gan' is not known; use one of prior, mixture, flow"),
         ({"temperature": -1.0}, "temperature=-1 must be a finite number"),
@@ -228,11 +228,11 @@ def test_the_command_writes_images_and_a_picture_of_them(run, tmp_path, capsys, 
         ({"workdir": ""}, "--workdir is missing"),
     ],
 )
-def test_a_mistake_on_the_command_line_is_told(run, tmp_path, changes, told):
+def test_a_mistake_on_the_command_line_is_refused(run, tmp_path, changes, message):
     given = {"workdir": str(run), "output": str(tmp_path / "samples.npz")}
     with pytest.raises(UserError) as error:
         command(**{**given, **changes})
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert not list(tmp_path.iterdir())
 
 

@@ -52,7 +52,7 @@ def test_the_bounds_rise_with_the_number_of_samples_towards_log_p():
     assert abs(gaps[-1]) < 0.02
 
 
-def test_estimates_tell_the_terms_of_the_posterior():
+def test_estimates_have_the_terms_of_the_posterior():
     case = LinearGaussian(shift=0.5, log_stretch=0.2)
     images = case.draw_images(2, 10)
     estimates = estimate_linear(case, images, 3)
@@ -309,7 +309,7 @@ def vae_metrics(model, images, num_samples=3):
     )
 
 
-def test_a_model_that_knows_nothing_needs_one_bit_a_pixel():
+def test_a_model_that_knows_nothing_needs_one_bit_per_pixel():
     found = vae_metrics(small_model(scale=0.0), binary_images(0, 10))
     assert found["elbo"] == pytest.approx(-9 * np.log(2), rel=1e-5)
     assert found["iwae_bound"] == pytest.approx(-9 * np.log(2), rel=1e-5)
@@ -374,7 +374,7 @@ def test_grey_data_has_no_bits_and_one_image_no_standard_error():
     assert found["iwae_bound_standard_error"] is None
 
 
-def test_targets_are_drawn_by_the_place_of_an_image_not_by_its_batch(monkeypatch):
+def test_targets_are_drawn_by_the_index_of_an_image_not_by_its_batch(monkeypatch):
     images = grey_bytes(0, 11)
     whole = metrics.prepare_targets(binarize, images, jax.random.key(0))
     assert set(np.unique(whole)) == {0, 1}

@@ -81,7 +81,7 @@ def test_training_and_test_examples_of_several_modalities_share_no_key(monkeypat
 
 
 def test_the_keys_of_what_was_measured_first_stay_what_they_were():
-    # Those of seed 0 before others were added.
+    # The keys of seed 0 before others were added.
     expected = jax.random.split(factory.make_key(0), 6)
     keys = factory.build_evaluation_keys(factory.resolve(vanilla.get_config()))
     for name, key in zip(

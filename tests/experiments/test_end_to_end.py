@@ -102,8 +102,8 @@ def test_the_config_is_the_resolved_one(data, finished):
 
 def test_the_metrics_have_a_record_of_every_call_and_every_validation(finished):
     records = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
-    places = [(record["step"], record["split"]) for record in records]
-    assert places == [
+    kept = [(record["step"], record["split"]) for record in records]
+    assert kept == [
         (step, split)
         for first in (0, 6, 12)
         for step, split in ((first + 4, "train"), (first + 6, "train"), (first + 6, "valid"))
@@ -157,7 +157,7 @@ def test_the_summary_has_its_keys_and_its_metrics_agree(data, finished):
 
 
 @pytest.mark.parametrize("name", PLOTS)
-def test_every_figure_is_a_picture_of_something(finished, name):
+def test_every_plot_shows_something(finished, name):
     assert {path.stem for path in (finished / "plots").iterdir()} == set(PLOTS)
     with Image.open(finished / "plots" / f"{name}.png") as image:
         pixels = np.asarray(image.convert("L"))

@@ -1,4 +1,4 @@
-"""What `--help` of a command shows, and that all commands fit into one process."""
+"""Tests of `--help` of the commands, with all of them in one process."""
 
 import importlib
 import subprocess

@@ -29,7 +29,7 @@ def test_a_summary_of_several_modalities_has_the_metrics_of_the_image(tmp_path):
         "gain_for_image": (1.5, None),
     }
     assert set(found) <= set(METRICS)
-    # Of renderings none is the image.
+    # With renderings alone there is no image.
     of_renderings = {**TEST, "log_likelihood": {"joint": -9.0}, "conditional_log_likelihood": {}}
     assert "gain_for_image" not in run_metrics(tmp_path, of_renderings, [])
     assert "joint_nll" not in run_metrics(tmp_path, {"elbo": -1.0}, [])
