@@ -11,7 +11,6 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 from vae_jax.errors import UserError
-from vae_jax.training.host import num_cores as num_cores
 from vae_jax.training.host import use_compilation_cache
 
 EXIT_USER_ERROR = 2
