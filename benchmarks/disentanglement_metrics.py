@@ -23,7 +23,7 @@ from vae_jax import config as factory
 from vae_jax.evaluation import results_file
 from vae_jax.evaluation.disentanglement import (
     MetricSizes,
-    disentanglement_figures,
+    disentanglement_metrics,
     encoded,
     unsupervised,
 )
@@ -85,7 +85,7 @@ def measure(network: str, image_size: int, reuse_points: bool) -> dict[str, Any]
         return encode(images)
 
     total = seconds_of(
-        lambda: disentanglement_figures(counted, simulator, key, sizes, reuse_points=reuse_points)
+        lambda: disentanglement_metrics(counted, simulator, key, sizes, reuse_points=reuse_points)
     )
     num_points = sizes.num_train + sizes.num_test
     start = time.perf_counter()

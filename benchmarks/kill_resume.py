@@ -101,7 +101,7 @@ class Run:
             for record in read_records(self.folder / "metrics.jsonl")
         ]
 
-    def test_figures(self) -> dict[str, Any]:
+    def test_metrics(self) -> dict[str, Any]:
         """Return the "test" part of the summary."""
         summary = workdir.read_summary(self.folder)
         return {} if summary is None else summary["test"]
@@ -110,15 +110,15 @@ class Run:
 def differences(run: Run, reference: Run) -> list[str]:
     """Return how a finished run differs from the one that was never stopped."""
     (step, leaves, metadata), (ref_step, ref_leaves, ref_metadata) = run.state(), reference.state()
-    pictures = {path.name for path in (run.folder / "figures").iterdir()}
-    expected = {path.name for path in (reference.folder / "figures").iterdir()}
+    pictures = {path.name for path in (run.folder / "plots").iterdir()}
+    expected = {path.name for path in (reference.folder / "plots").iterdir()}
     equal = {
         "step": step == ref_step,
         "state": leaves == ref_leaves,
         "metadata": metadata == ref_metadata,
         "metrics.jsonl": run.records() == reference.records(),
-        "summary.json": run.test_figures() == reference.test_figures(),
-        "figures": pictures == expected,
+        "summary.json": run.test_metrics() == reference.test_figures(),
+        "plots": pictures == expected,
     }
     return [name for name, same in equal.items() if not same]
 

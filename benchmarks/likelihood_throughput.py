@@ -20,8 +20,7 @@ from flax import nnx
 from benchmarks.matmul_peak import matmul_peak
 from configs import vanilla
 from vae_jax import config as factory
-from vae_jax.evaluation import likelihood, results_file
-from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.evaluation import likelihood, metrics, results_file
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 5000, "importance samples an image")
@@ -37,7 +36,7 @@ def main(argv: list[str]) -> None:
     config = factory.resolve(given)
     keys = factory.build_evaluation_keys(config)
     images = factory.load_splits(config).test.images[: _NUM_IMAGES.value]
-    targets = figures_of_merit.prepare_targets(factory.build_prepare(config), images, keys.targets)
+    targets = metrics.prepare_targets(factory.build_prepare(config), images, keys.targets)
     model = factory.build_model(config, targets.shape[1:], jax.random.key(0))
     graphdef, params = nnx.split(model)
     peak = matmul_peak()

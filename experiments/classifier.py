@@ -1,4 +1,4 @@
-"""Train the classifier that samples are judged by; a finished one is used as it is.
+"""Train the classifier for the metrics of samples; a finished one is kept.
 
     python -m experiments.classifier --data=mnist --workdir=runs/classifier_mnist
 
@@ -17,13 +17,13 @@ from vae_jax.evaluation.classifier import Classifier
 shared.define("workdir", "data_dir", "seed")
 
 _DATA = flags.DEFINE_string("data", "mnist", "data set with labels, as data.name of a config")
-_TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "what it is trained on")
-_TEST_SPLIT = flags.DEFINE_string("test_split", "test", "what it is measured on")
+_TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "split to train on")
+_TEST_SPLIT = flags.DEFINE_string("test_split", "test", "split to measure accuracy on")
 _EPOCHS = flags.DEFINE_integer("epochs", 10, "passes over the training images")
 
 
 def main() -> None:
-    """Train in --workdir, or tell of what is there."""
+    """Train a classifier in --workdir, or describe the one that is there."""
     folder = shared.required_workdir()
     asked = {
         "data": _DATA.value,

@@ -1,4 +1,4 @@
-"""The start and the end of every command; a user's mistake is one line."""
+"""The start and the end of every command; a user's mistake becomes one line."""
 
 import errno
 import re
@@ -11,29 +11,28 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 from vae_jax.errors import UserError
-from vae_jax.training.host import num_cores as num_cores
 from vae_jax.training.host import use_compilation_cache
 
 EXIT_USER_ERROR = 2
 
-# A disk that is full, over quota or read-only: nothing that a traceback would help with.
+# A disk that is full, over quota or read-only: a traceback would not help.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-# What the command line says of the config: dotted names and texts, in their order.
+# Settings of the config on the command line: dotted names and texts, in order.
 _OVERRIDES: list[tuple[str, str]] = []
 
 
 def config_overrides() -> list[tuple[str, str]]:
-    """Return the settings that the command line names, each with its text, in their order."""
+    """Return the names and texts of the config's settings on the command line, in order."""
     return list(_OVERRIDES)
 
 
 def _take_overrides(arguments: list[str]) -> list[str]:
-    """Return the arguments without `--config.NAME=VALUE`, which are kept for the config.
+    """Return the arguments without `--config.NAME=VALUE`, which are stored for the config.
 
     Raises:
-      UserError: one has no value.
+      UserError: such an argument has no value.
     """
     rest: list[str] = []
     _OVERRIDES.clear()
@@ -51,10 +50,10 @@ def _take_overrides(arguments: list[str]) -> list[str]:
 def _parse_flags() -> None:
     try:
         app.define_help_flags()
-        # ml_collections looks there for settings of the config, too.
+        # ml_collections reads settings of the config from sys.argv, too.
         sys.argv = _take_overrides(sys.argv)
         rest = flags.FLAGS(sys.argv)[1:]
-        # A config file that cannot be opened is told of only when the config is used.
+        # A config file that cannot be opened is reported only when the config is used.
         getattr(getattr(flags.FLAGS, "config", None), "keys", None)
     except flags.Error as error:
         raise UserError(_describe(str(error))) from None
@@ -74,7 +73,7 @@ def _describe(message: str) -> str:
 
 
 def run(main: Callable[[], None]) -> NoReturn:
-    """Parse the flags, call `main` and exit, with code 0 or that of what it raised."""
+    """Parse the flags, call `main` and exit, with code 0 or that of its exception."""
     logging.set_verbosity(logging.WARNING)
     logging.use_absl_handler()
     try:
@@ -87,10 +86,10 @@ def run(main: Callable[[], None]) -> NoReturn:
 
 
 def report(error: BaseException) -> int:
-    """Print what ended a command.
+    """Print the exception that ended a command.
 
     Returns:
-      The exit code: 2 for the user's mistake, 128 + signal if it was stopped, 1 for a defect.
+      The exit code: 2 for a mistake of the user, 128 + signal if it was stopped, 1 for a defect.
     """
     from vae_jax.training.loop import Interrupted
 

@@ -1,9 +1,9 @@
-"""Set runs side by side: their test metrics, validation curves and latent spaces.
+"""Compare runs: their test metrics, validation curves and latent spaces.
 
     python -m experiments.compare --workdirs=runs/autoencoder,runs/vanilla --output=runs/compared
 
 Writes table.md, latents.png (two dimensions, or two principal components) and a plot of each
-validation metric that all runs have. The runs must have test sets of the same images.
+validation metric that all runs have. The runs must have the same test images.
 """
 
 from pathlib import Path

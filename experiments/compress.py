@@ -1,9 +1,9 @@
-"""Compress images without loss, by a trained run; `experiments.decompress` brings them back.
+"""Compress images without loss by a trained run; `experiments.decompress` restores them.
 
     python -m experiments.compress --workdir=runs/compression --input=digits.npy --output=digits.vae
 
---input is a .npy file, or a .npz file with `images`. Without it, it is the run's own test images,
-as zeros and ones if the run binarises them.
+--input is a .npy file, or an .npz file with `images`. The default is the run's own test images, as
+zeros and ones if the run binarises them.
 """
 
 from experiments import command_line
@@ -26,13 +26,13 @@ def main() -> None:
     if images is None:
         images = measuring.integer_test_images(model, model.load_test())
     compressed = compressor.compress(images)
-    # Before a file is trusted with them: an error where they do not come back.
+    # Checked before the file is written: an error if the images do not come back.
     compressor.decompress(compressed)
     content = pack(compressed)
     workdir.write_atomically(target, content)
     print(
         f"{target}: {len(images):,} images in {len(content):,} bytes, "
-        f"{8 * len(content) / images.size:.4f} bits a dimension"
+        f"{8 * len(content) / images.size:.4f} bits/dim"
     )
 
 

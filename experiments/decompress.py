@@ -1,4 +1,4 @@
-"""Bring back the images that `experiments.compress` compressed, by the same run.
+"""Decompress images that `experiments.compress` compressed, by the same run.
 
 python -m experiments.decompress --workdir=runs/compression --input=test.vae --output=test.npy
 """

@@ -1,11 +1,11 @@
-"""Score the images of a file by a trained run, and flag those unlike what it was trained on.
+"""Score the images of a file by a trained run, and flag those unlike its training images.
 
     python -m experiments.detect --workdir=runs/anomaly --input=new.npy --output=scores.csv
 
---input is a .npy file, or a .npz file with `images`. --output gets a row an image: its place in the
-file, its score, higher for the more anomalous, and 1 where the score lies above a threshold, else
-0. The threshold is the one above which a share --false_positive_rate of the run's validation images
-lies; of its training images if it has no validation split.
+--input is a .npy file, or an .npz file with `images`. --output gets one row per image: its index in
+the file, its score, higher for the more anomalous, and 1 where the score is above a threshold, else
+0. The threshold is exceeded by a share --false_positive_rate of the run's validation images, or of
+its training images if it has no validation split.
 """
 
 import csv
@@ -25,7 +25,7 @@ from vae_jax.evaluation import foreign_images
 
 shared.define("workdir", "member", "output", input="required; images to score")
 
-_SCORE = flags.DEFINE_enum("score", "elbo", list(SCORES), "which score")
+_SCORE = flags.DEFINE_enum("score", "elbo", list(SCORES), "the score")
 _RATE = flags.DEFINE_float("false_positive_rate", 0.05, "share of normal images to be flagged")
 
 

@@ -3,8 +3,8 @@ r"""Train a sweep over objectives, strengths and seeds; compare how they disenta
     python -m experiments.disentanglement --config=configs/disentanglement.py \
         --sweep=configs/sweeps/disentanglement.py --workdir=runs/disentanglement
 
-The flags are those of experiments.sweep, and what was stopped is continued as there. Writes
-study.json, a row a run, and pictures into results/disentanglement/; afterwards `python -m
+The flags are those of experiments.sweep, and a stopped study is continued as there. Writes
+study.json, with a row per run, and plots into results/disentanglement/; afterwards `python -m
 experiments.report` writes the tables.
 """
 
@@ -30,10 +30,10 @@ flags.adopt_module_key_flags(sweep)
 
 
 def check_study(config: Experiment, settings: search_space.Sweep) -> None:
-    """Refuse a sweep of which nothing would be compared.
+    """Refuse a sweep without anything to compare.
 
     Raises:
-      UserError: no run is measured, or an objective is not among those that a study compares.
+      UserError: no run is measured, or a study cannot compare one of the objectives.
     """
     if not config.evaluation.disentanglement:
         raise UserError(
@@ -62,7 +62,7 @@ def _write(folder: Path, config: Experiment, out: Path) -> None:
     summaries = (workdir.read_summary(workdir.member_folder(folder, r["member"])) for r in rows)
     summary = next(filter(None, summaries), None)
     if summary is None:
-        raise UserError(f"{folder}: no run of the study came to its end; results.json tells why")
+        raise UserError(f"{folder}: no run of the study has finished; see results.json")
     study = {
         "command": f"python -m experiments.disentanglement --config={shared.config_path()} "
         f"--sweep={flags.FLAGS.sweep}",
@@ -74,11 +74,11 @@ def _write(folder: Path, config: Experiment, out: Path) -> None:
     path = disentanglement_results.write(out, study)
     study_plots.draw(out, runs)
     study_plots.draw_models(out, folder, runs)
-    print(f"{path} and the pictures beside it are written")
+    print(f"{path} and the plots beside it are written")
 
 
 def main() -> None:
-    """Check the config and the sweep, train what is left of it, and write down what it came to."""
+    """Check the config and the sweep, train its remaining runs and write the study."""
     folder, config = shared.required_workdir(), shared.required_config()
     settings = sweep.named_sweep()
     check_study(config, settings)

@@ -1,4 +1,4 @@
-"""Draw the figures of a trained run again, with interpolation degrees of your own.
+"""Draw the plots of a trained run again, with interpolation degrees of your own.
 
 python -m experiments.draw --workdir=runs/vanilla --degrees=-0.25,0,0.25,0.5,0.75,1,1.25
 """
@@ -20,7 +20,7 @@ shared.define("workdir", "member")
 _DEGREES = flags.DEFINE_list(
     "degrees",
     [f"{degree:g}" for degree in drawing.DEGREES],
-    "how far from the first image to the second, 0 to 1 and beyond",
+    "positions between the first image (0) and the second (1), or beyond",
 )
 
 
@@ -35,7 +35,7 @@ def _degrees() -> np.ndarray:
 
 
 def main() -> None:
-    """Draw the figures of --workdir, which must have been evaluated."""
+    """Draw the plots of --workdir, which must have been evaluated."""
     folder, degrees = shared.existing_workdir(), _degrees()
     with workdir.hold(folder):
         model = trained.load_images(folder)
@@ -45,7 +45,7 @@ def main() -> None:
         test = config.load_test(model.config)
         targets = measuring.prepare_test(model, test)
         drawing.draw_run(folder, model, targets, test.labels, summary["test"], degrees)
-    print(f"drew {folder / 'figures'}")
+    print(f"drew {folder / 'plots'}")
 
 
 if __name__ == "__main__":

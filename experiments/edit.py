@@ -3,14 +3,14 @@ r"""Give images more of an attribute, or less, by a trained run.
     python -m experiments.edit --workdir=runs/vanilla --attribute=thickness --degree=1.5 \
         --input=digits.npy --output=thicker.npy
 
---attribute is thickness, slant or size, as measured (vae_jax/data/captions/morphology.py),
-or of data with classes 7, to make it a 7, or 4-9, to make a 9 of a 4. Degree 1 is as far as from
-the quarter of the training images with the least of it to the quarter with the most, classes and
-the other attributes being equal, or from the class or the other classes to the one named. 0 only
-reconstructs, and below 0 the attribute is taken away.
+--attribute is thickness, slant or size, as measured by vae_jax/data/captions/morphology.py, or, for
+data with classes, 7 to make it a 7 or 4-9 to make a 9 of a 4. Degree 1 is the distance from the
+quarter of the training images with the least of the attribute to the quarter with the most, where
+classes and the other attributes are balanced, or from one class or all others to the named one.
+Degree 0 only reconstructs; a negative degree removes the attribute.
 
---input is a .npy file, or a .npz file with `images`; without it, it is the run's own test images.
-Written are 8-bit images if they were so, else floating point.
+--input is a .npy file, or an .npz file with `images`; the default is the run's own test images. The
+edited images have 8 bits if the input has, else floating-point numbers.
 """
 
 import math
@@ -30,8 +30,10 @@ from vae_jax.evaluation import foreign_images
 shared.define("workdir", "member", "output", input="images to edit; by default the test set")
 
 _ATTRIBUTE = flags.DEFINE_string("attribute", None, "thickness, slant, size, 7 or 4-9")
-_DEGREE = flags.DEFINE_float("degree", 1.0, "how much of it, any finite number")
-_METHOD = flags.DEFINE_enum("method", "mean_difference", list(METHODS), "how it is found")
+_DEGREE = flags.DEFINE_float("degree", 1.0, "amount of the change, any finite number")
+_METHOD = flags.DEFINE_enum(
+    "method", "mean_difference", list(METHODS), "how the direction is computed"
+)
 
 
 def _mean(images: np.ndarray, attribute: str) -> str:
@@ -66,13 +68,13 @@ def main() -> None:
     if given.dtype == np.uint8:
         written = np.round(255 * np.clip(edited, 0, 1)).astype(np.uint8)
     image_arrays.write(target, written.reshape(given.shape))
-    told = f"{target}: {len(given):,} images, {written.dtype}"
+    message = f"{target}: {len(given):,} images, {written.dtype}"
     if isinstance(attribute, str):
-        told += (
+        message += (
             f"; mean {attribute} {_mean(reconstructed, attribute)} as reconstructed, "
             f"{_mean(edited, attribute)} edited"
         )
-    print(told)
+    print(message)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure a trained run on its test set and draw its figures; `train` ends with the same.
+"""Measure a trained run on its test set and draw its plots, as `train` does at its end.
 
 python -m experiments.evaluate --workdir=runs/vanilla
 python -m experiments.evaluate --workdir=runs/vanilla --num_samples=5000
@@ -17,7 +17,7 @@ from vae_jax.evaluation import summary as measuring
 shared.define("workdir", "member")
 
 _NUM_SAMPLES = flags.DEFINE_integer(
-    "num_samples", None, "importance samples an image, in place of config.evaluation.num_samples"
+    "num_samples", None, "importance samples per image, in place of config.evaluation.num_samples"
 )
 
 

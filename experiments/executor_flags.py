@@ -1,4 +1,4 @@
-"""The flags that say where runs are trained."""
+"""Flags for where runs are trained."""
 
 from absl import flags
 
@@ -10,19 +10,21 @@ _EXECUTOR = flags.DEFINE_enum(
     "executor",
     "local",
     ["local", "processes", "ray"],
-    "where runs are trained: in this process, in one for each core, or on a Ray cluster",
+    "where runs are trained: in this process, in one process per core, or on a Ray cluster",
 )
 _NUM_WORKERS = flags.DEFINE_integer(
-    "num_workers", None, "of --executor=processes; by default as many as there are cores"
+    "num_workers", None, "processes of --executor=processes; by default one per core"
 )
-_RAY_ADDRESS = flags.DEFINE_string("ray_address", "", "of a Ray cluster, or auto; empty starts one")
+_RAY_ADDRESS = flags.DEFINE_string(
+    "ray_address", "", "address of a Ray cluster, or auto; empty starts one"
+)
 
 
 def named_executor() -> Executor:
     """Return the executor that the flags name.
 
     Raises:
-      UserError: flags that do not go together, or an executor that cannot work here.
+      UserError: the flags contradict each other, or the executor cannot work here.
     """
     if _EXECUTOR.value != "ray" and _RAY_ADDRESS.value:
         raise UserError(f"--ray_address={_RAY_ADDRESS.value!r} needs --executor=ray")

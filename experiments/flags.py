@@ -1,13 +1,13 @@
 """Flags that several commands share.
 
-A command defines those that it uses, by name, perhaps with a description of its own:
+A command defines those that it uses, by name, optionally with a description of its own:
 
     from experiments import flags as shared
 
     shared.define("workdir", "seed", output="CSV file to write")
 
-They are then flags of that command, and its --help lists them. A flag is defined once however many
-commands are imported into one process.
+They are then flags of that command, and its --help lists them. Several commands may be imported
+into one process: a flag is defined once.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from vae_jax.workdir import read_config, run_folder
 # The flags belong to the commands that call `define`.
 flags.disclaim_key_flags()
 
-# By name: how a flag is defined, its default, its description.
+# By name: the function that defines a flag, its default, its description.
 _SHARED: dict[str, tuple[Callable[..., Any], Any, str]] = {
     "config": (
         config_flags.DEFINE_config_file,
@@ -48,11 +48,11 @@ _SHARED: dict[str, tuple[Callable[..., Any], Any, str]] = {
 
 
 def define(*names: str, **descriptions: str) -> None:
-    """Make shared flags flags of the calling command.
+    """Define shared flags as flags of the calling command.
 
     Args:
-      *names: of flags.
-      **descriptions: of further flags, by name.
+      *names: names of flags.
+      **descriptions: further flags, with descriptions in place of the shared ones.
     """
     for name in (*names, *descriptions):
         if name in flags.FLAGS:
@@ -63,10 +63,10 @@ def define(*names: str, **descriptions: str) -> None:
 
 
 def given_config() -> dict[str, Any]:
-    """Return what --config says, overridden on the command line, before defaults.
+    """Return the content of --config, overridden by the command line, without defaults.
 
     Raises:
-      UserError: the flag is missing, or a setting that the command line names is not there.
+      UserError: the flag is missing, or a setting on the command line does not exist.
     """
     config: ConfigDict | None = flags.FLAGS.config
     if config is None:
@@ -78,7 +78,7 @@ def given_config() -> dict[str, Any]:
 
 
 def required_config() -> factory.AnyExperiment:
-    """Return the experiment that --config names, overridden on the command line, checked.
+    """Return the experiment of --config, overridden by the command line and checked.
 
     Raises:
       UserError: the flag is missing, or the config cannot work.
@@ -103,7 +103,7 @@ def required_workdir() -> Path:
 
 
 def existing_workdir() -> Path:
-    """Return the directory of the run that --workdir names, or of --member if it is a sweep's.
+    """Return the directory of the run that --workdir names, or of --member in a sweep.
 
     Raises:
       UserError: --workdir is missing, or there is no run.
@@ -154,8 +154,8 @@ def required_output() -> Path:
         raise UserError("--output is missing; name the file to write")
     target = Path(flags.FLAGS.output)
     if not target.parent.is_dir():
-        raise UserError(f"--output={target} is in no folder that there is; make {target.parent}")
+        raise UserError(f"--output={target}: there is no folder {target.parent}; make it first")
     source = input_path() if "input" in flags.FLAGS else None
     if source is not None and source.exists() and target.exists() and source.samefile(target):
-        raise UserError(f"--output={target} is --input too, which would be lost; name another file")
+        raise UserError(f"--output={target} would overwrite --input; name another file")
     return target

@@ -1,10 +1,10 @@
-"""Draw where a run's test images lie, in the plane, by class; hand them to TensorBoard's projector.
+"""Plot the codes of a run's test images in the plane, and export them to TensorBoard's projector.
 
     python -m experiments.map --workdir=runs/vanilla --methods=pca,tsne,umap
     python -m experiments.map --workdir=runs/vanilla --methods= --projector
 
-Writes figures/map_METHOD.png of the first 5,000 test images' posterior means; with --projector also
-what TensorBoard's projector reads, into the run's tensorboard/. umap needs
+Writes plots/map_METHOD.png of the first 5,000 test images' posterior means, coloured by class. With
+--projector it also writes the projector's files into the run's tensorboard/. umap needs
 `pip install 'umap-learn>=0.5.7,<0.6'`.
 """
 
@@ -22,7 +22,7 @@ from vae_jax.evaluation.drawing import NUM_MAPPED
 shared.define("workdir", "member")
 
 _METHODS = flags.DEFINE_list(
-    "methods", ["pca", "tsne"], f"layouts to draw, of {', '.join(plane_maps.METHODS)}"
+    "methods", ["pca", "tsne"], f"layouts to draw, from {', '.join(plane_maps.METHODS)}"
 )
 _PROJECTOR = flags.DEFINE_bool("projector", False, "write the files of TensorBoard's projector")
 
@@ -43,7 +43,7 @@ def main() -> None:
     codes = model.encode(targets)
     for method in _METHODS.value:
         points = plane_maps.plane_map(method, codes)
-        path = folder / "figures" / f"map_{method}.png"
+        path = folder / "plots" / f"map_{method}.png"
         plots.save(plots.latent_map(points, labels, ("", "")), path)
         print(f"drew {path}")
     if _PROJECTOR.value:

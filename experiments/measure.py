@@ -3,12 +3,12 @@ r"""Measure trained runs for a use, such as anomaly detection; plot and write th
     python -m experiments.measure --use=recovery --workdirs=runs/a,runs/b \
         --output=results/uses/recovery.json
 
-The uses are folders of vae_jax/applications; `measure.py` there says what is measured, and names
-the options that a use has. --output is written after each run; plots go into a folder of its name
-beside it. Afterwards `python -m experiments.report` writes results/README.md.
+The uses are folders of vae_jax/applications; `measure.py` there describes what is measured, and the
+use's options. --output is written after each run; plots go into the folder beside it of the same
+name. Afterwards `python -m experiments.report` writes results/README.md.
 
-Results of anomaly and multimodal keep the runs that --output has already, unless they are measured
-anew; those of the other uses belong together, and replace the file.
+With anomaly and multimodal, --output keeps its other runs. The results of the other uses belong
+together and replace the file.
 """
 
 import importlib
@@ -29,7 +29,7 @@ from vae_jax.evaluation import results_file
 shared.define("workdirs", output="JSON file to write; empty prints only")
 
 _USE = flags.DEFINE_enum("use", None, list(USES), "required; use to measure")
-# By the name of a parameter of `measure`; what is not given has the use's own default.
+# By parameter of `measure`; without the flag the use's own default holds.
 _OPTIONS = {
     "num_test_examples": flags.DEFINE_integer(
         "num_test_examples", None, "test examples, at most", lower_bound=2
@@ -42,11 +42,11 @@ _OPTIONS = {
         "num_draws", None, "draws of the labelled images", lower_bound=1
     ),
     "classifier": flags.DEFINE_string(
-        "classifier", None, "directory of what experiments.classifier trained on the same data"
+        "classifier", None, "directory of a classifier by experiments.classifier for the same data"
     ),
     "temperatures": flags.DEFINE_list("temperatures", None, "temperatures of each sampler"),
 }
-# Uses whose rows of a run do not depend on other runs.
+# Uses where a run's rows do not depend on other runs.
 _KEEP_OTHER_RUNS = ("anomaly", "multimodal")
 
 
@@ -60,7 +60,7 @@ def main() -> None:
     for name in options.keys() - inspect.signature(measure).parameters.keys():
         raise UserError(f"--{name} has no effect with --use={use}; drop it")
     keeps = output and use in _KEEP_OTHER_RUNS
-    # A file of something else is refused before the first run is measured.
+    # Read first: a file of another kind is refused before the first run is measured.
     kept = results_file.rows(output) if keeps else []
     names = _digests(folders)
     circumstances = results_file.circumstances(f"experiments.measure --use={use}")
@@ -71,17 +71,17 @@ def main() -> None:
 
 
 def _digests(folders: Sequence[Path]) -> list[tuple[str, ...]]:
-    """Return the digests of each run.
+    """Return all digests of each run.
 
     Raises:
-      UserError: two runs are of one experiment, and would pass for two seeds.
+      UserError: two runs have the same experiment and seed; they would count as two seeds.
     """
     names = [digests(workdir.read_config(workdir.run_folder(folder, None))) for folder in folders]
     first: dict[str, Path] = {}
     for folder, (today, *_) in zip(folders, names, strict=True):
         if today in first:
             raise UserError(
-                f"--workdirs={first[today]},{folder} are of one experiment with one seed; name one "
+                f"--workdirs={first[today]},{folder} have the same experiment and seed; name one "
                 "of them"
             )
         first[today] = folder

@@ -1,4 +1,4 @@
-"""Prepare a data set without TensorFlow: for TFDS, of the MNIST family or rendered sprites.
+"""Prepare a data set of the MNIST family, or rendered sprites, for TFDS but without TensorFlow.
 
     python -m experiments.prepare --name=fashion_mnist
     python -m experiments.prepare --name=fashion_mnist --source=DIR --data_dir=data
@@ -9,11 +9,11 @@ The first form downloads the official files; in the second they come from a fold
 takes about ten seconds on two cores. Afterwards a config names the data set:
 `--config.data.name=fashion_mnist --config.data.dir=data`.
 
-Training needs no prepared sprites, since `--config.data.name=sprites` renders them. What the third
-form writes is for other programs, or is read as `--config.data.name=sprites/64x64_first_100000`;
-all 737,280 are `sprites/64x64`.
+Training needs no prepared sprites, since `--config.data.name=sprites` renders them. The third form
+is for other programs; a config reads it as `--config.data.name=sprites/64x64_first_100000`, and all
+737,280 as `sprites/64x64`.
 
-The fourth leaves a class out of what is bundled or was prepared before. The file, read as
+The fourth leaves a class out of a bundled or prepared data set. The file, read as
 `--config.data.name=data/mnist_without_4.npz`, has the left-out test images as its split `outliers`.
 """
 
@@ -45,7 +45,7 @@ _SOURCE = flags.DEFINE_string(
 )
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 0, "Height and width of sprites. 0 means 64.")
 _NUM_EXAMPLES = flags.DEFINE_integer(
-    "num_examples", 0, "How many sprites, the first of their fixed order. 0 means all."
+    "num_examples", 0, "Number of sprites, in their fixed order. 0 means all."
 )
 _WITHOUT_LABEL = flags.DEFINE_integer(
     "without_label", None, "A class to leave out of a data set of the MNIST family."
@@ -53,7 +53,7 @@ _WITHOUT_LABEL = flags.DEFINE_integer(
 
 
 def _refuse_unread(name: str) -> None:
-    """Refuse flags that would change nothing."""
+    """Refuse flags that would have no effect."""
     reason = f"--name={name}"
     unread = [_SOURCE, _WITHOUT_LABEL] if name in VARIANTS else [_IMAGE_SIZE, _NUM_EXAMPLES]
     if name not in VARIANTS and _WITHOUT_LABEL.value is not None:
@@ -83,7 +83,7 @@ def _listed(sizes: Mapping[str, int]) -> str:
 
 
 def main() -> None:
-    """Prepare the data set that the flags name and print one line on it."""
+    """Prepare the data set that the flags name and print a line about it."""
     _refuse_unread(_NAME.value)
     if _WITHOUT_LABEL.value is not None and _NAME.value not in VARIANTS:
         _leave_out(_NAME.value, flags.FLAGS.data_dir, _WITHOUT_LABEL.value)

@@ -17,10 +17,10 @@ from vae_jax.training import parallel, processes
 from vae_jax.training.loop import Interrupted
 
 _COORDINATOR = flags.DEFINE_string(
-    "coordinator", "", "host:port of process 0; or auto, slurm, ...: how JAX detects a cluster"
+    "coordinator", "", "host:port of process 0, or how JAX detects a cluster: auto, slurm, ..."
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "processes that train the run")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "which of them this one is, from 0 on")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "index of this process, from 0 on")
 _PARALLEL = flags.DEFINE_enum(
     "parallel", "jit", ["jit", "pmap"], "how several devices are used together"
 )
@@ -29,7 +29,7 @@ _NUM_DEVICES = flags.DEFINE_integer("num_devices", None, "devices to use; by def
 
 @contextlib.contextmanager
 def together(settings: Mapping[str, Any]) -> Iterator[None]:
-    """Connect the processes of the flags and check that all have the same settings.
+    """Connect the processes that the flags name and check that all have the same settings.
 
     Without --coordinator this does nothing. With it, an exception ends the process here.
     """
@@ -44,7 +44,7 @@ def together(settings: Mapping[str, Any]) -> Iterator[None]:
         processes.check_same({**settings, "--parallel": _PARALLEL.value, "jax": jax.__version__})
         yield
     except (UserError, Interrupted) as error:
-        # Most often all processes raise it.
+        # Usually all processes raise it.
         processes.leave(command_line.report(error), seconds=10.0)
     except (Exception, KeyboardInterrupt) as error:
         processes.leave(command_line.report(processes.lost(error) or error))
@@ -52,6 +52,6 @@ def together(settings: Mapping[str, Any]) -> Iterator[None]:
 
 
 def devices_and_kind() -> tuple[list[jax.Device], parallel.Kind]:
-    """Return the devices to train on, those of all processes, and how they are used together."""
+    """Return the devices of all processes to train on, and how they are used together."""
     kind = cast(parallel.Kind, _PARALLEL.value)
     return parallel.choose_devices(_NUM_DEVICES.value, kind), kind

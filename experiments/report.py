@@ -1,12 +1,12 @@
-"""Write the tables of the documents from the checked-in results; with --check only compare.
+"""Write the tables of the documents from the checked-in results; --check only compares them.
 
     python -m experiments.report
     python -m experiments.report --check
 
 README.md is written from `results/experiments/*.json`, each the summary.json of a run, and
-`benchmarks/results/*.json`, as docs/scaling.md is; results/README.md from the cards'
-`results/CARD.json` and `results/uses/*.json`; results/disentanglement/README.md from the study.json
-beside it.
+`benchmarks/results/*.json`; docs/scaling.md from `benchmarks/results/*.json`; results/README.md
+from the cards' `results/CARD.json` and `results/uses/*.json`; results/disentanglement/README.md
+from the study.json beside it.
 """
 
 import importlib
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def render_results() -> str:
-    """Return the README of the results: all cards, and the uses of trained models."""
+    """Return the README of the results: all cards and all uses."""
     folder = ROOT / "results"
     uses = (
         importlib.import_module(f"vae_jax.applications.{use}.report").section(
@@ -45,7 +45,7 @@ def render_results() -> str:
 
 
 def documents() -> dict[str, str]:
-    """Return the documents with tables, by name, as they should be."""
+    """Return the documents by name, with their tables written from the results."""
     measured = ROOT / "benchmarks" / "results"
     readme = {
         "results": tables.runs_table(ROOT / "results" / "experiments"),

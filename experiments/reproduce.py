@@ -1,11 +1,11 @@
-"""Reproduce a paper's table: train what a card says, measure it, write results/CARD.json.
+"""Reproduce a paper's table: train the runs of a card, measure them, write results/CARD.json.
 
     python -m experiments.reproduce --card=iwae_mnist_1layer --seeds=3
     python -m experiments.reproduce --card=iwae_mnist_1layer --seeds=1 --budget=full --rows=vae_1
     python -m experiments.reproduce --card=all --seeds=3
 
 `configs/papers/` has the cards. The budget "cpu" is made for two cores without an accelerator. The
-same command continues where it was stopped or killed, and later ones may add rows and seeds.
+same command continues after it was stopped or killed, and later commands may add rows and seeds.
 Afterwards `python -m experiments.report` writes results/README.md.
 """
 
@@ -25,9 +25,9 @@ from vae_jax.papers.runs import MAX_SEEDS, Runs
 shared.define("results", workdir="directory of the runs; by default runs/papers")
 
 _CARD = flags.DEFINE_list("card", [], "names of cards, or paths of their files; all for all")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "seeds of each row, counted from 0")
-_BUDGET = flags.DEFINE_enum("budget", "cpu", list(BUDGETS), "how much is spent on the table")
-_ROWS = flags.DEFINE_list("rows", [], "rows of the card to train; by default all that fit")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "seeds per row, counted from 0")
+_BUDGET = flags.DEFINE_enum("budget", "cpu", list(BUDGETS), "budget of the table")
+_ROWS = flags.DEFINE_list("rows", [], "rows of the card to train; by default those of the budget")
 
 
 def _named_cards() -> list[Card]:
@@ -40,7 +40,7 @@ def _named_cards() -> list[Card]:
 
 
 def main() -> None:
-    """Check everything that the flags name, then train it."""
+    """Check the cards that the flags name, then train their runs."""
     named = _named_cards()
     if not 1 <= _SEEDS.value <= MAX_SEEDS:
         raise UserError(f"--seeds={_SEEDS.value} must be at least 1 and at most {MAX_SEEDS}")

@@ -1,10 +1,10 @@
-"""Images from a trained run, drawn by a sampler of your choice.
+"""Draw images from a trained run, by a sampler of your choice.
 
     python -m experiments.sample --workdir=runs/vanilla --sampler=mixture --output=samples.npz
 
---output is a .npz or .npy file of mean images, `[num, height, width, channels]`, in the units that
-the run was trained in: 8-bit pixels are in [0, 1], which a normal likelihood may overstep a little.
-A grid of the first hundred, clipped to [0, 1], lies beside it as a PNG.
+--output is a .npz or .npy file of mean images, `[num, height, width, channels]`, in the units of
+the training images: 8-bit pixels are in [0, 1], which a normal likelihood may exceed a little. A
+grid of the first hundred, clipped to [0, 1], is written beside it as a PNG.
 """
 
 import jax
@@ -17,17 +17,17 @@ from vae_jax import config, plots, trained
 from vae_jax.applications.generation import samplers
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
-from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.evaluation import metrics
 
 shared.define("workdir", "member", "output", "seed")
 
 _SAMPLER = flags.DEFINE_string(
     "sampler",
     "prior",
-    "prior; mixture, of normals, or flow: fitted to the training images' latents",
+    "prior, or mixture (of normals) or flow, fitted to the training images' latents",
 )
-_TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "what the noise's deviation is multiplied by")
-_NUM_IMAGES = flags.DEFINE_integer("num_images", 100, "how many to draw")
+_TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "factor of the noise's standard deviation")
+_NUM_IMAGES = flags.DEFINE_integer("num_images", 100, "number of images to draw")
 
 _MOST_SHOWN = 100
 
@@ -45,16 +45,14 @@ def main() -> None:
     images = np.empty((0, *model.image_shape), np.float32)
     if _SAMPLER.value != "prior":
         train = config.load_splits(model.config).train_examples
-        images = figures_of_merit.prepare_targets(
-            config.build_prepare(model.config), train, images_key
-        )
+        images = metrics.prepare_targets(config.build_prepare(model.config), train, images_key)
     distribution = samplers.build(_SAMPLER.value, model, images, fit_key)
     latents = samplers.sample_latents(distribution, draw_key, _NUM_IMAGES.value, _TEMPERATURE.value)
     drawn = model.decode(latents)
     image_arrays.write(target, drawn)
-    picture = target.with_suffix(".png")
-    plots.save(plots.image_grid(drawn[:_MOST_SHOWN]), picture)
-    print(f"{target}: {len(drawn):,} images; {picture} shows {min(len(drawn), _MOST_SHOWN)}")
+    grid = target.with_suffix(".png")
+    plots.save(plots.image_grid(drawn[:_MOST_SHOWN]), grid)
+    print(f"{target}: {len(drawn):,} images; {grid} shows {min(len(drawn), _MOST_SHOWN)}")
 
 
 if __name__ == "__main__":

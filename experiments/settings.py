@@ -1,4 +1,4 @@
-"""Print every choice that a config has, or the settings of one.
+"""Print all choices of a config, or the settings of one choice.
 
 python -m experiments.settings
 python -m experiments.settings --of=objective.elbo
@@ -15,7 +15,7 @@ _MARKDOWN = flags.DEFINE_bool("markdown", False, "print the reference page inste
 
 
 def main() -> None:
-    """Print what is asked for."""
+    """Print the choices, the settings of one, or the reference page."""
     if _MARKDOWN.value:
         print(reference.page(), end="")
     elif _OF.value is not None:

@@ -5,8 +5,8 @@ r"""Train many settings and seeds of an experiment; started again, continue wher
     python -m experiments.sweep --config=configs/vanilla.py \
         --sweep=configs/sweeps/tpe.py --trials=64 --workdir=runs/tpe
 
-The same command, run again beside the first one or on another machine that sees the workdir, takes
-its share of the members. `vae_jax/sweeps/space.py` says what a sweep file is.
+The same command, started again beside the first or on another machine that shares the workdir,
+takes part in training the members. `vae_jax/sweeps/space.py` describes sweep files.
 """
 
 import dataclasses
@@ -27,21 +27,23 @@ shared.define("config", "workdir")
 
 _SWEEP = flags.DEFINE_string("sweep", "", "file of the sweep")
 _TRIALS = flags.DEFINE_integer("trials", None, "settings to try, in place of the sweep file's")
-_BATCH = flags.DEFINE_integer("batch", None, "settings to take on at a time")
-_MEMORY_LIMIT = flags.DEFINE_string("memory_limit", "", "of a device, such as 8GiB or 500MiB")
-_STORAGE = flags.DEFINE_string(
-    "storage", "", "Optuna URL of a search that machines without a common workdir share"
+_BATCH = flags.DEFINE_integer("batch", None, "settings to try at a time")
+_MEMORY_LIMIT = flags.DEFINE_string(
+    "memory_limit", "", "memory of a device to use, such as 8GiB or 500MiB"
 )
-_STUDY = flags.DEFINE_string("study", "", "name of the study there; by default from its digest")
+_STORAGE = flags.DEFINE_string(
+    "storage", "", "Optuna URL of a search shared by machines without a common workdir"
+)
+_STUDY = flags.DEFINE_string("study", "", "name of the study in --storage; by default a digest")
 _RECLAIM_AFTER = flags.DEFINE_float(
     "reclaim_after",
     0.0,
-    "seconds without a sign of life until another machine's trials there are taken over; 0 never",
+    "seconds without a sign of life after which other machines' trials are taken over; 0 never",
 )
 
 
 def _memory_limit() -> int | None:
-    """Return the limit in bytes; None where the flag is not given.
+    """Return the limit in bytes; None without the flag.
 
     Raises:
       UserError: the flag is not an amount.
@@ -60,7 +62,7 @@ def named_sweep() -> Sweep:
     """Return the sweep that the flags name.
 
     Raises:
-      UserError: there is none, or it is not understood.
+      UserError: the flag is missing, or the file does not work.
     """
     if not _SWEEP.value:
         raise UserError("--sweep is missing; name a file such as configs/sweeps/rate_distortion.py")
@@ -75,7 +77,7 @@ def named_sweep() -> Sweep:
 
 
 def run_sweep(config: Any, sweep: Sweep, folder: Path) -> None:
-    """Run the sweep as the flags say."""
+    """Run a sweep with the options of the flags."""
     options = run.Options(
         _BATCH.value, _memory_limit(), _STORAGE.value, _STUDY.value, _RECLAIM_AFTER.value
     )
@@ -83,7 +85,7 @@ def run_sweep(config: Any, sweep: Sweep, folder: Path) -> None:
 
 
 def main() -> None:
-    """Check the config and the sweep, then train what is left of it."""
+    """Check the config and the sweep, then train its remaining members."""
     folder, config = shared.required_workdir(), shared.required_config()
     sweep = named_sweep()
     run_sweep(config, sweep, folder)

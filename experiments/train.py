@@ -1,10 +1,10 @@
-"""Train an experiment, evaluate it and draw its figures; started again, continue where it stopped.
+"""Train an experiment, evaluate it and draw its plots; started again, continue where it stopped.
 
     python -m experiments.train --config=configs/vanilla.py --workdir=runs/vanilla
     python -m experiments.train --config=configs/beta.py --config.objective.beta=4 --workdir=runs/b4
 
-All devices that JAX sees are used, batches shared out among them; docs/scaling.md has more on that,
-and on several processes.
+All devices that JAX sees are used, with batches split among them; docs/scaling.md has more on
+devices and on several processes.
 """
 
 import functools
@@ -58,7 +58,7 @@ def train(
     kind: parallel.Kind = "jit",
     profile: bool = False,
 ) -> None:
-    """Train, evaluate and draw a run, and print one line on it; see `vae_jax.config.run.train`."""
+    """Train, evaluate and plot a run and print a line about it; see `vae_jax.config.run.train`."""
     experiment = factory.resolve(config)
     summary, was_finished = run.train(
         experiment,

@@ -3,7 +3,7 @@
 config.json     the resolved config
 metrics.jsonl   one record per line
 summary.json    the test metrics, once the run is finished
-checkpoints/  figures/  tensorboard/
+checkpoints/  plots/  tensorboard/
 
 A sweep has sweep.json, the resolved sweep, in place of config.json; each of its members is a run in
 members/NNNN.

@@ -9,10 +9,10 @@ the number of modalities given, but for the plain mixture.
 """
 
 from configs import multimodal_renderings
-from vae_jax.papers.card import COHERENCE_FIGURES, Budget, Card, Expected, Row
+from vae_jax.papers.card import COHERENCE_METRICS, Budget, Card, Expected, Row
 
-_FIGURES = {
-    **dict.fromkeys(COHERENCE_FIGURES, Expected()),
+_METRICS = {
+    **dict.fromkeys(COHERENCE_METRICS, Expected()),
     "joint_nll": Expected(),
     "negative_elbo": Expected(),
 }
@@ -49,17 +49,17 @@ def get_card() -> Card:
                     "model.joint_posterior": "product",
                     "objective": {"name": "mvae", "num_subsets": 2},
                 },
-                _FIGURES,
+                _METRICS,
             ),
             Row(
                 "mmvae",
                 {"model.joint_posterior": "mixture", "objective": {"name": "mmvae"}},
-                _FIGURES,
+                _METRICS,
             ),
             Row(
                 "mopoe",
                 {"model.joint_posterior": "mixture_of_products", "objective": {"name": "mopoe"}},
-                _FIGURES,
+                _METRICS,
             ),
         ),
         budgets={"full": Budget({"epochs": 30}), "cpu": Budget(_CPU)},

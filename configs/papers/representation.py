@@ -9,7 +9,7 @@ latents, and the accuracies to be highest with 5 or 10.
 """
 
 from configs import vanilla
-from vae_jax.papers.card import NEIGHBOUR_FIGURES, Budget, Card, Check, Expected, Row
+from vae_jax.papers.card import NEIGHBOUR_METRICS, Budget, Card, Check, Expected, Row
 
 # Latents: log likelihood, and k-NN accuracy in percent at 100, 600 and 1000 labels.
 _PAPER: dict[int, tuple[float, tuple[float | None, ...]]] = {
@@ -33,8 +33,8 @@ def get_card() -> Card:
     def row(size: int, decoder_start: str = "mean_image") -> Row:
         log_likelihood, accuracies = _PAPER[size]
         expected = {"nll": Expected(-log_likelihood, verified=False)}
-        for figure, percent in zip(NEIGHBOUR_FIGURES, accuracies, strict=True):
-            expected[figure] = Expected(percent, verified=False)
+        for metric, percent in zip(NEIGHBOUR_METRICS, accuracies, strict=True):
+            expected[metric] = Expected(percent, verified=False)
         return Row(
             f"latents_{size}" + ("_grey" if decoder_start == "grey" else ""),
             {"model.latent_size": size, "model.decoder_start": decoder_start},

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Train one run on two nodes of eight accelerators under Slurm; the workdir must be on a file system
-# that both see:
+# Train one run on two nodes with eight accelerators each under Slurm; the workdir must be on a file
+# system that both share:
 #
 #   sbatch experiments/launchers/slurm.sh --config=configs/vanilla.py --workdir=/shared/runs/vanilla
 #
@@ -10,7 +10,7 @@
 #SBATCH --gpus-per-node=8
 #SBATCH --cpus-per-task=4
 #SBATCH --time=12:00:00
-# Two minutes before its time is over the run saves and stops; started again, it goes on from there.
+# The run saves and stops two minutes before its time is over; started again, it continues.
 #SBATCH --signal=TERM@120
 #SBATCH --requeue
 

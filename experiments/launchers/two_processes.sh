@@ -3,7 +3,7 @@
 #
 #   experiments/launchers/two_processes.sh --config=configs/vanilla.py --workdir=runs/two
 #
-# PORT is where the first process listens, by default a free one. Without accelerators
+# The first process listens at PORT, by default a free one. Without accelerators
 # XLA_FLAGS=--xla_force_host_platform_device_count=4 gives each process four devices.
 find_port='import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'
 together="--coordinator=127.0.0.1:${PORT:-$(python -c "$find_port")} --num_processes=2"

@@ -54,7 +54,7 @@ some_scores = hnp.arrays(np.float64, st.integers(1, 30), elements=st.integers(-3
         ([0, 1], [1], 3 / 4, 1 / 2),
     ],
 )
-def test_figures_of_cases_that_can_be_counted(normal, anomalous, area, precision):
+def test_cases_that_can_be_counted(normal, anomalous, area, precision):
     normal, anomalous = np.array(normal, float), np.array(anomalous, float)
     assert auroc(normal, anomalous) == pytest.approx(area)
     assert average_precision(normal, anomalous) == pytest.approx(precision)
@@ -62,7 +62,7 @@ def test_figures_of_cases_that_can_be_counted(normal, anomalous, area, precision
 
 @settings(max_examples=200, deadline=None)
 @given(normal=some_scores, anomalous=some_scores)
-def test_figures_are_those_of_scikit_learn_and_all_pairs(normal, anomalous):
+def test_areas_are_those_of_scikit_learn_and_all_pairs(normal, anomalous):
     truth = np.repeat([0, 1], [len(normal), len(anomalous)])
     scores = np.concatenate([normal, anomalous])
     assert auroc(normal, anomalous) == pytest.approx(metrics.roc_auc_score(truth, scores))
@@ -91,16 +91,16 @@ def test_kinds_that_lie_apart_leave_no_doubt():
     assert area == precision == (1.0, 1.0, 1.0)
 
 
-@pytest.mark.parametrize("figure", [auroc, average_precision, with_intervals])
-def test_one_kind_alone_and_scores_that_are_not_finite_are_refused(figure):
+@pytest.mark.parametrize("metric", [auroc, average_precision, with_intervals])
+def test_one_kind_alone_and_scores_that_are_not_finite_are_refused(metric):
     some = np.array([1.0, 2.0])
     with pytest.raises(ValueError, match="no anomalous scores"):
-        figure(some, np.zeros(0))
+        metric(some, np.zeros(0))
     with pytest.raises(ValueError, match="no normal scores"):
-        figure(np.zeros(0), some)
+        metric(np.zeros(0), some)
     for bad in (np.nan, np.inf):
         with pytest.raises(ValueError, match="1 anomalous scores are not finite"):
-            figure(some, np.array([1.0, bad]))
+            metric(some, np.array([1.0, bad]))
 
 
 @settings(max_examples=200, deadline=None)
@@ -173,7 +173,7 @@ def test_typicality_is_the_distance_from_the_mean_of_what_is_known():
 
 
 class Linear(TrainedModel):
-    """A model as far as the scores ask it, whose densities have a closed form."""
+    """A model for the scores whose densities have a closed form."""
 
     def __init__(self, **options):
         self.case = LinearGaussian(**options)
@@ -211,7 +211,7 @@ def make_scorer(**changes):
     return Scorer(model, known, KEY, num_samples=3)
 
 
-def test_every_score_is_one_finite_number_an_image():
+def test_every_score_is_one_finite_number_per_image():
     images = np.random.default_rng(1).random((7, *GREY_SHAPE)).astype(np.float32)
     scores = make_scorer()(list(SCORES), images, jax.random.key(1))
     assert list(scores) == list(SCORES)
@@ -221,7 +221,7 @@ def test_every_score_is_one_finite_number_an_image():
     np.testing.assert_allclose(scores["elbo"], scores["distortion"] + scores["rate"], rtol=1e-5)
 
 
-def test_models_without_a_score_are_told():
+def test_models_without_a_score_are_refused():
     images = np.zeros((2, *GREY_SHAPE), np.float32)
     flow = make_scorer(**{"model.posterior": "iaf"})
     with pytest.raises(
@@ -232,7 +232,7 @@ def test_models_without_a_score_are_told():
         make_scorer(model="autoencoder")
 
 
-def test_a_model_that_is_not_finite_is_told():
+def test_a_model_that_is_not_finite_is_refused():
     scorer = make_scorer()
     scorer.model = scorer.model.with_params(
         scorer.model.config, jax.tree.map(lambda leaf: leaf * np.nan, scorer.model.params)
@@ -299,7 +299,7 @@ def command(**given):
 def test_the_command_flags_as_many_validation_images_as_asked(run, tmp_path, capsys):
     source, target = tmp_path / "new.npy", tmp_path / "scores.csv"
     known = np.load(run.parent / "data.npz")
-    # Those that the threshold is from, without their axis of channels, and others far off.
+    # The images of the threshold, without their axis of channels, and others far off.
     far = 40 * np.ones((3, *GREY_SHAPE[:2]), np.uint8) * 6
     np.save(source, np.concatenate([known["train_images"][200:, ..., 0], far]))
     paths = {"workdir": str(run), "input": str(source), "output": str(target)}
@@ -312,12 +312,12 @@ def test_the_command_flags_as_many_validation_images_as_asked(run, tmp_path, cap
     assert flagged[:100].sum() == 10
     assert flagged[100:].all()
     assert scores[flagged == 1].min() >= scores[flagged == 0].max()
-    told = capsys.readouterr().out
-    assert "103 images, 13 of them" in told
-    assert "10.0% of the 100 validation images, 'train[200:]'" in told
+    output = capsys.readouterr().out
+    assert "103 images, 13 of them" in output
+    assert "10.0% of the 100 validation images, 'train[200:]'" in output
 
 
-def test_without_a_validation_split_the_training_images_stand_in_and_that_is_told(
+def test_without_a_validation_split_the_training_images_stand_in_and_the_output_says_so(
     run, tmp_path, capsys
 ):
     changes = {"data.name": str(run.parent / "data.npz"), "data.train_split": "train"}
@@ -338,7 +338,7 @@ ONE_NAN[1, 0, 0] = np.nan
 
 
 @pytest.mark.parametrize(
-    ("write", "told"),
+    ("write", "message"),
     [
         (lambda path: None, "a.npy does not exist"),
         (lambda path: path.write_bytes(b""), "a.npy is not a whole .npy file"),
@@ -354,19 +354,19 @@ ONE_NAN[1, 0, 0] = np.nan
     ],
 )
 def test_files_that_hold_no_images_of_the_run_are_refused_and_nothing_is_written(
-    run, tmp_path, write, told
+    run, tmp_path, write, message
 ):
     write(tmp_path / "a.npy")
     target = tmp_path / "a.csv"
     target.write_text("mine")
     with pytest.raises(UserError) as error:
         command(workdir=str(run), input=str(tmp_path / "a.npy"), output=str(target))
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert target.read_text() == "mine"
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"output": "a.csv"}, "--input is missing; name a .npy or .npz file"),
         ({"input": "a.npy"}, "--output is missing"),
@@ -375,8 +375,8 @@ def test_files_that_hold_no_images_of_the_run_are_refused_and_nothing_is_written
         ({"false_positive_rate": float("nan")}, "--false_positive_rate=nan must lie"),
     ],
 )
-def test_flags_that_do_not_fit_are_told(run, given, told):
-    with pytest.raises(UserError, match=told):
+def test_flags_that_do_not_fit_are_refused(run, given, message):
+    with pytest.raises(UserError, match=message):
         command(workdir=str(run), **given)
 
 
@@ -396,7 +396,7 @@ def test_black_and_white_and_floats_are_stored_as_the_run_has_them():
     assert stored.dtype == np.float32
 
 
-def test_a_measured_run_becomes_rows_a_picture_and_a_table(run, tmp_path):
+def test_a_measured_run_becomes_rows_a_plot_and_a_table(run, tmp_path):
     rows = anomaly_measuring.measure_run(run, 30, tmp_path)
     assert [row["score"] for row in rows] == list(SCORES)
     assert rows[0]["outliers"] == "outliers"
@@ -426,18 +426,18 @@ def test_the_report_shows_the_mean_over_seeds(tmp_path):
     }
     rows = []
     for seed, value in enumerate((0.8, 0.9)):
-        figure = {"estimate": value, "low": value - 0.1, "high": value + 0.1}
-        rows.append({**row, "seed": seed, "auroc": figure, "average_precision": figure})
+        interval = {"estimate": value, "low": value - 0.1, "high": value + 0.1}
+        rows.append({**row, "seed": seed, "auroc": interval, "average_precision": interval})
     path.write_text(json.dumps({"rows": rows}))
-    figure = "0.850 ± 0.071 [0.750, 0.950]"
-    expected = f"mlp normal | -ELBO | 2 | {figure} | {figure} | 5.1% | 40.0% |"
+    cell = "0.850 ± 0.071 [0.750, 0.950]"
+    expected = f"mlp normal | -ELBO | 2 | {cell} | {cell} | 5.1% | 40.0% |"
     assert f"| fashion_mnist, mnist | {expected}" in anomaly_report.section(path)
     path.write_text('{"torn')
     with pytest.raises(UserError, match=r"anomaly\.json cannot be read"):
         anomaly_report.section(path)
 
 
-def test_a_data_set_without_known_outliers_is_told(run):
+def test_a_data_set_without_known_outliers_is_refused(run):
     model = small_runs.make_model(GREY_SHAPE, **{"data.name": "sprites"})
     with pytest.raises(UserError, match="has no split 'outliers', and is not one of"):
         anomaly_measuring.load_outliers(model)

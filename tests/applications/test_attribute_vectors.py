@@ -40,7 +40,7 @@ def test_the_difference_of_means_changes_the_attribute_and_neither_the_others_no
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_among_independent_latents_the_direction_is_the_one_that_tells_the_attribute(method):
+def test_among_independent_latents_the_direction_is_the_one_that_predicts_the_attribute(method):
     rng = np.random.default_rng(0)
     latents, slope = rng.normal(size=(8000, 3)), np.array([2.0, -1.0, 0.0])
     values, labels = latents @ slope + 0.5 * rng.normal(size=8000), np.zeros(8000, np.int32)
@@ -62,7 +62,7 @@ def test_both_groups_have_the_same_classes_and_the_same_of_the_others():
     for side, sign in ((is_upper, 1), (~is_upper, -1)):
         assert contrast.weights[side].sum() == pytest.approx(sign)
         for label in range(3):
-            members = side & (labels[contrast.places] == label)
+            members = side & (labels[contrast.indices] == label)
             assert contrast.weights[members].sum() == pytest.approx(sign / 3)
             # A quarter of the class.
             assert members.sum() == pytest.approx((labels == label).sum() / 4, abs=1)
@@ -75,14 +75,14 @@ def test_images_without_the_attribute_are_left_out():
     hole = np.arange(500) % 7 == 0
     values, latents = np.where(hole, np.nan, values), np.where(hole[:, None], 1e6, latents)
     contrast = between_quarters(latents, values, others, labels)
-    assert not hole[contrast.places].any()
+    assert not hole[contrast.indices].any()
     kept = between_quarters(latents[~hole], values[~hole], others[~hole], labels[~hole])
     np.testing.assert_allclose(mean_difference(contrast), mean_difference(kept))
 
 
 @few
 @given(seed=st.integers(0, 2**32 - 1), sizes=st.lists(st.integers(1, 30), min_size=2, max_size=5))
-def test_a_class_is_told_from_the_mean_of_the_other_classes_means(seed, sizes):
+def test_a_class_is_compared_with_the_mean_of_the_other_classes_means(seed, sizes):
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
     latents = rng.normal(size=(len(labels), 3))
@@ -135,17 +135,17 @@ def test_an_attribute_that_varies_within_no_class_is_refused(values):
 
 def test_classes_that_are_not_there_are_refused():
     latents, labels = np.ones((20, 2)), np.repeat(np.array([3, 5], np.int32), 10)
-    for classes, told in (
+    for classes, message in (
         ((7,), "no image is of class 7; the classes are 3, 5"),
         ((3, 4), "no image is of class 4"),
         ((3, 3), "class 3 must differ from another"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             between_classes(latents, labels, *classes)
     with pytest.raises(UserError, match="class 3 must differ from another; the images have 1"):
         between_classes(latents[:10], labels[:10], 3)
 
 
-def test_the_difference_of_a_figure_is_that_of_the_groups_means():
+def test_the_difference_of_a_metric_is_that_of_the_groups_means():
     contrast = Contrast(np.array([4, 0, 2]), np.zeros((3, 1)), np.array([0.5, 0.5, -1.0]))
     assert contrast.difference(np.array([1.0, np.nan, 10.0, np.nan, 5.0])) == 3 - 10

@@ -45,7 +45,7 @@ def test_nothing_said_has_no_share_and_an_empty_image_agrees_with_nothing():
 def test_captions_agree_with_the_images_that_they_were_written_of(name):
     grammar = GRAMMARS[name]
     test = data.load("mnist", "test[:300]", "")
-    # Captions of clothes of pictures of digits: what is measured is measured.
+    # Captions of clothes for images of digits: the measurement does not depend on the subject.
     texts = multimodal.write_texts(test, name, part="test", seed=0)
     written = texts.vocabulary.decode(texts.ids)
     real = agreement(grammar, written, test.labels, texts.attributes.values)
@@ -63,8 +63,8 @@ def test_captions_agree_with_the_images_that_they_were_written_of(name):
 def test_the_class_that_is_named_judges_the_size():
     # As large as it is, it is small for a zero and large for a one.
     test = data.load("mnist", "test[:300]", "")
-    places = np.flatnonzero((test.labels == 3) & (measure(test) == MIDDLE))[:1]
-    image = test.images[places]
+    chosen = np.flatnonzero((test.labels == 3) & (measure(test) == MIDDLE))[:1]
+    image = test.images[chosen]
     read = lambda images: np.array([3])  # noqa: E731
     for text, right in (("a small zero", 1.0), ("a large one", 1.0), ("a small three", 0.0)):
         found = agreement_of_images(MNIST, [text], image, read)
@@ -109,13 +109,13 @@ def encoded(model, texts):
     return jnp.asarray(vocabulary.encode(texts, model.forms["text"].shape[0]).ids)
 
 
-def test_the_words_that_are_likeliest_one_after_another_are_all_told(model):
+def test_greedy_words_are_all_the_likeliest(model):
     given = {"image": IMAGES}
     latents = jnp.asarray(model.encode(given))
     network = nnx.merge(model.graphdef, model.params)
     likeliest = np.asarray(network.decode("text", latents).greedy())
-    assert caption_accuracy.word_accuracy(model, "text", given, likeliest).told == 1
-    # What is never said is never told.
+    assert caption_accuracy.word_accuracy(model, "text", given, likeliest).likeliest == 1
+    # Other captions have fewer likeliest words.
     unlike = encoded(model, ["a a a", "four four", "thin"])
     found = caption_accuracy.word_accuracy(model, "text", given, np.asarray(unlike))
     log_prob = np.asarray(network.decode("text", latents).log_prob(unlike))
@@ -125,7 +125,7 @@ def test_the_words_that_are_likeliest_one_after_another_are_all_told(model):
     assert found.nats == pytest.approx(float(-log_prob.sum() / num_words), rel=1e-5)
     logits = np.asarray(network.modalities["text"].decoder.word_logits(latents, unlike))
     right = (logits.argmax(-1) == unlike)[unlike != PAD].mean()
-    assert found.told == pytest.approx(float(right))
+    assert found.likeliest == pytest.approx(float(right))
 
 
 def test_words_are_drawn_by_key_with_the_probabilities_of_the_decoder(model):

@@ -126,7 +126,7 @@ def test_classes_are_read_by_classifier_grammar_and_from_labels_and_real_ones_ar
     [
         ({}, "mnist", "modality 'image' is an image and has no classifier; there are those of no"),
         ({"image": (8, 8, 3)}, "mnist", r"'image' takes images of \[8, 8, 3\] and the model has"),
-        ({"image": (8, 8, 1)}, None, "'text' is a text of which no grammar is known"),
+        ({"image": (8, 8, 1)}, None, "'text' is a text without a grammar"),
     ],
 )
 def test_a_modality_that_nothing_reads_is_refused(classifiers, grammar, message):

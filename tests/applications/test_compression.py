@@ -88,7 +88,7 @@ def test_images_come_back_from_a_model_that_knows_nothing_or_is_sure_and_wrong(l
     images = random_images(likelihood, 20)
     images[5:10], images[10:15] = 0, images.max()
     content = assert_comes_back(shared_compressor(likelihood, scale), images)
-    # At most 24 bits a bit of a level, and as many a latent.
+    # At most 24 bits per bit of a level and per latent.
     bits_per_level = 1 if likelihood == "bernoulli" else 8
     most = 24 * (len(images) * (images[0].size * bits_per_level + 3) + 3)
     assert 8 * len(content) < most + 8 * 600
@@ -137,7 +137,7 @@ def test_the_probability_of_a_bit_is_that_of_its_levels_given_those_above():
 
 
 class KnownModel:
-    """Fair pixels whatever the latents are, which depend on the image: one on each half of it.
+    """A model of fair pixels whatever the latents, each of which depends on half of the image.
 
     The posterior of a latent is N(0.8 m, 0.6^2), m its half's number of ones, of 12, standardised:
     all images together have about the prior. Minus the ELBO of an image is 24 bits and, for each
@@ -157,7 +157,7 @@ class KnownModel:
         return mean, np.full_like(mean, 0.6)
 
     def next_bit(self, latents):
-        return lambda known, place: np.full(known.shape, 0.5)
+        return lambda known, position: np.full(known.shape, 0.5)
 
     def bits(self, images):
         kl = 0.5 * (0.64 * self.standardised(images) ** 2 + 0.36 - 1) - math.log(0.6)
@@ -183,7 +183,7 @@ def test_one_image_costs_the_latents_that_it_cannot_get_back():
 
 
 @pytest.mark.parametrize(
-    ("images", "told"),
+    ("images", "message"),
     [
         (
             np.zeros((5, 4, 4, 1), np.uint8),
@@ -198,8 +198,8 @@ def test_one_image_costs_the_latents_that_it_cannot_get_back():
         (np.arange(12, dtype=np.uint8).reshape(1, 4, 3) % 2 * 254 + 1, "hold 1; "),
     ],
 )
-def test_arrays_that_are_no_images_of_the_model_are_refused(images, told):
-    with pytest.raises(UserError, match=told):
+def test_arrays_that_are_no_images_of_the_model_are_refused(images, message):
+    with pytest.raises(UserError, match=message):
         make_compressor("bernoulli", GREY_SHAPE).compress(images)
 
 
@@ -209,7 +209,7 @@ def test_black_and_white_is_refused_by_a_model_of_levels():
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"model": "autoencoder"}, "model='autoencoder' with these parts cannot compress"),
         ({"model.prior": "mixture"}, "and prior='standard'"),
@@ -222,14 +222,14 @@ def test_black_and_white_is_refused_by_a_model_of_levels():
         ({**GREY, "model.likelihood": "continuous_bernoulli"}, "it is a density; use bernoulli"),
     ],
 )
-def test_models_that_cannot_be_coded_with_are_refused(changes, told):
-    with pytest.raises(UserError, match=told):
+def test_models_that_cannot_be_coded_with_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
         Compressor(small_runs.make_model(GREY_SHAPE, **changes))
 
 
 @pytest.mark.parametrize("part", ["posterior", "decoder"])
 @pytest.mark.parametrize("likelihood", ["bernoulli", "discretized_logistic"])
-def test_a_model_that_is_not_finite_is_told(part, likelihood):
+def test_a_model_that_is_not_finite_is_refused(part, likelihood):
     model = make_model(likelihood)
     vae = nnx.merge(model.graphdef, model.params)
     nan = jax.tree.map(lambda leaf: leaf * np.nan, nnx.state(getattr(vae, part)))
@@ -292,10 +292,10 @@ FILE = pack(shared_compressor("bernoulli").compress(random_images("bernoulli", 2
 
 
 @settings(max_examples=200, deadline=None)
-@given(place=st.integers(0, len(FILE) - 1), flipped=st.integers(1, 255))
-def test_an_altered_byte_is_noticed(place, flipped):
+@given(position=st.integers(0, len(FILE) - 1), flipped=st.integers(1, 255))
+def test_an_altered_byte_is_noticed(position, flipped):
     altered = bytearray(FILE)
-    altered[place] ^= flipped
+    altered[position] ^= flipped
     with pytest.raises(UserError, match=r"f\.vae is (cut short or altered|no file that)"):
         unpack(bytes(altered), "f.vae")
 
@@ -336,7 +336,7 @@ def test_a_bit_of_a_word_under_a_right_checksum_never_gives_other_images(word, b
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"shape": (24, *IMAGE_SHAPE)}, "do not come back"),
         ({"shape": (26, *IMAGE_SHAPE)}, "do not come back"),
@@ -346,12 +346,12 @@ def test_a_bit_of_a_word_under_a_right_checksum_never_gives_other_images(word, b
         ({"platform": "jax 0.1"}, None),
     ],
 )
-def test_other_headers_under_a_right_checksum_never_give_other_images(changes, told):
+def test_other_headers_under_a_right_checksum_never_give_other_images(changes, message):
     forged = pack(dataclasses.replace(unpack(FILE, "file"), **changes))
-    if told is None:
+    if message is None:
         shared_compressor("bernoulli").decompress(unpack(forged, "file"))
         return
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         shared_compressor("bernoulli").decompress(unpack(forged, "file"))
 
 
@@ -393,7 +393,7 @@ def test_where_networks_have_other_bits_both_machines_are_named():
         shared_compressor("bernoulli").decompress(elsewhere)
 
 
-def test_another_version_of_the_format_is_told(monkeypatch):
+def test_another_version_of_the_format_is_refused(monkeypatch):
     compressed = unpack(FILE, "file")
     with monkeypatch.context() as patch:
         patch.setattr(file_format, "VERSION", 2)
@@ -442,7 +442,7 @@ OF_SHAPE = "{{'descr': '|u1', 'fortran_order': False, 'shape': ({}, 28, 28)}}"
 
 
 @pytest.mark.parametrize(
-    ("name", "write", "told"),
+    ("name", "write", "message"),
     [
         ("a.npy", lambda path: None, "a.npy does not exist"),
         ("a.npy", header(OF_SHAPE.format(10**15)), "a.npy is not a whole .npy file: Unable to"),
@@ -461,21 +461,21 @@ OF_SHAPE = "{{'descr': '|u1', 'fortran_order': False, 'shape': ({}, 28, 28)}}"
     ],
 )
 def test_files_that_hold_no_images_are_refused_and_nothing_is_written(
-    run, tmp_path, name, write, told
+    run, tmp_path, name, write, message
 ):
     write(tmp_path / name)
     target = tmp_path / "target.vae"
     target.write_text("mine")
     with pytest.raises(UserError) as error:
         command(compress.main, workdir=run, input=tmp_path / name, output=target)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert target.read_text() == "mine"
 
 
 def test_a_file_is_not_written_over_the_one_it_is_made_of(run, tmp_path):
     source = tmp_path / "a.npy"
     np.save(source, np.zeros((1, *GREY_SHAPE), bool))
-    with pytest.raises(UserError, match="is --input too"):
+    with pytest.raises(UserError, match="would overwrite --input"):
         command(compress.main, workdir=run, input=source, output=tmp_path / "." / "a.npy")
     assert image_arrays.read(source).shape == (1, *GREY_SHAPE)
 
@@ -483,9 +483,13 @@ def test_a_file_is_not_written_over_the_one_it_is_made_of(run, tmp_path):
 def test_damaged_and_missing_compressed_files_leave_what_is_there(run, tmp_path):
     source, target = tmp_path / "a.vae", tmp_path / "a.npy"
     target.write_text("mine")
-    for content, told in ((b"", "no file that"), (FILE[:-9], "cut short"), (FILE, "another|model")):
+    for content, message in (
+        (b"", "no file that"),
+        (FILE[:-9], "cut short"),
+        (FILE, "another|model"),
+    ):
         source.write_bytes(content)
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             command(decompress.main, workdir=run, input=source, output=target)
     source.unlink()
     with pytest.raises(UserError, match="cannot be read: No such file"):
@@ -533,7 +537,7 @@ def test_a_file_names_what_the_last_bits_depend_on():
     assert re.search(r", \d+ cores$", record)
 
 
-def test_a_process_that_is_kept_from_the_cpu_is_told(monkeypatch):
+def test_a_process_without_the_cpu_backend_is_refused(monkeypatch):
     def no_cpu(backend):
         raise RuntimeError(f"Unknown backend {backend}")
 

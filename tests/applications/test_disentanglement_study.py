@@ -28,13 +28,13 @@ from vae_jax.sweeps import space as search_space
 
 def run(method, strength, seed, score, distortion=50.0, **others):
     """A run all of whose scores are the same, as a study keeps it."""
-    told = dict.fromkeys(SCORES, score) | dict.fromkeys(NATS, -distortion)
+    metrics = dict.fromkeys(SCORES, score) | dict.fromkeys(NATS, -distortion)
     about = {"member": 0, "method": method, "symbol": "β", "strength": strength, "seed": seed}
     return {
         **about,
         "status": "finished",
         "train_seconds": 1.0,
-        **told,
+        **metrics,
         "distortion": distortion,
         **others,
     }
@@ -52,7 +52,7 @@ def study(shift=0.0, noise=0.01):
     return runs
 
 
-def test_a_members_row_is_told_as_method_and_strength():
+def test_a_members_row_is_described_by_method_and_strength():
     row = {"member": 7, "seed": 3, "status": "finished", "train_seconds": 2.5, "test_mig": 0.25}
     row |= {"objective": {"name": "dip", "kind": "ii", "off_diagonal": 5, "diagonal": 50.0}}
     kept = study_run(row)
@@ -65,9 +65,9 @@ def test_methods_have_their_runs_by_strength_and_seed():
     first, second = methods(runs)
     assert (first.name, second.name) == ("β-VAE", "β-TCVAE")
     assert first.strengths == [1.0, 4.0, 8.0]
-    assert first.figures("mig").shape == (3, 5)
+    assert first.values("mig").shape == (3, 5)
     np.testing.assert_array_equal(
-        second.figures("mig")[1], [r["mig"] for r in runs if r["strength"] == 4][5:]
+        second.values("mig")[1], [r["mig"] for r in runs if r["strength"] == 4][5:]
     )
 
 
@@ -80,8 +80,8 @@ def test_a_sweep_that_has_not_ended_is_refused():
     ("shift", "verdict"), [(0.1, "holds"), (0.0, "undecided"), (-0.1, "the opposite holds")]
 )
 def test_a_claim_holds_where_its_interval_is_above_zero(shift, verdict):
-    told = comparisons(methods(study(shift, noise=0.02 if shift else 0.05)))
-    pressure, against = told[:2], told[2:]
+    found = comparisons(methods(study(shift, noise=0.02 if shift else 0.05)))
+    pressure, against = found[:2], found[2:]
     assert {comparison.verdict for comparison in pressure} == {"holds"}
     assert pressure[0].gain.estimate == pytest.approx(0.05 * 5, abs=0.05)
     assert len(against) == 2
@@ -108,16 +108,16 @@ def a_study_file(folder, network="model.encoder.name"):
     return disentanglement_results.write(folder, content)
 
 
-# Of this schema, and of the flat one.
+# In this schema, and in the flat one.
 @pytest.mark.parametrize("network", ["model.encoder.name", "model.network"])
-def test_the_document_tells_every_setting_and_every_claim(tmp_path, network):
+def test_the_document_states_every_setting_and_every_claim(tmp_path, network):
     a_study_file(tmp_path, network)
     text = disentanglement_report.render(tmp_path)
     assert text.count("| β-TCVAE | β = ") == 3
     assert "| β-VAE | β = 8 | 5 |" in text
     assert "FactorVAE score: β from 4 to 8 above β = 1 | +0.2" in text
     assert "100 steps with\na batch size of 64" in text
-    # No picture is shown that is not there.
+    # Only plots that exist are shown.
     assert ".png" not in text
 
 
@@ -130,17 +130,17 @@ def test_a_study_edited_by_hand_is_refused(tmp_path):
         disentanglement_report.render(tmp_path)
 
 
-def test_the_pictures_of_a_study_are_drawn(tmp_path):
+def test_the_plots_of_a_study_are_drawn(tmp_path):
     found = methods(study())
-    scores = {"MIG": {method.name: method.figures("mig") for method in found}}
+    scores = {"MIG": {method.name: method.values("mig") for method in found}}
     strengths = {method.name: method.strengths for method in found}
     symbols = {method.name: method.symbol for method in found}
-    picture = plot.scores_by_strength(strengths, symbols, scores)
-    panels = picture.axes
+    figure = plot.scores_by_strength(strengths, symbols, scores)
+    panels = figure.axes
     assert [axes.get_title() for axes in panels] == ["β-VAE", "β-TCVAE"]
     means = panels[1].lines[-1].get_ydata()
     np.testing.assert_allclose(means, scores["MIG"]["β-TCVAE"].mean(axis=1))
-    distortion = {method.name: method.figures("distortion") for method in found}
+    distortion = {method.name: method.values("distortion") for method in found}
     plots.save(plot.scores_by_distortion(distortion, scores), tmp_path / "distortion.png")
     with pytest.raises(ValueError, match="no run has a finite MIG"):
         plot.scores_by_strength(
@@ -148,15 +148,15 @@ def test_the_pictures_of_a_study_are_drawn(tmp_path):
         )
 
 
-def test_importances_are_drawn_in_the_order_of_what_the_latents_tell(tmp_path):
+def test_latents_are_drawn_in_the_order_of_their_importance(tmp_path):
     matrix = np.array([[0.1, 0.0], [0.0, 0.9], [0.5, 0.1]])
-    picture = plot.importance_matrices({"best": matrix}, ["scale", "x"])
-    assert [text.get_text() for text in picture.axes[0].get_xticklabels()] == [
+    figure = plot.importance_matrices({"best": matrix}, ["scale", "x"])
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == [
         "$z_{1}$",
         "$z_{2}$",
         "$z_{0}$",
     ]
-    drawn = picture.axes[0].collections[0].get_array()
+    drawn = figure.axes[0].collections[0].get_array()
     np.testing.assert_allclose(drawn.reshape(2, 3), matrix[[1, 2, 0]].T)
 
 
@@ -186,7 +186,7 @@ def test_a_study_of_nothing_is_refused_before_it_is_trained():
         check_study(config, bounds)
 
 
-def test_a_study_of_one_run_has_no_correlations_and_its_other_pictures(tmp_path):
+def test_a_study_of_one_run_has_no_correlations_and_its_other_plots(tmp_path):
     lone = run("β-VAE", 4.0, 0, 0.5, beta_vae_score=None)
     assert rank_correlations([lone])[0] == []
     study_plots.draw(tmp_path, [lone])

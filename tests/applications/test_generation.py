@@ -43,8 +43,8 @@ def test_distances_radii_and_the_nearest_are_as_by_hand():
     expected = np.linalg.norm(queries[:, None].astype(float) - points[None], axis=2)
     blocks = list(nearest.squared_distances(queries, points))
     np.testing.assert_allclose(np.concatenate(blocks), expected**2, rtol=1e-4, atol=1e-4)
-    distances, places = nearest.nearest(queries, points)
-    np.testing.assert_array_equal(places, expected.argmin(axis=1))
+    distances, indices = nearest.nearest(queries, points)
+    np.testing.assert_array_equal(indices, expected.argmin(axis=1))
     np.testing.assert_allclose(distances, expected.min(axis=1), rtol=1e-3)
     among = np.sort(np.linalg.norm(points[:, None].astype(float) - points[None], axis=2), axis=1)
     third, fifth = nearest.squared_radii(points, (3, 5))
@@ -80,7 +80,7 @@ def test_the_frechet_distance_of_known_normals():
     assert frechet.frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
     moved = one + np.array([3.0, 4.0])
     assert frechet.frechet_distance(one, moved) == pytest.approx(25)
-    # Of commuting covariances it is the sum of (sqrt(s) - sqrt(t))^2.
+    # For commuting covariances it is the sum of (sqrt(s) - sqrt(t))^2.
     wider = points_of(np.zeros(2), np.diag([9.0, 16.0]))
     assert frechet.frechet_distance(one, wider) == pytest.approx((3 - 1) ** 2 + (4 - 2) ** 2)
 
@@ -123,10 +123,10 @@ def test_two_draws_of_one_distribution_do_about_as_well():
     precision, recall = shares(real, generated)
     assert precision == pytest.approx(recall, abs=0.03)
     assert precision > 0.9
-    told = filled(real, generated)
-    assert told.density == pytest.approx(1, abs=0.06)
+    found = filled(real, generated)
+    assert found.density == pytest.approx(1, abs=0.06)
     # The closed form of Naeem et al., lemma 2: 1 - (1 - 1/2)...(1 - 1/2), about 1 - 2^-k.
-    assert told.coverage == pytest.approx(1 - 2**-5, abs=0.02)
+    assert found.coverage == pytest.approx(1 - 2**-5, abs=0.02)
 
 
 def test_sets_far_apart_share_nothing():
@@ -166,7 +166,7 @@ def test_one_outlier_lends_recall_a_ball_and_coverage_none():
 # Classes and copies
 
 
-def test_classes_that_are_missing_or_too_frequent_are_told():
+def test_missing_and_too_frequent_classes_are_measured():
     real = np.array([0, 1, 2, 3] * 10)
     same = classes.class_coverage(real, real[::-1], 4)
     assert same.class_distance == 0
@@ -190,10 +190,10 @@ def test_copies_are_found_and_fresh_images_are_not():
     assert ratio == pytest.approx(1, abs=0.03)
 
 
-# Pictures
+# Plots
 
 
-def test_quality_by_temperature_has_a_panel_a_metric_and_a_line_a_sampler():
+def test_quality_by_temperature_has_a_panel_per_metric_and_a_line_per_sampler():
     values = {"prior": np.array([[0.2, 0.4], [0.4, 0.6]]), "flow": np.array([[0.5, 0.6]])}
     metrics = {"precision": values, "recall": values}
     references = {"training images": {"precision": 0.9, "recall": 0.8}}
@@ -226,6 +226,6 @@ def test_distances_rise_from_none_to_all_of_the_images():
 
 def test_samples_stand_above_their_nearest_training_images():
     images = np.linspace(0, 1, 5 * 64).reshape(5, 8, 8, 1)
-    picture = plots.nearest_neighbours({"prior": (images, images), "flow": (images, images)})
-    labels = [label.get_text() for label in picture.axes[0].get_yticklabels()]
+    figure = plots.nearest_neighbours({"prior": (images, images), "flow": (images, images)})
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["prior", "nearest in training", "flow", "nearest in training"]

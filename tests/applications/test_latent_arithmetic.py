@@ -151,7 +151,7 @@ def test_images_become_the_class_that_they_are_moved_to(measured):
         assert row["class_reached"][-1] > 0.8
 
 
-def test_every_direction_is_measured_and_pictures_are_drawn(measured):
+def test_every_direction_is_measured_and_plots_are_drawn(measured):
     rows, pictures = measured
     assert len(rows) == 2 * (2 * 3 + 2)
     json.dumps(rows, allow_nan=False)
@@ -279,7 +279,7 @@ def test_without_input_the_test_images_are_edited_and_empty_ones_are_no_error(
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"attribute": "glasses"}, "--attribute='glasses' must be one of thickness, slant, size"),
         ({"attribute": ""}, "--attribute='' must be one of"),
@@ -294,11 +294,11 @@ def test_without_input_the_test_images_are_edited_and_empty_ones_are_no_error(
         ({"input": "missing.npy"}, "missing.npy does not exist"),
     ],
 )
-def test_flags_that_say_nothing_are_refused(run, tmp_path, monkeypatch, given, told):
+def test_flags_that_say_nothing_are_refused(run, tmp_path, monkeypatch, given, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as error:
         command(edit.main, workdir=run, **{"attribute": "size", "output": "b.npy", **given})
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert not list(tmp_path.iterdir())
 
 
@@ -308,7 +308,7 @@ def test_an_attribute_is_needed(run):
 
 
 @pytest.mark.parametrize(
-    ("images", "told"),
+    ("images", "message"),
     [
         (np.zeros((0, SIZE, SIZE), np.uint8), "with num at least 1"),
         (np.zeros((2, 28, 28), np.uint8), r"shape \[2, 28, 28\]; this model takes \[num, 32, 32"),
@@ -317,9 +317,9 @@ def test_an_attribute_is_needed(run):
         (np.full((2, SIZE, SIZE), 7, np.int64), "the images are int64"),
     ],
 )
-def test_arrays_that_are_no_images_of_the_run_are_refused(run, tmp_path, images, told):
+def test_arrays_that_are_no_images_of_the_run_are_refused(run, tmp_path, images, message):
     np.save(tmp_path / "a.npy", images)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         command(
             edit.main,
             workdir=run,
@@ -336,7 +336,7 @@ def test_a_file_without_content_is_refused(run, tmp_path):
         command(edit.main, workdir=run, attribute="size", input=tmp_path / "a.npy", output="b.npy")
 
 
-def test_training_images_in_which_nothing_can_be_measured_or_told_are_refused():
+def test_training_images_without_measurements_or_classes_are_refused():
     nothing = Morphology(*np.full((3, 6), np.nan))
     known = directions.KnownImages(np.zeros((6, 4, 4, 1)), np.zeros((6, 2)), None, nothing)
     with pytest.raises(UserError, match="'size': the attribute varies within no class of the 0"):
@@ -348,7 +348,7 @@ def test_training_images_in_which_nothing_can_be_measured_or_told_are_refused():
         directions.contrast(one_class, directions.parse("7"))
 
 
-def test_a_figure_of_values_that_are_not_finite_is_refused():
+def test_a_plot_of_values_that_are_not_finite_is_refused():
     curve = {"mean": np.full((1, 3), np.nan)}
     panels = {"slant (degrees)": {"slant": curve}}
     with pytest.raises(ValueError, match=r"slant \(degrees\), mean"):

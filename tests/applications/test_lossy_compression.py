@@ -31,7 +31,7 @@ def test_what_is_decoded_is_the_nearest_point_of_the_grid(step, num, seed):
 def test_the_words_are_as_many_as_the_entropy_of_the_normals_asks_for():
     step, codes = 0.05, RNG.normal(size=(4000, 3)) * [3.0, 1.0, 0.2]
     words = LatentCoder(codes, step).encode(codes)
-    # Of a normal in bins much narrower than itself: its differential entropy less log(step).
+    # In bins much narrower than a normal: its differential entropy less log(step).
     deviations = codes.std(axis=0)
     bits = (0.5 * np.log2(2 * np.pi * np.e * deviations**2) - np.log2(step)).sum() * len(codes)
     assert 32 * len(words) == pytest.approx(bits, rel=0.01)
@@ -56,20 +56,20 @@ def test_codes_that_cannot_be_coded_are_refused():
         LatentCoder(TRAINING, 1.0).encode(np.full((1, 4), np.inf))
 
 
-def test_images_that_their_codes_tell_whole_come_back_the_closer_the_finer_the_grid():
+def test_images_that_their_codes_determine_come_back_the_closer_the_finer_the_grid():
     codes = (IMAGES / 255).reshape(len(IMAGES), -1)
     rows = measuring.measure_codes(IMAGES, codes, codes, lambda found: found)
     assert [row["step"] for row in rows] == list(measuring.STEPS)
     assert (np.diff([row["psnr"] for row in rows]) > 3).all()
     assert (np.diff([row["bits_per_pixel"] for row in rows]) > 0).all()
-    # A uniform error of a step is step / sqrt(12): of the widest deviation there are 2 to 1 / 16.
+    # The error is uniform over a step, whose standard deviation is step / sqrt(12).
     widest = codes.std(axis=0).max()
     finest = -20 * np.log10(widest * measuring.STEPS[-1] / np.sqrt(12))
     assert rows[-1]["psnr"] == pytest.approx(finest, abs=0.6)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_picture_of_all_images_is_taken_apart_as_it_was_put_together(channels):
+def test_a_file_of_all_images_is_taken_apart_as_it_was_put_together(channels):
     # Images of nearly one colour each, none like its neighbours: only a mix-up would lose much.
     colours = np.linspace(0, 250, 7).astype(np.uint8)[:, None, None, None]
     images = colours + RNG.integers(0, 5, (7, 16, 8, 1), dtype=np.uint8).repeat(channels, axis=-1)
@@ -95,7 +95,7 @@ ROWS += [
 ]
 
 
-def test_the_report_has_a_line_a_method_and_the_mean_over_seeds(tmp_path):
+def test_the_report_has_a_line_per_method_and_the_mean_over_seeds(tmp_path):
     path = tmp_path / "lossy_compression.json"
     assert report.section(path) == ""
     path.write_text(json.dumps({"rows": ROWS}))
@@ -109,7 +109,7 @@ def test_the_report_has_a_line_a_method_and_the_mean_over_seeds(tmp_path):
         report.section(path)
 
 
-def test_the_picture_has_a_line_a_method(tmp_path):
+def test_the_plot_has_a_line_per_method(tmp_path):
     curves, baselines = report.curves(ROWS)
     assert list(curves) == ["VAE, 10 latents", "PCA, 10 latents", "JPEG"]
     assert baselines == ["PCA, 10 latents", "JPEG"]
@@ -118,7 +118,7 @@ def test_the_picture_has_a_line_a_method(tmp_path):
     (axes,) = figure.axes
     assert [line.get_label() for line in axes.lines] == list(curves)
     assert [line.get_linestyle() for line in axes.lines] == ["-", "--", ":"]
-    plots.save(figure, tmp_path / "picture.png")
+    plots.save(figure, tmp_path / "plot.png")
     with pytest.raises(ValueError, match="0 methods"):
         quality_by_rate({})
 
@@ -152,5 +152,5 @@ def test_a_run_is_measured_beside_pca_and_files_once(make_run):
 
 
 def test_binarised_images_are_refused(make_run):
-    with pytest.raises(UserError, match="is of images other than grey values of 8 bits"):
+    with pytest.raises(UserError, match="was not trained on 8-bit images"):
         measuring.measure_run(make_run("binary", **{"data.binarization": "dynamic"}), set())

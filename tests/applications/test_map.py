@@ -50,7 +50,7 @@ def test_the_sign_of_a_principal_component_does_not_depend_on_the_order_of_the_p
     np.testing.assert_allclose(backwards[::-1], projected, atol=1e-6)
 
 
-def test_principal_components_of_a_single_place_and_of_too_little():
+def test_principal_components_of_a_single_point_and_of_too_little():
     projected, share = plane_maps.principal_components(np.ones((6, 3)))
     assert (projected == 0).all()
     assert (share == 0).all()
@@ -59,7 +59,7 @@ def test_principal_components_of_a_single_place_and_of_too_little():
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])
-def test_classes_that_lie_apart_stay_apart_and_a_seed_says_the_map(method):
+def test_classes_that_lie_apart_stay_apart_and_a_seed_fixes_the_map(method):
     codes, labels = blobs()
     points = plane_maps.plane_map(method, codes, seed=1)
     assert points.shape == (90, 2)
@@ -74,7 +74,7 @@ def test_umap_keeps_classes_apart():
     assert_apart(plane_maps.plane_map("umap", codes), labels)
 
 
-def test_umap_is_asked_for_so_many_neighbours_as_there_are(monkeypatch):
+def test_umap_gets_no_more_neighbours_than_there_are(monkeypatch):
     asked = {}
 
     class Umap:
@@ -90,22 +90,22 @@ def test_umap_is_asked_for_so_many_neighbours_as_there_are(monkeypatch):
     assert asked == {"n_neighbors": 8, "random_state": 7, "n_jobs": 1}
 
 
-def test_without_umap_learn_its_installation_is_told(monkeypatch):
+def test_without_umap_learn_its_installation_is_suggested(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(UserError, match=r"optional: pip install 'umap-learn>="):
         plane_maps.plane_map("umap", blobs()[0])
 
 
 @pytest.mark.parametrize(
-    ("codes", "told"),
+    ("codes", "message"),
     [
         (np.zeros((4, 3)), "4 codes of 3 numbers cannot be mapped"),
         (np.zeros((50, 1)), "50 codes of 1 numbers cannot be mapped"),
         (np.full((6, 3), np.nan), "6 of the 6 codes are not finite"),
     ],
 )
-def test_codes_that_have_no_map_are_refused(codes, told):
-    with pytest.raises(UserError, match=told):
+def test_codes_that_have_no_map_are_refused(codes, message):
+    with pytest.raises(UserError, match=message):
         plane_maps.plane_map("pca", codes)
 
 
@@ -121,11 +121,11 @@ def test_the_projector_gets_codes_classes_and_images_in_one_order(tmp_path, chan
     np.testing.assert_allclose(read_table(tmp_path / "projector/tensors.tsv"), codes, rtol=1e-5)
     np.testing.assert_array_equal(read_table(tmp_path / "projector/metadata.tsv")[:, 0], labels)
     with Image.open(tmp_path / "projector/sprite.png") as png:
-        # Four a row, as many as there are rows.
+        # Four per row, as many as there are rows.
         assert png.size == (4 * 5, 4 * 6)
         sprite = np.asarray(png).reshape(24, 20, channels)
-    for place, image in enumerate(images):
-        top, left = place // 4 * 6, place % 4 * 5
+    for index, image in enumerate(images):
+        top, left = index // 4 * 6, index % 4 * 5
         cell = sprite[top : top + 6, left : left + 5]
         np.testing.assert_allclose(cell / 255, image, atol=0.5 / 255 + 1e-9)
     assert (sprite[12:, 15:] == 0).all()
@@ -136,7 +136,7 @@ def test_tensorboard_reads_the_projectors_config(tmp_path):
     from google.protobuf import text_format
 
     images = np.zeros((5, 6, 4, 1))
-    # What was said before is replaced.
+    # A second call replaces the config.
     projector.write(tmp_path, np.zeros((5, 3)), np.arange(5), images)
     projector.write(tmp_path, np.zeros((5, 3)), None, images)
     assert "metadata" not in (tmp_path / "projector_config.pbtxt").read_text()
@@ -179,7 +179,7 @@ def test_the_command_draws_maps_and_writes_for_the_projector(run, tmp_path, caps
     shutil.copytree(run, folder)
     command(workdir=str(folder), methods=["pca"], projector=True)
     assert "wrote 60 codes" in capsys.readouterr().out
-    assert [path.name for path in (folder / "figures").iterdir()] == ["map_pca.png"]
+    assert [path.name for path in (folder / "plots").iterdir()] == ["map_pca.png"]
     model = trained.load(folder)
     with np.load(model.config.data.name) as data:
         codes = model.encode(data["test_images"][..., None])

@@ -95,7 +95,7 @@ def test_renderings_have_a_classifier_each_which_is_trained_once(runs, tmp_path)
     assert drawn == {"joint_samples.png", "missing_modality.png"}
 
 
-def test_what_cannot_be_measured_is_told_in_a_line(runs, classifiers, tmp_path):
+def test_what_cannot_be_measured_is_refused_in_a_line(runs, classifiers, tmp_path):
     save_of_images(tmp_path / "images", make_model((4, 3, 1), batch_size=20))
     with pytest.raises(UserError, match="is a run of images alone; name runs of several"):
         measure([runs / "captions", tmp_path / "images"], classifiers, tmp_path)

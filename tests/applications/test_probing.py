@@ -15,7 +15,7 @@ def blobs(num, num_classes=4, size=6, apart=4.0, seed=0):
     return apart * np.eye(size)[labels] + rng.normal(size=(num, size)), labels
 
 
-def test_classes_that_lie_apart_are_told_and_noise_is_not():
+def test_separate_classes_are_predicted_and_noise_is_not():
     codes, labels = blobs(600, apart=12.0)
     found = probing.linear_accuracy(codes[:300], labels[:300], codes[300:], labels[300:])
     by_neighbours = probing.neighbours_accuracy(
@@ -27,8 +27,8 @@ def test_classes_that_lie_apart_are_told_and_noise_is_not():
     assert found == pytest.approx(0.25, abs=0.1)
 
 
-def test_two_normals_are_told_as_often_as_the_best_rule_tells_them():
-    # Of N(-1, 1) and N(1, 1) the sign tells 84.13 %; other dimensions are noise.
+def test_the_accuracy_on_two_normals_is_that_of_the_best_rule():
+    # The sign separates N(-1, 1) and N(1, 1) in 84.13 %; other dimensions are noise.
     labels = np.arange(6000) % 2
     codes = RNG.normal(size=(6000, 5))
     codes[:, 2] += 2.0 * labels - 1
@@ -36,7 +36,7 @@ def test_two_normals_are_told_as_often_as_the_best_rule_tells_them():
     assert found == pytest.approx(0.8413, abs=0.015)
 
 
-def test_what_a_circle_tells_neighbours_see_and_a_line_does_not():
+def test_neighbours_separate_a_circle_and_a_linear_probe_does_not():
     codes = RNG.normal(size=(1500, 2))
     labels = (np.linalg.norm(codes, axis=1) > 1.1774).astype(int)
     parts = codes[:1000], labels[:1000], codes[1000:], labels[1000:]
@@ -44,7 +44,7 @@ def test_what_a_circle_tells_neighbours_see_and_a_line_does_not():
     assert probing.neighbours_accuracy(*parts) > 0.9
 
 
-def test_the_accuracy_does_not_depend_on_the_place_and_the_unit_of_the_codes():
+def test_the_accuracy_does_not_depend_on_the_location_and_the_unit_of_the_codes():
     codes, labels = blobs(300, apart=1.0)
     parts = labels[:100], codes[100:], labels[100:]
     expected = probing.linear_accuracy(codes[:100], *parts)
@@ -64,7 +64,7 @@ def test_the_probe_is_the_best_at_the_penalty_that_held_out_labels_ask_for():
             for model in (probe, alone)
         ]
         assert losses[0] == pytest.approx(losses[1], abs=1e-4)
-    # Noise is best not listened to.
+    # Noise needs the largest penalty.
     noise = RNG.normal(size=(60, 30))
     labels = RNG.integers(0, 3, 60)
     chosen = probing._best_penalty(noise[:40], labels[:40], noise[40:], labels[40:])
@@ -96,7 +96,7 @@ def test_draws_differ_and_are_the_same_for_all_codes(monkeypatch):
     assert not np.array_equal(first[0][0], other[0][0])
 
 
-def test_more_labels_tell_more_and_all_are_drawn_once():
+def test_more_labels_predict_better_and_all_are_drawn_once():
     codes, labels = blobs(1200, apart=1.5)
     found = [
         probing.accuracies(
@@ -120,7 +120,7 @@ CODES, LABELS = blobs(40)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"codes": CODES[:0], "labels": LABELS[:0]}, r"training codes have shape \[0, 6\]"),
         ({"test_codes": CODES[:0], "test_labels": LABELS[:0]}, r"test codes have shape \[0, 6\]"),
@@ -134,8 +134,8 @@ CODES, LABELS = blobs(40)
         ({"num_labels": 48}, "48 labels in 4 classes take 12 of the class 0, which has 10"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(changes, told):
+def test_what_cannot_be_measured_is_refused(changes, message):
     given = {"codes": CODES, "labels": LABELS, "test_codes": CODES, "test_labels": LABELS}
     options = {"num_labels": 12, "num_draws": 1, "seed": 0}
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         probing.accuracies(**{**given, **options, **changes})

@@ -14,7 +14,7 @@ from vae_jax.errors import UserError
 from vae_jax.trained import TrainedModel
 
 RNG = np.random.default_rng(0)
-# Of the trained level; of the others its half, one and a half times and twice it.
+# The trained levels; measured are also half, one and a half times and twice a level.
 LEVELS = {"blur": 1.0, "downsampling": 2.0}
 
 
@@ -65,7 +65,7 @@ def test_images_are_clipped_before_they_are_scored():
 
 
 @pytest.mark.parametrize("name", baselines.METHODS)
-def test_every_method_sees_256_grey_values_and_what_is_known_of_their_place(name):
+def test_every_method_sees_256_grey_values_and_the_mask_where_it_is_known(name):
     clean = np.clip(smooth_images(4, channels=3), 0.1, 0.9)
     corrupted = corrupted_images(name, LEVELS.get(name, 0.5), clean)
     np.testing.assert_allclose(corrupted.images * 255, np.round(corrupted.images * 255), atol=1e-3)
@@ -115,7 +115,7 @@ def test_enlarging_leaves_even_images_even(name):
 
 
 def test_bicubic_interpolation_puts_a_slope_where_it_was():
-    # A cubic interpolates a line exactly, away from the edge, if it stands at the right places.
+    # A cubic interpolates a line exactly, away from the edge, if it is at the right positions.
     clean = np.broadcast_to(np.arange(32, dtype=np.float32) / 32, (32, 32))
     squares = clean.reshape(16, 2, 16, 2).mean(axis=(1, 3)).repeat(2, axis=0).repeat(2, axis=1)
     small = quality.Corrupted(squares[None, :, :, None], 2.0, None)
@@ -230,13 +230,13 @@ def test_the_report_shows_how_far_the_model_is_ahead_and_nothing_before_a_measur
     path = tmp_path / "recovery.json"
     assert recovery_report.section(path) == ""
 
-    def figures(psnr, **more):
+    def score(psnr, **more):
         return {"psnr": psnr, "psnr_error": 0.1, "ssim": 0.5, "ssim_error": 0.01, **more}
 
     others = {
-        "corrupted": figures(9.0),
-        "median filter": figures(14.0, parameter="size 3"),
-        "total variation": figures(16.0, parameter="weight 0.4"),
+        "corrupted": score(9.0),
+        "median filter": score(14.0, parameter="size 3"),
+        "total variation": score(16.0, parameter="weight 0.4"),
     }
     rows = [
         {
@@ -248,7 +248,7 @@ def test_the_report_shows_how_far_the_model_is_ahead_and_nothing_before_a_measur
             "level": 0.5,
             "seed": seed,
             "num_images": 1000,
-            "methods": {"model": figures(psnr), **others},
+            "methods": {"model": score(psnr), **others},
         }
         for seed, psnr in enumerate((18.0, 18.4))
     ]

@@ -25,12 +25,15 @@ def save_run(folder, *, seed=0, labels=True, one_class=False, **changes):
     classes = np.arange(200) % 2
     bright = np.where(classes[:, None, None] == 1, 180, 60)
     images = (bright + RNG.integers(-60, 60, (200, 4, 3))).astype(np.uint8)
-    told = {"train_labels": classes[:150] * (not one_class), "test_labels": classes[150:]}
+    classes_by_split = {
+        "train_labels": classes[:150] * (not one_class),
+        "test_labels": classes[150:],
+    }
     np.savez(
         folder / "own.npz",
         train_images=images[:150],
         test_images=images[150:],
-        **(told if labels else {}),
+        **(classes_by_split if labels else {}),
     )
     data = {"name": str(folder / "own.npz"), "binarization": "none", "train_split": "train"}
     fields = {f"data.{name}": value for name, value in data.items()}
@@ -52,7 +55,7 @@ def measure(*folders, num_labels=("20", "all")):
 def test_codes_pca_and_pixels_are_measured_on_the_same_images_and_labels(tmp_path):
     first = save_run(tmp_path / "a")
     model = trained.load(first)
-    # Of the same images and the same size: PCA and pixels are not measured again.
+    # With the same images and the same size PCA and pixels are not measured again.
     data = {f"data.{name}": value for name, value in to_dict(model.data).items()}
     changes = {"objective.beta": 4.0, "batch_size": 10, **data}
     again = small_runs.make_model((4, 3, 1), scale=0.5, **changes)
@@ -79,7 +82,7 @@ def test_codes_pca_and_pixels_are_measured_on_the_same_images_and_labels(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("changes", "given", "told"),
+    ("changes", "given", "message"),
     [
         ({"labels": False}, {}, "has no labels, which a probe needs"),
         ({"one_class": True}, {}, "all labels are 0; a probe needs at least two classes"),
@@ -88,8 +91,8 @@ def test_codes_pca_and_pixels_are_measured_on_the_same_images_and_labels(tmp_pat
         ({}, {"num_labels": []}, "--num_labels= must be numbers"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(tmp_path, changes, given, told):
-    with pytest.raises(UserError, match=told):
+def test_what_cannot_be_measured_is_refused(tmp_path, changes, given, message):
+    with pytest.raises(UserError, match=message):
         measure(save_run(tmp_path / "a", **changes), **given)
 
 
@@ -142,7 +145,7 @@ def test_the_report_shows_means_over_seeds_and_nothing_before_a_measurement(tmp_
         representation_report.section(path)
 
 
-def test_the_picture_has_panels_for_each_size_with_the_pixels_in_all():
+def test_the_plot_has_panels_for_each_size_with_the_pixels_in_all():
     panels = representation_report.panels(ROWS)
     assert list(panels) == [
         "linear probe, 10 latents",

@@ -196,7 +196,7 @@ def command(**given):
 
 
 @pytest.mark.parametrize("name", ["prior", "mixture"])
-def test_the_command_writes_images_and_a_picture_of_them(run, tmp_path, capsys, name):
+def test_the_command_writes_images_and_a_plot_of_them(run, tmp_path, capsys, name):
     target = tmp_path / "samples.npz"
     given = {"workdir": str(run), "sampler": name, "num_images": 120, "output": str(target)}
     command(**given)
@@ -205,8 +205,8 @@ def test_the_command_writes_images_and_a_picture_of_them(run, tmp_path, capsys, 
     assert images.dtype == np.float32
     assert images.min() < images.max()
     assert "120 images" in capsys.readouterr().out
-    with Image.open(tmp_path / "samples.png") as picture:
-        assert picture.format == "PNG"
+    with Image.open(tmp_path / "samples.png") as plot:
+        assert plot.format == "PNG"
     command(**given)
     np.testing.assert_array_equal(image_arrays.read(target), images)
     command(**given, seed=1)
@@ -216,7 +216,7 @@ def test_the_command_writes_images_and_a_picture_of_them(run, tmp_path, capsys, 
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"sampler": "gan"}, "sampler='gan' is not known; use one of prior, mixture, flow"),
         ({"temperature": -1.0}, "temperature=-1 must be a finite number"),
@@ -224,15 +224,15 @@ def test_the_command_writes_images_and_a_picture_of_them(run, tmp_path, capsys, 
         ({"num_images": 0}, "--num_images=0 must be at least 1"),
         ({"output": ""}, "--output is missing"),
         ({"output": "samples.png"}, "must end in .npy or .npz"),
-        ({"output": "nowhere/a.npy"}, "--output=nowhere/a.npy is in no folder"),
+        ({"output": "nowhere/a.npy"}, "--output=nowhere/a.npy: there is no folder"),
         ({"workdir": ""}, "--workdir is missing"),
     ],
 )
-def test_a_mistake_on_the_command_line_is_told(run, tmp_path, changes, told):
+def test_a_mistake_on_the_command_line_is_refused(run, tmp_path, changes, message):
     given = {"workdir": str(run), "output": str(tmp_path / "samples.npz")}
     with pytest.raises(UserError) as error:
         command(**{**given, **changes})
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert not list(tmp_path.iterdir())
 
 
@@ -241,9 +241,9 @@ def test_a_mistake_on_the_command_line_is_told(run, tmp_path, changes, told):
 
 def row(sampler, temperature, seed):
     names = ("classifier_frechet_distance", "precision", "recall", "density", "coverage")
-    figures = dict.fromkeys((*names, "class_distance", "copies"), 0.5 + 0.1 * seed)
-    figures |= {"nearest_distance": 3.0 + seed, "test_nearest_distance": 2.0}
-    return {"sampler": sampler, "temperature": temperature, "seed": seed, **figures}
+    found = dict.fromkeys((*names, "class_distance", "copies"), 0.5 + 0.1 * seed)
+    found |= {"nearest_distance": 3.0 + seed, "test_nearest_distance": 2.0}
+    return {"sampler": sampler, "temperature": temperature, "seed": seed, **found}
 
 
 def test_the_report_gives_mean_and_deviation_by_sampler_and_temperature(tmp_path):

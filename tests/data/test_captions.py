@@ -27,7 +27,7 @@ def write_one(grammar, label, values, seed=0, said=1.0):
 
 
 def sayable(grammar, values):
-    """What a caption can say of these values."""
+    """Return the values that a caption can mention, None for the others."""
     return tuple(
         value if value >= 0 and of_value[value].meaning else None
         for of_value, value in zip(grammar.wordings, values, strict=True)
@@ -126,7 +126,7 @@ def test_every_wording_is_drawn_and_the_draw_never_changes():
     assert len(set(written)) == len(MNIST.openings) * np.prod([len(way) for way in ways])
     assert written[:2] == write(MNIST, labels, values, np.random.RandomState(0), 1.0)[:2]
     drawn = write(MNIST, np.arange(5), values[:5], np.random.RandomState(1))
-    # Those that a model was trained on.
+    # The captions that a model was trained on.
     assert drawn == [
         "a drawing of a large zero slanted to the right, thick strokes",
         "large one, thick strokes, leaning to the right",
@@ -233,7 +233,7 @@ def test_versions_of_a_data_set_have_its_captions_and_others_none():
 
 
 @pytest.mark.parametrize("text", ["a\nb b\nc", "a\nb b\nc\n", "\ufeffa\r\nb b\r\nc\r\n"])
-def test_own_captions_are_read_a_line_each(tmp_path, text):
+def test_own_captions_are_read_one_per_line(tmp_path, text):
     (tmp_path / "train.txt").write_bytes(text.encode())
     (tmp_path / "test.txt").write_text("x\ny")
     path, sizes = str(tmp_path / "{split}.txt"), {"train": 3, "test": 2}
@@ -241,7 +241,7 @@ def test_own_captions_are_read_a_line_each(tmp_path, text):
     assert captions.read_file(path, "test[1:]+train[:2]", sizes) == ["y", "a", "b b"]
 
 
-def test_unequal_pairs_and_unreadable_files_are_told_in_one_line(tmp_path):
+def test_unequal_pairs_and_unreadable_files_are_refused_in_one_line(tmp_path):
     def refused(message, split="train"):
         with pytest.raises(UserError, match=message) as error:
             captions.read_file(str(tmp_path / "{split}.txt"), split, {"train": 3, "test": 2})

@@ -64,7 +64,7 @@ def test_the_highest_share_leaves_no_value(name):
 
 
 @pytest.mark.parametrize("level", [0.1, 0.75])
-def test_gaussian_noise_has_the_standard_deviation_it_is_told(level):
+def test_gaussian_noise_has_the_standard_deviation_of_its_level(level):
     images = grey_images(50, 28, 28, 1)
     noise = np.asarray(gaussian(jax.random.key(0), images, jnp.float32(level)) - images) / level
     error = 1 / np.sqrt(noise.size)
@@ -100,14 +100,14 @@ def test_a_box_covers_its_share_and_may_lie_anywhere_inside(level, side):
     boxed = np.asarray(box(jax.random.key(0), images, jnp.float32(level)))
     hit = (boxed == 0.5).all(axis=-1)
     np.testing.assert_array_equal(boxed[~hit], np.asarray(images)[~hit])
-    places = set()
+    positions = set()
     for image in hit:
         rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
         assert (len(rows), len(columns)) == side
         assert image[np.ix_(rows, columns)].all()
         assert image.sum() == side[0] * side[1]
-        places.add((rows[0], columns[0]))
-    assert len(places) == (12 - side[0] + 1) * (20 - side[1] + 1)
+        positions.add((rows[0], columns[0]))
+    assert len(positions) == (12 - side[0] + 1) * (20 - side[1] + 1)
 
 
 @pytest.mark.parametrize("factor", [2, 4])
@@ -141,7 +141,7 @@ def test_blur_is_the_normal_one_and_keeps_what_is_even(level):
 
 
 @pytest.mark.parametrize(
-    ("corruption", "level", "told"),
+    ("corruption", "level", "message"),
     [
         ("downsampling", 2.0, None),
         ("downsampling", 3.0, "level=3.0 must divide the 12x20 pixels of the images"),
@@ -150,9 +150,9 @@ def test_blur_is_the_normal_one_and_keeps_what_is_even(level):
         ("box", 0.04, "level=0.04 is less than half a pixel of images of 12x20"),
     ],
 )
-def test_levels_that_do_not_fit_the_images_are_told(corruption, level, told):
+def test_levels_that_do_not_fit_the_images_are_reported(corruption, level, message):
     problem = CORRUPTIONS[corruption](level=level).unfit((12, 20, 1))
-    assert problem is None if told is None else problem.startswith(told)
+    assert problem is None if message is None else problem.startswith(message)
 
 
 def test_other_corruptions_fit_all_images():

@@ -76,7 +76,7 @@ def test_no_flipped_bit_and_no_cut_of_a_gzip_file_changes_what_is_read(tmp_path)
         (b"\0\0\x08\x03\0\0", "within its header"),
     ],
 )
-def test_tells_what_is_wrong_with_a_file(tmp_path, content, message):
+def test_says_what_is_wrong_with_a_file(tmp_path, content, message):
     path = tmp_path / "file"
     path.write_bytes(content)
     with pytest.raises(UserError, match=message):

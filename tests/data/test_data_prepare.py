@@ -228,7 +228,7 @@ def test_an_interrupted_preparation_leaves_no_data_set(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             idx_builder.prepare("fashion_mnist", source, str(data_dir))
     assert prepared.list_names(str(data_dir)) == []
-    # What a kill leaves, since nothing can clean up after it.
+    # A kill leaves this, since nothing can clean up after it.
     left_over = data_dir / "fashion_mnist" / "incomplete.ABC_3.0.1"
     left_over.mkdir(parents=True)
     (left_over / "dataset_info.json").write_text("{}")
@@ -238,7 +238,7 @@ def test_an_interrupted_preparation_leaves_no_data_set(tmp_path, monkeypatch):
     check(load("fashion_mnist", "train", str(data_dir)), "train")
 
 
-def test_mistakes_in_the_source_are_told(tmp_path):
+def test_mistakes_in_the_source_are_refused(tmp_path):
     source, data_dir = tmp_path / "source", tmp_path / "data"
     prepare_refused("known: mnist, fashion_mnist, kmnist", "cifar10", source, data_dir)
     prepare_refused("holds neither train-images-idx3-ubyte.gz", "mnist", source, data_dir)
@@ -339,7 +339,7 @@ def test_the_command_prints_one_line(tmp_path):
     assert run_command("--name=kmnist", *flags).stdout.startswith("kmnist was prepared before")
 
 
-def test_the_command_tells_a_mistake_in_one_line(tmp_path):
+def test_the_command_reports_a_mistake_in_one_line(tmp_path):
     done = run_command(f"--source={tmp_path}", f"--data_dir={tmp_path / 'data'}")
     assert done.returncode == 2
     assert done.stdout == ""
@@ -348,16 +348,16 @@ def test_the_command_tells_a_mistake_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (("--name=mnist", "--without_label=4", "--image_size=32"), "--image_size=32 has no effect"),
         (("--name=sprites", "--without_label=4"), "--without_label=4 has no effect"),
     ],
 )
-def test_flags_that_leave_nothing_out_are_told(tmp_path, flags, told):
+def test_flags_that_leave_nothing_out_are_refused(tmp_path, flags, message):
     done = run_command(*flags, f"--data_dir={tmp_path}")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.startswith(f"error: {told}")
+    assert done.stderr.startswith(f"error: {message}")
     assert not list(tmp_path.iterdir())
 
 

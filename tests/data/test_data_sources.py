@@ -221,9 +221,9 @@ FACTORS = {
 def test_npz_with_factors_has_their_names_and_the_sizes_of_all_splits(tmp_path):
     path = tmp_path / "known.npz"
     images = {"train_images": GREY, "test_images": GREY[:2]}
-    np.savez(path, **images, **FACTORS, factors_names=["kind", "place"])
+    np.savez(path, **images, **FACTORS, factors_names=["kind", "position"])
     both = load(str(path), "test+train[4:]", "").factors
-    assert (both.names, both.sizes) == (("kind", "place"), (3, 4))
+    assert (both.names, both.sizes) == (("kind", "position"), (3, 4))
     assert both.values.dtype == np.int32
     np.testing.assert_array_equal(both.values, [[2, 0], [0, 3], [0, 0], [1, 2]])
     np.savez(path, images=GREY, factors=FACTORS["train_factors"])
@@ -244,7 +244,7 @@ def test_npz_with_factors_has_their_names_and_the_sizes_of_all_splits(tmp_path):
         ({"factors": -np.ones((6, 2), int)}, "'factors' has negative values"),
         (
             {"factors": np.zeros((6, 2), int), "factors_names": ["a", "a"]},
-            r"'factors_names' is \['a', 'a'\]; it must be 2 different texts",
+            r"'factors_names' is \['a', 'a'\]; it must be 2 different names",
         ),
     ],
 )

@@ -107,7 +107,7 @@ def test_ranges_that_configs_use():
         ("", "not understood"),
     ],
 )
-def test_mistakes_are_told_in_one_line(split, message):
+def test_mistakes_are_refused_in_one_line(split, message):
     with pytest.raises(UserError, match=message) as error:
         parse(split, SIZES)
     assert "\n" not in str(error.value)

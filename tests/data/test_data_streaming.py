@@ -30,8 +30,8 @@ def steps_of_call(step):
 
 
 def expected_batch(step):
-    epoch, place = divmod(step, STEPS_PER_EPOCH)
-    return IMAGES[order(epoch)[place * BATCH_SIZE : (place + 1) * BATCH_SIZE]]
+    epoch, index = divmod(step, STEPS_PER_EPOCH)
+    return IMAGES[order(epoch)[index * BATCH_SIZE : (index + 1) * BATCH_SIZE]]
 
 
 def stream_of(dataset, first_step=0, **options):
@@ -150,7 +150,7 @@ class Counting:
 
 
 def settled(count):
-    """What `count()` gives when it has stopped growing."""
+    """Return `count()` once it has stopped growing."""
     value = -1
     while value != (value := count()):
         time.sleep(0.2)
@@ -264,7 +264,7 @@ def test_grain_brings_neither_tensorflow_nor_torch(data_dir):
     assert done.stdout.strip() == "set()", done.stderr
 
 
-def test_without_grain_the_mistake_is_told(monkeypatch):
+def test_without_grain_streaming_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
     refused(Counting(), "data.mode='stream' cannot be used here .*; use data.mode='memory'")
     assert len(load("mnist", "test[:3]", "").images) == 3

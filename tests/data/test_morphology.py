@@ -7,7 +7,7 @@ SIZE = 64
 
 
 def stroke(width, *, slant=0.0, height=40.0, grey=1.0):
-    """A straight stroke, four by four samples a pixel."""
+    """A straight stroke, four by four samples per pixel."""
     fine = (np.arange(4 * SIZE) + 0.5) / 4
     down, right = np.meshgrid(fine - SIZE / 2, fine - SIZE / 2, indexing="ij")
     inside = (abs(down) < height / 2) & (abs(right + down * np.tan(np.radians(slant))) < width / 2)
@@ -15,8 +15,8 @@ def stroke(width, *, slant=0.0, height=40.0, grey=1.0):
 
 
 def blurred(images, deviation):
-    places = np.arange(SIZE)
-    kernel = np.exp(-(((places[:, None] - places) / deviation) ** 2) / 2)
+    positions = np.arange(SIZE)
+    kernel = np.exp(-(((positions[:, None] - positions) / deviation) ** 2) / 2)
     return kernel @ images @ kernel / (2 * np.pi * deviation**2)
 
 
@@ -55,7 +55,7 @@ def test_the_size_is_the_root_mean_squared_distance_from_the_centre():
     )
 
 
-def test_place_changes_nothing_and_brightness_the_thickness_alone():
+def test_position_changes_nothing_and_brightness_the_thickness_alone():
     image = stroke(4.0, slant=20.0)
     whole, moved, pale = (
         measure(images[None]) for images in (image, np.roll(image, (5, -9), (0, 1)), 0.4 * image)

@@ -57,16 +57,16 @@ def test_captions_are_of_their_examples():
     np.testing.assert_array_equal(reading.values[said], dataset.attributes.values[said])
 
 
-def test_reading_places_takes_the_same_rows_of_everything():
+def test_reading_indices_takes_the_same_rows_of_everything():
     texts = write_texts(MNIST, "mnist", part="train", seed=0)
     dataset = build(MNIST, ["image", "label", "text"], part="train", seed=0, texts=texts)
-    places = np.array([7, 3, 7])
-    part = dataset.read(places)
+    indices = np.array([7, 3, 7])
+    part = dataset.read(indices)
     assert part.num_examples == 3
     for name, array in dataset.modalities.items():
-        np.testing.assert_array_equal(part.modalities[name], array[places])
-    np.testing.assert_array_equal(part.labels, MNIST.labels[places])
-    np.testing.assert_array_equal(part.attributes.values, texts.attributes.values[places])
+        np.testing.assert_array_equal(part.modalities[name], array[indices])
+    np.testing.assert_array_equal(part.labels, MNIST.labels[indices])
+    np.testing.assert_array_equal(part.attributes.values, texts.attributes.values[indices])
     assert part.vocabulary is texts.vocabulary
 
 
@@ -140,15 +140,15 @@ def test_own_pairs_of_images_and_captions(tmp_path):
 def test_a_rendering_shows_every_image_of_a_class_once_with_another_example():
     images, labels = EMPTY.copy(), np.arange(40, dtype=np.int32) % 2
     # Image i has a white pixel in a column of its own, low down if its class is 1.
-    places = np.arange(40)
-    images[places, 20 * labels, places // 2] = 255
+    indices = np.arange(40)
+    images[indices, 20 * labels, indices // 2] = 255
     turned = render("rendering_3", images, labels)
     example, row, column = np.nonzero((turned == 0).all(-1))
-    np.testing.assert_array_equal(example, places)
+    np.testing.assert_array_equal(example, indices)
     np.testing.assert_array_equal(column, 20 * labels)
     shown = 2 * (27 - row) + labels
-    assert sorted(shown) == list(places)
-    assert np.mean(shown != places) > 0.8
+    assert sorted(shown) == list(indices)
+    assert np.mean(shown != indices) > 0.8
 
 
 @pytest.mark.parametrize("name", renderings.NAMES)

@@ -68,7 +68,7 @@ def test_an_experiment_takes_them_by_name(outside):
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ("splits = 3", "must be a function without arguments that returns data sets"),
         ("def splits():\n    return 3", "returns int; it must be a function without arguments"),
@@ -89,12 +89,12 @@ def test_an_experiment_takes_them_by_name(outside):
         ("def other():\n    return {}", "has no 'splits'"),
     ],
 )
-def test_what_is_no_source_is_refused_in_one_line(outside, source, told):
+def test_what_is_no_source_is_refused_in_one_line(outside, source, message):
     name = outside(source)
     with pytest.raises(UserError) as error:
         data.split_sizes(name, "")
     assert str(error.value).startswith(f"data.name={name!r}")
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 

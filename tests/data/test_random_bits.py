@@ -64,7 +64,7 @@ def test_draws_do_not_repeat_where_the_count_of_blocks_passes_32_bits(size):
     key, blocks = jax.random.key(0), -(-size // 2)
     first = -(-(2**32) // blocks)
     beyond = normals(key, first - 1, 3, size)
-    # Of 32 bits the count would begin anew.
+    # With 32 bits the count would begin anew.
     before = normals(key, (first * blocks) % 2**32 // blocks, 3, size)
     assert len(np.unique(np.asarray(jnp.concatenate([before, beyond])), axis=0)) == 6
     for number in range(3):

@@ -95,8 +95,8 @@ def test_a_sample_is_a_function_of_its_key(kind):
         assert not np.array_equal(draw(KEY).factors, draw(jax.random.key(1)).factors)
 
 
-def test_a_shared_value_is_one_of_those_that_there_are_each_as_often():
-    # Of factor 0 the value 1 is missing, and 2 is rare.
+def test_a_shared_value_is_one_that_occurs_all_equally_often():
+    # Factor 0 lacks the value 1, and its value 2 is rare.
     dataset = grid((3, 4, 5), lambda row: row[0] == 0 or row == (2, 3, 1))
     sample = StoredSimulator(dataset).sample_sharing(KEY, np.zeros(400, int), 3)
     values = sample.factors[::3, 0]
@@ -132,17 +132,17 @@ def test_a_config_of_sprites_has_the_whole_grid_whatever_its_splits():
 
 
 def test_a_config_of_stored_data_has_its_test_set(tmp_path):
-    name = write_npz(tmp_path, grid(), factors_names=["kind", "size", "place"])
+    name = write_npz(tmp_path, grid(), factors_names=["kind", "size", "position"])
     simulator = factory.build_simulator(stored_config(name, "test[:20]"))
-    assert (simulator.names, simulator.sizes) == (("kind", "size", "place"), SIZES)
+    assert (simulator.names, simulator.sizes) == (("kind", "size", "position"), SIZES)
     sample = simulator.sample(KEY, 500)
     check_images(simulator, sample)
     assert len(np.unique(sample.factors, axis=0)) == 20
 
 
 def test_data_without_factors_are_refused_by_name():
-    told = r"^data\.name='mnist' has no factors of variation; sprites, .* have, and dsprites"
-    with pytest.raises(UserError, match=told) as error:
+    message = r"^data\.name='mnist' has no factors of variation; sprites, .* have, and dsprites"
+    with pytest.raises(UserError, match=message) as error:
         factory.build_simulator(config_of())
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="no factors"):
@@ -151,6 +151,8 @@ def test_data_without_factors_are_refused_by_name():
 
 def test_a_factor_with_a_single_value_is_refused(tmp_path):
     name = write_npz(tmp_path, grid(SIZES, lambda row: row[1] == 2))
-    told = r"^data\.test_split='test' of .*own\.npz.*'factor_1' has the value 2 in all 6 examples"
-    with pytest.raises(UserError, match=told):
+    message = (
+        r"^data\.test_split='test' of .*own\.npz.*'factor_1' has the value 2 in all 6 examples"
+    )
+    with pytest.raises(UserError, match=message):
         factory.build_simulator(stored_config(name))

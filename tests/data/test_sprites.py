@@ -26,7 +26,7 @@ def image_of(variant=SMOOTH, size=SIDE, **values):
 
 
 def radius_of(scale):
-    """In units of the image's side."""
+    """Return the radius in units of the image's side."""
     return 480 / 2048 * (0.5 + 0.1 * scale)
 
 
@@ -42,7 +42,7 @@ def moments(image):
 
 
 def reference(factors, size):
-    """By how many pixels each pixel is inside of the sprite, in floating point, from its equation.
+    """Return how far inside the sprite each pixel is, in pixels, from the shape's equation.
 
     Exact at the edge of a square, of the first order at the others'.
     """
@@ -79,7 +79,7 @@ def test_an_image_is_what_the_shapes_equation_says(factors, size):
         for variant in (BINARY, SMOOTH)
     )
     distance = reference(factors, size)
-    # In pixels: the unit of length is 1/2048 of the side, and radii and places are rounded to it.
+    # In pixels: the unit of length is 1/2048 of the side; radii and positions are rounded to it.
     blurred = 0.002 * size
     assert (binary[distance > blurred] == 255).all()
     assert (binary[distance < -blurred] == 0).all()
@@ -188,7 +188,7 @@ def test_the_same_bits_come_out_of_every_program(name):
 def test_no_sine_or_cosine_of_the_grid_is_near_to_being_rounded_otherwise():
     angles = 2 * np.pi * np.arange(40) / 40
     scaled = 2**14 * np.concatenate([np.sin(angles), np.cos(angles)])
-    # Those of floats are off by less than 0.003.
+    # The errors of floats are below 0.003.
     assert np.abs(scaled % 1 - 0.5).min() > 0.01
 
 

@@ -47,7 +47,7 @@ def folder(trained, tmp_path):
     return tmp_path
 
 
-def test_classes_that_are_told_apart_are_learned(trained, splits, losses):
+def test_classes_that_differ_are_learned(trained, splits, losses):
     _, test = splits
     assert trained.num_classes == 4
     assert trained.facts["test_accuracy"] > 0.95
@@ -131,7 +131,7 @@ def sealed(folder, content):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (lambda folder: (folder / "classifier.json").unlink(), "holds no classifier"),
         (lambda folder: (folder / "classifier.json").write_text("{"), "cannot be read"),
@@ -140,21 +140,21 @@ def sealed(folder, content):
         (lambda folder: rewrite(folder, num_classes=5), r"needs? float32 \[128, 5\]|head/bias"),
         (lambda folder: rewrite(folder, image_shape=[0, 8, 1]), "is damaged"),
         (lambda folder: (folder / "parameters.npz").unlink(), "cannot be read: No such file"),
-        (cut, r"parameters\.npz is not the file"),
-        (flip, r"parameters\.npz is not the file"),
+        (cut, r"parameters\.npz does not have the checksum"),
+        (flip, r"parameters\.npz does not have the checksum"),
         (lambda folder: sealed(folder, b""), r"parameters\.npz is damaged"),
         (lambda folder: sealed(folder, b"PK\3\4 nothing"), r"parameters\.npz is damaged"),
         (lambda folder: sealed(folder, b"\x80\4K\1."), r"parameters\.npz is damaged"),
     ],
 )
-def test_a_damaged_classifier_is_told_in_one_line(folder, spoil, told):
+def test_a_damaged_classifier_is_refused_in_one_line(folder, spoil, message):
     spoil(folder)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         classifier.load(folder)
 
 
 @pytest.mark.parametrize(
-    ("images", "told"),
+    ("images", "message"),
     [
         (np.zeros((3, 9, 8, 1), np.uint8), r"shape \[3, 9, 8, 1\]; this classifier takes \[num, 8"),
         (np.zeros((0, 8, 8, 1), np.uint8), "with num at least 1"),
@@ -164,13 +164,13 @@ def test_a_damaged_classifier_is_told_in_one_line(folder, spoil, told):
         (np.full((3, 8, 8, 1), 1.5), r"lie in \[1\.5, 1\.5\]"),
     ],
 )
-def test_images_of_another_kind_are_refused(trained, images, told):
-    with pytest.raises(UserError, match=told):
+def test_images_of_another_kind_are_refused(trained, images, message):
+    with pytest.raises(UserError, match=message):
         trained.features(images)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"labels": None}, "the training images have no labels"),
         ({"labels": np.zeros(256, np.int32)}, "of one class"),
@@ -178,9 +178,9 @@ def test_images_of_another_kind_are_refused(trained, images, told):
         ({"images": np.zeros((256, 9, 9, 1), np.uint8)}, "of one shape"),
     ],
 )
-def test_what_cannot_be_learned_is_refused(splits, changes, told):
+def test_what_cannot_be_learned_is_refused(splits, changes, message):
     train, test = splits
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         classifier_training.train(train._replace(**changes), test, jax.random.key(0), num_epochs=1)
 
 
@@ -192,17 +192,17 @@ def run(**given):
 def test_the_command_trains_once_and_refuses_another_training(bars, tmp_path, capsys):
     given = {"workdir": str(tmp_path / "new" / "classifier"), "data": bars, "epochs": 2}
     run(**given)
-    told = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in told[:2]] == ["epoch 1", "epoch 2"]
-    assert "test accuracy" in told[2]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines[:2]] == ["epoch 1", "epoch 2"]
+    assert "test accuracy" in lines[2]
     run(**given)
-    assert capsys.readouterr().out.splitlines() == told[2:]
+    assert capsys.readouterr().out.splitlines() == lines[2:]
     with pytest.raises(UserError, match=r"holds a classifier of num_epochs=2, not 3"):
         run(**{**given, "epochs": 3})
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"epochs": 0}, "epochs=0 must be at least 1"),
         ({"data": "none_such"}, "'none_such' is not known"),
@@ -211,8 +211,8 @@ def test_the_command_trains_once_and_refuses_another_training(bars, tmp_path, ca
         ({"workdir": f"{__file__}/classifier"}, "cannot be made: Not a directory"),
     ],
 )
-def test_a_mistake_on_the_command_line_is_told(bars, tmp_path, changes, told):
+def test_a_mistake_on_the_command_line_is_refused(bars, tmp_path, changes, message):
     given = {"workdir": str(tmp_path / "classifier"), "data": bars, "epochs": 1}
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         run(**{**given, **changes})
     assert not list(tmp_path.glob("classifier/*.json"))

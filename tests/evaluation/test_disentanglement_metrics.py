@@ -15,7 +15,7 @@ from vae_jax.errors import UserError
 from vae_jax.evaluation.disentanglement import (
     PAPER_SIZES,
     MetricSizes,
-    disentanglement_figures,
+    disentanglement_metrics,
     encoded,
     unsupervised,
 )
@@ -207,7 +207,7 @@ def test_a_factor_coded_twice_costs_completeness_only():
 
 
 def test_a_latent_that_holds_two_factors_costs_disentanglement_only():
-    # The first latent tells both of the first two factors: every pair of values is a code.
+    # The first latent codes both of the first two factors: every pair of values is a code.
     def joined(factors):
         return np.stack([factors[:, 0] + 10 * factors[:, 1], factors[:, 2]], axis=1)
 
@@ -262,7 +262,7 @@ def test_a_latent_that_holds_two_factors_costs_modularity():
     assert found == pytest.approx(0.75)
 
 
-def test_modularity_by_hand_leaves_out_latents_that_tell_nothing():
+def test_modularity_by_hand_leaves_out_uninformative_latents():
     information = np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 3.0]])
     assert modularity(information) == pytest.approx((1 - 1 / 8 + 1) / 2)
     assert modularity(np.zeros((2, 3))) == 0
@@ -296,7 +296,7 @@ def test_constant_latents_are_not_robust():
     np.testing.assert_allclose(robustness[1:4].diagonal(), 1)
 
 
-# What all metrics of arrays share
+# All metrics of arrays
 
 
 def all_scores(codes, factors):
@@ -422,7 +422,7 @@ def test_more_bins_than_points_are_refused():
     assert mutual_information_gap(codes, factors, num_bins=19).score > 0
 
 
-# Unsupervised figures
+# Unsupervised metrics
 
 
 def test_correlations_of_two_latents_have_their_closed_forms():
@@ -444,7 +444,7 @@ def test_uncorrelated_and_constant_latents_have_no_correlation_and_a_copy_an_inf
     assert unsupervised.gaussian_wasserstein_correlation(constant) == 0
     doubled = unsupervised.covariance(points(CODES["duplicated"])[0])
     assert unsupervised.gaussian_total_correlation(doubled) is None
-    # Of a latent and its copy, r = 1.
+    # A latent and its copy have r = 1.
     assert unsupervised.gaussian_wasserstein_correlation(doubled) == pytest.approx(
         2 - np.sqrt(2), abs=0.01
     )
@@ -475,7 +475,7 @@ def encoder(code, sizes):
 
 
 def several_valued(sizes):
-    return [place for place, size in enumerate(sizes) if size > 1]
+    return [index for index, size in enumerate(sizes) if size > 1]
 
 
 def new_images(code, sizes):
@@ -528,7 +528,7 @@ both_groups = pytest.mark.parametrize("groups", [new_images, points_at_hand])
 @both_scores
 @both_groups
 @pytest.mark.parametrize("code", ["perfect", "permuted", "with constants", "duplicated"])
-def test_shared_factors_are_told_by_perfect_and_duplicated_codes(score, groups, code):
+def test_shared_factors_are_predicted_by_perfect_and_duplicated_codes(score, groups, code):
     assert score(CODES[code], SIZES, groups) == 1
 
 
@@ -571,7 +571,7 @@ def test_groups_chosen_among_points_share_a_factor_whose_values_are_as_frequent_
     assert np.corrcoef(groups[:, 0, 1], groups[:, 1, 1])[0, 1] == pytest.approx(0, abs=0.06)
 
 
-def test_a_constant_code_tells_no_shared_factor():
+def test_a_constant_code_predicts_no_shared_factor():
     assert beta_of(CODES["constant"]) == pytest.approx(1 / 3)
     vote = vote_of(CODES["constant"])
     assert vote.score == 0
@@ -589,7 +589,7 @@ def test_latents_that_hardly_vary_have_no_vote():
     assert least_varying(groups, np.array([0.04, 1.0])).tolist() == [1] * 10
 
 
-def test_one_factor_gives_nothing_to_tell_and_single_valued_ones_are_left_out():
+def test_one_factor_gives_nothing_to_predict_and_single_valued_ones_are_left_out():
     assert beta_of(CODES["perfect"], (5, 1)) is None
     assert vote_of(CODES["perfect"], (5, 1)).score is None
     assert beta_of(CODES["perfect"], (5, 1, 3)) == 1
@@ -633,39 +633,39 @@ SMALL = MetricSizes(
 )
 
 
-def figures_of(code, sizes=SIZES, metric_sizes=SMALL, **options):
-    return disentanglement_figures(
+def metrics_of(code, sizes=SIZES, metric_sizes=SMALL, **options):
+    return disentanglement_metrics(
         encoder(code, sizes), FactorImages(sizes), jax.random.key(0), metric_sizes, **options
     )
 
 
-def test_all_figures_of_a_perfect_code():
+def test_all_metrics_of_a_perfect_code():
     def posterior(images):
         mean = encoder(CODES["perfect"], SIZES)(images)
         return Normal(jnp.asarray(mean), jnp.zeros(mean.shape))
 
-    figures = figures_of(CODES["perfect"], posterior=posterior)
+    found = metrics_of(CODES["perfect"], posterior=posterior)
     ones = ["beta_vae_score", "factor_vae_score", "mig", "modularity", "irs"]
     ones += ["dci_disentanglement", "dci_completeness", "dci_informativeness"]
     for name in ones:
-        assert figures[name] == pytest.approx(1, abs=0.01), name
-    assert figures["sap"] == pytest.approx(np.mean(1 - 1 / np.array(SIZES)), abs=0.05)
-    assert 0 <= figures["sampled_gaussian_total_correlation"] < 0.01
-    assert figures["gaussian_total_correlation"] < 0.01
-    assert figures["factors"] == ["factor 0", "factor 1", "factor 2"]
-    matrices = [value for name, value in figures.items() if name.endswith(("_matrix", "_votes"))]
+        assert found[name] == pytest.approx(1, abs=0.01), name
+    assert found["sap"] == pytest.approx(np.mean(1 - 1 / np.array(SIZES)), abs=0.05)
+    assert 0 <= found["sampled_gaussian_total_correlation"] < 0.01
+    assert found["gaussian_total_correlation"] < 0.01
+    assert found["factors"] == ["factor 0", "factor 1", "factor 2"]
+    matrices = [value for name, value in found.items() if name.endswith(("_matrix", "_votes"))]
     assert len(matrices) == 5
     for matrix in matrices:
         assert np.shape(matrix) == (3, 3)
         assert np.argmax(matrix, axis=0).tolist() == [0, 1, 2]
-    json.dumps(figures, allow_nan=False)
+    json.dumps(found, allow_nan=False)
 
 
 @pytest.mark.parametrize("code", ["constant", "noise", "duplicated"])
-def test_no_figure_is_nan(code):
-    figures = figures_of(CODES[code])
-    json.dumps(figures, allow_nan=False)
-    undefined = {name for name, value in figures.items() if value is None}
+def test_no_metric_is_nan(code):
+    found = metrics_of(CODES[code])
+    json.dumps(found, allow_nan=False)
+    undefined = {name for name, value in found.items() if value is None}
     expected = {"sampled_gaussian_total_correlation", "sampled_gaussian_wasserstein_correlation"}
     assert undefined == expected | (
         {"gaussian_total_correlation"} if code == "duplicated" else set()
@@ -673,25 +673,25 @@ def test_no_figure_is_nan(code):
 
 
 def test_with_one_factor_what_compares_factors_is_none():
-    figures = figures_of(CODES["perfect"], sizes=(5, 1))
-    assert figures["factors"] == ["factor 0"]
+    found = metrics_of(CODES["perfect"], sizes=(5, 1))
+    assert found["factors"] == ["factor 0"]
     names = ["beta_vae_score", "factor_vae_score", "dci_disentanglement", "modularity"]
-    assert [figures[name] for name in names] == [None] * 4
-    assert figures["mig"] == pytest.approx(1)
-    json.dumps(figures, allow_nan=False)
+    assert [found[name] for name in names] == [None] * 4
+    assert found["mig"] == pytest.approx(1)
+    json.dumps(found, allow_nan=False)
 
 
 def test_points_that_are_reused_are_all_that_is_encoded():
     simulator = FactorImages(SIZES)
-    figures = disentanglement_figures(
+    found = disentanglement_metrics(
         encoder(CODES["perfect"], SIZES), simulator, jax.random.key(0), SMALL, reuse_points=True
     )
     assert simulator.num_drawn == SMALL.num_train + SMALL.num_test
-    assert (figures["beta_vae_score"], figures["factor_vae_score"]) == (1, 1)
+    assert (found["beta_vae_score"], found["factor_vae_score"]) == (1, 1)
 
 
-def test_figures_are_a_function_of_the_key():
-    first, second = figures_of(entangled), figures_of(entangled)
+def test_metrics_are_a_function_of_the_key():
+    first, second = metrics_of(entangled), metrics_of(entangled)
     assert first == second
 
 
@@ -711,14 +711,14 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_encoded(sizes, ch
         raise AssertionError
 
     with pytest.raises(UserError, match=message):
-        disentanglement_figures(
+        disentanglement_metrics(
             encode, FactorImages(sizes), jax.random.key(0), SMALL._replace(**change)
         )
 
 
-def test_an_encoder_that_diverged_is_told():
+def test_an_encoder_that_diverged_is_refused():
     with pytest.raises(UserError, match="not finite"):
-        figures_of(lambda factors: factors * [1.0, 1.0, np.inf])
+        metrics_of(lambda factors: factors * [1.0, 1.0, np.inf])
 
 
 def test_the_sizes_of_the_paper_are_those_of_its_appendix():

@@ -10,8 +10,7 @@ from small_runs import make_model
 from vae_jax.data.corruptions import CORRUPTIONS, at_any_level, gaussian, levels_around
 from vae_jax.data.pixels import binarize
 from vae_jax.distributions import Bernoulli, Normal
-from vae_jax.evaluation import collapse, denoising, likelihood
-from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.evaluation import collapse, denoising, likelihood, metrics
 
 MARKOV = {"model": "markov", "model.top_latent_size": 2, "model.top.widths": (4,)}
 NOISY = [name for name in CORRUPTIONS if name != "none"]
@@ -53,7 +52,7 @@ def test_the_bounds_rise_with_the_number_of_samples_towards_log_p():
     assert abs(gaps[-1]) < 0.02
 
 
-def test_estimates_tell_the_terms_of_the_posterior():
+def test_estimates_have_the_terms_of_the_posterior():
     case = LinearGaussian(shift=0.5, log_stretch=0.2)
     images = case.draw_images(2, 10)
     estimates = estimate_linear(case, images, 3)
@@ -66,7 +65,7 @@ def test_estimates_tell_the_terms_of_the_posterior():
     np.testing.assert_allclose(estimates.elbo, expected, rtol=1e-6)
 
 
-def test_figures_depend_on_neither_batch_size_nor_chunks(monkeypatch):
+def test_metrics_depend_on_neither_batch_size_nor_chunks(monkeypatch):
     model = small_model()
     images = binary_images(0, 11)
 
@@ -120,10 +119,10 @@ def test_a_unit_is_active_where_its_mean_varies_by_more_than_a_hundredth():
 def test_the_noise_of_estimated_posterior_means_is_no_activity(changes, num_samples):
     # All parameters are zero: nothing depends on the image.
     model = small_model(scale=0.0, **changes)
-    figures = figures_of_merit.vae_figures(
+    found = metrics.vae_metrics(
         model, binary_images(0, 1000), jax.random.key(0), num_samples=num_samples, batch_size=500
     )
-    assert figures["active_units"] == (None if num_samples == 1 else 0)
+    assert found["active_units"] == (None if num_samples == 1 else 0)
 
 
 def test_a_dimension_is_collapsed_below_a_hundredth_of_a_nat():
@@ -222,11 +221,11 @@ def test_the_total_correlation_of_a_normal_is_that_of_its_correlations(correlati
 
 def test_the_rate_is_mutual_information_total_correlation_and_dimensionwise_kl():
     model, images = small_model(), binary_images(0, 300)
-    figures = vae_figures(model, images, num_samples=1)
+    found = vae_metrics(model, images, num_samples=1)
     parts = ("mutual_information", "total_correlation", "dimensionwise_kl")
-    assert sum(figures[part] for part in parts) == pytest.approx(figures["rate"], rel=1e-6)
-    assert figures["aggregate_kl"] == pytest.approx(
-        figures["total_correlation"] + figures["dimensionwise_kl"], rel=1e-6
+    assert sum(found[part] for part in parts) == pytest.approx(found["rate"], rel=1e-6)
+    assert found["aggregate_kl"] == pytest.approx(
+        found["total_correlation"] + found["dimensionwise_kl"], rel=1e-6
     )
     # By its definition, from more draws.
     posterior = model.posterior(images)
@@ -239,7 +238,7 @@ def test_the_rate_is_mutual_information_total_correlation_and_dimensionwise_kl()
         )
         dimensionwise += (aggregate - stats.norm.logpdf(draws)).mean()
     assert dimensionwise > 0.3
-    assert figures["dimensionwise_kl"] == pytest.approx(dimensionwise, abs=0.25)
+    assert found["dimensionwise_kl"] == pytest.approx(dimensionwise, abs=0.25)
 
 
 def test_denoising_errors_are_mean_squares_against_the_clean_image():
@@ -297,11 +296,11 @@ def test_levels_of_downsampling_are_the_factors_that_divide_the_image():
 
 def binary_images(seed, num_images):
     grey = grey_bytes(seed, num_images)
-    return figures_of_merit.prepare_targets(binarize, grey, jax.random.key(seed))
+    return metrics.prepare_targets(binarize, grey, jax.random.key(seed))
 
 
-def vae_figures(model, images, num_samples=3):
-    return figures_of_merit.vae_figures(
+def vae_metrics(model, images, num_samples=3):
+    return metrics.vae_metrics(
         model,
         images,
         jax.random.key(0),
@@ -310,18 +309,18 @@ def vae_figures(model, images, num_samples=3):
     )
 
 
-def test_a_model_that_knows_nothing_needs_one_bit_a_pixel():
-    figures = vae_figures(small_model(scale=0.0), binary_images(0, 10))
-    assert figures["elbo"] == pytest.approx(-9 * np.log(2), rel=1e-5)
-    assert figures["iwae_bound"] == pytest.approx(-9 * np.log(2), rel=1e-5)
-    assert figures["bits_per_dim"] == pytest.approx(1, rel=1e-5)
-    assert figures["rate"] == pytest.approx(0, abs=1e-6)
-    assert figures["active_units"] == 0
+def test_a_model_that_knows_nothing_needs_one_bit_per_pixel():
+    found = vae_metrics(small_model(scale=0.0), binary_images(0, 10))
+    assert found["elbo"] == pytest.approx(-9 * np.log(2), rel=1e-5)
+    assert found["iwae_bound"] == pytest.approx(-9 * np.log(2), rel=1e-5)
+    assert found["bits_per_dim"] == pytest.approx(1, rel=1e-5)
+    assert found["rate"] == pytest.approx(0, abs=1e-6)
+    assert found["active_units"] == 0
 
 
-def test_figures_are_the_means_of_the_estimates_over_all_images():
+def test_metrics_are_the_means_of_the_estimates_over_all_images():
     model, images = small_model(), binary_images(0, 10)
-    figures = vae_figures(model, images)
+    found = vae_metrics(model, images)
     estimates = likelihood.estimate(
         model.graphdef,
         model.params,
@@ -330,19 +329,19 @@ def test_figures_are_the_means_of_the_estimates_over_all_images():
         num_samples=3,
         batch_size=10,
     )
-    assert figures["elbo"] == pytest.approx(estimates.elbo.mean(), abs=1e-4)
-    assert figures["iwae_bound"] == pytest.approx(estimates.iwae_bound.mean(), abs=1e-4)
-    assert figures["elbo"] == pytest.approx(-figures["rate"] - figures["distortion"], abs=1e-4)
-    assert sum(figures["kl_by_dimension"]) == pytest.approx(figures["rate"], rel=1e-5)
-    assert figures["bits_per_dim"] == pytest.approx(-figures["elbo"] / np.log(2) / 9)
+    assert found["elbo"] == pytest.approx(estimates.elbo.mean(), abs=1e-4)
+    assert found["iwae_bound"] == pytest.approx(estimates.iwae_bound.mean(), abs=1e-4)
+    assert found["elbo"] == pytest.approx(-found["rate"] - found["distortion"], abs=1e-4)
+    assert sum(found["kl_by_dimension"]) == pytest.approx(found["rate"], rel=1e-5)
+    assert found["bits_per_dim"] == pytest.approx(-found["elbo"] / np.log(2) / 9)
     standard_error = estimates.elbo.std(ddof=1) / np.sqrt(10)
-    assert figures["elbo_standard_error"] == pytest.approx(standard_error, rel=1e-3)
-    assert (figures["num_examples"], figures["num_samples"]) == (10, 3)
-    assert 0 < figures["mutual_information"] < np.log(10)
-    assert figures["aggregate_kl"] == pytest.approx(
-        figures["rate"] - figures["mutual_information"], abs=1e-5
+    assert found["elbo_standard_error"] == pytest.approx(standard_error, rel=1e-3)
+    assert (found["num_examples"], found["num_samples"]) == (10, 3)
+    assert 0 < found["mutual_information"] < np.log(10)
+    assert found["aggregate_kl"] == pytest.approx(
+        found["rate"] - found["mutual_information"], abs=1e-5
     )
-    assert figures["collapsed_share"] == 0
+    assert found["collapsed_share"] == 0
 
 
 @pytest.mark.parametrize(
@@ -355,32 +354,32 @@ def test_figures_are_the_means_of_the_estimates_over_all_images():
 )
 def test_what_is_not_defined_for_a_model_is_none_and_the_rest_is_measured(changes, divides):
     model, images = small_model(**changes), binary_images(0, 10)
-    figures = vae_figures(model, images)
-    assert figures["elbo"] == pytest.approx(-figures["rate"] - figures["distortion"], abs=1e-4)
-    assert figures["elbo"] < figures["iwae_bound"] < 0
-    assert (figures["kl_by_dimension"] is not None) == divides
+    found = vae_metrics(model, images)
+    assert found["elbo"] == pytest.approx(-found["rate"] - found["distortion"], abs=1e-4)
+    assert found["elbo"] < found["iwae_bound"] < 0
+    assert (found["kl_by_dimension"] is not None) == divides
     if divides:
-        assert len(figures["kl_by_dimension"]) == 5
-        assert sum(figures["kl_by_dimension"]) == pytest.approx(figures["rate"], rel=1e-4)
-    assert (figures["mutual_information"] is not None) == model.has_posterior_density
-    assert (figures["total_correlation"] is not None) == model.has_normal_posterior
+        assert len(found["kl_by_dimension"]) == 5
+        assert sum(found["kl_by_dimension"]) == pytest.approx(found["rate"], rel=1e-4)
+    assert (found["mutual_information"] is not None) == model.has_posterior_density
+    assert (found["total_correlation"] is not None) == model.has_normal_posterior
     # None of these has a diagonal posterior and the standard prior.
-    assert figures["dimensionwise_kl"] is None
+    assert found["dimensionwise_kl"] is None
 
 
 def test_grey_data_has_no_bits_and_one_image_no_standard_error():
-    figures = vae_figures(small_model(), grey_bytes(0, 1) / np.float32(255))
-    assert "bits_per_dim" not in figures
-    assert figures["elbo_standard_error"] is None
-    assert figures["iwae_bound_standard_error"] is None
+    found = vae_metrics(small_model(), grey_bytes(0, 1) / np.float32(255))
+    assert "bits_per_dim" not in found
+    assert found["elbo_standard_error"] is None
+    assert found["iwae_bound_standard_error"] is None
 
 
-def test_targets_are_drawn_by_the_place_of_an_image_not_by_its_batch(monkeypatch):
+def test_targets_are_drawn_by_the_index_of_an_image_not_by_its_batch(monkeypatch):
     images = grey_bytes(0, 11)
-    whole = figures_of_merit.prepare_targets(binarize, images, jax.random.key(0))
+    whole = metrics.prepare_targets(binarize, images, jax.random.key(0))
     assert set(np.unique(whole)) == {0, 1}
-    monkeypatch.setattr(figures_of_merit, "_BATCH_SIZE", 4)
-    parts = figures_of_merit.prepare_targets(binarize, images, jax.random.key(0))
+    monkeypatch.setattr(metrics, "_BATCH_SIZE", 4)
+    parts = metrics.prepare_targets(binarize, images, jax.random.key(0))
     np.testing.assert_array_equal(parts, whole)
 
 
@@ -388,8 +387,8 @@ def test_reconstruction_error_and_distortion_compare_the_decoded_mean_with_the_t
     model = small_model()
     targets = grey_bytes(0, 6) / np.float32(255)
     reconstructed = model.decode(model.encode(targets))
-    error = figures_of_merit.reconstruction_error(model, targets)
+    error = metrics.reconstruction_error(model, targets)
     assert error == pytest.approx(np.square(reconstructed - targets).mean(), rel=1e-5)
     logits = jnp.asarray(np.log(reconstructed / (1 - reconstructed)))
     expected = -Bernoulli(logits, event_ndim=3).log_prob(jnp.asarray(targets)).mean()
-    assert figures_of_merit.distortion(model, targets) == pytest.approx(float(expected), rel=1e-4)
+    assert metrics.distortion(model, targets) == pytest.approx(float(expected), rel=1e-4)

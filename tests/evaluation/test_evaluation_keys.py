@@ -9,8 +9,7 @@ from vae_jax.applications.editing import directions
 from vae_jax.data import Dataset
 from vae_jax.data.captions.morphology import Morphology
 from vae_jax.data.multimodal import MultimodalDataset
-from vae_jax.evaluation import likelihood, summary
-from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.evaluation import likelihood, metrics, summary
 
 IMAGES = Dataset(np.zeros((5, 2, 2, 1), np.uint8), None)
 NUM_CHILDREN = 20
@@ -34,7 +33,7 @@ def test_no_two_things_that_are_measured_of_a_run_share_a_key(monkeypatch):
     model = small_runs.make_model((2, 2, 1))
 
     def key_of_images(call):
-        return key_of(monkeypatch, figures_of_merit, "prepare_targets", call)
+        return key_of(monkeypatch, metrics, "prepare_targets", call)
 
     keys = model.keys
     parents = [
@@ -65,13 +64,13 @@ def test_training_and_test_examples_of_several_modalities_share_no_key(monkeypat
     found = [
         *key_of(
             monkeypatch,
-            figures_of_merit,
+            metrics,
             "prepare_targets",
             lambda: summary.prepare_examples(model, dataset),
         ),
         *key_of(
             monkeypatch,
-            figures_of_merit,
+            metrics,
             "prepare_targets",
             lambda: summary.prepare_train_examples(model, dataset),
         ),
@@ -82,7 +81,7 @@ def test_training_and_test_examples_of_several_modalities_share_no_key(monkeypat
 
 
 def test_the_keys_of_what_was_measured_first_stay_what_they_were():
-    # Those of seed 0 before others were added.
+    # The keys of seed 0 before others were added.
     expected = jax.random.split(factory.make_key(0), 6)
     keys = factory.build_evaluation_keys(factory.resolve(vanilla.get_config()))
     for name, key in zip(

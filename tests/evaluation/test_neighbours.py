@@ -21,7 +21,7 @@ def test_of_equally_many_votes_the_smallest_class_wins():
     assert predicted.tolist() == [1]
 
 
-def test_classes_that_lie_apart_are_told_and_noise_is_not():
+def test_separate_classes_are_predicted_and_noise_is_not():
     labels = RNG.integers(0, 10, 800)
     apart = 20.0 * np.eye(10)[labels] + RNG.normal(size=(800, 10))
     noise = RNG.normal(size=(800, 10))
@@ -35,7 +35,7 @@ def test_classes_that_lie_apart_are_told_and_noise_is_not():
     assert found[1] == pytest.approx(0.1, abs=0.05)
 
 
-def test_more_labels_tell_more():
+def test_more_labels_predict_better():
     labels = RNG.integers(0, 5, 1500)
     latents = 2.0 * np.eye(5)[labels] + RNG.normal(size=(1500, 5))
     found = [

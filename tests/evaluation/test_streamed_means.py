@@ -25,7 +25,7 @@ def streamed(empty, values, chunk):
 
 @pytest.fixture(scope="module", params=[-90.0, -3000.0, -7000.0])
 def values(request):
-    """Samples near so many nats, some far apart and some close, of four images."""
+    """Samples of four images near a number of nats, some far apart and some close."""
     spread = np.array([0.1, 2.0, 8.0, 30.0])
     noise = np.random.default_rng(0).normal(size=(NUM, 4)) * spread
     return (request.param + noise).astype(np.float32)

@@ -20,20 +20,21 @@ BENCHMARKS = report.ROOT / "benchmarks" / "results"
     ],
 )
 @pytest.mark.parametrize(
-    ("content", "told"), [("{}", "has no"), ("[1, 2]", "must hold a JSON object"), ("{", "cannot")]
+    ("content", "message"),
+    [("{}", "has no"), ("[1, 2]", "must hold a JSON object"), ("{", "cannot")],
 )
-def test_a_damaged_results_file_is_named(tmp_path, table, source, file, content, told):
+def test_a_damaged_results_file_is_named(tmp_path, table, source, file, content, message):
     folder = shutil.copytree(source, tmp_path / "results")
     assert table(folder) == table(source)
     (folder / file).write_text(content)
-    with pytest.raises(UserError, match=f"{file} .*{told}"):
+    with pytest.raises(UserError, match=f"{file} .*{message}"):
         table(folder)
 
 
-def test_a_value_of_the_wrong_kind_is_told(tmp_path):
+def test_a_value_of_the_wrong_kind_is_reported(tmp_path):
     folder = shutil.copytree(RESULTS, tmp_path / "results")
     summary = json.loads((folder / "vanilla.json").read_text())
     summary["test"]["elbo"] = "x"
     (folder / "vanilla.json").write_text(json.dumps(summary))
-    with pytest.raises(UserError, match="holds a value of no use"):
+    with pytest.raises(UserError, match="holds an unusable value"):
         tables.runs_table(folder)

@@ -14,7 +14,7 @@ from vae_jax.config import run as training_run
 from vae_jax.config.upgrades import SCHEMA
 from vae_jax.training import checkpoints
 
-# Of ml_collections, on loading a config file.
+# ml_collections warns on loading a config file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 RNG = np.random.default_rng(0)
@@ -78,7 +78,7 @@ def refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "message"),
     [
         # A setting that its choice does not have.
         ("--config.corruption.level=0.5", ["corruption.level is not a setting", "'none'", "none"]),
@@ -180,7 +180,7 @@ def refused(monkeypatch):
             ["data.binarization='static'", "model.likelihood='discretized_logistic'"],
         ),
         ("--config.patience=2 --config.data.validation_split=", ["patience=2"]),
-        # What the data do not allow.
+        # Settings that the data do not allow.
         (
             "--config.evaluation.disentanglement=True",
             ["toy.npz' has no factors", "sprites", "test_factors"],
@@ -211,11 +211,11 @@ def refused(monkeypatch):
         ("--config.epochs", ["--config.epochs has no value; write --config.epochs=VALUE"]),
     ],
 )
-def test_a_mistake_is_told_in_one_line_before_anything_is_written(
-    data, tmp_path, refused, override, told
+def test_a_mistake_is_refused_in_one_line_before_anything_is_written(
+    data, tmp_path, refused, override, message
 ):
     error = refused(train.main, [*tiny(data, tmp_path / "run"), *override.split()])
-    for part in told:
+    for part in message:
         assert part in error
     assert not (tmp_path / "run").exists()
 
@@ -228,7 +228,7 @@ def test_a_missing_flag_is_named(data, refused):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (None, "No such file"),
         ("def get_config(:\n", "invalid syntax"),
@@ -263,12 +263,12 @@ def test_a_missing_flag_is_named(data, refused):
         ("def get_configuration():\n    return {}\n", "get_config"),
     ],
 )
-def test_a_config_file_that_cannot_be_used_is_told_in_one_line(tmp_path, refused, text, told):
+def test_a_config_file_that_cannot_be_used_is_refused_in_one_line(tmp_path, refused, text, message):
     path = tmp_path / "mine.py"
     if text is not None:
         path.write_text(text)
     error = refused(train.main, [f"--config={path}", f"--workdir={tmp_path / 'run'}"])
-    assert told in error
+    assert message in error
     assert not (tmp_path / "run").exists()
 
 
@@ -285,7 +285,7 @@ def with_negative_greys_in_the_test_set(images):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (with_nan, ["NaN", "image 7"]),
         (with_greys_up_to_255, ["data.train_split", "[0, 255]", "outside [0, 1]"]),
@@ -293,7 +293,7 @@ def with_negative_greys_in_the_test_set(images):
     ],
 )
 @pytest.mark.parametrize("binarization", ["dynamic", "none"])
-def test_pixels_that_do_not_fit_are_refused(tmp_path, refused, spoil, told, binarization):
+def test_pixels_that_do_not_fit_are_refused(tmp_path, refused, spoil, message, binarization):
     images = {
         "train_images": RNG.integers(0, 2, (256, 8, 8)).astype(np.float32),
         "test_images": RNG.integers(0, 2, (64, 8, 8)).astype(np.float32),
@@ -303,13 +303,13 @@ def test_pixels_that_do_not_fit_are_refused(tmp_path, refused, spoil, told, bina
     np.savez(path, **images)
     arguments = [*tiny(path, tmp_path / "run"), f"--config.data.binarization={binarization}"]
     error = refused(train.main, arguments)
-    for part in told:
+    for part in message:
         assert part in error
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    ("likelihood", "value", "told"),
+    ("likelihood", "value", "message"),
     [
         ("categorical", 0.3, "hold 0.3, which is none of the 256 levels k/255"),
         ("discretized_logistic", 0.3, "hold 0.3, which is none of the 256 levels k/255"),
@@ -319,7 +319,7 @@ def test_pixels_that_do_not_fit_are_refused(tmp_path, refused, spoil, told, bina
     ],
 )
 def test_values_that_a_likelihood_does_not_know_are_refused(
-    tmp_path, refused, likelihood, value, told
+    tmp_path, refused, likelihood, value, message
 ):
     train_images = RNG.integers(0, 2, (256, 8, 8)).astype(np.float32)
     train_images[3, 2, 1] = value
@@ -327,7 +327,7 @@ def test_values_that_a_likelihood_does_not_know_are_refused(
     np.savez(path, train_images=train_images, test_images=train_images[50:60])
     arguments = [*tiny(path, tmp_path / "run"), "--config.data.binarization=none"]
     error = refused(train.main, [*arguments, f"--config.model.likelihood={likelihood}"])
-    assert told in error
+    assert message in error
     assert not (tmp_path / "run").exists()
 
 
@@ -409,9 +409,9 @@ def test_a_run_of_a_later_version_is_refused(data, finished, tmp_path, refused, 
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**config, "schema": SCHEMA + 1}))
     before = contents(run)
-    told = f"schema={SCHEMA + 1}, which a later version of vae_jax wrote"
-    assert told in refused(main, [f"--workdir={run}"])
-    assert told in refused(train.main, tiny(data, run))
+    message = f"schema={SCHEMA + 1}, which a later version of vae_jax wrote"
+    assert message in refused(main, [f"--workdir={run}"])
+    assert message in refused(train.main, tiny(data, run))
     assert contents(run) == before
 
 
@@ -448,7 +448,7 @@ def small_disk(folder, size):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 # Enough for nothing; for the config; for the first checkpoint.
 @pytest.mark.parametrize("size", ["4k", "40k", "400k"])
-def test_a_full_disk_is_told_in_one_line_and_with_room_the_run_goes_on(
+def test_a_full_disk_is_reported_in_one_line_and_with_room_the_run_goes_on(
     data, tmp_path, monkeypatch, size
 ):
     disk = tmp_path / "disk"

@@ -35,7 +35,7 @@ OVERRIDES = {
     "tensorboard.images_every_epochs": 2,
     "evaluation": {"num_samples": 20},
 }
-FIGURES = [
+PLOTS = [
     "interpolation_linear",
     "interpolation_spherical",
     "kl_by_dimension",
@@ -102,8 +102,8 @@ def test_the_config_is_the_resolved_one(data, finished):
 
 def test_the_metrics_have_a_record_of_every_call_and_every_validation(finished):
     records = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
-    places = [(record["step"], record["split"]) for record in records]
-    assert places == [
+    kept = [(record["step"], record["split"]) for record in records]
+    assert kept == [
         (step, split)
         for first in (0, 6, 12)
         for step, split in ((first + 4, "train"), (first + 6, "train"), (first + 6, "valid"))
@@ -116,7 +116,7 @@ def test_the_metrics_have_a_record_of_every_call_and_every_validation(finished):
         assert record["elbo"] == pytest.approx(-(record["rate"] + record["distortion"]), rel=1e-5)
 
 
-def test_the_summary_has_its_keys_and_its_figures_agree(data, finished):
+def test_the_summary_has_its_keys_and_its_metrics_agree(data, finished):
     summary = json.loads((finished / "summary.json").read_text())
     assert {
         "test",
@@ -156,10 +156,10 @@ def test_the_summary_has_its_keys_and_its_figures_agree(data, finished):
     assert isinstance(summary["device"], str)
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_is_a_picture_of_something(finished, name):
-    assert {path.stem for path in (finished / "figures").iterdir()} == set(FIGURES)
-    with Image.open(finished / "figures" / f"{name}.png") as image:
+@pytest.mark.parametrize("name", PLOTS)
+def test_every_plot_shows_something(finished, name):
+    assert {path.stem for path in (finished / "plots").iterdir()} == set(PLOTS)
+    with Image.open(finished / "plots" / f"{name}.png") as image:
         pixels = np.asarray(image.convert("L"))
     assert min(pixels.shape) >= 50
     assert pixels.std() > 5
@@ -222,11 +222,11 @@ def test_a_kill_between_training_and_the_summary_is_made_up_for(data, finished, 
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     (folder / "summary.json").unlink()
-    shutil.rmtree(folder / "figures")
+    shutil.rmtree(folder / "plots")
     train.train(config_of(data), folder)
     assert workdir.read_summary(folder) == workdir.read_summary(finished)
-    names = [path.name for path in (folder / "figures").iterdir()]
-    assert sorted(names) == sorted(path.name for path in (finished / "figures").iterdir())
+    names = [path.name for path in (folder / "plots").iterdir()]
+    assert sorted(names) == sorted(path.name for path in (finished / "plots").iterdir())
     assert timeless_records(folder) == timeless_records(finished)
 
 
@@ -250,7 +250,7 @@ def test_with_no_whole_checkpoint_left_a_run_starts_anew(data, finished, tmp_pat
     assert timeless_records(folder) == timeless_records(finished)
 
 
-def test_the_summary_comes_after_the_figures(data, finished, tmp_path, monkeypatch):
+def test_the_summary_comes_after_the_plots(data, finished, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     (folder / "summary.json").unlink()
@@ -272,7 +272,7 @@ def test_a_damaged_newest_checkpoint_costs_some_steps_and_no_bit(data, finished,
     assert workdir.read_summary(folder)["test"] == workdir.read_summary(finished)["test"]
 
 
-def test_a_denoising_autoencoder_has_its_own_keys_and_figures(data, tmp_path):
+def test_a_denoising_autoencoder_has_its_own_keys_and_plots(data, tmp_path):
     folder = tmp_path / "run"
     changes = {
         "epochs": 1,
@@ -288,8 +288,8 @@ def test_a_denoising_autoencoder_has_its_own_keys_and_figures(data, tmp_path):
     assert len(errors["levels"]) == len(errors["noisy"]) == len(errors["denoised"]) > 1
     assert 0.3 in np.float32(errors["levels"]).round(4)
     assert "elbo" not in read_records(folder / "metrics.jsonl")[0]
-    names = {path.stem for path in (folder / "figures").iterdir()}
-    expected = set(FIGURES) - DRAWN_OF_A_VAE_ONLY | {"denoising", "denoising_curve"}
+    names = {path.stem for path in (folder / "plots").iterdir()}
+    expected = set(PLOTS) - DRAWN_OF_A_VAE_ONLY | {"denoising", "denoising_curve"}
     assert names == expected
     model = vae_jax.load(folder)
     with pytest.raises(UserError, match="needs a model with a posterior and a prior"):

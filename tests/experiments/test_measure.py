@@ -43,7 +43,7 @@ def write_config(folder, **changes):
     return str(folder)
 
 
-def test_a_mistake_is_told_in_a_line(tmp_path):
+def test_a_mistake_is_refused_in_a_line(tmp_path):
     with pytest.raises(UserError, match="--workdirs is missing"):
         command(use="recovery")
     with pytest.raises(UserError, match="--use is missing; name one of compression"):
@@ -60,11 +60,11 @@ def test_a_mistake_is_told_in_a_line(tmp_path):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Measurements of anomaly detection that are numbered, and the runs of which they are."""
+    """Numbered measurements of anomaly detection, and their runs."""
     seen = []
 
-    def measure_run(folder, num_images, pictures):
-        seen.append((folder.name, num_images, pictures))
+    def measure_run(folder, num_images, plots_folder):
+        seen.append((folder.name, num_images, plots_folder))
         digest = factory.digest(workdir.read_config(folder))
         area = {"estimate": 0.1 * len(seen)}
         return [{"config_digest": digest, "outliers": "mnist", "score": "elbo", "auroc": area}]
@@ -97,7 +97,7 @@ def test_a_run_of_a_flat_config_replaces_the_rows_that_it_had_then(tmp_path, mea
     with tarfile.open("tests/old_runs/vanilla.tar.xz") as tar:
         tar.extractall(tmp_path, filter="data")
     folder = tmp_path / "vanilla" / "finished"
-    # What its summary has is what results files of then have.
+    # Results files of that version have the digest of its summary.
     was = workdir.read_summary(folder)["config_digest"]
     area = {"estimate": 0.5}
     row = {"outliers": "mnist", "score": "elbo", "auroc": area}
@@ -111,6 +111,6 @@ def test_a_run_of_a_flat_config_replaces_the_rows_that_it_had_then(tmp_path, mea
 
 def test_two_runs_of_one_experiment_are_no_two_seeds(tmp_path, measured):
     runs = [write_config(tmp_path / name, seed=3) for name in "ab"]
-    with pytest.raises(UserError, match="are of one experiment with one seed; name one of them"):
+    with pytest.raises(UserError, match="have the same experiment and seed; name one of them"):
         command(use="anomaly", workdirs=runs)
     assert not measured

@@ -296,7 +296,7 @@ def test_a_run_learns_and_tells_bounds_of_all_modalities(finished):
     given_label = test["conditional_log_likelihood"]["image"]
     assert given_label == pytest.approx(known["joint"] - known["label"])
     assert known["joint"] > test["elbo"] - 0.5
-    assert (folder / "figures" / "training_curves.png").exists()
+    assert (folder / "plots" / "training_curves.png").exists()
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     valid = [r["elbo"] for r in records if r["split"] == "valid"]
     assert valid[-1] > valid[0]

@@ -31,7 +31,7 @@ NETWORKS = {
     "resnet, anew": {"name": "resnet", "channels": (4, 6), "widths": (8,), "remat": True},
     "resnet, one level": {"name": "resnet", "channels": (4,), "widths": (), "blocks": 1},
 }
-# Of the posterior, which stays float32: the product, and its two gradients.
+# Products of the posterior, which stays float32: one, and its two gradients.
 NUM_FLOAT32_PRODUCTS = 3
 
 
@@ -79,7 +79,7 @@ def build_problem(network, compute_dtype="bfloat16"):
 
 
 def equations(jaxpr):
-    """Those of a jaxpr and of all inside it."""
+    """Yield the equations of a jaxpr and of all jaxprs inside it."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in core.jaxprs_in_params(equation.params):
@@ -92,7 +92,7 @@ def trace(function, state):
 
 
 def operand_dtypes(jaxpr):
-    """Those of every call of a primitive, by its name."""
+    """Return the dtypes of the operands of each primitive's calls, by name."""
     found = collections.defaultdict(list)
     for equation in equations(jaxpr.jaxpr):
         dtypes = tuple(str(operand.aval.dtype) for operand in equation.invars)
@@ -160,7 +160,7 @@ def test_what_is_kept_is_float32(network):
 
 
 def test_overlapping_patches_are_added_in_float32():
-    # 256 and eight ones, of which bfloat16 would lose each.
+    # 256 and eight ones, each of which bfloat16 would lose.
     patches = jnp.ones((1, 3, 3, 9)).at[0, 0, 0, 8].set(256).astype(jnp.bfloat16)
     assert overlap_add(patches, 3, 1)[0, 2, 2, 0] == 264
     assert overlap_add(patches, 3, 1).dtype == jnp.bfloat16

@@ -105,9 +105,9 @@ def test_what_does_not_fit_is_streamed(data_dir):
     assert streamed.train.shape == opened.train.shape == (192, 8, 8, 1)
     np.testing.assert_array_equal(streamed.test.images, opened.test.images)
     np.testing.assert_array_equal(streamed.validation.images, opened.validation.images)
-    places = np.array([191, 0])
+    indices = np.array([191, 0])
     np.testing.assert_array_equal(
-        streamed.train.read(places).images, opened.train.read(places).images
+        streamed.train.read(indices).images, opened.train.read(indices).images
     )
     config = changed(config, {"data.mode": "memory"})
     assert isinstance(factory.open_splits(config), factory.Splits)
@@ -116,7 +116,7 @@ def test_what_does_not_fit_is_streamed(data_dir):
 def test_calls_are_as_long_as_their_batches_are_small(data_dir):
     config = config_of(data_dir, **{"data.mode": "stream", "batch_size": 2})
     train_set = factory.open_splits(config).train
-    # 128 bytes a step; a call may have 64 MiB, and a sixth of the limit.
+    # 128 bytes per step; a call may have 64 MiB, and a sixth of the limit.
     assert factory.most_streamed_steps(config, train_set) == 2**26 // 128
     config = changed(config, {"data.mode.memory_limit": 6 * 3.5 * 128 / 2**30})
     assert factory.most_streamed_steps(config, train_set) == 3
@@ -143,8 +143,8 @@ def test_the_mean_image_has_the_same_bits_from_a_stream(data_dir, monkeypatch):
         if most > 192:
             np.testing.assert_array_equal(means["memory"], exact.astype(np.float32))
         else:
-            places = np.floor(np.linspace(0, 192, most, endpoint=False)).astype(int)
-            spaced = opened["memory"].images[places].mean(axis=0) / 255
+            indices = np.floor(np.linspace(0, 192, most, endpoint=False)).astype(int)
+            spaced = opened["memory"].images[indices].mean(axis=0) / 255
             np.testing.assert_allclose(means["memory"], spaced, rtol=1e-6)
 
 
@@ -233,7 +233,7 @@ def test_floating_images_are_checked_as_they_are_read(tmp_path):
 def test_data_that_go_bad_in_training_end_the_command_in_one_line(
     tmp_path, monkeypatch, capfd, unmeasured
 ):
-    """And with whole data the same command goes on."""
+    """The same command continues once the data are whole again."""
     images = np.random.default_rng(0).integers(0, 256, (400, 40, 40, 3), dtype=np.uint8)
     write_prepared(tmp_path, "noise", {"train": images, "test": images[:20]}, (40, 40, 3))
     (path,) = tmp_path.rglob("*-train.array_record*")
@@ -258,8 +258,8 @@ def test_data_that_go_bad_in_training_end_the_command_in_one_line(
         assert code_of_the_command() == 2
     error = capfd.readouterr().err
     assert "Traceback" not in error
-    (told,) = [line for line in error.splitlines() if line.startswith("error: ")]
-    assert "split 'train' is damaged" in told
+    (message,) = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert "split 'train' is damaged" in message
     path.write_bytes(whole)
     assert code_of_the_command() == 0
     assert read_records(tmp_path / "run" / "metrics.jsonl")[-1]["step"] == 12

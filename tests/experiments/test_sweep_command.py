@@ -27,7 +27,7 @@ from vae_jax.training.records import read_records
 
 pytestmark = [
     pytest.mark.usefixtures("parsed_flags"),
-    # Of ml_collections, on loading a config file.
+    # ml_collections warns on loading a config file.
     pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning"),
 ]
 
@@ -115,7 +115,7 @@ def assert_same_sweep(folder, other):
         assert records[0] == records[1]
 
 
-def test_there_is_a_row_for_each_member_with_its_setting_and_figures(grid):
+def test_there_is_a_row_for_each_member_with_its_setting_and_metrics(grid):
     rows = members_of(grid)
     assert [row["member"] for row in rows] == list(range(8))
     settings = [(row["objective.beta"], row["model.latent_size"], row["seed"]) for row in rows]
@@ -132,7 +132,7 @@ def test_there_is_a_row_for_each_member_with_its_setting_and_figures(grid):
 def test_halving_ends_whole_trials_and_the_worse_ones(grid):
     rows = members_of(grid)
     for latent_size in (2, 3):
-        # Each latent size is a chunk of two trials, of which one in 1.5 goes on.
+        # Each latent size is a chunk of two trials; one in 1.5 of them continues.
         trials = {}
         for row in rows:
             if row["model.latent_size"] == latent_size:
@@ -193,7 +193,7 @@ def test_a_member_is_a_run_for_the_other_commands(grid, monkeypatch, capsys):
     assert f"test elbo {row['test_elbo']:.2f}" in capsys.readouterr().out
     assert workdir.read_summary(workdir.member_folder(grid, row["member"]))["test"] == before
     draw.main()
-    assert (workdir.member_folder(grid, row["member"]) / "figures" / "samples.png").is_file()
+    assert (workdir.member_folder(grid, row["member"]) / "plots" / "samples.png").is_file()
 
 
 def test_a_pruned_member_can_be_loaded_and_measured(grid, monkeypatch, capsys):
@@ -205,8 +205,8 @@ def test_a_pruned_member_can_be_loaded_and_measured(grid, monkeypatch, capsys):
         vae_jax.load(grid)
 
 
-def test_the_pictures_and_tensorboard_are_there(grid, tpe):
-    names = {path.name for path in (grid / "figures").iterdir()}
+def test_the_plots_and_tensorboard_are_there(grid, tpe):
+    names = {path.name for path in (grid / "plots").iterdir()}
     assert names == {
         "heat_map_of_test_elbo_by_beta_and_latent_size.png",
         "parallel_coordinates.png",
@@ -215,11 +215,11 @@ def test_the_pictures_and_tensorboard_are_there(grid, tpe):
         "test_elbo_by_latent_size.png",
         "training_curves.png",
     }
-    assert "search_history.png" in {path.name for path in (tpe / "figures").iterdir()}
+    assert "search_history.png" in {path.name for path in (tpe / "plots").iterdir()}
     assert len(list((grid / "tensorboard").iterdir())) == 8
 
 
-def test_a_finished_sweep_is_only_told_of(data, grid, capsys):
+def test_a_finished_sweep_is_only_described(data, grid, capsys):
     kept = {path: path.read_bytes() for path in grid.rglob("*.json*")}
     sweep.run_sweep(config_of(data), GRID, grid)
     assert "8 members: 4 finished, 4 pruned" in capsys.readouterr().out
@@ -238,7 +238,7 @@ def test_a_sweep_stopped_again_and_again_equals_the_undisturbed_one(
     assert_same_sweep(folder, whole)
 
 
-def test_a_diverged_member_has_no_figures_and_harms_nobody(data, grid, tmp_path):
+def test_a_diverged_member_has_no_metrics_and_harms_nobody(data, grid, tmp_path):
     swept = space.grid({"optimizer.learning_rate": (3e-3, 1e9)})
     folder = tmp_path / "sweep"
     sweep.run_sweep(config_of(data), swept, folder)
@@ -290,7 +290,7 @@ def test_what_another_process_trains_is_left_to_it_and_taken_once_it_is_gone(
 
 
 def test_a_chunk_that_ends_meanwhile_is_not_trained_again(data, grid, monkeypatch):
-    """Another process ends it after this one has looked for work."""
+    """Another process finishes the chunk after this one has looked for work."""
     (chunk, _) = workdir.read_json(grid / "batches" / "0000.json")["chunks"]
     monkeypatch.setattr(chunks, "_train", lambda *_: pytest.fail("trained again"))
     chunks.train_chunk(grid, chunk, Interruption())
@@ -436,7 +436,7 @@ GOOD_AXES = '"objective.beta": (1.0, 2.0)'
 
 
 @pytest.mark.parametrize(
-    ("axes", "rest", "arguments", "told"),
+    ("axes", "rest", "arguments", "message"),
     [
         ('"objective.bta": (1.0,)', "", [], ["objective.bta", "did you mean objective.beta?"]),
         ("", "", [], ["no axes"]),
@@ -467,7 +467,7 @@ GOOD_AXES = '"objective.beta": (1.0, 2.0)'
     ],
 )
 def test_bad_input_is_refused_in_one_line(
-    data, tmp_path, monkeypatch, capsys, axes, rest, arguments, told
+    data, tmp_path, monkeypatch, capsys, axes, rest, arguments, message
 ):
     file = tmp_path / "sweep.py"
     file.write_text(SWEEP_FILE.format(axes=axes, rest=rest))
@@ -476,12 +476,12 @@ def test_bad_input_is_refused_in_one_line(
     assert "secret" not in error
     lines = [line for line in error.splitlines() if line]
     assert lines[-1].startswith("error: ")
-    assert all(part in lines[-1] for part in told), lines[-1]
+    assert all(part in lines[-1] for part in message), lines[-1]
     assert "Traceback" not in error
 
 
 def test_the_member_of_a_sweep_is_no_flag_of_the_command():
-    """Asked of the command itself: here the flags of all commands are defined."""
+    """In a process of its own, since the flags of all commands are defined in this one."""
     command = [sys.executable, "-m", "experiments.sweep", "--member=3"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 2

@@ -10,7 +10,7 @@ from vae_jax import config as factory
 from vae_jax import trained
 from vae_jax.distributions import Distribution
 from vae_jax.errors import UserError
-from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.evaluation import metrics
 from vae_jax.models.interfaces import Likelihood
 from vae_jax.models.likelihoods import (
     LIKELIHOODS,
@@ -188,22 +188,22 @@ def trained_model(family, scale=0.4):
     return TrainedModel(config, (3, 2, 1), nnx.split(model)[1])
 
 
-def figures(family, scale):
+def measured(family, scale):
     images = grey_bytes(0, 9, (3, 2, 1)) / np.float32(255)
-    return figures_of_merit.vae_figures(
+    return metrics.vae_metrics(
         trained_model(family, scale), images, jax.random.key(0), num_samples=2, batch_size=9
     )
 
 
-def test_a_categorical_model_that_knows_nothing_needs_eight_bits_a_pixel():
-    known = figures("categorical", 0.0)
+def test_an_untrained_categorical_model_needs_eight_bits_per_pixel():
+    known = measured("categorical", 0.0)
     assert known["bits_per_dim"] == pytest.approx(8, rel=1e-5)
     assert known["elbo"] == pytest.approx(-6 * 8 * np.log(2), rel=1e-5)
 
 
 @pytest.mark.parametrize("family", ["bernoulli", "continuous_bernoulli", "normal optimal"])
 def test_densities_and_cross_entropies_of_grey_values_have_no_bits(family):
-    assert "bits_per_dim" not in figures(family, 0.3)
+    assert "bits_per_dim" not in measured(family, 0.3)
 
 
 def test_a_trained_model_refuses_values_that_its_likelihood_does_not_accept():
@@ -241,8 +241,8 @@ def train(config, images, seed=0):
     run_steps = jax.jit(program.run_steps, static_argnames="num_steps")
     losses = []
     for _ in range(config.epochs):
-        state, metrics = run_steps(state, jnp.asarray(images), len(images) // config.batch_size)
-        losses.append(np.asarray(metrics["loss"]))
+        state, found = run_steps(state, jnp.asarray(images), len(images) // config.batch_size)
+        losses.append(np.asarray(found["loss"]))
     return program, state, np.concatenate(losses)
 
 

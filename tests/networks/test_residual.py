@@ -176,7 +176,7 @@ def test_it_learns_from_a_stream_of_colour_images(parsed_flags, tmp_path):
     assert 5 < test["bits_per_dim"] < 7.5
     assert test["bits_per_dim"] == pytest.approx(test["elbo"] / uniform * 8)
     assert test["active_units"] > 0
-    with Image.open(tmp_path / "run" / "figures" / "reconstructions.png") as image:
+    with Image.open(tmp_path / "run" / "plots" / "reconstructions.png") as image:
         pixels = np.asarray(image.convert("RGB"), np.float32)
     # In colour.
     assert np.ptp(pixels, axis=2).mean() > 5

@@ -318,13 +318,15 @@ def _drop_leftovers(folder: Path) -> None:
 def _pack(archive: str, names: Sequence[str]) -> None:
     """Pack the workdirs of some runs."""
     content = io.BytesIO()
+    # "figures" is what "plots" was called.
+    left_out = {"tensorboard", "figures", "plots", ".lock"}
     with tarfile.open(fileobj=content, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name in names:
             for state in sorted((SCRATCH / name).rglob("checkpoints/*/state")):
                 _drop_leftovers(state.parent)
             for path in sorted((SCRATCH / name).rglob("*")):
                 inside = path.relative_to(SCRATCH)
-                if path.is_file() and not {"tensorboard", "figures", ".lock"} & set(inside.parts):
+                if path.is_file() and not left_out & set(inside.parts):
                     entry = tarfile.TarInfo(str(inside))
                     entry.size = path.stat().st_size
                     tar.addfile(entry, io.BytesIO(path.read_bytes()))

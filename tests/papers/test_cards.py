@@ -17,20 +17,20 @@ RESULTS = cards.FOLDER.parents[1] / "results"
 
 
 def measurement(row, budget, card=CARD, **by_seed):
-    """What a measurement would be, figures by seed given."""
+    """Return a measurement with these metrics by seed."""
     config = settings(card.config(row, budget))
     content = {
         "config": config,
         "seeds": list(range(len(next(iter(by_seed.values()))))),
         "diverged": [],
         "figures": {
-            figure: {
+            metric: {
                 "by_seed": values,
                 "mean": sum(values) / len(values),
                 "std": 0.25 if len(values) > 1 else None,
                 "standard_error": None,
             }
-            for figure, values in by_seed.items()
+            for metric, values in by_seed.items()
         },
         "epochs": [3],
         "checkpoint": "last",
@@ -135,8 +135,8 @@ def test_a_chain_holds_where_each_step_does():
     rows = measured(
         strong_full={"nll": [32.0]}, weak_full={"nll": [31.0]}, wide_full={"nll": [30.95]}
     )
-    told = card_report.check_verdict(check, rows, "full")
-    assert told == "fails by 0.05 (+1.00, +0.05; in 0 of 1 seeds)"
+    verdict = card_report.check_verdict(check, rows, "full")
+    assert verdict == "fails by 0.05 (+1.00, +0.05; in 0 of 1 seeds)"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_chain_holds_where_each_step_does():
         ([1.0, 1.5], "fails by 0.25 (+1.25; in 1 of 2 seeds)"),
     ],
 )
-def test_a_figure_of_one_row_is_bounded(values, verdict):
+def test_a_metric_of_one_row_is_bounded(values, verdict):
     check = Check("gain_for_image", ("weak",), least=1.5)
     rows = measured(weak_full={"gain_for_image": values})
     assert card_report.check_verdict(check, rows, "full") == verdict
@@ -199,7 +199,7 @@ def test_a_results_file_of_no_card_is_refused(tmp_path):
         card_report.render([CARD], tmp_path)
 
 
-def spoil_figure(content):
+def spoil_metric(content):
     content["rows"]["weak"]["cpu"]["figures"]["nll"]["mean"] -= 1
 
 
@@ -217,7 +217,7 @@ def exchange_budgets(content):
     row["cpu"], row["full"] = row["full"], row["cpu"]
 
 
-@pytest.mark.parametrize("edit", [spoil_figure, spoil_seeds, exchange_rows, exchange_budgets])
+@pytest.mark.parametrize("edit", [spoil_metric, spoil_seeds, exchange_rows, exchange_budgets])
 def test_a_file_that_was_edited_by_hand_is_refused(tmp_path, edit):
     card_results.write(CARD, tmp_path, measured(weak_cpu={"nll": [30.0, 31.0]}))
     path = tmp_path / "bars.json"
@@ -236,18 +236,18 @@ def test_a_file_that_is_no_results_file_is_refused(tmp_path):
             card_results.read(CARD, tmp_path)
 
 
-def changed(row_settings=None, budgets=None, config=None, figures=None):
+def changed(row_settings=None, budgets=None, config=None, metrics=None):
     """The card with other settings in the row `weak`, its budgets or its base config."""
     base = factory.with_values(CARD.base, config or {})
     weak, *rest = CARD.rows
-    weak = Row("weak", row_settings or weak.settings, figures or weak.figures)
+    weak = Row("weak", row_settings or weak.settings, metrics or weak.metrics)
     return dataclasses.replace(
         CARD, base=base, rows=(weak, *rest), budgets={**CARD.budgets, **(budgets or {})}
     )
 
 
 @pytest.mark.parametrize(
-    ("card", "told"),
+    ("card", "message"),
     [
         (changed({"objective.beta": 2.0}), r"objective\.beta=1\.0, and the card has 2\.0"),
         (changed(budgets={"cpu": Budget({"epochs": 4})}), "epochs=3, and the card has 4"),
@@ -261,16 +261,18 @@ def changed(row_settings=None, budgets=None, config=None, figures=None):
         ),
     ],
 )
-def test_what_was_measured_of_other_settings_is_refused(tmp_path, card, told):
+def test_what_was_measured_of_other_settings_is_refused(tmp_path, card, message):
     card_results.write(CARD, tmp_path, measured(weak_cpu={"nll": [30.0]}))
-    with pytest.raises(UserError, match=f"the row 'weak' at the cpu budget was measured .*{told}"):
+    with pytest.raises(
+        UserError, match=f"the row 'weak' at the cpu budget was measured .*{message}"
+    ):
         card_results.read(card, tmp_path)
 
 
 @pytest.mark.parametrize(
     "card",
     [
-        changed(figures={"nll": Expected(20.0, 3.0)}),
+        changed(metrics={"nll": Expected(20.0, 3.0)}),
         changed(budgets={"full": Budget({"epochs": 70})}),
         changed(config={"steps_per_call": 7, "data.dir": "elsewhere", "seed": 3}),
     ],
@@ -281,7 +283,7 @@ def test_other_expectations_and_what_has_no_effect_leave_a_measurement_valid(tmp
     assert card_results.read(card, tmp_path) == rows
 
 
-def test_a_setting_that_is_younger_than_the_measurement_had_its_default(tmp_path):
+def test_a_setting_that_is_newer_than_the_measurement_had_its_default(tmp_path):
     rows = measured(weak_cpu={"nll": [30.0]})
     for budgets in rows.values():
         if budgets["cpu"]:
@@ -295,7 +297,7 @@ def test_a_setting_that_is_younger_than_the_measurement_had_its_default(tmp_path
 
 
 def test_measurements_of_an_earlier_schema_are_those_of_the_cards_rows():
-    """Those of the cards that come with the project are of flat configs."""
+    """The cards of the project have measurements with flat configs."""
     for name in cards.names():
         card = cards.load(name)
         content = json.loads((RESULTS / f"{name}.json").read_text())
@@ -326,7 +328,7 @@ def test_a_measurement_of_more_seeds_is_kept():
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"rows": CARD.rows[:1] * 2}, "different names"),
         ({"rows": ()}, "one or more"),
@@ -335,13 +337,13 @@ def test_a_measurement_of_more_seeds_is_kept():
             {"checks": (Check("nll", ("weak", "stong")),)},
             "'stong' is not a row; did you mean strong",
         ),
-        ({"checks": (Check("rate", ("weak", "strong")),)}, "'rate' is no figure of which more"),
-        ({"checks": (Check("knn_accuracy_100", ("weak", "strong")),)}, "'weak' is not asked for"),
-        ({"rows": (Row("a", {}, {"nil": Expected()}), *CARD.rows)}, "'nil' is not a figure"),
+        ({"checks": (Check("rate", ("weak", "strong")),)}, "'rate' cannot be checked"),
+        ({"checks": (Check("knn_accuracy_100", ("weak", "strong")),)}, "'weak' lacks the metric"),
+        ({"rows": (Row("a", {}, {"nil": Expected()}), *CARD.rows)}, "'nil' is not a metric"),
         ({"budgets": {**CARD.budgets, "cpu": Budget({"epoch": 3})}}, "did you mean epochs"),
         ({"manifold": "flat"}, "'flat' is not a row"),
     ],
 )
-def test_a_card_that_does_not_fit_together_is_refused(changes, told):
-    with pytest.raises(UserError, match=told):
+def test_a_card_that_does_not_fit_together_is_refused(changes, message):
+    with pytest.raises(UserError, match=message):
         small_card("bars.npz", **{"manifold": "", **changes})

@@ -98,7 +98,7 @@ def test_neighbours_are_measured_where_a_row_asks_for_them(reproduced):
     rows = content(reproduced / "results")["rows"]
     assert "knn_accuracy_100" not in rows["weak"]["cpu"]["figures"]
     found = rows["strong"]["cpu"]["figures"]["knn_accuracy_100"]["by_seed"]
-    # Of four kinds of bars, each as frequent.
+    # There are four kinds of bars, equally frequent.
     assert all(25 < percent <= 100 for percent in found)
 
 
@@ -182,10 +182,10 @@ def test_full_and_cpu_stand_side_by_side(card, reproduced, tmp_path):
     assert (rows["wide"]["cpu"], rows["wide"]["full"]["epochs"]) == (None, [6])
 
 
-def test_a_diverged_seed_is_told_of_and_left_out(data, tmp_path, capsys):
+def test_a_diverged_seed_is_reported_and_left_out(data, tmp_path, capsys):
     rows = small_card(data).rows
     wild = {**rows[0].settings, "optimizer.learning_rate": 1e9}
-    card = small_card(data, rows=(rows[0], type(rows[0])("strong", wild, rows[1].figures), rows[2]))
+    card = small_card(data, rows=(rows[0], type(rows[0])("strong", wild, rows[1].metrics), rows[2]))
     run(runs_of(card, tmp_path / "runs", 1), tmp_path / "results")
     assert "strong, seed 0, diverged: the loss is not finite" in capsys.readouterr().out
     rows = content(tmp_path / "results")["rows"]
@@ -212,7 +212,7 @@ def test_a_workdir_of_another_version_of_the_card_is_refused(data, reproduced, t
     card = small_card(data)
     weak, *rows = card.rows
     base = factory.with_values(card.base, {"objective.beta": 3.0})
-    other = small_card(data, base=base, rows=(type(weak)("weak", {}, weak.figures), *rows))
+    other = small_card(data, base=base, rows=(type(weak)("weak", {}, weak.metrics), *rows))
     with pytest.raises(UserError, match=r"objective\.beta=3\.0 \(there: 1\.0\)"):
         run(runs_of(other, reproduced / "runs"), tmp_path)
 
@@ -235,7 +235,7 @@ def refused(monkeypatch, capsys, arguments):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ([], ["--card is missing", "iwae_mnist_1layer"]),
         (["--card=iwae_mnist_1leyer"], ["--card=iwae_mnist_1leyer", "mean iwae_mnist_1layer?"]),
@@ -248,13 +248,13 @@ def refused(monkeypatch, capsys, arguments):
         (["--card=all", "--rows=weak"], ["--rows=weak", "one card"]),
     ],
 )
-def test_bad_input_is_refused_in_one_line(data, tmp_path, monkeypatch, capsys, arguments, told):
+def test_bad_input_is_refused_in_one_line(data, tmp_path, monkeypatch, capsys, arguments, message):
     path = write_card(tmp_path / "bars.py", data)
     given = [f"--results={tmp_path / 'results'}", f"--workdir={tmp_path / 'runs'}", *arguments]
     if arguments and "--card" not in arguments[0]:
         given.append(f"--card={path}")
     error = refused(monkeypatch, capsys, given)
-    assert all(part in error for part in told), error
+    assert all(part in error for part in message), error
     assert not (tmp_path / "runs").exists()
 
 
@@ -283,7 +283,7 @@ def test_a_results_file_edited_by_hand_is_refused_before_anything_is_trained(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_place_where_no_results_can_be_written_is_refused_before_anything_is_trained(
+def test_a_folder_where_no_results_can_be_written_is_refused_before_anything_is_trained(
     data, tmp_path, monkeypatch, capsys
 ):
     path = write_card(tmp_path / "bars.py", data)
@@ -298,7 +298,7 @@ def test_a_place_where_no_results_can_be_written_is_refused_before_anything_is_t
 
 
 @pytest.mark.parametrize(
-    ("file", "told"),
+    ("file", "message"),
     [
         ("members/0000/member.json", "member.json is damaged: it has no 'seed'"),
         ("members/0000/summary.json", "summary.json is damaged: it has no 'test'"),
@@ -306,11 +306,11 @@ def test_a_place_where_no_results_can_be_written_is_refused_before_anything_is_t
         (None, "experiments.evaluate --workdir="),
     ],
 )
-def test_a_damaged_file_of_a_run_is_named(card, reproduced, tmp_path, file, told):
+def test_a_damaged_file_of_a_run_is_named(card, reproduced, tmp_path, file, message):
     shutil.copytree(reproduced / "runs", tmp_path / "runs")
     if file is None:
         (tmp_path / "runs" / "members" / "0000" / "summary.json").unlink()
     else:
         (tmp_path / "runs" / file).write_text("{}")
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         run(runs_of(card, tmp_path / "runs"), tmp_path / "results")

@@ -90,7 +90,7 @@ def test_choices_with_other_settings_are_drawn_as_texts_and_others_by_their_sett
 
 def test_the_plots_of_a_sweep_over_sections_are_drawn(tmp_path):
     results.draw(tmp_path, SWEEP, rows_of(tmp_path))
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {
         "heat_map_of_test_elbo_by_objective_and_latent_size.png",
         "parallel_coordinates.png",
         "test_elbo_by_latent_size.png",

@@ -1,8 +1,8 @@
-"""Uses of trained models, a folder per use: what it computes, measures, plots and reports."""
+"""Uses of trained models, one folder per use: computing, measuring, plotting, reporting."""
 
-# What `experiments.measure` measures and `experiments.report` shows, in the order of
-# results/README.md: modules `measure` and `report` of a folder here, and the name of the results
-# file in results/uses/.
+# The uses that `experiments.measure` measures and `experiments.report` shows, in the order of
+# results/README.md: the folder here with modules `measure` and `report`, and the name of the
+# results file in results/uses/.
 USES = {
     "compression": "compression",
     "lossy_compression": "lossy_compression",

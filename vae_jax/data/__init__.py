@@ -1,7 +1,7 @@
-"""Data sources: `load` reads any of them by its name, `open_lazily` on demand.
+"""Data sources: `load` reads a split by the source's name, `open_lazily` on demand.
 
-Importing this package imports neither jax nor TensorFlow Datasets nor Pillow: the bundled MNIST
-needs NumPy only, and the other sources import what they need when they are read.
+Importing this package does not import jax, TensorFlow Datasets or Pillow: the bundled MNIST needs
+NumPy only, and the other sources import what they need when they are read.
 """
 
 from vae_jax.data.dataset import Dataset, LazyDataset

@@ -16,7 +16,7 @@ from vae_jax.errors import UserError, numpy_file_errors
 
 
 def sizes(path: str) -> dict[str, int]:
-    """Return the number of examples in each split; reads the headers of the arrays only.
+    """Return the number of examples in each split, by reading only the headers of the arrays.
 
     Raises:
         UserError: the file is missing or damaged, or holds no images in an accepted form.
@@ -71,7 +71,7 @@ _Headers = dict[str, tuple[tuple[int, ...], np.dtype]]
 
 
 def _split_keys(path: str, headers: _Headers) -> dict[str, tuple[str, str, str]]:
-    """Return names a split's images, labels and factors, of which only the images must be there."""
+    """Return the keys of images, labels and factors by split; only the images must exist."""
     splits = {
         (split := key.removesuffix("_images")): (key, f"{split}_labels", f"{split}_factors")
         for key in headers
@@ -114,7 +114,7 @@ def _check_labels(
 def _read_factors(
     path: str, headers: _Headers, key: str, num_examples: int, all_factors: list[str]
 ) -> Factors:
-    """Read a split's factors. Their sizes and names are those of all splits together."""
+    """Read a split's factors; their names and numbers of values are common to all splits."""
     arrays = {}
     for other in all_factors:
         shape, dtype = headers[other]
@@ -141,7 +141,7 @@ def _read_factors(
         if len(set(names)) != num_factors:
             raise UserError(
                 f"{path}: 'factors_names' is {list(names)}; it must be {num_factors} different "
-                "texts"
+                "names"
             )
     sizes = np.max([array.max(axis=0) for array in arrays.values()], axis=0) + 1
     return Factors(names, tuple(sizes.tolist()), arrays[key].astype(np.int32))

@@ -1,4 +1,4 @@
-"""MNIST as it comes with this package, in `vae_jax/data/mnist`."""
+"""MNIST as bundled with this package, in `vae_jax/data/mnist`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Data sets without one class, whose images are then to be detected as of another kind."""
+"""Data sets without one class, whose images are outliers to detect."""
 
 import io
 from collections.abc import Mapping
@@ -9,31 +9,31 @@ from vae_jax.data import sources
 from vae_jax.data.dataset import Dataset
 from vae_jax.errors import UserError
 
-# The split with the test images of the class that was left out.
+# The split with the test images of the left-out class.
 OUTLIERS = "outliers"
 
 
 def leave_out(splits: Mapping[str, Dataset], label: int) -> dict[str, np.ndarray]:
-    """Return the arrays of an .npz file (see `arrays`) without a class, with a split `outliers`.
+    """Return arrays for an .npz file (see `arrays`) without a class, and a split `outliers`.
 
     Args:
-        splits: the data set; one of its splits is `test`.
+        splits: the data set by split, with a split `test`.
         label: the class.
 
     Returns:
-        `<split>_images` and `<split>_labels`, in the order that they had.
+        `<split>_images` and `<split>_labels`, in the original order.
 
     Raises:
-        UserError: a split has no labels, none of this one, or no others.
+        UserError: a split has no labels, does not have this class, or has no other.
     """
     arrays: dict[str, np.ndarray] = {}
     for split, dataset in splits.items():
         if dataset.labels is None:
-            raise UserError(f"the split {split!r} has no labels to leave one out by")
+            raise UserError(f"the split {split!r} has no labels, so that no class can be left out")
         left_out = dataset.labels == label
         if left_out.all() or not left_out.any():
-            there = ", ".join(map(str, np.unique(dataset.labels)))
-            raise UserError(f"label {label} cannot be left out of {split!r}, which has {there}")
+            known = ", ".join(map(str, np.unique(dataset.labels)))
+            raise UserError(f"label {label} cannot be left out of {split!r}, which has {known}")
         kept = {split: ~left_out} | ({OUTLIERS: left_out} if split == "test" else {})
         for name, chosen in kept.items():
             arrays[f"{name}_images"] = dataset.images[chosen]
@@ -46,7 +46,7 @@ def npz_without(name: str, data_dir: str, label: int) -> tuple[bytes, dict[str, 
 
     Args:
         name: of the data set.
-        data_dir: where it may have been prepared.
+        data_dir: folder of prepared data sets.
         label: the class.
 
     Returns:
@@ -59,7 +59,7 @@ def npz_without(name: str, data_dir: str, label: int) -> tuple[bytes, dict[str, 
     loaded = {split: sources.load(name, split, data_dir) for split in splits}
     arrays = leave_out(loaded, label)
     content = io.BytesIO()
-    # mypy takes the first array for the option `allow_pickle`.
+    # mypy thinks that the arrays may be the option `allow_pickle`.
     np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
     suffix = "_labels"
     return content.getvalue(), {

@@ -1,4 +1,4 @@
-"""Corruptions: what the encoder sees in place of an image, while the target stays clean.
+"""Corruptions of the images that the encoder sees, while the targets stay clean.
 
 Each function takes a key, images in the unit interval and a level, which may be traced.
 """
@@ -26,7 +26,7 @@ CORRUPTIONS: dict[str, type] = {}
 
 @functools.cache
 def at_any_level(corruption: Any) -> Corruption:
-    """Return a corruption as a function of its level, too."""
+    """Return a corruption as a function of key, images and level."""
 
     def corrupt(key: Key[Array, ""], images: Images, level: Level) -> Images:
         at_level: Images = dataclasses.replace(corruption, level=level).corrupt(key, images)
@@ -36,12 +36,12 @@ def at_any_level(corruption: Any) -> Corruption:
 
 
 def levels_around(corruption: Any, image_shape: ImageShape, parts: int = 4) -> list[float]:
-    """Return levels from no corruption to twice the one trained at, up to the highest there is.
+    """Return levels from none to twice the level trained at, up to the highest possible.
 
     Args:
       corruption: the one trained with.
       image_shape: height, width and channels.
-      parts: steps up to the level trained at; a factor of downsampling has its own steps.
+      parts: steps up to the level trained at; downsampling has steps of its own.
     """
     if hasattr(corruption, "levels_around"):
         return list(corruption.levels_around(image_shape))
@@ -50,7 +50,7 @@ def levels_around(corruption: Any, image_shape: ImageShape, parts: int = 4) -> l
 
 
 def gaussian(key: Key[Array, ""], images: Images, level: Level) -> Images:
-    """Add normal noise of standard deviation `level`. The result may leave [0, 1]."""
+    """Add normal noise with standard deviation `level`. The result may leave [0, 1]."""
     return images + level * jax.random.normal(key, images.shape, images.dtype)
 
 
@@ -68,9 +68,9 @@ def masking(key: Key[Array, ""], images: Images, level: Level) -> Images:
 
 
 def box(key: Key[Array, ""], images: Images, level: Level) -> Images:
-    """Paint a box in each image grey, its sides a share `level` of the image's, at a random place.
+    """Paint a grey box at a random position in each image; `level` is its side over the image's.
 
-    Every place inside the image is as probable. Half grey tells a box from black background.
+    Every position inside the image is equally probable. Half grey differs from black background.
     """
     height, width = images.shape[-3:-1]
     rows_key, columns_key = jax.random.split(key)
@@ -81,10 +81,10 @@ def box(key: Key[Array, ""], images: Images, level: Level) -> Images:
 
 
 def downsampling(key: Key[Array, ""], images: Images, level: Level) -> Images:
-    """Replace each square of `level` by `level` pixels by its mean, so that the size stays.
+    """Replace each square of `level` by `level` pixels by its mean; the image keeps its size.
 
-    The level is the factor of downsampling, a whole number; up to 1 nothing happens. Where it does
-    not divide the image, the last squares are cut off at its edge.
+    The level is the factor of downsampling, a whole number; up to 1 nothing changes. Where it does
+    not divide the image, the last squares are cut off at the edge.
     """
     del key
 
@@ -97,16 +97,16 @@ def downsampling(key: Key[Array, ""], images: Images, level: Level) -> Images:
 
 
 def blur(key: Key[Array, ""], images: Images, level: Level) -> Images:
-    """Blur with a normal density of standard deviation `level` pixels, over the pixels there are.
+    """Blur with a normal density of standard deviation `level` pixels.
 
-    What the density has beyond the edge is shared out among the pixels inside.
+    At the edges the weights of the pixels inside are normalised.
     """
     del key
 
     def weights(size: int) -> Float[Array, "size size"]:
-        place = jnp.arange(size, dtype=images.dtype)
-        # Below a thousandth of a pixel the weights are those of no blur at all, exactly.
-        distance = (place[:, None] - place) / jnp.maximum(level, 1e-3)
+        position = jnp.arange(size, dtype=images.dtype)
+        # At a thousandth of a pixel and below, the weights are exactly those of no blur.
+        distance = (position[:, None] - position) / jnp.maximum(level, 1e-3)
         return jax.nn.softmax(-jnp.square(distance) / 2, axis=1)
 
     return _along_both_sides(weights, images)
@@ -115,20 +115,20 @@ def blur(key: Key[Array, ""], images: Images, level: Level) -> Images:
 def _in_random_interval(
     key: Key[Array, ""], shape: tuple[int, ...], size: int, share: Level
 ) -> Bool[Array, "*batch size"]:
-    """Return a mask of an interval at a random position that takes a share of `size` positions."""
+    """Return the mask of an interval at a random position, its length a share of `size`."""
     length = jnp.round(share * size)
     uniform = jax.random.uniform(key, (*shape, 1))
     start = jnp.floor(uniform * (size - length + 1))
-    place = jnp.arange(size)
-    return (place >= start) & (place < start + length)
+    position = jnp.arange(size)
+    return (position >= start) & (position < start + length)
 
 
 def _along_both_sides(
     weights: Callable[[int], Float[Array, "size size"]], images: Images
 ) -> Images:
-    """Mix the rows, and the columns, by a matrix that is given for their number."""
+    """Multiply rows and columns by the matrices that `weights` gives for their numbers."""
     height, width = images.shape[-3:-1]
-    # Nothing less than float32 leaves images as they are at a level of none.
+    # In lower precision than float32 images would change without corruption.
     return jnp.einsum(
         "ij,...jkc,lk->...ilc", weights(height), images, weights(width), precision="highest"
     )
@@ -138,9 +138,9 @@ def _along_both_sides(
 class CorruptionPart(Protocol):
     """Settings of a corruption.
 
-    One that has a method `unfit`, which takes height, width and channels, says which of its
-    settings does not fit such images and why, or None. One that has a `level`, and possibly a
-    `max_level`, is measured at several.
+    It may have a method `unfit`, which takes height, width and channels and returns which setting
+    does not fit such images and why, or None. A corruption with a `level`, and possibly a
+    `max_level`, is measured at several levels.
     """
 
     def corrupt(self, key: Key[Array, ""], images: Images) -> Images:
@@ -241,7 +241,7 @@ class Downsampling:
         return None
 
     def levels_around(self, image_shape: ImageShape) -> list[float]:
-        """Return all factors that divide the image, of which 1 is none, to twice this one."""
+        """Return all factors that divide the image, from 1 (none) to twice this one."""
         factors = [float(factor) for factor in range(1, round(2 * float(self.level)) + 1)]
         return [f for f in factors if Downsampling(f).unfit(image_shape) is None]
 

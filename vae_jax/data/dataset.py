@@ -1,4 +1,4 @@
-"""Data sets: examples in memory, or read on demand."""
+"""Data sets, in memory or read on demand."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -17,12 +17,12 @@ ImagesShape = tuple[int, int, int, int]
 
 
 class Dataset(NamedTuple):
-    """Images and, where the source has them, their classes and factors of variation.
+    """Images and, if the source has them, their classes and factors of variation.
 
     Attributes:
         images: [num_examples, height, width, channels]; uint8 in 0..255, or float32 as stored.
         labels: [num_examples], int32; None where the source has no labels.
-        factors: of every example; None where the source does not tell them.
+        factors: of every example; None where the source has no factors.
     """
 
     images: np.ndarray
@@ -41,7 +41,7 @@ class Dataset(NamedTuple):
         return self.images.dtype
 
     def read(self, indices: Int[np.ndarray, " num"]) -> "Dataset":
-        """Return the examples at these places, in the order asked for."""
+        """Return the examples at these indices, in their order."""
         return Dataset(
             self.images[indices],
             None if self.labels is None else self.labels[indices],
@@ -51,7 +51,7 @@ class Dataset(NamedTuple):
 
 @runtime_checkable
 class LazyDataset(Protocol):
-    """Examples that are read when they are asked for; a `Dataset` is one whose reading is done.
+    """Examples that are read on demand; a `Dataset` is one in memory.
 
     Attributes:
         shape: number of examples, height, width, channels.
@@ -67,20 +67,20 @@ class LazyDataset(Protocol):
         """The dtype of the images."""
 
     def read(self, indices: Int[np.ndarray, " num"]) -> Dataset:
-        """Read the examples at these places, in the order asked for. Threads may call it at once.
+        """Read the examples at these indices, in their order. It is thread-safe.
 
         Raises:
-            UserError: an example is damaged or of another form than the first.
+            UserError: an example is damaged or has another form than the first.
         """
 
 
 def num_bytes(dataset: LazyDataset) -> int:
-    """Return memory that the decoded images take."""
+    """Return the bytes that the decoded images take."""
     return int(np.prod(dataset.shape, dtype=np.int64)) * dataset.dtype.itemsize
 
 
 def read_all(dataset: LazyDataset) -> Dataset:
-    """Return all examples in memory. Those that are there already are not copied."""
+    """Return all examples in memory. A `Dataset` is returned as it is."""
     if isinstance(dataset, Dataset):
         return dataset
     return dataset.read(np.arange(dataset.shape[0]))
@@ -100,7 +100,7 @@ def concatenate(parts: Sequence[Dataset]) -> Dataset:
     factors = [part.factors for part in parts if part.factors is not None]
     return Dataset(
         images=np.concatenate([part.images for part in parts]),
-        # One part without labels leaves the whole without: a made-up label would be worse.
+        # One part without labels leaves the whole without labels.
         labels=np.concatenate(labels) if len(labels) == len(parts) else None,
         factors=known_factors.concatenate(factors) if len(factors) == len(parts) else None,
     )

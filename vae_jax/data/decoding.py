@@ -1,4 +1,4 @@
-"""Pixels from one image file."""
+"""Decoding of one image file."""
 
 import io
 from pathlib import Path
@@ -21,20 +21,20 @@ def decode(
     image_size: int = 0,
     white: int = 255,
 ) -> UInt8[np.ndarray, "height width channels"]:
-    """Decode a png, jpeg, bmp, gif, webp or tiff file with Pillow; of several frames the first.
+    """Decode a png, jpeg, bmp, gif, webp or tiff file with Pillow; only its first frame.
 
     Args:
         file: a path or the file's bytes.
         num_channels: 1, 3 or 4; None means 1 for a grey image and 3, without opacity, for others.
-        image_size: height and width to which the central square is resized, antialiased; 0 leaves
-            the image as it is.
-        white: the value that stands for white, which becomes 255.
+        image_size: height and width that the central square is resized to, antialiased; 0 keeps the
+            image as it is.
+        white: the file's value of white, which becomes 255.
 
     Returns:
         uint8, [height, width, channels].
 
     Raises:
-        ValueError: what is wrong with the image, in one line that does not name it.
+        ValueError: what is wrong with the image, in one line without its name.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -44,7 +44,7 @@ def decode(
             if image.mode in ("I", "F") or image.mode.startswith("I;16"):
                 raise ValueError(f"has more than 8 bits a channel (mode {image.mode}); use 8")
             if image.mode == "P":
-                # Going to RGB at once, Pillow warns of palettes that hold transparency.
+                # Converted directly to RGB, palettes with transparency make Pillow warn.
                 image = image.convert("RGBA")
             if num_channels is None:
                 mode = "L" if image.mode in _GREY_MODES else "RGB"
@@ -60,7 +60,7 @@ def decode(
         raise ValueError("cannot be decoded: it is no image of a known format") from None
     except ValueError as error:
         raise ValueError(_one_line(error)) from None
-    # A damaged file raises whatever its decoder trips over: OSError, SyntaxError, struct.error ...
+    # Damaged files raise exceptions of many types: OSError, SyntaxError, struct.error ...
     except Exception as error:
         raise ValueError(f"cannot be decoded: {_one_line(error)}") from None
     return pixels.reshape(*pixels.shape[:2], -1)
@@ -71,7 +71,7 @@ def _resize_central_square(image: "Image.Image", size: int) -> "Image.Image":
 
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    # Not by the argument `box` of resize, which lets pixels in from outside of it.
+    # Not by resize's argument `box`, which uses pixels outside of the box.
     square = image.crop((left, top, left + side, top + side))
     return square.resize((size, size), Image.Resampling.BICUBIC)
 

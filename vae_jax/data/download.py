@@ -1,4 +1,4 @@
-"""Downloads of single files that are whole or not there."""
+"""Downloads of single files, which are complete or absent."""
 
 import http.client
 import shutil
@@ -19,17 +19,17 @@ def is_url(source: str) -> bool:
 
 
 def fetch(url: str, path: Path, check: Callable[[Path], object]) -> None:
-    """Download `url` to `path`, which appears only when it is whole and has passed `check`.
+    """Download `url` to `path`, which appears only once it is complete and has passed `check`.
 
-    Two processes must not fetch one path at once.
+    Two processes must not download to the same path at once.
 
     Args:
         url: http, https or file.
         path: the file to write; its folder is made.
-        check: raises UserError if the file it is given is not what it should be.
+        check: raises UserError if the downloaded file is wrong.
 
     Raises:
-        UserError: the download failed, ended early or did not pass; nothing is left behind.
+        UserError: the download failed, ended early or did not pass; no file is left behind.
     """
     partial = path.with_name(path.name + ".partial")
     try:

@@ -1,4 +1,4 @@
-"""Factors of variation that are known."""
+"""Known factors of variation."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,12 +8,12 @@ from jaxtyping import Int
 
 
 class Factors(NamedTuple):
-    """The factors that examples were made from, each with a finite number of values.
+    """The factors of examples, each with a finite number of values.
 
     Attributes:
         names: of the factors, such as "shape" or "scale".
         sizes: the number of values of each factor.
-        values: [num_examples, num_factors], int32; which of them each example has, from 0.
+        values: [num_examples, num_factors], int32; the value's index, from 0.
     """
 
     names: tuple[str, ...]
@@ -21,7 +21,7 @@ class Factors(NamedTuple):
     values: Int[np.ndarray, "num_examples num_factors"]
 
     def read(self, indices: Int[np.ndarray, " num"]) -> "Factors":
-        """Return the factors of the examples at these places."""
+        """Return the factors of the examples at these indices."""
         return self._replace(values=self.values[indices])
 
 

@@ -17,7 +17,7 @@ FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 
-# Sums of the unzipped content: copies differ in their gzip headers, but not in what they hold.
+# Checksums of the unzipped content: copies differ in their gzip headers only.
 SHA256 = {
     "mnist": {
         "train-images-idx3-ubyte": (
@@ -80,16 +80,16 @@ def read_idx(path: str | Path, *, sha256: str | None = None) -> np.ndarray:
 
     Args:
         path: the file.
-        sha256: what the SHA-256 sum of the unzipped content must be, in hexadecimal.
+        sha256: the expected SHA-256 of the unzipped content, in hexadecimal.
 
     Returns:
         A read-only uint8 array of the shape that the file states.
 
     Raises:
-        UserError: the file is missing, corrupt, cut short, too long, or not the one expected.
+        UserError: the file is missing, corrupt, cut short, too long, or has another checksum.
     """
     content = read_content(path)
-    # Structure first: it tells more about what is wrong than an unequal sum does.
+    # Structure first: its errors are more specific than a wrong checksum.
     if len(content) < 4 or content[:2] != b"\0\0" or content[3] == 0:
         raise UserError(f"{path} is not an idx file: it begins with 0x{content[:4].hex()}")
     if content[2] != _UINT8:

@@ -1,8 +1,8 @@
 """Prepares the data sets of the MNIST family for TFDS, without TensorFlow.
 
-TFDS's own builders of these sets need TensorFlow to write, though not to read. These write the
-same names, versions and features, so that `tfds.data_source` reads them too. One thing differs:
-the examples keep the order of the idx files instead of being shuffled.
+TFDS's own builders of these sets need TensorFlow to write, though not to read. These write the same
+names, versions and features, so that `tfds.data_source` reads them too. Only the order differs: the
+examples are not shuffled but keep the order of the idx files.
 """
 
 import hashlib
@@ -70,7 +70,7 @@ FAMILY = {
     ),
 }
 
-# For these only sums of the gzip files are published, which TFDS checks as well.
+# Only checksums of the gzip files are published for these, which TFDS checks as well.
 GZIP_SHA256 = {
     "kmnist": {
         "train-images-idx3-ubyte": (
@@ -92,19 +92,19 @@ GZIP_SHA256 = {
 def prepare(name: str, source: str, data_dir: str) -> Prepared:
     """Write a data set of the MNIST family as TFDS does, in array_record format.
 
-    Does nothing if the data set is there. Otherwise it appears when it is whole: an interrupted
-    call leaves nothing that is taken for a data set.
+    Nothing is done if the data set exists. Otherwise it appears once it is complete: an interrupted
+    call leaves nothing that could be taken for a data set.
 
     Args:
         name: a key of `FAMILY`.
-        source: a folder with the four idx files, gzipped or plain; the http, https or file URL
-            of a folder with the gzipped ones; or "" for the official one. Only from there must
-            the files be the published ones; your own need only be valid.
+        source: a folder with the four idx files, gzipped or plain; the http, https or file URL of a
+            folder with the gzipped files; or "" for the official URL, whose files must have the
+            published checksums.
         data_dir: where to write; "" is TFDS's default. Downloads go to `downloads` within it.
 
     Raises:
-        UserError: an unknown name, a file missing or damaged, a failed download, no TFDS, or a
-            folder that cannot be written.
+        UserError: the name is unknown, a file is missing or damaged, a download fails, TFDS is not
+            installed, or the folder cannot be written.
     """
     if name not in FAMILY:
         raise UserError(f"name={name!r} cannot be prepared; known: {', '.join(FAMILY)}")
@@ -126,7 +126,7 @@ def _read_splits(name: str, source: str, downloads: Path) -> _Splits:
 
 
 def _locate(name: str, source: str, downloads: Path, file: str) -> Path:
-    """Return where an idx file is, having downloaded it where that is asked for."""
+    """Return the path of an idx file, which is downloaded first if the source is a URL."""
     if source and not is_url(source):
         candidates = [Path(source).expanduser() / f"{file}{suffix}" for suffix in (".gz", "")]
         for candidate in candidates:

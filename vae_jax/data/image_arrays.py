@@ -1,4 +1,4 @@
-"""The arrays of images in a user's .npy or .npz file. No objects: nothing is unpickled."""
+"""Arrays of images in a user's .npy or .npz file. Nothing is unpickled."""
 
 import io
 from pathlib import Path
@@ -12,7 +12,7 @@ _SUFFIXES = (".npy", ".npz")
 
 
 def read(path: Path) -> np.ndarray:
-    """Return the array of a .npy file, or `images` of a .npz file that holds nothing else.
+    """Return the array of a .npy file, or `images` of an .npz file that holds nothing else.
 
     Raises:
       UserError: it is missing, damaged, or holds something else.
@@ -28,10 +28,10 @@ def read(path: Path) -> np.ndarray:
 
 
 def write(path: Path, images: np.ndarray) -> None:
-    """Write such a file; a kill leaves the old one or the new one whole.
+    """Write a .npy or .npz file of images; a kill leaves the old or the new file intact.
 
     Raises:
-      UserError: its name is of another kind, or it cannot be written.
+      UserError: the suffix is neither .npy nor .npz, or the file cannot be written.
     """
     require_suffix(path)
     content = io.BytesIO()
@@ -43,7 +43,7 @@ def write(path: Path, images: np.ndarray) -> None:
 
 
 def with_channels(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Images of a model as `[num, height, width, channels]`; an axis of one channel may be missing.
+    """Return images as `[num, height, width, channels]`; an axis of one channel may be missing.
 
     Raises:
       UserError: they have another shape, or there are none.
@@ -58,7 +58,7 @@ def with_channels(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.n
 
 
 def require_suffix(path: Path) -> None:
-    """Refuse the name of another kind of file.
+    """Refuse a path with another suffix.
 
     Raises:
       UserError: it ends in neither .npy nor .npz.

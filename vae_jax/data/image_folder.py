@@ -5,9 +5,8 @@
     folder/<split>/*.png               splits without labels
     folder/<split>/<class>/*.png       splits with labels
 
-A folder within is a split if it is named train, test, validation or valid. Classes are numbered
-in the sorted order of their names over all splits. Hidden files and files of other kinds are
-passed over.
+A subfolder is a split if it is named train, test, validation or valid. Classes are numbered in the
+sorted order of their names over all splits. Hidden files and files of other types are ignored.
 """
 
 from collections.abc import Mapping
@@ -31,7 +30,7 @@ class _Split(NamedTuple):
 
 
 def sizes(path: str) -> dict[str, int]:
-    """Return the number of images in each split; opens none of them.
+    """Return the number of images in each split, without opening any.
 
     Raises:
         UserError: the folder is missing, holds no images, or mixes two layouts.
@@ -40,19 +39,19 @@ def sizes(path: str) -> dict[str, int]:
 
 
 class FolderDataset:
-    """Ranges of a folder's images, in the sorted order of their paths, read when asked for.
+    """Ranges of a folder's images, in the sorted order of their paths, read on demand.
 
-    Images are uint8, with one channel if the first is grey and three otherwise; there are labels
-    if there are folders of classes in every range.
+    Images are uint8, with one channel if the first image is grey and three otherwise. There are
+    labels if the splits of all ranges have folders of classes.
 
     Args:
         path: the folder.
-        ranges: which of its images.
-        image_size: height and width to which central squares are resized; 0 leaves images as they
+        ranges: the images, by split.
+        image_size: height and width that central squares are resized to; 0 keeps images as they
             are, and they must have one shape.
 
     Raises:
-        UserError: as `sizes`; an unreadable first image.
+        UserError: as `sizes`, or the first image cannot be read.
     """
 
     def __init__(self, path: str, ranges: Ranges, image_size: int = 0) -> None:
@@ -81,13 +80,13 @@ class FolderDataset:
         return self._first.dtype
 
     def read(self, indices: Int[np.ndarray, " num"]) -> Dataset:
-        """Decode the images at these places.
+        """Decode the images at these indices.
 
         Raises:
-            UserError: an unreadable image; images that differ in size or channels.
+            UserError: an image cannot be read, or images differ in size or channels.
         """
         images = np.empty((len(indices), *self._first.shape), np.uint8)
-        for place, index in enumerate(indices.tolist()):
+        for position, index in enumerate(indices.tolist()):
             image = _decode(self._files[index], self._image_size)
             if image.shape != self._first.shape:
                 raise UserError(
@@ -95,7 +94,7 @@ class FolderDataset:
                     f"{_describe(self._first)}; all images must have one size and one number of "
                     "channels: data.image_size crops and resizes them"
                 )
-            images[place] = image
+            images[position] = image
         return Dataset(images, None if self._labels is None else self._labels[indices])
 
 
@@ -136,7 +135,7 @@ def _list_splits(root: Path) -> dict[str, _Split]:
 
 
 def _files_of_classes(folder: Path) -> dict[str | None, list[Path]]:
-    """Return the files of each class; of the class None where there are no class folders."""
+    """Return the files by class; the class is None where there are no class folders."""
     flat = _images_in(folder)
     classes: dict[str | None, list[Path]] = {
         child.name: files
@@ -162,7 +161,7 @@ def _number(files_of: Mapping[str | None, list[Path]], classes: list[str]) -> _S
 
 
 def _find(folder: Path) -> list[Path]:
-    """Return the images in a folder and, sorted among them, those in the folders within."""
+    """Return the images in a folder and its subfolders, sorted."""
     return [
         file
         for child in _visible(folder)

@@ -1,6 +1,6 @@
-"""Examples of several modalities: what joint models are trained and measured on.
+"""Examples of several modalities, for joint models.
 
-A modality is an array with a name, and its shape says what it is:
+A modality is an array with a name; its shape and type define its kind:
 
 | shape | dtype | modality |
 | --- | --- | --- |
@@ -23,28 +23,29 @@ from vae_jax.data.dataset import Dataset
 from vae_jax.data.factors import Factors
 from vae_jax.errors import UserError
 
-# What `build` can make. The place here tells the draws of a modality from those of others.
+# Modalities that `build` can make. The index seeds a modality's draws, so that they differ.
 MODALITIES = ("image", "label", "text", *renderings.NAMES)
 
-# Beside the modalities of examples in training: which of them each example has.
+# Key, beside those of the modalities, of the mask of modalities that each training example has.
 PRESENT = "present"
 
-# The place here of a part of the data tells its draws from the others'.
+# Parts of the data. The index seeds a part's draws, so that they differ.
 _PARTS = ("train", "validation", "test")
 
 
 class MultimodalDataset(NamedTuple):
-    """Examples, each in every modality.
+    """Examples with every modality.
 
     Attributes:
         modalities: by name, such as `image`, `label`, `text`, `rendering_0`; row i of each array
             belongs to example i.
-        labels: [num_examples], int32; the class that the modalities of an example share, whether
-            or not it is a modality. None where the source has no labels.
-        attributes: what was measured of every image (see `attributes.measure_values`), whether or
-            not its caption says it; None where captions are not made from measurements.
+        labels: [num_examples], int32; the class that the modalities of an example share, also where
+            it is not a modality. None where the source has no labels.
+        attributes: measured on every image (see `attributes.measure_values`), also where the
+            caption does not mention them; None where captions are not made from measurements.
         vocabulary: of the texts; None where no modality is a text.
-        present: [num_examples, modalities]; which modalities each example has. None is all.
+        present: [num_examples, modalities]; mask of the modalities that each example has. None
+            means all.
     """
 
     modalities: dict[str, np.ndarray]
@@ -55,11 +56,11 @@ class MultimodalDataset(NamedTuple):
 
     @property
     def num_examples(self) -> int:
-        """Rows of each modality."""
+        """The number of examples."""
         return len(next(iter(self.modalities.values())))
 
     def read(self, indices: Int[np.ndarray, " num"]) -> "MultimodalDataset":
-        """Return the examples at these places, in the order asked for."""
+        """Return the examples at these indices, in their order."""
         return MultimodalDataset(
             {name: array[indices] for name, array in self.modalities.items()},
             None if self.labels is None else self.labels[indices],
@@ -74,7 +75,7 @@ class Texts(NamedTuple):
 
     Attributes:
         ids: [num_examples, length], int32; see `vocabulary`.
-        vocabulary: in which they are encoded.
+        vocabulary: that they are encoded with.
         attributes: of every example; None for a user's own captions.
     """
 
@@ -84,16 +85,16 @@ class Texts(NamedTuple):
 
 
 def write_texts(dataset: Dataset, name: str, *, part: str, seed: int) -> Texts:
-    """Return captions of images, with the vocabulary and the row length of their grammar.
+    """Return captions of images, encoded with the vocabulary and row length of their grammar.
 
     Args:
         dataset: images with labels.
         name: of the data set (see `captions.find_grammar`).
-        part: `train`, `validation` or `test`, which differ in what is drawn.
+        part: `train`, `validation` or `test`; each has draws of its own.
         seed: of the wordings.
 
     Raises:
-        UserError: captions of this data set are not known.
+        UserError: the data set has no grammar.
     """
     grammar = captions.find_grammar(name)
     assert dataset.labels is not None, "sets that have a grammar have labels"
@@ -113,19 +114,18 @@ def build(
     seed: int,
     texts: Texts | None = None,
 ) -> MultimodalDataset:
-    """Return the modalities of the examples of a data set.
+    """Return the examples of a data set with their modalities.
 
     Args:
         dataset: images, and labels where a modality needs them.
-        modalities: of `MODALITIES`, in the order in which they shall be.
-        part: `train`, `validation` or `test`, which differ in what is drawn.
+        modalities: names in `MODALITIES`, in the order to return.
+        part: `train`, `validation` or `test`; each has draws of its own.
         seed: of the renderings.
-        texts: for the modality `text`: from `write_texts`, or a user's own.
+        texts: for the modality `text`; from `write_texts`, or a user's own.
 
     Raises:
-        UserError: no modality, an unknown one or one twice; no labels where they are needed;
-            images of another form than renderings are drawn from; another number of texts than of
-            images.
+        UserError: no modality, an unknown one, or one twice; missing labels; images that cannot be
+            rendered; a number of texts other than that of the images.
     """
     check_names(modalities)
     images, labels = dataset.images, dataset.labels
@@ -163,11 +163,12 @@ def build(
 
 
 def draw_present(num: int, shares: Sequence[float], seed: int) -> Bool[np.ndarray, "num parts"]:
-    """Return a mask of the modalities of `num` examples, each with at least one, by rejection.
+    """Draw a mask of the modalities of `num` examples; each example has at least one.
 
     Args:
-        num: examples.
-        shares: the probability of each modality, above 0; higher after those drawn again.
+        num: number of examples.
+        shares: the probability of each modality, above 0, before examples without any are drawn
+            again.
         seed: of the draws.
     """
     random = np.random.RandomState([seed, len(_PARTS)])
@@ -185,7 +186,7 @@ def check_names(modalities: Sequence[str]) -> None:
     """Refuse modalities that `build` cannot make.
 
     Raises:
-        UserError: there is none, an unknown one, or one twice.
+        UserError: there is no modality, an unknown one, or one twice.
     """
     unknown = [name for name in modalities if name not in MODALITIES]
     if unknown or not modalities or len(set(modalities)) < len(modalities):

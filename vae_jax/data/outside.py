@@ -17,7 +17,7 @@ def load(name: str) -> Mapping[str, LazyDataset]:
     Raises:
         UserError: there is no such function, it fails, or it returns something else.
     """
-    # It imports JAX, which data by themselves do without.
+    # Imported here, since it imports JAX.
     from vae_jax.settings import import_outside
 
     function: Callable[[], Mapping[str, LazyDataset]] = import_outside("data.name", name)
@@ -61,7 +61,7 @@ def sizes(name: str) -> dict[str, int]:
 
 
 class OutsideDataset:
-    """Examples of some ranges of splits, read when they are asked for."""
+    """Examples of ranges of splits, read on demand."""
 
     def __init__(self, name: str, ranges: Ranges) -> None:
         self._parts = [(load(name)[split], start, stop) for split, start, stop in ranges]
@@ -79,7 +79,7 @@ class OutsideDataset:
         return self._parts[0][0].dtype
 
     def read(self, indices: Int[np.ndarray, " num"]) -> Dataset:
-        """Return the examples at these indices, in the order asked for."""
+        """Return the examples at these indices, in their order."""
         part_of = np.searchsorted(self._ends, indices, side="right")
         found, where = [], []
         for part, (dataset, start, stop) in enumerate(self._parts):

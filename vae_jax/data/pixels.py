@@ -1,4 +1,4 @@
-"""Stored pixels to the unit interval, and zeros and ones drawn from it."""
+"""Stored pixels in the unit interval, and binarisation."""
 
 from collections.abc import Callable
 
@@ -12,10 +12,10 @@ StoredImages = (
     UInt8[Array, "batch height width channels"] | Float[Array, "batch height width channels"]
 )
 
-# What is turned into images: those stored, or the factors that they are rendered from.
+# Stored images, or the factors that images are rendered from.
 StoredPictures = StoredImages | UInt8[Array, "batch factors"]
-# What a training step gets: such, or arrays by the name of their modality, row i of each belonging
-# to example i.
+# The batch of a training step: images or factors, or arrays by the name of their modality, where
+# row i belongs to example i.
 StoredExamples = StoredPictures | dict[str, Array]
 
 # prepare(key, stored pictures) -> targets in the unit interval.
@@ -32,13 +32,13 @@ def to_unit_interval(images: StoredImages) -> Float[Array, "batch height width c
 def binarize(
     key: Key[Array, ""], images: StoredImages
 ) -> Float[Array, "batch height width channels"]:
-    """Return one Bernoulli draw a value, its probability the value's place in the unit interval.
+    """Return one Bernoulli draw per value, with the value in the unit interval as probability.
 
     8-bit values are compared as integers with 16 random bits: 0 and 255 are certain, and the
     probability of any other value is exact to 2^-16.
     """
     if images.dtype == jnp.uint8:
-        # One row an image: XLA's CPU backend shares rows out among its threads.
+        # One row per image: XLA's CPU backend distributes rows over its threads.
         rows = images.reshape(images.shape[0], -1).astype(jnp.uint32)
         bits = random_bits.uint16(key, *rows.shape)
         return (bits * 255 < rows * 65536).astype(jnp.float32).reshape(images.shape)

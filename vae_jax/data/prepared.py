@@ -20,11 +20,11 @@ from vae_jax.errors import UserError, first_line
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
-# Records asked for at once: one at a time costs four times as much.
+# Records read at once: one at a time takes four times as long.
 _RECORDS_AT_ONCE = 1024
-# How TFDS's data sets of known factors name those of an example.
+# Prefix of the features with known factors in TFDS's data sets.
 _FACTOR = "label_"
-# Data sets whose white is not 255.
+# The value of white in data sets where it is not 255.
 _WHITE = {"dsprites": 1}
 
 
@@ -32,7 +32,7 @@ def import_tfds() -> ModuleType:
     """Return the module tensorflow_datasets.
 
     Raises:
-        UserError: it, or array_record, is not installed; on Windows the latter cannot be.
+        UserError: it or array_record is not installed; the latter has no Windows version.
     """
     try:
         # TFDS itself imports array_record only when it reads, too late for a clear message.
@@ -47,35 +47,35 @@ def import_tfds() -> ModuleType:
 
 
 def resolve_data_dir(data_dir: str) -> Path:
-    """Return the folder that `data_dir` means: "" is TFDS's own default."""
+    """Return the folder that `data_dir` names; "" is TFDS's default."""
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return Path(data_dir or default).expanduser()
 
 
 def list_names(data_dir: str) -> list[str]:
-    """Return what is prepared in a folder, as `name` or `name/config`, without importing TFDS."""
+    """Return the data sets in a folder, as `name` or `name/config`, without importing TFDS."""
     root = resolve_data_dir(data_dir)
     return sorted(
         {
             info.parent.parent.relative_to(root).as_posix()
             for pattern in ("*/*/dataset_info.json", "*/*/*/dataset_info.json")
             for info in root.glob(pattern)
-            # Not the unfinished `incomplete.*` that an interrupted preparation leaves.
+            # Without `incomplete.*`, which an interrupted preparation leaves.
             if _VERSION.fullmatch(info.parent.name)
         }
     )
 
 
 def find(name: str, data_dir: str) -> Path | None:
-    """Return the folder of a prepared data set, or None if there is no such thing.
+    """Return the folder of a prepared data set, or None if there is none.
 
     Args:
-        name: `name`, `name/config`, `name:version` or `name/config:version`. Without a version
-            the newest is found, without a config TFDS's default or the only one.
-        data_dir: where the data sets are; "" is TFDS's own default.
+        name: `name`, `name/config`, `name:version` or `name/config:version`. The default version is
+            the newest, the default config TFDS's default or the only one.
+        data_dir: folder of the data sets; "" is TFDS's default.
 
     Raises:
-        UserError: the name is there, but the config or version is not or cannot be chosen.
+        UserError: the data set exists, but not the config or version, or the config is ambiguous.
     """
     match = _NAME.fullmatch(name)
     if not match:
@@ -112,20 +112,20 @@ def sizes(folder: Path) -> dict[str, int]:
 
 
 class PreparedDataset:
-    """The features `image` and, if there are any, `label` and factors of a prepared data set.
+    """The images and, if there are any, labels and factors of a prepared data set.
 
-    Read when they are asked for: images uint8 or float32, labels int32. Class labels whose names
+    They are read on demand: images as uint8 or float32, labels as int32. Class labels whose names
     begin with `label_`, such as those of dsprites and shapes3d, are factors of variation.
 
     Args:
-        folder: of the version of the data set.
-        ranges: which of its examples.
-        image_size: height and width to which central squares are resized; 0 leaves images as they
+        folder: folder of the data set's version.
+        ranges: the examples, by split.
+        image_size: height and width that central squares are resized to; 0 keeps images as they
             are, and they must have one shape.
 
     Raises:
-        UserError: no `image`, images of another type than uint8 or floating, labels that are no
-            integers, another file format than array_record, a damaged file.
+        UserError: there is no feature `image`, images are neither uint8 nor floating, labels are
+            not integers, the format is not array_record, or a file is damaged.
     """
 
     def __init__(self, folder: Path, ranges: Ranges, image_size: int = 0) -> None:
@@ -145,7 +145,7 @@ class PreparedDataset:
             if name.startswith(_FACTOR) and isinstance(feature, tfds.features.ClassLabel)
         }
         self._white = _WHITE.get(builder.name, 255)
-        # Pillow, called here, is faster than through TFDS, which also logs that it misses OpenCV.
+        # Pillow is faster called here than through TFDS, which also logs that OpenCV is missing.
         self._is_encoded = (
             isinstance(features["image"], tfds.features.Image)
             and features["image"].np_dtype == np.uint8
@@ -184,31 +184,31 @@ class PreparedDataset:
         return self._dtype
 
     def read(self, indices: Int[np.ndarray, " num"]) -> Dataset:
-        """Read and decodes the examples at these places.
+        """Read and decode the examples at these indices.
 
         Raises:
-            UserError: a damaged file, images that differ in shape or are not finite.
+            UserError: a file is damaged, or images differ in shape or are not finite.
         """
-        places = indices.tolist()
-        images = np.empty((len(places), *self._image_shape), self._dtype)
-        labels = np.empty(len(places), np.int32) if self._has_labels else None
-        values = np.empty((len(places), len(self._factor_sizes)), np.int32)
-        for place, (image, example) in enumerate(self._examples(places)):
+        chosen = indices.tolist()
+        images = np.empty((len(chosen), *self._image_shape), self._dtype)
+        labels = np.empty(len(chosen), np.int32) if self._has_labels else None
+        values = np.empty((len(chosen), len(self._factor_sizes)), np.int32)
+        for position, (image, example) in enumerate(self._examples(chosen)):
             if image.shape not in (self._image_shape, self._image_shape[:-1]):
                 raise UserError(
-                    f"{self._name(places[place])} has shape {list(image.shape)}, but "
+                    f"{self._name(chosen[position])} has shape {list(image.shape)}, but "
                     f"{self._name(0)} has {list(self._image_shape)}; all images must have one "
                     "shape: data.image_size crops and resizes encoded ones"
                 )
-            images[place] = image.reshape(self._image_shape)
+            images[position] = image.reshape(self._image_shape)
             if labels is not None:
-                labels[place] = example["label"]
-            values[place] = [example[f"{_FACTOR}{name}"] for name in self._factor_sizes]
+                labels[position] = example["label"]
+            values[position] = [example[f"{_FACTOR}{name}"] for name in self._factor_sizes]
         if images.dtype == np.float32:
             bad = ~np.isfinite(images).all(axis=(1, 2, 3))
             if bad.any():
                 raise UserError(
-                    f"{self._name(places[int(np.argmax(bad))])} has NaN or infinite values; all "
+                    f"{self._name(chosen[int(np.argmax(bad))])} has NaN or infinite values; all "
                     "must be finite"
                 )
         if not self._factor_sizes:
@@ -216,29 +216,29 @@ class PreparedDataset:
         names, sizes = tuple(self._factor_sizes), tuple(self._factor_sizes.values())
         return Dataset(images, labels, Factors(names, sizes, values))
 
-    def _examples(self, places: list[int]) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    def _examples(self, indices: list[int]) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
         """Yield the image and all features of each example."""
-        for first in range(0, len(places), _RECORDS_AT_ONCE):
-            some = places[first : first + _RECORDS_AT_ONCE]
-            for place, record in zip(some, self._read_records(some), strict=True):
+        for first in range(0, len(indices), _RECORDS_AT_ONCE):
+            some = indices[first : first + _RECORDS_AT_ONCE]
+            for index, record in zip(some, self._read_records(some), strict=True):
                 try:
                     example = self._features.deserialize_example_np(record, decoders=self._decoders)
                     image = example["image"]
                     if self._is_encoded:
                         channels = self._features["image"].shape[-1]
                         image = decode(io.BytesIO(image), channels, self._image_size, self._white)
-                # Protobuf, TFDS and NumPy each have their own exceptions for what does not fit.
+                # Protobuf, TFDS and NumPy raise exceptions of their own for damaged records.
                 except Exception as error:
-                    raise UserError(f"{self._name(place)}: {first_line(error)}") from None
+                    raise UserError(f"{self._name(index)}: {first_line(error)}") from None
                 yield image, example
 
-    def _read_records(self, places: list[int]) -> Sequence[bytes]:
+    def _read_records(self, indices: list[int]) -> Sequence[bytes]:
         try:
-            records = self._records.__getitems__(places)
-        # array_record raises RuntimeError on damage today, but promises no type.
+            records = self._records.__getitems__(indices)
+        # array_record raises RuntimeError on damage, but does not document a type.
         except Exception as error:
             raise self._damaged(first_line(error)) from None
-        # A file cut at a block's end opens all the same, and gives empty records.
+        # A file cut at the end of a block opens without an error and gives empty records.
         if not all(records):
             raise self._damaged("it has empty records")
         return records
@@ -250,13 +250,13 @@ class PreparedDataset:
             "again"
         )
 
-    def _name(self, place: int) -> str:
-        """Return names the example at a place by its split and its number there."""
+    def _name(self, index: int) -> str:
+        """Return the name of an example: its split and its index there."""
         for split, start, stop in self._ranges:
-            if place < stop - start:
-                return f"{self._folder}, split {split!r}, example {start + place}"
-            place -= stop - start
-        raise IndexError(place)
+            if index < stop - start:
+                return f"{self._folder}, split {split!r}, example {start + index}"
+            index -= stop - start
+        raise IndexError(index)
 
 
 def _records(builder: Any, folder: Path, ranges: Ranges) -> Any:
@@ -267,7 +267,7 @@ def _records(builder: Any, folder: Path, ranges: Ranges) -> Any:
             file_format="array_record",
             deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
         )
-    # TFDS raises the one or the other, depending on the formats that there are.
+    # TFDS raises one or the other, depending on the formats of the data set.
     except (NotImplementedError, ValueError):
         raise UserError(
             f"{folder} is prepared as {builder.info.file_format.value}; "
@@ -279,7 +279,7 @@ def _builder(folder: Path) -> Any:
     tfds = import_tfds()
     try:
         return tfds.builder_from_directory(folder)
-    # A damaged description raises whatever the JSON or protobuf reader does.
+    # A damaged description raises exceptions of the JSON or protobuf reader.
     except Exception as error:
         raise UserError(
             f"{folder} is not a whole prepared data set: {first_line(error)}; "

@@ -1,4 +1,4 @@
-"""Random numbers by counter: any part of a stream, in one pass that the compiler fuses."""
+"""Counter-based random numbers: any part of a stream, in one fused pass."""
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +14,12 @@ def threefry(
     counts: UInt32[Array, "*shape"],
     high_counts: UInt32[Array, "*shape"] | None = None,
 ) -> tuple[UInt32[Array, "*shape"], UInt32[Array, "*shape"]]:
-    """Return two words of 32 random bits a count: the Threefry-2x32-20 of Salmon et al. 2011.
+    """Return two words of 32 random bits per count, by Threefry-2x32-20 (Salmon et al. 2011).
 
-    A count has 64 bits, in two words; without `high_counts` the high ones are 0.
+    A count has 64 bits, in two words; without `high_counts` the high words are 0.
 
-    The same bits as `jax.extend.random.threefry_2x32`, whose rounds JAX rolls into a loop on the
-    CPU. Written out they fuse into one pass, which makes dynamic binarisation three times cheaper.
+    The bits are those of `jax.extend.random.threefry_2x32`, whose rounds JAX rolls into a loop on
+    the CPU. Unrolled they fuse into one pass, which makes dynamic binarisation three times cheaper.
     """
     first, second = jax.random.key_data(key)
     words = (first, second, first ^ second ^ _PARITY)
@@ -45,11 +45,11 @@ def uint16(key: Key[Array, ""], rows: int, columns: int) -> UInt32[Array, "rows 
 def normal(
     key: Key[Array, ""], first: Int[Array, ""], num: int, size: int
 ) -> Float[Array, "num size"]:
-    """Draw the standard normal vectors number `first`, `first` + 1, ... of the key's stream.
+    """Return `num` standard normal vectors of the key's stream, from number `first` on.
 
-    A vector depends on the key and its own number alone, whichever others are asked for with it.
-    No two numbers below 2^31 have the same vector: their blocks are counted in 64 bits. The tails
-    end at 5.3 standard deviations, as those of `jax.random.normal` do.
+    A vector depends on the key and its number alone. No two numbers below 2^31 have the same
+    vector, since their blocks are counted in 64 bits. The tails end at 5.3 standard deviations, as
+    with `jax.random.normal`.
 
     Raises:
       ValueError: `size` is above 131,070.
@@ -77,11 +77,11 @@ def _product(number: UInt32[Array, ""], factor: int) -> tuple[UInt32[Array, ""],
 
 
 def _uniform(bits: UInt32[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """23 bits as the middle of one of 2^23 equal parts of (-1, 1)."""
+    """Return the centre of one of 2^23 equal parts of (-1, 1), chosen by 23 bits."""
     one_to_two = jax.lax.bitcast_convert_type((bits >> 9) | np.uint32(0x3F800000), jnp.float32)
     return (one_to_two - 1) * 2 - np.float32(1 - 2**-23)
 
 
 def make_key(seed: int) -> Key[Array, ""]:
-    """Return the key of a seed, of the one kind that gives the same bits on every platform."""
+    """Return the key of a seed, of the kind that gives the same bits on every platform."""
     return jax.random.key(seed, impl="threefry2x32")

@@ -1,8 +1,8 @@
-"""Five renderings of one digit, in the manner of PolyMNIST (Sutter et al. 2021).
+"""Five renderings of a digit as modalities, similar to PolyMNIST (Sutter et al. 2021).
 
-As there (arXiv 2105.02470, section 5.1) the modalities of an example share its class and nothing
-else: each shows a handwriting of its own before a random part of a background of its own. Here the
-backgrounds are computed instead of downloaded, and the digits are drawn in five ways.
+As there (arXiv 2105.02470, section 5.1) the modalities of an example share only its class: each
+shows another handwritten digit, before a random part of the modality's background. Here the
+backgrounds are computed instead of downloaded, and the digits are drawn in five styles.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-# Height and width of a background, from which parts as large as an image are cut.
+# Height and width of a background, from which parts of an image's size are cut.
 LARGEST = 256
-# So many are drawn at once: their floats take little memory, and fit into the cache of a core.
+# Images drawn at once: their floats fit into the cache of a core.
 _IMAGES_AT_ONCE = 250
 
 _Digits = Float[np.ndarray, "num height width 1"]
@@ -21,7 +21,7 @@ _Colour = Float[np.ndarray, "... 3"]
 
 
 class _Style(NamedTuple):
-    """A modality: its background, [side, side, 3] from 0 to 1, and how a digit is drawn on it."""
+    """The style of a modality: its background, [side, side, 3] from 0 to 1, and how digits look."""
 
     background: Callable[[], Float[np.ndarray, "side side 3"]]
     draw: Callable[[_Digits, _Colour, np.random.RandomState], _Colour]
@@ -33,14 +33,14 @@ def render(
     index: int,
     random: np.random.RandomState,
 ) -> UInt8[np.ndarray, "num side side 3"]:
-    """Return one modality: for every example an image of its class in the modality's style.
+    """Return one modality: an image of each example's class in the modality's style.
 
     Args:
         images: of light digits on black ground, at most `LARGEST` pixels high and wide.
-        labels: of the images, which are those of the examples too.
-        index: of the modality, a place in `NAMES`.
-        random: chooses images of the class, parts of the background, and colours. Over modalities
-            it should differ, else they share a handwriting.
+        labels: of the images, and of the examples.
+        index: of the modality in `NAMES`.
+        random: draws images of the class, parts of the background, and colours. It should differ
+            between modalities, or they would share the handwritten digits.
     """
     style = _STYLES[index]
     background = style.background().astype(np.float32)
@@ -60,7 +60,7 @@ def render(
 def _shuffle_within_classes(
     labels: Int[np.ndarray, " num"], random: np.random.RandomState
 ) -> Int[np.ndarray, " num"]:
-    """Return, for every example, the index of another of its class; every index occurs once."""
+    """Permute the indices of examples within each class."""
     shuffled = random.permutation(len(labels))
     chosen = np.empty(len(labels), np.int64)
     chosen[np.argsort(labels, kind="stable")] = shuffled[
@@ -74,12 +74,12 @@ def _cover(digits: _Digits, colour: _Colour | float, behind: _Colour) -> _Colour
 
 
 def _draw_inverted(digits: _Digits, behind: _Colour, random: np.random.RandomState) -> _Colour:
-    """Draw the digit where the background is its own negative, as in PolyMNIST."""
+    """Invert the background where the digit is, as in PolyMNIST."""
     return _cover(digits, 1 - behind, behind)
 
 
 def _draw_outlined(digits: _Digits, behind: _Colour, random: np.random.RandomState) -> _Colour:
-    """Return the outline in white: the pixels that the digit gains by dilation."""
+    """Draw the outline in white: the pixels that the digit gains by dilation."""
     framed = np.pad(digits, ((0, 0), (1, 1), (1, 1), (0, 0)))
     tall = np.maximum(np.maximum(framed[:, :-2], framed[:, 1:-1]), framed[:, 2:])
     spread = np.maximum(np.maximum(tall[:, :, :-2], tall[:, :, 1:-1]), tall[:, :, 2:])
@@ -87,28 +87,28 @@ def _draw_outlined(digits: _Digits, behind: _Colour, random: np.random.RandomSta
 
 
 def _draw_coloured(digits: _Digits, behind: _Colour, random: np.random.RandomState) -> _Colour:
-    """Draw the digit in one bright colour, another for each image."""
+    """Draw the digit in one bright colour, drawn for each image."""
     return _cover(digits, _hue(random.random_sample(len(digits)))[:, None, None], behind)
 
 
 def _draw_turned(digits: _Digits, behind: _Colour, random: np.random.RandomState) -> _Colour:
-    """Draw the digit in black, turned by a quarter to the left."""
+    """Draw the digit in black, rotated by 90 degrees to the left."""
     return _cover(np.rot90(digits, axes=(1, 2)), 0.0, behind)
 
 
 def _draw_mirrored(digits: _Digits, behind: _Colour, random: np.random.RandomState) -> _Colour:
-    """Draw the digit in ivory, left and right exchanged."""
+    """Draw the digit in ivory, mirrored."""
     return _cover(digits[:, :, ::-1], np.array([1.0, 0.95, 0.8], np.float32), behind)
 
 
 def _hue(turns: Float[np.ndarray, "..."]) -> _Colour:
-    """Return saturated colours around the circle of hues, from red at 0 to red at 1."""
+    """Return saturated colours by hue, from red at 0 around the circle to red at 1."""
     steps = (6 * turns[..., None] + np.array([0, 4, 2])) % 6
     return np.clip(np.abs(steps - 3) - 1, 0, 1).astype(np.float32)
 
 
 def _blend(degrees: Float[np.ndarray, "..."], first: str, last: str) -> _Colour:
-    """Return between two colours, given as "#rrggbb", by degrees from 0 to 1."""
+    """Interpolate between two colours, given as "#rrggbb", by degrees from 0 to 1."""
     ends = [np.array(list(bytes.fromhex(colour[1:]))) / 255 for colour in (first, last)]
     return ends[0] + degrees[..., None] * (ends[1] - ends[0])
 
@@ -118,7 +118,7 @@ def _grid() -> Float[np.ndarray, "2 side side"]:
 
 
 def _smooth_noise(random: np.random.RandomState, slope: float) -> Float[np.ndarray, "side side"]:
-    """Return noise from 0 to 1 whose amplitude falls with frequency to a power."""
+    """Return noise from 0 to 1 whose amplitude falls with a power of the frequency."""
     frequencies = np.hypot(np.fft.fftfreq(LARGEST)[:, None], np.fft.rfftfreq(LARGEST))
     frequencies[0, 0] = np.inf
     noise = np.fft.rfft2(random.standard_normal((LARGEST, LARGEST))) / frequencies**slope
@@ -144,7 +144,7 @@ def _clouds() -> Float[np.ndarray, "side side 3"]:
 
 
 def _cells() -> Float[np.ndarray, "side side 3"]:
-    """Stained glass: every point has the colour of the seed that is nearest to it."""
+    """Return stained glass: every pixel has the colour of the nearest of random points."""
     random = np.random.RandomState(3)
     seeds, colours = random.random_sample((600, 2)) * LARGEST, random.random_sample(600)
     row, column = _grid()
@@ -158,7 +158,7 @@ def _cells() -> Float[np.ndarray, "side side 3"]:
 
 
 def _marble() -> Float[np.ndarray, "side side 3"]:
-    """Veins where a slope that noise has bent passes multiples of pi."""
+    """Return veins where a slope, distorted by noise, passes multiples of pi."""
     row, column = _grid()
     bent = 0.25 * column + 0.1 * row + 14 * _smooth_noise(np.random.RandomState(4), 2.0)
     return _blend(np.abs(np.sin(bent)) ** 0.7, "#6d9440", "#1d3a1a")
@@ -172,5 +172,5 @@ _STYLES = (
     _Style(_marble, _draw_mirrored),
 )
 
-# Of the modalities.
+# The names of the modalities.
 NAMES = tuple(f"rendering_{index}" for index in range(len(_STYLES)))

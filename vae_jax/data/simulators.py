@@ -1,4 +1,4 @@
-"""Simulators, which draw examples with chosen factors."""
+"""Simulators, which draw examples with given factors."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -26,7 +26,7 @@ class FactorSample(NamedTuple):
 
 @runtime_checkable
 class Simulator(Protocol):
-    """Draws examples by their factors, as the metrics of disentanglement want them.
+    """Draws examples by their factors, for the metrics of disentanglement.
 
     Attributes:
         names: of the factors.
@@ -47,24 +47,24 @@ class Simulator(Protocol):
     def sample_sharing(
         self, key: Key[Array, ""], shared: Int[np.ndarray, " groups"], group_size: int
     ) -> FactorSample:
-        """Return groups of examples, within each of which one factor has one value.
+        """Return groups of examples; within a group one factor has one value.
 
         Args:
             key: of the draw.
-            shared: [groups]; which factor the examples of each group share, whose value is drawn
-                once a group. The others are drawn for each example.
-            group_size: examples in a group.
+            shared: [groups]; the factor that each group shares, whose value is drawn once per
+                group. The others are drawn for each example.
+            group_size: examples per group.
 
         Returns:
-            groups * group_size examples, those of a group one after the other.
+            groups * group_size examples, ordered by group.
         """
 
 
 class SpritesSimulator:
-    """Renders sprites of any factors of their grid, wherever a config has split it.
+    """Renders sprites with any factors of their grid, in whatever split they are.
 
     Args:
-        variant: says which factors there are and how images look.
+        variant: defines the factors and the look of images.
         image_size: height and width.
     """
 
@@ -73,7 +73,7 @@ class SpritesSimulator:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """See `Simulator`; so for the others."""
+        """See `Simulator`."""
         return self._variant.names
 
     @property
@@ -105,16 +105,16 @@ class SpritesSimulator:
 
 
 class StoredSimulator:
-    """Chooses among the examples of a data set in memory.
+    """Draws from the examples of a data set in memory.
 
-    Factors are independent where the data set has every combination of their values, each as often;
-    of another one the dependence is kept.
+    The factors are independent if the data set has every combination of their values equally often;
+    otherwise they are dependent as in the data set.
 
     Args:
-        dataset: its images and factors.
+        dataset: a data set with factors.
 
     Raises:
-        UserError: it has no factors, or one that has a single value.
+        UserError: the data set has no factors, or a factor with a single value.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -128,20 +128,20 @@ class StoredSimulator:
                     "use examples in which it varies, or leave it out"
                 )
         self._images, self._factors = dataset.images, factors
-        # By factor: the examples in the order of its values, and where in it each value begins.
+        # By factor: the examples sorted by its values, and the position where each value begins.
         self._order = np.argsort(factors.values, axis=0, kind="stable").T
         begins = [
             np.flatnonzero(np.diff(column[order], prepend=-1))
             for column, order in zip(factors.values.T, self._order, strict=True)
         ]
-        self._num_values = np.array([len(places) for places in begins])
+        self._num_values = np.array([len(positions) for positions in begins])
         self._begins = np.full((len(begins), self._num_values.max() + 1), len(factors.values))
-        for row, places in zip(self._begins, begins, strict=True):
-            row[: len(places)] = places
+        for row, positions in zip(self._begins, begins, strict=True):
+            row[: len(positions)] = positions
 
     @property
     def names(self) -> tuple[str, ...]:
-        """See `Simulator`; so for the others."""
+        """See `Simulator`."""
         return self._factors.names
 
     @property
@@ -156,12 +156,12 @@ class StoredSimulator:
     def sample_sharing(
         self, key: Key[Array, ""], shared: Int[np.ndarray, " groups"], group_size: int
     ) -> FactorSample:
-        """See `Simulator`; the value is uniform among those that there are."""
-        value_key, place_key = jax.random.split(key)
+        """See `Simulator`; the value is uniform among those in the data set."""
+        value_key, offset_key = jax.random.split(key)
         value = _below(value_key, self._num_values[shared])
         begin, end = self._begins[shared, value], self._begins[shared, value + 1]
-        places = _below(place_key, np.repeat((end - begin)[:, None], group_size, axis=1))
-        rows = self._order[shared[:, None], begin[:, None] + places]
+        offsets = _below(offset_key, np.repeat((end - begin)[:, None], group_size, axis=1))
+        rows = self._order[shared[:, None], begin[:, None] + offsets]
         return self._read(rows.reshape(-1))
 
     def _read(self, rows: Int[np.ndarray, " num"]) -> FactorSample:
@@ -169,5 +169,5 @@ class StoredSimulator:
 
 
 def _below(key: Key[Array, ""], bounds: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
-    """Return uniform integers from 0, each below a bound of its own."""
+    """Return uniform integers from 0, each below its own bound."""
     return np.array(jax.random.randint(key, bounds.shape, 0, bounds))

@@ -1,4 +1,4 @@
-"""Every source of data by its name: bundled, rendered, .npz, images in a folder, or of TFDS."""
+"""All sources of data by name: bundled, rendered, .npz, a folder of images, TFDS, or outside."""
 
 import re
 from collections.abc import Callable
@@ -18,9 +18,9 @@ class _Source(NamedTuple):
 
 
 def open_lazily(name: str, split: str, data_dir: str, image_size: int = 0) -> LazyDataset:
-    """Open a split of a data set, of which no more is read than is asked for.
+    """Open a split of a data set, which is read on demand.
 
-    Bundled data and .npz files are read into memory all the same.
+    Only bundled data and .npz files are read into memory at once.
 
     Args:
         name: `mnist`, which is bundled; `sprites`, `sprites_smooth` or `sprites_color`, which are
@@ -30,16 +30,16 @@ def open_lazily(name: str, split: str, data_dir: str, image_size: int = 0) -> La
             `name/config` or `name:version`. A prepared data set goes before a folder of the same
             name; write `./name` for the folder.
         split: in TFDS's syntax (see `splits`), such as `train[:55000]`.
-        data_dir: where prepared data sets are; "" is TFDS's default.
-        image_size: height and width to which the central squares of image files are resized; 0
-            leaves them as they are. What is rendered has this size; 0 means 64.
+        data_dir: folder of prepared data sets; "" is TFDS's default.
+        image_size: height and width that the central squares of image files are resized to; 0 keeps
+            them as they are. Rendered images have this size; 0 means 64.
 
     Returns:
-        images [num_examples, height, width, channels], uint8 or float32, in the order of the
-        source; labels [num_examples], int32, or None; factors of variation or None.
+        A data set with images [num_examples, height, width, channels], uint8 or float32, in the
+        order of the source; labels [num_examples], int32, or None; factors of variation or None.
 
     Raises:
-        UserError: the name or split is not known, or the data are damaged or of a wrong form.
+        UserError: the name or split is unknown, or the data are damaged or have a wrong form.
     """
     source = _find(name, data_dir, image_size)
     return source.open(splits.parse(split, source.sizes()))
@@ -55,7 +55,7 @@ def load(name: str, split: str, data_dir: str, image_size: int = 0) -> Dataset:
 
 
 def split_sizes(name: str, data_dir: str) -> dict[str, int]:
-    """Return the number of examples in each split of a data set; reads no images.
+    """Return the number of examples in each split of a data set, without reading images.
 
     Raises:
         UserError: as `open_lazily`.
@@ -76,7 +76,7 @@ def _find(name: str, data_dir: str, image_size: int) -> _Source:
             partial(dataset.sizes, name),
             partial(dataset.SpritesDataset, name, image_size=image_size),
         )
-    # TFDS has a version after a colon, never a name.
+    # In names of TFDS a colon precedes a version, never a name.
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
         return _Source(partial(outside.sizes, name), partial(outside.OutsideDataset, name))
     path = str(Path(name).expanduser())

@@ -1,7 +1,7 @@
 """TFDS's split syntax, such as `train[:90%]+test`, for every source of data.
 
-https://www.tensorflow.org/datasets/splits describes it. What is read here means the same there;
-shards, `all` and slices whose two ends have different units are left out.
+https://www.tensorflow.org/datasets/splits describes it. Expressions have the same meaning here;
+shards, `all` and slices whose ends have different units are not supported.
 """
 
 import re
@@ -24,13 +24,13 @@ def parse(split: str, sizes: Mapping[str, int]) -> list[tuple[str, int, int]]:
 
     Args:
         split: such as `train`, `train[:55000]`, `train[-10%:]` or `train[:10]+test`.
-        sizes: the number of examples in each split that there is.
+        sizes: the number of examples in each split.
 
     Returns:
         `(name, start, stop)` for each term, in order, with 0 <= start < stop <= sizes[name].
 
     Raises:
-        UserError: bad syntax, an unknown split, or a range that is empty or too large.
+        UserError: the syntax is wrong, a split is unknown, or a range is empty or too large.
     """
     return [_parse_term(term, split, sizes) for term in re.split(r"\s*\+\s*", split.strip())]
 
@@ -39,7 +39,7 @@ def overlap(split_a: str, split_b: str, sizes: Mapping[str, int]) -> int:
     """Return the number of different examples that two split expressions share.
 
     Raises:
-        UserError: as `parse` does, for either of the two.
+        UserError: as `parse`, for either expression.
     """
     members_a, members_b = _members(split_a, sizes), _members(split_b, sizes)
     return sum(

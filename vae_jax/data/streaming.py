@@ -1,4 +1,4 @@
-"""Batches of a data set that memory does not hold, read and decoded ahead of training by grain."""
+"""Batches of a data set larger than memory, read and decoded ahead of training by grain."""
 
 import contextlib
 import functools
@@ -16,18 +16,18 @@ from jaxtyping import Array, Int
 from vae_jax.data.dataset import LazyDataset
 from vae_jax.errors import UserError
 
-# order(epoch) -> the places of all examples, in the order in which that epoch goes through them.
+# order(epoch) -> the indices of all examples, in the order of that epoch.
 Order = Callable[[int], Int[np.ndarray, " num_examples"]]
 
-# Within a few epochs of few steps the threads may be at work on several at once.
+# With few steps per epoch, threads may be reading for several epochs at once.
 _ORDERS_KEPT = 4
 
-# Beyond, they wait for the interpreter more than they decode.
+# More threads would wait for the interpreter more than they decode.
 _MOST_READ_THREADS = 16
 
 
 def num_read_threads() -> int:
-    """Threads that read and decode: one a core, as far as one Python process keeps them busy."""
+    """Return the number of threads that read and decode: one per core, up to a limit."""
     has_affinity = hasattr(os, "sched_getaffinity")
     num_cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     return min(num_cores, _MOST_READ_THREADS)
@@ -36,20 +36,20 @@ def num_read_threads() -> int:
 def read_ahead(
     read: Callable[[int], np.ndarray], num: int, *, num_threads: int, num_ahead: int
 ) -> Generator[np.ndarray, None, None]:
-    """`read(0)`, ..., `read(num - 1)` in this order, read by threads before they are asked for.
+    """Yield `read(0)`, ..., `read(num - 1)` in order, read ahead by threads.
 
     Args:
-      read: called by several threads at once. Worth tens of images: what surrounds a call costs a
-        tenth of a millisecond.
-      num: calls.
-      num_threads: that read.
-      num_ahead: results that are being read or wait to be taken, at most.
+      read: called by several threads at once. A call should read tens of images, since each has an
+        overhead of a tenth of a millisecond.
+      num: number of calls.
+      num_threads: number of threads.
+      num_ahead: maximal number of results that are being read or wait to be taken.
 
     Returns:
       A generator; closing it ends the threads.
 
     Raises:
-      UserError: grain is not installed; and whatever `read` raises.
+      UserError: grain is not installed, or `read` raises it.
     """
     try:
         import grain
@@ -70,7 +70,7 @@ def read_ahead(
 class _Calls:
     """The results of a function of an index, as a source of data for grain.
 
-    A mistake of the user is a result too: raised, grain would add lines of its own to it.
+    A UserError is returned as a result: if it were raised, grain would add lines to it.
     """
 
     def __init__(self, function: Callable[[int], np.ndarray], num: int) -> None:
@@ -88,24 +88,24 @@ class _Calls:
 
 
 class Stream:
-    """The batches of a run from some step to its end, a compiled call's worth at a time.
+    """The batches of a run from some step to its end, for one compiled call at a time.
 
-    While a call trains, the next one's batches are read, put together and transferred, and then
-    `num_ahead` more are read. Which examples a step sees depends on the step alone.
+    While a call trains, the next call's batches are read, assembled and transferred, and then
+    `num_ahead` more are read. The examples of a step depend on the step alone.
 
     Args:
       dataset: the training set.
-      order: of an epoch's examples; asked by several threads.
-      batch_size: examples a step, of all processes together.
-      first_step: where to begin.
+      order: of an epoch's examples; called by several threads.
+      batch_size: examples per step, over all processes.
+      first_step: the first step to read.
       total_steps: steps of the whole run.
-      steps_of_call: steps of the call that begins at a step.
-      num_threads: that read and decode, each a batch at a time.
-      num_ahead: batches that are being read, or wait to be put together, at most.
-      put: takes batches to where they are trained on.
-      process_index: of this process, which reads the rows of a batch that are its own: the batch
-        is cut into contiguous parts, one a process.
-      process_count: processes of the run; it divides the batch size.
+      steps_of_call: number of steps of the call that begins at a step.
+      num_threads: threads that read and decode, each one batch at a time.
+      num_ahead: maximal number of batches that are being read or wait to be assembled.
+      put: transfers batches to the devices.
+      process_index: of this process, which reads its own rows of each batch: the batch is cut into
+        contiguous parts, one per process.
+      process_count: number of processes of the run; it divides the batch size.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Stream:
 
     @property
     def seconds_waited(self) -> float:
-        """The seconds that the latest `take` waited for its batches."""
+        """The seconds for which the latest `take` waited for its batches."""
         return self._seconds_waited
 
     def take(self, num_steps: int) -> Array:
@@ -168,7 +168,7 @@ class Stream:
         return batches
 
     def close(self) -> None:
-        """End the threads; what they are reading is read to its end, and dropped."""
+        """End the threads, after the reads in progress; their results are dropped."""
         self._closing.set()
         self._assembler.shutdown(cancel_futures=True)
         self._batches.close()
@@ -193,7 +193,7 @@ class Stream:
 
     def _assemble(self, num_steps: int) -> Array:
         shape = (num_steps, self._num_rows, *self._dataset.shape[1:])
-        # New memory each time: on a CPU the device reads from it, without a copy.
+        # New memory each time: on a CPU the device uses it without a copy.
         batches = np.empty(shape, self._dataset.dtype)
         for batch in batches:
             if self._closing.is_set():
@@ -202,11 +202,11 @@ class Stream:
         return self._put(batches)
 
     def _read_batch(self, step: int) -> np.ndarray:
-        epoch, place = divmod(step, self._dataset.shape[0] // self._batch_size)
-        # Else every thread would work out the order of an epoch that begins.
+        epoch, index = divmod(step, self._dataset.shape[0] // self._batch_size)
+        # Otherwise every thread would compute the order of a new epoch.
         with self._order_lock:
             order = self._order(epoch)
-        first = place * self._batch_size + self._first_row
+        first = index * self._batch_size + self._first_row
         images = self._dataset.read(order[first : first + self._num_rows]).images
         if images.shape != (self._num_rows, *self._dataset.shape[1:]):
             raise UserError(

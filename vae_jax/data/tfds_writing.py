@@ -14,13 +14,13 @@ from vae_jax.errors import UserError
 
 
 class Prepared(NamedTuple):
-    """The data that `prepare_once` made or found.
+    """The data set that `prepare_once` made or found.
 
     Attributes:
         folder: where the data set is.
         sizes: the number of examples in each split.
         num_bytes: the size of all its files.
-        was_there: whether it had been prepared before, so that nothing was done.
+        was_there: whether it existed before, so that nothing was done.
     """
 
     folder: Path
@@ -30,15 +30,15 @@ class Prepared(NamedTuple):
 
 
 class Description(NamedTuple):
-    """A data set to be written.
+    """The description of a data set to write.
 
     Attributes:
-        name: of the data set; with a config, `name/config` is what it is read as.
+        name: of the data set; with a config it is read as `name/config`.
         config: "" for none.
         version: such as "1.0.0".
-        text: what it is.
-        homepage: where it is described.
-        citation: who made it.
+        text: a description.
+        homepage: its URL.
+        citation: its authors.
     """
 
     name: str
@@ -52,17 +52,17 @@ class Description(NamedTuple):
 def prepare_once(
     described: Description, data_dir: str, write_into: Callable[[Path], None]
 ) -> Prepared:
-    """Has a data set written, or does nothing if it is there.
+    """Write a data set unless it exists.
 
-    It appears when it is whole: an interrupted call leaves nothing that is taken for a data set.
+    It appears once it is complete: an interrupted call leaves nothing that could be taken for it.
 
     Args:
-        described: which data set.
+        described: the data set.
         data_dir: where to write; "" is TFDS's default.
-        write_into: calls `write` with the folder of all data sets.
+        write_into: calls `write`, given the folder of all data sets.
 
     Raises:
-        UserError: no TFDS, or a folder that cannot be written.
+        UserError: TFDS is not installed, or the folder cannot be written.
     """
     prepared.import_tfds()
     import filelock
@@ -71,7 +71,7 @@ def prepare_once(
     folder = root / described.name / described.config / described.version
     try:
         root.mkdir(parents=True, exist_ok=True)
-        # Whoever comes second waits, then finds the work done.
+        # A second process waits and then finds the data set.
         with filelock.FileLock(root / f".{described.name}.lock"):
             was_there = (folder / "dataset_info.json").exists()
             if not was_there:
@@ -90,20 +90,20 @@ def write(
     features: Mapping[str, Any],
     splits: Mapping[str, Iterator[dict[str, Any]]],
 ) -> None:
-    """Write examples in the order in which they come.
+    """Write examples in the order given.
 
     Args:
         root: the folder of all data sets.
-        described: what is written.
-        features: TFDS's, by name.
-        splits: the examples of each split; images are `encode_png`'s.
+        described: the data set.
+        features: TFDS's features, by name.
+        splits: the examples of each split; images are encoded by `encode_png`.
     """
     tfds: Any = prepared.import_tfds()
 
-    # Made here, since TFDS is imported only when it is needed; not registered, since TFDS
-    # registers builders of its own under some of these names.
+    # Defined here, since TFDS is imported only when needed. Not registered, since TFDS registers
+    # builders of its own under some of these names.
     class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-        """TFDS calls these three methods; what they mean stands in its documentation."""
+        """A builder with the three methods that TFDS calls; see its documentation."""
 
         name = described.name
         VERSION = tfds.core.Version(described.version)
@@ -129,13 +129,13 @@ def write(
 
     tfds.disable_progress_bar()
     builder = Builder(data_dir=root, file_format="array_record")
-    # TFDS prints sizes that it does not know.
+    # TFDS prints that sizes are unknown.
     with contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare(download_dir=root / "downloads")
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Return PNG bytes: given pixels instead, TFDS would encode them with TensorFlow.
+    """Return an image as PNG bytes. TFDS would encode pixels with TensorFlow.
 
     Args:
         image: [height, width] or [height, width, 3].

@@ -1,9 +1,9 @@
 """A small convolutional classifier, and the folder that keeps one.
 
-What is measured of generated images with its features and predictions is of this network, and
-differs from what another, such as Inception, would give.
+Metrics of generated images that use its features and predictions hold for this network only;
+another one, such as Inception, would give other values.
 
-classifier.json   what it is of, how it was trained, how well it does; the checksum of the other
+classifier.json   its data, how it was trained, its accuracy; the checksum of the other file
 parameters.npz    its parameters, by name
 """
 
@@ -38,7 +38,7 @@ _PARAMETERS = "parameters.npz"
 
 
 class ClassifierNetwork(nnx.Module):
-    """Images to features by two strided convolutions and a dense layer, those to logits by one."""
+    """Two strided convolutions and a dense layer give features, another dense layer logits."""
 
     def __init__(self, image_shape: ImageShape, num_classes: int, *, rngs: nnx.Rngs) -> None:
         self.body = ConvEncoder(
@@ -71,7 +71,7 @@ class Classifier:
       image_shape: height, width, channels.
       num_classes: counted from 0.
       params: of `ClassifierNetwork`.
-      facts: what is told of its training, "test_accuracy" among it.
+      facts: about its training, such as "test_accuracy".
     """
 
     def __init__(
@@ -96,10 +96,10 @@ class Classifier:
         self._features, self._logits = jax.jit(features), jax.jit(logits)
 
     def logits(self, images: np.ndarray) -> Float[np.ndarray, "num classes"]:
-        """Return log odds of the classes, up to a constant an image.
+        """Return the log odds of the classes, up to a constant per image.
 
         Raises:
-          UserError: the array is none of images that the classifier is of.
+          UserError: the classifier does not take images of this shape or these values.
         """
         return self._run(self._logits, images)
 
@@ -120,7 +120,7 @@ class Classifier:
         return self._run(self._features, images)
 
     def accuracy(self, images: np.ndarray, labels: Int[np.ndarray, " num"]) -> float:
-        """Return share of the images whose class is told, from 0 to 1.
+        """Return the share of the images whose class is predicted correctly, from 0 to 1.
 
         Raises:
           UserError: as `logits`.
@@ -176,7 +176,7 @@ def save(folder: Path, classifier: Classifier) -> None:
         "parameters_sha256": hashlib.sha256(content.getvalue()).hexdigest(),
         "facts": classifier.facts,
     }
-    # It comes last: it is what marks the folder as whole.
+    # Last, since it marks the folder as whole.
     workdir.write_json(folder / _FACTS, facts)
 
 
@@ -186,32 +186,32 @@ def exists(folder: Path) -> bool:
 
 
 def load(folder: Path) -> Classifier:
-    """Read a classifier. No objects: nothing is unpickled.
+    """Read a classifier. Nothing is unpickled.
 
     Raises:
       UserError: there is none, or it is damaged.
     """
     if not exists(folder):
         raise UserError(f"classifier={str(folder)!r} holds no classifier: {_FACTS} is not there")
-    told = workdir.read_json(folder / _FACTS)
+    content = workdir.read_json(folder / _FACTS)
     try:
-        height, width, channels = map(int, told["image_shape"])
-        image_shape, num_classes = (height, width, channels), int(told["num_classes"])
-        checksum, facts = told["parameters_sha256"], dict(told["facts"])
+        height, width, channels = map(int, content["image_shape"])
+        image_shape, num_classes = (height, width, channels), int(content["num_classes"])
+        checksum, facts = content["parameters_sha256"], dict(content["facts"])
         if min(*image_shape, num_classes) < 1:
             raise ValueError(f"{num_classes} classes of images of {image_shape}")
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / _FACTS} is damaged: {error!r}") from None
     path = folder / _PARAMETERS
     try:
-        content = path.read_bytes()
+        parameters = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-    if hashlib.sha256(content).hexdigest() != checksum:
-        raise UserError(f"{path} is not the file that {_FACTS} tells of; train the classifier anew")
+    if hashlib.sha256(parameters).hexdigest() != checksum:
+        raise UserError(f"{path} does not have the checksum in {_FACTS}; train the classifier anew")
     _, template = _abstract(image_shape, num_classes)
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(parameters), allow_pickle=False) as arrays:
             leaves = [arrays[name] for name, _ in _named(template)]
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, OSError) as error:
         raise UserError(f"{path} is damaged: {error!r}") from None

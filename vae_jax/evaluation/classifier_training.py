@@ -20,7 +20,7 @@ from vae_jax.evaluation.classifier import Classifier, ClassifierNetwork, as_stor
 _BATCH_SIZE = 128
 _LEARNING_RATE = 2e-3
 _DROPOUT = 0.5
-# Of the height and the width, by which an image is shifted at most: 2 pixels of 28.
+# The largest shift, as a share of the height and the width: 2 pixels of 28.
 _SHIFT = 1 / 14
 
 
@@ -40,9 +40,9 @@ def train(
     """Train a classifier of the labels of `train`, and measure it on `test`.
 
     Args:
-      train: with labels from 0; the largest says how many classes there are.
-      test: of the same classes.
-      key: of the start, the order, the shifts and the dropout.
+      train: with labels from 0; the largest gives the number of classes.
+      test: has the same classes.
+      key: of the initialisation, the order, the shifts and the dropout.
       num_epochs: passes over the training images; the learning rate falls to 0 over all of them.
       on_epoch: called after each with its number, from 1, and the mean loss in nats.
 
@@ -144,7 +144,7 @@ def _cross_entropy(
     labels: Int[Array, " batch"],
     key: Key[Array, ""],
 ) -> Float[Array, ""]:
-    """-log p(label | shifted image) in nats, half of the features dropped; mean over the batch."""
+    """Return -log p(label | shifted image), half of the features dropped: nats, the batch mean."""
     shift_key, dropout_key = jax.random.split(key)
     network = nnx.merge(graphdef, params)
     features = network.features(_shifted(to_unit_interval(images), shift_key))
@@ -156,7 +156,7 @@ def _cross_entropy(
 def _shifted(
     images: Float[Array, "batch height width channels"], key: Key[Array, ""]
 ) -> Float[Array, "batch height width channels"]:
-    """Return images shifted by whole pixels, each by a draw of its own, edges continued."""
+    """Shift each image by whole pixels, drawn for it alone; edges are continued."""
     num, height, width, channels = images.shape
     most = (round(_SHIFT * height), round(_SHIFT * width))
     padded = jnp.pad(images, ((0, 0), (most[0], most[0]), (most[1], most[1]), (0, 0)), mode="edge")

@@ -1,4 +1,4 @@
-"""Posterior collapse and the aggregate posterior: does a model use its latents."""
+"""Posterior collapse and the aggregate posterior: does a model use its latents?"""
 
 import functools
 from typing import NamedTuple
@@ -21,9 +21,10 @@ ACTIVITY_THRESHOLD = 0.01
 # Nats below which a latent dimension counts as collapsed onto the prior.
 COLLAPSE_THRESHOLD = 0.01
 
-# Rows of the densities of all posteriors that are alive at once: they should stay in the cache.
+# Latent vectors whose densities under all posteriors are alive at once: they should stay in the
+# cache.
 _ROWS = 50
-# Images whose latents are drawn where a density takes a network, and images a compiled call.
+# Latents that are drawn where a density takes a network, and images per compiled call.
 _MOST_DRAWS = 1000
 _BATCH_SIZE = 500
 
@@ -32,17 +33,17 @@ def active_units(
     posterior_mean: Float[np.ndarray, "examples latents"],
     mean_variance: Float[np.ndarray, "examples latents"],
 ) -> int | None:
-    """Return latent dimensions whose posterior mean varies over x by more than 0.01 (variance).
+    """Return the number of latents whose posterior mean has a variance over x above 0.01.
 
     A_u = Cov_x(E_{q(u|x)}[u]) of Burda et al. 2015 (arXiv 1509.00519, section 5).
 
     Args:
-      posterior_mean: of each image.
-      mean_variance: how far it is off where it was estimated from samples, which would pass for
-        activity and is taken away.
+      posterior_mean: E[z|x] of each image.
+      mean_variance: its variance where it was estimated from samples. It would count as activity
+        and is subtracted.
 
     Returns:
-      None where the means are single samples, which tell nothing of it.
+      None where the means are single samples, so that their variance is not known.
     """
     if np.isnan(mean_variance).any():
         return None
@@ -51,14 +52,14 @@ def active_units(
 
 
 def collapsed_share(kl_by_dimension: Float[np.ndarray, " latents"]) -> float:
-    """Return share of the latent dimensions whose mean KL from the prior is below 0.01 nats."""
+    """Return the share of the latent dimensions whose mean KL from the prior is below 0.01 nats."""
     return float((kl_by_dimension < COLLAPSE_THRESHOLD).mean())
 
 
 class AggregatePosterior(NamedTuple):
     """Statistics of q(z) = (1/N) sum_n q(z|x_n), in nats.
 
-    The mean KL from a standard prior is the sum of both and of sum_j KL(q(z_j) || p(z_j)).
+    The mean KL from a standard prior is the sum of these two and sum_j KL(q(z_j) || p(z_j)).
 
     Attributes:
       mutual_information: I(n; z) = E[KL(q(z|x_n) || q(z))], at most log N.
@@ -75,16 +76,16 @@ def _log_aggregates(
 ) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
     """Return log q(z) of each z, and log prod_j q(z_j)."""
 
-    # One dimension after another: no [rows, examples, latents] values, and no squares multiplied
-    # out, which would cost the digits that matter where posteriors are narrow.
+    # One dimension after another: no array of [rows, examples, latents], and no expanded squares,
+    # which would lose the digits that matter where posteriors are narrow.
     def add_dimension(
         sums: tuple[Float[Array, "rows examples"], Float[Array, " rows"]],
         dimension: tuple[Array, Array, Array],
     ) -> tuple[tuple[Float[Array, "rows examples"], Float[Array, " rows"]], None]:
         (log_densities, log_product), (z, mean, log_scale) = sums, dimension
         standardised = (z[:, None] - mean) * jnp.exp(-log_scale)
-        # In one dimension the sum needs no largest term set apart: z was drawn from one of these
-        # normals, whose density there is far from underflow.
+        # In one dimension the sum needs no log-sum-exp: z was drawn from one of these normals,
+        # whose density there is far from underflow.
         density = jnp.exp(-0.5 * jnp.square(standardised) - log_scale).mean(axis=1)
         log_densities = log_densities - 0.5 * jnp.square(standardised) - log_scale
         return (log_densities, log_product + jnp.log(density)), None
@@ -105,8 +106,8 @@ def aggregate_posterior(posterior: Normal, key: Key[Array, ""]) -> AggregatePost
 
     E[log q(z|x_n) - log q(z)] (Hoffman & Johnson 2016, "ELBO surgery", the index-code mutual
     information) and E[log q(z) - sum_j log q(z_j)] (Chen et al. 2018, arXiv 1802.04942, equation
-    2), by one draw an image. They are figures of these N images: where the mutual information nears
-    log N, the q(z) of so few images is a set of peaks, and most of the total correlation is theirs.
+    2), with one draw per image. Both depend on these N images: where the mutual information nears
+    log N, the q(z) of N images is a set of peaks, which make up most of the total correlation.
 
     Args:
       posterior: of every image, over `[examples, latents]`.
@@ -130,7 +131,7 @@ def mutual_information(
 ) -> float:
     """Return I(n; z) = E[log q(z|x_n) - log q(z)] in nats, of any posterior that has a `log_prob`.
 
-    By one draw of each of the first 1,000 images at most; q(z) is the mixture over all of them.
+    It takes one draw of each of the first 1,000 images; q(z) is the mixture over all images.
 
     Args:
       graphdef: the model without its parameters.
@@ -157,7 +158,7 @@ def _draw(
     posterior = model.encode(images)
     assert isinstance(posterior, TractablePosterior)
     latents = posterior.draw(jax.random.normal(key, (len(images), model.latent_size))).latents
-    # Not that of the draw: rounding of z must be the same here and in the mixture.
+    # Not the density that `draw` returns: z must be rounded here as it is in the mixture.
     return latents, posterior.log_prob(latents)
 
 
@@ -173,6 +174,6 @@ def _log_densities(
     model: DensityModel = nnx.merge(graphdef, params)
     posterior = model.encode(images)
     assert isinstance(posterior, TractablePosterior)
-    # One z for all images: what a posterior makes of z alone is made once.
+    # One z for all images: what a posterior computes from z alone is computed once.
     densities = jax.lax.map(lambda z: posterior.log_prob(z[None]), latents, batch_size=_ROWS)
     return densities.T

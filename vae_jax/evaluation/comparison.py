@@ -31,7 +31,7 @@ def compare(folders: Mapping[str, Path], out: Path) -> str:
 
     Args:
       folders: workdirs by the names that the runs get.
-      out: takes table.md, latents.png and a plot per validation metric that all runs have.
+      out: folder of table.md, latents.png and a plot per validation metric that all runs have.
 
     Raises:
       UserError: a run has not been evaluated, or the runs have different test sets.

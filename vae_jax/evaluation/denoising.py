@@ -14,7 +14,7 @@ from vae_jax.evaluation.likelihood import image_keys
 
 
 class DenoisingErrors(NamedTuple):
-    """Mean squared error a pixel against the clean image, one value a level."""
+    """Mean squared error per pixel against the clean image, one value per level."""
 
     levels: list[float]
     noisy: list[float]
@@ -27,7 +27,7 @@ def corrupt_each(
     level: float,
     key: jax.Array,
 ) -> Float[np.ndarray, "examples height width channels"]:
-    """Return the images corrupted at `level`, each with a key of its own by its place."""
+    """Return the images corrupted at `level`, each with a key from its index."""
     keys = image_keys(key, 0, len(images))
     corrupt = _compiled_corruption(corruption)
     return np.asarray(corrupt(keys, images, jnp.float32(level)))
@@ -45,7 +45,7 @@ def denoising_errors(
     levels: list[float],
     key: jax.Array,
 ) -> DenoisingErrors:
-    """Return error of the corrupted images themselves and of their reconstructions.
+    """Return the errors of the corrupted images themselves and of their reconstructions.
 
     Args:
       reconstruct: from images in the unit interval to reconstructions.

@@ -31,7 +31,7 @@ def draw_run(
     measured: dict[str, Any],
     degrees: np.ndarray = DEGREES,
 ) -> None:
-    """Draw everything that a run has, into `figures/`.
+    """Draw every plot of a run into its folder `plots/`.
 
     Args:
       folder: the workdir.
@@ -39,9 +39,9 @@ def draw_run(
       targets: the test images as the model sees them.
       labels: their classes, if they have any.
       measured: the "test" part of the summary.
-      degrees: of the interpolations.
+      degrees: of the interpolations, from 0 to 1.
     """
-    keys, out = model.keys, folder / "figures"
+    keys, out = model.keys, folder / "plots"
     first = targets[:_NUM_IMAGES]
     reconstructed = plots.reconstructions(first, model.reconstruct(first))
     plots.save(reconstructed, out / "reconstructions.png")
@@ -61,10 +61,10 @@ def draw_run(
 
 
 def draw_training_curves(folder: Path) -> None:
-    """Draw what the records of a run tell, if there are any."""
+    """Draw the training curves of a run that has records."""
     records = read_records(folder / "metrics.jsonl")
     if records:
-        plots.save(plots.training_curves(records), folder / "figures" / "training_curves.png")
+        plots.save(plots.training_curves(records), folder / "plots" / "training_curves.png")
 
 
 def draw_manifold(path: Path, model: TrainedModel) -> None:
@@ -104,7 +104,7 @@ def _draw_interpolations(
 
 
 def draw_traversals(path: Path, model: TrainedModel, image: np.ndarray, kl: np.ndarray) -> None:
-    """Draw the dimensions of the largest KL, each varied around the code of an image."""
+    """Draw the dimensions with the largest KL, each varied around the code of an image."""
     values = np.linspace(-3, 3, 9, dtype=np.float32)
     dimensions = np.argsort(-kl)[:_TRAVERSED]
     latents = model.encode(image)
@@ -139,19 +139,19 @@ def _draw_denoising(
 def image_writer(
     model: TrainedModel, images: np.ndarray, every_epochs: int, tensorboard: TensorBoardWriter
 ) -> Callable[[RunState, int], None]:
-    """Return a function of state and epoch that writes images, their reconstructions and samples.
+    """Return a function of state and epoch that writes images, reconstructions and samples.
 
     Args:
       model: gets the parameters of each state that is drawn.
       images: in the unit interval.
       every_epochs: how often it writes.
-      tensorboard: where to.
+      tensorboard: takes them.
     """
 
     def write(state: RunState, epoch: int) -> None:
         if epoch % every_epochs:
             return
-        # To this process: what only one computes must not wait for the others' devices.
+        # Moved to this process: what one process computes must not wait for others' devices.
         model.params, model.extra = jax.device_get((state.train.params["model"], state.train.extra))
         step = int(state.train.step)
         tensorboard.write_images("originals", images, step)

@@ -1,4 +1,4 @@
-"""Images that a user brings, in the form of those that a run was trained on."""
+"""A user's own images, in the form of those that a run was trained on."""
 
 import numpy as np
 

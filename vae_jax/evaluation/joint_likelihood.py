@@ -1,4 +1,4 @@
-"""Log probabilities of some modalities by importance sampling from the posterior of some.
+"""Log probabilities of modalities, by importance sampling from the posterior given modalities.
 
 log p(x_A) = log E_{q(z|x_B)}[p(z) prod_{i in A} p(x_i|z) / q(z|x_B)] for any sets A and B, and
 log p(x|y) = log p(x, y) - log p(y). With finitely many samples the first is a lower bound.
@@ -26,7 +26,7 @@ from vae_jax.models.multimodal import MultimodalVAE
 from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.multimodal import kl_bound
 
-# Decoded numbers that are alive at once: more falls out of the cache.
+# Decoded values that are alive at once: more fall out of the cache.
 _VALUES_PER_CHUNK = 2**22
 
 
@@ -51,7 +51,7 @@ class JointEstimates(NamedTuple):
 
 
 def _size(asked: Sequence[str], model: MultimodalVAE, batch: int) -> int:
-    """Return how many numbers the decoders of some modalities give for a sample of a batch."""
+    """Return the number of values that the decoders give for one sample of a batch."""
     latents = jax.ShapeDtypeStruct((batch, model.latent_size), jnp.float32)
     total = 0
     for name in asked:
@@ -78,10 +78,10 @@ def estimate_batch(
     Args:
       model: the model.
       values: of all its modalities.
-      keys: one an example.
+      keys: one per example.
       asked: the modalities A whose probability is estimated.
-      given: the modalities B whose posterior the samples are of; none for the prior.
-      num_samples: importance samples an example.
+      given: the modalities B, whose posterior is sampled; none for the prior.
+      num_samples: importance samples per example.
     """
     batch = len(keys)
     chunk = min(max(1, _VALUES_PER_CHUNK // _size(asked, model, batch)), num_samples)
@@ -97,8 +97,8 @@ def estimate_batch(
     def add_chunk(
         sums: tuple[LogMeanExp, Moments], first: Array
     ) -> tuple[tuple[LogMeanExp, Moments], None]:
-        noise, places = jax.vmap(draw, in_axes=(0, None), out_axes=1)(keys, first)
-        latents = posterior.of(posterior.at(places)).draw(noise).latents
+        noise, uniform = jax.vmap(draw, in_axes=(0, None), out_axes=1)(keys, first)
+        latents = posterior.of(posterior.at(uniform)).draw(noise).latents
         wanted = first + jnp.arange(chunk) < num_samples
         log_likelihoods = jnp.stack(
             [model.decode(name, latents).log_prob(values[name]) for name in asked]
@@ -151,9 +151,9 @@ def estimate(
       values: all modalities as the model sees them.
       key: of the samples.
       asked: the modalities whose probability is estimated.
-      given: the modalities whose posterior the samples are of; by default those asked.
-      num_samples: importance samples an example.
-      batch_size: examples a compiled call.
+      given: the modalities whose posterior is sampled; by default those asked.
+      num_samples: importance samples per example.
+      batch_size: examples per compiled call.
       on_batch: called with the number of examples done in each call.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Everything that a summary tells of a trained joint model on a test set."""
+"""The test metrics of a joint model, for its summary."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from vae_jax.evaluation.joint_likelihood import JointEstimates
 from vae_jax.trained import TrainedMultimodal
 
 
-def joint_figures(
+def joint_metrics(
     model: TrainedMultimodal,
     values: Mapping[str, np.ndarray],
     key: Key[Array, ""],
@@ -21,15 +21,15 @@ def joint_figures(
     batch_size: int,
     on_batch: Callable[[int], None] = lambda num_examples: None,
 ) -> dict[str, Any]:
-    """Return bounds and their terms averaged over the test set, in nats.
+    """Return bounds and their terms, averaged over the test set, in nats.
 
     Args:
       model: the trained model.
       values: all modalities of the test set as the model sees them.
       key: of the samples.
-      num_samples: importance samples an example.
-      batch_size: examples a compiled call.
-      on_batch: called with the number of examples done, once an estimate.
+      num_samples: importance samples per example.
+      batch_size: examples per compiled call.
+      on_batch: called with the number of examples done, for every estimate anew.
 
     Returns:
       "elbo", "rate" and "distortion" of all modalities, without weights, and "distortion_NAME" of
@@ -51,7 +51,7 @@ def joint_figures(
             on_batch=on_batch,
         )
 
-    # Every set of modalities once: with two, the others of one are the other.
+    # Each set of modalities once: of two, "the others" of one is the other, a single again.
     singles = [(name,) for name in names]
     others = {name: tuple(other for other in names if other != name) for name in names}
     asked_sets = list(dict.fromkeys([names, *singles, *others.values()]))
@@ -83,7 +83,7 @@ def joint_figures(
 
 
 def num_estimates(num_modalities: int) -> int:
-    """Return how often `joint_figures` goes through the examples."""
+    """Return how often `joint_metrics` goes through the examples."""
     return 3 if num_modalities == 2 else 2 * num_modalities + 1
 
 

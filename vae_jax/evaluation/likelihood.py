@@ -1,8 +1,8 @@
-"""ELBO and importance-weighted bound of every image of a data set.
+"""ELBO and importance-weighted bound of each image of a data set.
 
 Samples are streamed in chunks through running means, so that memory does not grow with their
-number. Every image has a key of its own, and so has every sample of it: the figures do not depend
-on the batch size or on the chunking, beyond rounding.
+number. Every image has a key of its own, and so has every sample of it: the estimates do not depend
+on the batch size or on the chunks, beyond rounding.
 """
 
 import functools
@@ -27,7 +27,7 @@ from vae_jax.objectives.bounds import sampled_kl_parts
 
 # Decoded values that are alive at once: more falls out of the cache, fewer starve the matrix unit.
 _VALUES_PER_CHUNK = 2**21
-# On a CPU what one does element by element fills the cores that the other's products leave idle.
+# On a CPU one batch's elementwise work fills the cores that the other's products leave idle.
 _BATCHES_AT_ONCE = 2
 
 
@@ -41,8 +41,8 @@ class LikelihoodEstimates(NamedTuple):
         do not both factorise; averaged over the samples where it has no closed form.
       posterior_mean: E[z|x] of each latent dimension (no unit); the mean of the samples where the
         posterior is not a normal.
-      posterior_mean_variance: of that mean over draws of the samples, as they let it be estimated;
-        zero where it is exact, NaN of a single sample.
+      posterior_mean_variance: variance of that mean, estimated from the samples; zero where the
+        mean is exact, NaN with a single sample.
     """
 
     iwae_bound: Float[np.ndarray | Array, " examples"]
@@ -58,7 +58,7 @@ class LikelihoodEstimates(NamedTuple):
 
 
 def image_keys(key: Key[Array, ""], first: int, num_images: int) -> Key[Array, " images"]:
-    """Return one key for each image, by its place in the data set."""
+    """Return one key per image, from its index in the data set."""
     return jax.vmap(lambda index: jax.random.fold_in(key, index))(
         jnp.arange(first, first + num_images)
     )
@@ -67,7 +67,7 @@ def image_keys(key: Key[Array, ""], first: int, num_images: int) -> Key[Array, "
 def prepare_each(
     prepare: Prepare, keys: Key[Array, " batch"], images: StoredImages
 ) -> Float[Array, "batch height width channels"]:
-    """Return `prepare`, each image with its own key."""
+    """Return the images as `prepare` makes them, each with its own key."""
     return jax.vmap(lambda key, image: prepare(key, image[None])[0])(keys, images)
 
 
@@ -93,8 +93,8 @@ def estimate_batch(
     Args:
       model: the model.
       targets: images as the model sees them.
-      keys: one an image.
-      num_samples: importance samples an image.
+      keys: one per image.
+      num_samples: importance samples per image.
     """
     batch, outputs = targets.shape[0], targets.size * model.likelihood.outputs_per_channel
     chunk = min(max(1, _VALUES_PER_CHUNK // outputs), num_samples)
@@ -149,7 +149,7 @@ def estimate_batch(
 def _compiled_estimate(
     graphdef: nnx.GraphDef, params: nnx.State, batch: Array, keys: Array, *, num_samples: int
 ) -> LikelihoodEstimates:
-    """Return compiled once a network, whatever its parameters."""
+    """Return the estimates; compiled once per network, whatever its parameters."""
     return estimate_batch(nnx.merge(graphdef, params), batch, keys, num_samples=num_samples)
 
 
@@ -170,23 +170,23 @@ def estimate(
       params: its parameters.
       targets: images as the model sees them.
       key: of the samples.
-      num_samples: importance samples an image.
-      batch_size: images a compiled call.
+      num_samples: importance samples per image.
+      batch_size: images per compiled call.
       on_batch: called with the number of images done in each call.
 
     Returns:
       NumPy arrays over all images.
     """
 
-    def of_batch(place: tuple[slice, int]) -> LikelihoodEstimates:
-        rows, num_done = place
-        batch = jnp.asarray(targets[rows])
-        keys = image_keys(key, rows.start, len(batch))
-        result = _compiled_estimate(graphdef, params, batch, keys, num_samples=num_samples)
+    def of_batch(batch: tuple[slice, int]) -> LikelihoodEstimates:
+        rows, num_done = batch
+        images = jnp.asarray(targets[rows])
+        keys = image_keys(key, rows.start, len(images))
+        result = _compiled_estimate(graphdef, params, images, keys, num_samples=num_samples)
         return LikelihoodEstimates(*(np.asarray(leaf)[num_done:] for leaf in result))
 
     first, *others = full_batches(len(targets), batch_size)
-    # By itself, since it compiles.
+    # Alone, since it compiles.
     parts = [of_batch(first)]
     on_batch(len(parts[0].elbo))
     with ThreadPoolExecutor(_BATCHES_AT_ONCE) as pool:

@@ -1,4 +1,4 @@
-"""Everything that a summary tells of a trained model on a test set."""
+"""The test metrics of a model of images, for its summary."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,18 +32,18 @@ def prepare_targets(
 def reconstruction_error(
     model: TrainedModel, targets: Float[np.ndarray, "examples height width channels"]
 ) -> float:
-    """Return mean squared error a pixel of the reconstructions."""
+    """Return the mean squared error per pixel of the reconstructions."""
     return float(np.square(model.reconstruct(targets) - targets).mean())
 
 
 def distortion(
     model: TrainedModel, targets: Float[np.ndarray, "examples height width channels"]
 ) -> float:
-    """Return mean of -log p(x|z) in nats at the one latent vector that stands for an image."""
+    """Return the mean of -log p(x|z) in nats, z the code of each image."""
     return float(-model.reconstruction_log_likelihood(targets).mean(dtype=np.float64))
 
 
-def vae_figures(
+def vae_metrics(
     model: TrainedModel,
     targets: Float[np.ndarray, "examples height width channels"],
     key: Key[Array, ""],
@@ -58,21 +58,21 @@ def vae_figures(
       model: the trained model.
       targets: the test images as the model sees them.
       key: of the samples.
-      num_samples: importance samples an image.
-      batch_size: images a compiled call.
+      num_samples: importance samples per image.
+      batch_size: images per compiled call.
       on_batch: called with the number of images done.
 
     Returns:
-      "elbo" and "iwae_bound" with standard errors over images, "rate" and "distortion", in nats;
-      "bits_per_dim" of the ELBO where the likelihood gives probabilities of the targets, since only
-      then it is a code length; "active_units", None where the posterior means are single
-      samples; "kl_by_dimension" in nats and "collapsed_share",
-      None where the KL does not divide over dimensions; "mutual_information" of the images and
-      their latents and "aggregate_kl" of the aggregate posterior from the prior, nats, None where
-      the posterior has no density at given latents; "total_correlation" of the aggregate posterior,
-      None where the posterior is no diagonal normal; "dimensionwise_kl", the sum of the KLs of its
-      dimensions from the prior's, None also where the prior is not standard. The rate is the sum of
-      mutual information, total correlation and dimension-wise KL.
+      "elbo" and "iwae_bound" with standard errors over images, "rate" and "distortion", in nats.
+      "bits_per_dim" of the ELBO, where the likelihood gives probabilities of the targets: only then
+      is it a code length. "active_units", None where the posterior means are single samples.
+      "kl_by_dimension" in nats and "collapsed_share", None where the KL is not a sum over
+      dimensions. "mutual_information" of images and latents and "aggregate_kl" of the aggregate
+      posterior from the prior, in nats, None where the posterior has no density at given latents.
+      "total_correlation" of the aggregate posterior, None where the posterior is not a diagonal
+      normal. "dimensionwise_kl", the sum of the KLs of its dimensions from the prior's, None also
+      where the prior is not standard. The rate is the sum of mutual information, total correlation
+      and dimension-wise KL.
     """
     samples_key, information_key = key, jax.random.fold_in(key, len(targets))
     estimates = likelihood.estimate(
@@ -95,7 +95,7 @@ def vae_figures(
 
     elbo, kl = np.asarray(estimates.elbo), np.asarray(estimates.kl)
     iwae_bound = np.asarray(estimates.iwae_bound)
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "elbo": mean(elbo),
         "elbo_standard_error": standard_error(elbo),
         "rate": mean(kl.sum(axis=-1)),
@@ -115,20 +115,20 @@ def vae_figures(
         "dimensionwise_kl": None,
     }
     if kl.shape[1] == model.latent_size:
-        figures["kl_by_dimension"] = [float(nats) for nats in kl.mean(axis=0)]
-        figures["collapsed_share"] = collapse.collapsed_share(kl.mean(axis=0))
+        metrics["kl_by_dimension"] = [float(nats) for nats in kl.mean(axis=0)]
+        metrics["collapsed_share"] = collapse.collapsed_share(kl.mean(axis=0))
     if model.has_normal_posterior:
         aggregate = collapse.aggregate_posterior(model.posterior(targets), information_key)
-        figures |= aggregate._asdict()
-        figures["aggregate_kl"] = figures["rate"] - aggregate.mutual_information
+        metrics |= aggregate._asdict()
+        metrics["aggregate_kl"] = metrics["rate"] - aggregate.mutual_information
         if model.has_standard_prior:
-            figures["dimensionwise_kl"] = figures["aggregate_kl"] - aggregate.total_correlation
+            metrics["dimensionwise_kl"] = metrics["aggregate_kl"] - aggregate.total_correlation
     elif model.has_posterior_density:
-        figures["mutual_information"] = collapse.mutual_information(
+        metrics["mutual_information"] = collapse.mutual_information(
             model.graphdef, model.state, targets, information_key
         )
-        figures["aggregate_kl"] = figures["rate"] - figures["mutual_information"]
+        metrics["aggregate_kl"] = metrics["rate"] - metrics["mutual_information"]
     if gives_probabilities(model.likelihood, targets):
-        bits = -figures["elbo"] / np.log(2)
-        figures["bits_per_dim"] = float(bits / np.prod(targets.shape[1:]))
-    return figures
+        bits = -metrics["elbo"] / np.log(2)
+        metrics["bits_per_dim"] = float(bits / np.prod(targets.shape[1:]))
+    return metrics

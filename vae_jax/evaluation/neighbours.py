@@ -1,4 +1,4 @@
-"""Accuracy of nearest neighbours among a few labelled images, by latents."""
+"""Classification by nearest neighbours among a few labelled images, in latent space."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,13 +12,13 @@ def predict(
     queries: Float[np.ndarray, "queries latents"],
     num_neighbours: int,
 ) -> Int[np.ndarray, " queries"]:
-    """Return the class most frequent among the nearest labelled latents; of several, the smallest.
+    """Return the most frequent class of the nearest labelled latents, the smallest of a tie.
 
     Args:
       latents: of the labelled images.
       labels: their classes, counted from 0.
       queries: latents of other images.
-      num_neighbours: how many vote, by Euclidean distance.
+      num_neighbours: number of votes, by Euclidean distance.
     """
     classes = np.eye(labels.max() + 1, dtype=np.int64)[labels]
     squares = np.square(latents).sum(axis=1)
@@ -42,7 +42,7 @@ def accuracy(
     num_draws: int = 20,
     seed: int = 0,
 ) -> float:
-    """Return share of the test images whose class a few labelled training images tell, from 0 to 1.
+    """Return the share of test images that a few labelled images classify right, from 0 to 1.
 
     Args:
       latents: of the training images.
@@ -50,8 +50,8 @@ def accuracy(
       test_latents: of the test images.
       test_labels: their classes.
       num_labels: labelled images, drawn from the training set without replacement.
-      num_neighbours: of them vote.
-      num_draws: of the labelled images, over which the share is averaged.
+      num_neighbours: number of votes.
+      num_draws: draws of the labelled images, over which the share is averaged.
       seed: of the draws.
     """
     rng, shares = np.random.default_rng(seed), []

@@ -24,10 +24,10 @@ _INSTALL_UMAP = "pip install 'umap-learn>=0.5.7,<0.6'"
 def principal_components(
     codes: Codes,
 ) -> tuple[Points, Float[np.ndarray, " 2"]]:
-    """Return the two directions of largest variance, and the share of all variance each explains.
+    """Return the first two principal components of the codes, and the variance share of each.
 
     The sign of a component is arbitrary in a singular value decomposition; here its largest
-    loading is positive, so that the same codes always give the same picture.
+    loading is positive, so that the same codes always give the same plot.
     """
     n, num_latents = codes.shape
     if n < 2 or num_latents < 2:
@@ -51,9 +51,9 @@ def by_principal_components(codes: Codes, seed: int) -> Points:
 
 
 def by_tsne(codes: Codes, seed: int) -> Points:
-    """t-SNE (van der Maaten & Hinton 2008) from the principal components, as it is in scikit-learn.
+    """Return t-SNE (van der Maaten & Hinton 2008), started from the principal components.
 
-    The perplexity is 30, or a third of the codes where these are fewer than 90.
+    The perplexity is 30, or a third of the number of codes below 90 codes.
     """
     from sklearn.manifold import TSNE
 
@@ -62,20 +62,20 @@ def by_tsne(codes: Codes, seed: int) -> Points:
 
 
 def by_umap(codes: Codes, seed: int) -> Points:
-    """UMAP (McInnes et al. 2018, arXiv 1802.03426) with 15 neighbours, by umap-learn.
+    """Return UMAP (McInnes et al. 2018, arXiv 1802.03426) with 15 neighbours, by umap-learn.
 
     Raises:
       UserError: it is not installed.
     """
     try:
         with warnings.catch_warnings():
-            # It tells at each import that a part of it would need TensorFlow.
+            # It warns at each import that a part of it would need TensorFlow.
             warnings.simplefilter("ignore", ImportWarning)
             from umap import UMAP
     except ImportError as error:
         raise UserError(f"umap needs umap-learn, which is optional: {_INSTALL_UMAP}") from error
     num_neighbours = min(_UMAP_NEIGHBOURS, len(codes) - 1)
-    # With a seed it uses one thread whatever it is told, and warns unless it is told so.
+    # With a seed it uses one thread in any case, and warns unless one is asked for.
     umap = UMAP(n_neighbors=num_neighbours, random_state=seed, n_jobs=1)
     return np.asarray(umap.fit_transform(codes))
 

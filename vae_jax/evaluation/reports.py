@@ -1,8 +1,8 @@
-"""Markdown reports: templates that are filled with what a results file holds.
+"""Markdown reports: templates filled with the content of results files.
 
 A template is a Markdown file beside the module that fills it; `{{name}}` stands for a number, a
-table or plots. A block of a template, the text between two blank lines, may come out empty: it is
-left out then, as where a plot has not been drawn.
+table or plots. A block of a template, the text between two blank lines, is left out if it comes out
+empty, as where a plot has not been drawn.
 """
 
 import functools
@@ -17,7 +17,6 @@ from vae_jax.errors import UserError
 
 Measured = dict[str, Any]
 Row = dict[str, Any]
-# As JSON has it.
 Number = float | int
 
 _NAME = re.compile(r"{{(\w+)}}")
@@ -27,7 +26,7 @@ def fill(template: Path, /, **values: object) -> str:
     """Return the text of a template with its names replaced by values.
 
     Raises:
-      UserError: the template has a name without a value, or a value has no name there.
+      UserError: the template has a name without a value, or lacks the name of a value.
     """
     text = template.read_text(encoding="utf-8")
     names = set(_NAME.findall(text))
@@ -48,12 +47,12 @@ def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def plots(folder: Path, captions: Mapping[str, str], document: Path) -> str:
-    """Return links to those plots that have been drawn.
+    """Return links to the plots that have been drawn.
 
     Args:
       folder: where the plots are.
       captions: by the plots' file names.
-      document: folder of the document that shows them, above `folder` or `folder` itself.
+      document: folder of the document that shows them: `folder` or one above it.
     """
     return "\n\n".join(
         f"![{caption}]({(folder / name).relative_to(document).as_posix()})"
@@ -66,8 +65,8 @@ def mean_and_deviation(values: Sequence[Number], form: str = ".3f") -> str:
     """Return the mean over seeds, and the standard deviation if there are several: 0.12 ± 0.03.
 
     Args:
-      values: one per seed; without any the text is empty.
-      form: format of both numbers; a sign, as in +.3f, is the mean's alone.
+      values: one per seed; none gives an empty text.
+      form: format of both numbers; a sign, as in +.3f, applies to the mean only.
     """
     mean = f"{statistics.fmean(values):{form}}" if values else ""
     if len(values) < 2:
@@ -84,12 +83,12 @@ def grouped(rows: Sequence[Row], *fields: str) -> dict[tuple[Any, ...], list[Row
 
 
 def num_seeds(rows: Sequence[Row]) -> int:
-    """Return the number of different seeds; rows of what has none count as one."""
+    """Return the number of different seeds; rows without a seed count as one."""
     return len({row.get("seed") for row in rows})
 
 
 def of_results_file(render: Callable[[Measured, Path], str]) -> Callable[[Path], str]:
-    """Turn a function of measurements into one of the file that holds them.
+    """Turn a function of measurements into a function of the file that holds them.
 
     Args:
       render: returns a section, given the content of the file and its path.
@@ -112,7 +111,7 @@ def of_results_file(render: Callable[[Measured, Path], str]) -> Callable[[Path],
 
 
 def between_marks(text: str, name: str, tables: Mapping[str, str]) -> str:
-    """Return a document with its tables written anew, each between marks with its name.
+    """Return a document with its tables replaced, each between marks with its name.
 
     Args:
       text: the document.
@@ -125,7 +124,7 @@ def between_marks(text: str, name: str, tables: Mapping[str, str]) -> str:
     for table_name, table in tables.items():
         begin, end = f"<!-- {table_name}: begin -->\n", f"<!-- {table_name}: end -->"
         if begin not in text or end not in text:
-            raise UserError(f"{name} has no place for the table {table_name!r}: {begin.strip()}")
+            raise UserError(f"{name} has no marks for the table {table_name!r}: {begin.strip()}")
         head, rest = text.split(begin)
         text = head + begin + table + end + rest.split(end)[1]
     return text

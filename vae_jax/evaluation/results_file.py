@@ -1,4 +1,4 @@
-"""Results files: measurements, and the machine that they were made on."""
+"""Results files: measurements, and the machine that they were taken on."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 
 def circumstances(module: str) -> dict[str, Any]:
-    """Return what every results file has: the command, the device, cores and the version of JAX."""
+    """Return what every results file states: command, device, cores and version of JAX."""
     return {
         "command": f"python -m {module}",
         "device": jax.devices()[0].device_kind,
@@ -24,7 +24,7 @@ def circumstances(module: str) -> dict[str, Any]:
 
 
 def rows(output: str) -> list[Row]:
-    """Return the rows of a results file, each of a run; none while there is no file.
+    """Return the rows of a results file, which name their runs; none while there is no file.
 
     Raises:
       UserError: the file cannot be read, or has no rows of runs.
@@ -44,12 +44,12 @@ def rows(output: str) -> list[Row]:
 def replaced(
     kept: Sequence[Row], measured: Sequence[Row], names: Sequence[Sequence[str]]
 ) -> list[Row]:
-    """Return rows in which those of runs that are measured anew have been replaced.
+    """Return the rows, with those of runs that were measured again replaced.
 
     Args:
       kept: rows of a results file.
       measured: new rows, which come last.
-      names: the digests of each run, of which the kept rows may have any.
+      names: all digests of each run; a kept row may have any of them.
     """
     anew = {row["config_digest"] for row in measured}
     anew = anew.union(*(own for own in names if anew & set(own)))
@@ -57,7 +57,7 @@ def replaced(
 
 
 def write(output: str, results: dict[str, Any]) -> None:
-    """Write results as JSON, in a folder that is made if need be; without a name, nothing."""
+    """Write results as JSON and make the folder if needed; an empty name writes nothing."""
     if output:
         path = Path(output)
         path.parent.mkdir(parents=True, exist_ok=True)

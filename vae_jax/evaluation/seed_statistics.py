@@ -1,7 +1,7 @@
-"""Differences between settings with intervals, from a few seeds each.
+"""Differences between settings with confidence intervals, from a few seeds each.
 
-A run with another seed is the unit that is drawn again by the bootstrap: an interval tells what
-other seeds would have given, not what another data set would.
+The bootstrap resamples seeds: an interval covers what other seeds would have given, not what
+another data set would.
 """
 
 from collections.abc import Callable
@@ -10,15 +10,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-# What became of the runs of one method: figures of each seed at each strength.
-Runs = Float[np.ndarray, "_strengths _seeds figures"]
+# The metrics of one method's runs, by strength and seed.
+Runs = Float[np.ndarray, "_strengths _seeds metrics"]
 
 _NUM_DRAWS = 2000
-_NUM_PLACES = 20
+_NUM_POINTS = 20
 
 
 class Interval(NamedTuple):
-    """An estimate, and the ends between which 95 % of its bootstrap draws lie."""
+    """An estimate, and the interval in which 95 % of its bootstrap draws lie."""
 
     estimate: float
     low: float
@@ -28,14 +28,14 @@ class Interval(NamedTuple):
 def _bootstrap(statistic: Callable[[Runs, Runs], float], first: Runs, second: Runs) -> Interval:
     """Return the percentile bootstrap interval over seeds (Efron & Tibshirani 1993, chapter 13).
 
-    Draws of which the statistic is NaN are left out.
+    Draws whose statistic is NaN are left out.
     """
     rng = np.random.default_rng(0)
 
     def drawn(runs: Runs) -> Runs:
         num_strengths, num_seeds, _ = runs.shape
-        places = rng.integers(num_seeds, size=(num_strengths, num_seeds))
-        return runs[np.arange(num_strengths)[:, None], places]
+        indices = rng.integers(num_seeds, size=(num_strengths, num_seeds))
+        return runs[np.arange(num_strengths)[:, None], indices]
 
     values = [statistic(drawn(first), drawn(second)) for _ in range(_NUM_DRAWS)]
     low, high = np.nanquantile(values, [0.025, 0.975])
@@ -52,10 +52,10 @@ def difference_of_means(
 
 
 def gain_at_equal_cost(first: Runs, second: Runs) -> Interval | None:
-    """Return how much higher a score is with the second method where both cost the same.
+    """Return how much higher the second method's score is at equal cost.
 
-    The means over seeds of cost and score at each strength make a curve, straight in between; the
-    gain is the mean height between the two curves over the costs that both reach.
+    The means over seeds of cost and score at each strength make a curve, linear in between. The
+    gain is the mean difference of the two curves over the costs that both reach.
 
     Args:
       first: `[strengths, seeds, 2]`, cost and score of each run.
@@ -72,8 +72,8 @@ def gain_at_equal_cost(first: Runs, second: Runs) -> Interval | None:
         high = min(curve[-1, 0] for curve in curves)
         if low > high:
             return float("nan")
-        places = np.linspace(low, high, _NUM_PLACES)
-        heights = [np.interp(places, curve[:, 0], curve[:, 1]) for curve in curves]
+        costs = np.linspace(low, high, _NUM_POINTS)
+        heights = [np.interp(costs, curve[:, 0], curve[:, 1]) for curve in curves]
         return float((heights[1] - heights[0]).mean())
 
     if np.isnan(gain(first, second)):

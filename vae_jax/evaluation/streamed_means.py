@@ -1,7 +1,7 @@
-"""Means over samples that come in chunks, however large the chunks are.
+"""Means over samples that come in chunks of any size.
 
-Log likelihoods are thousands of nats, of which float32 keeps a few thousandths, and samples differ
-by a few nats: what is added up is each sample's distance from a value near all of them.
+Log likelihoods are thousands of nats, which float32 resolves to thousandths, and samples differ by
+a few nats. So the sums are of each sample's distance from a value near all of them.
 """
 
 from typing import NamedTuple
@@ -33,10 +33,10 @@ class LogMeanExp(NamedTuple):
     def add(
         self, values: Float[Array, "chunk *shape"], wanted: Bool[Array, " chunk"]
     ) -> "LogMeanExp":
-        """With a chunk of samples, those that are not wanted left out."""
+        """Return the mean with a chunk of samples added, except those not wanted."""
         values = jnp.where(_mask(wanted, values), values, -jnp.inf)
         largest = jnp.maximum(self.largest, values.max(axis=0))
-        # Of samples that all have probability zero there is no distance.
+        # Where all samples have probability zero, -inf - (-inf) would be NaN.
         shift = jnp.where(largest == -jnp.inf, 0, largest)
         total = self.total * jnp.exp(self.largest - shift) + jnp.exp(values - shift).sum(axis=0)
         return LogMeanExp(largest, total)
@@ -65,7 +65,7 @@ class Moments(NamedTuple):
         return cls(jnp.full(shape, jnp.nan), jnp.zeros(shape), jnp.zeros(shape))
 
     def add(self, values: Float[Array, "chunk *shape"], wanted: Bool[Array, " chunk"]) -> "Moments":
-        """With a chunk of samples, the first of which is wanted and others may not be."""
+        """Return the moments with a chunk added, except the samples not wanted; the first is."""
         reference = jnp.where(jnp.isnan(self.reference), values[0], self.reference)
         deviations = jnp.where(_mask(wanted, values), values - reference, 0)
         return Moments(
@@ -79,7 +79,7 @@ class Moments(NamedTuple):
         return self.reference + self.deviations / num_samples
 
     def variance_of_mean(self, num_samples: int) -> Float[Array, "*shape"]:
-        """Return an unbiased estimate of the variance of `mean`; NaN of a single sample."""
+        """Return an unbiased estimate of the variance of `mean`; NaN for a single sample."""
         if num_samples == 1:
             return jnp.full_like(self.reference, jnp.nan)
         spread = self.squares - jnp.square(self.deviations) / num_samples

@@ -1,4 +1,4 @@
-"""A run's test figures: measured, drawn, written into summary.json. A part of two commands."""
+"""The test metrics of a run, measured, plotted and written into summary.json."""
 
 import platform
 import sys
@@ -14,9 +14,8 @@ from vae_jax import trained, workdir
 from vae_jax.data import Dataset
 from vae_jax.data.corruptions import at_any_level, levels_around
 from vae_jax.data.multimodal import MultimodalDataset
-from vae_jax.evaluation import denoising, drawing, joint_metrics, reports
-from vae_jax.evaluation import metrics as figures_of_merit
-from vae_jax.evaluation.disentanglement import MetricSizes, disentanglement_figures
+from vae_jax.evaluation import denoising, drawing, joint_metrics, metrics, reports
+from vae_jax.evaluation.disentanglement import MetricSizes, disentanglement_metrics
 from vae_jax.trained import TrainedModel, TrainedMultimodal
 from vae_jax.training import checkpoints, host
 
@@ -27,7 +26,7 @@ COLUMNS = {
     "iwae_bound": "IWAE bound",
     "num_samples": "samples",
     "active_units": "active units",
-    "reconstruction_error": "squared error a pixel",
+    "reconstruction_error": "squared error per pixel",
 }
 
 
@@ -37,20 +36,20 @@ Targets = np.ndarray | dict[str, np.ndarray]
 
 
 def prepare_test(model: Trained, test: Dataset) -> np.ndarray:
-    """Return the test images as the model sees them; every metric and plot is of this one draw."""
+    """Return the test images as the model sees them; all metrics and plots use this one draw."""
     key = model.keys.targets
-    return figures_of_merit.prepare_targets(model.prepare(), test.images, key)
+    return metrics.prepare_targets(model.prepare(), test.images, key)
 
 
 def prepare_examples(model: Trained, test: Dataset | MultimodalDataset) -> Targets:
-    """Return the same of images or of several modalities, each of which has a draw of its own."""
+    """Return test images or modalities as the model sees them, each modality by its own draw."""
     if isinstance(test, Dataset):
         return prepare_test(model, test)
     return _prepare_modalities(model, test, model.keys.targets)
 
 
 def prepare_train_examples(model: Trained, train: MultimodalDataset) -> dict[str, np.ndarray]:
-    """Training examples of several modalities as the model sees them."""
+    """Return training examples of several modalities as the model sees them."""
     return _prepare_modalities(model, train, model.keys.training_targets)
 
 
@@ -59,7 +58,7 @@ def _prepare_modalities(
 ) -> dict[str, np.ndarray]:
     prepare = model.prepare()
     return {
-        name: figures_of_merit.prepare_targets(prepare, array, jax.random.fold_in(key, index))
+        name: metrics.prepare_targets(prepare, array, jax.random.fold_in(key, index))
         if array.ndim == 4
         else array
         for index, (name, array) in enumerate(dataset.modalities.items())
@@ -67,9 +66,9 @@ def _prepare_modalities(
 
 
 def prepare_train(model: Trained, train: Dataset) -> np.ndarray:
-    """Training images as the model sees them, for codes of labelled examples."""
+    """Return the training images as the model sees them, for codes of labelled examples."""
     key = model.keys.training_targets
-    return figures_of_merit.prepare_targets(model.prepare(), train.images, key)
+    return metrics.prepare_targets(model.prepare(), train.images, key)
 
 
 def integer_test_images(model: Trained, test: Dataset) -> np.ndarray:
@@ -92,13 +91,13 @@ def measure(
         return _measure_joint(model, targets, num_samples, show_progress=show_progress)
     assert isinstance(targets, np.ndarray)
     keys = model.keys
-    figures: dict[str, Any] = {
+    measured: dict[str, Any] = {
         "num_examples": len(targets),
-        "reconstruction_error": figures_of_merit.reconstruction_error(model, targets),
+        "reconstruction_error": metrics.reconstruction_error(model, targets),
     }
     if model.has_density:
         with _bar(len(targets), "img", show_progress) as bar:
-            figures |= figures_of_merit.vae_figures(
+            measured |= metrics.vae_metrics(
                 model,
                 targets,
                 keys.samples,
@@ -107,7 +106,7 @@ def measure(
                 on_batch=bar.update,
             )
     else:
-        figures["distortion"] = figures_of_merit.distortion(model, targets)
+        measured["distortion"] = metrics.distortion(model, targets)
     if hasattr(model.corruption, "level"):
         errors = denoising.denoising_errors(
             model.reconstruct,
@@ -116,9 +115,9 @@ def measure(
             levels_around(model.corruption, model.image_shape),
             keys.corruption,
         )
-        figures["denoising"] = errors._asdict()
+        measured["denoising"] = errors._asdict()
     if model.evaluation.disentanglement:
-        figures |= disentanglement_figures(
+        measured |= disentanglement_metrics(
             model.encode,
             model.simulator(),
             keys.factors,
@@ -127,11 +126,11 @@ def measure(
             reuse_points=model.is_convolutional,
             posterior=model.posterior if model.has_normal_posterior else None,
         )
-    return figures
+    return measured
 
 
 def _bar(total: int, unit: str, show_progress: bool) -> tqdm:
-    # Where nobody watches a terminal a line now and then is enough.
+    # Outside of a terminal every update is a line of a log.
     seconds = 0.1 if sys.stderr.isatty() else 30
     return tqdm(
         total=total,
@@ -152,7 +151,7 @@ def _measure_joint(
     num_examples = len(values[model.names[0]])
     total = num_examples * joint_metrics.num_estimates(len(model.names))
     with _bar(total, "example", show_progress) as bar:
-        figures = joint_metrics.joint_figures(
+        measured = joint_metrics.joint_metrics(
             model,
             values,
             model.keys.samples,
@@ -160,38 +159,38 @@ def _measure_joint(
             batch_size=model.evaluation.batch_size,
             on_batch=bar.update,
         )
-    return {"num_examples": num_examples, **figures}
+    return {"num_examples": num_examples, **measured}
 
 
 def evaluate_run(
     folder: Path, test: Dataset | MultimodalDataset, num_samples: int
 ) -> dict[str, Any]:
-    """Measure, draw, write summary.json. The caller holds the workdir."""
+    """Measure and plot a run and write summary.json. The caller holds the workdir."""
     model = trained.load(folder)
     saved = checkpoints.read_metadata(folder / "checkpoints")
     targets = prepare_examples(model, test)
-    figures = measure(model, targets, num_samples)
-    # The summary comes last: it is what marks the run as finished.
+    measured = measure(model, targets, num_samples)
+    # The summary comes last, since it marks the run as finished.
     if isinstance(model, TrainedMultimodal):
         drawing.draw_training_curves(folder)
     else:
         assert isinstance(targets, np.ndarray)
-        drawing.draw_run(folder, model, targets, test.labels, figures)
-    summary = summarize(model, figures, saved)
+        drawing.draw_run(folder, model, targets, test.labels, measured)
+    summary = summarize(model, measured, saved)
     workdir.write_summary(folder, summary)
     return summary
 
 
-def summarize(model: Trained, figures: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+def summarize(model: Trained, test: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
     """Return the content of summary.json.
 
     Args:
       model: the trained model.
-      figures: what was measured on the test set.
-      saved: what stands beside the arrays of the checkpoint that was measured.
+      test: metrics on the test set.
+      saved: metadata of the checkpoint that was measured.
     """
     return {
-        "test": figures,
+        "test": test,
         "step": saved["step"],
         "best_epoch": saved["best_epoch"],
         "epochs": saved["epoch"],
@@ -210,7 +209,7 @@ def summarize(model: Trained, figures: dict[str, Any], saved: dict[str, Any]) ->
 
 
 def describe(summary: dict[str, Any]) -> str:
-    """Return the test figures in a line."""
+    """Return the test metrics in a line."""
     test = summary["test"]
     if "conditional_log_likelihood" in test:
         named = {**test["log_likelihood"], **_given_the_rest(test)}
@@ -222,15 +221,15 @@ def describe(summary: dict[str, Any]) -> str:
     if "elbo" not in test:
         return (
             f"test distortion {test['distortion']:.2f} nats, "
-            f"squared error {test['reconstruction_error']:.4f} a pixel"
+            f"squared error {test['reconstruction_error']:.4f} per pixel"
         )
-    told = (
+    text = (
         f"test elbo {test['elbo']:.2f}, rate {test['rate']:.2f}, distortion "
         f"{test['distortion']:.2f}, iwae_bound ({test['num_samples']} samples) "
         f"{test['iwae_bound']:.2f} nats"
     )
     units = test["active_units"]
-    return told if units is None else f"{told}; {units} active units"
+    return text if units is None else f"{text}; {units} active units"
 
 
 def _given_the_rest(test: dict[str, Any]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The tables of README.md and docs/scaling.md: runs, and what the benchmarks measured."""
+"""The tables of README.md and docs/scaling.md: metrics of runs, and results of benchmarks."""
 
 import functools
 import json
@@ -14,7 +14,7 @@ Table = TypeVar("Table")
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return the content of a results file, which names the file if a value is missing."""
+    """Return the content of a results file; a missing value raises an error that names the file."""
 
     class Named(dict[str, Any]):
         def __missing__(self, name: str) -> NoReturn:
@@ -30,14 +30,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _of_folder(table: Callable[[Path], Table]) -> Callable[[Path], Table]:
-    """Make a table of a folder of results name the folder if a value is of no use."""
+    """Wrap a table of a folder of results, so that an unusable value names the folder."""
 
     @functools.wraps(table)
     def checked(folder: Path) -> Table:
         try:
             return table(folder)
         except (LookupError, TypeError, ValueError) as error:
-            raise UserError(f"a file in {folder} holds a value of no use: {error}") from error
+            raise UserError(f"a file in {folder} holds an unusable value: {error}") from error
 
     return checked
 
@@ -74,8 +74,8 @@ def speed_table(folder: Path) -> str:
             )
     rows += [
         f"| log likelihood of {likelihood['num_images']:,} images, {likelihood['num_samples']:,} "
-        f"samples each | {likelihood['seconds']:.0f} s, of which matrix products "
-        f"at the peak {likelihood['seconds_of_products_at_peak']:.0f} s; "
+        f"samples each | {likelihood['seconds']:.0f} s, where the matrix products alone "
+        f"take {likelihood['seconds_of_products_at_peak']:.0f} s at the peak; "
         f"{likelihood['peak_memory_gib']:.2f} GiB |",
         f"| streaming {streaming['image_size']}x{streaming['image_size']} PNG files, no training | "
         f"{streaming['stream_images_per_second']:,.0f} images/s, "
@@ -101,7 +101,7 @@ def speed_table(folder: Path) -> str:
 
 @_of_folder
 def sweeps_table(folder: Path) -> str:
-    """Return a table of sweeps: speed, what searches found and kills survived, if measured."""
+    """Return a table of sweeps: speed, best trials of searches and survived kills, if measured."""
     rows = ["| what | measured |", "| --- | --- |"]
     throughput = folder / "sweep_throughput_cpu.json"
     if not throughput.is_file():
@@ -147,7 +147,7 @@ def scaling_tables(folder: Path) -> dict[str, str]:
 
 
 def costs_table(measured: dict[str, Any]) -> str:
-    """Return FLOPs and bytes of one device in a step, by the number of devices."""
+    """Return a table of FLOPs and bytes per device and step, by the number of devices."""
     rows = [
         [
             name,
@@ -165,7 +165,7 @@ def costs_table(measured: dict[str, Any]) -> str:
 
 
 def projections_table(measured: dict[str, Any]) -> str:
-    """Return the time of a step on more accelerators, computed and not measured."""
+    """Return a table of the time of a step on more accelerators, computed and not measured."""
     rows = []
     for name, by_batch in measured["projected"].items():
         for batch, entries in by_batch.items():
@@ -186,7 +186,7 @@ def projections_table(measured: dict[str, Any]) -> str:
 
 
 def noise_table(measured: dict[str, Any]) -> str:
-    """Return the gradient noise scale by epoch."""
+    """Return a table of the gradient noise scale by epoch."""
     rows = [
         [
             str(entry["epoch"]),
@@ -199,6 +199,6 @@ def noise_table(measured: dict[str, Any]) -> str:
 
 
 def layouts_table(measured: dict[str, Any]) -> str:
-    """Return how far the losses are from those on one device."""
+    """Return a table of the losses' differences from those on one device."""
     rows = [[name, f"{apart:.2g}"] for name, apart in measured["losses_apart"].items()]
     return reports.table(["layout", "largest difference of the training loss, nats"], rows)

@@ -1,1 +1,1 @@
-"""A paper's table reproduced: its rows, their runs, the verdicts."""
+"""Reproduction of a paper's table: its rows, their runs, the verdicts."""

@@ -23,12 +23,12 @@ FOLDER = Path(__file__).parents[2] / "configs" / "papers"
 BUDGETS = ("cpu", "full")
 
 
-class Figure(NamedTuple):
-    """A figure that a row can be asked for.
+class Metric(NamedTuple):
+    """A metric of a row.
 
     Attributes:
-      label: in tables.
-      sign: 1 where more is better, -1 where less is, 0 where neither.
+      label: name in tables.
+      sign: 1 where higher is better, -1 where lower is better, 0 where neither.
       digits: after the point, in tables.
     """
 
@@ -37,31 +37,31 @@ class Figure(NamedTuple):
     digits: int
 
 
-# By the number of labelled images.
-NEIGHBOUR_FIGURES = {f"knn_accuracy_{number}": number for number in (100, 600, 1000)}
-# Of several modalities, in percent: coherence by the number of modalities given, and the share of
-# real examples whose class is read right, of the modality in which it is lowest.
-COHERENCE_FIGURES = {
+# Numbers of labelled images, by metric.
+NEIGHBOUR_METRICS = {f"knn_accuracy_{number}": number for number in (100, 600, 1000)}
+# Labels of metrics of several modalities, in percent: coherence by the number of modalities given,
+# and the share of real examples whose class is read correctly, in the modality where it is lowest.
+COHERENCE_METRICS = {
     "coherence_1": "coherence (%), one modality given",
     "coherence_4": "coherence (%), four given",
     "joint_coherence": "joint coherence (%)",
     "reader_accuracy": "real examples recognised (%)",
 }
-FIGURES = {
-    "nll": Figure("NLL", -1, 2),
-    "negative_elbo": Figure("-ELBO", -1, 2),
-    "rate": Figure("rate", 0, 2),
-    "distortion": Figure("distortion", 0, 2),
-    "active_units": Figure("active units", 0, 1),
+METRICS = {
+    "nll": Metric("NLL", -1, 2),
+    "negative_elbo": Metric("-ELBO", -1, 2),
+    "rate": Metric("rate", 0, 2),
+    "distortion": Metric("distortion", 0, 2),
+    "active_units": Metric("active units", 0, 1),
     **{
-        name: Figure(f"k-NN accuracy (%), {number} labels", 1, 1)
-        for name, number in NEIGHBOUR_FIGURES.items()
+        name: Metric(f"k-NN accuracy (%), {number} labels", 1, 1)
+        for name, number in NEIGHBOUR_METRICS.items()
     },
-    "joint_nll": Figure("NLL of all modalities", -1, 2),
-    "image_nll": Figure("NLL of the image", -1, 2),
-    "image_nll_given_others": Figure("NLL of the image given the others", -1, 2),
-    "gain_for_image": Figure("gain on the image from the others (nats)", 1, 2),
-    **{name: Figure(label, 1, 1) for name, label in COHERENCE_FIGURES.items()},
+    "joint_nll": Metric("NLL of all modalities", -1, 2),
+    "image_nll": Metric("NLL of the image", -1, 2),
+    "image_nll_given_others": Metric("NLL of the image given the others", -1, 2),
+    "gain_for_image": Metric("gain on the image from the others (nats)", 1, 2),
+    **{name: Metric(label, 1, 1) for name, label in COHERENCE_METRICS.items()},
 }
 
 
@@ -70,9 +70,10 @@ class Expected:
     """A metric as the source printed it.
 
     Attributes:
-      value: that it printed; None if it printed none.
-      tolerance: how far ours may be off at the full budget; None where no bound was agreed on.
-      verified: whether the value was read in the source. One that was not is never shown.
+      value: as printed; None if there is none.
+      tolerance: the largest difference at the full budget that counts as agreement; None without
+        one.
+      verified: whether the value was read in the source itself. Other values are never shown.
     """
 
     value: float | int | None = None
@@ -86,27 +87,27 @@ class Row:
 
     Attributes:
       name: of the row.
-      settings: what it changes in the base config, by dotted field name.
-      figures: those asked of it, by name of `FIGURES`.
+      settings: its changes to the base config, by dotted field name.
+      metrics: its metrics and their expected values, by a name in `METRICS`.
     """
 
     name: str
     settings: Setting
-    figures: Mapping[str, Expected]
+    metrics: Mapping[str, Expected]
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """An ordering: each of some rows is better than the one before it; or a bound on one row.
+    """An ordering of rows, each better than the one before it, or a bound on a single row.
 
     Attributes:
-      figure: by which.
-      rows: from the worst to the best; or the one that is bounded.
-      least: how much better each must be at least, or what the one must be at least.
-      most: how much better each must be less than, or what the one must be less than.
+      metric: the metric compared.
+      rows: from the worst to the best, or the single row.
+      least: lower bound of each improvement, or of the single row's value.
+      most: upper bound of each improvement, or of the single row's value.
     """
 
-    figure: str
+    metric: str
     rows: Sequence[str]
     least: float | int = 0.0
     most: float | int = float("inf")
@@ -114,12 +115,12 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """The budget of a table.
+    """A budget of a table.
 
     Attributes:
       changes: to the base config, by dotted field name.
-      judged: whether values are compared with the paper's, and not orderings alone.
-      left_out: rows too long for it, which are trained only where --rows names them.
+      judged: whether values are compared with the paper's, beside orderings.
+      left_out: rows too expensive for it, which are trained only if --rows names them.
     """
 
     changes: Setting
@@ -133,18 +134,18 @@ class Card:
 
     Attributes:
       title: of the table.
-      source: where it was printed.
-      setup: a paragraph on what is trained and measured, and where it departs from the source.
+      source: where it was published.
+      setup: a paragraph on what is trained and measured, and how that differs from the source.
       base: the config that the rows share.
-      rows: of the table. The place of a row numbers its runs: add new ones at the end.
-      budgets: by name, those of `BUDGETS`.
-      checks: what must hold between rows.
+      rows: of the table. The index of a row numbers its runs: add new rows at the end.
+      budgets: by a name in `BUDGETS`.
+      checks: orderings and bounds that should hold.
       manifold: the row whose two-dimensional latent space is drawn; empty draws none.
-      findings: a paragraph on what was found, above all where a verdict is not as expected.
-      name: its file's; set by `load`.
+      findings: a paragraph on the results, above all on unexpected verdicts.
+      name: of its file; set by `load`.
 
     Raises:
-      UserError: the card does not fit together.
+      UserError: the card contradicts itself.
     """
 
     title: str
@@ -174,25 +175,27 @@ class Card:
         for row in self.rows:
             with_values(self.base, row.settings)
         for check in self.checks:
-            if not FIGURES.get(check.figure, Figure("", 0, 0)).sign:
-                raise UserError(f"{check.figure!r} is no figure of which more or less is better")
+            if not METRICS.get(check.metric, Metric("", 0, 0)).sign:
+                raise UserError(
+                    f"{check.metric!r} cannot be checked: neither more nor less is better"
+                )
             for row in self.rows:
-                if row.name in check.rows and check.figure not in row.figures:
-                    raise UserError(f"the row {row.name!r} is not asked for {check.figure!r}")
-        for figure in (figure for row in self.rows for figure in row.figures):
-            if figure not in FIGURES:
-                raise UserError(f"{figure!r} is not a figure; there are {', '.join(FIGURES)}")
+                if row.name in check.rows and check.metric not in row.metrics:
+                    raise UserError(f"the row {row.name!r} lacks the metric {check.metric!r}")
+        for metric in (metric for row in self.rows for metric in row.metrics):
+            if metric not in METRICS:
+                raise UserError(f"{metric!r} is not a metric; there are {', '.join(METRICS)}")
 
     def base_config(self, budget: str) -> dict[str, Any]:
-        """Return every setting that the rows share at a budget, as JSON gives it back."""
+        """Return every setting that the rows share at a budget, as read from JSON."""
         return fields.resolved(with_values(self.base, self.budgets[budget].changes))
 
     def config(self, row: Row, budget: str) -> dict[str, Any]:
-        """Return every setting of a row but for its seed, as JSON gives it back."""
+        """Return every setting of a row except its seed, as read from JSON."""
         return fields.resolved(fields.with_values(self.base_config(budget), row.settings))
 
     def sweep(self, rows: Sequence[Row], budget: str, seeds: Sequence[int]) -> Sweep:
-        """Return the rows as the trials of a grid with one axis, in their order."""
+        """Return the rows, in order, as the trials of a grid with one axis."""
         base = self.base_config(budget)
         names = tuple(dict.fromkeys(name for row in rows for name in row.settings))
         values = [
@@ -205,7 +208,7 @@ class Card:
         return search_space.grid({names: values}, seeds=seeds)
 
     def rows_named(self, names: Sequence[str], budget: str) -> list[Row]:
-        """Return the named rows in the card's order; by default those that the budget has.
+        """Return the named rows in the card's order; by default those that the budget trains.
 
         Raises:
           UserError: there is no row of that name.
@@ -222,7 +225,7 @@ class Card:
 
 
 def names() -> list[str]:
-    """Return the cards that there are."""
+    """Return the names of all cards."""
     return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
 
@@ -230,7 +233,7 @@ def load(name: str) -> Card:
     """Return a card by its name, or by the path of its file.
 
     Raises:
-      UserError: there is none, or its file does not work.
+      UserError: there is no such card, or its file does not work.
     """
     path = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
     if not name.endswith(".py") and name not in names():

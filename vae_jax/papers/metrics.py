@@ -1,4 +1,4 @@
-"""The figures that cards ask for, of runs that have ended."""
+"""The metrics of cards, for runs that have ended."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +12,11 @@ from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.reports import Number
-from vae_jax.papers.card import COHERENCE_FIGURES, NEIGHBOUR_FIGURES
+from vae_jax.papers.card import COHERENCE_METRICS, NEIGHBOUR_METRICS
 from vae_jax.trained import TrainedModel
 
-# Figure: what it is in the "test" part of a summary, its sign there, and its standard error; a dot
-# goes into a part.
+# By metric: the key in the "test" part of a summary, the sign, and the key of the standard error; a
+# dot separates nested keys.
 _OF_SUMMARY = {
     "nll": ("iwae_bound", -1, "iwae_bound_standard_error"),
     "negative_elbo": ("elbo", -1, "elbo_standard_error"),
@@ -32,63 +32,63 @@ _OF_SUMMARY = {
     ),
 }
 
-# Test examples that coherence is measured on, at most.
+# The maximal number of test examples for coherence.
 _NUM_COHERENCE = 2000
 
 
-def figures(folder: Path, test: dict[str, Any], asked: Sequence[str]) -> dict[str, Any]:
-    """Value and standard error over test images of a run's figures, the latter None if unknown.
+def run_metrics(folder: Path, test: dict[str, Any], asked: Sequence[str]) -> dict[str, Any]:
+    """Return value and standard error over test images by metric; an unknown error is None.
 
     Args:
       folder: the run's workdir.
-      test: the "test" part of its summary, all of whose figures are given.
-      asked: figures that the summary may not have.
+      test: the "test" part of its summary; all metrics in it are returned.
+      asked: metrics to return that the summary may not have.
     """
     found = {
-        figure: (sign * value, _part(test, error) if error else None)
-        for figure, (name, sign, error) in _OF_SUMMARY.items()
+        metric: (sign * value, _part(test, error) if error else None)
+        for metric, (name, sign, error) in _OF_SUMMARY.items()
         if (value := _part(test, name)) is not None
     }
     if "image_nll_given_others" in found:
         gain = found["image_nll"][0] - found["image_nll_given_others"][0]
         found["gain_for_image"] = (gain, None)
-    by_neighbours = [figure for figure in asked if figure in NEIGHBOUR_FIGURES]
+    by_neighbours = [metric for metric in asked if metric in NEIGHBOUR_METRICS]
     if by_neighbours:
         accuracies = _neighbours(folder, by_neighbours)
-        found |= {figure: (accuracies[figure], None) for figure in by_neighbours}
-    of_coherence = [figure for figure in asked if figure in COHERENCE_FIGURES]
+        found |= {metric: (accuracies[metric], None) for metric in by_neighbours}
+    of_coherence = [metric for metric in asked if metric in COHERENCE_METRICS]
     if of_coherence:
         shares = _coherence(folder)
-        found |= {figure: (shares[figure], None) for figure in of_coherence}
+        found |= {metric: (shares[metric], None) for metric in of_coherence}
     return found
 
 
 def _part(test: dict[str, Any], name: str) -> Number | None:
-    """Return a figure of the summary, None where it is not there."""
+    """Return a metric of the summary, None where it is missing."""
     part: Any = test
     for key in name.split("."):
         part = part.get(key) if isinstance(part, dict) else None
     return part
 
 
-def _neighbours(folder: Path, figures: Sequence[str]) -> dict[str, Number]:
-    """Return the k-NN accuracies by latents, in percent; each measured once a run."""
+def _neighbours(folder: Path, metrics: Sequence[str]) -> dict[str, Number]:
+    """Return the k-NN accuracies by latents, in percent; each is measured once per run."""
     path = folder / "neighbours.json"
     known = workdir.read_json(path) if path.is_file() else {}
-    if any(figure not in known for figure in figures):
-        known |= _measure_neighbours(trained.load_images(folder), figures)
+    if any(metric not in known for metric in metrics):
+        known |= _measure_neighbours(trained.load_images(folder), metrics)
         workdir.write_json(path, known)
     return known
 
 
-def _measure_neighbours(model: TrainedModel, figures: Sequence[str]) -> dict[str, Number]:
+def _measure_neighbours(model: TrainedModel, metrics: Sequence[str]) -> dict[str, Number]:
     splits = config.load_splits(model.config)
     train, test = read_all(splits.train), splits.test
     section = model.config.data
     labels, test_labels = train.labels, test.labels
     if labels is None or test_labels is None:
         raise UserError(f"data.name={section.name!r} has no labels, which k-NN accuracy needs")
-    most = max(NEIGHBOUR_FIGURES[figure] for figure in figures)
+    most = max(NEIGHBOUR_METRICS[metric] for metric in metrics)
     if most > len(labels):
         raise UserError(
             f"data.train_split={section.train_split!r} has {len(labels)} images, fewer than "
@@ -102,13 +102,13 @@ def _measure_neighbours(model: TrainedModel, figures: Sequence[str]) -> dict[str
             latents, labels, queries, test_labels, num_labels=num_labels
         )
 
-    return {figure: percent(NEIGHBOUR_FIGURES[figure]) for figure in figures}
+    return {metric: percent(NEIGHBOUR_METRICS[metric]) for metric in metrics}
 
 
 def _coherence(folder: Path) -> dict[str, Number]:
-    """Return the coherence figures, in percent; measured once a run.
+    """Return the coherence metrics, in percent; they are measured once per run.
 
-    The classifiers are the workdir's: all runs at a budget are of the same data.
+    The classifiers are stored in the workdir: all runs at a budget have the same data.
     """
     path = folder / "coherence.json"
     if path.is_file():

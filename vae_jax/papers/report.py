@@ -1,4 +1,4 @@
-"""The part of the results' README on papers: our tables beside theirs, with verdicts."""
+"""The part on papers in the results' README: our tables beside theirs, with verdicts."""
 
 import itertools
 import statistics
@@ -10,37 +10,37 @@ from vae_jax.errors import UserError
 from vae_jax.evaluation import reports
 from vae_jax.evaluation.reports import Number
 from vae_jax.papers import results as card_results
-from vae_jax.papers.card import BUDGETS, FIGURES, Card, Check, Expected
+from vae_jax.papers.card import BUDGETS, METRICS, Card, Check, Expected
 from vae_jax.papers.results import Measured, Measurement
 
 NOT_MEASURED = "not measured"
 
 
-def value_verdict(card: Card, figure: str, expected: Expected, row: Mapping[str, Any]) -> str:
-    """Return whether our value agrees with the paper's, as far as it is measured.
+def value_verdict(card: Card, metric: str, expected: Expected, row: Mapping[str, Any]) -> str:
+    """Return the verdict on our value against the paper's, if it is measured.
 
     Args:
       card: the card.
-      figure: name of the metric.
+      metric: name of the metric.
       expected: the value in the paper.
       row: the row's measurements by budget.
     """
     if expected.value is None or not expected.verified:
         return ""
     budgets = [name for name in ("full", "cpu") if name == "full" or card.budgets[name].judged]
-    found = [values for name in budgets if (values := _found(row[name], figure)) is not None]
+    found = [values for name in budgets if (values := _found(row[name], metric)) is not None]
     if not found:
         return NOT_MEASURED
     difference = statistics.fmean(found[0].values()) - expected.value
     if expected.tolerance is None:
-        return f"{difference:+.{FIGURES[figure].digits}f}"
+        return f"{difference:+.{METRICS[metric].digits}f}"
     beyond = abs(difference) - expected.tolerance
     return "within" if beyond <= 0 else f"outside by {_number(beyond)}"
 
 
 def check_verdict(check: Check, measured: Measured, budget: str) -> str:
-    """Return whether an ordering holds at a budget, by the means and in how many seeds."""
-    found = [_found(measured[name][budget], check.figure) for name in check.rows]
+    """Return the verdict on a check at a budget: by the means, and in how many seeds it holds."""
+    found = [_found(measured[name][budget], check.metric) for name in check.rows]
     rows = [row for row in found if row is not None]
     if len(rows) < len(found):
         return NOT_MEASURED
@@ -48,35 +48,35 @@ def check_verdict(check: Check, measured: Measured, budget: str) -> str:
     common = set.intersection(*(set(row) for row in rows))
     by_seed = [_gains(check, [row[seed] for row in rows]) for seed in sorted(common)]
     held = sum(_beyond(check, of_seed) <= 0 for of_seed in by_seed)
-    details = ", ".join(f"{gain:+.{FIGURES[check.figure].digits}f}" for gain in gains)
+    details = ", ".join(f"{gain:+.{METRICS[check.metric].digits}f}" for gain in gains)
     details += f"; in {held} of {len(by_seed)} seeds" if by_seed else ""
     beyond = _beyond(check, gains)
     return f"{'holds' if beyond <= 0 else f'fails by {_number(beyond)}'} ({details})"
 
 
-def _found(measurement: Measurement | None, figure: str) -> dict[int, Number] | None:
+def _found(measurement: Measurement | None, metric: str) -> dict[int, Number] | None:
     """Return a metric by seed; None where it is not measured."""
-    if measurement is None or figure not in measurement["figures"]:
+    if measurement is None or metric not in measurement["figures"]:
         return None
-    values = measurement["figures"][figure]["by_seed"]
+    values = measurement["figures"][metric]["by_seed"]
     return dict(zip(measurement["seeds"], values, strict=True))
 
 
 def _gains(check: Check, values: Sequence[Number]) -> list[Number]:
-    """Return how much better each value is than the one before it; a single value itself."""
-    sign = FIGURES[check.figure].sign
+    """Return how much better each value is than the one before it, or a single value itself."""
+    sign = METRICS[check.metric].sign
     if len(values) == 1:
         return list(values)
     return [sign * (after - before) for before, after in itertools.pairwise(values)]
 
 
 def _beyond(check: Check, gains: Sequence[Number]) -> Number:
-    """Return how far the gains are from what the check allows; 0 or less where it holds."""
+    """Return the largest violation of the check's bounds; 0 or less where it holds."""
     return max(max(check.least - gain, gain - check.most) for gain in gains)
 
 
 def _number(value: Number) -> str:
-    """Return a number with two significant digits."""
+    """Format a number with two significant digits."""
     return f"{value:.2g}"
 
 
@@ -84,8 +84,8 @@ def table(card: Card, measured: Measured) -> str:
     """Return a table with one line per row and metric."""
     rows = []
     for row in card.rows:
-        for figure, expected in row.figures.items():
-            digits = FIGURES[figure].digits
+        for metric, expected in row.metrics.items():
+            digits = METRICS[metric].digits
             paper = tolerance = ""
             if expected.value is not None:
                 whole = float(expected.value).is_integer()
@@ -97,23 +97,23 @@ def table(card: Card, measured: Measured) -> str:
             rows.append(
                 [
                     row.name,
-                    FIGURES[figure].label,
+                    METRICS[metric].label,
                     paper,
                     tolerance,
-                    *(_cell(measured[row.name][budget], figure) for budget in BUDGETS),
-                    value_verdict(card, figure, expected, measured[row.name]),
+                    *(_cell(measured[row.name][budget], metric) for budget in BUDGETS),
+                    value_verdict(card, metric, expected, measured[row.name]),
                 ]
             )
     heading = ["row", "metric", "paper", "tolerance", "cpu budget", "full budget", "verdict"]
     return reports.table(heading, rows)
 
 
-def _cell(measurement: Measurement | None, figure: str) -> str:
+def _cell(measurement: Measurement | None, metric: str) -> str:
     if measurement is not None and not measurement["seeds"]:
         return f"diverged ({_seeds(measurement['diverged'])})"
-    if measurement is None or figure not in measurement["figures"]:
+    if measurement is None or metric not in measurement["figures"]:
         return NOT_MEASURED
-    found, digits = measurement["figures"][figure], FIGURES[figure].digits
+    found, digits = measurement["figures"][metric], METRICS[metric].digits
     seeds = _seeds(found["by_seed"])
     if measurement["diverged"]:
         seeds += f", {len(measurement['diverged'])} diverged"
@@ -145,12 +145,12 @@ def _claim(check: Check) -> str:
         amount = f" by {check.least:g} to {check.most:g}"
     if len(check.rows) == 1:
         bound = amount.removeprefix(" by ")
-        return f"{check.rows[0]}: {FIGURES[check.figure].label} {bound}"
-    return f"{FIGURES[check.figure].label} gets better from {' to '.join(check.rows)}{amount}"
+        return f"{check.rows[0]}: {METRICS[check.metric].label} {bound}"
+    return f"{METRICS[check.metric].label} gets better from {' to '.join(check.rows)}{amount}"
 
 
 def conditions(card: Card, measured: Measured, budget: str) -> str:
-    """Return in one line how the rows of a budget were measured; nothing if none was."""
+    """Return one line on how the rows of a budget were measured; empty if none was."""
     rows = [found for row in measured.values() if (found := row[budget]) and found["seeds"]]
     if not rows:
         return ""
@@ -177,11 +177,11 @@ def conditions(card: Card, measured: Measured, budget: str) -> str:
 
 def _standard_error(card: Card, rows: Sequence[Measurement]) -> list[str]:
     """Return the standard error of the first metric of the card that has one."""
-    for figure in dict.fromkeys(figure for row in card.rows for figure in row.figures):
-        found = [row["figures"][figure] for row in rows if figure in row["figures"]]
+    for metric in dict.fromkeys(metric for row in card.rows for metric in row.metrics):
+        found = [row["figures"][metric] for row in rows if metric in row["figures"]]
         known = [part["standard_error"] for part in found if part["standard_error"] is not None]
         if known:
-            label = FIGURES[figure].label
+            label = METRICS[metric].label
             return [f"standard error of the {label} over images {statistics.fmean(known):.2f}"]
     return []
 
@@ -229,7 +229,7 @@ def render(cards: Sequence[Card], folder: Path) -> str:
     """
     for path in sorted(folder.glob("*.json")):
         if path.stem not in [card.name for card in cards]:
-            raise UserError(f"{path} is the results file of no card; take it away")
+            raise UserError(f"{path} is the results file of no card; move it away")
     sections = "\n".join(section(card, folder) for card in cards)
     return reports.fill(Path(__file__).with_suffix(".md"), cards=sections)
 

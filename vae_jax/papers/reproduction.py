@@ -1,4 +1,4 @@
-"""Reproducing the tables of cards: runs are trained, measured and written into results files."""
+"""Reproduction of the tables of cards: runs are trained and measured, results files written."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +14,12 @@ from vae_jax.sweeps.executors import Executor
 
 
 def reproduce(all_runs: Sequence[Runs], results: Path, executor: Executor) -> None:
-    """Train runs of cards, one card after the other, and write down what is measured of them.
+    """Train runs of cards, one card after the other, and write their results files.
 
     Args:
-      all_runs: a card each.
+      all_runs: one per card.
       results: the folder of the results files.
-      executor: trains them.
+      executor: trains the runs.
 
     Raises:
       Interrupted: a signal came; the same command continues.
@@ -50,9 +50,9 @@ def reproduce(all_runs: Sequence[Runs], results: Path, executor: Executor) -> No
 
 
 def _write(runs: Runs, results: Path) -> None:
-    """Write down the rows whose runs are all done."""
+    """Write the results of rows whose runs are all done."""
     new = [card_results.measure(runs, row) for row in runs.rows]
-    # Another process may be at the other budget.
+    # Read anew, since another process may write the other budget.
     before = measured = card_results.read(runs.card, results)
     for row, measurement in zip(runs.rows, new, strict=True):
         if measurement is not None:

@@ -2,9 +2,8 @@
 
     {"card": NAME, "rows": {ROW: {"cpu": MEASUREMENT or null, "full": MEASUREMENT or null}}}
 
-A measurement tells everything that its figures depend on, and ends with a digest of itself, so that
-one that was edited by hand is noticed. Of another version of the card only what was expected may
-differ, not what was trained.
+A measurement states everything that its metrics depend on, and a digest of its content, which
+detects edits by hand. The card may change its expected values afterwards, but not what is trained.
 """
 
 import json
@@ -17,8 +16,8 @@ from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation.reports import Number
-from vae_jax.papers import metrics as card_figures
 from vae_jax.papers.card import BUDGETS, Card, Row
+from vae_jax.papers.metrics import run_metrics
 from vae_jax.papers.runs import MAX_SEEDS, Runs, num_training_images
 from vae_jax.settings import flatten
 from vae_jax.sweeps import chunks
@@ -27,7 +26,7 @@ Measurement = dict[str, Any]
 # By row and budget.
 Measured = dict[str, dict[str, Measurement | None]]
 
-# Of a config, what no figure depends on.
+# Settings that no metric depends on.
 _WITHOUT_EFFECT = (
     "schema",
     "seed",
@@ -54,10 +53,10 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure(runs: Runs, row: Row) -> Measurement | None:
-    """Return a row's measurements, over all its seeds; None before all those asked for are done.
+    """Return a row's measurement over all its seeds; None until all requested seeds are done.
 
     Args:
-      runs: of which `row` is one.
+      runs: of the card that `row` belongs to.
       row: the row.
 
     Raises:
@@ -73,7 +72,7 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
     whole = {seed: found for seed, found in known.items() if "test" in found}
     folders = {seed: workdir.member_folder(runs.folder, runs.member(row, seed)) for seed in whole}
     by_seed = [
-        card_figures.figures(folders[seed], found["test"], list(row.figures))
+        run_metrics(folders[seed], found["test"], list(row.metrics))
         for seed, found in whole.items()
     ]
     summaries = [_summary(folder) for folder in folders.values()]
@@ -87,8 +86,8 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
         "seeds": list(whole),
         "diverged": sorted(known.keys() - whole.keys()),
         "figures": {
-            figure: _over_seeds([found[figure] for found in by_seed])
-            for figure in (by_seed[0] if by_seed else {})
+            metric: _over_seeds([found[metric] for found in by_seed])
+            for metric in (by_seed[0] if by_seed else {})
         },
         "epochs": [found["epoch"] for found in whole.values()],
         "best_epochs": [found["best_epoch"] for found in whole.values()],
@@ -119,13 +118,13 @@ def _summary(folder: Path) -> dict[str, Any]:
 
 
 def _over_seeds(values: list[tuple[Number, Number | None]]) -> dict[str, Any]:
-    """Mean and deviation of the sample over seeds; the mean of the standard errors over images."""
-    figures = [value for value, _ in values]
+    """Return mean and sample deviation over seeds, and the mean of the images' standard errors."""
+    metrics = [value for value, _ in values]
     errors = [error for _, error in values if error is not None]
     return {
-        "by_seed": figures,
-        "mean": statistics.fmean(figures),
-        "std": statistics.stdev(figures) if len(figures) > 1 else None,
+        "by_seed": metrics,
+        "mean": statistics.fmean(metrics),
+        "std": statistics.stdev(metrics) if len(metrics) > 1 else None,
         "standard_error": statistics.fmean(errors) if errors else None,
     }
 
@@ -139,8 +138,8 @@ def read(card: Card, folder: Path) -> Measured:
     """Return the measurements in a card's results file; None for what is not measured.
 
     Raises:
-      UserError: the file is no results file of the card, was edited by hand, or tells of rows that
-        have other settings in the card.
+      UserError: the file is not the card's, was edited by hand, or has rows with other settings
+        than the card.
     """
     measured: Measured = {row.name: dict.fromkeys(BUDGETS) for row in card.rows}
     path = path_of(card, folder)
@@ -164,7 +163,7 @@ def read(card: Card, folder: Path) -> Measured:
                 )
             if name not in rows:
                 raise UserError(
-                    f"{path} has a row {name!r}, which the card does not have any more; take it out"
+                    f"{path} has a row {name!r}, which the card no longer has; remove it"
                 )
             _check_settings(path, card, rows[name], budget, measurement["config"])
             measured[name][budget] = measurement
@@ -174,7 +173,7 @@ def read(card: Card, folder: Path) -> Measured:
 def _check_settings(
     path: Path, card: Card, row: Row, budget: str, measured: dict[str, Any]
 ) -> None:
-    # A setting that is younger than the measurement had the effect of its default.
+    # A setting that is newer than the measurement had its default.
     then = factory.resolve(_nested(measured)).to_dict()
     ours, then = (
         settings(json.loads(json.dumps(found))) for found in (card.config(row, budget), then)
@@ -189,7 +188,7 @@ def _check_settings(
 
 
 def _nested(flat: dict[str, Any]) -> dict[str, Any]:
-    """Return nested settings from those by dotted name."""
+    """Return settings by dotted name as nested dicts."""
     nested: dict[str, Any] = {}
     for path, value in flat.items():
         *parents, last = path.split(".")
@@ -201,7 +200,7 @@ def _nested(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_measurement(measured: Measured, row: Row, budget: str, new: Measurement) -> Measured:
-    """Return the measurements with a new one, unless there is one of more seeds."""
+    """Return the measurements with a new one, unless the old one has more seeds."""
     old = measured[row.name][budget]
     if old is not None and len(old["seeds"]) > len(new["seeds"]):
         return measured
@@ -220,7 +219,7 @@ def write(card: Card, folder: Path, measured: Measured) -> None:
 
 
 def _json(value: Any, indent: str = "") -> str:
-    """JSON with what holds no other object on a line."""
+    """Return JSON with every object that holds no other object on one line."""
     if not isinstance(value, dict) or not any(isinstance(part, dict) for part in value.values()):
         return json.dumps(value)
     inner = indent + "  "
@@ -229,5 +228,5 @@ def _json(value: Any, indent: str = "") -> str:
 
 
 def hours(measurement: Measurement) -> float:
-    """Return hours of training of all seeds together."""
+    """Return the hours of training of all seeds together."""
     return math.fsum(measurement["train_seconds"]) / 3600

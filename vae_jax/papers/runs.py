@@ -1,8 +1,8 @@
-"""The runs of a card: its rows times seeds, dealt out and trained by the machinery of the sweeps.
+"""The runs of a card: its rows times seeds, trained as members of a sweep.
 
-A run is a member of the workdir WORKDIR/CARD/BUDGET, numbered by its row's place and its seed, so
-that rows and seeds can be added later. What is begun is written down (batches/NNNN.json) before it
-is trained, so that a process that was killed goes on with the same chunks.
+A run is a member in WORKDIR/CARD/BUDGET, numbered by its row's index and its seed, so that rows and
+seeds can be added later. Chunks are written to batches/NNNN.json before they are trained, so that a
+killed process continues with the same chunks.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from vae_jax.sweeps.chunks import Chunk
 from vae_jax.sweeps.executors import Executor
 from vae_jax.sweeps.plan import Resources
 
-# Members are numbered 100 a row.
+# Member numbers per row.
 MAX_SEEDS = 100
 
 
@@ -36,9 +36,9 @@ class Runs:
 
     Attributes:
       card: the card.
-      budget: its name.
-      rows: those to train.
-      seeds: of each.
+      budget: the budget's name.
+      rows: the rows to train.
+      seeds: the seeds of each row.
       folder: the workdir.
     """
 
@@ -49,15 +49,15 @@ class Runs:
     folder: Path
 
     def member(self, row: Row, seed: int) -> int:
-        """Return the number of a run in the workdir."""
+        """Return a run's member number in the workdir."""
         return MAX_SEEDS * [other.name for other in self.card.rows].index(row.name) + seed
 
     def members(self) -> list[int]:
-        """Return the numbers of all runs, row by row."""
+        """Return the member numbers of all runs, row by row."""
         return [self.member(row, seed) for row in self.rows for seed in self.seeds]
 
     def row_of(self, member: int) -> Row:
-        """Return the row that a run is of."""
+        """Return the row of a run."""
         return self.card.rows[member // MAX_SEEDS]
 
     def config(self, member: int) -> factory.AnyExperiment:
@@ -71,11 +71,10 @@ class Runs:
 
 
 def check(runs: Runs) -> None:
-    """Refuse what cannot be trained, before anything is.
+    """Refuse runs that cannot be trained, before any training.
 
     Raises:
-      UserError: a config that cannot work, data that are not there, or a workdir with runs of
-        other configs.
+      UserError: a config cannot work, data are missing, or the workdir has runs of other configs.
     """
     try:
         base = runs.card.base_config(runs.budget)
@@ -99,21 +98,21 @@ def _check_data(card: Card, config: dict[str, Any]) -> None:
     try:
         data.split_sizes(name, folder)
     except UserError as error:
-        told = str(error)
+        message = str(error)
         if name in idx_builder.FAMILY:
-            told = (
+            message = (
                 f"data.name={name!r} is not prepared under data.dir={folder!r}: python -m "
                 f"experiments.prepare --name={name} --data_dir={folder}, with --source=DIR where "
                 "the idx files are on a disk"
             )
-        raise UserError(f"the card {card.name!r} needs its data: {told}") from None
+        raise UserError(f"the card {card.name!r} needs its data: {message}") from None
 
 
 def train(runs: Runs, executor: Executor, on_progress: Callable[[], None]) -> None:
-    """Train and measure every run that has not been.
+    """Train and measure every run that is not done.
 
     Args:
-      runs: what to train; checked.
+      runs: runs that passed `check`.
       executor: trains the chunks.
       on_progress: called when runs may have ended.
 
@@ -149,7 +148,7 @@ def _begun(runs: Runs, missing: set[int]) -> list[Chunk]:
 
 
 def _deal(runs: Runs, members: set[int], resources: Resources) -> list[Chunk]:
-    """New chunks for some runs, written down."""
+    """Return new chunks for some runs, after writing them to a file."""
     rows_by_seeds: dict[tuple[int, ...], list[Row]] = {}
     for row in runs.rows:
         seeds = tuple(seed for seed in runs.seeds if runs.member(row, seed) in members)
@@ -161,7 +160,7 @@ def _deal(runs: Runs, members: set[int], resources: Resources) -> list[Chunk]:
     for seeds, rows in rows_by_seeds.items():
         sweep = runs.card.sweep(rows, runs.budget, seeds)
         number = len(list(directory.glob("*.json")))
-        batch, told = sweep_plan.deal(
+        batch, description = sweep_plan.deal(
             sweep,
             base,
             list(enumerate(search_space.settings(sweep))),
@@ -173,15 +172,16 @@ def _deal(runs: Runs, members: set[int], resources: Resources) -> list[Chunk]:
             entry["member"] = runs.member(rows[entry["trial"]], entry["seed"])
         workdir.write_json(directory / f"{number:04d}.json", {"chunks": batch})
         names = ", ".join(row.name for row in rows)
-        print(f"batch {number}: {names}, seeds {', '.join(map(str, seeds))}\n{told}", flush=True)
+        seeds_text = ", ".join(map(str, seeds))
+        print(f"batch {number}: {names}, seeds {seeds_text}\n{description}", flush=True)
         dealt += batch
     return dealt
 
 
 def seconds_left(all_runs: Sequence[Runs]) -> float | None:
-    """About how long the runs that are not done will take, at the pace of those that are.
+    """Return about how long the remaining runs will take, at the pace of those done, in seconds.
 
-    None before the first is done. What a run has come to counts when it has ended.
+    None before the first run is done. A run counts once it has ended.
     """
     cost_done = seconds = cost_left = 0.0
     for runs in all_runs:
@@ -200,9 +200,9 @@ def seconds_left(all_runs: Sequence[Runs]) -> float | None:
 
 @functools.cache
 def _costs(config_json: str) -> tuple[float, float]:
-    """Return multiplications of training and of evaluation, but for a common factor.
+    """Return the multiplications of training and of evaluation, up to a common factor.
 
-    Half the parameters are taken to be the decoder's, the part that every sample goes through.
+    Half the parameters are assumed to be the decoder's, which every sample passes through.
     """
     config = json.loads(config_json)
     section = config["data"]
@@ -219,7 +219,7 @@ def _costs(config_json: str) -> tuple[float, float]:
 
 
 def num_training_images(config: dict[str, Any]) -> int:
-    """Return images of the training split."""
+    """Return the number of training images."""
     section = config["data"]
     sizes = data.split_sizes(section["name"], section["dir"])
     return _num_images(section["train_split"], sizes)

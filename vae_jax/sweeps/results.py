@@ -133,8 +133,8 @@ def _metric(rows: Sequence[Row]) -> tuple[str, str, bool] | None:
 
 
 def draw(folder: Path, sweep: Sweep, rows: Sequence[Row]) -> None:
-    """Draw every plot that the rows allow, into figures/."""
-    rows, out = sorted(rows, key=_order), folder / "figures"
+    """Draw every plot that the rows allow, into plots/."""
+    rows, out = sorted(rows, key=_order), folder / "plots"
     judged = _metric(rows)
     if judged is None:
         return

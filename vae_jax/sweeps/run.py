@@ -177,4 +177,4 @@ def _report(folder: Path, sweep: Sweep, rows: Sequence[Row]) -> None:
     counts = collections.Counter(row["status"] for row in rows)
     counts["left to other processes"] = num_members - len(rows)
     ended = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    print(f"{folder}: {num_members} members: {ended}; see results.json, results.csv and figures/")
+    print(f"{folder}: {num_members} members: {ended}; see results.json, results.csv and plots/")

@@ -1,4 +1,4 @@
-"""Scores for images unlike those a model was trained on, baselines, and how well they detect."""
+"""Detection of images unlike those a model was trained on: scores, baselines, detection metrics."""
 
 from vae_jax.applications.anomaly.detection import (
     auroc,

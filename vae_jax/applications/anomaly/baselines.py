@@ -9,13 +9,13 @@ Images = Float[np.ndarray, "_images height width channels"]
 def pca_reconstruction_error(
     images: Images, training_images: Images, num_components: int
 ) -> Float[np.ndarray, " images"]:
-    """||x - m - W W^T (x - m)||^2, W the first principal components and m the mean of known images.
+    """Return ||x - m - W W^T (x - m)||^2, W the first principal components, m the mean image.
 
     Args:
-      images: to be scored.
-      training_images: known to be normal.
-      num_components: as many as a model's latents make the two comparable; no more are taken than
-        there are pixels or known images.
+      images: images to score.
+      training_images: known to be normal; they give W and m.
+      num_components: at most the number of pixels and of known images are taken; equal to a
+        model's number of latents, it makes the two comparable.
     """
     from sklearn.decomposition import PCA
 
@@ -28,10 +28,10 @@ def pca_reconstruction_error(
 def isolation_forest(
     images: Images, training_images: Images, seed: int
 ) -> Float[np.ndarray, " images"]:
-    """Return 2^(-E[h(x)] / c), from 0 to 1: how few random cuts isolate an image (Liu et al. 2008).
+    """Return 2^(-E[h(x)] / c), from 0 to 1, h the random cuts that isolate x (Liu et al. 2008).
 
     Args:
-      images: to be scored.
+      images: images to score.
       training_images: known to be normal.
       seed: of the 100 trees.
     """

@@ -1,4 +1,4 @@
-"""Scores that are bounds on log p(x), and their terms; all of them from the same samples."""
+"""Scores that are bounds on log p(x), or their terms, all from the same samples."""
 
 import numpy as np
 from jaxtyping import Array, Float, Key
@@ -14,16 +14,16 @@ def bound_scores(
     *,
     num_samples: int,
 ) -> dict[str, Float[np.ndarray, " images"]]:
-    """Return minus each bound and its two costs, in nats.
+    """Return minus each bound, and distortion and rate, in nats.
 
-    A low density as the sign of an outlier is Bishop 1994's; that it fails between some data sets
-    is told by Nalisnick et al. 2018 (arXiv 1810.09136).
+    Bishop 1994 takes a low density as the sign of an outlier; Nalisnick et al. 2018 (arXiv
+    1810.09136) show that this fails between some data sets.
 
     Args:
       model: a VAE.
       images: as the model sees them.
       key: of the samples.
-      num_samples: posterior samples an image.
+      num_samples: posterior samples per image.
 
     Returns:
       "elbo", distortion + rate; "iwae_bound", -log mean_k p(x, z_k) / q(z_k|x); "distortion",
@@ -48,7 +48,7 @@ def bound_scores(
 def typicality(
     scores: Float[np.ndarray, " images"], training_scores: Float[np.ndarray, " known"]
 ) -> Float[np.ndarray, " images"]:
-    """Return |-log p(x) - H|, with H the mean of -log p over training images: nats.
+    """Return |-log p(x) - H| in nats, with H the mean of -log p over training images.
 
     The test of Nalisnick et al. 2019 (arXiv 1906.02994, section 4) for a batch of one image, with
     minus the ELBO in place of -log p(x).

@@ -1,4 +1,4 @@
-"""The images that anomaly detection is about, as a run's model sees them."""
+"""Normal images of a run, as its model sees them, for anomaly detection."""
 
 from typing import NamedTuple
 
@@ -9,22 +9,22 @@ from jaxtyping import Array, Float, Key
 from vae_jax.data import Dataset, LazyDataset
 from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.pixels import binarize, to_unit_interval
-from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.evaluation import metrics
 from vae_jax.trained import TrainedModel
 
-# Of the training images, so many tell what is normal.
+# Training images by which normal is defined, at most.
 _MOST_TRAINING_IMAGES = 10_000
 
 Images = Float[np.ndarray, "_images height width channels"]
 
 
 class NormalImages(NamedTuple):
-    """Images of the kind that a run was trained on.
+    """Images like those that a run was trained on.
 
     Attributes:
-      training: some of those it was trained on, evenly spaced.
-      held_out: of the validation split; where there is none, the same as `training`.
-      held_out_split: the split that those are of.
+      training: training images, evenly spaced.
+      held_out: the validation images; where there are none, the same as `training`.
+      held_out_split: the split of `held_out`.
       test: the test set as stored.
     """
 
@@ -35,7 +35,7 @@ class NormalImages(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """One key for each set of images, of its draws and of the samples for it."""
+    """One key per set of images."""
 
     training: Key[Array, ""]
     held_out: Key[Array, ""]
@@ -44,29 +44,29 @@ class Keys(NamedTuple):
 
 
 def build_keys(model: TrainedModel) -> tuple[Keys, Keys]:
-    """Return the keys that `evaluation.seed` gives: of how images are seen, and of the samples."""
+    """Return the keys that `evaluation.seed` gives: of the binarisation, and of the samples."""
     seen, samples = jax.random.split(model.keys.anomaly)
     num = len(Keys._fields)
     return Keys(*jax.random.split(seen, num)), Keys(*jax.random.split(samples, num))
 
 
 def as_seen(model: TrainedModel, images: np.ndarray, key: Key[Array, ""]) -> Images:
-    """Stored images as the model sees them: binarised, one draw each, if it was trained so."""
+    """Return stored images as the model sees them: binarised, one draw each, if trained so."""
     if not model.binarizes:
         return np.asarray(to_unit_interval(jax.numpy.asarray(images)))
-    return figures_of_merit.prepare_targets(binarize, images, key)
+    return metrics.prepare_targets(binarize, images, key)
 
 
 def load_normal(model: TrainedModel) -> NormalImages:
-    """Read what the run's data tell of normal images.
+    """Read the normal images of a run's data.
 
     Raises:
       UserError: as `factory.open_splits`.
     """
     opened, (seen, _) = model.open_splits(), build_keys(model)
     train: LazyDataset = opened.train
-    places = evenly_spaced(train.shape[0], _MOST_TRAINING_IMAGES)
-    training = as_seen(model, train.read(places).images, seen.training)
+    indices = evenly_spaced(train.shape[0], _MOST_TRAINING_IMAGES)
+    training = as_seen(model, train.read(indices).images, seen.training)
     held_out, split = training, model.data.train_split
     if opened.validation is not None:
         held_out = as_seen(model, opened.validation.images, seen.held_out)

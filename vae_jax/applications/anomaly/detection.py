@@ -1,7 +1,7 @@
-"""Detection by scores: how well they separate two kinds of images, and thresholds.
+"""Detection by scores: AUROC, average precision and thresholds.
 
-Scores are higher for the more anomalous. An interval tells what other images would have given,
-drawn from the same two kinds; not what another seed would.
+Scores are higher for the more anomalous. An interval covers what other images of the same two kinds
+would have given, not what another seed would.
 """
 
 import math
@@ -29,29 +29,32 @@ class _Counts:
     def __init__(self, normal: Float[np.ndarray, " num"], anomalous: Scores) -> None:
         _require_scores("normal", normal)
         _require_scores("anomalous", anomalous)
-        values, places = np.unique(-np.concatenate([normal, anomalous]), return_inverse=True)
+        values, indices = np.unique(-np.concatenate([normal, anomalous]), return_inverse=True)
         self.num = len(values)
-        self.places = places[: len(normal)], places[len(normal) :]
+        self.indices = indices[: len(normal)], indices[len(normal) :]
 
     def cumulated(self, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Images at each score or above; with a generator, of images drawn with replacement."""
+        """Return the numbers of images at each score or above, by kind.
 
-        def of_kind(places: np.ndarray) -> np.ndarray:
+        With a generator, images are drawn with replacement first.
+        """
+
+        def of_kind(indices: np.ndarray) -> np.ndarray:
             if rng is not None:
-                places = places[rng.integers(len(places), size=len(places))]
-            return np.cumsum(np.bincount(places, minlength=self.num))
+                indices = indices[rng.integers(len(indices), size=len(indices))]
+            return np.cumsum(np.bincount(indices, minlength=self.num))
 
-        return of_kind(self.places[0]), of_kind(self.places[1])
+        return of_kind(self.indices[0]), of_kind(self.indices[1])
 
 
 def _area(false: np.ndarray, true: np.ndarray) -> float:
-    """Return area under the straight lines through the points of the ROC curve."""
+    """Return the area under the ROC curve, linear between its points."""
     before = true - np.diff(true, prepend=0) / 2
     return float(np.diff(false, prepend=0) @ before / (false[-1] * true[-1]))
 
 
 def _mean_precision(false: np.ndarray, true: np.ndarray) -> float:
-    # At the highest scores a draw may have no image at all, and then adds nothing.
+    # At the highest scores a draw may have no image at all; recall does not rise there.
     precision = true / np.maximum(true + false, 1)
     return float(np.diff(true, prepend=0) @ precision / true[-1])
 
@@ -59,8 +62,8 @@ def _mean_precision(false: np.ndarray, true: np.ndarray) -> float:
 def auroc(normal: Float[np.ndarray, " num"], anomalous: Scores) -> float:
     """Return P(anomalous score > normal score), a tie counting one half; 0.5 is chance.
 
-    The area under the ROC curve, which is the statistic U of Mann & Whitney over the number of
-    pairs (Hanley & McNeil 1982).
+    This is the area under the ROC curve, and Mann & Whitney's U over the number of pairs (Hanley &
+    McNeil 1982).
 
     Args:
       normal: scores of normal images.
@@ -73,7 +76,7 @@ def auroc(normal: Float[np.ndarray, " num"], anomalous: Scores) -> float:
 
 
 def average_precision(normal: Float[np.ndarray, " num"], anomalous: Scores) -> float:
-    """Return sum over thresholds t of (recall(t) - recall(t')) precision(t), t' the next above t.
+    """Return the sum over thresholds t of (recall(t) - recall(t')) precision(t), t' next above t.
 
     Chance gives the share of the anomalous among all images.
 
@@ -86,9 +89,9 @@ def average_precision(normal: Float[np.ndarray, " num"], anomalous: Scores) -> f
 def with_intervals(
     normal: Float[np.ndarray, " num"], anomalous: Scores, seed: int = 0
 ) -> tuple[Interval, Interval]:
-    """Return AUROC and average precision, between the ends of 95 % of 1,000 bootstrap draws.
+    """Return AUROC and average precision with 95 % intervals from 1,000 bootstrap draws.
 
-    Images are drawn with replacement, as many of each kind as there are (Efron & Tibshirani 1993,
+    Images of each kind are drawn with replacement, as many as there are (Efron & Tibshirani 1993,
     chapter 13).
 
     Raises:
@@ -107,11 +110,11 @@ def with_intervals(
 
 
 def threshold(normal: Float[np.ndarray, " num"], false_positive_rate: float) -> float:
-    """Return the lowest of the scores above which lies no more than that share of them.
+    """Return the lowest score above which at most a share of the scores lies.
 
     Args:
       normal: scores of normal images that the model was not fitted to.
-      false_positive_rate: above 0 and below 1.
+      false_positive_rate: that share, above 0 and below 1.
 
     Raises:
       ValueError: no score, scores that are not finite, or another rate.

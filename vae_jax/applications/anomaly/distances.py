@@ -12,10 +12,10 @@ _LEAST_VARIANCE = 1e-6
 def mahalanobis_distance(
     codes: Float[np.ndarray, "images latents"], training_codes: Float[np.ndarray, "known latents"]
 ) -> Float[np.ndarray, " images"]:
-    """sqrt((m - c)^T S^-1 (m - c)), with c the mean and S the covariance of the training codes.
+    """Return sqrt((m - c)^T S^-1 (m - c)), c the mean, S the covariance of the training codes.
 
     The score of Lee et al. 2018 (arXiv 1807.03888, equation 2) on posterior means m = E[z|x],
-    without classes. Directions in which the training codes do not vary count nothing.
+    without classes. Directions in which the training codes do not vary do not count.
 
     Args:
       codes: of the images.

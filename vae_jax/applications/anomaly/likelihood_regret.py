@@ -1,4 +1,4 @@
-"""Likelihood regret: what an image's ELBO gains from a posterior made for that image alone."""
+"""Likelihood regret: the gain in ELBO from a posterior fitted to one image alone."""
 
 import functools
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from vae_jax.trained import TrainedModel
 
 _NUM_STEPS = 100
 _LEARNING_RATE = 0.05
-# Of Adam, which otherwise takes full steps along gradients that are nothing but rounding.
+# Adam's epsilon: with less, gradients that are mere rounding give full steps.
 _EPSILON = 1e-3
 # Decoded values that are alive at once.
 _VALUES_PER_BATCH = 2**23
@@ -60,7 +60,7 @@ def _regret(
     steps_key, final_key = jax.random.split(key)
 
     def cost(posterior: _PosteriorParameters, noise: Array) -> Array:
-        # Of the sum, each image's gradient is its own; Adam works element by element.
+        # In a sum each image has its own gradient, and Adam works element by element.
         return -_elbo(model, images, posterior, noise).sum()
 
     def step(
@@ -75,7 +75,7 @@ def _regret(
     (end, _), _ = jax.lax.scan(step, state, jax.random.split(steps_key, _NUM_STEPS))
 
     def gain(sample_key: Array) -> Array:
-        # The same noise for both, whose difference then has less variance.
+        # The same noise for both, so that the difference has less variance.
         noise = jax.random.normal(sample_key, (1, *start.mean.shape))
         return _elbo(model, images, end, noise) - _elbo(model, images, start, noise)
 
@@ -90,22 +90,22 @@ def likelihood_regret(
     *,
     num_samples: int,
 ) -> Float[np.ndarray, " images"]:
-    """max_q ELBO(x; q) - ELBO(x; q(z|x)), in nats, at least 0 (Xiao et al. 2020, arXiv 2003.02977).
+    """Return max_q ELBO(x; q) - ELBO(x; q(z|x)) in nats, at least 0 (Xiao et al. 2020).
 
-    The maximum is over the mean and the scale of a normal for each image, from those of the
-    encoder on, by 100 steps of Adam on one fresh sample each. The paper's other way, to train a
-    copy of the encoder on each image, searches fewer posteriors at far greater cost. Both ELBOs are
-    then estimated by the same samples, which are none of those. The encoder's posterior stays where
-    the search finds no better one.
+    arXiv 2003.02977. The maximum is over the mean and scale of a normal per image. The search
+    starts at the encoder's and takes 100 steps of Adam with one fresh sample each. The paper's
+    alternative, a copy of the encoder trained on each image, searches fewer posteriors at far
+    greater cost. Both ELBOs are then estimated from the same new samples. Where the search finds
+    no better posterior, the encoder's is kept.
 
     Args:
       model: a VAE with `has_normal_posterior`.
       images: as the model sees them.
       key: of the samples.
-      num_samples: of the final estimate, an image.
+      num_samples: samples per image of the final estimate.
 
     Raises:
-      ValueError: another posterior.
+      ValueError: the posterior is not a diagonal normal.
     """
     if not model.has_normal_posterior:
         raise ValueError("the likelihood regret needs a diagonal normal posterior")

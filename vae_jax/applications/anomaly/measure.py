@@ -1,8 +1,8 @@
-"""Measure how well trained runs detect images of another kind, beside two baselines.
+"""Measure how well trained runs detect images of another kind, and two baselines.
 
-Normal are the test images of a run, anomalous those of the split `outliers` of its data if there is
-one, else the test images of Fashion-MNIST for a run on MNIST and the reverse. The threshold of the
-false and true positive rates is exceeded by 5 % of the run's held-out images.
+The test images of a run are normal. Anomalous are those of the split `outliers` of its data if
+there is one, else the test images of Fashion-MNIST for a run on MNIST and the reverse. The false
+and true positive rates are at the threshold that 5 % of the run's held-out images exceed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ def measure(
 
 
 def load_outliers(model: TrainedModel) -> tuple[str, np.ndarray]:
-    """Return the name of what is anomalous for a run, and its images as stored.
+    """Return the name of the anomalous images for a run, and these images as stored.
 
     Raises:
       UserError: there is no such data set.
@@ -61,13 +61,13 @@ def load_outliers(model: TrainedModel) -> tuple[str, np.ndarray]:
     return _OTHERS[name], data.load(_OTHERS[name], "test", folder).images
 
 
-def measure_run(folder: Path, num_images: int, pictures: Path | None) -> list[dict[str, Any]]:
+def measure_run(folder: Path, num_images: int, plots_folder: Path | None) -> list[dict[str, Any]]:
     """Return a row per score of a run.
 
     Args:
       folder: its workdir.
       num_images: of each kind, at most.
-      pictures: where its scores are drawn; None draws nothing.
+      plots_folder: where its scores are plotted; None plots nothing.
     """
     model = trained.load_images(folder)
     seen_keys, sample_keys = anomaly_data.build_keys(model)
@@ -113,8 +113,8 @@ def measure_run(folder: Path, num_images: int, pictures: Path | None) -> list[di
             }
         )
         drawn[f"{SCORES[name]}, {area.estimate:.2f}"] = of_normal, of_others
-    if pictures:
+    if plots_folder:
         stem = f"{Path(model.data.name).stem}_{model.likelihood_name}_{model.seed}"
-        picture = score_histograms(drawn, "test images", outliers)
-        plots.save(picture, pictures / f"{stem}.png")
+        histograms = score_histograms(drawn, "test images", outliers)
+        plots.save(histograms, plots_folder / f"{stem}.png")
     return rows

@@ -1,4 +1,4 @@
-"""Pictures of anomaly detection."""
+"""Plots of anomaly detection."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -9,15 +9,15 @@ from jaxtyping import Float
 from vae_jax.plots.style import ACCENT, QUIET, require_finite, styled
 
 if TYPE_CHECKING:
-    # Imported inside the functions that draw: a training run that draws nothing pays nothing.
+    # Imported in the functions that draw: it is slow, and most programs draw nothing.
     import matplotlib.figure
 
-# Of normal and of anomalous images.
+# The scores of normal and of anomalous images.
 Scores = tuple[Float[np.ndarray, " normal"], Float[np.ndarray, " anomalous"]]
 
 _COLUMNS = 4
 _NUM_BINS = 60
-# What lies outside these parts of either kind would squeeze the rest together.
+# Quantiles shown of either kind; the tails would squeeze the rest together.
 _DRAWN = (0.005, 0.995)
 
 
@@ -25,14 +25,14 @@ _DRAWN = (0.005, 0.995)
 def score_histograms(
     scores: Mapping[str, Scores], normal_name: str, anomalous_name: str
 ) -> "matplotlib.figure.Figure":
-    """Plot the distribution of each score over normal and over anomalous images, a panel each.
+    """Plot the distributions of each score over normal and anomalous images, one panel per score.
 
-    Each panel shows all but the lowest and highest half per cent of either kind.
+    A panel shows all but the lowest and highest half per cent of either kind.
 
     Args:
       scores: by title, of normal images and of anomalous ones.
-      normal_name: of the normal images.
-      anomalous_name: of the others.
+      normal_name: name of the normal images.
+      anomalous_name: name of the anomalous images.
 
     Raises:
       ValueError: a score is not finite.

@@ -1,4 +1,4 @@
-"""The section on anomaly detection of the results' README."""
+"""The section on anomaly detection in the results' README."""
 
 import statistics
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from vae_jax.evaluation.reports import Measured, Row, grouped, mean_and_deviatio
 
 Rows = Sequence[Row]
 
-# The fields by which models differ, but for their seed.
+# The fields in which models differ, apart from their seed.
 _MODEL = ("network", "likelihood")
 
 _PLOTS = {

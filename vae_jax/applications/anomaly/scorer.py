@@ -1,4 +1,4 @@
-"""All scores by name, of images by a trained model."""
+"""The scores of images by a trained model, by name."""
 
 import functools
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from vae_jax.applications.anomaly.likelihood_regret import likelihood_regret
 from vae_jax.errors import UserError
 from vae_jax.trained import TrainedModel
 
-# By name: what a table calls it.
+# Each score's name in tables.
 SCORES = {
     "elbo": "-ELBO",
     "iwae_bound": "-IWAE bound",
@@ -37,7 +37,7 @@ Scores = Float[np.ndarray, " images"]
 class Scorer:
     """Scores images, higher for the more anomalous.
 
-    What a score takes from the training images is computed when it is first asked for.
+    What a score needs from the training images is computed on first use.
     """
 
     def __init__(
@@ -48,16 +48,16 @@ class Scorer:
         *,
         num_samples: int,
     ) -> None:
-        """Take a model and what is known to be normal.
+        """Take a model and images that are known to be normal.
 
         Args:
           model: the trained model.
-          training_images: some of those that it was trained on, as it sees them.
+          training_images: some of the model's training images, as it sees them.
           key: of the samples for them.
-          num_samples: posterior samples an image.
+          num_samples: posterior samples per image.
 
         Raises:
-          UserError: it is no VAE.
+          UserError: the model has no density.
         """
         if not model.has_density:
             raise UserError(
@@ -72,7 +72,7 @@ class Scorer:
     def __call__(
         self, names: Sequence[str], images: Images, key: Key[Array, ""]
     ) -> dict[str, Scores]:
-        """Return the scores of these names.
+        """Return the scores by name.
 
         Args:
           names: of `SCORES`.

@@ -6,17 +6,17 @@ minus the ELBO,
 
     log q(z|x) - log p(x|z) - log p(z),
 
-and going back step by step gives the image and the very bits that the latents were decoded from.
+and the inverse steps give the image and the very bits that the latents were decoded from.
 
-Latents lie on a grid of equal steps, on which posterior and prior have the mass of the bin around
-each point. The paper's bins have equal mass under the prior; either way the width of a bin cancels
-between the two, and a normal over equal steps is what the entropy coder knows by itself. Levels are
-coded bit by bit, the most significant first, each given those above it.
+Latents lie on a grid of equal steps, where posterior and prior have the mass of the bin around each
+point. The paper's bins have equal mass under the prior. Either way the width of a bin cancels
+between the two, and the entropy coder has a normal over equal steps built in. Levels are coded bit
+by bit, the most significant first, each given those above it.
 
 The networks see many images at once, so the latents of a whole batch are decoded before any of its
-images is coded, and the stack must have the bits for that. It begins with what one image may take,
-and the first batches have as many images as it has bits for: what cannot be got back is one image's
-latents, not a batch's. How many images a batch has is itself on the stack.
+images is coded, and the stack must have the bits for that. It begins with the bits for one image,
+and the first batches have as many images as it has bits for: the overhead is one image's latents,
+not a batch's. The size of each batch is on the stack, too.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,8 @@ import constriction
 import numpy as np
 from jaxtyping import Float, Int, UInt32
 
-# Of a latent: from -8 to 8 standard deviations of the prior, in 1025 steps. Finer is not better:
-# the entropy coder gives each bin 2^-24 at least, and what is drawn far out so costs many bits.
+# The grid of a latent: 1025 points from -8 to 8 standard deviations of the prior. A finer grid is
+# not better: the entropy coder gives each bin at least 2^-24, so that draws far out cost many bits.
 _STEP = 2.0**-6
 _LAST = 512
 
@@ -50,13 +50,13 @@ _BIT = constriction.stream.model.Bernoulli(perfect=False)
 
 @runtime_checkable
 class CodingModel(Protocol):
-    """A VAE as the coder asks it. The same question must give the same floats, bit for bit.
+    """The VAE that the coder calls. The same arguments must give the same floats, bit for bit.
 
     Attributes:
       image_shape: height, width, channels.
-      latent_size: of the latents, whose prior is standard normal.
+      latent_size: number of latents; their prior is standard normal.
       num_level_bits: levels of a pixel are 0 to 2^num_level_bits - 1.
-      batch_size: images that it is asked about at once, at most.
+      batch_size: images per call, at most.
     """
 
     image_shape: tuple[int, int, int]
@@ -68,7 +68,7 @@ class CodingModel(Protocol):
         """Return mean and standard deviation of the latents of each image."""
 
     def next_bit(self, latents: Latents, /) -> NextBit:
-        """Return p(x|z) as the probability of one bit after the other."""
+        """Return p(x|z) as a function that gives the probabilities bit by bit."""
 
 
 def encode(
@@ -79,8 +79,8 @@ def encode(
     Args:
       model: the model.
       images: levels, at least one image.
-      initial: the stack before them, at least `num_initial_words`; random words, for they become
-        the first image's latents. Not empty, and the last not 0.
+      initial: the stack before them, at least `num_initial_words` and not empty, the last not 0.
+        The words are random, since they become the first image's latents.
     """
     stack = constriction.stream.stack.AnsCoder(initial)
     first = 0
@@ -97,10 +97,10 @@ def encode(
 def decode(
     model: CodingModel, words: UInt32[np.ndarray, " coded_words"], num_images: int
 ) -> tuple[Images, UInt32[np.ndarray, " words"]]:
-    """Return the images, and what the stack held before them.
+    """Return the images, and the stack before them.
 
     Raises:
-      ValueError: the words are not what `encode` makes of so many images.
+      ValueError: `encode` does not make these words from any `num_images` images.
     """
     stack = constriction.stream.stack.AnsCoder(words)
     batches: list[Images] = []
@@ -116,16 +116,16 @@ def decode(
 
 
 def num_initial_words(latent_size: int) -> int:
-    """Return words that the latents of one image take at most."""
+    """Return the number of words that the latents of one image take at most."""
     return -(-latent_size * _MOST_BITS // _WORD_BITS)
 
 
 def _scramble(stack: constriction.stream.stack.AnsCoder, num: int, seed: int) -> None:
-    """Add random bits, the same ones at every call, modulo 2 to the top of the stack.
+    """Exclusive-or the top of the stack with pseudorandom bits that depend on the seed alone.
 
-    Twice is not at all. What was coded last are the latents of the batch before, which are not
-    random where the prior does not fit them. Latents decoded from those bits would not be draws
-    from their posterior, and their faults would grow from batch to batch.
+    A second call undoes the first. The last words coded are the latents of the previous batch,
+    which are not random where the prior does not fit them. Latents decoded from those bits would
+    not be draws from their posterior, and the error would grow from batch to batch.
     """
     values = stack.decode(_PAD_MODEL, num)
     pad = np.random.Philox(key=seed).random_raw(num) % (_MOST_PAD + 1)
@@ -133,7 +133,7 @@ def _scramble(stack: constriction.stream.stack.AnsCoder, num: int, seed: int) ->
 
 
 def _sizes(model: CodingModel) -> constriction.stream.model.Uniform:
-    # Of two at least, for the entropy coder knows no certain symbol.
+    # At least two sizes: the entropy coder has no certain symbol.
     return constriction.stream.model.Uniform(max(2, model.batch_size))
 
 
@@ -142,29 +142,29 @@ def _push_images(
 ) -> None:
     indices = stack.decode(_NORMAL, *_on_grid(*model.posterior(images)))
     next_bit = model.next_bit(_latents(indices, model))
-    places = range(model.num_level_bits)
-    probabilities = [next_bit(images & -(2 << place), place) for place in places]
-    # The least significant first, for what is coded last comes back first.
-    for place in places:
-        bits = (images >> place & 1).astype(np.int32)
-        stack.encode_reverse(bits.ravel(), _BIT, probabilities[place].ravel())
+    positions = range(model.num_level_bits)
+    probabilities = [next_bit(images & -(2 << position), position) for position in positions]
+    # The least significant first, since the last coded is the first decoded.
+    for position in positions:
+        bits = (images >> position & 1).astype(np.int32)
+        stack.encode_reverse(bits.ravel(), _BIT, probabilities[position].ravel())
     stack.encode_reverse(indices, _NORMAL, *_prior(indices.size))
 
 
 def _pop_images(stack: constriction.stream.stack.AnsCoder, model: CodingModel, size: int) -> Images:
-    """Return the inverse of `_push_images`, step by step."""
+    """Invert `_push_images` step by step."""
     indices = stack.decode(_NORMAL, *_prior(size * model.latent_size))
     next_bit = model.next_bit(_latents(indices, model))
     images = np.zeros((size, *model.image_shape), np.int32)
-    for place in reversed(range(model.num_level_bits)):
-        bits = stack.decode(_BIT, next_bit(images, place).ravel())
-        images |= bits.reshape(images.shape) << place
+    for position in reversed(range(model.num_level_bits)):
+        bits = stack.decode(_BIT, next_bit(images, position).ravel())
+        images |= bits.reshape(images.shape) << position
     stack.encode_reverse(indices, _NORMAL, *_on_grid(*model.posterior(images)))
     return images
 
 
 def _on_grid(mean: Latents, scale: Latents) -> tuple[np.ndarray, np.ndarray]:
-    """Return a posterior in steps of the grid, its tails added to the last points."""
+    """Return mean and scale in steps of the grid; the mean is clipped to its ends."""
     mean, scale = mean.ravel().astype(np.float64), scale.ravel().astype(np.float64)
     return np.clip(mean / _STEP, -_LAST, _LAST), scale / _STEP
 

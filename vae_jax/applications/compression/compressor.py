@@ -1,4 +1,4 @@
-"""Arrays of images to compressed ones and back, by a trained model."""
+"""Compression and decompression of arrays of images by a trained model."""
 
 import hashlib
 import importlib.metadata
@@ -33,34 +33,34 @@ from vae_jax.networks.precision import full_precision
 from vae_jax.trained import TrainedModel
 
 _BATCH_SIZE = 256
-# Of a decoder in one call.
+# Outputs of the decoder per call.
 _MAX_OUTPUTS = 2**24
 
 
 class Compressor:
-    """A trained model as a lossless code for images.
+    """A lossless code for images, from a trained model.
 
     Images are uint8 or bool, `[num, height, width, channels]` or, of one channel, `[num, height,
     width]`. A likelihood of zeros and ones takes bool, or uint8 with no more than two values: 0
     and either 1 or 255. One of 256 levels takes uint8.
 
-    The code is defined by what the networks compute on the CPU, where their bits do not change from
-    run to run: a machine with an accelerator and one without write the same file. They run over
-    batches of one size always: the images that are missing in a batch are black.
+    The networks run on the CPU, where their bits do not change from run to run: machines with and
+    without an accelerator write the same file. They run over batches of one size, which are filled
+    up with black images.
 
     Attributes:
       image_shape: height, width, channels.
       latent_size: number of latent dimensions.
-      num_level_bits: bits of a pixel's level: 1, or 8.
+      num_level_bits: bits of a pixel's level, 1 or 8.
       batch_size: images that the networks see at once.
-      digest: of what the model computes with.
+      digest: of the network and its parameters.
     """
 
     def __init__(self, model: TrainedModel) -> None:
         """Take the model's posterior, likelihood and parameters.
 
         Raises:
-          UserError: its latents or its likelihood cannot be coded, or JAX is kept from the CPU.
+          UserError: its latents or its likelihood cannot be coded, or JAX has no CPU backend.
         """
         _refuse_uncodable(model)
         self.image_shape = model.image_shape
@@ -71,7 +71,7 @@ class Compressor:
         self.batch_size = max(1, min(_BATCH_SIZE, _MAX_OUTPUTS // outputs))
         self.digest = _model_digest(model)
         self._flat_digest = _flat_digest(model)
-        # What has arguments on the CPU is lowered for it, and runs there.
+        # Arguments on the CPU make a program that runs there.
         self._params = jax.device_put(model.state, _cpu())
         levels = 2**self.num_level_bits
 
@@ -91,10 +91,10 @@ class Compressor:
         self._next_bit = jax.jit(_next_bit)
 
     def compress(self, images: np.ndarray) -> CompressedImages:
-        """Code images, at least one.
+        """Compress images, at least one.
 
         Raises:
-          UserError: the array is none of images that the model is of.
+          UserError: the model does not take images of this shape or these values.
         """
         channelled = image_arrays.with_channels(images, self.image_shape)
         brightest = self._brightest(images)
@@ -113,7 +113,8 @@ class Compressor:
         """Return the images, exactly as they were.
 
         Raises:
-          UserError: they were coded with another model, or where the networks have other bits.
+          UserError: they were compressed with another model, or where the networks' outputs have
+            other bits.
         """
         if compressed.model not in (self.digest, self._flat_digest):
             raise UserError(
@@ -132,14 +133,14 @@ class Compressor:
         return images
 
     def _level_height(self, brightest: int) -> int:
-        """Return what one more level adds to the value."""
+        """Return the difference in value between neighbouring levels."""
         return brightest // (2**self.num_level_bits - 1)
 
     def _brightest(self, images: np.ndarray) -> int:
-        """Return the value that stands for the brightest level.
+        """Return the value of the brightest level.
 
         Raises:
-          UserError: there are values that are no levels.
+          UserError: there are values that are not levels.
         """
         if self.num_level_bits == 8:
             if images.dtype != np.uint8:
@@ -159,10 +160,10 @@ class Compressor:
         return brightest
 
     def _initial_words(self) -> np.ndarray:
-        """Return random words that are the same everywhere."""
+        """Return pseudorandom words, the same everywhere."""
         num = bits_back.num_initial_words(self.latent_size)
         words = np.frombuffer(hashlib.shake_256(b"bits back").digest(4 * num), "<u4")
-        # The entropy coder takes no stack with a zero on top.
+        # The entropy coder refuses a stack with a zero on top.
         return np.append(words, 1).astype(np.uint32)
 
     def posterior(self, images: Images) -> tuple[Latents, Latents]:
@@ -180,14 +181,14 @@ class Compressor:
         return mean, scale
 
     def next_bit(self, latents: Latents) -> NextBit:
-        """Return p(x|z) as the probability of one bit after the other, for the coder.
+        """Return p(x|z) as a function that gives the probabilities bit by bit, for the coder.
 
-        The function raises UserError where one is not finite.
+        The function raises UserError where a probability is not finite.
         """
         likelihood = self._decode(self._params, self._padded(latents))
 
-        def probability(known: Images, place: int) -> np.ndarray:
-            ones = np.asarray(self._next_bit(likelihood, self._padded(known), place))
+        def probability(known: Images, position: int) -> np.ndarray:
+            ones = np.asarray(self._next_bit(likelihood, self._padded(known), position))
             if not np.isfinite(ones).all():
                 raise UserError("the model's likelihood has values that are not finite")
             return ones[: len(known)]
@@ -199,17 +200,17 @@ class Compressor:
         return np.pad(values, [(0, missing), *[(0, 0)] * (values.ndim - 1)])
 
 
-def _next_bit(likelihood: Distribution, known: Array, place: Array) -> Array:
-    """Return the probability that the bit at `place` is 1, given those above it."""
+def _next_bit(likelihood: Distribution, known: Array, position: Array) -> Array:
+    """Return the probability that the bit at `position` is 1, given those above it."""
     if isinstance(likelihood, Bernoulli):
         return likelihood.mean
     assert isinstance(likelihood, Categorical | DiscretizedLogistic | MixtureOfDiscretizedLogistics)
-    half = 1 << place
+    half = 1 << position
     low, middle, high = ((known + step).astype(jnp.float32) for step in (0, half, 2 * half))
     zero = likelihood.interval_probability(low, middle)
     one = likelihood.interval_probability(middle, high)
     total = zero + one
-    # Both vanish where the levels above are all but impossible.
+    # Both vanish where the known bits are all but impossible.
     return jnp.where(total == 0, 0.5, one / total)
 
 
@@ -228,7 +229,7 @@ def _refuse_uncodable(model: TrainedModel) -> None:
 
 
 def _model_digest(model: TrainedModel) -> str:
-    """Return 32 hexadecimal digits of SHA-256 over what the model computes with.
+    """Return 32 hexadecimal digits of SHA-256 over the network and its parameters.
 
     Settings that do not change what the network computes do not count.
     """
@@ -240,7 +241,7 @@ def _model_digest(model: TrainedModel) -> str:
 
 
 def _flat_digest(model: TrainedModel) -> str | None:
-    """Return the digest that files of schema 1 have of a model; None for a later run.
+    """Return a model's digest as files of schema 1 state it; None for a later run.
 
     It counted every field of the flat config's model.
     """
@@ -276,17 +277,17 @@ def _cpu() -> jax.Device:
 
 
 def _platform() -> str:
-    """Name what the last bits of the probabilities depend on: programs, processor, threads."""
+    """Name what the last bits of the probabilities depend on: versions, processor, threads."""
     names = ("jax", "jaxlib", "constriction")
     versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
-    # XLA has a thread for each core that the process may use.
+    # XLA has one thread per core that the process may use.
     has_affinity = hasattr(os, "sched_getaffinity")
     num_cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
     return f"{', '.join(versions)}, {_processor()}, {num_cores} cores"
 
 
 def _processor() -> str:
-    """Name the processor's kind and its widest vectors, which XLA uses where it finds them."""
+    """Name the architecture and its widest vector instructions, which XLA uses."""
     try:
         words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
     except OSError:

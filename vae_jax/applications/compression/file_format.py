@@ -1,4 +1,4 @@
-"""The file of compressed images: what they were coded with, the coder's words, and a checksum.
+"""The file format of compressed images: a header, the coder's words, a checksum.
 
 4 bytes    b"VAEC"
 2          version of the format, little-endian as every number here
@@ -18,8 +18,8 @@ import numpy as np
 
 from vae_jax.errors import UserError
 
-# Another one with every change to what `bits_back` or `compressor` make of the same images: their
-# grid, their pads, how many images the networks see at once.
+# Raised with every change to the words that `bits_back` and `compressor` make of the same images:
+# the grid, the pads, the batch size.
 VERSION = 1
 
 _MAGIC = b"VAEC"
@@ -32,13 +32,13 @@ class CompressedImages:
     """The content of a compressed file.
 
     Attributes:
-      model: digest of the model that codes the images.
+      model: digest of the model.
       images: digest of the images.
       shape: of their array.
       dtype: of their array, "uint8" or "bool".
       brightest: the value of the brightest level.
       platform: what the last bits of a network's outputs depend on.
-      words: uint32, what the entropy coder made.
+      words: uint32, from the entropy coder.
     """
 
     model: str
@@ -64,14 +64,14 @@ def pack(compressed: CompressedImages) -> bytes:
 
 
 def unpack(content: bytes, name: str) -> CompressedImages:
-    """Return the images that were given to `pack`.
+    """Return the compressed images that were given to `pack`.
 
     Args:
       content: of the file.
       name: of the file, for errors.
 
     Raises:
-      UserError: it is of another kind or version, cut short, or altered.
+      UserError: the file is of another kind or version, cut short, or altered.
     """
     if not content.startswith(_MAGIC):
         raise UserError(f"{name} is no file that experiments.compress wrote")

@@ -1,8 +1,8 @@
-"""Measure how far trained runs compress their test images, beside gzip, bz2 and lzma, and how fast.
+"""Measure rate and speed of lossless compression by trained runs, beside gzip, bz2 and lzma.
 
-The whole file counts: header, initial bits, checksum. The ELBO is of the same images, one sample
-each. The other compressors see black and white images with 8 pixels per byte. Speed is that of a
-second call, on images in memory; nothing is compiled in it.
+The whole file counts: header, initial bits, checksum. The ELBO is of the same images, with one
+sample each. The other compressors see black and white images with 8 pixels per byte. Speed is that
+of a second call, without compilation, on images in memory.
 """
 
 import bz2
@@ -45,10 +45,10 @@ def measure(folders: Sequence[Path], plots_folder: Path | None) -> Iterator[Meas
 
 
 def measure_run(folder: Path) -> dict[str, Any]:
-    """Compress the test images of a run and decompress them.
+    """Compress and decompress the test images of a run.
 
     Raises:
-      RuntimeError: they have changed.
+      RuntimeError: the images have changed.
     """
     model = trained.load_images(folder)
     images = measuring.integer_test_images(model, model.load_test())

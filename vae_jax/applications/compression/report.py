@@ -1,4 +1,4 @@
-"""The section on lossless compression of the results' README."""
+"""The section on lossless compression in the results' README."""
 
 import statistics
 from pathlib import Path
@@ -46,5 +46,5 @@ def _cell(name: str, values: list[float]) -> str:
         return f"{statistics.fmean(values):,.0f}"
     if name == "above":
         return f"{statistics.fmean(values):.2%}"
-    # gzip and its like give the same for every seed.
+    # gzip and the like do not depend on the seed.
     return mean_and_deviation(values if len(set(values)) > 1 else values[:1], ".4f")

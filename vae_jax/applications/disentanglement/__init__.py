@@ -1,1 +1,1 @@
-"""A study of which objective makes single latents hold single factors."""
+"""A study of disentanglement by objective."""

@@ -1,4 +1,4 @@
-"""Pictures of a study of disentanglement: methods, their strengths, metrics and importances."""
+"""Plots of a study of disentanglement: methods, their strengths, metrics and importances."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from vae_jax.plots.scales import shades
 from vae_jax.plots.style import ACCENT, CLASS_COLOURS, INK, QUIET, require_finite, styled
 
 if TYPE_CHECKING:
-    # Imported inside the functions that draw: a training run that draws nothing pays nothing.
+    # Imported in the functions that draw: it is slow, and most programs draw nothing.
     import matplotlib.axes
     import matplotlib.figure
 
@@ -27,14 +27,14 @@ def scores_by_strength(
     symbols: Mapping[str, str],
     metrics: Mapping[str, Mapping[str, Scores]],
 ) -> "matplotlib.figure.Figure":
-    """Plot metrics (rows) of methods (columns): seeds as dots, a line of means over strengths.
+    """Plot metrics (rows) of methods (columns) by strength: seeds as dots, means as a line.
 
-    The strengths of a method stand at equal distances, whatever lies between them; the panels of a
-    row share the range of their metric.
+    The strengths of a method are evenly spaced; the panels of a row share the range of their
+    metric.
 
     Args:
       strengths: of each method, from weak to strong.
-      symbols: what the strength of each method is called.
+      symbols: of the strength of each method.
       metrics: by the label of a metric and by method, `[strengths, seeds]`.
 
     Raises:
@@ -53,12 +53,12 @@ def scores_by_strength(
             raise ValueError(f"nothing to draw: no run has a finite {label}")
         for axes, method in zip(row, strengths, strict=True):
             scores = by_method[method]
-            places = np.arange(len(scores))
-            axes.plot(places, scores, "o", color=QUIET, alpha=0.6, markeredgewidth=0, markersize=3)
-            # Of a strength all of whose runs diverged there is no mean.
+            x = np.arange(len(scores))
+            axes.plot(x, scores, "o", color=QUIET, alpha=0.6, markeredgewidth=0, markersize=3)
+            # A strength all of whose runs diverged has no mean.
             whole = np.isfinite(scores).any(axis=1)
             means = np.nanmean(scores[whole], axis=1)
-            axes.plot(places[whole], means, "-o", color=ACCENT, markersize=3, zorder=3)
+            axes.plot(x[whole], means, "-o", color=ACCENT, markersize=3, zorder=3)
             axes.set_xlim(-0.5, len(scores) - 0.5)
         row[0].set_ylabel(label)
         row[0].yaxis.set_major_locator(MaxNLocator(nbins=4))
@@ -75,9 +75,9 @@ def scores_by_strength(
 def scores_by_distortion(
     distortion: Mapping[str, Scores], metrics: Mapping[str, Mapping[str, Scores]]
 ) -> "matplotlib.figure.Figure":
-    """Plot disentanglement against distortion: a panel per metric, a colour and marker per method.
+    """Plot disentanglement against distortion: one panel per metric, one colour per method.
 
-    A faint mark is a run; the line joins the means of a method's strengths, from weak to strong.
+    A faint marker is a run; the line joins the means of a method's strengths, from weak to strong.
 
     Args:
       distortion: by method, `[strengths, seeds]`, nats.
@@ -107,7 +107,7 @@ def scores_by_distortion(
 def rank_correlations(
     names: Sequence[str], correlations: Float[np.ndarray, "metrics metrics"]
 ) -> "matplotlib.figure.Figure":
-    """Return Spearman's rank correlation of each pair of metrics, printed in its cell, in per cent.
+    """Plot Spearman's rank correlation of each pair of metrics, in per cent.
 
     Raises:
       ValueError: a correlation is not finite.
@@ -118,7 +118,7 @@ def rank_correlations(
     side = 0.36 * len(names)
     figure = Figure(figsize=(side + 2.2, side + 1.0), layout="constrained")
     axes = figure.add_subplot()
-    # Two hues: agreement and disagreement are told apart at a glance.
+    # Two hues tell the signs apart.
     drawn = axes.imshow(correlations, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(correlations):
         text = f"{100 * value:.0f}".replace("-", "\N{MINUS SIGN}")
@@ -137,12 +137,12 @@ def rank_correlations(
 def importance_matrices(
     matrices: Mapping[str, Float[np.ndarray, "latents factors"]], factor_names: Sequence[str]
 ) -> "matplotlib.figure.Figure":
-    """Plot how much each latent dimension says about each factor, a panel per model.
+    """Plot the importance of each latent for each factor, one panel per model.
 
-    A panel is one row a factor and one column a dimension, in the order of what they tell.
+    A panel has one row per factor and one column per latent, the most important first.
 
     Args:
-      matrices: by title, not negative; a row that is all zero is a dimension that tells nothing.
+      matrices: by title, not negative; a row of zeros is an uninformative latent.
       factor_names: of the columns of the matrices.
     """
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""The page of a study of disentanglement, from its results file."""
+"""The page on a study of disentanglement, from its results file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ _PLOTS = {
 
 
 def render(folder: Path) -> str:
-    """Return the README of the folder of the study.
+    """Return the README of the study's folder.
 
     Raises:
       UserError: its results file cannot be trusted.
@@ -66,7 +66,7 @@ def _table(found: Sequence[Method]) -> str:
     nats = {"elbo": "ELBO", "rate": "rate", "distortion": "distortion", "total_correlation": "TC"}
     lines = []
     for method in found:
-        columns = {name: method.figures(name) for name in (*nats, *SCORES)}
+        columns = {name: method.values(name) for name in (*nats, *SCORES)}
         for index, strength in enumerate(method.strengths):
             whole = int(np.isfinite(columns["elbo"][index]).sum())
             cells = [

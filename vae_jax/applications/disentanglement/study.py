@@ -1,4 +1,4 @@
-"""Results of a disentanglement study: a row per run, and methods side by side."""
+"""Results of a disentanglement study: one row per run, and methods compared."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ SCORES = {
     "sap": "SAP",
     "modularity": "modularity",
 }
-# What else is told of every run, in nats.
+# The other metrics of every run, in nats.
 NATS = {
     "elbo": "ELBO",
     "rate": "rate",
@@ -33,12 +33,12 @@ NATS = {
     "mutual_information": "mutual information",
     "dimensionwise_kl": "dimension-wise KL",
 }
-# The score by which models are called the best and the median.
+# The score by which models are ranked.
 JUDGE = "factor_vae_score"
-# The scores by which methods are compared: the one counts the factors that any latent tells, the
-# other those that a single latent tells alone.
+# The scores by which methods are compared: the first rewards factors that any latents predict, the
+# second factors that one latent alone predicts.
 COMPARED = (JUDGE, "mig")
-# Of what is told in nats, what scores are correlated with; the rest goes up and down with these.
+# The metrics in nats that scores are correlated with; the others go up and down with these.
 _CORRELATED = ("elbo", "distortion", "total_correlation")
 
 _BETA_VAE = "β-VAE"
@@ -57,8 +57,8 @@ class Method(NamedTuple):
     """The runs of one objective.
 
     Attributes:
-      name: what the literature calls it.
-      symbol: what its strength is called there.
+      name: in the literature.
+      symbol: of its strength in the literature.
       strengths: from weak to strong.
       runs: by strength and seed.
     """
@@ -68,8 +68,8 @@ class Method(NamedTuple):
     strengths: list[float]
     runs: list[list[Row]]
 
-    def figures(self, name: str) -> np.ndarray:
-        """Return [strengths, seeds] of a figure; NaN where a run lacks it."""
+    def values(self, name: str) -> np.ndarray:
+        """Return a metric, [strengths, seeds]; NaN where a run lacks it."""
         values = [[_number(run.get(name)) for run in runs] for runs in self.runs]
         return np.array(values, float)
 
@@ -79,10 +79,10 @@ def _number(value: Any) -> float:
 
 
 def check_objectives(names: Sequence[str]) -> None:
-    """Refuse objectives that a study does not know how to compare.
+    """Refuse objectives that a study cannot compare.
 
     Raises:
-      UserError: names one.
+      UserError: names such an objective.
     """
     for name in names:
         if name not in _STRENGTHS:
@@ -93,7 +93,7 @@ def check_objectives(names: Sequence[str]) -> None:
 
 
 def _described(row: Row) -> tuple[str, str, float]:
-    """Return method, symbol and strength of a member's objective."""
+    """Return the method, symbol and strength of a member's objective."""
     section = row["objective"]
     setting, symbol = _STRENGTHS[section["name"]]
     name = _METHODS.get(section["name"]) or f"DIP-VAE-{section['kind'].upper()}"
@@ -104,7 +104,7 @@ def study_run(row: Row) -> Row:
     """Return the row of a member: method, strength, seed, status and metrics.
 
     Args:
-      row: of the sweep's results, with the member's whole objective.
+      row: a row of the sweep's results, with the member's whole objective.
     """
     method, symbol, strength = _described(row)
     run = {"member": row["member"], "method": method, "symbol": symbol, "strength": strength}
@@ -116,7 +116,7 @@ def methods(runs: Sequence[Row]) -> list[Method]:
     """Return the runs by method, in the order in which they first come.
 
     Raises:
-      UserError: the strengths of a method have not all the same seeds.
+      UserError: the strengths of a method have different seeds.
     """
     found = []
     for name in dict.fromkeys(run["method"] for run in runs):
@@ -132,13 +132,13 @@ def methods(runs: Sequence[Row]) -> list[Method]:
 
 
 def ranked(runs: Sequence[Row]) -> list[Row]:
-    """Return the runs that have the judging score, the best first."""
+    """Return the runs that have the score `JUDGE`, the best first."""
     scored = [run for run in runs if run[JUDGE] is not None]
     return sorted(scored, key=lambda run: (-run[JUDGE], run["member"]))
 
 
 class Comparison(NamedTuple):
-    """A claim, and by how much it holds; None where it cannot be compared."""
+    """A claim, and the gain that it claims; None where methods cannot be compared."""
 
     claim: str
     gain: Interval | None
@@ -154,42 +154,42 @@ class Comparison(NamedTuple):
 
 
 def comparisons(found: Sequence[Method]) -> list[Comparison]:
-    """Pressure against none, and the methods that name total correlation against the beta-VAE."""
+    """Return comparisons of beta from 4 to 8 with 1, and of two methods with the beta-VAE."""
     by_name = {method.name: method for method in found}
     if _BETA_VAE not in by_name:
         return []
     plain = by_name[_BETA_VAE]
     strengths = np.array(plain.strengths)
-    told = []
+    claims = []
     for score in COMPARED:
-        values = plain.figures(score)
+        values = plain.values(score)
         pressed = values[(strengths >= 4) & (strengths <= 8)].ravel()
         not_pressed = values[strengths == 1].ravel()
         pressed, not_pressed = (v[np.isfinite(v)] for v in (pressed, not_pressed))
         if pressed.size and not_pressed.size:
             gain = difference_of_means(not_pressed, pressed)
-            told.append(Comparison(f"{SCORES[score]}: β from 4 to 8 above β = 1", gain))
+            claims.append(Comparison(f"{SCORES[score]}: β from 4 to 8 above β = 1", gain))
     for name in ("β-TCVAE", "FactorVAE"):
         for score in COMPARED if name in by_name else ():
             claim = f"{SCORES[score]}: {name} above {_BETA_VAE} at equal distortion"
             first, second = (_cost_and_score(method, score) for method in (plain, by_name[name]))
             gain_at = gain_at_equal_cost(first, second) if len(first) and len(second) else None
-            told.append(Comparison(claim, gain_at))
-    return told
+            claims.append(Comparison(claim, gain_at))
+    return claims
 
 
 def _cost_and_score(method: Method, score: str) -> np.ndarray:
-    """Return [strengths, seeds, 2], of the strengths none of whose runs diverged."""
-    runs = np.stack([method.figures("distortion"), method.figures(score)], axis=-1)
+    """Return distortion and score, [strengths, seeds, 2], of strengths without diverged runs."""
+    runs = np.stack([method.values("distortion"), method.values(score)], axis=-1)
     return runs[np.isfinite(runs).all(axis=(1, 2))]
 
 
 def rank_correlations(runs: Sequence[Row]) -> tuple[list[str], np.ndarray]:
-    """Spearman's correlations over all runs, of the scores and of some of what is told in nats.
+    """Return Spearman's correlations over all runs, of the scores and some metrics in nats.
 
     Returns:
-      The labels of the figures that vary among the runs, and their correlations; nothing if fewer
-      than two vary.
+      The labels of the metrics that vary among the runs, and their correlations; both empty if
+      fewer than two vary.
     """
     labels = {**SCORES, **{name: NATS[name] for name in _CORRELATED}}
     columns = {name: np.array([_number(run[name]) for run in runs]) for name in labels}
@@ -202,7 +202,7 @@ def rank_correlations(runs: Sequence[Row]) -> tuple[list[str], np.ndarray]:
 
 
 def write(folder: Path, study: Mapping[str, Any]) -> Path:
-    """Write study.json, which ends with a digest of itself."""
+    """Write study.json with a digest of its content."""
     path = folder / _STUDY
     folder.mkdir(parents=True, exist_ok=True)
     workdir.write_json(path, {**study, "digest": workdir.config_digest(dict(study))})

@@ -1,4 +1,4 @@
-"""The pictures of a study of disentanglement."""
+"""Drawing the plots of a study of disentanglement."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,12 +21,12 @@ from vae_jax.evaluation import summary as measuring
 
 
 def draw(out: Path, runs: Sequence[Row]) -> None:
-    """Draw what all runs together show, from their rows alone."""
+    """Draw the plots of all runs together, from their rows alone."""
     found = methods(runs)
     by_strength = {
-        label: {method.name: method.figures(name) for method in found}
+        label: {method.name: method.values(name) for method in found}
         for name, label in SCORES.items()
-        # Some scores are not defined, of data with one factor.
+        # Some scores are not defined for data with one factor.
         if any(run[name] is not None for run in runs)
     }
     plots.save(
@@ -37,7 +37,7 @@ def draw(out: Path, runs: Sequence[Row]) -> None:
         ),
         out / "scores_by_strength.png",
     )
-    distortion = {method.name: method.figures("distortion") for method in found}
+    distortion = {method.name: method.values("distortion") for method in found}
     labels = [SCORES[name] for name in COMPARED if SCORES[name] in by_strength]
     shown = {label: by_strength[label] for label in labels}
     by_distortion = plot.scores_by_distortion(distortion, shown)
@@ -48,10 +48,10 @@ def draw(out: Path, runs: Sequence[Row]) -> None:
 
 
 def draw_models(out: Path, folder: Path, runs: Sequence[Row]) -> None:
-    """Draw what the latents of the best and of the median model mean.
+    """Draw traversals and importances of the latents of the best and the median model.
 
     Args:
-      out: where the pictures go.
+      out: folder of the plots.
       folder: the workdir of the sweep, with its members.
       runs: of the study.
     """

@@ -1,9 +1,9 @@
 """Directions in latent space along which one attribute of an image changes and others do not.
 
 An image is edited by moving its latents, decode(z + degree v), as glasses are put on a face (Larsen
-et al. 2016, arXiv 1512.09300). The vector v comes from two groups of images, with much of the
-attribute and with little. The groups are made alike in all else that is known, since v would else
-carry along what comes with the attribute in the training data (White 2016, arXiv 1609.04468).
+et al. 2016, arXiv 1512.09300). The vector v comes from two groups of images, with much and with
+little of the attribute. The groups are balanced in all else that is known; otherwise v would also
+change what correlates with the attribute in the training data (White 2016, arXiv 1609.04468).
 
 Degree 1 is the distance along v from the mean of one group to that of the other.
 """
@@ -18,7 +18,7 @@ from vae_jax.errors import UserError
 # The groups of a measured attribute are its lowest and its highest quarter.
 _QUARTERS = (0.25, 0.75)
 
-# Below this share of the values a difference between the quarters is one of rounding.
+# A difference between the quarters below this share of the values is rounding.
 _ROUNDING = 1e-9
 
 
@@ -26,19 +26,19 @@ class Contrast(NamedTuple):
     """Two groups of images that differ in an attribute.
 
     Attributes:
-      places: of the images in either group, among those given.
-      latents: theirs.
-      weights: positive in the group with more of the attribute, where they sum to 1; negative in
-        the other, where they sum to -1. In a group each class weighs the same.
+      indices: of the images in either group, among those given.
+      latents: of these images.
+      weights: of these images, positive in the group with more of the attribute, where they sum
+        to 1; negative in the other, where they sum to -1. Classes weigh the same within a group.
     """
 
-    places: Int[np.ndarray, " chosen"]
+    indices: Int[np.ndarray, " chosen"]
     latents: Float[np.ndarray, "chosen latents"]
     weights: Float[np.ndarray, " chosen"]
 
     def difference(self, values: Float[np.ndarray, " n"]) -> float:
         """Return the difference between the groups' means of a metric that all images have."""
-        return float(self.weights @ values[self.places])
+        return float(self.weights @ values[self.indices])
 
 
 def between_quarters(
@@ -47,23 +47,23 @@ def between_quarters(
     others: Float[np.ndarray, "n others"],
     labels: Int[np.ndarray, " n"],
 ) -> Contrast:
-    """Return the highest quarter of a measured attribute against the lowest, class by class.
+    """Return the contrast of an attribute's highest and lowest quarter, class by class.
 
-    The quarters are of what remains of the attribute after a linear fit to the other attributes
-    within the class. Both groups so have the same classes, and on average the same of the others.
-    Latents are given less the mean of their class.
+    The quarters are those of the residual of a linear fit to the other attributes within the
+    class. So both groups have the same classes and, on average, the same other attributes. The mean
+    of each class is subtracted from its latents.
 
     Args:
       latents: of all images.
-      values: the attribute; not a number where an image has none, and is left out.
-      others: attributes that are to stay as they are.
-      labels: classes, all one where nothing is known of them.
+      values: the attribute; NaN leaves an image out.
+      others: attributes that should not change.
+      labels: classes; all equal where they are not known.
 
     Raises:
       UserError: the attribute varies in no class.
     """
     measured = np.isfinite(values) & np.isfinite(others).all(axis=1)
-    places, is_upper, centred = [], [], []
+    indices, is_upper, centred = [], [], []
     for label in np.unique(labels):
         members = np.flatnonzero(measured & (labels == label))
         if len(members) == 0:
@@ -73,15 +73,15 @@ def between_quarters(
         if high - low <= _ROUNDING * np.abs(values[members]).max():
             continue
         chosen = (rest <= low) | (rest >= high)
-        places.append(members[chosen])
+        indices.append(members[chosen])
         is_upper.append(rest[chosen] >= high)
         centred.append((latents[members] - latents[members].mean(axis=0))[chosen])
-    if not places:
+    if not indices:
         raise UserError(
             f"the attribute varies within no class of the {np.count_nonzero(measured):,} images, "
             f"of {len(values):,}, in which it can be measured; use images that differ in it"
         )
-    where, above = np.concatenate(places), np.concatenate(is_upper)
+    where, above = np.concatenate(indices), np.concatenate(is_upper)
     return Contrast(where, np.concatenate(centred), _signed_weights(labels[where], above))
 
 
@@ -91,10 +91,10 @@ def between_classes(
     target: int,
     source: int | None = None,
 ) -> Contrast:
-    """Return one class against another, or against all others.
+    """Return the contrast of a class with another class, or with all others.
 
     Raises:
-      UserError: there are no images on one of the sides.
+      UserError: one of the groups has no images.
     """
     known = np.unique(labels)
     for label in (target, source):
@@ -107,8 +107,8 @@ def between_classes(
             f"class {target} must differ from another; the images have {len(known)} in all"
         )
     is_upper = labels == target
-    places = np.flatnonzero(is_upper | (labels == source if source is not None else True))
-    return Contrast(places, latents[places], _signed_weights(labels[places], is_upper[places]))
+    chosen = np.flatnonzero(is_upper | (labels == source if source is not None else True))
+    return Contrast(chosen, latents[chosen], _signed_weights(labels[chosen], is_upper[chosen]))
 
 
 def mean_difference(contrast: Contrast) -> Float[np.ndarray, " latents"]:
@@ -117,21 +117,20 @@ def mean_difference(contrast: Contrast) -> Float[np.ndarray, " latents"]:
 
 
 def linear_classifier(contrast: Contrast) -> Float[np.ndarray, " latents"]:
-    """Return across the plane by which logistic regression tells the groups (Shen et al. 2020).
+    """Return the normal of the plane by which logistic regression separates the groups, scaled.
 
-    The unit normal n of the plane, times n^T (difference of the means), which is positive: the
-    loss at no slope at all falls in the direction of that difference. arXiv 1907.10786. A normal
-    tells groups apart, and weighs what tells of noise alone as well; it is the direction in which
-    latents differ as far as these are independent, as those of a VAE nearly are.
+    The unit normal n of the plane, times n^T (difference of the means), which is positive (Shen et
+    al. 2020, arXiv 1907.10786). A normal separates the groups best, which is also the direction in
+    which their latents differ if these are independent, as those of a VAE nearly are.
     """
-    # Imports SciPy's optimisers, which take a second.
+    # The import takes a second.
     from sklearn.linear_model import LogisticRegression
 
     weights = np.abs(contrast.weights) * len(contrast.weights) / 2
     classifier = LogisticRegression(max_iter=1000)
     classifier.fit(contrast.latents, contrast.weights > 0, sample_weight=weights)
     normal = classifier.coef_[0]
-    # Latents that are all the same have no plane.
+    # Latents that are all equal have no plane.
     return normal * (normal @ mean_difference(contrast)) / (normal @ normal or 1.0)
 
 
@@ -146,9 +145,9 @@ def _unexplained(
 
 
 def _signed_weights(labels: np.ndarray, is_upper: np.ndarray) -> Float[np.ndarray, " chosen"]:
-    """Return each class of a group weighs the same: 1 in total above, -1 below."""
+    """Return weights by which each class of a group weighs the same: sum 1 above, -1 below."""
     weights = np.empty(len(labels))
     for side, sign in ((is_upper, 1), (~is_upper, -1)):
-        _, places, counts = np.unique(labels[side], return_inverse=True, return_counts=True)
-        weights[side] = sign / (len(counts) * counts[places])
+        _, indices, counts = np.unique(labels[side], return_inverse=True, return_counts=True)
+        weights[side] = sign / (len(counts) * counts[indices])
     return weights

@@ -1,4 +1,4 @@
-"""The attributes for which a run has directions in its latent space. A part of two commands."""
+"""The directions of attributes in a run's latent space, and edits along them."""
 
 import re
 from collections.abc import Iterator
@@ -22,31 +22,31 @@ from vae_jax.errors import UserError
 from vae_jax.models import latent_paths
 from vae_jax.trained import TrainedModel
 
-# Of the training images, so many tell where a direction leads.
+# Training images from which a direction is computed, at most.
 _MOST_IMAGES = 20_000
-# Measured at once, in double precision.
+# Images measured at once, in double precision.
 _BATCH_SIZE = 1000
 
 
 class ClassChange(NamedTuple):
-    """A change from one class, or from any other, to a class."""
+    """A change to a class, from one class or from any other."""
 
     target: int
     source: int | None = None
 
 
-# One of `Morphology`, or a change of class.
+# A field of `Morphology`, or a change of class.
 Attribute = str | ClassChange
 
 
 class KnownImages(NamedTuple):
-    """Training images, and what is known of them.
+    """Training images, their latents, classes and attributes.
 
     Attributes:
       images: as stored.
-      latents: of each a draw from its posterior; where that is no diagonal normal, the encoding.
-      labels: its class; None where the data have none.
-      morphology: its thickness, slant and size.
+      latents: a draw from each posterior, or the encoding where that is not a diagonal normal.
+      labels: classes; None where the data have none.
+      morphology: thickness, slant and size.
     """
 
     images: np.ndarray
@@ -59,7 +59,7 @@ def parse(text: str) -> Attribute:
     """Return the attribute that --attribute names.
 
     Raises:
-      UserError: nothing that there is.
+      UserError: there is no such attribute.
     """
     if text in Morphology._fields:
         return text
@@ -74,11 +74,11 @@ def parse(text: str) -> Attribute:
 
 
 def load_known(model: TrainedModel, train: LazyDataset) -> KnownImages:
-    """Read training images of a run, evenly spaced, encode them and measure them.
+    """Read evenly spaced training images of a run, encode and measure them.
 
     Images are encoded as stored: an encoder that was trained on binarised images takes grey ones.
-    Latents are draws, as the decoder was trained on: the mean of an inactive latent hardly moves,
-    and without its noise a classifier would lean on what the decoder does not see.
+    Latents are draws, as in training: the mean of an inactive latent hardly varies, and without its
+    noise a classifier would rely on variation that the decoder ignores.
     """
     known = train.read(evenly_spaced(train.shape[0], _MOST_IMAGES))
     key = model.keys.editing
@@ -96,15 +96,15 @@ def measure_stored(images: np.ndarray) -> Morphology:
 
 
 def contrast(known: KnownImages, attribute: Attribute, *, balanced: bool = True) -> Contrast:
-    """Return the two groups of training images that an attribute is told by.
+    """Return the two groups of training images that define an attribute.
 
     Args:
       known: the images.
       attribute: as parsed.
-      balanced: in classes and in the other attributes; only a measured attribute can be.
+      balanced: make classes and the other attributes equal; for measured attributes only.
 
     Raises:
-      UserError: the images do not differ in it, or have no classes.
+      UserError: the images do not differ in the attribute, or have no classes.
     """
     if isinstance(attribute, ClassChange):
         if known.labels is None:
@@ -113,12 +113,12 @@ def contrast(known: KnownImages, attribute: Attribute, *, balanced: bool = True)
                 f"one of {', '.join(Morphology._fields)}"
             )
         return between_classes(known.latents, known.labels, *attribute)
-    figures = known.morphology._asdict()
-    values = figures.pop(attribute)
+    measured = known.morphology._asdict()
+    values = measured.pop(attribute)
     labels, others = np.zeros(len(values), np.int32), np.empty((len(values), 0))
     if balanced:
         labels = labels if known.labels is None else known.labels
-        others = np.column_stack(list(figures.values()))
+        others = np.column_stack(list(measured.values()))
     try:
         return between_quarters(known.latents, values, others, labels)
     except UserError as error:
@@ -128,7 +128,7 @@ def contrast(known: KnownImages, attribute: Attribute, *, balanced: bool = True)
 def edits(
     model: TrainedModel, latents: np.ndarray, vector: np.ndarray, degrees: np.ndarray
 ) -> Iterator[np.ndarray]:
-    """Return the images of the latents moved along the vector, for each degree of it."""
+    """Return the images of the latents moved along the vector, for each degree."""
     paths = latent_paths.linear_interpolation(
         latents, latents + vector.astype(np.float32), np.asarray(degrees, np.float32)
     )

@@ -1,14 +1,14 @@
 """Measure how images change when their latents move along an attribute.
 
-Thickness, slant and size of the decoded images against the degree, for directions by the difference
-of means and by a linear classifier, each with the classes and the other attributes equal in both
-groups of training images, and not; whether the class stays; and how often a digit becomes the one
-that it should.
+Thickness, slant and size of the decoded images are measured against the degree. Directions come
+from the difference of means and from a linear classifier, each with and without balancing the
+classes and the other attributes of both groups of training images. The class is measured too: how
+often it stays, and how often a digit becomes the class that it is moved towards.
 
-Everything is measured on the decoded images, in pixels: the attributes
-(vae_jax/data/captions/morphology.py), and the class by the vote of the nearest training images,
-which have not gone through the model. They are compared at unit length: a pale digit would be
-nearest to whatever has little ink.
+Attributes (vae_jax/data/captions/morphology.py) and classes are measured on the decoded images, in
+pixels. The class is the vote of the nearest training images, which have not passed through the
+model. Images are scaled to unit length first: a pale digit would be nearest to whatever has little
+ink.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,20 +31,19 @@ from vae_jax.evaluation import neighbours
 from vae_jax.evaluation.reports import Measured
 from vae_jax.trained import TrainedModel
 
-# Of measured attributes; of classes, which an image cannot have less of than none, from 0 on.
+# For classes only those from 0 on: an image cannot have less of a class than none.
 DEGREES = np.linspace(-2, 2, 9)
 _SHOWN_DEGREE = 1.5
 _NUM_NEIGHBOURS = 5
-# Training images among which the nearest are looked for.
+# Training images among which the neighbours are searched.
 _MOST_NEIGHBOURS = 5000
 
 
 class Edited(NamedTuple):
-    """Measurements of the edited images, at each degree."""
+    """Measurements of the edited images at each degree: attributes by name, and classes."""
 
-    # [degrees, images], by attribute.
     measured: dict[str, Float[np.ndarray, "degrees n"]]
-    told: Int[np.ndarray, "degrees n"]
+    classes: Int[np.ndarray, "degrees n"]
 
 
 class Examples(NamedTuple):
@@ -58,7 +57,7 @@ class Examples(NamedTuple):
 def measure(
     folders: Sequence[Path], plots_folder: Path | None, *, num_test_examples: int = 1000
 ) -> Iterator[Measured]:
-    """Edit the test images of runs; yield the results so far after each run, at last plot them.
+    """Edit the test images of runs; yield the results so far after each run, finally plot them.
 
     Args:
       folders: workdirs of runs of one config with several seeds.
@@ -67,7 +66,7 @@ def measure(
     """
     rows: list[dict[str, Any]] = []
     for folder in folders:
-        # The edited images that are shown are those of the first run.
+        # The plots show the edited images of the first run.
         found = measure_run(folder, num_test_examples, None if rows else plots_folder)
         rows += found
         print("\n".join([f"{folder}:", *map(_line, found)]), flush=True)
@@ -88,13 +87,13 @@ def _line(row: dict[str, Any]) -> str:
     return f"{text}; correlation {row['correlation']:.3f}, class kept {row['class_kept'][one]:.1%}"
 
 
-def measure_run(folder: Path, num_images: int, pictures: Path | None) -> list[dict[str, Any]]:
+def measure_run(folder: Path, num_images: int, plots_folder: Path | None) -> list[dict[str, Any]]:
     """Return a row per direction of a run.
 
     Args:
       folder: its workdir.
       num_images: test images that are edited, at most.
-      pictures: where edited images are drawn; None draws nothing.
+      plots_folder: where edited images are drawn; None draws nothing.
 
     Raises:
       UserError: the run's data have no classes.
@@ -104,10 +103,10 @@ def measure_run(folder: Path, num_images: int, pictures: Path | None) -> list[di
     known = directions.load_known(model, opened.train)
     test, labels = opened.test.images[:num_images], opened.test.labels
     if known.labels is None or labels is None:
-        raise UserError(f"data.name={model.data.name!r} has no classes to be told or kept")
+        raise UserError(f"data.name={model.data.name!r} has no classes, which editing measures")
     examples = Examples(test, model.encode(test), labels[:num_images])
-    if pictures is not None:
-        _draw_images(pictures, model, known, examples)
+    if plots_folder is not None:
+        _draw_images(plots_folder, model, known, examples)
     run = {
         "data": model.data.name,
         "seed": model.seed,
@@ -116,7 +115,7 @@ def measure_run(folder: Path, num_images: int, pictures: Path | None) -> list[di
         "deviations": {
             name: float(np.nanstd(values)) for name, values in known.morphology._asdict().items()
         },
-        "class_told_of_originals": float(np.mean(_told(known, test) == examples.labels)),
+        "class_told_of_originals": float(np.mean(_classify(known, test) == examples.labels)),
     }
     rows = []
     for attribute, balanced, contrast in _contrasts(known):
@@ -131,7 +130,7 @@ def measure_run(folder: Path, num_images: int, pictures: Path | None) -> list[di
                 "balanced": balanced,
                 "degrees": degrees.tolist(),
             }
-            rows.append(run | row | _figures(edited, examples, known, attribute, contrast))
+            rows.append(run | row | _metrics(edited, examples, known, attribute, contrast))
     return rows
 
 
@@ -145,9 +144,9 @@ def _contrasts(known: KnownImages) -> Iterator[tuple[Attribute, bool, Contrast]]
         yield change, True, directions.contrast(known, change)
 
 
-def _told(known: KnownImages, images: np.ndarray) -> Int[np.ndarray, " n"]:
-    """Return the classes of images, by their pixels."""
-    places = evenly_spaced(len(known.images), _MOST_NEIGHBOURS)
+def _classify(known: KnownImages, images: np.ndarray) -> Int[np.ndarray, " n"]:
+    """Return the classes of images, by the pixels of known images."""
+    indices = evenly_spaced(len(known.images), _MOST_NEIGHBOURS)
     assert known.labels is not None, "refused by measure"
 
     def pixels(stored: np.ndarray) -> np.ndarray:
@@ -155,7 +154,7 @@ def _told(known: KnownImages, images: np.ndarray) -> Int[np.ndarray, " n"]:
         return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
 
     return neighbours.predict(
-        pixels(known.images[places]), known.labels[places], pixels(images), _NUM_NEIGHBOURS
+        pixels(known.images[indices]), known.labels[indices], pixels(images), _NUM_NEIGHBOURS
     )
 
 
@@ -166,32 +165,32 @@ def _edit(
     vector: np.ndarray,
     degrees: np.ndarray,
 ) -> Edited:
-    morphologies, told = [], []
+    morphologies, classes = [], []
     for images in directions.edits(model, examples.latents, vector, degrees):
         morphologies.append(directions.measure_stored(images))
-        told.append(_told(known, images))
+        classes.append(_classify(known, images))
     by_name = zip(Morphology._fields, zip(*morphologies, strict=True), strict=True)
-    return Edited({name: np.stack(values) for name, values in by_name}, np.stack(told))
+    return Edited({name: np.stack(values) for name, values in by_name}, np.stack(classes))
 
 
-def _figures(
+def _metrics(
     edited: Edited,
     examples: Examples,
     known: KnownImages,
     attribute: Attribute,
     contrast: Contrast,
 ) -> dict[str, Any]:
-    """Return the metrics of a direction; those of an attribute are over images that have it."""
+    """Return the metrics of a direction; an attribute's are over images where it is measurable."""
     found: dict[str, Any] = {
         "measured": {
             name: np.nanmean(values, axis=1).tolist() for name, values in edited.measured.items()
         },
-        "class_kept": (edited.told == examples.labels).mean(axis=1).tolist(),
+        "class_kept": (edited.classes == examples.labels).mean(axis=1).tolist(),
         "num_unmeasured": int(np.isnan(edited.measured["size"]).sum()),
     }
     if isinstance(attribute, ClassChange):
         others = examples.labels != attribute.target
-        is_target = edited.told[:, others] == attribute.target
+        is_target = edited.classes[:, others] == attribute.target
         return found | {"class_reached": is_target.mean(axis=1).tolist()}
     values = edited.measured[attribute]
     whole = values[:, np.isfinite(values).all(axis=0)]
@@ -207,12 +206,12 @@ def _correlation(values: Float[np.ndarray, "degrees n"]) -> float:
     degrees = DEGREES - DEGREES.mean()
     centred = values - values.mean(axis=0)
     lengths = np.linalg.norm(centred, axis=0) * np.linalg.norm(degrees)
-    # An image that stays as it is has no correlation, and counts as 0.
+    # An image that does not change has no correlation, and counts as 0.
     return float(np.mean(degrees @ centred / np.where(lengths > 0, lengths, 1)))
 
 
 def _draw_images(
-    pictures: Path, model: TrainedModel, known: KnownImages, examples: Examples
+    plots_folder: Path, model: TrainedModel, known: KnownImages, examples: Examples
 ) -> None:
     """Plot the first test image of each class with more and less of each attribute."""
     classes, first = np.unique(examples.labels, return_index=True)
@@ -224,7 +223,7 @@ def _draw_images(
         rows = np.stack(list(directions.edits(model, latents, vector, DEGREES)), axis=1)
         labels = [f"{degree:g}".replace("-", minus) for degree in DEGREES]
         figure = plots.edited_images(rows, labels, f"degree of {name}")
-        plots.save(figure, pictures / f"{name}.png")
+        plots.save(figure, plots_folder / f"{name}.png")
     columns = [
         next(directions.edits(model, latents, vector, np.array([_SHOWN_DEGREE])))
         for vector in (find(directions.contrast(known, ClassChange(int(c)))) for c in classes)
@@ -234,4 +233,4 @@ def _draw_images(
         ["as is", *map(str, classes)],
         f"moved by degree {_SHOWN_DEGREE:g} towards class",
     )
-    plots.save(figure, pictures / "classes.png")
+    plots.save(figure, plots_folder / "classes.png")

@@ -1,4 +1,4 @@
-"""Pictures of latent arithmetic: what is measured of images against the degree of an attribute."""
+"""Plots of latent arithmetic: metrics of edited images against the degree."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,11 +9,11 @@ from jaxtyping import Float
 from vae_jax.plots.style import ACCENT, CLASS_COLOURS, INK, QUIET, require_finite, styled
 
 if TYPE_CHECKING:
-    # Imported inside the functions that draw: a training run that draws nothing pays nothing.
+    # Imported in the functions that draw: it is slow, and most programs draw nothing.
     import matplotlib.axes
     import matplotlib.figure
 
-# Of each seed at each degree.
+# One value per seed and degree.
 Curve = Float[np.ndarray, "seeds degrees"]
 
 _LOOKS: tuple[dict[str, Any], ...] = (
@@ -30,17 +30,17 @@ def attribute_curves(
     panels: Mapping[str, Mapping[str, Mapping[str, Curve]]],
     groups_apart: Mapping[str, float],
 ) -> "matplotlib.figure.Figure":
-    """Return a column an attribute that is added, a row a figure of the images that come out.
+    """Plot metrics of the edited images (rows) by the attribute that is added (columns).
 
     A line is the mean over seeds, the band one standard deviation to either side. The panels of a
-    row share their range, so that side effects are seen in the size that they have. The thin line
-    in the panel of the attribute itself is what degree 1 would do if images changed by as much as
-    the two groups of training images are apart.
+    row share their range, so that side effects are seen in their true size. The thin line in the
+    panel of the attribute itself shows a change by as much per degree as the two groups of training
+    images differ.
 
     Args:
       degrees: ascending, with 0 among them.
       panels: by the label of a row, the attribute added and the name of a line, at most four.
-      groups_apart: by attribute, how far apart the groups of training images are; a row whose
+      groups_apart: by attribute, the difference of the groups of training images; a row whose
         label begins with the attribute has the thin line.
 
     Raises:
@@ -82,7 +82,7 @@ def class_curves(
     panels: Mapping[str, Mapping[str, Curve]],
     classes: Sequence[str],
 ) -> "matplotlib.figure.Figure":
-    """Per cent of the images of other classes that have become a class, against the degree.
+    """Plot the per cent of other classes' images that have become a class, against the degree.
 
     Args:
       degrees: ascending.

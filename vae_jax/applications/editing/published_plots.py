@@ -1,4 +1,4 @@
-"""The curves of latent arithmetic, drawn from what was measured alone."""
+"""The curves of latent arithmetic, drawn from the measured rows alone."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,19 +21,19 @@ def method_name(row: dict[str, Any]) -> str:
     return name if row["balanced"] else f"{name}, not balanced"
 
 
-def draw_curves(rows: Rows, pictures: Path) -> None:
-    """Draw what was measured of all runs against the degree: of attributes, and of classes."""
+def draw_curves(rows: Rows, plots_folder: Path) -> None:
+    """Draw the metrics of all runs against the degree: of attributes, and of classes."""
     measured = [row for row in rows if row["attribute"] in UNITS]
-    # Balanced ones first: they have the unbroken lines.
+    # Balanced ones first: they get the solid lines.
     names = dict.fromkeys(
         method_name(row) for row in sorted(measured, key=lambda row: not row["balanced"])
     )
 
-    def curves(figure: str) -> dict[str, dict[str, np.ndarray]]:
+    def curves(metric: str) -> dict[str, dict[str, np.ndarray]]:
         def values(row: dict[str, Any]) -> np.ndarray:
-            if figure in UNITS:
-                return np.array(row["measured"][figure])
-            return 100 * np.array(row[figure])
+            if metric in UNITS:
+                return np.array(row["measured"][metric])
+            return 100 * np.array(row[metric])
 
         return {
             added: {
@@ -60,7 +60,7 @@ def draw_curves(rows: Rows, pictures: Path) -> None:
         for added in Morphology._fields
     }
     degrees = np.array(measured[0]["degrees"])
-    plots.save(attribute_curves(degrees, panels, apart), pictures / "curves.png")
+    plots.save(attribute_curves(degrees, panels, apart), plots_folder / "curves.png")
 
     of_classes = [row for row in rows if row["attribute"] not in UNITS]
     classes = list(dict.fromkeys(row["attribute"] for row in of_classes))
@@ -78,4 +78,4 @@ def draw_curves(rows: Rows, pictures: Path) -> None:
         for method in dict.fromkeys(map(method_name, of_classes))
     }
     figure = class_curves(np.array(of_classes[0]["degrees"]), reached, classes)
-    plots.save(figure, pictures / "class_reached.png")
+    plots.save(figure, plots_folder / "class_reached.png")

@@ -1,4 +1,4 @@
-"""The section on latent arithmetic of the results' README."""
+"""The section on latent arithmetic in the results' README."""
 
 import statistics
 from collections.abc import Sequence
@@ -79,7 +79,7 @@ def _classes_table(rows: Rows) -> str:
     heading += [f"{method}, {degree:g}" for method in methods for degree in _DEGREES_OF_CLASSES]
 
     def cells(chosen: Rows) -> list[str]:
-        """Return means over seeds, each of which averages over classes first."""
+        """Return means over seeds, after averaging over classes for each seed."""
         return [
             _percent(
                 [

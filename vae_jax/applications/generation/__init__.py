@@ -1,14 +1,14 @@
-"""Metrics of generated images, beside images that were not generated.
+"""Metrics of generated images.
 
-Images are compared as points in the feature space of a classifier of the project, and as pixels
-with the training images. No measure here is comparable with one in the space of another network.
+Images are compared in the feature space of a classifier of this project, and with the training
+images in pixels. The metrics are not comparable with those in the space of another network.
 """
 
 from vae_jax.applications.generation.metrics import (
     NUM_DENSITY_NEIGHBOURS,
     NUM_MANIFOLD_NEIGHBOURS,
     Reference,
-    generation_figures,
+    generation_metrics,
     make_reference,
 )
 
@@ -16,6 +16,6 @@ __all__ = [
     "NUM_DENSITY_NEIGHBOURS",
     "NUM_MANIFOLD_NEIGHBOURS",
     "Reference",
-    "generation_figures",
+    "generation_metrics",
     "make_reference",
 ]

@@ -12,9 +12,9 @@ class DensityCoverage(NamedTuple):
     """Equations 4 and 5 of the paper.
 
     Attributes:
-      density: how many balls of real points a generated one lies in, divided by k; its expectation
-        is 1 for two sets of one distribution, and it may be more.
-      coverage: share of the real points in whose ball a generated one lies, from 0 to 1.
+      density: mean number of real points' balls that contain a generated point, divided by k; its
+        expectation is 1 for two sets of one distribution, and it may be more.
+      coverage: share of the real points whose ball contains a generated point, from 0 to 1.
     """
 
     density: float
@@ -27,10 +27,10 @@ def density_coverage(
     generated: Points,
     num_neighbours: int,
 ) -> DensityCoverage:
-    """Return how the generated points fill the balls around the real ones.
+    """Return density and coverage of the generated points in the balls around the real points.
 
-    A ball reaches out to the k-th nearest other real point, k = `num_neighbours`. Balls around
-    generated points, which outliers blow up, are not asked for: recall's weakness.
+    A ball reaches out to the k-th nearest other real point, k = `num_neighbours`. Unlike recall,
+    they do not use balls around generated points, which outliers inflate.
     """
     num_inside, covered = 0, np.zeros(len(real), bool)
     for distances in squared_distances(generated, real):

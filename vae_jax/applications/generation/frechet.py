@@ -1,4 +1,4 @@
-"""The Fréchet distance of two sets of features, each taken for a normal distribution."""
+"""The Fréchet distance of two sets of features, each modelled as a normal distribution."""
 
 import numpy as np
 from jaxtyping import Float
@@ -9,9 +9,9 @@ def frechet_distance(
 ) -> float:
     """Return |m - n|^2 + tr(S + T - 2 (S T)^(1/2)) of means m, n and covariances S, T.
 
-    Dowson & Landau 1982; Heusel et al. 2017 (arXiv 1706.08500, equation 6) take the features of
-    Inception for it and call it FID. In the squared units of the features; 0 where both moments
-    agree. Two finite sets of one distribution are apart by more, the fewer they are.
+    Dowson & Landau 1982; Heusel et al. 2017 (arXiv 1706.08500, equation 6) take Inception's
+    features and call it FID. It has the squared unit of the features, and is 0 where both moments
+    agree. For two finite sets of one distribution it is larger the smaller the sets are.
 
     Raises:
       ValueError: a set has fewer than two members.

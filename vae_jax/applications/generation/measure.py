@@ -1,9 +1,9 @@
 """Measure the samples of trained runs, by sampler and temperature.
 
-As many samples as there are test images are compared with these; so are training images, which no
-model should beat, and the model's reconstructions of the same training images, which show how much
-of the distance is the decoder's. Test images are in 8 bits, also where the model was trained on
-zeros and ones; samples are mean images.
+As many samples as there are test images are compared with the test images. So are training images,
+which no model should beat, and the model's reconstructions of them, which show the decoder's share
+of the distance. Test images have 8 bits, also where the model was trained on zeros and ones;
+samples are mean images.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from vae_jax import plots
-from vae_jax.applications.generation import Reference, generation_figures, make_reference, samplers
+from vae_jax.applications.generation import Reference, generation_metrics, make_reference, samplers
 from vae_jax.applications.generation.nearest import nearest
 from vae_jax.applications.generation.plot import (
     nearest_distances,
@@ -24,7 +24,7 @@ from vae_jax.applications.generation.plot import (
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.random_bits import make_key
 from vae_jax.errors import UserError
-from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.evaluation import metrics
 from vae_jax.evaluation.classifier import Classifier
 from vae_jax.evaluation.classifier import load as load_classifier
 from vae_jax.evaluation.reports import Measured
@@ -32,7 +32,7 @@ from vae_jax.trained import load_images
 
 TRAINING, RECONSTRUCTED = "training images", "reconstructed training images"
 
-# Images whose nearest training image is looked for.
+# Images whose nearest training image is searched, about.
 _NUM_NEAREST = 1000
 _NUM_SHOWN = 12
 
@@ -68,7 +68,10 @@ def measure(
     trained = load_classifier(Path(classifier))
     splits = load_images(folders[0]).load_splits()
     if not isinstance(splits.train, Dataset):
-        raise UserError("data.mode='render' keeps no training images to look for the nearest among")
+        raise UserError(
+            "data.mode='render' keeps no training images, which samples are compared with; measure "
+            "runs with data.mode='memory'"
+        )
     train, test = splits.train, splits.test.images
     yardstick = make_yardstick(trained, train.images, test)
     rows: list[dict[str, Any]] = []
@@ -98,7 +101,7 @@ def _numbers(temperatures: Sequence[str]) -> list[float]:
 
 
 class Yardstick(NamedTuple):
-    """Everything that the samples of a data set are measured with."""
+    """A classifier and real images, by which samples are measured."""
 
     classifier: Classifier
     train: np.ndarray
@@ -107,15 +110,15 @@ class Yardstick(NamedTuple):
     def measure(self, images: np.ndarray) -> dict[str, Any]:
         """Return the metrics of some images."""
         distances, _ = self.nearest(images)
-        return generation_figures(self.classifier, self.reference, images, distances)
+        return generation_metrics(self.classifier, self.reference, images, distances)
 
     def nearest(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the distances of `some` images to their nearest training image, and its index."""
+        """Return the distances of some images to their nearest training image, and its index."""
         return nearest(_rows(some(images)), self.train)
 
 
 def some(images: np.ndarray) -> np.ndarray:
-    """Return a thousand or so of the images, evenly spaced: MNIST's first test images are neat."""
+    """Return about 1,000 evenly spaced images; MNIST's first test images are easier than others."""
     return images[:: max(1, len(images) // _NUM_NEAREST)]
 
 
@@ -125,7 +128,7 @@ def _rows(images: np.ndarray) -> np.ndarray:
 
 
 def make_yardstick(trained: Classifier, train: np.ndarray, test: np.ndarray) -> Yardstick:
-    """Measure the test images themselves."""
+    """Return the yardstick of a data set, for which the test images are measured."""
     rows = _rows(train)
     distances, _ = nearest(_rows(some(test)), rows)
     return Yardstick(trained, rows, make_reference(trained, test, distances))
@@ -147,21 +150,21 @@ def measure_run(
     def add(sampler: str, temperature: float | None, images: np.ndarray) -> None:
         found = yardstick.measure(images)
         rows.append({**identity, "sampler": sampler, "temperature": temperature, **found})
-        metrics = ", ".join(f"{found[name]:.3f} {label}" for name, label in _METRICS.items())
-        print(f"{folder}: {sampler} {temperature or ''}: {metrics}", flush=True)
+        listed = ", ".join(f"{found[name]:.3f} {label}" for name, label in _METRICS.items())
+        print(f"{folder}: {sampler} {temperature or ''}: {listed}", flush=True)
 
     chosen = np.asarray(jax.random.permutation(order_key, len(train.images)))[:num]
-    # Their nearest training images are themselves: the measure of copies must find them all.
+    # They are their own nearest training images: the metric of copies must find them all.
     add(TRAINING, None, train.images[chosen])
     prepare = model.prepare()
-    targets = figures_of_merit.prepare_targets(prepare, train.images, images_key)
+    targets = metrics.prepare_targets(prepare, train.images, images_key)
     add(RECONSTRUCTED, None, np.clip(model.reconstruct(targets[chosen]), 0, 1))
     at_one = {}
     for index, sampler in enumerate(samplers.SAMPLERS):
         fit_key, draw_key = (jax.random.fold_in(key, index) for key in (fits_key, draws_key))
         distribution = samplers.build(sampler, model, targets, fit_key)
         for temperature in temperatures:
-            # The same draws at each, so that images differ in the temperature alone.
+            # The same draws at each temperature, so that images differ in nothing else.
             latents = samplers.sample_latents(distribution, draw_key, num, temperature)
             images = np.clip(model.decode(latents), 0, 1)
             add(sampler, temperature, images)
@@ -189,16 +192,16 @@ def draw(
         other: {label: float(values(name, other).mean()) for name, label in _METRICS.items()}
         for other in (TRAINING, RECONSTRUCTED)
     }
-    metrics = {
+    by_sampler = {
         label: {sampler: values(name, sampler) for sampler in samplers.SAMPLERS}
         for name, label in _METRICS.items()
     }
-    curves = quality_by_temperature(temperatures, metrics, of_others)
+    curves = quality_by_temperature(temperatures, by_sampler, of_others)
     plots.save(curves, out / "quality_by_temperature.png")
     plane = precision_recall_plane(
         temperatures,
-        metrics["precision"],
-        metrics["recall"],
+        by_sampler["precision"],
+        by_sampler["recall"],
         {name: (means["precision"], means["recall"]) for name, means in of_others.items()},
     )
     plots.save(plane, out / "precision_recall.png")

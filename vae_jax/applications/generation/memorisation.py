@@ -1,9 +1,9 @@
-"""Memorisation: are generated images training images again.
+"""Memorisation: are generated images copies of training images?
 
-Distances are Euclidean over pixels. A generated image is no copy if it is as far from the nearest
-training image as a test image is; blurred images are nearer to everything than sharp ones, so that
-less distance alone proves no copying, but a share far above its quantile calls for a look at the
-pictures.
+Distances are Euclidean over pixels. A generated image is not a copy if it is as far from the
+nearest training image as a test image is. Blurred images are nearer to everything than sharp ones,
+so that a smaller distance alone does not prove copying. A share of copies far above the quantile
+calls for a look at the images.
 """
 
 from typing import NamedTuple
@@ -11,18 +11,18 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-# Of the test images, those that are nearest to a training image.
+# Share of the test images whose distance to the training images counts as a copy's.
 QUANTILE = 0.01
 
 
 class Memorisation(NamedTuple):
-    """Distances of generated images to the nearest training image, beside those of test images.
+    """Distances of generated and of test images to the nearest training image.
 
     Attributes:
-      nearest_distance: their median.
-      test_nearest_distance: that of the test images.
+      nearest_distance: median of the generated images.
+      test_nearest_distance: median of the test images.
       copies: share of the generated images that are nearer to a training image than all but 1 % of
-        the test images are; 0.01 where nothing is memorised.
+        the test images are; about 0.01 where nothing is memorised.
     """
 
     nearest_distance: float

@@ -1,4 +1,4 @@
-"""All measures of generated images against one set of real ones."""
+"""All metrics of generated images against one set of real images."""
 
 from typing import Any, NamedTuple
 
@@ -13,20 +13,20 @@ from vae_jax.applications.generation.nearest import squared_radii
 from vae_jax.applications.generation.precision_recall import precision_recall
 from vae_jax.evaluation.classifier import Classifier
 
-# What the papers recommend.
+# As the papers recommend.
 NUM_MANIFOLD_NEIGHBOURS = 3
 NUM_DENSITY_NEIGHBOURS = 5
 
 
 class Reference(NamedTuple):
-    """The real images, as far as generated ones are compared with them.
+    """The statistics of the real images that generated images are compared with.
 
     Attributes:
       features: of the classifier.
-      manifold_radii: squared, to the third nearest of them.
-      density_radii: squared, to the fifth nearest.
-      classes: as the classifier predicts them.
-      nearest_distances: of some of them to their nearest training image.
+      manifold_radii: squared distances to the third nearest.
+      density_radii: squared distances to the fifth nearest.
+      classes: predicted by the classifier.
+      nearest_distances: of some images to their nearest training image.
     """
 
     features: Float[np.ndarray, "real features"]
@@ -39,10 +39,10 @@ class Reference(NamedTuple):
 def make_reference(
     classifier: Classifier, images: np.ndarray, nearest_distances: Float[np.ndarray, " some"]
 ) -> Reference:
-    """Return the real images and features that generated images are compared with.
+    """Return the statistics of real images.
 
     Raises:
-      UserError: the images are none of the classifier's, or no more than the neighbours counted.
+      UserError: the classifier does not take the images, or they are too few for the neighbours.
     """
     features = classifier.features(images)
     manifold_radii, density_radii = squared_radii(
@@ -52,20 +52,20 @@ def make_reference(
     return Reference(features, manifold_radii, density_radii, classes, nearest_distances)
 
 
-def generation_figures(
+def generation_metrics(
     classifier: Classifier,
     reference: Reference,
     images: np.ndarray,
     nearest_distances: Float[np.ndarray, " some"],
 ) -> dict[str, Any]:
-    """Measure generated images.
+    """Return the metrics of generated images.
 
     Args:
-      classifier: whose features and predictions are compared.
-      reference: the real images; as many as there are generated ones, for precision and recall to
-        be on one footing.
+      classifier: its features and predictions are compared.
+      reference: of the real images; precision and recall are comparable if there are as many as
+        generated images.
       images: the generated images.
-      nearest_distances: of some of them to their nearest training image.
+      nearest_distances: of some of these images to their nearest training image.
 
     Raises:
       UserError: as `make_reference`.

@@ -15,7 +15,7 @@ Points = Float[np.ndarray, "_num features"]
 
 def squared_distances(queries: Points, points: Points) -> Iterator[Float[np.ndarray, "rows num"]]:
     """Yield squared distances from each query to every point, up to 250 queries at a time."""
-    # Around the middle of the points, squares multiplied out lose the fewest digits.
+    # Relative to the mean of the points, expanded squares lose the fewest digits.
     middle = points.mean(axis=0)
     points = (points - middle).astype(np.float32)
     squares = np.square(points).sum(axis=1)
@@ -30,10 +30,10 @@ def squared_distances(queries: Points, points: Points) -> Iterator[Float[np.ndar
 def squared_radii(
     points: Points, nums_neighbours: Sequence[int]
 ) -> list[Float[np.ndarray, " num"]]:
-    """Return squared distances from each point to its k-th nearest, k in `nums_neighbours`.
+    """Return squared distances from each point to its k-th nearest, for k in `nums_neighbours`.
 
     Raises:
-      UserError: there are no k others.
+      UserError: there are not more than k points.
     """
     most = max(nums_neighbours)
     if len(points) <= most:
@@ -44,7 +44,7 @@ def squared_radii(
     parts = []
     for first, distances in enumerate(squared_distances(points, points)):
         own = np.arange(len(distances))
-        # The point itself is no neighbour, also where another lies at its very place.
+        # The point itself is not a neighbour, also where another point is equal to it.
         distances[own, first * _ROWS + own] = -1
         parts.append(np.partition(distances, ranks, axis=1)[:, ranks])
     return list(np.concatenate(parts).T)
@@ -53,10 +53,10 @@ def squared_radii(
 def nearest(
     queries: Points, points: Points
 ) -> tuple[Float[np.ndarray, " queries"], Int[np.ndarray, " queries"]]:
-    """Return the distance from each query to the nearest point, and which that is."""
-    distances, places = [], []
+    """Return the distance from each query to the nearest point, and that point's index."""
+    distances, indices = [], []
     for block in squared_distances(queries, points):
-        place = block.argmin(axis=1)
-        places.append(place)
-        distances.append(np.sqrt(block[np.arange(len(block)), place]))
-    return np.concatenate(distances), np.concatenate(places)
+        nearest_indices = block.argmin(axis=1)
+        indices.append(nearest_indices)
+        distances.append(np.sqrt(block[np.arange(len(block)), nearest_indices]))
+    return np.concatenate(distances), np.concatenate(indices)

@@ -1,4 +1,4 @@
-"""Pictures of how good generated images are, by the sampler that drew them."""
+"""Plots of the quality of generated images, by sampler."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from vae_jax.plots.style import CLASS_COLOURS, INK, QUIET, require_finite, styled
 
 if TYPE_CHECKING:
-    # Imported inside the functions that draw: a training run that draws nothing pays nothing.
+    # Imported in the functions that draw: it is slow, and most programs draw nothing.
     import matplotlib.figure
 
 # [seeds, temperatures] of one sampler.
@@ -24,15 +24,15 @@ def quality_by_temperature(
     metrics: Mapping[str, Mapping[str, ByTemperature]],
     references: Mapping[str, Mapping[str, float]],
 ) -> "matplotlib.figure.Figure":
-    """Return a panel a metric against the temperature, a colour and a mark a sampler.
+    """Plot metrics against the temperature, one panel per metric, one colour per sampler.
 
     The line joins means over seeds; the bars are standard deviations. Dashed and dotted lines are
-    the references, images that no sampler drew.
+    the references, which no sampler drew.
 
     Args:
-      temperatures: of the columns, at which each sampler was asked.
+      temperatures: of the columns.
       metrics: by the label of a metric and by sampler, `[seeds, temperatures]`.
-      references: by their name and by the label of a metric.
+      references: by name and by the label of a metric.
     """
     from matplotlib.figure import Figure
 
@@ -73,10 +73,10 @@ def precision_recall_plane(
     recall: Mapping[str, ByTemperature],
     references: Mapping[str, tuple[float, float]],
 ) -> "matplotlib.figure.Figure":
-    """Return precision against recall, a line a sampler, its marks labelled with the temperature.
+    """Plot precision against recall, one line per sampler, its markers labelled by temperature.
 
-    Faint marks are seeds, the line joins their means; `references` are the precision and recall of
-    images that no sampler drew, by name.
+    Faint markers are seeds, the line joins their means. `references` are the precision and recall
+    of images that no sampler drew, by name.
     """
     from matplotlib.figure import Figure
 
@@ -113,9 +113,9 @@ def precision_recall_plane(
 def nearest_distances(
     test: Float[np.ndarray, " test"], by_sampler: Mapping[str, Float[np.ndarray, " generated"]]
 ) -> "matplotlib.figure.Figure":
-    """Return share of the images that are at most so far from their nearest training image.
+    """Plot the cumulative distribution of distances to the nearest training image.
 
-    A line that rises far to the left of the test images' is of copies, or of blurred images.
+    A line that rises far to the left of the test images' line shows copies, or blurred images.
     """
     from matplotlib.figure import Figure
 

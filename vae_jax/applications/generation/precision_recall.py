@@ -12,8 +12,8 @@ class PrecisionRecall(NamedTuple):
     """Shares from 0 to 1.
 
     Attributes:
-      precision: of the generated points, those on the manifold of the real ones.
-      recall: of the real points, those on the manifold of the generated ones.
+      precision: share of the generated points on the manifold of the real points.
+      recall: share of the real points on the manifold of the generated points.
     """
 
     precision: float
@@ -28,8 +28,8 @@ def precision_recall(
 ) -> PrecisionRecall:
     """Return the share of each set that lies on the manifold of the other.
 
-    The manifold of a set is the union of balls around its points, each out to the k-th nearest
-    point of the same set (equations 1 and 2 of the paper); the radii are those of `squared_radii`.
+    The manifold of a set is the union of balls around its points. Each reaches out to the k-th
+    nearest point of the same set (equations 1 and 2 of the paper); `squared_radii` gives the radii.
     """
     on_real = np.zeros(len(generated), bool)
     on_generated = np.zeros(len(real), bool)

@@ -1,4 +1,4 @@
-"""The section on generation of the results' README."""
+"""The section on generation in the results' README."""
 
 from pathlib import Path
 

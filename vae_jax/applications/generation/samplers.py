@@ -1,9 +1,9 @@
 """Samplers: distributions of latents for new images from a trained model.
 
-A VAE is trained to decode draws of its aggregate posterior q(z) = E_x[q(z|x)], and samples from its
-prior, which differs from it. A density fitted to the latents of the training images closes the gap
-afterwards, and lets a deterministic autoencoder generate too (Ghosh et al. 2019, arXiv 1903.12436,
-section 4).
+A VAE is trained to decode draws from its aggregate posterior q(z) = E_x[q(z|x)], but samples from
+its prior, which differs from it. A density fitted to the latents of the training images closes the
+gap after training, and lets a deterministic autoencoder generate too (Ghosh et al. 2019, arXiv
+1903.12436, section 4).
 """
 
 import dataclasses
@@ -27,10 +27,9 @@ from vae_jax.trained import TrainedModel
 
 SAMPLERS = ("prior", "mixture", "flow")
 
-# As many as Ghosh et al. use, with full covariances.
+# With full covariances, as in Ghosh et al.
 _NUM_COMPONENTS = 10
-# Latents that the mixture is fitted to: three for each of the 6,000 parameters at 32 dimensions, of
-# 32 numbers each.
+# Latent vectors that the mixture is fitted to: about three per parameter at 32 dimensions.
 _MOST_FITTED = 20_000
 
 _FLOW_LAYERS = 4
@@ -77,13 +76,13 @@ def build(
     """Return the distribution that a sampler draws latents from.
 
     Args:
-      name: "prior", the model's own; "mixture", of normals, or "flow": fitted to latents.
+      name: "prior", the model's own, or "mixture" (of normals) or "flow", fitted to latents.
       model: the trained model.
-      images: the training images as the model sees them; the prior asks for none of them.
-      key: of what is fitted.
+      images: the training images as the model sees them; not used for the prior.
+      key: of the fit.
 
     Raises:
-      UserError: there is no such sampler, or the model has no prior, or too few latents for it.
+      UserError: there is no such sampler, the model has no prior, or there are too few latents.
     """
     require_known(name)
     if name == "prior":
@@ -103,10 +102,10 @@ def build(
 
 
 def require_known(name: str) -> None:
-    """Refuse the name of no sampler.
+    """Refuse a name that is not a sampler's.
 
     Raises:
-      UserError: it is none of `SAMPLERS`.
+      UserError: it is not in `SAMPLERS`.
     """
     if name not in SAMPLERS:
         raise UserError(f"sampler={name!r} is not known; use one of {', '.join(SAMPLERS)}")
@@ -125,7 +124,7 @@ def require_temperature(temperature: float) -> None:
 def training_latents(
     model: TrainedModel, images: np.ndarray, key: Key[Array, ""]
 ) -> Float[np.ndarray, "num latents"]:
-    """Return a draw from each image's posterior; `encode` where that is no diagonal normal."""
+    """Return a draw from each image's posterior; `encode` where that is not a diagonal normal."""
     if not model.has_normal_posterior:
         return model.encode(images)
     return np.asarray(model.posterior(images).sample(key))
@@ -136,9 +135,9 @@ def fit_mixture(
     key: Key[Array, ""],
     num_components: int = _NUM_COMPONENTS,
 ) -> CorrelatedNormalMixture:
-    """Return normals of full covariance fitted by expectation maximisation, started by k-means.
+    """Return a mixture of normals fitted by expectation maximisation, started by k-means.
 
-    Of more than 20,000 latents, so many are drawn.
+    At most 20,000 latent vectors, drawn at random, are used.
 
     Raises:
       UserError: there are fewer latents than components.
@@ -173,7 +172,7 @@ def fit_flow(
     """Return affine couplings fitted to standardised latents by maximum likelihood.
 
     Raises:
-      UserError: the latents have a single dimension, of which a coupling has no other part.
+      UserError: the latents have a single dimension, which a coupling cannot split.
     """
     num, size = latents.shape
     if size < 2:
@@ -221,11 +220,11 @@ def _unasked(images: Float[Array, "*batch height width channels"]) -> Posterior:
 
 
 def tempered(distribution: LatentDistribution, temperature: float) -> LatentDistribution:
-    """Return the distribution whose noise has `temperature` times the standard deviation.
+    """Return the distribution with the standard deviation of its noise times `temperature`.
 
-    The noise is that around the mean; in a mixture, around the mean of a component; in a flow, what
-    the flow begins with (Kingma & Dhariwal 2018, arXiv 1807.03039, section 6). 1 changes nothing;
-    0 leaves the mean, the means of the components, or the image of zero noise.
+    The noise is around the mean; in a mixture, around the mean of a component; in a flow, it is the
+    base variable (Kingma & Dhariwal 2018, arXiv 1807.03039, section 6). Temperature 1 changes
+    nothing; 0 leaves the mean, the means of the components, or the flow of zero noise.
 
     Raises:
       UserError: the temperature is negative or not finite, or the distribution has no such noise.
@@ -267,7 +266,7 @@ def sample_latents(
     """Return independent draws of latents.
 
     Raises:
-      UserError: there are none to draw; as `tempered`.
+      UserError: `num` is below 1; as `tempered`.
     """
     if num < 1:
         raise UserError(f"num_images={num} must be at least 1")

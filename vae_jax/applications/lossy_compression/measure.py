@@ -1,9 +1,8 @@
-"""Measure what test images lose when the latents of trained runs are rounded, by rate.
+"""Measure rate and quality of lossy compression by rounded latents of trained runs.
 
-Codes on grids of several steps go through an entropy coder, and what it wrote is decoded: bits per
-pixel of all test images together, and PSNR. Beside them PCA of the same size with the same coder,
-and JPEG and WebP of one picture of all images. The size of the model does not count, nor that of
-PCA.
+Codes on grids of several steps are entropy coded and decoded again; bits per pixel over all test
+images and PSNR are measured. So are PCA of the same size with the same coder, and JPEG and WebP of
+one image of all test images. The sizes of the model and of PCA do not count.
 """
 
 import io
@@ -36,7 +35,7 @@ Grey = UInt8[np.ndarray, "num height width channels"]
 
 
 def measure(folders: Sequence[Path], plots_folder: Path | None) -> Iterator[Measured]:
-    """Code the test images of runs; yield the results so far after each run, at last plot them."""
+    """Code the test images of runs; yield the results so far after each, finally plot them."""
     rows: list[dict[str, Any]] = []
     known: set[tuple[Any, ...]] = set()
     for folder in folders:
@@ -61,7 +60,7 @@ def measure_codes(
     training_codes: Float[np.ndarray, "known latents"],
     decode: Callable[[np.ndarray], np.ndarray],
 ) -> list[dict[str, float | int]]:
-    """Return a row per step, of images whose codes are rounded to the grid and decoded."""
+    """Return a row per step of the grid, for images decoded from codes rounded to it."""
     widest = float(training_codes.std(axis=0).max())
     rows = []
     for step in STEPS:
@@ -74,9 +73,9 @@ def measure_codes(
 
 
 def measure_formats(images: Grey) -> dict[str, list[dict[str, float | int]]]:
-    """Return a row per quality of JPEG and WebP, of one picture of all images side by side.
+    """Return a row per quality of JPEG and WebP, for one file with all images side by side.
 
-    With one file per image the headers would be measured.
+    With one file per image the headers would dominate.
     """
     columns = int(np.ceil(np.sqrt(len(images))))
     blank = np.zeros((-len(images) % columns, *images.shape[1:]), np.uint8)
@@ -100,7 +99,7 @@ def measure_formats(images: Grey) -> dict[str, list[dict[str, float | int]]]:
 
 
 def measure_run(folder: Path, known: set[tuple[Any, ...]]) -> list[dict[str, Any]]:
-    """Return the rows of a run, and of PCA of its size and of image files if not yet known.
+    """Return the rows of a run, and those of PCA of its size and of image files if not yet known.
 
     Args:
       folder: its workdir.
@@ -114,8 +113,8 @@ def measure_run(folder: Path, known: set[tuple[Any, ...]]) -> list[dict[str, Any
     images = splits.test.images
     if images.dtype != np.uint8 or model.binarizes:
         raise UserError(
-            f"{folder} is of images other than grey values of 8 bits, which are coded here; use "
-            "runs with data.binarization='none'"
+            f"{folder} was not trained on 8-bit images, which are coded here; use runs with "
+            "data.binarization='none'"
         )
     train = measuring.prepare_train(model, read_all(splits.train))
     test = measuring.prepare_test(model, splits.test)

@@ -1,9 +1,9 @@
-"""Lossy compression: the latents of images, rounded to a grid and entropy coded.
+"""Lossy compression: latents rounded to a grid and entropy coded.
 
-What is coded is the code of an image, the mean of q(z|x) or an autoencoder's latent vector, in
-multiples of a step; what is decoded is the mean image there. Each latent is coded as a normal with
-the mean and the deviation that it has over training images, which both sides know as they know the
-model. A wider step takes fewer bits and comes less close.
+The code of an image, the mean of q(z|x) or an autoencoder's latent vector, is rounded to multiples
+of a step, and its mean image is decoded. Each latent is coded under a normal with the mean and the
+deviation that it has over training images, which both sides know as they know the model. A wider
+step takes fewer bits and has a larger error.
 """
 
 import constriction
@@ -12,28 +12,28 @@ from jaxtyping import Float, UInt32
 
 Codes = Float[np.ndarray, "num latents"]
 
-# Codes so many deviations from the mean of the training codes, and a step more, are cut off.
+# Codes farther from the mean of the training codes, in deviations, are clipped.
 _MOST_DEVIATIONS = 12
-# A latent that does not vary would have a normal of no width; in steps.
+# In steps: a constant latent would have a normal of width 0.
 _LEAST_DEVIATION = 1e-3
 
 
 class LatentCoder:
-    """A code for latents in multiples of one step.
+    """An entropy coder for latents in multiples of one step.
 
     Attributes:
       step: width of the grid, in the latents' units.
     """
 
     def __init__(self, training_codes: Codes, step: float) -> None:
-        """Take what both sides know.
+        """Take what sender and receiver both know.
 
         Args:
-          training_codes: of two training images at least.
+          training_codes: of at least two training images.
           step: above 0.
 
         Raises:
-          ValueError: fewer codes, codes that are not finite, or another step.
+          ValueError: too few codes, codes that are not finite, or a wrong step.
         """
         if len(training_codes) < 2 or not np.isfinite(training_codes).all():
             raise ValueError("two training codes at least are needed, of finite numbers")
@@ -47,10 +47,10 @@ class LatentCoder:
         self._normal = constriction.stream.model.QuantizedGaussian(-self._last, self._last)
 
     def encode(self, codes: Codes) -> UInt32[np.ndarray, " words"]:
-        """Return the words of the codes, rounded to the grid.
+        """Return the words of the codes, which are rounded to the grid.
 
         Raises:
-          ValueError: codes that are not finite.
+          ValueError: a code is not finite.
         """
         if not np.isfinite(codes).all():
             raise ValueError("the codes hold values that are not finite")
@@ -60,7 +60,7 @@ class LatentCoder:
         return np.asarray(coder.get_compressed(), np.uint32)
 
     def decode(self, words: UInt32[np.ndarray, " words"], num: int) -> Codes:
-        """Return the codes on the grid of `num` images."""
+        """Return the rounded codes of `num` images."""
         coder = constriction.stream.queue.RangeDecoder(words)
         in_steps = coder.decode(self._normal, *self._parameters(num))
         return (in_steps.reshape(num, -1) * self.step).astype(np.float32)

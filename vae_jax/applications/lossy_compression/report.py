@@ -1,4 +1,4 @@
-"""The section on lossy compression of the results' README, and the curves of its plot."""
+"""The section on lossy compression in the results' README, and the curves of its plot."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +55,7 @@ def _by_method(rows: Rows) -> dict[str, list[dict[str, Any]]]:
 
 
 def line(rows: Rows) -> str:
-    """Return a run, and what was measured beside it, in one line."""
+    """Return the rates and qualities of each method in one line."""
     return "; ".join(
         f"{name} {group[0]['bits_per_pixel']:.3f} to {group[-1]['bits_per_pixel']:.3f} bits per "
         f"pixel, {group[0]['psnr']:.2f} to {group[-1]['psnr']:.2f} dB"

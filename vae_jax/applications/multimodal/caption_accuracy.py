@@ -1,4 +1,4 @@
-"""Agreement of captions and images, whichever of them a joint model made from the other."""
+"""Agreement of captions and images where a joint model generated one from the other."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -24,14 +24,14 @@ Values = Int[np.ndarray, "num attributes"]
 
 
 class Agreement(NamedTuple):
-    """Agreement between captions and as many images.
+    """Agreement between captions and images.
 
     Attributes:
-      label: share of all captions that name the class of their image.
-      attributes: share of the captions that say an attribute which say what is measured; None
-        where no caption says it.
-      said: share of all captions that say an attribute.
-      all_attributes: share of what is said of any attribute that is as measured; None of nothing.
+      label: share of the captions that name the class of their image.
+      attributes: by attribute, share of right captions among those that mention it; None where no
+        caption does.
+      said: by attribute, share of the captions that mention it.
+      all_attributes: share of right ones among all mentions of attributes; None without any.
     """
 
     label: float
@@ -41,17 +41,17 @@ class Agreement(NamedTuple):
 
 
 def agreement(grammar: Grammar, texts: Sequence[str], labels: Labels, values: Values) -> Agreement:
-    """Return the agreement of what captions say and what images show.
+    """Return the agreement of captions with the measured classes and attributes of images.
 
     Args:
-      grammar: by which the captions are read; a text that names no class, or two, is wrong.
+      grammar: parses the captions; one that names no class, or two, is wrong.
       texts: the captions.
       labels: the classes of the images.
-      values: of their attributes, as `attributes.measure_values` gives them; -1, of an empty
-        image, is wrong whatever is said.
+      values: of their attributes, as `attributes.measure_values` gives them; -1, from an empty
+        image, is always wrong.
 
     Raises:
-      UserError: there are no captions, or not as many as images.
+      UserError: there are no captions, or their number is not that of the images.
     """
     if not len(texts) == len(labels) == len(values) > 0:
         raise UserError(
@@ -79,13 +79,14 @@ def agreement_of_images(
 ) -> Agreement:
     """Return the agreement of generated images with the captions they were generated from.
 
-    Their attributes are judged by the classes that the captions name, their classes by `read`.
+    `read` gives the classes of the images; attributes are measured for the classes that the
+    captions name.
 
     Args:
       grammar: of the captions.
-      texts: which all name a class.
-      images: as many, of 8 bits or from 0 to 1.
-      read: tells the class of an image.
+      texts: captions, which all name a class.
+      images: one per caption, of 8 bits or from 0 to 1.
+      read: returns the classes of images.
 
     Raises:
       UserError: a caption names no class; otherwise as `agreement`.
@@ -98,14 +99,14 @@ def agreement_of_images(
 
 
 class WordAccuracy(NamedTuple):
-    """The accuracy of predicted reference captions, word by word.
+    """The prediction of reference captions, word by word.
 
     Attributes:
-      told: share of their words, END one of them, that are the likeliest given those before.
-      nats: minus their mean log probability.
+      likeliest: share of the words, END included, that are the likeliest given those before.
+      nats: minus the mean log probability of a word.
     """
 
-    told: float
+    likeliest: float
     nats: float
 
 
@@ -115,22 +116,22 @@ def word_accuracy(
     given: Mapping[str, Any],
     ids: Int[np.ndarray, "num length"],
 ) -> WordAccuracy:
-    """Word by word: each reference word given those before it and the other modalities.
+    """Return how well each reference word is predicted from those before and other modalities.
 
-    A caption of one image may be worded in many ways, of which the reference is one: even who knows
-    the image foretells no more of the wording than its frequencies.
+    An image may be captioned in many ways, and the reference is one of them: even with the image
+    known, the wording can be predicted by its frequencies only.
 
     Args:
       model: the trained model.
       name: of the modality of texts.
       given: the other modalities, by name; latents are posterior means.
-      ids: the reference captions as rows of word numbers.
+      ids: the reference captions as rows of word indices.
     """
     latents = jnp.asarray(model.encode(given))
-    told, log_prob = _foretell(model.state, latents, jnp.asarray(ids), model.graphdef, name)
+    likeliest, log_prob = _predict(model.state, latents, jnp.asarray(ids), model.graphdef, name)
     words = ids != PAD
     return WordAccuracy(
-        float(np.asarray(told)[words].mean()),
+        float(np.asarray(likeliest)[words].mean()),
         -float(np.asarray(log_prob)[words].mean(dtype=np.float64)),
     )
 
@@ -138,7 +139,7 @@ def word_accuracy(
 def sampled_captions(
     model: TrainedMultimodal, name: str, given: Mapping[str, Any], key: Key[Array, ""]
 ) -> list[str]:
-    """Captions whose words are drawn, of p(text | z) at the posterior means of what is given.
+    """Draw captions from p(text | z) at the posterior means of the other modalities.
 
     Args:
       model: the trained model.
@@ -152,14 +153,14 @@ def sampled_captions(
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "name"))
-def _foretell(
+def _predict(
     params: nnx.State,
     latents: Float[Array, "num latents"],
     ids: Int[Array, "num length"],
     graphdef: nnx.GraphDef,
     name: str,
 ) -> tuple[Array, Array]:
-    """Return whether each word is likeliest, and its log probability in nats, `[num, length]`."""
+    """Return if each word is the likeliest, and its log probability in nats, `[num, length]`."""
     modality = nnx.merge(graphdef, params).modalities[name]
     assert isinstance(modality, TextModality)
     likeliest = modality.decoder.word_logits(latents, ids).argmax(axis=-1)

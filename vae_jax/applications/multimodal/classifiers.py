@@ -1,4 +1,4 @@
-"""The classifiers by which the images that joint models generate are judged."""
+"""Classifiers that read the classes of images that joint models generate."""
 
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,15 @@ from vae_jax.trained import TrainedModel, TrainedMultimodal
 _NUM_EPOCHS = 5
 
 
-# The examples that were asked for last, by the digest of what they belong to.
+# A cache of the latest examples, by the digest of their run without its seed.
 _last_splits: dict[str, Any] = {}
 
 
 def load_splits(model: TrainedModel | TrainedMultimodal) -> Any:
-    """Return all examples of the modalities of a run; the last ones asked for are kept.
+    """Return all examples of the modalities of a run; the latest are cached.
 
     Raises:
-      UserError: the run is not of several modalities, or its data are not there.
+      UserError: the run does not have several modalities, or its data are missing.
     """
     if not isinstance(model, TrainedMultimodal):
         raise UserError("the run is of images alone; this measures runs of several modalities")
@@ -33,15 +33,15 @@ def load_splits(model: TrainedModel | TrainedMultimodal) -> Any:
 
 
 def of_images(model: TrainedMultimodal, folder: Path) -> dict[str, Classifier]:
-    """Return a classifier of each modality that is an image, by name.
+    """Return a classifier per modality that is an image, by name.
 
     Args:
       model: of the run that is measured.
-      folder: holds one classifier, which is used for all; or one for each, in a folder of the
-        modality's name, which is trained on the run's training images if it is not there.
+      folder: holds one classifier for all modalities, or a folder per modality with its classifier,
+        which is trained on the run's training images if it is missing.
 
     Raises:
-      UserError: a classifier is damaged, or of other data than the run.
+      UserError: a classifier is damaged, or was trained on other data than the run.
     """
     names = [name for name, form in model.forms.items() if form.kind == "image"]
     if classifier.exists(folder):

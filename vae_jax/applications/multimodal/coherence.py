@@ -1,9 +1,10 @@
-"""Coherence: do the modalities that a joint model generates show the same class.
+"""Coherence: do the modalities that a joint model generates show the same class?
 
-Conditional coherence is the share of generated examples of a modality whose class is that of the
-modalities they were generated from, joint coherence the share of draws from the prior whose
+Conditional coherence is the share of generated examples of a modality that show the class of the
+modalities they were generated from. Joint coherence is the share of draws from the prior whose
 modalities all show one class (Shi et al. 2019, arXiv 1911.03393, section 4.1; Sutter et al. 2021,
-arXiv 2105.02470, section 4). What a modality shows is read by somebody who errs: see `accuracies`.
+arXiv 2105.02470, section 4). A reader, which makes errors, reads the class of an example:
+`accuracies` measures it on real examples.
 """
 
 import itertools
@@ -22,8 +23,8 @@ from vae_jax.evaluation.classifier import Classifier
 from vae_jax.models.modalities import Forms
 from vae_jax.trained import TrainedMultimodal
 
-# Reads the class of each example of a modality, as `TrainedMultimodal` takes and gives them; -1
-# where none is told.
+# From examples of a modality, as `TrainedMultimodal` takes and returns them, to their classes, -1
+# where there is none.
 Reader = Callable[[Any], Int[np.ndarray, " num"]]
 Readers = Mapping[str, Reader]
 Labels = Int[np.ndarray, " num"]
@@ -33,7 +34,7 @@ Shares = dict[str, float]
 def readers(
     forms: Forms, classifiers: Mapping[str, Classifier], grammar: Grammar | None = None
 ) -> dict[str, Reader]:
-    """Who reads the class of each modality: a classifier that of images, a grammar that of texts.
+    """Return the reader of each modality: a classifier for images, a grammar for texts.
 
     Args:
       forms: of the modalities, by name.
@@ -41,7 +42,7 @@ def readers(
       grammar: of the captions.
 
     Raises:
-      UserError: an image has no classifier, or one of other images; a text has no grammar.
+      UserError: an image has no classifier, or one for other images; a text has no grammar.
     """
     found: dict[str, Reader] = {}
     for name, form in forms.items():
@@ -50,8 +51,8 @@ def readers(
         elif form.kind == "text":
             if grammar is None:
                 raise UserError(
-                    f"the modality {name!r} is a text of which no grammar is known, so that "
-                    "nothing reads its class; measure runs whose captions are not your own"
+                    f"the modality {name!r} is a text without a grammar, so that its class cannot "
+                    "be read; measure runs whose captions are not your own"
                 )
             found[name] = _text_reader(grammar)
         elif name not in classifiers:
@@ -62,7 +63,7 @@ def readers(
         elif classifiers[name].image_shape != form.shape:
             raise UserError(
                 f"the classifier of {name!r} takes images of {list(classifiers[name].image_shape)} "
-                f"and the model has {list(form.shape)}; train one on such images"
+                f"and the model has {list(form.shape)}; train it on such images"
             )
         else:
             found[name] = _image_reader(classifiers[name])
@@ -83,9 +84,9 @@ def _text_reader(grammar: Grammar) -> Reader:
 
 
 def accuracies(readers: Readers, values: Mapping[str, Any], labels: Labels) -> Shares:
-    """Return the share of real examples classified correctly, from 0 to 1, by modality.
+    """Return the share of real examples whose class is read correctly, from 0 to 1, by modality.
 
-    A coherence cannot be expected to lie above it.
+    It is an upper bound on the coherence to expect.
     """
     return {name: _share(read(values[name]) == labels) for name, read in readers.items()}
 
@@ -97,7 +98,7 @@ def conditional(
     readers: Readers,
     key: Key[Array, ""],
 ) -> dict[tuple[str, ...], Shares]:
-    """Return, for each subset, the coherence of every modality that is generated from it.
+    """Return the coherence of every modality generated from each subset of the others.
 
     Args:
       model: the trained model.
@@ -107,7 +108,7 @@ def conditional(
       key: of the latents.
 
     Returns:
-      By subset, of at least one and not of all, the shares from 0 to 1 by modality.
+      Shares from 0 to 1, by subset (neither empty nor all modalities) and by modality.
     """
     found: dict[tuple[str, ...], Shares] = {}
     for index, subset in enumerate(proper_subsets(model.names)):
@@ -119,15 +120,15 @@ def conditional(
 
 
 def proper_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the subsets that leave something to generate, the smallest first; none is empty."""
+    """Return the subsets that are neither empty nor everything, the smallest first."""
     sizes = range(1, len(names))
     return [subset for size in sizes for subset in itertools.combinations(names, size)]
 
 
 def by_num_inputs(shares: Mapping[tuple[str, ...], Shares]) -> dict[int, float]:
-    """Return conditional coherence by the number of modalities given.
+    """Return the conditional coherence by the number of modalities given.
 
-    The mean over subsets of the mean over what each generates; by symmetry all pairs count alike.
+    It is the mean over subsets of the mean over the modalities generated.
     """
     by_size: dict[int, list[float]] = {}
     for subset, by_modality in shares.items():
@@ -142,7 +143,7 @@ def joint(model: TrainedMultimodal, readers: Readers, key: Key[Array, ""], num: 
       model: the trained model.
       readers: of the class of every modality.
       key: of the draws.
-      num: how many.
+      num: number of draws.
     """
     sampled = model.sample(key, num)
     read = np.stack([readers[name](sampled[name]) for name in model.names])

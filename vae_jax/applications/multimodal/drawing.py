@@ -1,4 +1,4 @@
-"""The plots of a run of several modalities."""
+"""Drawing the plots of a run with several modalities."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from vae_jax.trained import TrainedMultimodal
 
 _NUM_SHOWN = 10
 _NUM_SAMPLES = 8
-# Captions of which images are drawn, where their words are known.
+# Captions from which images are generated, by data set.
 _CAPTIONS = {
     "mnist": (
         "a thin upright four",
@@ -44,25 +44,25 @@ _CAPTIONS = {
 
 
 def draw_run(model: TrainedMultimodal, examples: Examples, out: Path) -> None:
-    """Draw everything that the modalities of a run allow.
+    """Draw every plot that the modalities of a run allow.
 
     Args:
       model: of the run.
       examples: of its test set.
-      out: folder of the pictures.
+      out: folder of the plots.
     """
     prior_key, given_key = jax.random.split(make_key(model.seed))
-    # A class as often as the next: the first of each are shown.
-    places = np.unique(examples.labels, return_index=True)[1][:_NUM_SHOWN]
+    # The first example of each class.
+    chosen = np.unique(examples.labels, return_index=True)[1][:_NUM_SHOWN]
     seen = {
-        name: [values[i] for i in places] if isinstance(values, list) else values[places]
+        name: [values[i] for i in chosen] if isinstance(values, list) else values[chosen]
         for name, values in examples.seen.items()
     }
-    pictures = [name for name, form in model.forms.items() if form.kind == "image"]
+    image_names = [name for name, form in model.forms.items() if form.kind == "image"]
     samples = model.sample(prior_key, _NUM_SHOWN)
-    if len(pictures) > 1:
+    if len(image_names) > 1:
         plots.save(
-            joint_samples({name: samples[name] for name in pictures}),
+            joint_samples({name: samples[name] for name in image_names}),
             out / "joint_samples.png",
         )
         recovered = {
@@ -70,9 +70,9 @@ def draw_run(model: TrainedMultimodal, examples: Examples, out: Path) -> None:
                 {other: values for other, values in seen.items() if other != name},
                 jax.random.fold_in(given_key, index),
             )[name]
-            for index, name in enumerate(pictures)
+            for index, name in enumerate(image_names)
         }
-        originals = {name: np.asarray(seen[name]) for name in pictures}
+        originals = {name: np.asarray(seen[name]) for name in image_names}
         plots.save(missing_modalities(originals, recovered), out / "missing_modality.png")
     if "image" in model.names and len(model.names) == 2:
         (other,) = set(model.names) - {"image"}
@@ -87,11 +87,12 @@ def _draw_pair(
     key: jax.Array,
     out: Path,
 ) -> None:
-    """Pictures of images and what is said of them, a caption or a class."""
-    told = model.reconstruct({"image": seen["image"]})[other]
+    """Draw images with their captions or classes, each generated from the other and jointly."""
+    generated = model.reconstruct({"image": seen["image"]})[other]
     plots.save(
         captioned_images(
-            np.asarray(seen["image"]), {"of the data": _texts(seen[other]), "model": _texts(told)}
+            np.asarray(seen["image"]),
+            {"of the data": _texts(seen[other]), "model": _texts(generated)},
         ),
         out / "image_to_text.png",
     )

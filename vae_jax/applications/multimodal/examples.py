@@ -1,4 +1,4 @@
-"""Test examples of several modalities, and readers of their classes."""
+"""Test examples of several modalities, with readers of their classes."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,13 +20,13 @@ from vae_jax.trained import TrainedMultimodal
 
 
 class Examples(NamedTuple):
-    """Real examples of every modality, and a reader of the class of each.
+    """Real examples of every modality, and a reader per modality.
 
     Attributes:
       seen: by name, as the model takes them: prepared images, classes, texts.
-      stored: the same, images as stored.
+      stored: the same with images as stored.
       labels: their classes.
-      dataset: they are read from.
+      dataset: the data set that they were read from.
       readers: by name.
       grammar: of the captions, if there are any.
       classifiers: of the images, by name.
@@ -45,7 +45,7 @@ def load_model(folder: Path) -> TrainedMultimodal:
     """Return the model of a run.
 
     Raises:
-      UserError: there is none, or it is of images alone.
+      UserError: there is no run, or it has images alone.
     """
     model = trained.load(folder)
     if not isinstance(model, TrainedMultimodal):
@@ -54,22 +54,22 @@ def load_model(folder: Path) -> TrainedMultimodal:
 
 
 def load_examples(model: TrainedMultimodal, classifiers: Path, num: int) -> Examples:
-    """Return test examples of a run, evenly spaced: MNIST's first ones are neat.
+    """Return evenly spaced test examples of a run; MNIST's first ones are easier than others.
 
     Args:
       model: of the run.
       classifiers: see `modality_classifiers.of_images`.
-      num: how many at most.
+      num: number of examples, at most.
 
     Raises:
-      UserError: a modality whose class nothing reads; data without labels.
+      UserError: a modality has no reader; the data have no labels.
     """
     test = modality_classifiers.load_splits(model).test
     if test.labels is None:
         raise UserError(f"data.name={model.data.name!r} has no labels, which coherence needs")
     num = min(num, test.num_examples)
-    places = np.linspace(0, test.num_examples, num, endpoint=False, dtype=int)
-    dataset = test.read(places)
+    indices = np.linspace(0, test.num_examples, num, endpoint=False, dtype=int)
+    dataset = test.read(indices)
     grammar = None
     if "text" in model.names and model.data.captions.name == "written":
         grammar = captions.find_grammar(model.data.name)
@@ -78,7 +78,7 @@ def load_examples(model: TrainedMultimodal, classifiers: Path, num: int) -> Exam
     return Examples(
         seen={**stored, **images_alone(measuring.prepare_examples(model, dataset))},
         stored=stored,
-        labels=test.labels[places],
+        labels=test.labels[indices],
         dataset=dataset,
         readers=coherence.readers(model.forms, judges, grammar),
         grammar=grammar,
@@ -87,7 +87,7 @@ def load_examples(model: TrainedMultimodal, classifiers: Path, num: int) -> Exam
 
 
 def texts_and_arrays(model: TrainedMultimodal, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return stored examples with texts in words."""
+    """Return stored examples, with texts decoded into words."""
     return {
         name: Vocabulary(form.words).decode(arrays[name]) if form.kind == "text" else arrays[name]
         for name, form in model.forms.items()

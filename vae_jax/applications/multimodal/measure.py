@@ -1,8 +1,8 @@
 """Measure how well runs of several modalities generate one modality from others.
 
-Coherence, conditional by the number of modalities given and joint; for runs with images and
-captions the agreement of the two, by class, attribute and word; a linear probe of the latents; the
-log likelihoods of the run's summary.
+Measured are coherence, conditional (by the number of modalities given) and joint; for runs with
+images and captions the agreement of the two, by class, attribute and word; and a linear probe of
+the latents. The log likelihoods are those of the run's summary.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ _NUM_PROBED = 10_000
 _NUM_LABELS = 1000
 _NUM_DRAWS = 10
 
-# Of the test part of a summary.
+# Keys of the "test" part of a summary.
 _LIKELIHOOD = ("elbo", "log_likelihood", "conditional_log_likelihood", "num_samples")
 
 
@@ -48,16 +48,16 @@ def measure(
     Args:
       folders: workdirs of the runs.
       plots_folder: where to plot, in a folder per run; None plots nothing.
-      classifier: directory of a classifier of the images, or one that has or gets a
-        classifier per modality, each in a folder of its name.
+      classifier: directory of a classifier of the images, or of a folder with a classifier per
+        modality, by name; missing ones are trained.
       num_test_examples: test examples, at most.
 
     Raises:
-      UserError: there is no classifier, or a run is not of several modalities.
+      UserError: there is no classifier, or a run does not have several modalities.
     """
     if not classifier:
         raise UserError("--classifier is missing; name the directory of a classifier")
-    # A run of images alone is refused before the others are measured.
+    # First, so that a run with images alone is refused before others are measured.
     models = [load_model(folder) for folder in folders]
     rows = []
     for folder, model in zip(folders, models, strict=True):
@@ -70,7 +70,7 @@ def measure(
 
 
 def measure_coherence(model: TrainedMultimodal, examples: Examples) -> dict[str, Any]:
-    """Return coherence, conditional and joint, and the accuracy of the readers on real examples."""
+    """Return conditional and joint coherence, and the readers' accuracy on real examples."""
     joint_key, conditional_key, _ = _keys(model)
     by_subset = coherence.conditional(
         model, examples.seen, examples.labels, examples.readers, conditional_key
@@ -96,7 +96,7 @@ def _keys(model: TrainedMultimodal) -> jax.Array:
 
 
 def measure_captions(model: TrainedMultimodal, examples: Examples) -> dict[str, Any] | None:
-    """Return how captions and images agree; None for a run without either."""
+    """Return the agreement of captions and images; None for a run that lacks either."""
     if not {"image", "text"} <= set(model.names) or examples.grammar is None:
         return None
     grammar, attributes = examples.grammar, examples.dataset.attributes
@@ -118,11 +118,11 @@ def measure_captions(model: TrainedMultimodal, examples: Examples) -> dict[str, 
             )._asdict()
             for how, found in written.items()
         },
-        "words": words._asdict(),
+        "words": {"told": words.likeliest, "nats": words.nats},
         "text_to_image": caption_accuracy.agreement_of_images(
             grammar, texts, drawn["image"], examples.readers["image"]
         )._asdict(),
-        # The same captions and the images that they describe.
+        # The same captions with the images that they describe.
         "real": caption_accuracy.agreement_of_images(
             grammar, texts, examples.stored["image"], examples.readers["image"]
         )._asdict(),

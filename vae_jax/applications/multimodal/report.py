@@ -1,4 +1,4 @@
-"""The section on several modalities of the results' README."""
+"""The section on several modalities in the results' README."""
 
 import statistics
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _MODELS = {
 def section(measured: Measured, path: Path) -> str:
     """Return the section, given what `experiments.measure --use=multimodal` wrote."""
     rows = [{**row, "modalities": tuple(row["modalities"])} for row in measured["rows"]]
-    # Runs of one model of the same data.
+    # One group per model and data set.
     groups = list(grouped(rows, "data", "modalities", "joint_posterior").values())
     captions = {
         f"{name}/{plot.name}": f"{name}, {plot.stem.replace('_', ' ')}"

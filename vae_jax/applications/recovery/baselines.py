@@ -1,7 +1,7 @@
-"""Baselines of recovery without a model, by scikit-image, SciPy and Pillow.
+"""Baselines of recovery without a model, from scikit-image, SciPy and Pillow.
 
-Each method has one parameter at most. It is chosen for the level of corruption, by squared error on
-images that are not measured on: in favour of the method, which a user would have to guess it for.
+Each method has one parameter at most. It is chosen for the level of corruption by the squared error
+on other images; this favours the method, since a user would have to guess the parameter.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from vae_jax.applications.recovery.quality import Corrupted, Images
 
-# Images that are deconvolved together.
+# Images deconvolved together.
 _AT_ONCE = 100
 
 
@@ -22,12 +22,12 @@ Parameter = int | float
 
 
 class Method(NamedTuple):
-    """A way to recover images.
+    """A method to recover images.
 
     Attributes:
-      restore: from corrupted images and a value of the parameter to recovered ones.
-      parameter: its name; empty where there is none.
-      values: what it may be.
+      restore: from corrupted images and a value of the parameter to recovered images.
+      parameter: its name; empty without one.
+      values: its possible values.
     """
 
     restore: Callable[[Corrupted, Any], Images]
@@ -36,12 +36,12 @@ class Method(NamedTuple):
 
 
 def median_filter(corrupted: Corrupted, size: int) -> Images:
-    """Return the median of `size` by `size` pixels."""
+    """Replace each pixel by the median of `size` by `size` pixels."""
     return ndimage.median_filter(corrupted.images, (1, size, size, 1))
 
 
 def total_variation(corrupted: Corrupted, weight: float) -> Images:
-    """Return denoising by total variation (Chambolle 2004); more weight is smoother."""
+    """Denoise by total variation (Chambolle 2004); more weight is smoother."""
     from skimage.restoration import denoise_tv_chambolle
 
     return np.stack(
@@ -50,12 +50,12 @@ def total_variation(corrupted: Corrupted, weight: float) -> Images:
 
 
 def constant(corrupted: Corrupted, value: float) -> Images:
-    """Return one grey value for all that is missing."""
+    """Fill missing pixels with one grey value."""
     return corrupted.known_kept(np.full_like(corrupted.images, value))
 
 
 def biharmonic(corrupted: Corrupted, _: Parameter) -> Images:
-    """Fill what is missing with the smoothest surface that meets its border (biharmonic)."""
+    """Fill missing pixels with the biharmonic surface through their border."""
     from skimage.restoration import inpaint_biharmonic
 
     assert corrupted.missing is not None
@@ -79,24 +79,24 @@ def _enlarged(corrupted: Corrupted, resampling: Image.Resampling) -> Images:
 
 
 def bicubic(corrupted: Corrupted, _: Parameter) -> Images:
-    """Enlarge the small image by Pillow's bicubic interpolation."""
+    """Enlarge the small images by Pillow's bicubic interpolation."""
     return _enlarged(corrupted, Image.Resampling.BICUBIC)
 
 
 def lanczos(corrupted: Corrupted, _: Parameter) -> Images:
-    """Enlarge the small image by Pillow's Lanczos filter."""
+    """Enlarge the small images by Pillow's Lanczos filter."""
     return _enlarged(corrupted, Image.Resampling.LANCZOS)
 
 
 def unsharp_mask(corrupted: Corrupted, amount: float) -> Images:
-    """Add so much of what another blur of the same width takes away."""
+    """Add `amount` times the detail that a second blur of the same width removes."""
     from skimage.filters import unsharp_mask as sharpen
 
     return _each_channel(lambda values: sharpen(values, corrupted.level, amount), corrupted.images)
 
 
 def wiener(corrupted: Corrupted, balance: float) -> Images:
-    """Wiener's deconvolution with the true blur; more balance is smoother."""
+    """Deconvolve by Wiener's filter with the true blur; more balance is smoother."""
     from skimage.restoration import wiener as deconvolve
 
     kernel = _normal_kernel(corrupted.level, corrupted.images.shape[1:3])
@@ -106,11 +106,11 @@ def wiener(corrupted: Corrupted, balance: float) -> Images:
 
 
 def richardson_lucy(corrupted: Corrupted, num_iterations: int) -> Images:
-    """Richardson's and Lucy's deconvolution with the true blur."""
+    """Deconvolve by Richardson and Lucy's iterations with the true blur."""
     from skimage.restoration import richardson_lucy as deconvolve
 
     images = corrupted.images
-    # All at once, as a volume that is not blurred from image to image.
+    # Together, as a volume without blur along its first axis.
     kernel = _normal_kernel(corrupted.level, images.shape[1:3])[None, :, :, None]
     batches = np.split(images, range(_AT_ONCE, len(images), _AT_ONCE))
     return np.concatenate([deconvolve(batch, kernel, num_iterations) for batch in batches])

@@ -1,7 +1,7 @@
 """Measure how well trained runs recover corrupted images, beside methods without a model.
 
-PSNR and SSIM at several levels of the corruption that a run was trained with. Runs that differ in
-their seed alone are one model.
+PSNR and SSIM are measured at several levels of the corruption that a run was trained with. Runs
+that differ only in their seed count as one model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from vae_jax import plots, trained
 from vae_jax.applications.recovery import baselines, quality
 from vae_jax.data.corruptions import levels_around
 from vae_jax.errors import UserError
-from vae_jax.evaluation import metrics as figures_of_merit
+from vae_jax.evaluation import metrics
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.reports import Measured
 from vae_jax.settings import name_of
@@ -46,13 +46,13 @@ def measure(
 
 
 def use_name(model: TrainedModel) -> str:
-    """Return what a run is for, as a part of a file's name."""
+    """Return the data, model, corruption and level of a run as a part of a file's name."""
     level = f"{model.corruption.level:g}"
     return "_".join([Path(model.data.name).stem, model.name, name_of(model.corruption), level])
 
 
 def refuse_unmeasured(model: TrainedModel) -> None:
-    """Refuse a model without a corruption, or of one that no other method is known for.
+    """Refuse a model without a corruption, or with one that has no other methods.
 
     Raises:
       UserError: names the corruption.
@@ -68,17 +68,17 @@ def refuse_unmeasured(model: TrainedModel) -> None:
 
 
 class Recovered(NamedTuple):
-    """The test images as a method without a model recovers them, and the parameter it has."""
+    """Test images recovered by a method without a model, and the method's parameter."""
 
     images: np.ndarray
     parameter: str
 
 
 def alike(models: list[TrainedModel]) -> list[list[TrainedModel]]:
-    """Return the models in groups that differ in their seed alone, in the order given.
+    """Return the models in groups that differ only in their seed, in the order given.
 
     Raises:
-      UserError: two groups are for the same use, or a model cannot be measured.
+      UserError: two groups have the same use, or a model cannot be measured.
     """
     groups: dict[str, list[TrainedModel]] = {}
     for model in models:
@@ -103,8 +103,8 @@ def without_a_model(
 
     Args:
       corrupted: the images to recover.
-      known: others at the same level, on which parameters are chosen.
-      known_clean: these before their corruption.
+      known: other images at the same level, on which parameters are chosen.
+      known_clean: those images before their corruption.
       methods: by name.
     """
     results = {}
@@ -116,15 +116,15 @@ def without_a_model(
 
 
 def measure_models(
-    models: list[TrainedModel], num_images: int, num_chosen: int, pictures: Path | None
+    models: list[TrainedModel], num_images: int, num_chosen: int, plots_folder: Path | None
 ) -> list[dict[str, Any]]:
     """Return a row per model and level.
 
     Args:
       models: trained alike, with several seeds.
-      num_images: of the test set.
-      num_chosen: of the validation set.
-      pictures: folder for pictures; None draws none.
+      num_images: test images.
+      num_chosen: validation images.
+      plots_folder: where to plot; None plots nothing.
 
     Raises:
       UserError: the models were trained without a corruption or have no validation set.
@@ -135,7 +135,7 @@ def measure_models(
     keys = model.keys
     clean = measuring.prepare_test(model, model.load_test())[:num_images]
     prepare_key, chosen_key = jax.random.split(keys.recovery)
-    known_clean = figures_of_merit.prepare_targets(
+    known_clean = metrics.prepare_targets(
         model.prepare(),
         model.load_validation().images[:num_chosen],
         prepare_key,
@@ -143,14 +143,14 @@ def measure_models(
     rows: list[dict[str, Any]] = []
     trained_level = corruption.level
     levels = levels_around(corruption, model.image_shape, parts=2)[1:]
-    # Where all is lost there is nothing to recover it from.
+    # At the highest level nothing is left to recover from.
     for level in [level for level in levels if level < corruption.max_level]:
         corrupted = quality.corrupt(name, clean, level, keys.corruption)
         known = quality.corrupt(name, known_clean, level, chosen_key)
         others = without_a_model(corrupted, known, known_clean, baselines.METHODS[name])
-        scores = {"corrupted": _figures(corrupted.images, clean)}
+        scores = {"corrupted": _metrics(corrupted.images, clean)}
         scores |= {
-            method: {**_figures(found.images, clean), "parameter": found.parameter}
+            method: {**_metrics(found.images, clean), "parameter": found.parameter}
             for method, found in others.items()
         }
         for model in models:
@@ -165,11 +165,11 @@ def measure_models(
                 "seed": model.seed,
                 "config_digest": model.digest,
                 "num_images": len(clean),
-                "methods": {"model": _figures(found, clean), **scores},
+                "methods": {"model": _metrics(found, clean), **scores},
             }
             rows.append(row)
             print(_line(row), flush=True)
-        if pictures is not None and level == trained_level:
+        if plots_folder is not None and level == trained_level:
             best = max(others, key=lambda method: scores[method]["psnr"])
             images = {
                 "clean": clean,
@@ -179,28 +179,28 @@ def measure_models(
             }
             strips = {label: strip[:_SHOWN] for label, strip in images.items()}
             title = f"{name.replace('_', ' ')}, level {level:g}"
-            plots.save(plots.recovery(strips, title), pictures / f"{row['use']}_images.png")
-    if pictures is not None:
-        _draw_curves(rows, pictures)
+            plots.save(plots.recovery(strips, title), plots_folder / f"{row['use']}_images.png")
+    if plots_folder is not None:
+        _draw_curves(rows, plots_folder)
     return rows
 
 
-def _figures(images: np.ndarray, clean: np.ndarray) -> dict[str, Any]:
+def _metrics(images: np.ndarray, clean: np.ndarray) -> dict[str, Any]:
     return quality.score(images, clean)._asdict()
 
 
 def _line(row: dict[str, Any]) -> str:
     found = ", ".join(
-        f"{name} {figure['psnr']:.2f} dB, {figure['ssim']:.3f}"
-        + (f" ({figure['parameter']})" if figure.get("parameter") else "")
-        for name, figure in row["methods"].items()
+        f"{name} {score['psnr']:.2f} dB, {score['ssim']:.3f}"
+        + (f" ({score['parameter']})" if score.get("parameter") else "")
+        for name, score in row["methods"].items()
     )
     where = "trained" if row["level"] == row["trained_level"] else "not trained"
     return f"{row['corruption']} {row['level']:g} ({where}), seed {row['seed']}: {found}"
 
 
-def _draw_curves(rows: list[dict[str, Any]], pictures: Path) -> None:
-    """PSNR by level, that of the model averaged over seeds."""
+def _draw_curves(rows: list[dict[str, Any]], plots_folder: Path) -> None:
+    """Draw the PSNR by level, the model's averaged over seeds."""
     levels = np.array(list(dict.fromkeys(row["level"] for row in rows)))
     methods = ["corrupted", *(name for name in rows[0]["methods"] if name != "corrupted")]
     curves = {
@@ -219,4 +219,4 @@ def _draw_curves(rows: list[dict[str, Any]], pictures: Path) -> None:
         level_label=f"level of {rows[0]['corruption'].replace('_', ' ')}",
         label="PSNR (dB)",
     )
-    plots.save(figure, pictures / f"{rows[0]['use']}_psnr.png")
+    plots.save(figure, plots_folder / f"{rows[0]['use']}_psnr.png")

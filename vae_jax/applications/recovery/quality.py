@@ -1,7 +1,7 @@
 """Quality of recovered images: PSNR and SSIM against the clean ones.
 
-Every method sees the same corrupted images, rounded to the 256 grey values of an image file: a
-blur of numbers in full precision could be undone almost exactly, which no user's can.
+Every method sees the same corrupted images, rounded to the 256 grey values of an image file: in
+full precision a blur could be inverted almost exactly, which is impossible for a user's images.
 """
 
 from typing import NamedTuple
@@ -16,17 +16,17 @@ from vae_jax.evaluation.denoising import corrupt_each
 Images = Float[np.ndarray, "num height width channels"]
 Missing = Bool[np.ndarray, "num height width channels"]
 
-# Corruptions of which it is known where they hit.
-_OF_KNOWN_PLACE = ("box", "masking")
+# Corruptions whose lost pixels are known.
+_WITH_MASK = ("box", "masking")
 
 
 class Corrupted(NamedTuple):
-    """Corrupted images, and what a method may know of what was done to them.
+    """Corrupted images, and what a method may know about their corruption.
 
     Attributes:
       images: in steps of 1/255; noise may leave the unit interval.
       level: of the corruption.
-      missing: which values were lost, where that is known of the corruption; None elsewhere.
+      missing: mask of the values that were lost; None for corruptions without one.
     """
 
     images: Images
@@ -34,7 +34,7 @@ class Corrupted(NamedTuple):
     missing: Missing | None
 
     def known_kept(self, recovered: Images) -> Images:
-        """Return the recovered images with those values put back that were never lost."""
+        """Return the recovered images with the values that were not lost put back."""
         if self.missing is None:
             return recovered
         return np.where(self.missing, recovered, self.images)
@@ -44,9 +44,9 @@ class Score(NamedTuple):
     """The quality of recovered images, with standard errors over the images.
 
     Attributes:
-      psnr: peak signal-to-noise ratio in dB, -10 log10 of the mean squared error of all images.
-        The mean of single images' ratios would be that of the few that are recovered exactly,
-        where it is infinite: a box on black background, say.
+      psnr: peak signal-to-noise ratio in dB, -10 log10 of the mean squared error over all images.
+        The mean of the images' ratios would be infinite with one image recovered exactly, such as
+        one with its box on black background.
       psnr_error: its standard error, to first order.
       ssim: structural similarity, the mean over images; at most 1.
       ssim_error: its standard error.
@@ -59,24 +59,25 @@ class Score(NamedTuple):
 
 
 def corrupt(name: str, clean: Images, level: float, key: jax.Array) -> Corrupted:
-    """Return corrupted images, each with a key made from its index, the same for every method."""
+    """Return corrupted images, each with a key from its index, the same for every method."""
     corruption = at_any_level(CORRUPTIONS[name]())
     images = corrupt_each(corruption, clean, level, key)
     missing = None
-    if name in _OF_KNOWN_PLACE:
-        # Neither paints anything white.
+    if name in _WITH_MASK:
+        # Neither sets a value to 1.
         missing = corrupt_each(corruption, np.ones_like(clean), level, key) != 1
 
     return Corrupted(np.round(images * 255) / np.float32(255), level, missing)
 
 
 def ssim(images: Images, clean: Images) -> Float[np.ndarray, " num"]:
-    """Structural similarity of each image (Wang et al. 2004), at most 1, averaged over channels.
+    """Return the structural similarity of each image (Wang et al. 2004), at most 1.
 
-    With the paper's window: normal weights of standard deviation 1.5 over 11x11 pixels.
+    It is averaged over channels and uses the paper's window: normal weights of standard deviation
+    1.5 over 11x11 pixels.
 
     Raises:
-      ValueError: images of less than 11 pixels a side.
+      ValueError: the images have fewer than 11 pixels per side.
     """
     from skimage.metrics import structural_similarity
 
@@ -100,9 +101,9 @@ def _squared_errors(images: Images, clean: Images) -> Float[np.ndarray, " num"]:
 
 
 def peak_signal_to_noise_ratio(images: Images, clean: Images) -> float:
-    """-10 log10 of the mean squared error of all images in the unit interval, in dB.
+    """Return -10 log10 of the mean squared error over all images in the unit interval, in dB.
 
-    Infinite where all are the clean ones.
+    Infinite where all images are recovered exactly.
     """
     return _decibels(_squared_errors(images, clean))
 

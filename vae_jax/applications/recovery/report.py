@@ -1,4 +1,4 @@
-"""The section on recovery of corrupted images of the results' README."""
+"""The section on recovery of corrupted images in the results' README."""
 
 import statistics
 from pathlib import Path

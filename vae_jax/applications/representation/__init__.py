@@ -1,1 +1,1 @@
-"""Measurements of how well codes predict classes."""
+"""The quality of codes as features of classes."""

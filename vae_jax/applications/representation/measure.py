@@ -1,10 +1,10 @@
-"""Measure how well codes predict classes, beside PCA of their size and raw pixels.
+"""Measure how well codes predict classes, beside PCA of the same size and raw pixels.
 
-Accuracy on the test images of a linear probe and of 5 neighbours
-(vae_jax/applications/representation/probing.py) that know some or all labels of the training
-images. Codes are posterior means of the images as the model sees them; PCA is of the same images,
-all of the training set, and so are the pixels. A run's seed also draws the labels, for all codes
-the same; PCA and pixels are measured once per seed, PCA once per size.
+Measured is the test accuracy of a linear probe and of 5 neighbours
+(vae_jax/applications/representation/probing.py) with some or all labels of the training images.
+Codes are posterior means of the images as the model sees them; PCA and pixels use the same images.
+A run's seed also draws the labelled images, the same for all codes. PCA and pixels are measured
+once per seed, PCA also per size.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,10 +43,10 @@ def name(model: TrainedModel) -> str:
 
 
 def numbers_of_labels(asked: Sequence[str], num_examples: int) -> list[int]:
-    """Return the numbers of labels that are asked for.
+    """Return the requested numbers of labels.
 
     Raises:
-      UserError: one is no number from 1 to that of the examples.
+      UserError: one is not between 1 and the number of examples.
     """
     numbers = [
         num_examples if number == "all" else int(number) if number.isdecimal() else 0
@@ -60,7 +60,7 @@ def numbers_of_labels(asked: Sequence[str], num_examples: int) -> list[int]:
 
 
 def load_images(model: TrainedModel) -> LabelledImages:
-    """Return the training and test images of a run, which must have labels.
+    """Return the labelled training and test images of a run.
 
     Raises:
       UserError: they have none, or cannot be read.
@@ -84,7 +84,7 @@ def measure(
     num_labels: Sequence[str] = ("100", "600", "1000", "all"),
     num_draws: int = 10,
 ) -> Iterator[Measured]:
-    """Probe the codes of runs; yield the results so far after each run, at last plot them.
+    """Probe the codes of runs; yield the results so far after each run, finally plot them.
 
     Args:
       folders: workdirs of the runs.
@@ -144,11 +144,11 @@ def measure_codes(
 def measure_run(
     folder: Path, known: set[tuple[Any, ...]], *, num_labels: Sequence[str], num_draws: int
 ) -> list[dict[str, Any]]:
-    """Return the row of a run, and those of PCA and pixels as far as they are not yet known.
+    """Return the row of a run, and those of PCA and pixels if not yet known.
 
     Args:
       folder: its workdir.
-      known: what was measured of PCA and pixels before; this run's are added.
+      known: the baselines that were measured before; this run's are added.
       num_labels: numbers of labels, or "all".
       num_draws: of the labelled images.
 

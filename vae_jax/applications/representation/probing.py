@@ -15,28 +15,28 @@ from vae_jax.evaluation import neighbours
 
 NUM_NEIGHBOURS = 5
 
-# Weights of the penalty on the squared weights of a probe, in nats an example; of two that do
+# Factors of the penalty on the squared weights of a probe, in nats per example; of two that do
 # equally well the larger is taken.
 PENALTIES = tuple(10.0**power for power in range(0, -6, -1))
 
-# A penalty is chosen on one labelled example of so many.
+# A penalty is chosen on one in this many labelled examples.
 _HELD_OUT = 5
 _MOST_ITERATIONS = 500
 
 Codes = Float[np.ndarray, "_ codes"]
 Labels = Int[np.ndarray, " _"]
-# Codes that nobody has looked at yet.
+# Codes before `check`.
 AnyCodes = Float[np.ndarray, "..."]
 
 
 def check(codes: AnyCodes, labels: Labels, test_codes: AnyCodes, test_labels: Labels) -> None:
-    """Refuse what nothing can be learned from or measured on.
+    """Refuse codes and labels that a probe cannot use.
 
     Raises:
       UserError: no examples, codes that are not finite or of two sizes, another number of labels,
         or one class only.
     """
-    for name, found, told in (
+    for name, found, classes in (
         ("training", codes, labels),
         ("test", test_codes, test_labels),
     ):
@@ -45,9 +45,9 @@ def check(codes: AnyCodes, labels: Labels, test_codes: AnyCodes, test_labels: La
                 f"the {name} codes have shape {list(found.shape)}; they must be [examples, codes] "
                 "with at least one example"
             )
-        if len(told) != len(found):
+        if len(classes) != len(found):
             raise UserError(
-                f"{len(told)} {name} labels do not fit {len(found)} {name} codes; one is needed "
+                f"{len(classes)} {name} labels do not fit {len(found)} {name} codes; one is needed "
                 "for each"
             )
         bad = np.count_nonzero(~np.isfinite(found).all(axis=1))
@@ -66,13 +66,13 @@ def check(codes: AnyCodes, labels: Labels, test_codes: AnyCodes, test_labels: La
 def draw_labelled(
     labels: Labels, num_labels: int, rng: np.random.Generator
 ) -> Int[np.ndarray, " num_labels"]:
-    """Return the places of labelled examples: of each class as many, as in Kingma et al. 2014.
+    """Return the indices of labelled examples, equally many per class, as in Kingma et al. 2014.
 
-    Where the classes do not divide `num_labels`, some, drawn, have one more (arXiv 1406.5298,
-    section 4, has 100, 600, 1000 and 3000 labels in ten classes). All labels are all of them.
+    Where the number of classes does not divide `num_labels`, some classes, drawn at random, have
+    one more (arXiv 1406.5298, section 4, has 100, 600, 1000 and 3000 labels in ten classes).
 
     Raises:
-      UserError: there are not so many, or not so many of a class.
+      UserError: there are fewer than two labels per class, or too few examples of a class.
     """
     if num_labels == len(labels):
         return np.arange(len(labels))
@@ -86,20 +86,20 @@ def draw_labelled(
     counts[rng.permutation(len(classes))[: num_labels % len(classes)]] += 1
     chosen = []
     for value, count in zip(classes, counts, strict=True):
-        places = np.flatnonzero(labels == value)
-        if count > len(places):
+        members = np.flatnonzero(labels == value)
+        if count > len(members):
             raise UserError(
                 f"{num_labels} labels in {len(classes)} classes take {count} of the class {value}, "
-                f"which has {len(places)}; use fewer labels"
+                f"which has {len(members)}; use fewer labels"
             )
-        chosen.append(rng.choice(places, count, replace=False))
+        chosen.append(rng.choice(members, count, replace=False))
     return rng.permutation(np.concatenate(chosen))
 
 
 def neighbours_accuracy(
     codes: Codes, labels: Labels, test_codes: Codes, test_labels: Labels
 ) -> float:
-    """Return share of the test examples that the nearest 5 by Euclidean distance tell, from 0 to 1.
+    """Return the test accuracy of the vote of the 5 nearest by Euclidean distance, from 0 to 1.
 
     Fewer than 5 examples all vote.
     """
@@ -108,17 +108,17 @@ def neighbours_accuracy(
 
 
 def linear_accuracy(codes: Codes, labels: Labels, test_codes: Codes, test_labels: Labels) -> float:
-    """Return share of the test examples that a multinomial logistic regression tells, from 0 to 1.
+    """Return the test accuracy of a multinomial logistic regression, from 0 to 1.
 
     It minimises the mean cross-entropy in nats plus penalty / 2 times the sum of the squared
-    weights, on codes that are centred and divided by one number, the root of their mean variance:
-    a dimension that says nothing, and hardly varies, stays small. The penalty is chosen by the
-    cross-entropy of every fifth of the labelled examples, of each class as many; with it all of
-    them are fitted. No label but those given is looked at.
+    weights. Codes are centred and divided by one number, the root of their mean variance: an
+    uninformative dimension, which hardly varies, stays small. The penalty is chosen by the
+    cross-entropy on a fifth of the labelled examples, equally many per class; then all of them are
+    fitted with it.
     """
     mean = codes.mean(axis=0, dtype=np.float64)
     scale = math.sqrt(np.square(codes - mean).mean()) or 1.0
-    # In their own precision: a probe on all pixels takes half the time in float32.
+    # In the codes' own precision: a probe on all pixels takes half the time in float32.
     codes, test_codes = (
         ((part - mean) / scale).astype(codes.dtype) for part in (codes, test_codes)
     )
@@ -131,45 +131,45 @@ def linear_accuracy(codes: Codes, labels: Labels, test_codes: Codes, test_labels
 
 
 def _best_penalty(codes: Codes, labels: Labels, held_out: Codes, held_out_labels: Labels) -> float:
-    # Of a class with one example alone none is held out.
+    # A class with a single example has none held out.
     if len(held_out_labels) == 0:
         return PENALTIES[0]
     losses = []
     for probe in _fit(codes, labels, PENALTIES):
         log_probs = _log_probs(probe, held_out)
-        places = np.searchsorted(probe.classes_, held_out_labels)
-        losses.append(-log_probs[np.arange(len(held_out)), places].mean())
+        indices = np.searchsorted(probe.classes_, held_out_labels)
+        losses.append(-log_probs[np.arange(len(held_out)), indices].mean())
     return PENALTIES[int(np.argmin(losses))]
 
 
 def _log_probs(probe: LogisticRegression, codes: Codes) -> Float[np.ndarray, "num classes"]:
-    """Finite where a probability underflows to zero, of which scikit-learn takes the logarithm."""
+    """Return log probabilities, finite where scikit-learn's probability underflows to zero."""
     logits = probe.decision_function(codes)
     if logits.ndim == 1:
-        # Of two classes there is one logit, that of the second against the first.
+        # For two classes there is one logit, that of the second against the first.
         logits = np.stack([np.zeros_like(logits), logits], axis=1)
     return log_softmax(logits, axis=1)
 
 
 def _fit(codes: Codes, labels: Labels, penalties: tuple[float, ...]) -> list[LogisticRegression]:
-    """Return a probe for each penalty; each starts from the one before, which is close."""
+    """Return a probe per penalty; each starts from the one before, which is close."""
     probes: list[LogisticRegression] = []
     for penalty in penalties:
-        # scikit-learn's C weighs the sum of the losses.
+        # C is the factor of the sum of the losses.
         probe = LogisticRegression(
             C=1 / (penalty * len(labels)), max_iter=_MOST_ITERATIONS, warm_start=True
         )
         if probes:
             probe.coef_, probe.intercept_ = probes[-1].coef_, probes[-1].intercept_
         with warnings.catch_warnings():
-            # Stopped early, it is still a probe: less is gained by more than the penalty decides.
+            # More iterations would change less than the next penalty does.
             warnings.simplefilter("ignore", ConvergenceWarning)
             probes.append(probe.fit(codes, labels))
     return probes
 
 
 class Accuracies(NamedTuple):
-    """Shares of test examples whose class is told, from 0 to 1, by a probe and by neighbours."""
+    """Test accuracies of a probe and of neighbours, from 0 to 1."""
 
     linear: float
     neighbours: float
@@ -187,8 +187,8 @@ def accuracies(
 ) -> Accuracies:
     """Return the accuracies with a number of labels, averaged over draws of the labelled examples.
 
-    The draws are those of `seed` and `num_labels` whatever the codes are, so that two codes of the
-    same examples meet the same labels. All labels are drawn once.
+    The draws depend on `seed` and `num_labels` alone, so that two codes of the same examples get
+    the same labels. With all labels there is one draw.
 
     Raises:
       UserError: as `check` and `draw_labelled`.

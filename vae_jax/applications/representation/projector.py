@@ -1,7 +1,7 @@
-"""Codes, classes and images as files that TensorBoard's projector reads.
+"""Codes, classes and images as files for TensorBoard's projector.
 
-Written here and not by tensorboardX's `add_embedding`, which adds to projector_config.pbtxt at each
-call instead of replacing what it said, and takes square images alone.
+tensorboardX's `add_embedding` is not used: it appends to projector_config.pbtxt at each call
+instead of replacing it, and takes square images only.
 """
 
 import io
@@ -14,14 +14,14 @@ from jaxtyping import Float, Num
 from vae_jax.errors import UserError
 from vae_jax.workdir import make_folder, write_atomically
 
-# Pixels a side of the image that holds all images: browsers take no larger texture.
+# Pixels per side of the image that holds all images: browsers take no larger texture.
 LARGEST_SPRITE = 8192
 
 _FOLDER = "projector"
 
 
 def most_images(image_shape: tuple[int, int, int]) -> int:
-    """Return the number of images of that height and width that fit into the sprite."""
+    """Return the number of images of this shape that fit into the sprite."""
     return (LARGEST_SPRITE // max(image_shape[:2])) ** 2
 
 
@@ -31,16 +31,16 @@ def write(
     labels: Num[np.ndarray, " n"] | None,
     images: Float[np.ndarray, "n height width channels"],
 ) -> None:
-    """Write projector_config.pbtxt, and tensors.tsv, metadata.tsv and sprite.png beside it.
+    """Write projector_config.pbtxt, tensors.tsv, metadata.tsv and sprite.png.
 
     Args:
-      folder: one that TensorBoard is shown, or a run inside it.
-      codes: one row an example.
-      labels: their classes, if they have any; without them there is no metadata.tsv.
-      images: of one or three channels, in [0, 1].
+      folder: TensorBoard's --logdir, or a run inside it.
+      codes: one row per example.
+      labels: their classes; None writes no metadata.tsv.
+      images: with one or three channels, in [0, 1].
 
     Raises:
-      UserError: they do not fit into the sprite, or cannot be written.
+      UserError: the images do not fit into the sprite, or a file cannot be written.
     """
     num, height, width, _ = images.shape
     most = most_images((height, width, 1))
@@ -77,7 +77,7 @@ def _config(has_labels: bool, height: int, width: int) -> str:
 
 
 def _sprite(images: np.ndarray) -> np.ndarray:
-    """Return all images in reading order, as many in a row as there are rows; the rest is black."""
+    """Return a square grid of all images in reading order, filled up with black."""
     num, height, width, channels = images.shape
     side = math.ceil(math.sqrt(num))
     cells = np.zeros((side * side, height, width, channels), np.uint8)

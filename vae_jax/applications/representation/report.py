@@ -1,4 +1,4 @@
-"""The section on representations of the results' README, and the panels of its plot."""
+"""The section on representations in the results' README, and the panels of its plot."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,9 +1,9 @@
 """Attributes measured from pixels, which captions mention beside the class.
 
-An attribute has three values: low, middle and high. Where one ends and the next begins is a number
-written here, the same for training, validation, test and generated images. Unless another reason
-is given, it is the 30th or 70th percentile of the training set, so that low and high are plain to
-see and frequent enough to be learned.
+An attribute has three values: low, middle and high. The thresholds between them are constants, the
+same for training, validation, test and generated images. Unless another reason is given, they are
+the 30th and 70th percentile of the training set, so that low and high are plain to see and frequent
+enough to be learned.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, UInt8
 
 from vae_jax.data.captions import morphology
 
-# So many fit into the cache of a core while their pixels are summed up.
+# Images that fit into the cache of a core while their pixels are summed.
 _IMAGES_AT_ONCE = 250
 
 
@@ -22,10 +22,10 @@ class Attribute(NamedTuple):
     """One attribute.
 
     Attributes:
-        name: in a word.
+        name: a word.
         values: the words for low, middle and high.
-        low: by class; below it, the value is low.
-        high: by class; above it, the value is high.
+        low: threshold by class, below which the value is low.
+        high: threshold by class, above which the value is high.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Subject(NamedTuple):
     """The subject of a data set's images.
 
     Attributes:
-        classes: their names in words.
-        attributes: that its captions speak of.
-        measure: images, [num, height, width] from 0 to 1 -> [num, attributes]; not a number for an
-            empty image.
+        classes: the names of the classes.
+        attributes: the attributes that captions mention.
+        measure: images, [num, height, width] from 0 to 1 -> [num, attributes]; NaN for an empty
+            image.
     """
 
     classes: tuple[str, ...]
@@ -60,8 +60,8 @@ def measure_values(
     Args:
         subject: what the images show.
         images: of 8 bits, or from 0 (ground) to 1.
-        labels: the classes by which sizes are judged: those of generated images are the ones that
-            they should have.
+        labels: the classes whose thresholds are used; for generated images, the classes that they
+            should have.
     """
     low, high = (
         np.array([getattr(attribute, end) for attribute in subject.attributes]).T[labels]
@@ -91,9 +91,9 @@ def _measure_clothes(
 ) -> Float[np.ndarray, "num attributes"]:
     """Return brightness, width and height.
 
-    Brightness is the density of `morphology`, here of grey around grey, which leaves the black
-    ground out without a threshold. Width and height are standard deviations of the place of grey,
-    in pixels.
+    Brightness is the density of `morphology`, here of grey around grey, which excludes the black
+    ground without a threshold. Width and height are standard deviations, in pixels, of the position
+    of grey.
     """
     mass = images.sum((1, 2))
     mass = np.where(mass < morphology.EMPTY, np.nan, mass)
@@ -108,15 +108,15 @@ def _measure_clothes(
 
 
 def _spread(
-    profile: Float[np.ndarray, "num places"], mass: Float[np.ndarray, " num"]
+    profile: Float[np.ndarray, "num positions"], mass: Float[np.ndarray, " num"]
 ) -> Float[np.ndarray, " num"]:
-    places = np.arange(profile.shape[1])
-    centre = profile @ places / mass
-    return np.sqrt((profile * (places - centre[:, None]) ** 2).sum(1) / mass)
+    positions = np.arange(profile.shape[1])
+    centre = profile @ positions / mass
+    return np.sqrt((profile * (positions - centre[:, None]) ** 2).sum(1) / mass)
 
 
-# Every digit of MNIST is scaled to a box of 20 pixels, so that size means how far its ink lies from
-# its centre, which differs by class: judged together, ones would be small and zeros large.
+# Every digit of MNIST is scaled to a box of 20 pixels, so that size is the distance of its ink from
+# its centre, which differs by class: with one threshold, ones would be small and zeros large.
 _SIZE = Attribute(
     "size",
     ("small", "medium", "large"),
@@ -124,8 +124,8 @@ _SIZE = Attribute(
     high=(7.82, 6.11, 7.46, 7.43, 6.42, 7.40, 6.67, 7.05, 6.98, 6.40),
 )
 _THICKNESS = Attribute("thickness", ("thin", "medium", "thick"), (2.26,) * 10, (2.94,) * 10)
-# Ten degrees to either side still pass for upright; 14 % of MNIST lean to the left of that and 41 %
-# to the right.
+# Up to ten degrees to either side count as upright; 14 % of MNIST lean farther to the left, 41 % to
+# the right.
 _SLANT = Attribute("slant", ("left", "upright", "right"), (-10.0,) * 10, (10.0,) * 10)
 
 DIGITS = Subject(
@@ -134,15 +134,14 @@ DIGITS = Subject(
     _measure_digits,
 )
 
-# Of straps there is less around than of cloth: judged together, every sandal would be dark.
+# Straps have less grey around them than cloth: with one threshold, every sandal would be dark.
 _BRIGHTNESS = Attribute(
     "brightness",
     ("dark", "medium", "light"),
     low=(0.43, 0.47, 0.43, 0.48, 0.56, 0.28, 0.38, 0.43, 0.53, 0.56),
     high=(0.65, 0.58, 0.66, 0.65, 0.69, 0.41, 0.62, 0.54, 0.65, 0.64),
 )
-# A class that fills its image from side to side, or from top to bottom, has no narrow or wide, or
-# no low or tall: all of it is in the middle.
+# A class that fills its images from side to side, or from top to bottom, has the middle value only.
 _ALL = float("inf")
 _WIDTH = Attribute(
     "width",

@@ -1,10 +1,10 @@
-"""English captions of MNIST and Fashion-MNIST, written from measurements and read again.
+"""English captions of MNIST and Fashion-MNIST, written from measurements and parsed.
 
-A caption says the class, and of each attribute (see `attributes`) whether it is low or high, in one
-of several wordings: "a thick three leaning to the right", "small upright seven, thin strokes". The
-middle is said of the slant only, "upright"; of the others it has no words, since nobody writes that
-a digit is of medium size. Any attribute may be left out, so that a model learns to do without: what
-a caption does not say is unknown, not in the middle.
+A caption names the class and, for each attribute (see `attributes`), whether it is low or high, in
+one of several wordings: "a thick three leaning to the right", "small upright seven, thin strokes".
+The middle value has a word for the slant only, "upright"; nobody writes that a digit is of medium
+size. Any attribute may be left out, so that a model learns to do without: what a caption does not
+mention is unknown, not middle.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ from vae_jax.data.captions.attributes import CLOTHES, DIGITS, Subject
 from vae_jax.data.captions.vocabulary import Vocabulary, split_words
 from vae_jax.errors import UserError
 
-# How probable it is that a caption says an attribute that has words. Three in four captions then
-# say any one, and two of five all three.
+# Probability that a caption mentions an attribute that has words: three in four captions mention a
+# given one, two in five all three.
 SAID = 0.75
 
 
 class Wording(NamedTuple):
-    """The wordings for a value of an attribute; each has exactly one of the words that mean it.
+    """The wordings of a value of an attribute; each has exactly one of the words that mean it.
 
     Attributes:
         meaning: the words, none of which means anything else.
         before: ways to say it before the noun.
-        after: ways to say it after the noun, each with the space or comma that it begins with.
+        after: ways to say it after the noun, each with its leading space or comma.
     """
 
     meaning: tuple[str, ...] = ()
@@ -42,9 +42,9 @@ class Grammar(NamedTuple):
     """The grammar of a subject's captions.
 
     Attributes:
-        subject: what they are about.
-        openings: of a caption; "{a}" is the noun's article.
-        nouns: of each class: the article and the noun, whose last word no other noun ends with.
+        subject: the subject.
+        openings: beginnings of a caption; "{a}" is the noun's article.
+        nouns: article and noun of each class; no two nouns end with the same word.
         wordings: [attributes][values].
     """
 
@@ -55,7 +55,7 @@ class Grammar(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """The meaning of a caption; None for what it leaves out or says in two ways that contradict."""
+    """The meaning of a caption; None where it says nothing or contradicts itself."""
 
     label: int | None
     values: tuple[int | None, ...]
@@ -122,10 +122,10 @@ def find_grammar(name: str) -> Grammar:
     """Return the grammar for a data set.
 
     Args:
-        name: as `data.load` takes it; a version or config of a known set has its captions too.
+        name: as `data.load` takes it; a version or config of a known set has the same captions.
 
     Raises:
-        UserError: there is none.
+        UserError: the data set has no grammar.
     """
     grammar = GRAMMARS.get(name.partition(":")[0].partition("/")[0])
     if grammar is None:
@@ -146,11 +146,11 @@ def write(
     """Write captions.
 
     Args:
-        grammar: which language.
+        grammar: of the captions.
         labels: the classes.
-        values: of the attributes, from 0; negative where unknown, which is not said.
-        random: chooses the wordings; NumPy has frozen what it draws.
-        said: how probable it is that an attribute that has words is said.
+        values: of the attributes, from 0; negative ones are unknown and not mentioned.
+        random: draws the wordings; RandomState, since NumPy keeps its streams.
+        said: probability that an attribute that has words is mentioned.
     """
     num, num_attributes = values.shape
     says = (random.random_sample(values.shape) < said) & (values >= 0)
@@ -172,7 +172,7 @@ def write(
             else:
                 after.append(wording.after[way - len(wording.before)])
         article, noun = grammar.nouns[label]
-        # What a comma begins comes last: "strokes standing upright" would be read together.
+        # Parts with a comma come last: "thin strokes standing upright" would be read as one.
         after.sort(key=lambda way: way.startswith(","))
         described = " ".join([*before, noun]) + "".join(after)
         if article == "a" and described[0] in "aeiou" and not described.startswith("one"):
@@ -183,7 +183,7 @@ def write(
 
 
 def read(grammar: Grammar, caption: str) -> Reading:
-    """Read what a caption says, word by word: `write`'s inverse, and any text may come."""
+    """Parse a caption word by word. It inverts `write`, and takes any text."""
     words = set(split_words(caption))
     labels = [i for i, (_, noun) in enumerate(grammar.nouns) if noun.split()[-1] in words]
     values = [
@@ -205,7 +205,7 @@ class Readings(NamedTuple):
 
 
 def read_all(grammar: Grammar, captions: Sequence[str]) -> Readings:
-    """Read each of several captions."""
+    """Parse several captions."""
     read_captions = [read(grammar, caption) for caption in captions]
     rows = [
         [-1 if said is None else said for said in (reading.label, *reading.values)]
@@ -216,7 +216,7 @@ def read_all(grammar: Grammar, captions: Sequence[str]) -> Readings:
 
 
 def vocabulary(grammar: Grammar) -> Vocabulary:
-    """Return all words of a grammar, whether or not a training set has them."""
+    """Return all words of a grammar, also those that a training set lacks."""
     wordings = [wording for of_value in grammar.wordings for wording in of_value]
     return Vocabulary.of(
         [
@@ -229,7 +229,7 @@ def vocabulary(grammar: Grammar) -> Vocabulary:
 
 
 def row_length(grammar: Grammar) -> int:
-    """Return the length of a row of numbers that holds any caption of a grammar, and END."""
+    """Return a row length that suffices for every caption of a grammar, END included."""
     longest = max(len(split_words(opening.format(a=""))) for opening in grammar.openings)
     longest += max(len(split_words(" ".join(noun))) for noun in grammar.nouns)
     for of_value in grammar.wordings:
@@ -239,7 +239,7 @@ def row_length(grammar: Grammar) -> int:
 
 
 def read_file(path: str, split: str, sizes: dict[str, int]) -> list[str]:
-    """Return a user's own captions, a line each, of a split of their images.
+    """Return a user's own captions, one per line, for a split of their images.
 
     Args:
         path: of UTF-8 text; "{split}" in it is replaced by `train`, `test` and so on.
@@ -247,7 +247,7 @@ def read_file(path: str, split: str, sizes: dict[str, int]) -> list[str]:
         sizes: the number of images in each split, as `data.split_sizes` gives them.
 
     Raises:
-        UserError: a file is missing or no text, or has not one line for each image.
+        UserError: a file is missing, not text, or does not have one line per image.
     """
     captions = []
     for name, start, stop in splits.parse(split, sizes):
@@ -256,7 +256,7 @@ def read_file(path: str, split: str, sizes: dict[str, int]) -> list[str]:
             text = file.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeError) as error:
             raise UserError(f"{file} cannot be read as UTF-8 text: {error}") from None
-        # `splitlines` would end lines at other signs too, which stand within captions.
+        # Not `splitlines`: it also splits at characters that may occur within a caption.
         lines = text.removesuffix("\n").split("\n") if text else []
         if len(lines) != sizes[name]:
             raise UserError(

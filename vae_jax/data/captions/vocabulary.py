@@ -1,4 +1,4 @@
-"""Texts to rows of numbers of one length, and back."""
+"""Texts as rows of word indices of one length, and back."""
 
 import functools
 import re
@@ -12,15 +12,15 @@ from jaxtyping import Int
 
 from vae_jax.errors import UserError
 
-# The numbers that are no words. A row begins with its first word: whoever decodes a word at a time
+# The indices that are not words. A row begins with its first word: a decoder that goes word by word
 # puts BEGIN before it.
 PAD, BEGIN, END, UNKNOWN = range(4)
 SPECIAL = ("<pad>", "<begin>", "<end>", "<unknown>")
 
-# What may become of a word that is not in the vocabulary.
+# What may happen to a word that is not in the vocabulary.
 UNKNOWN_WORDS = ("replace", "refuse")
 
-# Hyphens and apostrophes within a word are part of it, as in "t-shirt"; other signs stand alone.
+# Hyphens and apostrophes within a word belong to it, as in "t-shirt"; other signs are words.
 _WORD = re.compile(r"\w+(?:[-']\w+)*|[^\w\s]")
 # Characters of a text that an error quotes.
 _MOST_QUOTED = 60
@@ -33,11 +33,11 @@ def split_words(text: str) -> list[str]:
 
 
 class Encoded(NamedTuple):
-    """Texts as rows of numbers.
+    """Texts as rows of word indices.
 
     Attributes:
         ids: [num_texts, length], int32; the words of each text, END, and PAD to the end.
-        unknown: how often each word was replaced by UNKNOWN.
+        unknown: counts of the words that were replaced by UNKNOWN.
     """
 
     ids: Int[np.ndarray, "num_texts length"]
@@ -49,8 +49,8 @@ class Vocabulary:
     """The words that a model knows.
 
     Attributes:
-        words: in the order of their numbers, which begin after those of `SPECIAL`. With them alone
-            a vocabulary is made again.
+        words: in the order of their indices, which begin after those of `SPECIAL`. They define the
+            vocabulary.
     """
 
     words: tuple[str, ...]
@@ -62,7 +62,7 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
-        """The number of words, the special ones too."""
+        """The number of words, special ones included."""
         return len(SPECIAL) + len(self.words)
 
     @functools.cached_property
@@ -70,41 +70,40 @@ class Vocabulary:
         return {word: number for number, word in enumerate(self.words, len(SPECIAL))}
 
     def encode(self, texts: Sequence[str], length: int, unknown: str = "replace") -> Encoded:
-        """Return texts as rows of numbers.
+        """Return texts as rows of word indices.
 
         Args:
             texts: in any case, with punctuation.
-            length: of a row; a text has at most one word less, since END is in the row.
-            unknown: of `UNKNOWN_WORDS`; whether a word that is not known becomes UNKNOWN or is an
-                error.
+            length: of a row; a text has at most one word less, since the row also holds END.
+            unknown: "replace" turns unknown words into UNKNOWN; "refuse" raises an error.
 
         Raises:
-            UserError: a text is empty or too long, or has an unknown word that is to be refused.
+            UserError: a text is empty or too long, or has an unknown word that is refused.
         """
         ids = np.full((len(texts), length), PAD, np.int32)
         replaced: Counter[str] = Counter()
-        for place, text in enumerate(texts):
+        for index, text in enumerate(texts):
             words = split_words(text)
             if not words:
-                raise UserError(f"{_name(place, text)} is empty; give at least one word")
+                raise UserError(f"{_name(index, text)} is empty; give at least one word")
             if len(words) >= length:
                 raise UserError(
-                    f"{_name(place, text)} has {len(words)} words and signs; give at most "
+                    f"{_name(index, text)} has {len(words)} words and signs; give at most "
                     f"{length - 1}"
                 )
             strange = [word for word in words if word not in self._numbers]
             if strange and unknown == "refuse":
                 raise UserError(
-                    f"{_name(place, text)} has the unknown word {strange[0]!r}; use words of the "
+                    f"{_name(index, text)} has the unknown word {strange[0]!r}; use words of the "
                     "vocabulary, or data.unknown_words='replace'"
                 )
             replaced.update(strange)
             numbers = [self._numbers.get(word, UNKNOWN) for word in words]
-            ids[place, : len(words) + 1] = [*numbers, END]
+            ids[index, : len(words) + 1] = [*numbers, END]
         return Encoded(ids, replaced)
 
     def decode(self, ids: Int[np.ndarray, "num_texts length"]) -> list[str]:
-        """Return the texts of rows of numbers, each up to its first END or PAD."""
+        """Return the texts of rows of word indices, each up to its first END or PAD."""
         return [self._decode_row(row) for row in np.asarray(ids).tolist()]
 
     def _decode_row(self, row: list[int]) -> str:
@@ -113,6 +112,6 @@ class Vocabulary:
         return _SPACE_BEFORE_SIGN.sub("", " ".join(names[number] for number in row[:end]))
 
 
-def _name(place: int, text: str) -> str:
+def _name(index: int, text: str) -> str:
     quoted = text if len(text) <= _MOST_QUOTED else text[:_MOST_QUOTED] + "..."
-    return f"caption {place} ({quoted!r})"
+    return f"caption {index} ({quoted!r})"

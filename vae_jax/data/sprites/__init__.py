@@ -1,1 +1,1 @@
-"""Sprites of known factors of variation."""
+"""Sprites with known factors of variation."""

@@ -1,4 +1,4 @@
-"""Writes rendered sprites as a TFDS data set, for programs that read those."""
+"""Writes rendered sprites as a TFDS data set, for other programs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,13 +20,13 @@ _IMAGES_AT_ONCE = 1024
 def prepare(name: str, image_size: int, num_examples: int, data_dir: str) -> Prepared:
     """Write sprites with the features `image` and, for each factor, `label_<factor>`.
 
-    They are read as `name/64x64`, or `name/64x64_first_1000` with a number of examples: `name`
-    alone is what is rendered.
+    Their name is `name/64x64`, or `name/64x64_first_1000` with a number of examples; `name` alone
+    means rendered sprites.
 
     Args:
         name: a key of `sprites.VARIANTS`.
         image_size: height and width; 0 is the default.
-        num_examples: the first of so many, in the order of `sprites`; 0 is all.
+        num_examples: write only the first examples, in the order of `sprites`; 0 writes all.
         data_dir: where to write; "" is TFDS's default.
 
     Raises:

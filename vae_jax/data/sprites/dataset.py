@@ -1,10 +1,11 @@
-"""Sprites with known factors of variation: rendered when they are asked for, never stored.
+"""Sprites with known factors of variation, rendered on demand and never stored.
 
-As in dSprites (Matthey et al. 2017) a sprite has a shape, a scale, an orientation and a place, and
-every combination of their values is an example: 737,280 of them. A colour has two factors more.
+As in dSprites (Matthey et al. 2017) a sprite has a shape, a scale, an orientation and a position,
+and every combination of their values is an example, 737,280 in all. Coloured sprites have two more
+factors.
 
-Rendering is `vae_jax.data.sprites.rendering`; here is what needs no JAX: which examples there are,
-and in which order.
+`vae_jax.data.sprites.rendering` renders them; the examples and their order, which need no JAX, are
+here.
 """
 
 import functools
@@ -18,30 +19,30 @@ from vae_jax.data.sprites.variants import VARIANTS, Variant
 from vae_jax.errors import UserError
 
 DEFAULT_IMAGE_SIZE = 64
-# Below, hearts are blots; above, the renderer's unit of length is no longer small.
+# In smaller images hearts are blots; in larger ones the renderer's unit of length is too coarse.
 _IMAGE_SIZES = (16, 256)
 
-# Images of one call of the renderer.
+# Images per call of the renderer.
 _IMAGES_AT_ONCE = 256
 
 
 def sizes(name: str) -> dict[str, int]:
-    """Return the number of examples of a variant in its one split, the whole grid."""
+    """Return the number of examples of a variant in its only split, the whole grid."""
     return {"train": int(np.prod(VARIANTS[name].sizes))}
 
 
 @functools.lru_cache(maxsize=1)
 def _order(num_points: int) -> Int[np.ndarray, " points"]:
-    """Return the place in the grid of every example.
+    """Return the index in the grid of every example.
 
-    Shuffled, so that a slice of the split has all values of all factors. NumPy has frozen what
-    RandomState draws.
+    The order is shuffled, so that a slice of the split has all values of all factors. RandomState,
+    since NumPy keeps its streams.
     """
     return np.random.RandomState(0).permutation(num_points).astype(np.int32)
 
 
 def resolve_image_size(image_size: int) -> int:
-    """Return the height and width that `data.image_size` means, of which 0 is the default.
+    """Return the height and width for `data.image_size`; 0 is the default.
 
     Raises:
         UserError: it is too small or too large.
@@ -56,11 +57,11 @@ def resolve_image_size(image_size: int) -> int:
 
 
 class SpritesDataset:
-    """Ranges of the examples of a variant, rendered when they are read; labels are the shapes.
+    """Ranges of a variant's examples, rendered when they are read; labels are the shapes.
 
     Args:
         name: a key of `VARIANTS`.
-        ranges: which examples.
+        ranges: the examples.
         image_size: height and width, 0 for the default.
 
     Raises:
@@ -84,11 +85,11 @@ class SpritesDataset:
 
     @functools.cached_property
     def factor_rows(self) -> UInt8[np.ndarray, "num_examples factors"]:
-        """The factors of every example, as a compiled step takes them in place of images."""
+        """The factors of every example, which a compiled step takes in place of images."""
         return _factor_rows(self._points, self.variant.sizes)
 
     def read(self, indices: Int[np.ndarray, " num"]) -> Dataset:
-        """Render the examples at these places."""
+        """Render the examples at these indices."""
         rows = _factor_rows(self._points[indices], self.variant.sizes)
         values = rows.astype(np.int32)
         factors = Factors(self.variant.names, self.variant.sizes, values)
@@ -107,11 +108,11 @@ def _factor_rows(
 def render_rows(
     variant: Variant, rows: UInt8[np.ndarray, "num factors"], image_size: int
 ) -> UInt8[np.ndarray, "num height width channels"]:
-    """Render any number of images by a program for one number of them.
+    """Render any number of images with one compiled program.
 
     Args:
-        variant: says how they look.
-        rows: which value of each factor every image has.
+        variant: defines the look of images.
+        rows: the index of each factor's value, a row per image.
         image_size: height and width.
     """
     from vae_jax.data.sprites.rendering import render_compiled

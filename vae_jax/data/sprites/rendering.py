@@ -1,17 +1,18 @@
-"""Pixels of sprites from their factors: a pure function, for inside and outside of a training step.
+"""Pixels of sprites from their factors: a pure function, for use in a training step or alone.
 
-A sprite of radius r lies at the origin of coordinates (u, v) that turn with it, v upwards:
+A sprite of radius r is at the origin of coordinates (u, v) that rotate with it, v upwards:
 
     square   max(|u|, |v|) <= r / sqrt(2)
     ellipse  u^2 + 4 v^2 <= r^2
     heart    18 u^2 - 24 |u| w + 16 w^2 <= 7 r^2,  w = v + 0.2807 r,
 
-where the heart is half an ellipse and its mirror image, with the centroid in the origin. None
-reaches farther than 1.005 r, so that all lie inside of the image; the areas are 2 r^2, pi/2 r^2
-and 7 pi/12 r^2.
+where the heart is half an ellipse and its mirror image, with the centroid at the origin. None
+extends beyond 1.005 r, so that all are inside of the image; the areas are 2 r^2, pi/2 r^2 and
+7 pi/12 r^2.
 
-All of a pixel is integers, but for one quotient of two integers: compilers round sums of floating
-products in ways of their own, and the same factors must give the same bits in every program.
+Pixels are computed in integers, except one quotient of two integers: compilers differ in how they
+round sums of floating-point products, and the same factors must give the same bits in every
+program.
 """
 
 import functools
@@ -40,19 +41,19 @@ def render(
     """Draw sprites.
 
     Args:
-        factors: of each image, in the order of `variant.names`, as places in the grid: 2.5 is
+        factors: of each image, in the order of `variant.names`, as positions in the grid: 2.5 is
             halfway between the third value and the fourth. Shapes are whole.
-        variant: says how images look.
+        variant: defines the look of images.
         image_size: height and width.
 
     Returns:
-        8 bits a pixel: 0 or 255, or the share of the pixel that the sprite covers, or its colour.
+        8 bits per pixel: 0 or 255, or the share of the pixel that the sprite covers, or a colour.
     """
     factors = factors.astype(jnp.float32)
     inside, steepness = _edge(factors, image_size)
     if not variant.smooth:
         return jnp.where(inside >= 0, jnp.uint8(255), jnp.uint8(0))[..., None]
-    # In levels, from the edge. Nothing is added before it is an integer again.
+    # The distance from the edge, in grey levels; an integer again before anything is added.
     levels_a_length = np.float32(255 * image_size / _SIDE)
     distance = inside.astype(jnp.float32) / steepness.astype(jnp.float32)
     distance = jnp.floor(distance * levels_a_length)
@@ -67,10 +68,10 @@ def render_apart(
     variant: Variant,
     image_size: int,
 ) -> UInt8[Array, "num image_size image_size channels"]:
-    """Return `render` within a larger program, whose images lie in memory as stored ones do.
+    """Return `render` for use in a larger program, with its images materialised like stored ones.
 
-    XLA would otherwise fuse it with whatever uses the images: pixels would be computed anew in each
-    of these places, and what follows rounded otherwise than it is on stored images.
+    XLA would otherwise fuse it with each use of the images: pixels would be computed several times,
+    and the results be rounded differently from those on stored images.
     """
 
     def draw(factors: Array) -> Array:
@@ -80,7 +81,7 @@ def render_apart(
         shape = (len(factors), image_size, image_size, variant.num_channels)
         return jnp.zeros(shape, jnp.uint8)
 
-    # Branches are not fused with what follows. XLA does not know that this one is always taken.
+    # XLA does not fuse branches with what follows, and cannot know that this one is always taken.
     return jax.lax.cond(factors[0, 0] < 255, draw, leave_blank, factors)
 
 
@@ -90,16 +91,16 @@ def render_compiled(
     variant: Variant,
     image_size: int,
 ) -> UInt8[Array, "num image_size image_size channels"]:
-    """Return `render` as a program of its own, for callers outside of one."""
+    """Return `render`, compiled as a program of its own."""
     return render(jnp.asarray(factors), variant, image_size)
 
 
 def draw_within_cells(
     key: Key[Array, ""], rows: UInt8[Array, "num factors"], variant: Variant
 ) -> Float[Array, "num factors"]:
-    """Move every factor but the shape to a uniform place in its cell of the grid.
+    """Move every factor but the shape to a uniform position in its cell of the grid.
 
-    Over the rows of the whole grid, the factors so cover their ranges evenly.
+    Over the whole grid, the factors then cover their ranges evenly.
     """
     moves = jax.random.uniform(key, (len(rows), len(variant.names) - 1), minval=-0.5, maxval=0.5)
     return rows.astype(jnp.float32) + jnp.pad(moves, ((0, 0), (1, 0)))
@@ -108,14 +109,14 @@ def draw_within_cells(
 def _edge(
     factors: Float[Array, "num factors"], image_size: int
 ) -> tuple[Int[Array, "num rows columns"], Int[Array, "num rows columns"]]:
-    """Return how far each pixel is inside the sprite's edge, and how steeply that changes there.
+    """Return a function that is positive inside the sprite, and its slope, at each pixel.
 
-    Their quotient, near the edge, is the distance to it in units of length.
+    Near the edge, their quotient is the distance from it in units of length.
     """
-    # Of each image one value, [num, 1, 1].
+    # One value per image, [num, 1, 1].
     shape, scale, orientation, x, y = (factors[:, i, None, None] for i in range(5))
     shape = shape.astype(jnp.int32)
-    # Scale 0.5, 0.6, ..., 1; a place is in the middle of its cell of the image's inner half.
+    # Scale 0.5, 0.6, ..., 1; positions are the centres of cells of the image's inner half.
     radius = _rounded(48 * (scale + 5))
     x, y = _rounded(32 * x) + 528, _rounded(32 * y) + 528
     angle = orientation * np.float32(2 * np.pi / 40)
@@ -127,7 +128,7 @@ def _edge(
     u = jnp.abs(cosine * right + sine * up >> _ONE_BITS)
     w = (cosine * up - sine * right >> _ONE_BITS) + (radius * shift >> 10)
     inside = d * radius * radius - (a * u * u - b * u * w + c * w * w)
-    # The length of the gradient: the larger part and 3/8 of the other, to 7 percent.
+    # The length of the gradient, the larger component and 3/8 of the other, to 7 percent.
     slope_u, slope_w = jnp.abs(2 * a * u - b * w), jnp.abs(2 * c * w - b * u)
     steepness = jnp.maximum(slope_u, slope_w) + (3 * jnp.minimum(slope_u, slope_w) >> 3)
     is_square = shape == SHAPES.index("square")
@@ -143,8 +144,8 @@ def _rounded(values: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
 def _colors(
     hue: Float[Array, " num"], background: Float[Array, " num"]
 ) -> tuple[Int[Array, "num 3"], Int[Array, " num"]]:
-    """Return the sprites' saturated colours, and the darker grey behind each, in 0..255."""
-    # Red, yellow, green, cyan, blue, magenta: from each to the next one channel rises or falls.
+    """Return the sprites' saturated colours, and the darker greys behind them, in 0..255."""
+    # Red, yellow, green, cyan, blue, magenta: between neighbours one channel rises or falls.
     sextant = (hue[:, None] + np.array([0, 4, 2], np.float32)) % 6
     channels = jnp.clip(jnp.abs(sextant - 3) - 1, 0, 1)
     grey = _rounded(32 * background) + 16

@@ -1,4 +1,4 @@
-"""The kinds of sprites: which factors they have, and how their images look."""
+"""The variants of sprites: their factors, and the look of their images."""
 
 from typing import NamedTuple
 
@@ -9,8 +9,7 @@ class Variant(NamedTuple):
     """A grid of factors and how its images look.
 
     Attributes:
-        names: of the factors. The first is the shape, which has no values between those of the
-            grid; the others are continuous.
+        names: of the factors. The first is the shape, which is discrete; the others are continuous.
         sizes: the number of values of each factor.
         smooth: whether edges are antialiased; otherwise pixels are 0 or 255.
     """

@@ -1,13 +1,14 @@
 """Disentanglement metrics: a file per metric, and one that computes them all.
 
-Metrics take codes and factors as arrays, or a simulator and an encoder. "Perfect" in their
-docstrings is a code whose latents are one factor each, "noise" one independent of the factors.
+Metrics take codes and factors as arrays, or a simulator and an encoder. In their docstrings
+"Perfect" gives the value for a code each of whose latents is one factor, "Noise" for one that is
+independent of the factors.
 """
 
 from vae_jax.evaluation.disentanglement.measure import (
     PAPER_SIZES,
     MetricSizes,
-    disentanglement_figures,
+    disentanglement_metrics,
 )
 
-__all__ = ["PAPER_SIZES", "MetricSizes", "disentanglement_figures"]
+__all__ = ["PAPER_SIZES", "MetricSizes", "disentanglement_metrics"]

@@ -1,4 +1,4 @@
-"""The beta-VAE score: whether differences of codes tell which factor two images share."""
+"""The beta-VAE score: do differences of codes predict which factor two images share?"""
 
 import jax
 import numpy as np
@@ -13,13 +13,13 @@ def mean_differences(
     shared: Int[np.ndarray, " points"],
     num_pairs: int,
 ) -> Float[np.ndarray, "points latents"]:
-    """Mean of |z_1 - z_2| over pairs of images that share one factor, whose value a pair has.
+    """Return the mean of |z_1 - z_2| over pairs of images that share the value of one factor.
 
     Args:
       draw_groups: codes of images that share a factor.
       key: of the draws.
-      shared: the factor of each point's pairs.
-      num_pairs: of each point.
+      shared: the factor that the pairs of each point share.
+      num_pairs: pairs per point.
     """
     pairs = draw_groups(key, np.repeat(shared, num_pairs), 2)
     differences = np.abs(pairs[:, 0] - pairs[:, 1])
@@ -35,23 +35,23 @@ def beta_vae_score(
     num_test: int,
     num_pairs: int,
 ) -> float | None:
-    """Return accuracy of a linear classifier that tells the shared factor from the mean difference.
+    """Return the accuracy of a linear classifier of the shared factor by the mean difference.
 
     Higgins et al. 2017 ("beta-VAE", section 3), with the differences averaged over pairs and
     logistic regression as in Locatello et al. 2019 (arXiv 1811.12359). Differences are
     standardised over the points, so that the regression's weak penalty treats latents of any scale
-    alike. Every factor is shared in as many points, to within one.
+    alike. Every factor is shared in the same number of points, to within one.
 
     Perfect: 1, also where a factor is coded twice. Noise: chance, 1/F for F factors. The 45-degree
     rotation of two factors: chance.
 
     Args:
       draw_groups: codes of images that share a factor.
-      used: places of the factors with several values.
+      used: indices of the factors with several values.
       key: of the draws.
       num_train: points the classifier learns from, at least as many as factors.
       num_test: points it is tested on.
-      num_pairs: pairs of images a point.
+      num_pairs: pairs of images per point.
 
     Returns:
       From 0 to 1; None where there is one factor only.

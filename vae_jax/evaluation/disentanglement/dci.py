@@ -12,7 +12,7 @@ _MIN_POINTS_OF_LEAF = 5
 
 
 class Dci(NamedTuple):
-    """The scores and what they were made of.
+    """The scores and what they are computed from.
 
     Attributes:
       disentanglement: from 0 to 1; None where there is one factor only.
@@ -20,7 +20,7 @@ class Dci(NamedTuple):
       informativeness: mean accuracy of the factors' classifiers on the test points.
       importance: R_ij, of latent i for factor j; columns sum to 1, or 0 if no latent helps.
       accuracy: of each factor's classifier on the test points.
-      factors: places of the factors used.
+      factors: indices of the factors used.
     """
 
     disentanglement: float | None
@@ -32,9 +32,9 @@ class Dci(NamedTuple):
 
 
 def _concentration(weights: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, " rows"]:
-    """1 - H(p) for each row's shares p, with logarithms to the number of columns; 0 for no weight.
+    """Return 1 - H(p) for each row's shares p, logarithms to the base of the number of columns.
 
-    1 where all weight is in one column, 0 where it is spread evenly.
+    1 where all weight is in one column, 0 where it is spread evenly or there is none.
     """
     totals = weights.sum(axis=1, keepdims=True)
     shares = weights / np.where(totals > 0, totals, 1)
@@ -43,7 +43,7 @@ def _concentration(weights: Float[np.ndarray, "rows columns"]) -> Float[np.ndarr
 
 
 def disentanglement(importance: Float[np.ndarray, "latents factors"]) -> float | None:
-    """Return sum over latents i of rho_i D_i with D_i = 1 - H_F(P_i), P_ij = R_ij / sum_k R_ik.
+    """Return the sum over latents i of rho_i D_i, D_i = 1 - H_F(P_i), P_ij = R_ij / sum_k R_ik.
 
     rho_i is the share of latent i in all importance, so that unused latents do not count.
     """
@@ -56,7 +56,7 @@ def disentanglement(importance: Float[np.ndarray, "latents factors"]) -> float |
 
 
 def completeness(importance: Float[np.ndarray, "latents factors"]) -> float | None:
-    """Return mean over factors j of C_j = 1 - H_L(P_j), P_ij = R_ij / sum_k R_kj."""
+    """Return the mean over factors j of C_j = 1 - H_L(P_j), P_ij = R_ij / sum_k R_kj."""
     if importance.shape[0] == 1:
         return None
     return float(_concentration(importance.T).mean())
@@ -70,13 +70,13 @@ def dci(
     *,
     seed: int,
 ) -> Dci:
-    """Eastwood & Williams 2018, "A framework for the quantitative evaluation of disentangled ...".
+    """Return disentanglement, completeness and informativeness (Eastwood & Williams 2018).
 
-    A factor's classifier is an ensemble of extremely randomised trees, and a latent's importance
-    the impurity its splits take away. Every split chooses among all latents: if only some are
-    offered, as in a random forest, a code that is perfect loses importance to latents that hold
-    nothing, and scores 0.6. Gradient boosting, which Locatello et al. 2019 use, grows a tree a
-    value of the factor and stage, minutes for 40 values; these take about 2 seconds for 10,000
+    A factor's classifier is an ensemble of extremely randomised trees. A latent's importance is
+    the impurity that its splits remove. Every split chooses among all latents: with a random
+    subset, as in a random forest, a perfect code loses importance to uninformative latents and
+    scores 0.6. Gradient boosting, which Locatello et al. 2019 use, grows a tree per value of the
+    factor and stage and takes minutes for 40 values. These trees take about 2 seconds for 10,000
     points, 10 latents and 5 factors, and are as accurate as a forest that takes 7.
 
     Perfect: 1, 1, 1. Noise: about 0, about 0, chance. A factor coded twice: disentanglement 1,
@@ -92,7 +92,7 @@ def dci(
     Raises:
       UserError: no factor with several values, codes that are not finite.
     """
-    # A second of import that only this metric should pay for.
+    # The import takes a second.
     from sklearn.ensemble import ExtraTreesClassifier
 
     used = usable.used_factors(codes, factors)

@@ -1,4 +1,4 @@
-"""Codes of examples that a simulator draws, each on its own or in groups that share a factor."""
+"""Codes of examples that a simulator draws, independently or in groups that share a factor."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Key
 from vae_jax.data.simulators import Simulator
 from vae_jax.evaluation.disentanglement import usable
 
-# From images, as stored, to a row of numbers each, such as posterior means.
+# From images as stored to one code per image, such as its posterior mean.
 Encode = Callable[[np.ndarray], Float[np.ndarray, "images latents"]]
 
 # From a key, the factor that each group shares, and the examples in a group, to their codes.
@@ -18,7 +18,7 @@ DrawGroups = Callable[
     Float[np.ndarray, "groups group_size latents"],
 ]
 
-# Images drawn and encoded at once. Every call has as many, so that one program serves all.
+# Images drawn and encoded per call; the number is constant, so that one program serves all calls.
 _NUM_IMAGES = 8000
 
 
@@ -47,14 +47,14 @@ def encode_groups(
     shared: Int[np.ndarray, " groups"],
     group_size: int,
 ) -> Float[np.ndarray, "groups group_size latents"]:
-    """Return codes of groups of examples, within each of which one factor has one value.
+    """Return codes of groups of examples; within a group one factor has one value.
 
     Args:
       encode: images to codes.
       simulator: draws the images.
       key: of the draws.
       shared: which factor each group shares.
-      group_size: examples in a group.
+      group_size: examples per group.
 
     Raises:
       UserError: a code is not finite.
@@ -78,16 +78,16 @@ def choose_groups(
     shared: Int[np.ndarray, " groups"],
     group_size: int,
 ) -> Float[np.ndarray, "groups group_size latents"]:
-    """Groups of points that are there, with replacement, within each of which a factor has a value.
+    """Draw groups of given points with replacement; within a group one factor has one value.
 
-    As good as new images if there are many points of each value, and nothing is encoded.
+    Nothing is encoded. With many points per value they serve as well as groups of new images.
 
     Args:
       codes: of the points.
       factors: of the points, drawn independently.
       key: of the choice.
       shared: which factor each group shares; its value is that of a point chosen at random.
-      group_size: points in a group.
+      group_size: points per group.
     """
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     groups = np.empty((len(shared), group_size), np.int64)
@@ -97,6 +97,6 @@ def choose_groups(
         chosen = rng.choice(values, (np.count_nonzero(shared == factor), 1))
         first = np.searchsorted(values, chosen)
         last = np.searchsorted(values, chosen, side="right")
-        places = rng.integers(first, last, (len(chosen), group_size))
-        groups[shared == factor] = ordered[places]
+        positions = rng.integers(first, last, (len(chosen), group_size))
+        groups[shared == factor] = ordered[positions]
     return codes[groups]

@@ -1,4 +1,4 @@
-"""The FactorVAE score: whether the latent that varies least tells which factor is fixed."""
+"""The FactorVAE score: does the latent that varies least predict which factor is fixed?"""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ VARIANCE_THRESHOLD = 0.05
 
 
 class FactorVaeScore(NamedTuple):
-    """The score and what it was made of.
+    """The score and what it is computed from.
 
     Attributes:
       score: accuracy of the majority vote, from 0 to 1; None where there is one factor only.
@@ -30,7 +30,7 @@ def least_varying(
 ) -> Int[np.ndarray, " groups"]:
     """Return the latent whose variance within the group is the smallest share of its variance.
 
-    Latents whose variance is below `VARIANCE_THRESHOLD` are out; there must be others.
+    Latents whose variance is below `VARIANCE_THRESHOLD` are left out; there must be others.
     """
     kept = variance >= VARIANCE_THRESHOLD
     shares = groups.var(axis=1, dtype=np.float64) / np.where(kept, variance, 1)
@@ -47,20 +47,21 @@ def factor_vae_score(
     num_test: int,
     group_size: int,
 ) -> FactorVaeScore:
-    """Return accuracy of a majority vote on the latent that varies least while a factor is fixed.
+    """Return the accuracy of a majority vote by the latent that varies least in a group.
 
-    Kim & Mnih 2018 (arXiv 1802.05983, section 4). Every factor is fixed in as many groups, to
-    within one. Perfect: 1, also where a factor is coded twice. Noise: chance, 1/F for F factors.
-    The 45-degree rotation of two factors: chance. No latent that varies enough: 0.
+    One factor is fixed within a group (Kim & Mnih 2018, arXiv 1802.05983, section 4). Every factor
+    is fixed in the same number of groups, to within one. Perfect: 1, also where a factor is coded
+    twice. Noise: chance, 1/F for F factors. The 45-degree rotation of two factors: chance. No
+    latent that varies enough: 0.
 
     Args:
       draw_groups: codes of images that share a factor.
-      used: places of the factors with several values, in order.
+      used: indices of the factors with several values, in order.
       key: of the draws.
       variance: of each latent over the data.
       num_train: groups that vote, at least as many as factors.
       num_test: groups that the vote is tested on.
-      group_size: images in a group, at least 2.
+      group_size: images per group, at least 2.
     """
     votes = np.zeros((len(variance), len(used)), np.int64)
     if len(used) == 1:

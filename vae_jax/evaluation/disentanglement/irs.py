@@ -1,4 +1,4 @@
-"""Interventional robustness: whether a latent stays where it is while other factors change."""
+"""Interventional robustness: does a latent keep its value while other factors change?"""
 
 from typing import NamedTuple
 
@@ -7,17 +7,17 @@ from jaxtyping import Float, Int
 
 from vae_jax.evaluation.disentanglement import usable
 
-# Stands for the supremum over the other factors, which single points would decide.
+# In place of the supremum over the other factors, which single points would decide.
 _PERCENTILE = 99
 
 
 class InterventionalRobustness(NamedTuple):
-    """The score and what it was made of.
+    """The score and what it is computed from.
 
     Attributes:
       score: from 0 to 1.
       robustness: of each latent given each factor used, from 0 to 1.
-      factors: places of the factors used.
+      factors: indices of the factors used.
     """
 
     score: float
@@ -26,21 +26,21 @@ class InterventionalRobustness(NamedTuple):
 
 
 def _deviation(codes: Float[np.ndarray, "points latents"]) -> Float[np.ndarray, " latents"]:
-    """Return how far codes lie from their mean at most, the farthest hundredth left out."""
+    """Return the 99th percentile of the codes' distances from their mean."""
     return np.percentile(np.abs(codes - codes.mean(axis=0)), _PERCENTILE, axis=0)
 
 
 def interventional_robustness(
     codes: Float[np.ndarray, "points latents"], factors: Int[np.ndarray, "points factors"]
 ) -> InterventionalRobustness:
-    """Return mean over latents of max_k 1 - E_v[deviation given v_k = v] / deviation.
+    """Return the mean over latents of max_k 1 - E_v[deviation given v_k = v] / deviation.
 
-    Suter et al. 2019 (arXiv 1811.00007), with factors drawn independently, so that
-    choosing the points of one value is setting it; the deviation, also that over all points, is a
-    99th percentile. Latents are weighted by their deviation over all points, so constant ones do
-    not count, and the score changes if latents are scaled differently. Perfect: 1, also where a
-    factor is coded twice. Noise: about 0, if each value has some hundred points. The 45-degree
-    rotation of two factors: about 1/2.
+    Suter et al. 2019 (arXiv 1811.00007). The factors are drawn independently, so that choosing the
+    points of one value is an intervention. Deviations are 99th percentiles of the distance from
+    the mean. Latents are weighted by their deviation over all points: constant ones do not count,
+    and the score changes if latents are scaled differently. Perfect: 1, also where a factor is
+    coded twice. Noise: about 0, with some hundred points per value. The 45-degree rotation of two
+    factors: about 1/2.
 
     Args:
       codes: posterior means.

@@ -1,4 +1,4 @@
-"""Every metric of disentanglement of one model."""
+"""All metrics of disentanglement of one model."""
 
 import functools
 from collections.abc import Callable
@@ -30,20 +30,20 @@ from vae_jax.evaluation.disentanglement.sap import separated_attribute_predictab
 
 
 class MetricSizes(NamedTuple):
-    """The numbers of draws for the metrics; the defaults encode 368,000 images.
+    """Numbers of draws for the metrics; the defaults encode 368,000 images.
 
     Attributes:
-      num_train: points that MIG, modularity, IRS and the unsupervised figures are computed from,
-        and that SAP and DCI learn from.
+      num_train: points that MIG, modularity, IRS and the unsupervised metrics are computed from,
+        and that SAP and DCI are trained on.
       num_test: points that SAP and DCI are tested on.
-      num_bins: of each latent.
-      beta_train: points, of `num_pairs` pairs each, that the beta-VAE score's classifier learns
-        from. One tested on 500 groups is known to within 0.02.
-      beta_test: points it is tested on.
-      num_pairs: pairs of images a point.
+      num_bins: per latent.
+      beta_train: points, of `num_pairs` pairs each, that the beta-VAE score's classifier is
+        trained on.
+      beta_test: points it is tested on; 500 give the score to within 0.02.
+      num_pairs: pairs of images per point.
       factor_train: groups of images that vote in the FactorVAE score.
       factor_test: groups that the vote is tested on.
-      group_size: images in such a group.
+      group_size: images per group.
     """
 
     num_train: int = 10_000
@@ -78,7 +78,7 @@ def _require_sizes(sizes: MetricSizes, num_factors: int) -> None:
             )
 
 
-def disentanglement_figures(
+def disentanglement_metrics(
     encode: Encode,
     simulator: Simulator,
     key: Key[Array, ""],
@@ -95,11 +95,11 @@ def disentanglement_figures(
       encode: from images as stored to posterior means, NumPy in and out.
       simulator: draws the images.
       key: of all draws.
-      sizes: how many.
+      sizes: numbers of draws.
       reuse_points: choose the groups of the beta-VAE and FactorVAE scores among the training points
-        instead of drawing images of their own, for encoders that are slow: 16,000 images instead
-        of 368,000 by the default sizes, and of 2.9 million by those of the paper.
-      posterior: q(z|x) of images, for the figures of samples.
+        instead of drawing images for them, for encoders that are slow: 16,000 images instead of
+        368,000 with the default sizes, or of 2.9 million with those of the paper.
+      posterior: q(z|x) of images, for the metrics of samples.
 
     Returns:
       "factors", the names of those used;
@@ -108,9 +108,9 @@ def disentanglement_figures(
       of the means "gaussian_total_correlation" (nats), "gaussian_wasserstein_correlation" and
       "average_mutual_information" (nats), and "sampled_gaussian_total_correlation" and
       "sampled_gaussian_wasserstein_correlation" of samples;
-      as lists of a row a latent and a column a factor, "mutual_information_matrix" (nats),
+      as lists with a row per latent and a column per factor, "mutual_information_matrix" (nats),
       "sap_accuracy_matrix", "dci_importance_matrix", "irs_matrix" and "factor_vae_votes".
-      A figure that is not defined is None, as with one factor or latent only, and those of samples
+      A metric that is not defined is None, as with one factor or latent only, and those of samples
       without a posterior.
 
     Raises:
@@ -144,8 +144,8 @@ def disentanglement_figures(
         num_test=sizes.factor_test,
         group_size=sizes.group_size,
     )
-    figures: dict[str, Any] = {
-        "factors": [simulator.names[place] for place in used],
+    metrics: dict[str, Any] = {
+        "factors": [simulator.names[index] for index in used],
         "beta_vae_score": beta_vae_score(
             draw_groups,
             used,
@@ -186,10 +186,10 @@ def disentanglement_figures(
             num_points,
         )
         sampled = unsupervised.sample_covariance(codes, scales[: sizes.num_train])
-        figures["sampled_gaussian_total_correlation"] = unsupervised.gaussian_total_correlation(
+        metrics["sampled_gaussian_total_correlation"] = unsupervised.gaussian_total_correlation(
             sampled
         )
-        figures["sampled_gaussian_wasserstein_correlation"] = (
+        metrics["sampled_gaussian_wasserstein_correlation"] = (
             unsupervised.gaussian_wasserstein_correlation(sampled)
         )
-    return figures
+    return metrics

@@ -1,4 +1,4 @@
-"""Mutual information gap: whether one latent alone tells of a factor."""
+"""Mutual information gap: is one latent alone informative about a factor?"""
 
 from typing import NamedTuple
 
@@ -15,13 +15,13 @@ from vae_jax.evaluation.disentanglement.binned_information import (
 
 
 class MutualInformationGap(NamedTuple):
-    """The score and what it was made of.
+    """The score and what it is computed from.
 
     Attributes:
       score: mean of the gaps, from 0 to 1.
       gaps: of each factor used, as shares of its entropy.
       information: I(z_j; v_k), nats.
-      factors: places of the factors used.
+      factors: indices of the factors used.
     """
 
     score: float
@@ -36,17 +36,18 @@ def mutual_information_gap(
     *,
     num_bins: int = NUM_BINS,
 ) -> MutualInformationGap:
-    """Mean over k of (I(z_j; v_k) - max_{i != j} I(z_i; v_k)) / H(v_k), j the most informative.
+    """Return the mean over k of (I(z_j; v_k) - max_{i != j} I(z_i; v_k)) / H(v_k).
 
-    Equation 6 of Chen et al. 2018 (arXiv 1802.04942), with the information between binned codes
-    and factors as in Locatello et al. 2019 (arXiv 1811.12359). Perfect: 1 if no factor has more
-    values than there are bins, otherwise less, as bins then hold several. Noise: about 0. A factor
-    coded twice: 0. The runner-up of a single latent is one that knows nothing.
+    j is the latent most informative about factor k. Equation 6 of Chen et al. 2018 (arXiv
+    1802.04942), with the information between binned codes and factors as in Locatello et al. 2019
+    (arXiv 1811.12359). Perfect: 1 if no factor has more values than there are bins, otherwise less,
+    since a bin then holds several values. Noise: about 0. A factor coded twice: 0. A single latent
+    has a runner-up without information.
 
     Args:
       codes: posterior means.
       factors: values from 0.
-      num_bins: of each latent.
+      num_bins: per latent.
 
     Raises:
       UserError: more bins than points, no factor with several values, codes that are not finite.

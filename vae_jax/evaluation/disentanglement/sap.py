@@ -1,4 +1,4 @@
-"""Separated attribute predictability: whether one latent alone predicts a factor."""
+"""Separated attribute predictability: does one latent alone predict a factor?"""
 
 from typing import NamedTuple
 
@@ -9,12 +9,12 @@ from vae_jax.evaluation.disentanglement import usable
 
 
 class AttributePredictability(NamedTuple):
-    """The score and what it was made of.
+    """The score and what it is computed from.
 
     Attributes:
-      score: mean over factors of the difference of the two best accuracies, from 0 to 1.
+      score: mean over factors of the difference between the two best accuracies, from 0 to 1.
       accuracy: on the test points, by each latent alone.
-      factors: places of the factors used.
+      factors: indices of the factors used.
     """
 
     score: float
@@ -28,8 +28,8 @@ def _predict(
     test_codes: Float[np.ndarray, " tests"],
 ) -> Int[np.ndarray, " tests"]:
     """Return the value whose training codes have the nearest mean."""
-    present, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    means = np.bincount(places, weights=codes) / counts
+    present, indices, counts = np.unique(values, return_inverse=True, return_counts=True)
+    means = np.bincount(indices, weights=codes) / counts
     order = np.argsort(means, kind="stable")
     thresholds = (means[order][1:] + means[order][:-1]) / 2
     return present[order][np.searchsorted(thresholds, test_codes)]
@@ -41,16 +41,15 @@ def separated_attribute_predictability(
     test_codes: Float[np.ndarray, "tests latents"],
     test_factors: Int[np.ndarray, "tests factors"],
 ) -> AttributePredictability:
-    """Return mean over factors of the accuracy by the best single latent less that by the second.
+    """Return the mean over factors of the best latent's accuracy less the second best's.
 
     Kumar et al. 2018 (arXiv 1711.00848, section 3). Their classifier of a discrete factor is a set
     of thresholds on the latent; Locatello et al. 2019 take a linear support vector machine. Here
-    it is the linear discriminant of equal priors and variances, which in one dimension is exact
-    and has a closed form: thresholds half way between the means of the values. Accuracies are of
-    test points.
+    it is the linear discriminant of equal priors and variances, which in one dimension has a closed
+    form: thresholds half way between the means of the values. Accuracies are of test points.
 
-    Perfect: mean of 1 - 1/n over factors of n equally frequent values, as the second best guesses.
-    Noise: about 0. A factor coded twice: 0. The second of a single latent is a guess too.
+    Perfect: the mean of 1 - 1/n over factors of n equally frequent values, as the second best
+    guesses. Noise: about 0. A factor coded twice: 0. A single latent is compared with a guess.
 
     Args:
       codes: posterior means of the training points.
@@ -64,7 +63,7 @@ def separated_attribute_predictability(
     used = usable.used_factors(codes, factors)
     usable.require_finite(test_codes)
 
-    # The constant is a guess, the second best of a single latent.
+    # The constant latent guesses: it is the second best of a single latent.
     def with_constant(codes: Float[np.ndarray, "points latents"]) -> np.ndarray:
         return np.pad(codes.astype(np.float64), ((0, 0), (0, 1)))
 

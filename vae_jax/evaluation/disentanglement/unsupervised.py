@@ -1,7 +1,6 @@
-"""Dependence of latents on each other, which needs no factors.
+"""Dependence between latents, which needs no factors.
 
-As Locatello et al. 2019 (arXiv 1811.12359) measure it, of posterior means or of
-samples.
+Locatello et al. 2019 (arXiv 1811.12359) measure it for posterior means and for samples.
 """
 
 import numpy as np
@@ -26,7 +25,7 @@ def covariance(codes: Float[np.ndarray, "points latents"]) -> Float[np.ndarray, 
 def sample_covariance(
     codes: Float[np.ndarray, "points latents"], scales: Float[np.ndarray, "points latents"]
 ) -> Float[np.ndarray, "latents latents"]:
-    """Cov(z) = Cov(E[z|x]) + E[Cov(z|x)] of samples of diagonal posteriors, without drawing any.
+    """Return Cov(z) = Cov(E[z|x]) + E[Cov(z|x)] of samples of diagonal posteriors, none drawn.
 
     Args:
       codes: posterior means.
@@ -59,7 +58,7 @@ def gaussian_total_correlation(matrix: Float[np.ndarray, "latents latents"]) -> 
 
 
 def gaussian_wasserstein_correlation(matrix: Float[np.ndarray, "latents latents"]) -> float:
-    """W_2^2(N(0, S), N(0, diag S)) / tr S = 2 - 2 tr (D^1/2 S D^1/2)^1/2 / tr S with D = diag S.
+    """Return W_2^2(N(0, S), N(0, D)) / tr S = 2 - 2 tr (D^1/2 S D^1/2)^1/2 / tr S, D = diag S.
 
     0 for uncorrelated latents; 2 - sqrt(1 + r) - sqrt(1 - r) for two of equal variance and
     correlation r. 0 if all latents are constant.
@@ -79,7 +78,7 @@ def gaussian_wasserstein_correlation(matrix: Float[np.ndarray, "latents latents"
 def average_mutual_information(
     codes: Float[np.ndarray, "points latents"], *, num_bins: int = NUM_BINS
 ) -> float | None:
-    """Return mean of I(z_i; z_j) over pairs of latents, of binned codes, in nats.
+    """Return the mean of I(z_i; z_j) over pairs of latents, from binned codes, in nats.
 
     Independent latents: about (num_bins - 1)^2 / 2N for N points, less where bins are empty.
 

@@ -1,4 +1,4 @@
-"""Checks of which codes and factors a metric can be computed from."""
+"""Checks that a metric can be computed from codes and factors."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ def require_finite(codes: Float[np.ndarray, "*points latents"]) -> None:
     """Refuse codes that a metric would turn into NaN.
 
     Raises:
-      UserError: a code is infinite or no number.
+      UserError: a code is infinite or NaN.
     """
     finite = np.isfinite(codes).reshape(-1, codes.shape[-1]).all(axis=0)
     if not finite.all():
@@ -21,7 +21,7 @@ def require_finite(codes: Float[np.ndarray, "*points latents"]) -> None:
 
 
 def several_valued(sizes: Sequence[int]) -> list[int]:
-    """Places of the factors with more than one value: nothing tells where the others are coded.
+    """Return the indices of the factors with more than one value; others have no code to find.
 
     Args:
       sizes: the number of values of each factor.
@@ -29,7 +29,7 @@ def several_valued(sizes: Sequence[int]) -> list[int]:
     Raises:
       UserError: there is none.
     """
-    used = [place for place, size in enumerate(sizes) if size > 1]
+    used = [index for index, size in enumerate(sizes) if size > 1]
     if not used:
         raise UserError(
             f"factors with {list(sizes)} values; a metric needs one with at least 2 values"
@@ -40,7 +40,7 @@ def several_valued(sizes: Sequence[int]) -> list[int]:
 def used_factors(
     codes: Float[np.ndarray, "points latents"], factors: Int[np.ndarray, "points factors"]
 ) -> list[int]:
-    """Return places of the factors that take more than one value in these points.
+    """Return the indices of the factors that take more than one value in these points.
 
     Raises:
       UserError: there is none, or a code is not finite.
