@@ -117,7 +117,7 @@ def differences(run: Run, reference: Run) -> list[str]:
         "state": leaves == ref_leaves,
         "metadata": metadata == ref_metadata,
         "metrics.jsonl": run.records() == reference.records(),
-        "summary.json": run.test_metrics() == reference.test_figures(),
+        "summary.json": run.test_metrics() == reference.test_metrics(),
         "plots": pictures == expected,
     }
     return [name for name, same in equal.items() if not same]
