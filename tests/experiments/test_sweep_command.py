@@ -438,7 +438,7 @@ GOOD_AXES = '"objective.beta": (1.0, 2.0)'
 @pytest.mark.parametrize(
     ("axes", "rest", "arguments", "told"),
     [
-        ('"objective.bta": (1.0,)', "", [], ["objective.bta", "did you mean objective.beta?"]),
+        ('"objective.bta": (1.0,)', "", [], ["objective.bta", "did you mean beta?"]),
         ("", "", [], ["no axes"]),
         ('"objective.beta": ()', "", [], ["objective.beta has no values"]),
         ('"objective.beta": (1.0, -1.0)', "", [], ["objective.beta=-1.0", "at least 0"]),

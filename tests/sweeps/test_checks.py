@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from configs import beta, disentanglement, vanilla
+from vae_jax.config import resolve
 from vae_jax.config.reference import declarations
 from vae_jax.errors import UserError
 from vae_jax.sweeps import checks, fields, space
@@ -25,8 +26,13 @@ def refusal(sweep, base=BASE):
 
 BAD_AXES = [
     ({}, "the sweep has no axes; name at least one field and its values"),
-    ({"objective.betta": (1, 2)}, "objective.betta is not a setting; did you mean objective.beta?"),
-    ({"objective.betta": space.Uniform(1, 2)}, "objective.betta is not a setting; did you mean"),
+    (
+        {"objective.betta": (1, 2)},
+        "the setting objective.betta=1: objective.betta is not a setting of objective='elbo'; did "
+        "you mean beta?",
+    ),
+    ({"objective.betta": space.Uniform(1, 2)}, "objective.betta is not a setting of objective='"),
+    ({"nothing.beta": (1, 2)}, "nothing is not a setting; it has seed, epochs,"),
     ({"hparams.beta": (1, 2)}, "hparams.beta is not a setting any more; it is objective.beta now"),
     ({"seed": (0, 1)}, "seed cannot be an axis; use seeds=(0, 1, ...) of the sweep"),
     ({("epochs", "seed"): [(1, 0)]}, "seed cannot be an axis"),
@@ -161,12 +167,9 @@ def test_an_autoencoder_is_not_judged_by_an_elbo_that_it_has_not():
     checks.check(space.grid(axes, objective="distortion"), base)
 
 
-def test_the_choices_that_share_a_setting_agree_on_what_a_sweep_asks_of_it():
+def test_the_choices_that_share_a_setting_agree_on_whether_it_takes_floats():
     for field, declared in declarations().items():
-        is_traced = {setting.is_traced for setting in declared} == {True}
-        assert fields.is_traced(field) == (is_traced or field == "seed"), field
-        assert len({setting.is_traced for setting in declared}) == 1, field
-        assert {setting.is_number for setting in declared} == {fields.takes_floats(field)}, field
+        assert len({setting.is_number for setting in declared}) == 1, field
 
 
 def test_a_section_is_its_choice_and_the_settings_that_it_says():
@@ -210,7 +213,7 @@ def test_a_section_with_a_name_replaces_the_one_there_and_one_without_does_not()
     base = fields.with_values(BASE, {"objective": {"name": "elbo", "num_samples": 5}})
 
     def objective(value):
-        return fields.experiment(fields.with_values(base, {"objective": value})).objective
+        return resolve(fields.with_values(base, {"objective": value})).objective
 
     assert (objective({"beta": 4.0}).beta, objective({"beta": 4.0}).num_samples) == (4.0, 5)
     replaced = objective({"name": "elbo", "beta": 4.0})

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -8,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vae_jax.config.reference import declarations
 from vae_jax.errors import UserError
-from vae_jax.sweeps import fields, space
+from vae_jax.settings import resolve
+from vae_jax.sweeps import space
 
 BETA = st.floats(0, 100, width=32, allow_subnormal=False)
 CHOICES = {
@@ -68,6 +71,13 @@ def test_a_grid_holds_every_combination_once_with_the_last_axis_fastest(axes):
     assert all(type(a[f]) is type(b[f]) for a, b in zip(settings, expected, strict=True) for f in a)
 
 
+def takes(declared, value):
+    with contextlib.suppress(UserError):
+        resolve(declared, value, "field")
+        return True
+    return False
+
+
 @any_time
 @given(METHODS, axes(), st.integers(1, 40), st.integers(0, 2**32 - 1))
 def test_every_drawn_setting_is_a_config_and_lies_on_its_axes(method, axes, num_trials, seed):
@@ -76,7 +86,7 @@ def test_every_drawn_setting_is_a_config_and_lies_on_its_axes(method, axes, num_
     assert len(settings) == sweep.size == num_trials
     for setting in settings:
         for field, value in setting.items():
-            fields.check(field, value)
+            assert any(takes(declared, value) for declared in declarations()[field])
         for key, axis in axes.items():
             if isinstance(key, tuple):
                 assert tuple(setting[field] for field in key) in axis
@@ -240,7 +250,7 @@ def test_a_number_of_trials_is_taken_by_every_method_but_a_grid():
         space.with_num_trials(space.grid({"epochs": (1, 2)}), 7)
 
 
-def test_examples_of_a_search_go_along_each_axis_and_of_others_are_all_settings():
+def test_examples_go_along_each_axis_and_through_all_settings_that_are_known():
     axes = {
         "objective.beta": space.Uniform(1, 2),
         ("epochs", "patience"): [(5, 0), (6, 1), (7, 2)],
@@ -257,7 +267,12 @@ def test_examples_of_a_search_go_along_each_axis_and_of_others_are_all_settings(
         (1.0, 5, 0, 9),
     ]
     drawn = space.random(axes, num_trials=3)
-    assert space.examples(drawn) == space.settings(drawn)
+    assert space.examples(drawn) == [
+        *space.examples(space.tpe(axes, num_trials=3)),
+        *space.settings(drawn),
+    ]
+    grid = space.grid({"epochs": (1, 2)})
+    assert space.examples(grid) == space.settings(grid)
 
 
 def test_an_option_that_no_sweep_has_is_refused():

@@ -97,7 +97,7 @@ def is_free(folder: Path, chunk: Chunk) -> bool:
 def member_config(chunk: Chunk, entry: Entry) -> factory.AnyExperiment:
     """Return the config of one member, as `experiments.train` would take it."""
     own = {**entry["setting"], fields.SEED: entry["seed"]}
-    return fields.experiment(fields.with_values(chunk["config"], own))
+    return factory.resolve(fields.with_values(chunk["config"], own))
 
 
 class _Group:
@@ -152,7 +152,7 @@ class _Group:
 # The program and the data stay on the device for the group's next chunk.
 @functools.lru_cache(maxsize=8)
 def _group(config_json: str) -> _Group:
-    return _Group(fields.experiment(json.loads(config_json)))
+    return _Group(factory.resolve(json.loads(config_json)))
 
 
 def train_chunk(

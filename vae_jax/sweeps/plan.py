@@ -68,7 +68,7 @@ def member_number(sweep: Sweep, trial: int, seed_index: int) -> int:
 @functools.cache
 def _needs(config_json: str) -> tuple[int, MemberMemory]:
     """Return the bytes of a program's examples on a device, and what a member needs there."""
-    config = fields.experiment(json.loads(config_json))
+    config = factory.resolve(json.loads(config_json))
     splits = factory.load_examples(config)
     kept = jax.tree.leaves((splits.train_examples, splits.validation_examples))
     return sum(array.nbytes for array in kept), _member_memory(config, splits.form)
@@ -112,10 +112,9 @@ def deal(
     """
     groups: dict[str, list[Entry]] = {}
     for number, setting in trials:
+        traced = factory.resolve(fields.with_values(base, setting)).hparams
         static = {
-            field: value
-            for field, value in fields.expanded(setting).items()
-            if not fields.is_traced(field)
+            field: value for field, value in fields.expanded(setting).items() if field not in traced
         }
         groups.setdefault(json.dumps(static), []).extend(
             {

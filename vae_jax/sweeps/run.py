@@ -12,11 +12,12 @@ Several processes may share a workdir, on one machine or on several that see it.
 import collections
 import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vae_jax import workdir
+from vae_jax.config import resolve
 from vae_jax.errors import UserError
 from vae_jax.sweeps import fields, results, space, storage
 from vae_jax.sweeps.batches import Work
@@ -88,7 +89,7 @@ def run_sweep(
             search = _search(folder, sweep, resolved, options.storage)
             stack.enter_context(contextlib.closing(search))
         work = Work(folder, sweep, base, resources, search)
-        _say_what_varies(folder, sweep)
+        print(_describe(folder, sweep, base), flush=True)
 
         def refresh() -> None:
             with work.alone():
@@ -149,19 +150,18 @@ def _search(folder: Path, sweep: Sweep, resolved: dict[str, Any], url: str) -> S
     return Search(opened, url, resolved["study"], sweep, owner=owner, names=names)
 
 
-def _say_what_varies(folder: Path, sweep: Sweep) -> None:
-    names = list(
-        dict.fromkeys(
-            name for example in space.examples(sweep) for name in fields.expanded(example)
-        )
-    )
-    inside = [name for name in (*names, fields.SEED) if fields.is_traced(name)]
-    outside = [name for name in names if not fields.is_traced(name)]
-    print(
+def _describe(folder: Path, sweep: Sweep, base: Mapping[str, Any]) -> str:
+    """Return a line on the members, and on which fields vary inside a program."""
+    inside: dict[str, None] = {}
+    outside: dict[str, None] = {}
+    for setting in space.examples(sweep):
+        traced = resolve(fields.with_values(base, setting)).hparams
+        for field in fields.expanded(setting):
+            (inside if field in traced else outside)[field] = None
+    return (
         f"{folder}: {sweep.size} trials x {len(sweep.seeds)} seeds = "
-        f"{sweep.size * len(sweep.seeds)} members; vary inside a program: {', '.join(inside)}; "
-        f"by program: {', '.join(outside) or '-'}",
-        flush=True,
+        f"{sweep.size * len(sweep.seeds)} members; vary inside a program: "
+        f"{', '.join([*inside, fields.SEED])}; by program: {', '.join(outside) or '-'}"
     )
 
 
