@@ -19,8 +19,7 @@ from vae_jax.sweeps import plan as sweep_plan
 from vae_jax.sweeps import progress as sweep_progress
 from vae_jax.sweeps.chunks import member_config
 from vae_jax.sweeps.loop import MemberProgress
-from vae_jax.sweeps.members import MemberMemory
-from vae_jax.sweeps.plan import Resources, deal, member_number, resources_here
+from vae_jax.sweeps.plan import MemberMemory, Resources, deal, member_number, resources_here
 from vae_jax.sweeps.progress import ChunkProgress
 
 GIB = 2**30

@@ -17,20 +17,12 @@ from vae_jax.data.pixels import StoredExamples
 from vae_jax.models.likelihoods import unaccepted
 from vae_jax.objectives import Batch, Objective
 from vae_jax.objectives.multimodal import Batch as JointBatch
-from vae_jax.training.players import (
-    Batches,
-    Hparams,
-    Metrics,
-    Params,
-    Player,
-    Scalar,
-)
+from vae_jax.training.players import Batches, Hparams, Metrics, Params, Player, Scalar
 
 
 def build_likelihood(experiment: AnyExperiment) -> Any:
     """Return the likelihood that an experiment names, as it starts."""
-    part: Any = experiment.model
-    return part.likelihood.build()
+    return experiment.model.likelihood.build()
 
 
 def refused_values(experiment: AnyExperiment, images: np.ndarray) -> str | None:
@@ -55,8 +47,7 @@ def build_model(
 
 def split_model(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
     """Return a model without its state, its parameters, and what it learns without a gradient."""
-    graphdef, *states = nnx.split(model, nnx.Param, ...)
-    params, extra = states
+    graphdef, params, extra = nnx.split(model, nnx.Param, ...)
     return graphdef, params, extra
 
 
@@ -83,9 +74,6 @@ class _Game:
         self._graphdef = build_graphdef(experiment, form)
         shapes = nnx.eval_shape(lambda: build_networks(experiment, jax.random.key(0)))
         self._graphdefs = {name: nnx.split(network)[0] for name, network in shapes.items()}
-        self._prepare = (
-            self._joint_batch if experiment.model.takes == "modalities" else self._image_batch
-        )
         self._prepare_images = build_prepare(experiment)
 
     def players(self) -> tuple[Player, ...]:
@@ -125,7 +113,7 @@ class _Game:
             name: nnx.merge(graphdef, params[name]) for name, graphdef in self._graphdefs.items()
         }
 
-    def _image_batch(
+    def _prepare(
         self,
         model: Any,
         examples: StoredExamples,
@@ -133,38 +121,20 @@ class _Game:
         epoch: Scalar,
         prepare_key: Key[Array, ""],
         corrupt_key: Key[Array, ""],
-    ) -> Batch:
-        """Return stored images as targets, and what the encoder sees of them."""
-        del model, epoch
-        assert not isinstance(examples, dict)
-        targets = self._prepare_images(prepare_key, examples)
-        corruption = settings.substitute(
-            self._experiment.corruption,
-            hparams,
-            "corruption",
-        )
-        return Batch(corruption.corrupt(corrupt_key, targets), targets)
-
-    def _joint_batch(
-        self,
-        model: Any,
-        examples: StoredExamples,
-        hparams: Hparams,
-        epoch: Scalar,
-        prepare_key: Key[Array, ""],
-        corrupt_key: Key[Array, ""],
-    ) -> JointBatch:
-        """Return stored examples as values: images as a model of images sees them."""
-        assert isinstance(examples, dict)
+    ) -> Batch | JointBatch:
+        """Return stored examples as targets and what the encoder sees, or as values."""
+        if not isinstance(examples, dict):
+            targets = self._prepare_images(prepare_key, examples)
+            corruption = settings.substitute(self._experiment.corruption, hparams, "corruption")
+            return Batch(corruption.corrupt(corrupt_key, targets), targets)
         keys = jax.random.split(prepare_key, len(model.names))
         values: dict[str, Array] = {}
         for name, key in zip(model.names, keys, strict=True):
             array = examples[name]
             values[name] = self._prepare_images(key, array) if array.ndim == 4 else array
         present = model.presence(values, examples.get(PRESENT))
-        batch = JointBatch(values, present)
         prepared: JointBatch = self._objective(hparams).prepare(
-            model, batch, corrupt_key, epoch=epoch
+            model, JointBatch(values, present), corrupt_key, epoch=epoch
         )
         return prepared
 

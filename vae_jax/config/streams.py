@@ -15,13 +15,13 @@ from vae_jax.training.step import TrainState, epoch_order
 
 # More than this is not transferred any faster.
 _MOST_BYTES_A_CALL = 64 * 2**20
-# Held are four calls' worth: what is trained on, what comes next, that once more while it is
-# transferred, and what is read ahead. The rest is for files and for decoding.
+# Memory holds the batches of four calls: those trained on, those that come next, these once more
+# while they are transferred, and those read ahead. The rest is for files and for decoding.
 _SHARE_OF_LIMIT = 1 / 6
 
 
 def most_streamed_steps(config: AnyExperiment, train: LazyDataset) -> int:
-    """Return steps of a call whose batches are not too large to be transferred at once."""
+    """Return the most steps of a call, such that its batches can be transferred at once."""
     budget = min(_MOST_BYTES_A_CALL, config.data.mode.memory_limit * 2**30 * _SHARE_OF_LIMIT)
     batch_bytes = num_bytes(train) // train.shape[0] * config.batch_size
     return max(1, int(budget / batch_bytes))
@@ -34,8 +34,6 @@ def build_stream(
     state: TrainState,
     *,
     put: Callable[[np.ndarray], Array] = jax.device_put,
-    process_index: int = 0,
-    process_count: int = 1,
 ) -> Stream:
     """Return the batches that a run trains on from the step of `state` on.
 
@@ -44,9 +42,7 @@ def build_stream(
       train: the training set.
       plan: the run's, whose calls are of at most `most_streamed_steps`.
       state: the initial or restored state. The stream keeps nothing of its buffers.
-      put: takes a process' rows of batches to where they are trained on.
-      process_index: of this process.
-      process_count: processes of the run; it divides the batch size.
+      put: moves the rows of batches that this process reads to where they are trained on.
     """
     num_steps = most_streamed_steps(config, train)
     return Stream(
@@ -60,8 +56,8 @@ def build_stream(
         # So that a thread has something to do while its batch is being copied.
         num_ahead=max(2, num_steps),
         put=put,
-        process_index=process_index,
-        process_count=process_count,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
     )
 
 

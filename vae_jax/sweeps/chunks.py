@@ -133,12 +133,6 @@ class _Group:
             ]
         )
 
-    def template(self, num_members: int) -> RunState:
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((num_members, *leaf.shape), leaf.dtype),
-            factory.run_state_template(self.config, self.form),
-        )
-
     @functools.cached_property
     def targets(self) -> measuring.Targets:
         return measuring.prepare_examples(self.model, self.splits.test)

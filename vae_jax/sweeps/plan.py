@@ -14,7 +14,7 @@ from vae_jax import config as factory
 from vae_jax.errors import UserError
 from vae_jax.sweeps import fields
 from vae_jax.sweeps.chunks import Chunk, Entry, HalvingRule
-from vae_jax.sweeps.members import MemberMemory, estimate_memory, prefers_side_by_side
+from vae_jax.sweeps.members import prefers_side_by_side
 from vae_jax.sweeps.space import Setting, Sweep
 from vae_jax.training.players import Params
 
@@ -24,6 +24,9 @@ _GIB = 2**30
 _SHARE_OF_DEVICE = 0.8
 _SHARE_OF_MACHINE = 0.5
 
+# Copies of a member's state that are alive at once: before a call, after it, and on the way to
+# the disk.
+_STATE_COPIES = 3
 
 # The members of a chunk end together. In turn they gain nothing by being many, and the first
 # results come the later.
@@ -65,6 +68,29 @@ def member_number(sweep: Sweep, trial: int, seed_index: int) -> int:
     return trial * len(sweep.seeds) + seed_index
 
 
+class MemberMemory(NamedTuple):
+    """The device memory that a member needs, in bytes.
+
+    Attributes:
+      state: throughout.
+      step: while it takes a step.
+    """
+
+    state: int
+    step: int
+
+    def total(self, num_members: int, *, side_by_side: bool) -> int:
+        """Return the bytes that `num_members` members need on one device."""
+        at_once = num_members if side_by_side else min(1, num_members)
+        return num_members * self.state + at_once * self.step
+
+    def most_members(self, limit: int, *, side_by_side: bool) -> int:
+        """Return the number of members that fit into `limit` bytes of one device."""
+        if side_by_side:
+            return max(0, limit) // (self.state + self.step)
+        return max(0, limit - self.step) // self.state
+
+
 @functools.cache
 def _needs(config_json: str) -> tuple[int, MemberMemory]:
     """Return the bytes of a program's examples on a device, and what a member needs there."""
@@ -75,16 +101,29 @@ def _needs(config_json: str) -> tuple[int, MemberMemory]:
 
 
 def _member_memory(config: factory.AnyExperiment, form: factory.DataForm) -> MemberMemory:
-    # No memory depends on how many examples there are.
+    """Return an estimate of the memory that a member needs, from shapes, compiling nothing.
+
+    A step is taken to need the gradients, the updates, and twice what the backward pass keeps of
+    the forward pass. Nothing depends on the number of examples.
+    """
     player = factory.build_players(config, form, config.batch_size)[0]
-    template = factory.run_state_template(config, form)
+    state = factory.run_state_template(config, form)
     hparams, key = factory.build_hparams(config), factory.make_key(config.seed)
-    examples = factory.blank_examples(form, config.batch_size)
+    batches = (factory.blank_examples(form, config.batch_size),)
 
-    def loss(params: Params, extra: nnx.State) -> jax.Array:
-        return player.loss(params, extra, (examples,), hparams, jnp.float32(0), key)[0]
+    def backward(params: Params, extra: nnx.State) -> Any:
+        def loss(params: Params) -> jax.Array:
+            return player.loss(params, extra, batches, hparams, jnp.float32(0), key)[0]
 
-    return estimate_memory(template, loss)
+        return jax.vjp(loss, params)[1]
+
+    kept = jax.eval_shape(backward, state.train.params, state.train.extra)
+    step = 2 * _num_bytes(state.train.params) + 2 * _num_bytes(kept)
+    return MemberMemory(_STATE_COPIES * _num_bytes(state), step)
+
+
+def _num_bytes(shapes: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 
 def deal(
