@@ -25,11 +25,7 @@ from vae_jax.training import checkpoints
 from vae_jax.training.interruption import Interruption
 from vae_jax.training.records import read_records
 
-pytestmark = [
-    pytest.mark.usefixtures("parsed_flags"),
-    # Of ml_collections, on loading a config file.
-    pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning"),
-]
+pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 OVERRIDES = {
     "epochs": 4,

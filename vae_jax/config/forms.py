@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.config.upgrades import SCHEMA
+from vae_jax.config.upgrades import SCHEMA, check_schema
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.data.pixels import StoredExamples
 from vae_jax.errors import UserError
@@ -62,7 +62,12 @@ def to_metadata(form: DataForm) -> dict[str, Any]:
 
 
 def from_metadata(metadata: Mapping[str, Any]) -> DataForm:
-    """Return the inverse of `to_metadata`."""
+    """Return the form that `to_metadata` described.
+
+    Raises:
+      UserError: a later version of vae_jax wrote the metadata.
+    """
+    check_schema(metadata.get("schema", 1), "the checkpoint")
     if "modalities" in metadata:
         return {
             name: Form(part["kind"], tuple(part["shape"]), tuple(part["words"]))

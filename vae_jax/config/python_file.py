@@ -1,22 +1,28 @@
-"""Settings that are plain Python: a file with one function that returns them."""
+"""Settings in plain Python: a file with one function that returns them."""
 
+import sys
 import traceback
+import types
 from pathlib import Path
 from typing import Any
 
 from vae_jax.errors import UserError, first_line
 
 
-def call(path: str | Path, function: str, what: str) -> Any:
+def call(
+    path: str | Path, function: str, what: str, kind: type | tuple[type, ...], wanted: str
+) -> Any:
     """Return what a function of a Python file returns.
 
     Args:
-      path: of the file.
+      path: the file.
       function: its name; it takes no arguments.
-      what: the file is, for errors.
+      what: the kind of file, for errors.
+      kind: the type or the types that it may return.
+      wanted: these in words.
 
     Raises:
-      UserError: there is no such file or function, or it fails.
+      UserError: there is no such file or function, it fails, or it returns something else.
     """
     name = str(path)
     try:
@@ -25,21 +31,31 @@ def call(path: str | Path, function: str, what: str) -> Any:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(f"the {what} {name} cannot be read: {reason}") from None
     # No import: the file need not lie in a package, and leaves no compiled file behind.
-    module: dict[str, Any] = {"__name__": what.replace(" ", "_"), "__file__": name}
+    module = types.ModuleType(what.replace(" ", "_"))
+    module.__file__ = name
+    # Dataclasses look there for the module that they stand in.
+    sys.modules[module.__name__] = module
     try:
-        exec(compile(source, name, "exec"), module)
-        found = module.get(function)
+        exec(compile(source, name, "exec"), vars(module))
+        found = getattr(module, function, None)
         returned = found() if callable(found) else None
     except SyntaxError as error:
         where = f"{error.filename or name}, line {error.lineno}"
         raise UserError(f"{where}: SyntaxError: {error.msg}") from None
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    # A file may call sys.exit, too.
+    except BaseException as error:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == name]
-        told = first_line(error)
-        if not isinstance(error, UserError):
-            told = f"{type(error).__name__}: {told}"
-        raise UserError(f"{name}, line {lines[-1] if lines else 1}: {told}") from None
+        message, kind_of_error = first_line(error), type(error).__name__
+        if not isinstance(error, UserError) and message != kind_of_error:
+            message = f"{kind_of_error}: {message}"
+        raise UserError(f"{name}, line {lines[-1] if lines else 1}: {message}") from None
     if not callable(found):
         raise UserError(f"{name} has no function {function}()")
+    if not isinstance(returned, kind):
+        raise UserError(
+            f"{function}() in {name} must return {wanted}, not {type(returned).__name__}"
+        )
     return returned

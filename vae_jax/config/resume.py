@@ -14,8 +14,7 @@ from vae_jax.config.build import build_players
 from vae_jax.config.experiment import AnyExperiment, resolve
 from vae_jax.config.forms import DataForm
 from vae_jax.config.programs import build_hparams, run_state_template
-from vae_jax.config.upgrades import SCHEMA
-from vae_jax.errors import UserError
+from vae_jax.config.upgrades import check_schema
 from vae_jax.training import checkpoints
 from vae_jax.training.loop import RunState
 from vae_jax.training.players import Hparams
@@ -90,10 +89,7 @@ def _read(
     The traced settings in a checkpoint of schema 1 are not read: `hparams` are those of the config.
     """
     schema = metadata.get("schema", 1)
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise UserError(
-            f"{directory / str(step)} has schema={schema!r}, which a later version of vae_jax wrote"
-        )
+    check_schema(schema, str(directory / str(step)))
     template = run_state_template(experiment, form)
     if schema >= _BY_NAME:
         state: RunState = checkpoints.read(directory, step, with_axes(template)).tree

@@ -271,12 +271,8 @@ def load(path: str | Path) -> Sweep:
     Raises:
       UserError: there is no such file, it fails, or it gives no sweep.
     """
-    sweep = python_file.call(path, "get_sweep", "sweep file")
-    if not isinstance(sweep, Sweep):
-        raise UserError(
-            f"get_sweep() in {path} must return a sweep, such as space.grid(...), "
-            f"not {type(sweep).__name__}"
-        )
+    wanted = "a sweep, such as space.grid(...)"
+    sweep: Sweep = python_file.call(path, "get_sweep", "sweep file", Sweep, wanted)
     return sweep
 
 
