@@ -76,10 +76,17 @@ def named_sweep() -> Sweep:
 
 def run_sweep(config: Any, sweep: Sweep, folder: Path) -> None:
     """Run the sweep as the flags say."""
-    options = run.Options(
-        _BATCH.value, _memory_limit(), _STORAGE.value, _STUDY.value, _RECLAIM_AFTER.value
+    run.run_sweep(
+        config,
+        sweep,
+        folder,
+        named_executor,
+        batch=_BATCH.value,
+        memory_limit=_memory_limit(),
+        storage=_STORAGE.value,
+        study=_STUDY.value,
+        reclaim_after=_RECLAIM_AFTER.value,
     )
-    run.run_sweep(config, sweep, folder, named_executor, options)
 
 
 def main() -> None:

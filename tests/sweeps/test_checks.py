@@ -10,6 +10,15 @@ from vae_jax.errors import UserError
 from vae_jax.sweeps import checks, fields, space
 
 BASE = fields.resolved(vanilla.get_config())
+# The parts of `own_parts` that have settings, and those that these need.
+OWN = {
+    "model": {
+        "name": "autoencoder",
+        "encoder": {"name": "own_parts:Encoder", "width": 4},
+        "decoder": "own_parts:Decoder",
+    },
+    "objective": {"name": "own_parts:Loss", "weight": 2.0},
+}
 BETA_AXIS = {"objective.beta": (1.0, 2.0)}
 
 
@@ -134,6 +143,23 @@ def test_a_setting_that_cannot_work_is_named():
     assert refusal(sweep).startswith(
         "the setting model.latent_size=2, objective='reconstruction': objective"
     )
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"objective.wieght": (1, 2)}, "objective.wieght is not a setting here"),
+        ({"objective.wieght": (1, 2)}, "did you mean weight?"),
+        ({"objective.weight": (1, -2)}, "objective.weight=-2 must be a number of at least 0"),
+        ({"objective.weight": space.Uniform(-1, 2)}, "objective.weight=-1.0 must be a number"),
+        ({"model.encoder.width": (2, 0)}, "model.encoder.width=0 must be an integer of at least 1"),
+        ({"objective.beta": (1, 2)}, "objective.beta is not a setting here"),
+    ],
+)
+def test_axes_over_settings_of_parts_from_outside_are_checked_by_their_declarations(axes, message):
+    base = fields.with_values(BASE, OWN)
+    checks.check(drawn({"objective.weight": (1, 2)}, objective="distortion"), base)
+    assert message in refusal(drawn(axes, objective="distortion"), base)
 
 
 def test_a_setting_that_the_choice_does_not_have_is_named():

@@ -134,4 +134,4 @@ def test_a_workdir_keeps_the_name_under_which_it_claims(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     for folder in (first, second):
         folder.mkdir()
-    assert storage.owner(first) == storage.owner(first) != storage.owner(second)
+    assert storage.owner_of(first) == storage.owner_of(first) != storage.owner_of(second)

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import itertools
 import json
@@ -13,7 +14,8 @@ from small_data import write_bars
 from configs import vanilla
 from vae_jax import config as factory
 from vae_jax.errors import UserError
-from vae_jax.settings import flatten
+from vae_jax.objectives import Objective
+from vae_jax.settings import Traced, bounded, flatten, traced
 from vae_jax.sweeps import fields, space
 from vae_jax.sweeps import plan as sweep_plan
 from vae_jax.sweeps import progress as sweep_progress
@@ -124,6 +126,31 @@ def test_sections_are_programs_by_what_is_static_in_them():
             assert member_config(chunk, entry) == factory.resolve(config)
             static = {**fields.resolved(config), "objective": None}
             assert static == {**fields.resolved(chunk["config"]), "objective": None}
+
+
+@dataclasses.dataclass(frozen=True)
+class StaticBeta(Objective):
+    """An objective from outside, whose beta is static and whose width is traced."""
+
+    beta: float = bounded(1.0, "A number.", above=0.0)
+    width: Traced = traced(1.0, "A number.", above=0.0)
+
+    def loss(self, model, batch, key, *, epoch, num_examples, **networks):
+        raise NotImplementedError
+
+
+def test_parts_from_outside_are_programs_by_their_own_declarations():
+    objective = {"name": "test_sweep_plan:StaticBeta", "beta": 3.0}
+    base = fields.with_values(BASE, {"objective": objective})
+    # Of the registered parts objective.beta is traced, and the widths of encoders are static.
+    sweep = space.grid({"objective.width": (1.0, 2.0), "objective.beta": (1.0, 2.0)})
+    trials = list(enumerate(space.settings(sweep)))
+    chunks, described = deal(sweep, base, trials, batch=0, rivals={}, resources=PLENTY)
+    assert [[e["trial"] for e in chunk["members"]] for chunk in chunks] == [[0, 2], [1, 3]]
+    assert [chunk["config"]["objective"]["beta"] for chunk in chunks] == [1.0, 2.0]
+    assert "program 1 of 2: objective.beta=1.0: 2 members" in described
+    own = [member_config(chunk, e).objective for chunk in chunks for e in chunk["members"]]
+    assert [(o.beta, o.width) for o in own] == [(1.0, 1.0), (1.0, 2.0), (2.0, 1.0), (2.0, 2.0)]
 
 
 def test_a_member_has_the_static_settings_of_its_chunk():

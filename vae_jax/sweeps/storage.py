@@ -56,7 +56,7 @@ def open_study(folder: Path, url: str, study: str, digest: str, *, maximize: boo
     return storage
 
 
-def owner(folder: Path) -> str:
+def owner_of(folder: Path) -> str:
     """Return the name under which a workdir claims trials."""
     path = folder / "owner.json"
     if not path.is_file():
