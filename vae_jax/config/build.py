@@ -1,4 +1,4 @@
-"""Build an experiment's objects: likelihood, model, networks, players."""
+"""Build an experiment's likelihood, model, networks and players."""
 
 import functools
 from typing import Any
@@ -26,7 +26,7 @@ def build_likelihood(experiment: AnyExperiment) -> Any:
 
 
 def refused_values(experiment: AnyExperiment, images: np.ndarray) -> str | None:
-    """Return what is wrong with finite floating images for the likelihood; None if nothing is."""
+    """Return what the likelihood does not accept of finite images; None if it accepts all."""
     return unaccepted(build_likelihood(experiment).accepts, images)
 
 
@@ -46,7 +46,7 @@ def build_model(
 
 
 def split_model(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
-    """Return a model without its state, its parameters, and what it learns without a gradient."""
+    """Return a model's graph, its parameters, and its state that is learned without a gradient."""
     graphdef, params, extra = nnx.split(model, nnx.Param, ...)
     return graphdef, params, extra
 
@@ -58,7 +58,7 @@ def build_graphdef(experiment: AnyExperiment, form: DataForm) -> nnx.GraphDef:
 
 
 def build_networks(experiment: AnyExperiment, key: Key[Array, ""]) -> dict[str, nnx.Module]:
-    """Return the networks of the objective's own with fresh parameters, by name."""
+    """Return the objective's own networks with fresh parameters, by name."""
     return experiment.objective.networks(experiment.model, rngs=nnx.Rngs(key))
 
 
@@ -105,7 +105,7 @@ class _Game:
         return objective
 
     def _model(self, params: Params, extra: nnx.State) -> Any:
-        # A copy: what the model learns without a gradient it changes in place.
+        # A copy: the model changes in place what it learns without a gradient.
         return nnx.merge(self._graphdef, params["model"], extra, copy=True)
 
     def _networks(self, params: Params) -> dict[str, nnx.Module]:
@@ -191,7 +191,7 @@ class _Game:
 def build_players(
     experiment: AnyExperiment, form: DataForm, num_examples: int
 ) -> tuple[Player, ...]:
-    """Return what an experiment trains; the first player's loss is the run's.
+    """Return the players that an experiment trains; the first player's loss is the run's.
 
     Args:
       experiment: an experiment.

@@ -32,7 +32,7 @@ def forms_of(dataset: MultimodalDataset) -> Forms:
 
 
 def refuse_other_form(forms: Forms, dataset: MultimodalDataset, field: str) -> None:
-    """Refuse examples of which a model with these modalities knows nothing.
+    """Refuse examples that a model of these modalities cannot take.
 
     Raises:
       UserError: another shape, or a class that the training set does not have.
@@ -52,7 +52,7 @@ def refuse_other_form(forms: Forms, dataset: MultimodalDataset, field: str) -> N
 
 
 def to_metadata(form: DataForm) -> dict[str, Any]:
-    """Return what stands beside a checkpoint's arrays of the data, for `from_metadata`."""
+    """Return a description of the form, which is stored beside a checkpoint's arrays."""
     described: dict[str, Any] = {"schema": SCHEMA}
     if isinstance(form, dict):
         described["modalities"] = {name: part._asdict() for name, part in form.items()}

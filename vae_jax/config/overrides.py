@@ -1,4 +1,4 @@
-"""Settings by dotted name: said on the command line, or tried by a sweep."""
+"""Set settings by dotted name, from the command line or a sweep."""
 
 import ast
 import copy
@@ -53,7 +53,7 @@ def parse(config: Config, path: str, text: str) -> Any:
     setting = setting_at(_said(plain(config)), path)
     if setting.is_part:
         return _literal(text) if text.startswith("{") else text
-    # A text stays one, whatever else it could be read as.
+    # Where the setting takes a text, "3" and "True" are texts.
     if setting.check("text") is None or "one of" in setting.limits:
         return text
     if text.lower() in ("true", "false"):

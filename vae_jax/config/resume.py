@@ -39,10 +39,10 @@ def read_run_state(
 
     Args:
       directory: the run's `checkpoints` folder.
-      step: one of which there is a whole checkpoint.
-      metadata: what stands beside its arrays.
-      experiment: the run's.
-      form: of the run's examples.
+      step: the step of a whole checkpoint.
+      metadata: that of the checkpoint.
+      experiment: that of the run.
+      form: that of the run's examples.
 
     Raises:
       UserError: a later version of vae_jax wrote the checkpoint.
@@ -58,9 +58,9 @@ def read_member_states(
 
     Args:
       directory: the chunk's `checkpoints` folder.
-      found: a checkpoint there that is whole.
+      found: a whole checkpoint there.
       experiments: those of the members.
-      form: of the examples.
+      form: that of the examples.
 
     Raises:
       UserError: a later version of vae_jax wrote the checkpoint.

@@ -44,7 +44,7 @@ def train(
     kind: parallel.Kind = "jit",
     profile: bool = False,
 ) -> Finished:
-    """Train until the plan is fulfilled, from the newest checkpoint if there is one, and evaluate.
+    """Train to the end of the plan, from the newest checkpoint if there is one, and evaluate.
 
     Args:
       config: the experiment.
@@ -81,7 +81,7 @@ def train(
         summary = workdir.read_summary(folder) if first else None
         # A summary of an earlier state is that of an evaluation in mid-run.
         is_evaluated = finished and summary is not None and summary.get("step") == first_step
-        # What the first process decides is for all: the others do not read the summary.
+        # The first process decides for all: the others do not read the summary.
         if processes.from_first(int(is_evaluated)):
             return Finished(summary, was_finished=True)
         with contextlib.ExitStack() as stack:
@@ -122,7 +122,7 @@ def train(
                 on_epoch=on_epoch or (lambda state, epoch: None),
                 describe_call=describe_call,
             )
-        # What is left is small, and done by one process on one device.
+        # The rest is little work, which one process does on one device.
         summary = evaluate(splits) if first else None
         return Finished(summary, was_finished=False)
 

@@ -1,7 +1,7 @@
-"""Configs of earlier schemas as those of the present one.
+"""Upgrade configs of earlier schemas to the present one.
 
-What a config does not say has its default, so that a setting that is new needs nothing here. A
-setting that was renamed or moved needs a function, with the schema that it came in:
+A new setting needs nothing here: configs that leave it out get its default. A setting that was
+renamed or moved needs a function, with the schema that it came in:
 
 | schema | what changed |
 | --- | --- |
@@ -16,7 +16,7 @@ from vae_jax.errors import UserError
 
 SCHEMA = 2
 
-# Where the settings of schema 1 went, for those who still write them.
+# The settings of schema 1 and their present names, for users who still write them.
 RENAMED = {
     "hparams.learning_rate": "optimizer.learning_rate",
     "hparams.weight_decay": "optimizer.weight_decay",

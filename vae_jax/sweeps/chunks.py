@@ -49,7 +49,7 @@ class HalvingRule(TypedDict):
 
 
 class Chunk(TypedDict):
-    """A chunk of members, as the process that trains it needs it."""
+    """A chunk of members, with all that the process that trains it needs."""
 
     name: str
     # Without the members' own values.
@@ -66,12 +66,12 @@ _OF_MEMBER = ("seed", "status", "problem", "valid", "step", "epoch", "best_epoch
 
 
 def chunk_folder(folder: Path, chunk: Chunk) -> Path:
-    """Return where a chunk's checkpoints are while it is trained."""
+    """Return the folder of a chunk's checkpoints, which is there while the chunk is trained."""
     return folder / "chunks" / chunk["name"]
 
 
 def read_member(folder: Path, member: int) -> dict[str, Any] | None:
-    """Return what is known of a member that has ended; None before that.
+    """Return the content of member.json of a member that has ended; None before that.
 
     Raises:
       UserError: its file is damaged.
@@ -302,7 +302,7 @@ def _write_member(
         known: dict[str, Any] = {**entry, "status": progress.status, "problem": progress.problem}
         known["valid"] = progress.best
         known |= {name: facts[name] for name in ("step", "epoch", "best_epoch", "train_seconds")}
-        # What was given up is not worth the time; `experiments.evaluate` measures it on demand.
+        # Members that were given up are not measured; `experiments.evaluate` does it on demand.
         if progress.status in ("finished", "stopped_early"):
             model = group.model.with_params(config, state.best_params, state.best_extra)
             num_samples = config.evaluation.num_samples

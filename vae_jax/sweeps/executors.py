@@ -180,7 +180,7 @@ def _count_death(worker: _Worker, chunk: str, deaths: collections.Counter[str]) 
     """
     worker.process.join()
     if (worker.process.exitcode or 0) >= 0:
-        raise RuntimeError(f"the chunk {chunk} failed; its worker told how, above")
+        raise RuntimeError(f"the chunk {chunk} failed; its worker printed why, above")
     deaths[chunk] += 1
     if deaths[chunk] == _MAX_DEATHS:
         raise UserError(

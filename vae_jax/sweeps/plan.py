@@ -182,7 +182,7 @@ def deal(
         images, memory = _needs(json.dumps(config))
         most = _most_members(images, memory, unit, resources, adaptive=adaptive)
         per_chunk = min(most, len(members))
-        # Where trials are compared, who is compared with whom must not depend on the machine.
+        # The trials that are compared with each other must not depend on the machine.
         if not halving:
             per_chunk = min(per_chunk, -(-len(members) // resources.num_workers))
             if not resources.side_by_side:
@@ -191,8 +191,7 @@ def deal(
         num_chunks = -(-len(members) // per_chunk)
         # Chunks of one size, so that one program serves them all.
         per_chunk = -(-len(members) // (num_chunks * unit)) * unit
-        # What a search suggests falls into groups of any size: in powers of two they need fewer
-        # different programs.
+        # A search suggests groups of any size: powers of two need fewer different programs.
         slots = per_chunk
         if adaptive:
             per_device = -(-per_chunk // resources.num_devices)

@@ -130,7 +130,7 @@ class Search:
         return claimed
 
     def reclaim(self, seconds: float) -> int:
-        """Take over the trials of other workdirs that gave no sign of life for so many seconds.
+        """Take over the trials of other workdirs that gave no sign of life for `seconds`.
 
         An owner that was only slow does no harm: its trial is the same, and the first result
         stands. The machines' clocks must agree to within `seconds`.
