@@ -185,7 +185,7 @@ def test_a_setting_that_nothing_reads_cannot_be_said(content, path):
     assert refused(content).startswith(f"{path} is not a setting")
 
 
-# Rules between parts, and what is told.
+# Rules between parts, and the messages.
 RULES = [
     (
         {"objective": {"name": "elbo", "sampled_kl": True}, "model": {"prior": "mixture"}},
@@ -375,8 +375,8 @@ RULES = [
     ),
     (
         {"model": joint(), "objective": {"num_subsets": 1}},
-        "objective.num_subsets=1 draws subsets of at least two modalities and fewer than all, of "
-        "which data.modalities=('image', 'label') has none; use 0",
+        "objective.num_subsets=1 draws subsets of at least two modalities and fewer than all, and "
+        "data.modalities=('image', 'label') has no such subset; use 0",
     ),
     (
         {"model": joint(), "data": of_modalities(captions="own")},
@@ -394,9 +394,9 @@ RULES = [
 ]
 
 
-@pytest.mark.parametrize(("content", "told"), RULES)
-def test_parts_that_do_not_go_together_are_refused_in_one_line(content, told):
-    assert refused(content).startswith(told)
+@pytest.mark.parametrize(("content", "message"), RULES)
+def test_parts_that_do_not_go_together_are_refused_in_one_line(content, message):
+    assert refused(content).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -534,7 +534,7 @@ def test_a_digest_tells_experiments_apart_by_what_decides_on_their_result():
     ]
     assert len(set(digests)) == len(digests)
     assert all(len(found) == 16 and int(found, 16) >= 0 for found in digests)
-    # Where files lie and how often they are written does not.
+    # The folders of files, and how often they are written, do not count.
     for content in (
         {"data": {"dir": "/elsewhere"}},
         {"checkpoints": {"every_seconds": 0.0, "max_to_keep": 1}},
@@ -557,7 +557,7 @@ def test_a_config_of_a_later_schema_is_refused(schema):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ({"bacth_size": 1}, "bacth_size is not a setting; did you mean batch_size?"),
         (
@@ -579,5 +579,5 @@ def test_a_config_of_a_later_schema_is_refused(schema):
         ({"epochs": 1.5}, "epochs=1.5 must be an integer of at least 1"),
     ],
 )
-def test_what_there_is_not_is_refused_with_the_nearest(content, told):
-    assert refused(content).startswith(told)
+def test_what_there_is_not_is_refused_with_the_nearest(content, message):
+    assert refused(content).startswith(message)

@@ -264,7 +264,7 @@ def content(sweep, base=BASE):
 
 
 def older(sweep):
-    """What an earlier version wrote: the same sweep, its fields under other names."""
+    """The sweep.json of an earlier version: the same sweep, its fields under other names."""
     described = space.describe(sweep)
     axes = [
         {**axis, "fields": [name.replace("objective", "hparams") for name in axis["fields"]]}

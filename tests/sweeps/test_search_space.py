@@ -180,7 +180,7 @@ def test_draws_fill_their_axes():
     assert np.log10(columns["optimizer.learning_rate"]).mean() == pytest.approx(-2, rel=1e-3)
     assert [np.sum(columns["model.latent_size"] == k) for k in (1, 2, 3, 4)] == [1024] * 4
     assert np.sum(columns["model.encoder"] == "mlp") == 2048
-    # Of a logarithmic axis from 0.5 to 100.5, half lies below sqrt(0.5 * 100.5) = 7.09.
+    # Half of a logarithmic axis from 0.5 to 100.5 lies below sqrt(0.5 * 100.5) = 7.09.
     assert np.mean(columns["epochs"] <= 7) == pytest.approx(
         math.log(7.5 / 0.5) / math.log(100.5 / 0.5), abs=2e-3
     )
@@ -292,7 +292,7 @@ def test_only_the_elbo_is_maximised():
 
 
 @pytest.mark.parametrize(
-    ("axes", "told"),
+    ("axes", "message"),
     [
         ({"epochs": 3}, "epochs: 3 is no axis; give a list of values, Uniform or Integers"),
         ({"model.encoder": "mlp"}, "model.encoder: 'mlp' is no axis"),
@@ -308,8 +308,8 @@ def test_only_the_elbo_is_maximised():
         ({("epochs", "batch_size"): [1, 2]}, "epochs,batch_size: 1 must be a tuple of 2 values"),
     ],
 )
-def test_what_is_no_axis_is_refused_at_once(axes, told):
-    with pytest.raises(UserError, match=told):
+def test_what_is_no_axis_is_refused_at_once(axes, message):
+    with pytest.raises(UserError, match=message):
         space.random(axes, num_trials=4)
 
 
@@ -345,7 +345,7 @@ def test_a_sweep_file_is_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "sweep.py has no function get_sweep"),
         ("get_sweep = 3", "sweep.py has no function get_sweep"),
@@ -362,13 +362,13 @@ def test_a_sweep_file_is_run(tmp_path):
         ),
     ],
 )
-def test_a_sweep_file_that_fails_is_told_of_in_one_line(tmp_path, text, told):
-    with pytest.raises(UserError, match=told) as error:
+def test_a_sweep_file_that_fails_is_reported_in_one_line(tmp_path, text, message):
+    with pytest.raises(UserError, match=message) as error:
         space.load(write(tmp_path, text))
     assert "\n" not in str(error.value)
 
 
-def test_a_sweep_file_that_is_missing_or_no_text_is_told_of(tmp_path):
+def test_a_sweep_file_that_is_missing_or_no_text_is_reported(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.py cannot be read: No such file or directory"):
         space.load(tmp_path / "nowhere.py")
     (tmp_path / "binary.py").write_bytes(b"\xff\xfe\xff")

@@ -19,7 +19,7 @@ def test_a_workdir_has_a_journal_of_its_own_and_another_process_joins_it(tmp_pat
     first.create_new_trial(first.get_study_id_from_name("s"))
     assert num_trials(opened(tmp_path)) == 1
     assert (tmp_path / "journal.log").is_file()
-    # What optuna-dashboard reads.
+    # The way in which optuna-dashboard reads it.
     backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "journal.log"))
     assert num_trials(optuna.storages.JournalStorage(backend)) == 1
 

@@ -14,7 +14,7 @@ REDUCTIONS = st.sampled_from([1.5, 2.0, 3.0, 4.0])
 
 
 def better(a, b, maximize):
-    """Whether the first value is strictly better."""
+    """Return whether the first value is strictly better."""
     if math.isnan(a) or math.isnan(b):
         return math.isnan(b) and not math.isnan(a)
     return a > b if maximize else a < b

@@ -42,11 +42,11 @@ def known_needs():
 
 def dealt(sweep, *, trials=None, resources=PLENTY, **options):
     trials = list(enumerate(space.settings(sweep))) if trials is None else trials
-    chunks, told = deal(
+    chunks, described = deal(
         sweep, BASE, trials, **{"batch": 0, "rivals": {}, "resources": resources, **options}
     )
     assert json.loads(json.dumps(chunks)) is not None
-    return chunks, told
+    return chunks, described
 
 
 def sizes(chunks):
@@ -66,7 +66,7 @@ def test_members_differ_within_a_chunk_by_hyperparameters_and_seeds_alone():
         },
         seeds=(0, 7),
     )
-    chunks, told = dealt(sweep)
+    chunks, described = dealt(sweep)
     assert sizes(chunks) == [6] * 4
     static = [
         (c["config"]["model"]["latent_size"], c["config"]["optimizer"]["name"]) for c in chunks
@@ -81,8 +81,8 @@ def test_members_differ_within_a_chunk_by_hyperparameters_and_seeds_alone():
             field for field in configs[0] if len({str(config[field]) for config in configs}) > 1
         }
         assert differing == {"objective.beta", "seed"}
-    assert len(told.splitlines()) == 4
-    assert "program 2 of 4: model.latent_size=2, optimizer='sgd': 6 members in 1 chunk" in told
+    assert len(described.splitlines()) == 4
+    assert "program 2 of 4: model.latent_size=2, optimizer='sgd': 6 members in 1 chunk" in described
 
 
 def test_every_member_is_the_run_that_its_setting_and_seed_make():
@@ -112,14 +112,14 @@ def test_sections_are_programs_by_what_is_static_in_them():
         {"beta": 3.0},
     ]
     sweep = space.grid({"objective": objectives})
-    chunks, told = dealt(sweep)
+    chunks, described = dealt(sweep)
     assert [[e["trial"] for e in chunk["members"]] for chunk in chunks] == [
         [0, 1],
         [2],
         [3, 4],
         [5],
     ]
-    assert "objective='tc', objective.estimator='stratified': 1 members" in told
+    assert "objective='tc', objective.estimator='stratified': 1 members" in described
     for chunk in chunks:
         for entry in chunk["members"]:
             config = fields.with_values(BASE, space.settings(sweep)[entry["trial"]])
@@ -142,7 +142,7 @@ class StaticBeta(Objective):
 def test_parts_from_outside_are_programs_by_their_own_declarations():
     objective = {"name": "test_sweep_plan:StaticBeta", "beta": 3.0}
     base = fields.with_values(BASE, {"objective": objective})
-    # Of the registered parts objective.beta is traced, and the widths of encoders are static.
+    # The objective.beta of registered parts is traced.
     sweep = space.grid({"objective.width": (1.0, 2.0), "objective.beta": (1.0, 2.0)})
     trials = list(enumerate(space.settings(sweep)))
     chunks, described = deal(sweep, base, trials, batch=0, rivals={}, resources=PLENTY)
@@ -221,7 +221,7 @@ def test_every_member_is_dealt_once_and_every_chunk_fits(case):
         IMAGES + case["limit"], case["num_devices"], case["side_by_side"], case["num_workers"]
     )
     try:
-        chunks, told = dealt(sweep, trials=trials, resources=resources)
+        chunks, described = dealt(sweep, trials=trials, resources=resources)
     except UserError:
         unit = num_seeds if sweep.halving else 1
         one = {"members": [None] * unit, "least_slots": unit}
@@ -248,18 +248,20 @@ def test_every_member_is_dealt_once_and_every_chunk_fits(case):
         assert sum(sizes(same)) > (len(same) - 1) * sizes(same)[0]
         if not sweep.halving and not resources.side_by_side:
             assert sizes(same)[0] <= 8
-    assert dealt(sweep, trials=trials, resources=resources) == (chunks, told)
+    assert dealt(sweep, trials=trials, resources=resources) == (chunks, described)
 
 
 def test_a_memory_limit_splits_what_would_go_into_one_chunk():
     sweep = space.grid({"objective.beta": tuple(float(i) for i in range(10))})
     assert sizes(dealt(sweep)[0]) == [10]
     limited = PLENTY._replace(memory_limit=IMAGES + 4 * 13)
-    chunks, told = dealt(sweep, resources=limited)
+    chunks, described = dealt(sweep, resources=limited)
     assert sizes(chunks) == [4, 4, 2]
     assert {chunk["least_slots"] for chunk in chunks} == {4}
     assert members_of(chunks) == list(range(10))
-    assert told == "  program 1 of 1: 10 members in 3 chunks of up to 4, about 0.00 of 0.00 GiB"
+    assert (
+        described == "  program 1 of 1: 10 members in 3 chunks of up to 4, about 0.00 of 0.00 GiB"
+    )
     assert sizes(dealt(sweep, resources=limited._replace(num_devices=2))[0]) == [5, 5]
 
 
@@ -342,7 +344,7 @@ def test_a_limit_below_one_member_is_refused_with_the_flag_and_what_is_needed(tm
             assert message.startswith(f"--memory_limit=0.001GiB is below what {what} needs, about ")
             assert message.endswith("with the images; raise it, or lower batch_size")
             needed.append(float(re.search(r"about ([0-9.]+)GiB", message)[1]))
-            # As told, up to rounding.
+            # As reported, up to rounding.
             assert len(deal_within(int((needed[-1] + 0.001) * GIB))[0]) == 4 - 2 * (sweep is two)
             with pytest.raises(UserError, match="--memory_limit"):
                 deal_within(int((needed[-1] - 0.001) * GIB))
@@ -377,7 +379,7 @@ def make_progress(stream, **options):
     )
 
 
-def test_a_line_tells_the_rate_of_all_members_and_the_time_left(clock):
+def test_a_line_gives_the_rate_of_all_members_and_the_time_left(clock):
     stream = io.StringIO()
     display = make_progress(stream, seconds_between_lines=0.0)
     members = [
@@ -399,7 +401,7 @@ def test_a_line_tells_the_rate_of_all_members_and_the_time_left(clock):
     ]
 
 
-def test_without_validation_no_elbo_is_told(clock):
+def test_without_validation_no_elbo_is_printed(clock):
     stream = io.StringIO()
     display = make_progress(stream, seconds_between_lines=0.0)
     clock.now += 1.0

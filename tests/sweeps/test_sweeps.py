@@ -18,7 +18,7 @@ NETWORKS = ["mlp", "conv"]
 KINDS = ["in turn", "side by side"]
 LEARNING_RATE, WEIGHT_DECAY = "optimizer.learning_rate", "optimizer.weight_decay"
 BETA, FREE_NATS = "objective.beta", "objective.free_nats"
-# Of SideBySide against a run alone; its docstring states them.
+# For SideBySide against a run alone; its docstring states them.
 LOSS_TOLERANCE = 1e-5
 NATS_TOLERANCE = 1e-3
 
@@ -112,7 +112,7 @@ def in_sequence(rows):
 
 
 def train(functions, members, num_calls, *, num_steps=4, active=None, num_slots=None):
-    """The stacked members, what they told in training, and who stayed finite."""
+    """The stacked members, their metrics in training, and who stayed finite."""
     num_slots = num_slots or len(members)
     states, rows = functions.place(stack(members), num_slots), []
     active = np.arange(num_slots) < len(members) if active is None else np.array(active)
@@ -239,7 +239,7 @@ def test_a_last_step_that_ruins_the_parameters_is_no_more_kept_than_a_loss(mlp, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_members_that_rest_keep_every_bit_and_tell_nothing(mlp, kind):
+def test_members_that_rest_keep_every_bit_and_have_no_metrics(mlp, kind):
     functions, active = mlp.functions(kind), np.array([True, False, True, False])
     everyone, all_metrics, _ = train(functions, mlp.members(), 2)
     swept, metrics, finite = train(functions, mlp.members(), 2, active=active)
