@@ -151,7 +151,7 @@ def measure(network: str, image_size: int, reuse_points: bool) -> dict[str, Any]
 
 
 def main(argv: list[str]) -> None:
-    """Measure, print a line a model, write the JSON."""
+    """Measure, print a line per model, write the JSON."""
     del argv
     rows = []
     for network, image_size, reuse_points in _MODELS:

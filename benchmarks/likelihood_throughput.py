@@ -24,7 +24,7 @@ from vae_jax.evaluation import likelihood, results_file
 from vae_jax.evaluation import metrics as figures_of_merit
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
-_NUM_SAMPLES = flags.DEFINE_integer("num_samples", 5000, "importance samples an image")
+_NUM_SAMPLES = flags.DEFINE_integer("num_samples", 5000, "importance samples per image")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 10_000, "images of the test set")
 
 

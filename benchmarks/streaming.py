@@ -139,7 +139,7 @@ class _Epoch:
         self.state = program.init(jnp.zeros(shape), key, hparams).train
 
     def decode(self) -> float:
-        """Return images a second, read in batches by as many threads as the stream has."""
+        """Return images per second, read in batches by as many threads as the stream has."""
         num_steps, batch_size = self.plan.total_steps, self.config.batch_size
         order = np.random.default_rng(0).permutation(self.num_examples)[: num_steps * batch_size]
 
@@ -152,7 +152,7 @@ class _Epoch:
         return num_steps * batch_size / (time.perf_counter() - start)
 
     def stream(self, first_step: int = 0) -> float:
-        """Return images a second, taken from a stream as fast as they come."""
+        """Return images per second, taken from a stream as fast as they come."""
         state = self.state._replace(step=jnp.asarray(first_step))
         start, step = time.perf_counter(), first_step
         with factory.build_stream(self.config, self.train_set, self.plan, state) as stream:
@@ -164,7 +164,7 @@ class _Epoch:
 
 
 def compare_speeds(config: factory.Experiment, repeats: int) -> dict[str, Any]:
-    """Images a second of decoding alone and of the stream, one after the other again and again."""
+    """Return images per second of decoding alone and of the stream, measured in turn."""
     epoch = _Epoch(config)
     # Grain is imported and the order of an epoch compiled.
     epoch.stream(first_step=epoch.plan.total_steps - 1)

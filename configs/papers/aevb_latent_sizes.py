@@ -43,7 +43,7 @@ def get_card() -> Card:
         )
         for size, (negative_elbo, rate, distortion, tolerance) in _RERUN.items()
     ]
-    unknown = {figure: Expected() for figure in ("negative_elbo", "rate", "distortion")}
+    unknown = {metric: Expected() for metric in ("negative_elbo", "rate", "distortion")}
     rows.append(Row("size_2", {"model.latent_size": 2}, unknown))
     return Card(
         title="AEVB on MNIST by latent size",

@@ -33,8 +33,8 @@ def get_card() -> Card:
     def row(size: int, decoder_start: str = "mean_image") -> Row:
         log_likelihood, accuracies = _PAPER[size]
         expected = {"nll": Expected(-log_likelihood, verified=False)}
-        for figure, percent in zip(NEIGHBOUR_FIGURES, accuracies, strict=True):
-            expected[figure] = Expected(percent, verified=False)
+        for metric, percent in zip(NEIGHBOUR_FIGURES, accuracies, strict=True):
+            expected[metric] = Expected(percent, verified=False)
         return Row(
             f"latents_{size}" + ("_grey" if decoder_start == "grey" else ""),
             {"model.latent_size": size, "model.decoder_start": decoder_start},
