@@ -5,17 +5,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from vae_jax.data.captions.vocabulary import UNKNOWN_WORDS
 from vae_jax.data.multimodal import MODALITIES
-from vae_jax.settings import (
-    bounded,
-    integer,
-    names,
-    numbers,
-    one_of,
-    part,
-    register,
-    seed,
-    text,
-)
+from vae_jax.settings import bounded, integer, names, numbers, one_of, part, register, seed, text
 
 BINARIZATIONS: dict[str, type] = {}
 MODES: dict[str, type] = {}

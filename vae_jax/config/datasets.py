@@ -373,7 +373,7 @@ def build_prepare(config: AnyExperiment) -> Prepare:
     def prepare(key: Key[Array, ""], examples: StoredPictures) -> Float[Array, "..."]:
         if examples.ndim == 4:
             return prepare_images(key, examples)
-        # On the grid the key is left whole: targets are those of the images in memory.
+        # On the grid the key is not split: the targets are those of images in memory.
         factors: Array = examples
         if section.mode.factors == "continuous":
             key, cell_key = jax.random.split(key)

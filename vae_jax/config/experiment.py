@@ -161,10 +161,8 @@ def shape_of(content: Mapping[str, Any]) -> tuple[type, dict[str, type], Any]:
     model = settings.resolve(declared, content.get("model", {}), "model")
     if model.takes == "modalities":
         return JointExperiment, {}, model
-    sections: dict[str, type] = {}
-    if not model.has_density:
-        sections["evaluation"] = ReconstructionEvaluation
-    return Experiment, sections, model
+    evaluation = Evaluation if model.has_density else ReconstructionEvaluation
+    return Experiment, {"evaluation": evaluation}, model
 
 
 def resolve(config: Config) -> Any:
@@ -184,17 +182,13 @@ def resolve(config: Config) -> Any:
     content.pop("schema", None)
     cls, sections, model = shape_of(content)
     content["model"] = model
-    if "objective" not in content:
-        content["objective"] = {"name": _default_objective(model)}
-    elif isinstance(content["objective"], Mapping) and "name" not in content["objective"]:
-        content["objective"] = {"name": _default_objective(model), **content["objective"]}
+    objective = content.get("objective", {})
+    if isinstance(objective, Mapping) and "name" not in objective:
+        default = getattr(model, "default_objective", "elbo")
+        content["objective"] = {"name": default, **objective}
     experiment = settings.resolve_part(cls, content, "", sections)
     rules.check(experiment)
     return experiment
-
-
-def _default_objective(model: Any) -> str:
-    return str(getattr(model, "default_objective", "elbo"))
 
 
 def digest(config: Config) -> str:

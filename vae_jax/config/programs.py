@@ -34,7 +34,7 @@ from vae_jax.training.step import (
     whole_batch,
 )
 
-# The mean of the training images, or of each modality that is images, by name.
+# The mean training image, or that of each modality of images, by name.
 MeanImages = Float[Array, "height width channels"] | dict[str, Array]
 
 
@@ -162,7 +162,7 @@ def build_program(
             state.extra,
             examples,
             state.hparams,
-            # After any warm-up: epochs are compared by the objective that training ends with.
+            # After any warm-up, so that epochs are compared by the final objective.
             jnp.float32(jnp.inf),
             validation_key,
             loss_fn=players[0].loss,

@@ -105,7 +105,7 @@ def _read(
     ]
     opt_state = shapes[0]
     if others:
-        # The optimisers were parts of one, by the name of what they moved.
+        # One optimiser held those of all networks, by name.
         by_name = zip(("vae", *others), shapes, strict=True)
         opt_state = {"inner_states": {name: {"inner_state": inner} for name, inner in by_name}}
     # All parameters stood in one tree.

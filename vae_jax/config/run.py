@@ -79,7 +79,7 @@ def train(
         finished = progress.stopped_early or int(state.train.step) == plan.total_steps
         first_step = int(state.train.step)
         summary = workdir.read_summary(folder) if first else None
-        # A summary of an earlier state is that of an evaluation in mid-run.
+        # A summary of an earlier step is that of an evaluation in mid-run.
         is_evaluated = finished and summary is not None and summary.get("step") == first_step
         # The first process decides for all: the others do not read the summary.
         if processes.from_first(int(is_evaluated)):

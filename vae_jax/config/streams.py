@@ -1,4 +1,4 @@
-"""The stream of a training set that is not kept in memory."""
+"""Streams of training sets that are not kept in memory."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from vae_jax.data.streaming import Order, Stream, num_read_threads
 from vae_jax.training.loop import Plan
 from vae_jax.training.step import TrainState, epoch_order
 
-# More than this is not transferred any faster.
+# Larger transfers are no faster.
 _MOST_BYTES_A_CALL = 64 * 2**20
 # Memory holds the batches of four calls: those trained on, those that come next, these once more
 # while they are transferred, and those read ahead. The rest is for files and for decoding.
@@ -53,7 +53,7 @@ def build_stream(
         total_steps=plan.total_steps,
         steps_of_call=plan.next_call,
         num_threads=min(num_read_threads(), num_steps),
-        # So that a thread has something to do while its batch is being copied.
+        # Each thread then has work while a batch is being copied.
         num_ahead=max(2, num_steps),
         put=put,
         process_index=jax.process_index(),
@@ -63,7 +63,7 @@ def build_stream(
 
 def _order_on_host(order_key: Key[Array, ""], num_examples: int) -> Order:
     """`training.epoch_order` on the CPU: an accelerator would finish its call of steps first."""
-    # A copy, since the state's own buffers are given up to the first call.
+    # A copy, since the first call consumes the state's own buffers.
     key_data, impl = np.array(jax.random.key_data(order_key)), jax.random.key_impl(order_key)
     shuffle = jax.jit(epoch_order, static_argnames="num_examples")
 

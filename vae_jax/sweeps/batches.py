@@ -120,7 +120,7 @@ class Work:
         known = read_member(self.folder, member)
         if known is None:
             return None
-        # An earlier version may have had other names, and as one setting what is several now.
+        # An earlier version may have had other names, and one setting for several of today.
         if self.search is None:
             setting = self._settings[known["trial"]]
         else:

@@ -52,7 +52,7 @@ class Chunk(TypedDict):
     """A chunk of members, with all that the process that trains it needs."""
 
     name: str
-    # Without the members' own values.
+    # The config without the members' own values.
     config: dict[str, Any]
     least_slots: int
     objective: str
@@ -110,7 +110,7 @@ class _Group:
         self.plan = self.plan_of(config)
         self.mean_image = self.splits.mean_image
         program = factory.build_program(config, self.form, self.splits.num_examples)
-        # Compiled by itself, as a run alone does: then a member begins with the same bits.
+        # Compiled on its own, as in a run alone, so that a member begins with the same bits.
         self.init = jax.jit(program.init)
         examples = jax.tree.map(jnp.asarray, self.splits.train_examples)
         others = jax.tree.map(jnp.asarray, self.splits.validation_examples)
@@ -190,7 +190,7 @@ def _train(
     for own, config in zip(folders.values(), configs, strict=True):
         with factory.hold_run(own, config):
             pass
-    # Members that ended after the checkpoint go through the same again, but have their records.
+    # Members that ended after the checkpoint are trained again from it, but have their records.
     records = MembersJsonLinesWriter(
         {m: own / "metrics.jsonl" for m, own in folders.items() if read_member(folder, m) is None},
         dict(zip(folders, np.asarray(states.train.step).tolist(), strict=True)),

@@ -36,7 +36,7 @@ _OF_COMPILATION_CACHE = (
     "jax_persistent_cache_min_entry_size_bytes",
 )
 
-# The environment, and with it XLA's thread pool, must be new in each: fork would carry ours over.
+# Each worker needs an environment and a thread pool of XLA of its own; fork would copy ours.
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -120,9 +120,11 @@ class ProcessExecutor:
                         try:
                             problem = worker.pipe.recv()
                         except (EOFError, ConnectionError):
+                            problem = None
+                        if problem is None:
                             _count_death(worker, chunk["name"], deaths)
                             waiting.appendleft(chunk)
-                            worker, problem = _start(worker.cores), ""
+                            worker = _start(worker.cores)
                         idle.append(worker)
                         if problem:
                             raise UserError(problem)
@@ -163,7 +165,7 @@ def _start(cores: set[int]) -> _Worker:
 
 
 def _stop(workers: Sequence[_Worker]) -> None:
-    """Let workers save what they have and go."""
+    """Let workers save their state and end."""
     for worker in workers:
         worker.process.terminate()
     for worker in workers:
@@ -269,7 +271,7 @@ class RayExecutor:
                 on_progress()
                 for reference in done:
                     chunk = waiting.pop(reference)
-                    # A worker that was asked to go saved what it had; another one goes on.
+                    # A worker that was asked to stop has saved its state; another one goes on.
                     if not self._is_trained(reference):
                         waiting[begin(chunk)] = chunk
                 if interruption:

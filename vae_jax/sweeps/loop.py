@@ -110,8 +110,8 @@ def fit_members(
         begun = time.monotonic()
         for writer in writers:
             writer.flush()
-        # Members stand at steps of their own, and one that diverges takes none: this number grows
-        # with every step and with every end.
+        # Members differ in their steps, and one that diverges takes none; this number grows with
+        # every step and with every end.
         num_ended = sum(entry.status != "training" for entry in progress)
         checkpoints.save(
             checkpoint_dir,

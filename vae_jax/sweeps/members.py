@@ -21,13 +21,13 @@ from vae_jax.data.pixels import StoredExamples
 from vae_jax.training.loop import Program, RunState, all_finite, copy_tree
 
 Mask = Bool[np.ndarray, " members"]
-# By name, those of each member, and of each step if there are several; NaN for one that rested.
+# By name; one row per member, of one value per step if there are several. NaN for those at rest.
 MemberMetrics = dict[str, Float[np.ndarray, "members *steps"]]
 States = TypeVar("States")
 
 _AXIS = "members"
 
-# Stored examples too, of another number than those trained on.
+# Stored examples, of another number than those trained on.
 _HeldOut = Num[Array, "held_out ..."] | dict[str, Array]
 
 
@@ -149,7 +149,7 @@ class InTurn:
         for index in np.flatnonzero(active).tolist():
             if rows and stop():
                 break
-            # run_steps consumes its argument; the copy is what stays should the call go wrong.
+            # run_steps consumes its argument; the copy stays if the call goes wrong.
             before = copy_tree(states[index].train)
             after, metrics = self._run_steps(
                 states[index].train, self._train_examples, num_steps=num_steps

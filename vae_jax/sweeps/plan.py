@@ -1,4 +1,4 @@
-"""Deal the trials of a sweep out: into groups by their static fields, into chunks by memory."""
+"""Deal out the trials of a sweep: into groups by their static fields, into chunks by memory."""
 
 import functools
 import json
@@ -24,12 +24,11 @@ _GIB = 2**30
 _SHARE_OF_DEVICE = 0.8
 _SHARE_OF_MACHINE = 0.5
 
-# Copies of a member's state that are alive at once: before a call, after it, and on the way to
-# the disk.
+# Copies of a member's state that exist at once: before a call, after it, and on the way to disk.
 _STATE_COPIES = 3
 
-# The members of a chunk end together. In turn they gain nothing by being many, and the first
-# results come the later.
+# The members of a chunk end together. Members in turn gain nothing from larger chunks, whose first
+# results come later.
 _MEMBERS_IN_TURN = 8
 
 
@@ -171,7 +170,7 @@ def deal(
             "reduction": sweep.halving.reduction,
             "rivals": {str(epoch): list(values) for epoch, values in rivals.items()},
         }
-    # Trials are compared within a chunk, so that all seeds of one must be in the same.
+    # Trials are compared within a chunk, which must hold all seeds of each.
     unit = len(sweep.seeds) if halving else 1
     adaptive = sweep.method == "tpe"
     chunks: list[Chunk] = []

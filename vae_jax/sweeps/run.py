@@ -1,4 +1,4 @@
-"""Run a sweep in a workdir, from wherever it stands, and write its results.
+"""Run a sweep in a workdir, new or begun, and write its results.
 
     sweep.json      the resolved sweep
     batches/        the trials that have been dealt out, and the chunks that train them
@@ -27,7 +27,7 @@ from vae_jax.sweeps.search import Search
 from vae_jax.sweeps.space import Sweep
 from vae_jax.sweeps.storage import open_study, owner_of
 
-# The longest that another process may hold the workdir to find work or to write results.
+# The most seconds to wait for another process that holds the workdir.
 _PATIENCE = 60.0
 
 
@@ -117,7 +117,7 @@ def _claim(folder: Path, ours: dict[str, Any], **own: Any) -> dict[str, Any]:
     elif is_same(ours, there):
         content = there
     else:
-        # Refused below, with what differs.
+        # Refused below, with the differences.
         content = {**there, **ours}
     with workdir.hold(folder, sweep=content, wait=_PATIENCE):
         pass

@@ -1,9 +1,9 @@
 """The trials of a search, whose settings are suggested from results, in an Optuna study.
 
 The study lies in the workdir, in journal.log, or in a storage that several machines share, each
-with a workdir of its own. A trial is claimed by being made: its number and its owner are there at
-once or not at all. What a killed process leaves behind, the workdir's next process finds among
-`Search.mine`; what a dead machine leaves in a shared storage, another one takes over.
+with a workdir of its own. A trial is claimed by creating it, in one step with its owner. The trials
+of a killed process are among `Search.mine` of the workdir's next one; those of a dead machine in a
+shared storage are taken over by another one.
 
 A trial's user attributes: "owner", the workdir that runs it; "seen", when the owner gave its last
 sign of life (Unix time, in seconds); and "rows", the results of its members.
@@ -111,7 +111,7 @@ class Search:
         """
         claimed: list[Trial] = []
         with reaching(self._url):
-            # Earlier versions of the code made all trials at the start, and let them wait.
+            # Earlier versions made all trials at the start, in the state WAITING.
             for trial in self._trials():
                 if len(claimed) == limit or trial.state is not TrialState.WAITING:
                     continue
@@ -237,7 +237,7 @@ class Search:
         self._set(trial, "owner", self._owner)
 
     def _set(self, trial: FrozenTrial, name: str, value: Any) -> None:
-        # Somebody who took the owner for dead may have ended the trial.
+        # Another machine may have taken over the trial and ended it.
         with contextlib.suppress(UpdateFinishedTrialError):
             self._storage.set_trial_user_attr(trial._trial_id, name, value)
 

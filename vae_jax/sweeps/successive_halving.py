@@ -35,7 +35,7 @@ def survivors(
     if not ranked:
         return set()
     keep = max(1, math.floor(len(ranked) / reduction))
-    # Where the best few would reach down to a NaN, the numbers above it are enough.
+    # If the best few include a NaN, only the numbers above it are kept.
     fit = [score for score in ranked if score[0]] or ranked
     last = fit[min(keep, len(fit)) - 1]
     return {number for number, score in scores.items() if score >= last}
