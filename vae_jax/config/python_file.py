@@ -30,10 +30,10 @@ def call(
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(f"the {what} {name} cannot be read: {reason}") from None
-    # No import: the file need not lie in a package, and leaves no compiled file behind.
-    module = types.ModuleType(what.replace(" ", "_"))
+    # Run rather than imported: it need not lie in a package, and leaves no compiled file behind.
+    module = types.ModuleType(function)
     module.__file__ = name
-    # Dataclasses look there for the module that they stand in.
+    # Dataclasses look up the module that defines them.
     sys.modules[module.__name__] = module
     try:
         exec(compile(source, name, "exec"), vars(module))

@@ -19,10 +19,9 @@ from optuna.trial import TrialState
 from vae_jax import workdir
 from vae_jax.sweeps import plan
 from vae_jax.sweeps.chunks import Chunk, is_done, is_free, read_member
-from vae_jax.sweeps.results import Row, member_row
+from vae_jax.sweeps.results import Row, curve, member_row
 from vae_jax.sweeps.search import Outcome, Search, Trial
 from vae_jax.sweeps.space import Setting, Sweep, settings
-from vae_jax.training.records import read_records
 
 
 class Batch(NamedTuple):
@@ -102,9 +101,9 @@ class Work:
             state = TrialState.FAIL
         last = max(row["epoch"] for row in rows)
         marks = () if self.sweep.halving is None else self.sweep.halving.epochs
-        curves = [_curve(Path(row["workdir"]), self.sweep.objective) for row in rows]
+        curves = [curve(row, self.sweep.objective) for row in rows]
         reports = {
-            epoch: float(np.mean([_latest(curve, epoch) for curve in curves]))
+            epoch: float(np.mean([_latest(by_epoch, epoch) for by_epoch in curves]))
             for epoch in sorted({last, *(mark for mark in marks if mark <= last)})
             if all(curves) and state is not TrialState.FAIL
         }
@@ -175,18 +174,9 @@ class Work:
         return rivals
 
 
-def _curve(folder: Path, objective: str) -> dict[int, float]:
-    """Return a member's validation metric by epoch."""
-    return {
-        int(record["epoch"]): record[objective]
-        for record in read_records(folder / "metrics.jsonl")
-        if record["split"] == "valid" and record.get(objective) is not None
-    }
-
-
-def _latest(curve: Mapping[int, float], epoch: int) -> float:
+def _latest(by_epoch: Mapping[int, float], epoch: int) -> float:
     """Return the value at an epoch; the last one of a member that stopped before."""
-    return curve[max((e for e in curve if e <= epoch), default=min(curve))]
+    return by_epoch[max((e for e in by_epoch if e <= epoch), default=min(by_epoch))]
 
 
 def _value(rows: Sequence[Row], objective: str) -> float | None:
