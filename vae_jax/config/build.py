@@ -47,7 +47,8 @@ def build_model(
 
 def split_model(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
     """Return a model's graph, its parameters, and its state that is learned without a gradient."""
-    graphdef, params, extra = nnx.split(model, nnx.Param, ...)
+    graphdef, *states = nnx.split(model, nnx.Param, ...)
+    params, extra = states
     return graphdef, params, extra
 
 

@@ -55,7 +55,7 @@ class Outcome(NamedTuple):
 
     state: TrialState
     value: float | None
-    reports: Mapping[int, float]
+    reports: dict[int, float]
     rows: list[dict[str, Any]]
 
 

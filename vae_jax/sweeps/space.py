@@ -324,8 +324,9 @@ def _as_field_takes(field: str, value: Any) -> Any:
     """Return an integer on a field of floats as a float, in a section too; others as they are."""
     if isinstance(value, Mapping):
         return {name: _as_field_takes(f"{field}.{name}", own) for name, own in value.items()}
-    takes_floats = any(setting.is_number for setting in declarations().get(field, []))
-    return float(value) if type(value) is int and takes_floats else value
+    if type(value) is int and any(known.is_number for known in declarations().get(field, ())):
+        return float(value)
+    return value
 
 
 def _points(method: str, num_points: int, num_axes: int, seed: int) -> np.ndarray:
