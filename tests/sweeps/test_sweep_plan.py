@@ -203,7 +203,7 @@ def needed_by(chunk, resources):
     return IMAGES + per_device * MEMORY.state + at_once * MEMORY.step
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(DEALS)
 def test_every_member_is_dealt_once_and_every_chunk_fits(case):
     num_seeds = case["num_seeds"]
