@@ -52,7 +52,7 @@ def test_every_config_file_is_an_experiment_and_the_same_after_a_round_trip(name
     assert digest(written) == digest(config) == digest(experiment)
 
 
-def test_what_a_config_does_not_say_has_its_default():
+def test_settings_that_a_config_leaves_out_have_their_defaults():
     assert resolve({}) == Experiment()
     assert resolve(ConfigDict({"seed": 3})).seed == 3
     assert resolve({"objective": {"beta": 4.0}}).objective == ELBO(beta=4.0)
@@ -61,7 +61,7 @@ def test_what_a_config_does_not_say_has_its_default():
         resolve({}).seed = 3
 
 
-def test_a_model_says_what_else_there_is():
+def test_a_model_decides_which_other_settings_there_are():
     plain, blind = resolve({}), resolve({"model": "autoencoder"})
     assert blind.objective.name == "reconstruction"
     assert isinstance(blind.evaluation, ReconstructionEvaluation)
@@ -79,7 +79,7 @@ def test_a_model_says_what_else_there_is():
         assert not hasattr(found, "corruption")
 
 
-def test_traced_settings_are_those_of_the_parts_that_were_chosen():
+def test_traced_settings_are_those_of_the_chosen_parts():
     assert resolve({}).hparams == {
         "objective.beta": 1.0,
         "objective.distortion_weight": 1.0,
@@ -517,7 +517,7 @@ def test_a_digest_does_not_change_when_a_setting_is_said_with_its_default(config
         assert digest(merged(base, more)) == expected, more
 
 
-def test_a_digest_tells_experiments_apart_by_what_decides_on_their_result():
+def test_a_digest_identifies_an_experiment_by_what_its_result_depends_on():
     digests = [
         digest(content)
         for content in (
@@ -579,5 +579,5 @@ def test_a_config_of_a_later_schema_is_refused(schema):
         ({"epochs": 1.5}, "epochs=1.5 must be an integer of at least 1"),
     ],
 )
-def test_what_there_is_not_is_refused_with_the_nearest(content, message):
+def test_an_unknown_name_is_refused_with_the_nearest(content, message):
     assert refused(content).startswith(message)

@@ -95,7 +95,7 @@ def test_the_name_of_the_data_is_a_setting_of_its_own():
     assert overridden(config, "data.name=sprites")["data"] == {"dir": "there", "name": "sprites"}
 
 
-def test_a_choice_within_a_choice_is_known_by_what_was_chosen():
+def test_the_settings_of_a_choice_within_a_choice_are_those_of_the_chosen_part():
     found = resolve(
         overridden(
             {},
@@ -201,7 +201,7 @@ def test_names_are_read_as_a_tuple():
         ("seed=99999999999999999999", "seed=99999999999999999999 must be an integer from 0"),
     ],
 )
-def test_what_is_not_there_or_not_right_is_refused_in_one_line(argument, message):
+def test_unknown_settings_and_wrong_values_are_refused_in_one_line(argument, message):
     assert refused(argument).startswith(message)
 
 

@@ -42,7 +42,7 @@ def test_every_choice_is_listed_with_its_settings():
     assert Encoder.__doc__ not in listing
 
 
-def test_a_choice_is_described_with_defaults_limits_and_what_is_traced():
+def test_a_choice_is_described_with_defaults_limits_and_kinds():
     described = reference.describe("objective.elbo")
     assert described.splitlines()[0].startswith("objective.elbo: Evidence lower bound")
     assert "  beta = 1.0\n    Weight of the KL; 1 is the evidence lower bound.\n" in described
@@ -62,7 +62,7 @@ def test_a_choice_is_described_with_defaults_limits_and_what_is_traced():
         ("nonsense", "--of=nonsense is no choice"),
     ],
 )
-def test_a_choice_that_is_not_there_is_refused_with_the_nearest(name, message):
+def test_an_unknown_choice_is_refused_with_the_nearest(name, message):
     with pytest.raises(UserError) as error:
         reference.describe(name)
     assert str(error.value).startswith(message)

@@ -117,7 +117,7 @@ def test_numbers_that_cannot_be_are_refused(changes, reason):
     assert reason in refusal(sweep)
 
 
-def test_only_what_judges_needs_a_validation_split():
+def test_only_searches_and_halving_need_a_validation_split():
     base = fields.with_values(BASE, {"data.validation_split": ""})
     halving = space.Halving((1, 2))
     checks.check(drawn(BETA_AXIS), base)
@@ -211,7 +211,7 @@ def test_a_section_is_its_choice_and_the_settings_that_it_says():
     assert fields.expanded({"data": {"name": "mnist"}}) == {"data.name": "mnist"}
 
 
-def test_a_choice_needs_not_have_what_another_has_by_default():
+def test_a_choice_may_lack_settings_that_another_has_by_default():
     axes = {("model", "objective"): [("vae", "elbo"), ("autoencoder", "reconstruction")]}
     checks.check(space.grid(axes, objective="distortion"), BASE)
     said = fields.with_values(BASE, {"evaluation.num_samples": 7})

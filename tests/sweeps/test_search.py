@@ -186,7 +186,7 @@ def test_workdirs_of_one_storage_get_trials_of_their_own(shared):
     assert second.running() == set(range(6))
 
 
-def test_a_trial_too_many_of_two_machines_at_once_is_nobodys(shared, monkeypatch):
+def test_a_surplus_trial_of_two_machines_at_once_belongs_to_neither(shared, monkeypatch):
     sweep = space.with_num_trials(TPE, 3)
     first, second = shared(sweep), shared(sweep, owner="b")
     first.claim(2)
@@ -285,9 +285,7 @@ def test_the_elbo_is_maximised_and_losses_are_minimised(tmp_path, objective, bes
         ("set_trial_state_values", 0),
     ],
 )
-def test_a_result_whose_writing_was_killed_can_be_written_again(
-    tmp_path, monkeypatch, write, calls
-):
+def test_a_result_can_be_written_again_after_a_kill(tmp_path, monkeypatch, write, calls):
     searched = opened(tmp_path)
     searched.claim(2)
     ended = {"reports": {2: -3.0, 6: -2.0}, "rows": [{"seed": 0}]}

@@ -309,7 +309,7 @@ def test_only_the_elbo_is_maximised():
         ({("epochs", "batch_size"): [1, 2]}, "epochs,batch_size: 1 must be a tuple of 2 values"),
     ],
 )
-def test_what_is_no_axis_is_refused_at_once(axes, message):
+def test_an_invalid_axis_is_refused_at_once(axes, message):
     with pytest.raises(UserError, match=message):
         space.random(axes, num_trials=4)
 

@@ -115,7 +115,7 @@ def test_a_storage_that_cannot_be_opened_is_reported_without_credentials(tmp_pat
         ("host h", "postgresql://h/db", "host h"),
     ],
 )
-def test_what_a_driver_says_is_shown_without_credentials(text, url, shown):
+def test_the_message_of_a_driver_is_shown_without_credentials(text, url, shown):
     assert storage._without_credentials(text, url) == shown
 
 

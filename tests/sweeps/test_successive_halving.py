@@ -21,7 +21,7 @@ def better(a, b, maximize):
 
 
 @given(VALUES, RIVALS, REDUCTIONS, st.booleans())
-def test_those_go_on_that_fewer_than_the_best_few_outdo(values, rivals, reduction, maximize):
+def test_a_trial_goes_on_if_fewer_than_the_best_few_are_better(values, rivals, reduction, maximize):
     everyone = [*values.values(), *rivals]
     keep = max(1, math.floor(len(everyone) / reduction))
     numbers = any(not math.isnan(value) for value in everyone)
@@ -43,7 +43,7 @@ def test_to_maximise_is_to_minimise_the_negative(values, rivals, reduction):
 
 
 @given(st.dictionaries(st.integers(0, 99), ANY, min_size=1), REDUCTIONS, st.booleans())
-def test_without_rivals_somebody_goes_on(values, reduction, maximize):
+def test_without_rivals_at_least_one_trial_goes_on(values, reduction, maximize):
     assert survivors(values, [], reduction, maximize)
 
 

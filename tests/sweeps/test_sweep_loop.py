@@ -252,7 +252,7 @@ def test_each_member_keeps_its_own_best_epoch(tmp_path):
     st.integers(0, 3),
     st.sampled_from([2, 5, 9]),
 )
-def test_every_member_goes_through_what_a_run_alone_does(members, patience, steps_per_call):
+def test_every_member_is_trained_as_a_run_alone(members, patience, steps_per_call):
     elbos, warmups = [m[0] for m in members], [float(m[1]) for m in members]
     plan = dataclasses.replace(PLAN, patience=patience, steps_per_call=steps_per_call)
     with Memory().patch():
@@ -570,7 +570,7 @@ class Clock:
 
 
 @pytest.mark.parametrize("plan", [PLAN, SOON], ids=["whole rounds", "one member a call"])
-def test_the_time_of_a_call_is_shared_by_those_who_trained_in_it(monkeypatch, plan):
+def test_the_time_of_a_call_is_shared_by_its_members(monkeypatch, plan):
     clock = Clock(monkeypatch)
     functions = Members(bad={1: (12, "rate")}, after=lambda num: clock.passes(2.0))
     with Memory().patch():

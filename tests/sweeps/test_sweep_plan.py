@@ -102,7 +102,7 @@ def test_every_member_is_the_run_that_its_setting_and_seed_make():
     assert len(found) == 8
 
 
-def test_sections_are_programs_by_what_is_static_in_them():
+def test_sections_are_programs_by_their_static_settings():
     objectives = [
         {"name": "tc", "beta": 2.0},
         {"name": "tc", "beta": 4.0},
@@ -251,7 +251,7 @@ def test_every_member_is_dealt_once_and_every_chunk_fits(case):
     assert dealt(sweep, trials=trials, resources=resources) == (chunks, described)
 
 
-def test_a_memory_limit_splits_what_would_go_into_one_chunk():
+def test_a_memory_limit_splits_a_chunk():
     sweep = space.grid({"objective.beta": tuple(float(i) for i in range(10))})
     assert sizes(dealt(sweep)[0]) == [10]
     limited = PLENTY._replace(memory_limit=IMAGES + 4 * 13)
@@ -284,7 +284,7 @@ def test_the_seeds_of_a_trial_stay_together_where_trials_are_compared():
     assert [[e["trial"] for e in c["members"]] for c in chunks] == [[0, 0, 1], [1, 2, 2]]
 
 
-def test_what_halving_needs_goes_with_the_chunk():
+def test_a_chunk_holds_the_rule_of_halving():
     sweep = space.grid({"objective.beta": (0.5, 1.0)}, objective="distortion", halving=HALVING)
     chunks, _ = dealt(sweep, batch=3, rivals={2: [-5.0, -6.0], 4: []})
     (chunk,) = chunks
@@ -302,7 +302,7 @@ def test_what_halving_needs_goes_with_the_chunk():
 
 
 @pytest.mark.parametrize(("num_trials", "slots"), [(1, 1), (2, 2), (3, 4), (5, 8), (8, 8), (9, 16)])
-def test_what_a_search_suggests_gets_a_power_of_two_of_slots(num_trials, slots):
+def test_the_chunks_of_a_search_have_a_power_of_two_of_slots(num_trials, slots):
     axes = {"objective.beta": space.Uniform(0.1, 10)}
     trials = [(i, {"objective.beta": float(i)}) for i in range(num_trials)]
     (chunk,), _ = dealt(space.tpe(axes, num_trials=40), trials=trials)
@@ -319,7 +319,7 @@ def test_a_power_of_two_of_slots_keeps_to_the_limit_on_three_devices():
     assert all(needed_by(chunk, resources) <= resources.memory_limit for chunk in chunks)
 
 
-def test_a_limit_below_one_member_is_refused_with_the_flag_and_what_is_needed(tmp_path):
+def test_a_limit_below_one_member_is_refused_with_the_flag_and_the_memory_needed(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweep_plan, "_needs", NEEDS)
         path = write_bars(tmp_path / "bars.npz")
@@ -351,7 +351,7 @@ def test_a_limit_below_one_member_is_refused_with_the_flag_and_what_is_needed(tm
         assert needed[1] == pytest.approx(2 * needed[0], abs=0.003)
 
 
-def test_what_a_sweep_may_use_is_found_out():
+def test_the_resources_of_this_machine_are_found():
     resources = resources_here()
     assert resources.memory_limit > 0
     assert resources.num_devices == jax.local_device_count() > 1

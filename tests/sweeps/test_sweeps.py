@@ -178,7 +178,7 @@ def assert_close(state, other):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
-def test_what_the_others_are_changes_no_bit_of_a_member_in_turn(mlp):
+def test_the_other_members_change_no_bit_of_a_member_in_turn(mlp):
     swept, metrics, _ = train(mlp.in_turn, mlp.members(), 2)
     member = mlp.members()[1]
     for others in ([], [mlp.member(9, {BETA: 0.1, WEIGHT_DECAY: 3.0}), mlp.member(1)]):
@@ -187,7 +187,7 @@ def test_what_the_others_are_changes_no_bit_of_a_member_in_turn(mlp):
         assert equal(at(changed_metrics, -1), at(metrics, 1))
 
 
-def test_what_the_others_are_changes_no_bit_of_a_member_side_by_side(mlp):
+def test_the_other_members_change_no_bit_of_a_member_side_by_side(mlp):
     swept, metrics, _ = train(mlp.side_by_side(), mlp.members(), 2)
     others = [mlp.member(i, {LEARNING_RATE: 0.1 * i, BETA: 0.1, FREE_NATS: 1}) for i in range(4)]
     changed, changed_metrics, _ = train(
@@ -257,7 +257,7 @@ def test_members_that_rest_keep_every_bit_and_have_no_metrics(mlp, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_best_parameters_are_kept_for_those_that_are_better(mlp, kind):
+def test_the_best_parameters_are_kept_of_members_that_are_better(mlp, kind):
     functions, better = mlp.functions(kind), np.array([True, False, False, True])
     begun, _, _ = train(functions, mlp.members(), 1)
     states = functions.keep_best(functions.place(begun, 4), better)
@@ -271,7 +271,7 @@ def test_the_best_parameters_are_kept_for_those_that_are_better(mlp, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_stacked_comes_back_and_one_member_by_itself(mlp, kind):
+def test_stacked_members_come_back_together_and_one_by_one(mlp, kind):
     functions, members = mlp.functions(kind), mlp.members()
     assert functions.validates
     states = functions.place(stack(members), 4)
