@@ -6,7 +6,7 @@ from pathlib import Path
 
 import own_parts
 import pytest
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from configs import multimodal, vanilla
 from vae_jax import settings
@@ -59,6 +59,12 @@ def test_settings_that_a_config_leaves_out_have_their_defaults():
     assert resolve({"model": VAESettings(latent_size=7)}).model.latent_size == 7
     with pytest.raises(dataclasses.FrozenInstanceError):
         resolve({}).seed = 3
+
+
+def test_a_reference_that_fails_is_refused_in_one_line():
+    config = ConfigDict({"seed": config_dict.required_placeholder(int)})
+    with pytest.raises(UserError, match="the config has a value that fails: RequiredValueError"):
+        resolve(config)
 
 
 def test_a_model_decides_which_other_settings_there_are():

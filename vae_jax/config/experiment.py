@@ -13,7 +13,7 @@ from vae_jax.config import rules
 from vae_jax.config.data_settings import ImageData, JointData
 from vae_jax.config.upgrades import SCHEMA, is_flat, upgrade
 from vae_jax.data.corruptions import CORRUPTIONS, CorruptionPart
-from vae_jax.errors import UserError
+from vae_jax.errors import UserError, first_line
 from vae_jax.models.interfaces import MODELS, ModelPart
 from vae_jax.objectives import OBJECTIVES, Objective
 from vae_jax.settings import Setting, bounded, flag, integer, part, section, seed
@@ -146,13 +146,22 @@ def plain(config: Config) -> dict[str, Any]:
     """Return a config as nested dicts of the present schema.
 
     Raises:
-      UserError: it holds no settings, or is of a later schema.
+      UserError: it holds no settings, a value fails, or it is of a later schema.
     """
     if isinstance(config, Experiment | JointExperiment):
         return config.to_dict()
     if not isinstance(config, ConfigDict | Mapping):
         raise UserError(f"the config is {config!r}; it must be a ConfigDict, or nested dicts")
-    return upgrade(config.to_dict() if isinstance(config, ConfigDict) else config)
+    if isinstance(config, Mapping):
+        return upgrade(config)
+    try:
+        content = config.to_dict()
+    # References are computed only here.
+    except Exception as error:
+        raise UserError(
+            f"the config has a value that fails: {type(error).__name__}: {first_line(error)}"
+        ) from None
+    return upgrade(content)
 
 
 def shape_of(content: Mapping[str, Any]) -> tuple[type, dict[str, type], Any]:
