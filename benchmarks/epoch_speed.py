@@ -15,7 +15,7 @@ from vae_jax import config as factory
 
 
 def matmul_flops(jaxpr: jex_core.Jaxpr) -> int:
-    """FLOPs of the matrix products in a jaxpr, those of its inner jaxprs included."""
+    """Return the FLOPs of the matrix products in a jaxpr, and in the jaxprs inside it."""
     total = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":

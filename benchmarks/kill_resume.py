@@ -85,7 +85,7 @@ class Run:
         }
 
     def state(self) -> tuple[int, list[bytes], dict[str, Any]]:
-        """Step, leaves and metadata of the newest checkpoint."""
+        """Return step, leaves and metadata of the newest checkpoint."""
         config = factory.resolve(workdir.read_config(self.folder))
         template = factory.run_state_template(config, (28, 28, 1))
         checkpoint = checkpoints.restore(self.folder / "checkpoints", template)

@@ -121,7 +121,7 @@ def noise_scales(config: factory.Experiment, epochs: Sequence[int]) -> list[dict
 
     @jax.jit
     def measure(params: nnx.State, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Squared norms: the mean of those of small batches, and that of their mean."""
+        """Return the mean squared norm of gradients of small batches, and that of their mean."""
         order = jax.random.permutation(key, len(images))[: small * num_small]
 
         def body(total: PyTree, batch: tuple[jax.Array, jax.Array]) -> tuple[PyTree, jax.Array]:
@@ -186,7 +186,7 @@ _CURVE_OVERRIDES = {
 
 
 def losses(folder: Path, num_processes: int, num_devices: int, kind: str) -> list[list[float]]:
-    """Epoch and training loss of every call of the run, as `experiments.train` writes them."""
+    """Return epoch and training loss of each call of a run, as `experiments.train` writes."""
     simulated = f"--xla_force_host_platform_device_count={num_devices}"
     environment = {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {simulated}"}
     command = [

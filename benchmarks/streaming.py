@@ -65,7 +65,7 @@ def _encoded_image(rng: np.random.Generator) -> bytes:
 
 
 def write_images(folder: Path, num_train: int) -> float:
-    """Prepare the data set `photos` in `folder`; the mean size of its files in bytes."""
+    """Write the data set `photos` into `folder`; return the mean size of its files in bytes."""
     import tensorflow_datasets as tfds
 
     rng = np.random.default_rng(0)
@@ -180,7 +180,7 @@ def compare_speeds(config: factory.Experiment, repeats: int) -> dict[str, Any]:
 
 
 def stream_memory(config: factory.Experiment, repeats: int) -> dict[str, Any]:
-    """Peak memory of epochs of a stream above what the process had before the first."""
+    """Return the peak memory of epochs of a stream, above that before the first."""
     epoch = _Epoch(config)
     epoch.stream(first_step=epoch.plan.total_steps - 1)
     before = _rss_bytes()

@@ -226,7 +226,7 @@ class SideBySide:
         )
 
         def on_each_device(function: Callable[..., Any], num_by_member: int) -> Callable[..., Any]:
-            """Members need nothing of each other: each device runs `function` on its own."""
+            """Return `function` run by each device on its own members, without communication."""
             in_specs = (*[split] * num_by_member, whole)
             return jax.shard_map(
                 function, mesh=mesh, in_specs=in_specs, out_specs=split, check_vma=False
@@ -272,7 +272,7 @@ class SideBySide:
     def run_steps(
         self, states: RunState, active: Mask, num_steps: int, stop: Callable[[], bool]
     ) -> Trained:
-        """See `MemberFunctions`; all members go at once, so that `stop` is not asked."""
+        """Train all active members at once; `stop` is not asked."""
         del stop
         after, finite, metrics = self._run_steps(
             states, jnp.asarray(active), self._train_examples, num_steps=num_steps

@@ -125,7 +125,7 @@ def _claim(folder: Path, ours: dict[str, Any], **own: Any) -> dict[str, Any]:
 
 
 def _claim_search(folder: Path, sweep: Sweep, ours: dict[str, Any], url: str, study: str) -> Search:
-    """Do as `_claim`, and open the study of the search, which must be the one asked for."""
+    """Claim a workdir as `_claim` does, and open its study, which must be the one asked for."""
     name = study or f"tpe-{workdir.config_digest(ours)}"
     content = _claim(folder, ours, study=name, is_shared=bool(url))
     # Earlier versions wrote the URL of a shared storage, without its password.

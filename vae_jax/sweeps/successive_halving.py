@@ -42,7 +42,7 @@ def survivors(
 
 
 def _score(value: float, maximize: bool) -> tuple[bool, float]:
-    """Larger is better; NaN comes last and equals itself."""
+    """Return a score that is larger for better values; NaN is the worst and equals itself."""
     if math.isnan(value):
         return (False, 0.0)
     return (True, value if maximize else -value)
