@@ -62,7 +62,7 @@ def build_stream(
 
 
 def _order_on_host(order_key: Key[Array, ""], num_examples: int) -> Order:
-    """Return `training.epoch_order` on the CPU; an accelerator would end its call of steps first."""
+    """Return `training.epoch_order` on the CPU: an accelerator may be busy with its steps."""
     # A copy, since the first call consumes the state's own buffers.
     key_data, impl = np.array(jax.random.key_data(order_key)), jax.random.key_impl(order_key)
     shuffle = jax.jit(epoch_order, static_argnames="num_examples")
