@@ -31,7 +31,7 @@ class Collective(NamedTuple):
 def collectives(hlo: str) -> list[Collective]:
     """Return the operations between devices in a compiled program's text, loop bodies once each."""
     found = []
-    # The places in long tuples are told in comments, with a sign that ours looks for.
+    # Long tuples have their indices in comments, with a sign that the pattern looks for.
     for match in _INSTRUCTION.finditer(re.sub(r"/\*.*?\*/", "", hlo)):
         sizes, num_bytes = [], 0
         for array in _ARRAY.finditer(match["shape"]):

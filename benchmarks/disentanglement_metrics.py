@@ -58,7 +58,7 @@ def build_config(network: str, image_size: int) -> factory.Experiment:
 
 
 def build_encode(config: factory.Experiment) -> encoded.Encode:
-    """Posterior means of an untrained network."""
+    """Return the posterior means of an untrained network."""
     image_shape = (config.data.image_size, config.data.image_size, 1)
     model = factory.build_model(config, image_shape, jax.random.key(0))
     trained = TrainedModel(config, image_shape, nnx.split(model)[1])
@@ -67,7 +67,7 @@ def build_encode(config: factory.Experiment) -> encoded.Encode:
 
 
 def seconds_of(compute: Callable[[], Any]) -> float:
-    """Time of one call."""
+    """Return the time of one call."""
     start = time.perf_counter()
     compute()
     return time.perf_counter() - start
@@ -151,7 +151,7 @@ def measure(network: str, image_size: int, reuse_points: bool) -> dict[str, Any]
 
 
 def main(argv: list[str]) -> None:
-    """Measure, print a line a model, write the JSON."""
+    """Measure, print a line per model, write the JSON."""
     del argv
     rows = []
     for network, image_size, reuse_points in _MODELS:

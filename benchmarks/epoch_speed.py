@@ -15,7 +15,7 @@ from vae_jax import config as factory
 
 
 def matmul_flops(jaxpr: jex_core.Jaxpr) -> int:
-    """FLOPs of the matrix products in a jaxpr, those of its inner jaxprs included."""
+    """Return the FLOPs of the matrix products in a jaxpr, and in the jaxprs inside it."""
     total = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
@@ -38,7 +38,7 @@ def matmul_flops(jaxpr: jex_core.Jaxpr) -> int:
 
 
 def measure(config: ConfigDict, num_examples: int, repeats: int) -> dict[str, Any]:
-    """Return images a second of the compiled epoch, and the FLOPs of one image's forward pass."""
+    """Return images per second of the compiled epoch, and the FLOPs of one image's forward pass."""
     experiment = factory.resolve({**config.to_dict(), "epochs": 1})
     splits = factory.load_splits(experiment)
     examples = jnp.asarray(splits.train_examples[:num_examples])

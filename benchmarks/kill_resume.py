@@ -1,12 +1,12 @@
-"""A run killed at random moments ends with the very bits of one that never was.
+"""A run killed at random moments ends with the bits of one that was never killed.
 
     python -m benchmarks.kill_resume --kills=30 --output=benchmarks/results/kill_resume_cpu.json
 
 A small MLP on 2,000 images of MNIST, with a checkpoint after every compiled call. Each start gets a
 SIGKILL at a moment drawn uniformly from the life of a whole run, from the first import to the last
-figure. A run that ends before its kill is compared and begun anew. Compared are the parameters, the
+plot. A run that ends before its kill is compared and begun anew. Compared are the parameters, the
 optimiser's state, the keys and the best parameters bit for bit, metrics.jsonl but for its rates,
-and the test figures of summary.json. Takes about 6 s a kill on 2 cores.
+and the test metrics of summary.json. Takes about 6 s per kill on 2 cores.
 """
 
 import os
@@ -85,7 +85,7 @@ class Run:
         }
 
     def state(self) -> tuple[int, list[bytes], dict[str, Any]]:
-        """Step, leaves and metadata of the newest checkpoint."""
+        """Return step, leaves and metadata of the newest checkpoint."""
         config = factory.resolve(workdir.read_config(self.folder))
         template = factory.run_state_template(config, (28, 28, 1))
         checkpoint = checkpoints.restore(self.folder / "checkpoints", template)

@@ -1,12 +1,12 @@
-"""A sweep killed at random moments ends with the very members of one that never was.
+"""A sweep killed at random moments ends with the members of one that was never killed.
 
     python -m benchmarks.kill_sweep --kills=10 --output=benchmarks/results/kill_sweep_cpu.json
 
 TPE over two latent sizes and the learning rate, 8 settings in batches of 4, two seeds each, with
 successive halving: small MLPs on 2,000 images of MNIST. Each start gets a SIGKILL at a moment drawn
 uniformly from the life of a whole sweep. Compared are every member's parameters, optimiser state
-and keys bit for bit, its records and test figures, the settings that the search suggested, and what
-the study holds. Takes about 12 s a kill on 2 cores.
+and keys bit for bit, its records and test metrics, the settings that the search suggested, and the
+content of the study. Takes about 12 s per kill on 2 cores.
 """
 
 import os
@@ -61,7 +61,7 @@ def get_sweep():
         halving=space.Halving(epochs=(2, 4), reduction=2),
     )
 """
-# What differs between two sweeps that are the same.
+# The fields that differ between two sweeps that are the same.
 _OF_THIS_START = ("train_seconds", "workdir", "examples_per_second")
 
 

@@ -23,7 +23,7 @@ from vae_jax import config as factory
 from vae_jax.evaluation import likelihood, metrics, results_file
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
-_NUM_SAMPLES = flags.DEFINE_integer("num_samples", 5000, "importance samples an image")
+_NUM_SAMPLES = flags.DEFINE_integer("num_samples", 5000, "importance samples per image")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 10_000, "images of the test set")
 
 

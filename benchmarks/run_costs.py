@@ -5,7 +5,7 @@
 The first start compiles, or finds its programs in the compilation cache; the second start is that
 of a run which was stopped after its first epoch, and ends at its first optimiser step. The loop's
 share is the time of `fit` outside the compiled epochs and validations: records, TensorBoard,
-progress, copies, checkpoints. Memory is the peak of the whole process, evaluation and figures
+progress, copies, checkpoints. Memory is the peak of the whole process, evaluation and plots
 included.
 """
 

@@ -3,13 +3,13 @@
     python -m benchmarks.scaling --output=benchmarks/results/scaling_cpu.json \
         --figure=docs/loss_by_layout.png
 
-Four parts. FLOPs and bytes a device, and what crosses between devices, are read from the compiled
+Four parts. FLOPs and bytes per device, and what crosses between devices, are read from the compiled
 program. Losses of one run on one device, on eight under jit and under pmap, and on two processes of
 four, are laid over one another. The gradient noise scale says where larger batches stop paying
 (McCandlish, Kaplan, Amodei 2018, arXiv 1812.06162, appendix A.1). Times on more devices are
 projected from these with an accelerator's data sheet, and called so.
 
-The devices are simulated: eight of them on one CPU tell costs and numbers, but no speed.
+The devices are simulated: eight of them on one CPU show costs and numbers, but no speed.
 """
 
 import functools
@@ -44,7 +44,7 @@ _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints on
 _FIGURE = flags.DEFINE_string("figure", "", "PNG of the losses to write; empty draws none")
 
 _NUM_DEVICES = 8
-# Of the gradient noise, at each epoch.
+# Draws of the gradient noise at each epoch.
 _DRAWS = 5
 _ROOT = Path(__file__).parents[1]
 
@@ -84,7 +84,7 @@ def step_costs(config: factory.Experiment, num_devices: int) -> dict[str, Any]:
 
 
 def projected_seconds(costs: dict[str, Any], batch_size: int, num_devices: int) -> dict[str, float]:
-    """Time of a step on accelerators: products, and a ring that sums the gradients."""
+    """Return the time of a step on accelerators: products, and a ring that sums the gradients."""
     share = _ACCELERATOR["flops"] * _ACCELERATOR["share_of_peak"]
     compute = costs["flops"] / costs["batch_size"] * batch_size / num_devices / share
     speed = _ACCELERATOR[f"bytes_per_second_{'within' if num_devices <= 8 else 'beyond'}_8"]
@@ -121,7 +121,7 @@ def noise_scales(config: factory.Experiment, epochs: Sequence[int]) -> list[dict
 
     @jax.jit
     def measure(params: nnx.State, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Squared norms: the mean of those of small batches, and that of their mean."""
+        """Return the mean squared norm of gradients of small batches, and that of their mean."""
         order = jax.random.permutation(key, len(images))[: small * num_small]
 
         def body(total: PyTree, batch: tuple[jax.Array, jax.Array]) -> tuple[PyTree, jax.Array]:
@@ -186,7 +186,7 @@ _CURVE_OVERRIDES = {
 
 
 def losses(folder: Path, num_processes: int, num_devices: int, kind: str) -> list[list[float]]:
-    """Epoch and training loss of every call of the run, as `experiments.train` writes them."""
+    """Return epoch and training loss of each call of a run, as `experiments.train` writes."""
     simulated = f"--xla_force_host_platform_device_count={num_devices}"
     environment = {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {simulated}"}
     command = [
@@ -214,7 +214,7 @@ def losses(folder: Path, num_processes: int, num_devices: int, kind: str) -> lis
 
 
 def main(argv: list[str]) -> None:
-    """Measure everything, print what came out, write the JSON and the figure."""
+    """Measure everything, print the results, write the JSON and the plot."""
     del argv
     experiments = {"mlp": vanilla.get_config(), "conv": conv.get_config()}
     costs, projections = {}, {}

@@ -1,4 +1,4 @@
-"""TPE against random search: the best validation ELBO that so many trials find.
+"""TPE against random search: the best validation ELBO by the number of trials.
 
     python -m benchmarks.search_quality --workdir=runs/search_quality \
         --output=benchmarks/results/search_quality_cpu.json
@@ -25,7 +25,7 @@ from vae_jax.evaluation import results_file
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/search_quality", "directory of the sweeps")
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
-_TRIALS = flags.DEFINE_integer("trials", 48, "settings a search tries")
+_TRIALS = flags.DEFINE_integer("trials", 48, "settings that each search tries")
 _REPETITIONS = flags.DEFINE_integer("repetitions", 3, "searches of each kind, by search seed")
 
 _OVERRIDES = {

@@ -29,7 +29,7 @@ _BATCHES_RENDERED = 400
 
 
 def rendering_speed(variant: Variant, image_size: int, repeats: int) -> float:
-    """Return images a second."""
+    """Return images per second."""
 
     def render_batches(key: Key[Array, ""]) -> UInt8[Array, "batch height width channels"]:
         sizes = jnp.asarray(variant.sizes)

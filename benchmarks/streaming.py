@@ -65,7 +65,7 @@ def _encoded_image(rng: np.random.Generator) -> bytes:
 
 
 def write_images(folder: Path, num_train: int) -> float:
-    """Prepare the data set `photos` in `folder`; the mean size of its files in bytes."""
+    """Write the data set `photos` into `folder`; return the mean size of its files in bytes."""
     import tensorflow_datasets as tfds
 
     rng = np.random.default_rng(0)
@@ -139,7 +139,7 @@ class _Epoch:
         self.state = program.init(jnp.zeros(shape), key, hparams).train
 
     def decode(self) -> float:
-        """Return images a second, read in batches by as many threads as the stream has."""
+        """Return images per second, read in batches by as many threads as the stream has."""
         num_steps, batch_size = self.plan.total_steps, self.config.batch_size
         order = np.random.default_rng(0).permutation(self.num_examples)[: num_steps * batch_size]
 
@@ -152,7 +152,7 @@ class _Epoch:
         return num_steps * batch_size / (time.perf_counter() - start)
 
     def stream(self, first_step: int = 0) -> float:
-        """Return images a second, taken from a stream as fast as they come."""
+        """Return images per second, taken from a stream as fast as they come."""
         state = self.state._replace(step=jnp.asarray(first_step))
         start, step = time.perf_counter(), first_step
         with factory.build_stream(self.config, self.train_set, self.plan, state) as stream:
@@ -164,7 +164,7 @@ class _Epoch:
 
 
 def compare_speeds(config: factory.Experiment, repeats: int) -> dict[str, Any]:
-    """Images a second of decoding alone and of the stream, one after the other again and again."""
+    """Return images per second of decoding alone and of the stream, measured in turn."""
     epoch = _Epoch(config)
     # Grain is imported and the order of an epoch compiled.
     epoch.stream(first_step=epoch.plan.total_steps - 1)
@@ -180,7 +180,7 @@ def compare_speeds(config: factory.Experiment, repeats: int) -> dict[str, Any]:
 
 
 def stream_memory(config: factory.Experiment, repeats: int) -> dict[str, Any]:
-    """Peak memory of epochs of a stream above what the process had before the first."""
+    """Return the peak memory of epochs of a stream, above that before the first."""
     epoch = _Epoch(config)
     epoch.stream(first_step=epoch.plan.total_steps - 1)
     before = _rss_bytes()

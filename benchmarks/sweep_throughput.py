@@ -1,4 +1,4 @@
-"""Members of a sweep against runs alone: images a second of all members together.
+"""Members of a sweep against runs alone: images per second of all members together.
 
     python -m benchmarks.sweep_throughput --output=benchmarks/results/sweep_throughput_cpu.json
 
@@ -52,7 +52,7 @@ class Experiment:
         return self.init(self.mean_image, config.make_key(member), hparams)
 
     def solo_seconds(self) -> float:
-        """Return fastest call of a run alone."""
+        """Return the seconds of the fastest call of a run alone."""
         state, fastest = self.state(0).train, float("inf")
         for repeat in range(_REPEATS.value + 1):
             start = time.perf_counter()

@@ -19,7 +19,7 @@ from benchmarks.epoch_speed import measure
 from benchmarks.matmul_peak import matmul_peak
 from configs import conv, vanilla
 from vae_jax.evaluation import results_file
-from vae_jax.sweeps.workers import shares_of_cores
+from vae_jax.sweeps.executors import shares_of_cores
 from vae_jax.training import host
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")

@@ -3,7 +3,7 @@
     python -m experiments.train --config=configs/anomaly.py --workdir=runs/anomaly
     python -m experiments.detect --workdir=runs/anomaly --input=new.npy --output=scores.csv
 
-What a score is worth depends on the likelihood: beside the normal of one learned scale here, try
+The scores depend on the likelihood: beside the normal of one learned scale here, try
 `--config.model.likelihood=bernoulli` on grey values, or categorical in place of bernoulli, as Xiao
 et al. 2020 (arXiv 2003.02977) have it, with `--config.model.encoder=conv`.
 `--config.data.name=mnist` is the reverse, against Fashion-MNIST, and
@@ -21,7 +21,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """`vanilla` on grey values with a normal likelihood, splits in per cent for any data set."""
+    """Return `vanilla` on grey values with a normal likelihood, and splits of any data set."""
     config = vanilla.get_config()
     config.epochs = 30
     config.data.name = "fashion_mnist"
@@ -30,6 +30,6 @@ def get_config() -> ConfigDict:
     config.data.binarization = "none"
     config.model.likelihood = {"name": "normal", "scale_kind": "learned"}
     config.optimizer.learning_rate = 1e-3
-    # Of every score that is an estimate.
+    # The samples of every score that is an estimate.
     config.evaluation = {"num_samples": 100}
     return config

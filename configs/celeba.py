@@ -3,8 +3,8 @@ r"""A residual convolutional VAE on the faces of CelebA, at 64x64 pixels in colo
     tfds build celeb_a --data_dir=data --file_format=array_record
     python -m experiments.train --config=configs/celeba.py --workdir=runs/celeba
 
-Products run in bfloat16, and residual blocks are computed anew in the backward pass. Test figures
-include bits per dimension: the likelihood is one of 8-bit values.
+Products run in bfloat16, and the backward pass recomputes residual blocks. Test metrics include
+bits per dimension: the likelihood is one of 8-bit values.
 
 Not measured here: the data set has to be downloaded, which TFDS does with TensorFlow, and the
 training wants an accelerator.
@@ -16,7 +16,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """Four levels, from 64x64 down to 4x4."""
+    """Return a network of four levels, from 64x64 down to 4x4."""
     config = vanilla.get_config()
     config.epochs = 40
     config.data.name = "celeb_a"

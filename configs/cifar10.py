@@ -3,7 +3,7 @@ r"""A residual convolutional VAE on CIFAR-10, 32x32 pixels in colour.
     tfds build cifar10 --data_dir=data --file_format=array_record
     python -m experiments.train --config=configs/cifar10.py --workdir=runs/cifar10
 
-Products run in bfloat16. Test figures include bits per dimension: the likelihood is one of 8-bit
+Products run in bfloat16. Test metrics include bits per dimension: the likelihood is one of 8-bit
 values.
 
 Not measured here: the data set has to be downloaded, which TFDS does with TensorFlow, and the
@@ -16,7 +16,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """Three levels, from 32x32 down to 4x4."""
+    """Return a network of three levels, from 32x32 down to 4x4."""
     config = vanilla.get_config()
     config.epochs = 100
     config.data.name = "cifar10"

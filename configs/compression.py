@@ -5,7 +5,7 @@
 
 One hidden layer of 100 units, 40 latents, 20 epochs of Adam at 1e-3 with batches of 100 (arXiv
 1901.04866, section 3.2). On two cores without an accelerator it trains for 30 s and is measured in
-as long; the test images take less than a second. Expect a test ELBO of -105.5 nats, 0.194 bits a
+as long; the test images take less than a second. Expect a test ELBO of -105.5 nats, 0.194 bits per
 dimension, and a file of 0.195.
 """
 

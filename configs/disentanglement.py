@@ -15,14 +15,14 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """`vanilla` with ten latents on binary sprites, rendered from the full grid of factors."""
+    """Return `vanilla` with ten latents, on binary sprites of the full grid of factors."""
     config = vanilla.get_config()
     config.epochs = 3
     config.batch_size = 64
     config.data.name = "sprites"
     config.data.image_size = 32
     config.data.mode = {"name": "render"}
-    # 5,760 steps an epoch, and a test set of 7,373 images.
+    # 5,760 steps per epoch, and a test set of 7,373 images.
     config.data.train_split = "train[:50%]"
     config.data.validation_split = "train[98%:99%]"
     config.data.test_split = "train[99%:]"

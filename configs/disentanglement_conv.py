@@ -14,7 +14,7 @@ from configs import disentanglement
 def get_config() -> ConfigDict:
     """Return `disentanglement` at the size and length of the paper."""
     config = disentanglement.get_config()
-    # 11,289 steps each.
+    # Each has 11,289 steps.
     config.epochs = 27
     config.data.train_split = "train[:98%]"
     config.batch_size = 64

@@ -1,4 +1,4 @@
-"""An autoencoder that fills a box in digits of which it sees the rest.
+"""An autoencoder that fills in a box of a digit from the rest.
 
 python -m experiments.train --config=configs/inpainting.py --workdir=runs/inpainting
 

@@ -2,7 +2,7 @@ r"""A VAE with two latent dimensions, whose latent space can be drawn.
 
     python -m experiments.train --config=configs/latent2d.py --workdir=runs/latent2d
 
-The textbook figure sets it beside its two terms alone:
+The textbook plot compares it with each of its two terms alone:
 
     python -m experiments.train --config=configs/latent2d.py --config.objective.beta=0 \
         --workdir=runs/reconstruction_alone
@@ -21,7 +21,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """Return `vanilla` with two latent dimensions and a hidden layer more."""
+    """Return `vanilla` with two latent dimensions and one more hidden layer."""
     config = vanilla.get_config()
     config.epochs = 30
     config.model.latent_size = 2

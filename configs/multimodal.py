@@ -1,4 +1,4 @@
-r"""JMVAE on MNIST: images and captions that say what is measured of them, with one latent space.
+r"""JMVAE on MNIST: images, and captions of their measurements, with one latent space.
 
     python -m experiments.train --config=configs/multimodal.py --workdir=runs/captions
     python -m experiments.train --config=configs/multimodal.py --config.data.name=fashion_mnist \
@@ -13,7 +13,7 @@ equation 8), which bring the encoders of single modalities near it. A caption is
 where an image has a hundred, which its weight of 3 makes up for in part.
 `--config.model.joint_posterior=mixture_of_products` with `--config.objective=mopoe` is MoPoE,
 `product` with `mvae` is MVAE, `mixture` with `mmvae` is MMVAE; these three also train on examples
-of which one is missing (`--config.data.modality_shares=(1.0,0.1)`). MoPoE shows the class asked for
+that lack a modality (`--config.data.modality_shares=(1.0,0.1)`). MoPoE shows the class asked for
 more often, but the mean of what a caption leaves open: blurred, so that thin strokes measure wider.
 Afterwards:
 

@@ -16,7 +16,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """Return a wide autoencoder, half resolution."""
+    """Return a wide autoencoder that sees half the resolution."""
     config = vanilla.get_config()
     config.epochs = 30
     config.data.binarization = "none"

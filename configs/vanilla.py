@@ -5,7 +5,7 @@ python -m experiments.train --config=configs/vanilla.py --workdir=runs/vanilla
 On two cores without an accelerator it trains for 70 s and is measured in 35 s. Expect a test ELBO
 of -94.9 and an IWAE bound (1,000 samples) of -90.4 nats.
 
-What is not said here has its default: `python -m experiments.settings` prints every choice and
+Other settings have their defaults: `python -m experiments.settings` prints every choice and
 setting. A section is a choice and its settings; on the command line the choice comes first:
 `--config.objective=iwae --config.objective.num_samples=5`.
 """

@@ -50,18 +50,9 @@ def _take_overrides(arguments: list[str]) -> list[str]:
 def _parse_flags() -> None:
     try:
         app.define_help_flags()
-        # ml_collections reads settings of the config from sys.argv, too.
-        sys.argv = _take_overrides(sys.argv)
-        rest = flags.FLAGS(sys.argv)[1:]
-        # A config file that cannot be opened is reported only when the config is used.
-        getattr(getattr(flags.FLAGS, "config", None), "keys", None)
+        rest = flags.FLAGS(_take_overrides(sys.argv))[1:]
     except flags.Error as error:
         raise UserError(_describe(str(error))) from None
-    except OSError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise UserError(f"the config file cannot be read: {reason}") from None
-    except (ImportError, SyntaxError, TypeError, ValueError, AttributeError, KeyError) as error:
-        raise UserError(f"the flags or the config file cannot be read: {error}") from None
     if rest:
         raise UserError(f"{rest[0]!r} is not a flag; flags begin with -- and take =value")
     if _OVERRIDES and "config" not in flags.FLAGS:

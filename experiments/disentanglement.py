@@ -42,7 +42,7 @@ def check_study(config: Experiment, settings: search_space.Sweep) -> None:
         )
     base = fields.resolved(config)
     names = {
-        fields.experiment(fields.with_values(base, setting)).objective.name
+        resolve(fields.with_values(base, setting)).objective.name
         for setting in search_space.settings(settings)
     }
     disentanglement_results.check_objectives(sorted(names))

@@ -3,8 +3,7 @@
 from absl import flags
 
 from vae_jax.errors import UserError
-from vae_jax.sweeps.executors import Executor, LocalExecutor, RayExecutor
-from vae_jax.sweeps.workers import ProcessExecutor
+from vae_jax.sweeps.executors import Executor, LocalExecutor, ProcessExecutor, RayExecutor
 
 _EXECUTOR = flags.DEFINE_enum(
     "executor",

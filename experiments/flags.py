@@ -10,15 +10,16 @@ They are then flags of that command, and its --help lists them. Several commands
 into one process: a flag is defined once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from experiments import command_line
 from vae_jax import config as factory
+from vae_jax.config import python_file
 from vae_jax.errors import UserError
 from vae_jax.workdir import read_config, run_folder
 
@@ -28,7 +29,7 @@ flags.disclaim_key_flags()
 # By name: the function that defines a flag, its default, its description.
 _SHARED: dict[str, tuple[Callable[..., Any], Any, str]] = {
     "config": (
-        config_flags.DEFINE_config_file,
+        flags.DEFINE_string,
         None,
         "required; file of the experiment's config. --config.NAME=VALUE changes a setting",
     ),
@@ -66,14 +67,15 @@ def given_config() -> dict[str, Any]:
     """Return the content of --config, overridden by the command line, without defaults.
 
     Raises:
-      UserError: the flag is missing, or a setting on the command line does not exist.
+      UserError: the flag is missing, its file fails or gives no config, or a setting on the command
+        line does not exist.
     """
-    config: ConfigDict | None = flags.FLAGS.config
-    if config is None:
-        raise UserError("--config is missing; name a config such as configs/vanilla.py")
-    content = factory.plain(config)
-    for path, text in command_line.config_overrides():
-        content = factory.with_values(content, {path: factory.parse(content, path, text)})
+    path = config_path()
+    kinds = (ConfigDict, Mapping, factory.Experiment, factory.JointExperiment)
+    wanted = "a ConfigDict, or nested dicts"
+    content = factory.plain(python_file.call(path, "get_config", "config file", kinds, wanted))
+    for name, text in command_line.config_overrides():
+        content = factory.with_values(content, {name: factory.parse(content, name, text)})
     return content
 
 
@@ -87,8 +89,14 @@ def required_config() -> factory.AnyExperiment:
 
 
 def config_path() -> str:
-    """Return the value of --config as the user gave it."""
-    return str(config_flags.get_config_filename(flags.FLAGS["config"]))
+    """Return the value of --config as the user gave it.
+
+    Raises:
+      UserError: the flag is missing.
+    """
+    if not flags.FLAGS.config:
+        raise UserError("--config is missing; name a config such as configs/vanilla.py")
+    return str(flags.FLAGS.config)
 
 
 def required_workdir() -> Path:

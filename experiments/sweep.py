@@ -78,10 +78,17 @@ def named_sweep() -> Sweep:
 
 def run_sweep(config: Any, sweep: Sweep, folder: Path) -> None:
     """Run a sweep with the options of the flags."""
-    options = run.Options(
-        _BATCH.value, _memory_limit(), _STORAGE.value, _STUDY.value, _RECLAIM_AFTER.value
+    run.run_sweep(
+        config,
+        sweep,
+        folder,
+        named_executor,
+        batch=_BATCH.value,
+        memory_limit=_memory_limit(),
+        storage=_STORAGE.value,
+        study=_STUDY.value,
+        reclaim_after=_RECLAIM_AFTER.value,
     )
-    run.run_sweep(config, sweep, folder, named_executor, options)
 
 
 def main() -> None:

@@ -23,11 +23,7 @@ from vae_jax.sweeps import results as sweep_results
 from vae_jax.trained import TrainedMultimodal
 from vae_jax.training import checkpoints
 
-pytestmark = [
-    pytest.mark.usefixtures("parsed_flags"),
-    # Of ml_collections, on loading a config file.
-    pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning"),
-]
+pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 HERE = Path("tests/old_runs")
 STEPS = 10

@@ -12,7 +12,7 @@ from vae_jax.papers.card import Budget, Card, Check, Expected, Row
 
 
 def get_card() -> Card:
-    """Salt-and-pepper noise on 0, 5, 10 and 15 % of the pixels."""
+    """Return a row per share of noisy pixels: 0, 5, 10 and 15 %."""
     config = vanilla.get_config()
     config.batch_size = 100
     config.data.train_split = "train[:50000]"

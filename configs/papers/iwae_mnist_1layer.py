@@ -74,7 +74,7 @@ def get_card() -> Card:
         ),
         budgets={
             "full": Budget({"epochs": 3280}),
-            # Fifty samples an image take hours each.
+            # With fifty samples per image each takes hours.
             "cpu": Budget({"epochs": 40}, left_out=("vae_50", "iwae_50")),
         },
         findings="After the 40 epochs of the CPU budget, an eightieth of the paper's, five samples "

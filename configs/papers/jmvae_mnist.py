@@ -4,7 +4,7 @@ python -m experiments.reproduce --card=jmvae_mnist --seeds=3
 python -m experiments.reproduce --card=jmvae_mnist --seeds=1 --budget=full
 
 Suzuki, Nakayama, Matsuo 2016 (arXiv 1611.01891). Time on one of two cores: 40 minutes for three
-seeds at the CPU budget, 33 for one at the full one. Expect the label to tell 2 nats of the image.
+seeds at the CPU budget, 33 for one at the full one. Expect the label to give 2 nats of the image.
 """
 
 from configs import multimodal_label
@@ -12,7 +12,7 @@ from vae_jax.papers.card import Budget, Card, Check, Expected, Row
 
 
 def get_card() -> Card:
-    """Return one row: the model, and what the label tells of the image."""
+    """Return one row: the model, and the information of the label about the image."""
     config = multimodal_label.get_config()
     config.evaluation = {"num_samples": 1000}
     return Card(

@@ -3,9 +3,9 @@
 python -m experiments.reproduce --card=multimodal_renderings --seeds=3
 
 In the manner of Sutter, Daunhawer, Vogt 2021 (arXiv 2105.02470), on renderings of our own. Time on
-one of two cores: 22 minutes a seed at the CPU budget; the full one is not measured. Expect mixtures
-to be the more coherent and the product the likelier, as in the paper, and coherence to rise with
-the number of modalities given, but for the plain mixture.
+one of two cores: 22 minutes per seed at the CPU budget; the full one is not measured. Expect
+mixtures to be more coherent and the product to be likelier, as in the paper. Coherence rises with
+the number of modalities given, except for the plain mixture.
 """
 
 from configs import multimodal_renderings
@@ -28,7 +28,7 @@ _CPU = {
 
 
 def get_card() -> Card:
-    """Return a row a way to join the posteriors of single modalities."""
+    """Return a row per way to join the posteriors of single modalities."""
     return Card(
         title="Five renderings of a digit",
         source="In the manner of PolyMNIST: Sutter, Daunhawer, Vogt 2021 (arXiv 2105.02470).",

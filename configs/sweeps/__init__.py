@@ -1,1 +1,1 @@
-"""Sweeps: what `python -m experiments.sweep --sweep=...` can try."""
+"""Sweeps for `python -m experiments.sweep --sweep=...`."""

@@ -6,9 +6,9 @@ r"""Codes of an autoencoder, VAE, beta-VAE and denoising VAE; two sizes, three s
     python -m experiments.measure --use=representation --output=results/uses/representation.json \
         --workdirs=$(ls -d runs/representation/members/* | paste -sd,)
 
-All see grey values, as PCA does. The first command trains, the second measures what the codes tell
-of the digits, beside PCA of the same sizes and raw pixels. On one core, shared with other work, the
-first took 33 minutes and the second, with `--num_draws=5`, 9.
+All see grey values, as PCA does. The first command trains, the second measures what the codes say
+about the digits, beside PCA of the same sizes and raw pixels. On one core, shared with other work,
+the first took 33 minutes and the second, with `--num_draws=5`, 9.
 """
 
 from vae_jax.sweeps import space

@@ -3,7 +3,7 @@
     python -m experiments.sweep --config=configs/vanilla.py --sweep=configs/sweeps/tpe.py \
         --trials=64 --workdir=runs/tpe
 
-Sixteen settings at a time: each latent size among them is a program of its own, inside which
+Settings are suggested sixteen at a time. Each latent size is a program of its own, in which
 learning rate and warm-up vary. A third of the settings goes on after 6 epochs, and a third of these
 after 20.
 """
@@ -12,7 +12,7 @@ from vae_jax.sweeps import space
 
 
 def get_sweep() -> space.Sweep:
-    """Sixty-four settings, one seed, judged by the validation ELBO."""
+    """Return 64 settings with one seed, judged by the validation ELBO."""
     return space.tpe(
         {
             "optimizer.learning_rate": space.Uniform(3e-4, 1e-2, log=True),

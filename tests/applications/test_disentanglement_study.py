@@ -166,7 +166,7 @@ def test_the_study_that_comes_with_the_project_can_be_run():
     base = fields.resolved(config)
     checks.check(sweep, base)
     objectives = [
-        to_dict(fields.experiment(fields.with_values(base, setting)).objective)
+        to_dict(resolve(fields.with_values(base, setting)).objective)
         for setting in search_space.settings(sweep)
     ]
     about = {"member": 0, "seed": 0, "status": "finished", "train_seconds": 1.0}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import own_parts
 import pytest
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from configs import multimodal, vanilla
 from vae_jax import settings
@@ -51,7 +51,7 @@ def test_every_config_file_is_an_experiment_and_the_same_after_a_round_trip(name
     assert digest(written) == digest(config) == digest(experiment)
 
 
-def test_what_a_config_does_not_say_has_its_default():
+def test_settings_that_a_config_leaves_out_have_their_defaults():
     assert resolve({}) == Experiment()
     assert resolve(ConfigDict({"seed": 3})).seed == 3
     assert resolve({"objective": {"beta": 4.0}}).objective == ELBO(beta=4.0)
@@ -60,7 +60,13 @@ def test_what_a_config_does_not_say_has_its_default():
         resolve({}).seed = 3
 
 
-def test_a_model_says_what_else_there_is():
+def test_a_reference_that_fails_is_refused_in_one_line():
+    config = ConfigDict({"seed": config_dict.required_placeholder(int)})
+    with pytest.raises(UserError, match="the config has a value that fails: RequiredValueError"):
+        resolve(config)
+
+
+def test_a_model_decides_which_other_settings_there_are():
     plain, blind = resolve({}), resolve({"model": "autoencoder"})
     assert blind.objective.name == "reconstruction"
     assert isinstance(blind.evaluation, ReconstructionEvaluation)
@@ -78,7 +84,7 @@ def test_a_model_says_what_else_there_is():
         assert not hasattr(found, "corruption")
 
 
-def test_traced_settings_are_those_of_the_parts_that_were_chosen():
+def test_traced_settings_are_those_of_the_chosen_parts():
     assert resolve({}).hparams == {
         "objective.beta": 1.0,
         "objective.distortion_weight": 1.0,
@@ -184,7 +190,7 @@ def test_a_setting_that_nothing_reads_cannot_be_said(content, path):
     assert refused(content).startswith(f"{path} is not a setting")
 
 
-# Rules between parts, and what is told.
+# Rules between parts, and the messages.
 RULES = [
     (
         {"objective": {"name": "elbo", "sampled_kl": True}, "model": {"prior": "mixture"}},
@@ -374,8 +380,8 @@ RULES = [
     ),
     (
         {"model": joint(), "objective": {"num_subsets": 1}},
-        "objective.num_subsets=1 draws subsets of at least two modalities and fewer than all, of "
-        "which data.modalities=('image', 'label') has none; use 0",
+        "objective.num_subsets=1 draws subsets of at least two modalities and fewer than all, and "
+        "data.modalities=('image', 'label') has no such subset; use 0",
     ),
     (
         {"model": joint(), "data": of_modalities(captions="own")},
@@ -393,9 +399,9 @@ RULES = [
 ]
 
 
-@pytest.mark.parametrize(("content", "told"), RULES)
-def test_parts_that_do_not_go_together_are_refused_in_one_line(content, told):
-    assert refused(content).startswith(told)
+@pytest.mark.parametrize(("content", "message"), RULES)
+def test_parts_that_do_not_go_together_are_refused_in_one_line(content, message):
+    assert refused(content).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -516,7 +522,7 @@ def test_a_digest_does_not_change_when_a_setting_is_said_with_its_default(config
         assert digest(merged(base, more)) == expected, more
 
 
-def test_a_digest_tells_experiments_apart_by_what_decides_on_their_result():
+def test_a_digest_identifies_an_experiment_by_what_its_result_depends_on():
     digests = [
         digest(content)
         for content in (
@@ -533,7 +539,7 @@ def test_a_digest_tells_experiments_apart_by_what_decides_on_their_result():
     ]
     assert len(set(digests)) == len(digests)
     assert all(len(found) == 16 and int(found, 16) >= 0 for found in digests)
-    # Where files lie and how often they are written does not.
+    # The folders of files, and how often they are written, do not count.
     for content in (
         {"data": {"dir": "/elsewhere"}},
         {"checkpoints": {"every_seconds": 0.0, "max_to_keep": 1}},
@@ -556,7 +562,7 @@ def test_a_config_of_a_later_schema_is_refused(schema):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ({"bacth_size": 1}, "bacth_size is not a setting; did you mean batch_size?"),
         (
@@ -578,5 +584,5 @@ def test_a_config_of_a_later_schema_is_refused(schema):
         ({"epochs": 1.5}, "epochs=1.5 must be an integer of at least 1"),
     ],
 )
-def test_what_there_is_not_is_refused_with_the_nearest(content, told):
-    assert refused(content).startswith(told)
+def test_an_unknown_name_is_refused_with_the_nearest(content, message):
+    assert refused(content).startswith(message)

@@ -37,7 +37,7 @@ def test_values_are_replaced_in_a_copy():
     assert before == BASE
     assert flatten(changed) == {**flatten(BASE), **values}
     assert with_values(changed, {}) == changed
-    # What the config did not say is said now; nested values are not those of the caller.
+    # Settings that the config left out are there; nested values are copies of the caller's.
     section = {"name": "cosine"}
     changed = with_values(BASE, {"optimizer.schedule": section, "optimizer.learning_rate": 0.1})
     assert changed["optimizer"] == {"schedule": {"name": "cosine"}, "learning_rate": 0.1}
@@ -69,7 +69,7 @@ def test_a_choice_goes_first_and_its_settings_follow():
     )
     assert (found.objective.name, found.objective.num_samples) == ("iwae", 5)
     assert found.model.encoder.channels == (4, 8)
-    # What was said of another choice is gone, and what stands beside it is not.
+    # The settings of the other choice are gone; those beside it are still there.
     assert found.model.encoder.widths == ()
     assert found.model.latent_size == 7
 
@@ -95,7 +95,7 @@ def test_the_name_of_the_data_is_a_setting_of_its_own():
     assert overridden(config, "data.name=sprites")["data"] == {"dir": "there", "name": "sprites"}
 
 
-def test_a_choice_within_a_choice_is_known_by_what_was_chosen():
+def test_the_settings_of_a_choice_within_a_choice_are_those_of_the_chosen_part():
     found = resolve(
         overridden(
             {},
@@ -180,7 +180,7 @@ def test_names_are_read_as_a_tuple():
 
 
 @pytest.mark.parametrize(
-    ("argument", "told"),
+    ("argument", "message"),
     [
         ("bacth_size=1", "bacth_size is not a setting; did you mean batch_size?"),
         ("objective.betta=1", "objective.betta is not a setting of objective='elbo'; did you mean"),
@@ -201,8 +201,8 @@ def test_names_are_read_as_a_tuple():
         ("seed=99999999999999999999", "seed=99999999999999999999 must be an integer from 0"),
     ],
 )
-def test_what_is_not_there_or_not_right_is_refused_in_one_line(argument, told):
-    assert refused(argument).startswith(told)
+def test_unknown_settings_and_wrong_values_are_refused_in_one_line(argument, message):
+    assert refused(argument).startswith(message)
 
 
 @pytest.mark.parametrize("old", sorted(RENAMED))

@@ -42,27 +42,27 @@ def test_every_choice_is_listed_with_its_settings():
     assert Encoder.__doc__ not in listing
 
 
-def test_a_choice_is_described_with_defaults_limits_and_what_is_traced():
-    told = reference.describe("objective.elbo")
-    assert told.splitlines()[0].startswith("objective.elbo: Evidence lower bound")
-    assert "  beta = 1.0\n    Weight of the KL; 1 is the evidence lower bound.\n" in told
-    assert "    at least 0; traced" in told
-    assert "  num_samples = 1\n" in told
-    assert "an integer of at least 1; static" in told
+def test_a_choice_is_described_with_defaults_limits_and_kinds():
+    described = reference.describe("objective.elbo")
+    assert described.splitlines()[0].startswith("objective.elbo: Evidence lower bound")
+    assert "  beta = 1.0\n    Weight of the KL; 1 is the evidence lower bound.\n" in described
+    assert "    at least 0; traced" in described
+    assert "  num_samples = 1\n" in described
+    assert "an integer of at least 1; static" in described
     assert "  schedule = cosine\n" in reference.describe("optimizer.adam")
     assert "  max_to_keep = 3\n" in reference.describe("checkpoints")
     assert "  seed = 0\n" in reference.describe("config")
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("objective", "--of=objective is no choice; use one of objective.capacity, objective.ciw"),
         ("objective.elbow", "--of=objective.elbow is no choice; did you mean objective.elbo?"),
         ("nonsense", "--of=nonsense is no choice"),
     ],
 )
-def test_a_choice_that_is_not_there_is_refused_with_the_nearest(name, told):
+def test_an_unknown_choice_is_refused_with_the_nearest(name, message):
     with pytest.raises(UserError) as error:
         reference.describe(name)
-    assert str(error.value).startswith(told)
+    assert str(error.value).startswith(message)

@@ -125,7 +125,7 @@ def flat(changes):
     return config
 
 
-# What configs of schema 1 changed in it, by the name of their file.
+# The changes of it that configs of schema 1 made, by the name of their file.
 FILES = {
     "vanilla": {},
     "beta": {"epochs": 30, "hparams.beta": 4.0, "hparams.warmup_epochs": 10.0},
@@ -459,7 +459,7 @@ BECOMES = [
             "objective": {"name": "mvae", "num_subsets": 1},
         },
     ),
-    # What schema 1 took without effect has none.
+    # Settings that schema 1 took without effect have none.
     (
         {"optimizer.name": "adagrad", "optimizer.epsilon": 1e-4},
         {"optimizer": {"name": "adagrad", "learning_rate": 0.003}},
@@ -478,7 +478,7 @@ BECOMES = [
         {"model": {"prior": {"name": "mixture"}}},
     ),
 ]
-# Of all of them.
+# All of them.
 SPLITS = {"train_split": "train[:55000]", "validation_split": "train[55000:]"}
 
 

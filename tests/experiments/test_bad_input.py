@@ -9,13 +9,10 @@ import numpy as np
 import pytest
 from absl import flags
 
-from experiments import command_line, draw, evaluate, train
+from experiments import command_line, disentanglement, draw, evaluate, sweep, train
 from vae_jax.config import run as training_run
 from vae_jax.config.upgrades import SCHEMA
 from vae_jax.training import checkpoints
-
-# ml_collections warns on loading a config file.
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 RNG = np.random.default_rng(0)
 
@@ -49,8 +46,6 @@ def tiny(data, workdir):
 def command(main, arguments, monkeypatch):
     """Exit code and standard error of a command, in this process."""
     monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
-    # A config file is loaded into the module that is there.
-    monkeypatch.delitem(sys.modules, "config_config", raising=False)
     error = io.StringIO()
     try:
         with contextlib.redirect_stderr(error), pytest.raises(SystemExit) as stop:
@@ -259,8 +254,8 @@ def test_a_missing_flag_is_named(data, refused):
             "def get_config():\n    return {'schema': 99}\n",
             "schema=99, which a later version of vae_jax wrote",
         ),
-        ("def get_config():\n    return 3\n", "the config is 3; it must be a ConfigDict"),
-        ("def get_configuration():\n    return {}\n", "get_config"),
+        ("def get_configuration():\n    return {}\n", "mine.py has no function get_config()"),
+        ("get_config = {}\n", "mine.py has no function get_config()"),
     ],
 )
 def test_a_config_file_that_cannot_be_used_is_refused_in_one_line(tmp_path, refused, text, message):
@@ -270,6 +265,38 @@ def test_a_config_file_that_cannot_be_used_is_refused_in_one_line(tmp_path, refu
     error = refused(train.main, [f"--config={path}", f"--workdir={tmp_path / 'run'}"])
     assert message in error
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("main", [train.main, sweep.main, disentanglement.main])
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("return {}['beta']", "KeyError: 'beta'"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("raise SystemExit", "SystemExit"),
+        ("raise BaseException('two\\nlines')", "BaseException: two"),
+        ("return get_config()", "RecursionError: maximum recursion depth exceeded"),
+    ],
+)
+def test_a_config_file_that_fails_is_one_line_with_its_error(
+    tmp_path, refused, main, body, message
+):
+    path = tmp_path / "mine.py"
+    path.write_text(f"def get_config():\n    {body}\n")
+    error = refused(main, [f"--config={path}", f"--workdir={tmp_path / 'run'}"])
+    assert error.startswith(f"error: {path}, line 2: {message}")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("main", [train.main, sweep.main, disentanglement.main])
+@pytest.mark.parametrize(("value", "kind"), [("None", "NoneType"), ("3", "int"), ("[1]", "list")])
+def test_a_config_of_another_type_is_one_line(tmp_path, refused, main, value, kind):
+    path = tmp_path / "mine.py"
+    path.write_text(f"def get_config():\n    return {value}\n")
+    error = refused(main, [f"--config={path}", f"--workdir={tmp_path / 'run'}"])
+    expected = f"get_config() in {path} must return a ConfigDict, or nested dicts, not {kind}"
+    assert error == f"error: {expected}\n"
 
 
 def with_nan(images):
@@ -412,6 +439,22 @@ def test_a_run_of_a_later_version_is_refused(data, finished, tmp_path, refused, 
     message = f"schema={SCHEMA + 1}, which a later version of vae_jax wrote"
     assert message in refused(main, [f"--workdir={run}"])
     assert message in refused(train.main, tiny(data, run))
+    assert contents(run) == before
+
+
+def test_a_checkpoint_of_a_later_version_is_refused(data, finished, tmp_path, refused):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    directory = run / "checkpoints"
+    found = checkpoints.find(directory)
+    later = {**found.metadata, "schema": SCHEMA + 1}
+    # Its arrays are never read.
+    checkpoints.save(directory, found.step + 1, {"array": np.zeros(1)}, later, max_to_keep=1)
+    before = contents(run)
+    message = f"has schema={SCHEMA + 1}, which a later version of vae_jax wrote"
+    error = refused(train.main, tiny(data, run))
+    assert error.startswith(f"error: {directory / str(found.step + 1)} {message}")
+    assert message in refused(evaluate.main, [f"--workdir={run}"])
     assert contents(run) == before
 
 

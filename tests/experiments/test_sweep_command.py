@@ -25,11 +25,7 @@ from vae_jax.training import checkpoints
 from vae_jax.training.interruption import Interruption
 from vae_jax.training.records import read_records
 
-pytestmark = [
-    pytest.mark.usefixtures("parsed_flags"),
-    # ml_collections warns on loading a config file.
-    pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning"),
-]
+pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 OVERRIDES = {
     "epochs": 4,
@@ -438,7 +434,7 @@ GOOD_AXES = '"objective.beta": (1.0, 2.0)'
 @pytest.mark.parametrize(
     ("axes", "rest", "arguments", "message"),
     [
-        ('"objective.bta": (1.0,)', "", [], ["objective.bta", "did you mean objective.beta?"]),
+        ('"objective.bta": (1.0,)', "", [], ["objective.bta", "did you mean beta?"]),
         ("", "", [], ["no axes"]),
         ('"objective.beta": ()', "", [], ["objective.beta has no values"]),
         ('"objective.beta": (1.0, -1.0)', "", [], ["objective.beta=-1.0", "at least 0"]),

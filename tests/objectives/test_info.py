@@ -92,7 +92,7 @@ def test_a_sweep_over_the_weight_compiles_the_training_once(tmp_path, caplog):
     logging.getLogger("jax").addHandler(compilations)
     try:
         with jax.log_compiles(), caplog.at_level(logging.WARNING, "jax"):
-            run.run_sweep(config, sweep, tmp_path / "sweep", LocalExecutor, run.Options())
+            run.run_sweep(config, sweep, tmp_path / "sweep", LocalExecutor)
     finally:
         logging.getLogger("jax").removeHandler(compilations)
     assert compilations.counts["jit(run_steps)"] == compilations.counts["jit(validate)"] == 1

@@ -4,11 +4,21 @@ from pathlib import Path
 import pytest
 
 from configs import beta, disentanglement, vanilla
+from vae_jax.config import resolve
 from vae_jax.config.reference import declarations
 from vae_jax.errors import UserError
 from vae_jax.sweeps import checks, fields, space
 
 BASE = fields.resolved(vanilla.get_config())
+# The parts of `own_parts` that have settings, and those that these need.
+OWN = {
+    "model": {
+        "name": "autoencoder",
+        "encoder": {"name": "own_parts:Encoder", "width": 4},
+        "decoder": "own_parts:Decoder",
+    },
+    "objective": {"name": "own_parts:Loss", "weight": 2.0},
+}
 BETA_AXIS = {"objective.beta": (1.0, 2.0)}
 
 
@@ -25,8 +35,13 @@ def refusal(sweep, base=BASE):
 
 BAD_AXES = [
     ({}, "the sweep has no axes; name at least one field and its values"),
-    ({"objective.betta": (1, 2)}, "objective.betta is not a setting; did you mean objective.beta?"),
-    ({"objective.betta": space.Uniform(1, 2)}, "objective.betta is not a setting; did you mean"),
+    (
+        {"objective.betta": (1, 2)},
+        "the setting objective.betta=1: objective.betta is not a setting of objective='elbo'; did "
+        "you mean beta?",
+    ),
+    ({"objective.betta": space.Uniform(1, 2)}, "objective.betta is not a setting of objective='"),
+    ({"nothing.beta": (1, 2)}, "nothing is not a setting; it has seed, epochs,"),
     ({"hparams.beta": (1, 2)}, "hparams.beta is not a setting any more; it is objective.beta now"),
     ({"seed": (0, 1)}, "seed cannot be an axis; use seeds=(0, 1, ...) of the sweep"),
     ({("epochs", "seed"): [(1, 0)]}, "seed cannot be an axis"),
@@ -102,7 +117,7 @@ def test_numbers_that_cannot_be_are_refused(changes, reason):
     assert reason in refusal(sweep)
 
 
-def test_only_what_judges_needs_a_validation_split():
+def test_only_searches_and_halving_need_a_validation_split():
     base = fields.with_values(BASE, {"data.validation_split": ""})
     halving = space.Halving((1, 2))
     checks.check(drawn(BETA_AXIS), base)
@@ -128,6 +143,23 @@ def test_a_setting_that_cannot_work_is_named():
     assert refusal(sweep).startswith(
         "the setting model.latent_size=2, objective='reconstruction': objective"
     )
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"objective.wieght": (1, 2)}, "objective.wieght is not a setting here"),
+        ({"objective.wieght": (1, 2)}, "did you mean weight?"),
+        ({"objective.weight": (1, -2)}, "objective.weight=-2 must be a number of at least 0"),
+        ({"objective.weight": space.Uniform(-1, 2)}, "objective.weight=-1.0 must be a number"),
+        ({"model.encoder.width": (2, 0)}, "model.encoder.width=0 must be an integer of at least 1"),
+        ({"objective.beta": (1, 2)}, "objective.beta is not a setting here"),
+    ],
+)
+def test_axes_over_settings_of_parts_from_outside_are_checked_by_their_declarations(axes, message):
+    base = fields.with_values(BASE, OWN)
+    checks.check(drawn({"objective.weight": (1, 2)}, objective="distortion"), base)
+    assert message in refusal(drawn(axes, objective="distortion"), base)
 
 
 def test_a_setting_that_the_choice_does_not_have_is_named():
@@ -161,12 +193,9 @@ def test_an_autoencoder_is_not_judged_by_an_elbo_that_it_has_not():
     checks.check(space.grid(axes, objective="distortion"), base)
 
 
-def test_the_choices_that_share_a_setting_agree_on_what_a_sweep_asks_of_it():
+def test_the_choices_that_share_a_setting_agree_on_whether_it_takes_floats():
     for field, declared in declarations().items():
-        is_traced = {setting.is_traced for setting in declared} == {True}
-        assert fields.is_traced(field) == (is_traced or field == "seed"), field
-        assert len({setting.is_traced for setting in declared}) == 1, field
-        assert {setting.is_number for setting in declared} == {fields.takes_floats(field)}, field
+        assert len({setting.is_number for setting in declared}) == 1, field
 
 
 def test_a_section_is_its_choice_and_the_settings_that_it_says():
@@ -182,7 +211,7 @@ def test_a_section_is_its_choice_and_the_settings_that_it_says():
     assert fields.expanded({"data": {"name": "mnist"}}) == {"data.name": "mnist"}
 
 
-def test_a_choice_needs_not_have_what_another_has_by_default():
+def test_a_choice_may_lack_settings_that_another_has_by_default():
     axes = {("model", "objective"): [("vae", "elbo"), ("autoencoder", "reconstruction")]}
     checks.check(space.grid(axes, objective="distortion"), BASE)
     said = fields.with_values(BASE, {"evaluation.num_samples": 7})
@@ -210,7 +239,7 @@ def test_a_section_with_a_name_replaces_the_one_there_and_one_without_does_not()
     base = fields.with_values(BASE, {"objective": {"name": "elbo", "num_samples": 5}})
 
     def objective(value):
-        return fields.experiment(fields.with_values(base, {"objective": value})).objective
+        return resolve(fields.with_values(base, {"objective": value})).objective
 
     assert (objective({"beta": 4.0}).beta, objective({"beta": 4.0}).num_samples) == (4.0, 5)
     replaced = objective({"name": "elbo", "beta": 4.0})
@@ -235,7 +264,7 @@ def content(sweep, base=BASE):
 
 
 def older(sweep):
-    """What an earlier version wrote: the same sweep, its fields under other names."""
+    """The sweep.json of an earlier version: the same sweep, its fields under other names."""
     described = space.describe(sweep)
     axes = [
         {**axis, "fields": [name.replace("objective", "hparams") for name in axis["fields"]]}

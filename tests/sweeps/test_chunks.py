@@ -3,7 +3,7 @@ from small_configs import small_config
 from small_data import write_bars
 
 from vae_jax.config import programs
-from vae_jax.sweeps import chunks, fields, space
+from vae_jax.sweeps import checks, chunks, fields, space
 from vae_jax.sweeps.plan import Resources, deal
 from vae_jax.training.interruption import Interruption
 
@@ -23,8 +23,8 @@ def base(tmp_path_factory):
     return fields.resolved(small_config(changes))
 
 
-def num_compilations(base, sweep, folder, monkeypatch):
-    """How often the step is traced while the members of a sweep are trained, and their betas."""
+def num_compilations(base, sweep, folder, monkeypatch, field="objective.beta"):
+    """The number of traces of the step while a sweep is trained, and the members' values."""
     traced, trained = [], []
     step = programs.train_step
 
@@ -35,7 +35,7 @@ def num_compilations(base, sweep, folder, monkeypatch):
     def ended(folder, entry, config, group, state, progress):
         hparams = state.train.hparams
         assert progress.status == "finished"
-        trained.append((entry["trial"], float(hparams["objective.beta"])))
+        trained.append((entry["trial"], float(hparams[field])))
 
     with monkeypatch.context() as patch:
         patch.setattr(programs, "train_step", counted)
@@ -45,7 +45,7 @@ def num_compilations(base, sweep, folder, monkeypatch):
         dealt, _ = deal(sweep, base, trials, batch=0, rivals={}, resources=RESOURCES)
         for chunk in dealt:
             chunks.train_chunk(folder, chunk, Interruption())
-    return len(traced), [beta for _, beta in sorted(trained)]
+    return len(traced), [value for _, value in sorted(trained)]
 
 
 BETAS = [1.0, 2.0, 4.0]
@@ -71,6 +71,23 @@ def test_a_sweep_over_a_traced_setting_compiles_once(base, axes, tmp_path, monke
     number, betas = num_compilations(base, whole, tmp_path / "whole", monkeypatch)
     assert betas == [beta for beta in BETAS for _ in range(3)]
     assert number == once
+
+
+def test_a_sweep_over_a_traced_setting_of_a_part_from_outside_compiles_once(
+    base, tmp_path, monkeypatch
+):
+    field, weights = "objective.weight", [1.0, 2.0, 4.0]
+    objective = {"name": "own_parts:Loss", "weight": 2.0}
+    base = fields.with_values(base, {"model": "autoencoder", "objective": objective})
+    trained = []
+    for values in (weights[:1], weights):
+        sweep = space.grid({field: values}, objective="distortion")
+        checks.check(sweep, base)
+        folder = tmp_path / str(len(values))
+        trained.append(num_compilations(base, sweep, folder, monkeypatch, field))
+    (once, first), (number, found) = trained
+    assert once > 0
+    assert (number, first, found) == (once, weights[:1], weights)
 
 
 def test_a_static_setting_in_a_section_is_a_program_of_its_own(base, tmp_path, monkeypatch):

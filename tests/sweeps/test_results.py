@@ -58,7 +58,7 @@ def test_a_section_has_a_column_for_each_setting_in_the_order_of_the_axes(tmp_pa
     assert entries[2]["mean"]["test_elbo"] == -93.0
 
 
-def test_the_table_leaves_empty_what_a_choice_does_not_have(tmp_path):
+def test_the_table_has_empty_cells_for_settings_that_a_choice_lacks(tmp_path):
     entries = results.over_seeds(rows_of(tmp_path), SWEEP.fields)
     lines = results.table(entries, SWEEP.fields, {"test_elbo": "test ELBO"}, top=4).splitlines()
     assert lines[0] == "| objective | beta | latent size | seeds | test ELBO |"

@@ -7,10 +7,11 @@ import time
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from vae_jax.errors import UserError
 from vae_jax.sweeps import search, space
-from vae_jax.sweeps.search import Search
+from vae_jax.sweeps.search import Outcome, Search
 from vae_jax.sweeps.storage import open_study
 
 TPE = space.tpe(
@@ -55,10 +56,10 @@ def objective(setting):
     return -((setting["objective.beta"] - 1.0) ** 2) - rate**2
 
 
-def finish(searched, number, value=1.0, *, state="complete", reports=None, rows=None):
+def finish(searched, number, value=1.0, *, state="COMPLETE", reports=None, rows=None):
     reports = {} if reports is None else reports
     rows = [{"trial": number}] if rows is None else rows
-    searched.tell(number, value=value, state=state, reports=reports, rows=rows)
+    searched.finish(number, Outcome(TrialState[state], value, reports, rows))
 
 
 def trials(searched):
@@ -116,7 +117,7 @@ def killed_after(monkeypatch, name, calls):
 
 
 def run_tpe(folder, sizes, *, reopen):
-    """Claim batches of eight in steps of `sizes`, tell how they ended, and give all trials."""
+    """Claim batches of eight in steps of `sizes`, finish them, and return all trials."""
     searched, found = opened(folder), []
     while len(found) < TPE.size:
         claimed = []
@@ -127,7 +128,7 @@ def run_tpe(folder, sizes, *, reopen):
                 assert searched.mine() == claimed
         for number, setting in claimed:
             value = objective(setting)
-            state = "complete" if number % 5 else "pruned"
+            state = "COMPLETE" if number % 5 else "PRUNED"
             finish(searched, number, value, state=state, reports={2: value})
         found += claimed
     return found
@@ -185,7 +186,7 @@ def test_workdirs_of_one_storage_get_trials_of_their_own(shared):
     assert second.running() == set(range(6))
 
 
-def test_a_trial_too_many_of_two_machines_at_once_is_nobodys(shared, monkeypatch):
+def test_a_surplus_trial_of_two_machines_at_once_belongs_to_neither(shared, monkeypatch):
     sweep = space.with_num_trials(TPE, 3)
     first, second = shared(sweep), shared(sweep, owner="b")
     first.claim(2)
@@ -249,16 +250,16 @@ def test_results_can_be_read_by_all(shared):
     first.claim(2)
     second.claim(3)
     finish(first, 1, -90.5, reports={2: -95.0, 6: -90.5}, rows=[{"seed": 0}, {"seed": 1}])
-    finish(second, 2, -99.0, state="pruned", reports={2: -99.0}, rows=[{"seed": 0, "n": [1]}])
-    finish(second, 3, None, state="failed", reports={2: math.nan}, rows=[])
+    finish(second, 2, -99.0, state="PRUNED", reports={2: -99.0}, rows=[{"seed": 0, "n": [1]}])
+    finish(second, 3, None, state="FAIL", reports={2: math.nan}, rows=[])
     finish(second, 4, math.inf, reports={2: math.inf}, rows=[{"loss": None}])
     for reader in (first, second, shared(owner="c")):
         states = [trial.state.name for trial in trials(reader)]
         assert states == ["RUNNING", "COMPLETE", "PRUNED", "FAIL", "FAIL"]
         assert reader.rows() == [{"seed": 0}, {"seed": 1}, {"seed": 0, "n": [1]}, {"loss": None}]
-        assert reader.rivals(1) == {}
-        assert reader.rivals(3) == {2: [-95.0, -99.0], 6: [-90.5]}
-        values = reader.rivals(99)[2]
+        assert reader.reports(1) == []
+        assert reader.reports(3) == [{2: -95.0, 6: -90.5}, {2: -99.0}]
+        values = [reports[2] for reports in reader.reports(99)]
         assert values[:2] == [-95.0, -99.0]
         assert math.isnan(values[2])
         assert values[3] == math.inf
@@ -284,9 +285,7 @@ def test_the_elbo_is_maximised_and_losses_are_minimised(tmp_path, objective, bes
         ("set_trial_state_values", 0),
     ],
 )
-def test_a_result_whose_writing_was_killed_can_be_written_again(
-    tmp_path, monkeypatch, write, calls
-):
+def test_a_result_can_be_written_again_after_a_kill(tmp_path, monkeypatch, write, calls):
     searched = opened(tmp_path)
     searched.claim(2)
     ended = {"reports": {2: -3.0, 6: -2.0}, "rows": [{"seed": 0}]}
@@ -300,7 +299,7 @@ def test_a_result_whose_writing_was_killed_can_be_written_again(
     finish(searched, 0, -2.0, **ended)
     before = trials(searched)[0]
     finish(searched, 0, -2.0, **ended)
-    finish(opened(tmp_path), 0, -9.0, state="pruned", reports={9: 1.0}, rows=[])
+    finish(opened(tmp_path), 0, -9.0, state="PRUNED", reports={9: 1.0}, rows=[])
     assert trials(opened(tmp_path))[0] == before
     assert (before.value, before.intermediate_values) == (-2.0, {2: -3.0, 6: -2.0})
     assert searched.rows() == [{"seed": 0}]
@@ -316,8 +315,9 @@ def test_a_storage_that_is_lost_later_is_reported(shared, tmp_path):
 
 MEMBER = """
 import pathlib, sys
+from optuna.trial import TrialState
 from vae_jax.sweeps import space
-from vae_jax.sweeps.search import Search
+from vae_jax.sweeps.search import Outcome, Search
 from vae_jax.sweeps.storage import open_study
 
 folder, url, owner = sys.argv[1:]
@@ -329,9 +329,7 @@ sys.stdin.readline()
 while claimed := search.claim(2):
     for number, setting in claimed:
         row = {"number": number, "owner": owner, "beta": setting["objective.beta"]}
-        search.tell(
-            number, value=setting["objective.beta"], state="complete", reports={}, rows=[row]
-        )
+        search.finish(number, Outcome(TrialState.COMPLETE, setting["objective.beta"], {}, [row]))
         print(number, flush=True)
     # The other one's turn.
     sys.stdin.readline()

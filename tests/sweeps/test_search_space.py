@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -8,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vae_jax.config.reference import declarations
 from vae_jax.errors import UserError
-from vae_jax.sweeps import fields, space
+from vae_jax.settings import resolve
+from vae_jax.sweeps import space
 
 BETA = st.floats(0, 100, width=32, allow_subnormal=False)
 CHOICES = {
@@ -49,10 +52,11 @@ def axes(draw, ranges=True):
 
 
 METHODS = st.sampled_from([space.random, space.quasi_random])
-# The first draw of a quasi-random sweep imports SciPy.
+# The first sweep collects all declarations; the first quasi-random draw imports SciPy.
 any_time = settings(deadline=None)
 
 
+@any_time
 @given(axes(ranges=False))
 def test_a_grid_holds_every_combination_once_with_the_last_axis_fastest(axes):
     sweep = space.grid(axes)
@@ -68,6 +72,13 @@ def test_a_grid_holds_every_combination_once_with_the_last_axis_fastest(axes):
     assert all(type(a[f]) is type(b[f]) for a, b in zip(settings, expected, strict=True) for f in a)
 
 
+def takes(declared, value):
+    with contextlib.suppress(UserError):
+        resolve(declared, value, "field")
+        return True
+    return False
+
+
 @any_time
 @given(METHODS, axes(), st.integers(1, 40), st.integers(0, 2**32 - 1))
 def test_every_drawn_setting_is_a_config_and_lies_on_its_axes(method, axes, num_trials, seed):
@@ -76,7 +87,7 @@ def test_every_drawn_setting_is_a_config_and_lies_on_its_axes(method, axes, num_
     assert len(settings) == sweep.size == num_trials
     for setting in settings:
         for field, value in setting.items():
-            fields.check(field, value)
+            assert any(takes(declared, value) for declared in declarations()[field])
         for key, axis in axes.items():
             if isinstance(key, tuple):
                 assert tuple(setting[field] for field in key) in axis
@@ -170,7 +181,7 @@ def test_draws_fill_their_axes():
     assert np.log10(columns["optimizer.learning_rate"]).mean() == pytest.approx(-2, rel=1e-3)
     assert [np.sum(columns["model.latent_size"] == k) for k in (1, 2, 3, 4)] == [1024] * 4
     assert np.sum(columns["model.encoder"] == "mlp") == 2048
-    # Of a logarithmic axis from 0.5 to 100.5, half lies below sqrt(0.5 * 100.5) = 7.09.
+    # Half of a logarithmic axis from 0.5 to 100.5 lies below sqrt(0.5 * 100.5) = 7.09.
     assert np.mean(columns["epochs"] <= 7) == pytest.approx(
         math.log(7.5 / 0.5) / math.log(100.5 / 0.5), abs=2e-3
     )
@@ -240,7 +251,7 @@ def test_a_number_of_trials_is_taken_by_every_method_but_a_grid():
         space.with_num_trials(space.grid({"epochs": (1, 2)}), 7)
 
 
-def test_examples_of_a_search_go_along_each_axis_and_of_others_are_all_settings():
+def test_examples_go_along_each_axis_and_through_all_settings_that_are_known():
     axes = {
         "objective.beta": space.Uniform(1, 2),
         ("epochs", "patience"): [(5, 0), (6, 1), (7, 2)],
@@ -257,7 +268,12 @@ def test_examples_of_a_search_go_along_each_axis_and_of_others_are_all_settings(
         (1.0, 5, 0, 9),
     ]
     drawn = space.random(axes, num_trials=3)
-    assert space.examples(drawn) == space.settings(drawn)
+    assert space.examples(drawn) == [
+        *space.examples(space.tpe(axes, num_trials=3)),
+        *space.settings(drawn),
+    ]
+    grid = space.grid({"epochs": (1, 2)})
+    assert space.examples(grid) == space.settings(grid)
 
 
 def test_an_option_that_no_sweep_has_is_refused():
@@ -277,7 +293,7 @@ def test_only_the_elbo_is_maximised():
 
 
 @pytest.mark.parametrize(
-    ("axes", "told"),
+    ("axes", "message"),
     [
         ({"epochs": 3}, "epochs: 3 is no axis; give a list of values, Uniform or Integers"),
         ({"model.encoder": "mlp"}, "model.encoder: 'mlp' is no axis"),
@@ -293,8 +309,8 @@ def test_only_the_elbo_is_maximised():
         ({("epochs", "batch_size"): [1, 2]}, "epochs,batch_size: 1 must be a tuple of 2 values"),
     ],
 )
-def test_what_is_no_axis_is_refused_at_once(axes, told):
-    with pytest.raises(UserError, match=told):
+def test_an_invalid_axis_is_refused_at_once(axes, message):
+    with pytest.raises(UserError, match=message):
         space.random(axes, num_trials=4)
 
 
@@ -330,7 +346,7 @@ def test_a_sweep_file_is_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "sweep.py has no function get_sweep"),
         ("get_sweep = 3", "sweep.py has no function get_sweep"),
@@ -347,13 +363,13 @@ def test_a_sweep_file_is_run(tmp_path):
         ),
     ],
 )
-def test_a_sweep_file_that_fails_is_told_of_in_one_line(tmp_path, text, told):
-    with pytest.raises(UserError, match=told) as error:
+def test_a_sweep_file_that_fails_is_reported_in_one_line(tmp_path, text, message):
+    with pytest.raises(UserError, match=message) as error:
         space.load(write(tmp_path, text))
     assert "\n" not in str(error.value)
 
 
-def test_a_sweep_file_that_is_missing_or_no_text_is_told_of(tmp_path):
+def test_a_sweep_file_that_is_missing_or_no_text_is_reported(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.py cannot be read: No such file or directory"):
         space.load(tmp_path / "nowhere.py")
     (tmp_path / "binary.py").write_bytes(b"\xff\xfe\xff")

@@ -19,7 +19,7 @@ def test_a_workdir_has_a_journal_of_its_own_and_another_process_joins_it(tmp_pat
     first.create_new_trial(first.get_study_id_from_name("s"))
     assert num_trials(opened(tmp_path)) == 1
     assert (tmp_path / "journal.log").is_file()
-    # What optuna-dashboard reads.
+    # The way in which optuna-dashboard reads it.
     backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "journal.log"))
     assert num_trials(optuna.storages.JournalStorage(backend)) == 1
 
@@ -115,7 +115,7 @@ def test_a_storage_that_cannot_be_opened_is_reported_without_credentials(tmp_pat
         ("host h", "postgresql://h/db", "host h"),
     ],
 )
-def test_what_a_driver_says_is_shown_without_credentials(text, url, shown):
+def test_the_message_of_a_driver_is_shown_without_credentials(text, url, shown):
     assert storage._without_credentials(text, url) == shown
 
 
@@ -134,4 +134,4 @@ def test_a_workdir_keeps_the_name_under_which_it_claims(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     for folder in (first, second):
         folder.mkdir()
-    assert storage.owner(first) == storage.owner(first) != storage.owner(second)
+    assert storage.owner_of(first) == storage.owner_of(first) != storage.owner_of(second)

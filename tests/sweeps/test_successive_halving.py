@@ -14,14 +14,14 @@ REDUCTIONS = st.sampled_from([1.5, 2.0, 3.0, 4.0])
 
 
 def better(a, b, maximize):
-    """Whether the first value is strictly better."""
+    """Return whether the first value is strictly better."""
     if math.isnan(a) or math.isnan(b):
         return math.isnan(b) and not math.isnan(a)
     return a > b if maximize else a < b
 
 
 @given(VALUES, RIVALS, REDUCTIONS, st.booleans())
-def test_those_go_on_that_fewer_than_the_best_few_outdo(values, rivals, reduction, maximize):
+def test_a_trial_goes_on_if_fewer_than_the_best_few_are_better(values, rivals, reduction, maximize):
     everyone = [*values.values(), *rivals]
     keep = max(1, math.floor(len(everyone) / reduction))
     numbers = any(not math.isnan(value) for value in everyone)
@@ -43,7 +43,7 @@ def test_to_maximise_is_to_minimise_the_negative(values, rivals, reduction):
 
 
 @given(st.dictionaries(st.integers(0, 99), ANY, min_size=1), REDUCTIONS, st.booleans())
-def test_without_rivals_somebody_goes_on(values, reduction, maximize):
+def test_without_rivals_at_least_one_trial_goes_on(values, reduction, maximize):
     assert survivors(values, [], reduction, maximize)
 
 

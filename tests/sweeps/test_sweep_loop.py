@@ -35,7 +35,7 @@ PLAN = Plan(
     max_checkpoints=99,
 )
 SOON = dataclasses.replace(PLAN, checkpoint_seconds=0.0)
-# What each member's validation says after each epoch.
+# The validation ELBO of each member after each epoch.
 ELBOS = [(-9, -5, -7, -6), (-8, -7, -6, -5), (-1, -2, -3, -4)]
 
 
@@ -75,7 +75,7 @@ class Members:
       elbos: of each member by epoch; None has no validation.
       bad: by member, the step whose loss is not finite, and which term.
       ruined: by member, a step whose call ruins the parameters.
-      num_slots: places, also those without a member.
+      num_slots: the least number of slots; some may have no member.
       after: called with the number of calls of single members so far, after each.
     """
 
@@ -92,8 +92,8 @@ class Members:
         return max(num_members, least, self._num_slots)
 
     def place(self, stacked, num_slots):
-        places = np.minimum(np.arange(num_slots), len(stacked.train.step) - 1)
-        return [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in places]
+        indices = np.minimum(np.arange(num_slots), len(stacked.train.step) - 1)
+        return [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in indices]
 
     def run_steps(self, states, active, num_steps, stop):
         assert active.any()
@@ -122,7 +122,7 @@ class Members:
             metrics["elbo"][index] = -metrics["loss"][index]
             if finite[index]:
                 states[index] = state._replace(train=counted(state.train, num_steps))
-                # What the real ones do: the argument's buffers are gone.
+                # The real functions consume the buffers of their argument, too.
                 for leaf in jax.tree.leaves((state.train.step, state.train.params)):
                     leaf.delete()
             trained[index] = True
@@ -190,7 +190,7 @@ class Memory:
 
 
 def run(directory, functions, *, num_members=3, stacked=None, progress=None, **options):
-    """The final progress, the places and states of those that ended, and the records."""
+    """The final progress, the indices and states of those that ended, and the records."""
     ended, notes = [], Notes()
     arguments = {
         "plan": PLAN,
@@ -252,7 +252,7 @@ def test_each_member_keeps_its_own_best_epoch(tmp_path):
     st.integers(0, 3),
     st.sampled_from([2, 5, 9]),
 )
-def test_every_member_goes_through_what_a_run_alone_does(members, patience, steps_per_call):
+def test_every_member_is_trained_as_a_run_alone(members, patience, steps_per_call):
     elbos, warmups = [m[0] for m in members], [float(m[1]) for m in members]
     plan = dataclasses.replace(PLAN, patience=patience, steps_per_call=steps_per_call)
     with Memory().patch():
@@ -266,8 +266,8 @@ def test_every_member_goes_through_what_a_run_alone_does(members, patience, step
             def run_steps(train, num_steps, one=one):
                 state = RunState(train, train.params["model"], train.extra)
                 after = one.run_steps([state], np.array([True]), num_steps, lambda: False)
-                told = {name: jnp.asarray(v[0]) for name, v in after.metrics.items()}
-                return after.states[0].train, told
+                metrics = {name: jnp.asarray(v[0]) for name, v in after.metrics.items()}
+                return after.states[0].train, metrics
 
             def validate(train, own=own):
                 elbo = jnp.float32(own[int(train.step) // PLAN.steps_per_epoch - 1])
@@ -293,8 +293,8 @@ def test_every_member_goes_through_what_a_run_alone_does(members, patience, step
             assert weights(states[index].best_params) == weights(state.best_params)
             valid = [r for r in notes.timeless(index) if r["split"] == "valid"]
             assert valid == [r for r in alone.records if r["split"] == "valid"]
-            places = [(r["step"], r["epoch"], r["split"]) for r in notes.timeless(index)]
-            assert places == [(r["step"], r["epoch"], r["split"]) for r in alone.records]
+            found = [(r["step"], r["epoch"], r["split"]) for r in notes.timeless(index)]
+            assert found == [(r["step"], r["epoch"], r["split"]) for r in alone.records]
 
 
 def test_patience_begins_when_a_members_own_warm_up_is_over(tmp_path):
@@ -335,7 +335,7 @@ def test_a_member_that_diverges_ends_alone_with_its_last_good_state(tmp_path, ba
     np.testing.assert_array_equal(tree.train.step, [20, 5, 20])
 
 
-def test_parameters_that_are_not_finite_are_told_although_the_loss_is(tmp_path):
+def test_parameters_that_are_not_finite_are_reported_although_the_loss_is(tmp_path):
     final, _, _ = run(tmp_path, Members(ruined={2: 14}))
     assert final[2].status == "diverged"
     assert final[2].problem == "no finite parameters after step 15"
@@ -384,7 +384,7 @@ def test_members_are_compared_at_the_end_of_an_epoch_when_all_have_come_there(pl
     assert max(r["step"] for r in notes.timeless(1)) == 10
 
 
-def test_nobody_is_told_of_as_ended_before_the_round_is_over():
+def test_no_end_is_reported_before_the_round_is_over():
     events = []
 
     def prune(epoch, progress):
@@ -427,7 +427,7 @@ def test_members_stopped_at_any_moments_end_as_if_never_stopped(case):
         return {index} if due else set()
 
     def complete(stops):
-        """What came of it, put together from what each start did."""
+        """Final progress, ends, records and state, put together from all starts."""
         memory, ended, records, num_stops = Memory(), {}, {0: [], 1: [], 2: []}, 0
         stops = [*stops, 10**9]
         stacked = progress = None
@@ -525,17 +525,17 @@ def test_a_signal_in_the_middle_of_a_round_is_obeyed_after_a_checkpoint(tmp_path
     assert functions.calls[:3] == [(1, 5, 5), (2, 5, 5), (0, 10, 5)]
 
 
-def test_a_signal_between_the_ends_of_members_stops_and_all_are_told_after_a_restart(tmp_path):
-    interruption, told = Interruption(), []
+def test_a_signal_between_the_ends_of_members_stops_and_all_are_reported_after_a_restart(tmp_path):
+    interruption, seen = Interruption(), []
 
     def on_end(index, state, entry):
-        told.append(index)
+        seen.append(index)
         if index == 1:
             interruption.signal = signal.SIGINT
 
     with pytest.raises(Interrupted):
         run(tmp_path, Members(), interruption=interruption, on_end=on_end)
-    assert told == [0, 1]
+    assert seen == [0, 1]
     tree, progress = restored(tmp_path)
     functions = Members()
     final, ended, notes = run(tmp_path, functions, stacked=tree, progress=progress)
@@ -558,7 +558,7 @@ def test_without_validation_each_members_last_parameters_are_kept(tmp_path):
 
 
 class Clock:
-    """Time that passes only where it is told to."""
+    """Time that passes only by `passes`."""
 
     def __init__(self, monkeypatch):
         self.now = 0.0
@@ -570,7 +570,7 @@ class Clock:
 
 
 @pytest.mark.parametrize("plan", [PLAN, SOON], ids=["whole rounds", "one member a call"])
-def test_the_time_of_a_call_is_shared_by_those_who_trained_in_it(monkeypatch, plan):
+def test_the_time_of_a_call_is_shared_by_its_members(monkeypatch, plan):
     clock = Clock(monkeypatch)
     functions = Members(bad={1: (12, "rate")}, after=lambda num: clock.passes(2.0))
     with Memory().patch():
@@ -604,7 +604,7 @@ def test_checkpoints_that_take_long_are_rare(tmp_path, monkeypatch):
     assert min(np.diff(times[:-1])) >= 20
 
 
-def test_slots_without_a_member_never_train_and_are_not_told_of(tmp_path):
+def test_slots_without_a_member_never_train_and_are_not_reported(tmp_path):
     functions = Members(num_slots=5)
     final, ended, notes = run(tmp_path, functions, names=[17, 4, 9])
     assert len(final) == len(ended) == 3
@@ -616,7 +616,7 @@ def test_slots_without_a_member_never_train_and_are_not_told_of(tmp_path):
     assert progress == final
 
 
-def test_every_call_is_told_of_with_what_all_members_did_in_it(tmp_path):
+def test_every_call_is_reported_with_the_steps_of_all_members(tmp_path):
     seen = []
 
     def on_call(step, num_steps, progress):
@@ -639,7 +639,7 @@ def test_records_are_flushed_before_their_checkpoint_is_written(tmp_path, monkey
 
 
 class Real:
-    """Three members of a real program, one of which diverges if asked to."""
+    """Members of a real program, with learning rates of their own."""
 
     def __init__(self):
         config = small_experiment(
@@ -729,7 +729,7 @@ def test_a_real_program_stopped_anywhere_ends_with_the_same_bits(tmp_path, real,
     assert leaves(real.restored(tmp_path / "part", 3)[0]) == leaves(state)
 
 
-def test_a_real_program_of_which_all_members_diverge_at_the_end_of_an_epoch(tmp_path, real):
+def test_all_members_of_a_real_program_may_diverge_at_the_end_of_an_epoch(tmp_path, real):
     stacked = real.stacked(1e9, 1e9)
     # The call to come is the last one of an epoch.
     stacked = stacked._replace(train=stacked.train._replace(step=jnp.array([2, 2])))

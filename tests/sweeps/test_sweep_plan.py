@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import itertools
 import json
@@ -13,14 +14,14 @@ from small_data import write_bars
 from configs import vanilla
 from vae_jax import config as factory
 from vae_jax.errors import UserError
-from vae_jax.settings import flatten
+from vae_jax.objectives import Objective
+from vae_jax.settings import Traced, bounded, flatten, traced
 from vae_jax.sweeps import fields, space
 from vae_jax.sweeps import plan as sweep_plan
 from vae_jax.sweeps import progress as sweep_progress
 from vae_jax.sweeps.chunks import member_config
 from vae_jax.sweeps.loop import MemberProgress
-from vae_jax.sweeps.members import MemberMemory
-from vae_jax.sweeps.plan import Resources, deal, member_number, resources_here
+from vae_jax.sweeps.plan import MemberMemory, Resources, deal, member_number, resources_here
 from vae_jax.sweeps.progress import ChunkProgress
 
 GIB = 2**30
@@ -41,11 +42,11 @@ def known_needs():
 
 def dealt(sweep, *, trials=None, resources=PLENTY, **options):
     trials = list(enumerate(space.settings(sweep))) if trials is None else trials
-    chunks, told = deal(
+    chunks, described = deal(
         sweep, BASE, trials, **{"batch": 0, "rivals": {}, "resources": resources, **options}
     )
     assert json.loads(json.dumps(chunks)) is not None
-    return chunks, told
+    return chunks, described
 
 
 def sizes(chunks):
@@ -65,7 +66,7 @@ def test_members_differ_within_a_chunk_by_hyperparameters_and_seeds_alone():
         },
         seeds=(0, 7),
     )
-    chunks, told = dealt(sweep)
+    chunks, described = dealt(sweep)
     assert sizes(chunks) == [6] * 4
     static = [
         (c["config"]["model"]["latent_size"], c["config"]["optimizer"]["name"]) for c in chunks
@@ -80,8 +81,8 @@ def test_members_differ_within_a_chunk_by_hyperparameters_and_seeds_alone():
             field for field in configs[0] if len({str(config[field]) for config in configs}) > 1
         }
         assert differing == {"objective.beta", "seed"}
-    assert len(told.splitlines()) == 4
-    assert "program 2 of 4: model.latent_size=2, optimizer='sgd': 6 members in 1 chunk" in told
+    assert len(described.splitlines()) == 4
+    assert "program 2 of 4: model.latent_size=2, optimizer='sgd': 6 members in 1 chunk" in described
 
 
 def test_every_member_is_the_run_that_its_setting_and_seed_make():
@@ -101,7 +102,7 @@ def test_every_member_is_the_run_that_its_setting_and_seed_make():
     assert len(found) == 8
 
 
-def test_sections_are_programs_by_what_is_static_in_them():
+def test_sections_are_programs_by_their_static_settings():
     objectives = [
         {"name": "tc", "beta": 2.0},
         {"name": "tc", "beta": 4.0},
@@ -111,20 +112,45 @@ def test_sections_are_programs_by_what_is_static_in_them():
         {"beta": 3.0},
     ]
     sweep = space.grid({"objective": objectives})
-    chunks, told = dealt(sweep)
+    chunks, described = dealt(sweep)
     assert [[e["trial"] for e in chunk["members"]] for chunk in chunks] == [
         [0, 1],
         [2],
         [3, 4],
         [5],
     ]
-    assert "objective='tc', objective.estimator='stratified': 1 members" in told
+    assert "objective='tc', objective.estimator='stratified': 1 members" in described
     for chunk in chunks:
         for entry in chunk["members"]:
             config = fields.with_values(BASE, space.settings(sweep)[entry["trial"]])
             assert member_config(chunk, entry) == factory.resolve(config)
             static = {**fields.resolved(config), "objective": None}
             assert static == {**fields.resolved(chunk["config"]), "objective": None}
+
+
+@dataclasses.dataclass(frozen=True)
+class StaticBeta(Objective):
+    """An objective from outside, whose beta is static and whose width is traced."""
+
+    beta: float = bounded(1.0, "A number.", above=0.0)
+    width: Traced = traced(1.0, "A number.", above=0.0)
+
+    def loss(self, model, batch, key, *, epoch, num_examples, **networks):
+        raise NotImplementedError
+
+
+def test_parts_from_outside_are_programs_by_their_own_declarations():
+    objective = {"name": "test_sweep_plan:StaticBeta", "beta": 3.0}
+    base = fields.with_values(BASE, {"objective": objective})
+    # The objective.beta of registered parts is traced.
+    sweep = space.grid({"objective.width": (1.0, 2.0), "objective.beta": (1.0, 2.0)})
+    trials = list(enumerate(space.settings(sweep)))
+    chunks, described = deal(sweep, base, trials, batch=0, rivals={}, resources=PLENTY)
+    assert [[e["trial"] for e in chunk["members"]] for chunk in chunks] == [[0, 2], [1, 3]]
+    assert [chunk["config"]["objective"]["beta"] for chunk in chunks] == [1.0, 2.0]
+    assert "program 1 of 2: objective.beta=1.0: 2 members" in described
+    own = [member_config(chunk, e).objective for chunk in chunks for e in chunk["members"]]
+    assert [(o.beta, o.width) for o in own] == [(1.0, 1.0), (1.0, 2.0), (2.0, 1.0), (2.0, 2.0)]
 
 
 def test_a_member_has_the_static_settings_of_its_chunk():
@@ -177,7 +203,7 @@ def needed_by(chunk, resources):
     return IMAGES + per_device * MEMORY.state + at_once * MEMORY.step
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(DEALS)
 def test_every_member_is_dealt_once_and_every_chunk_fits(case):
     num_seeds = case["num_seeds"]
@@ -195,7 +221,7 @@ def test_every_member_is_dealt_once_and_every_chunk_fits(case):
         IMAGES + case["limit"], case["num_devices"], case["side_by_side"], case["num_workers"]
     )
     try:
-        chunks, told = dealt(sweep, trials=trials, resources=resources)
+        chunks, described = dealt(sweep, trials=trials, resources=resources)
     except UserError:
         unit = num_seeds if sweep.halving else 1
         one = {"members": [None] * unit, "least_slots": unit}
@@ -222,18 +248,20 @@ def test_every_member_is_dealt_once_and_every_chunk_fits(case):
         assert sum(sizes(same)) > (len(same) - 1) * sizes(same)[0]
         if not sweep.halving and not resources.side_by_side:
             assert sizes(same)[0] <= 8
-    assert dealt(sweep, trials=trials, resources=resources) == (chunks, told)
+    assert dealt(sweep, trials=trials, resources=resources) == (chunks, described)
 
 
-def test_a_memory_limit_splits_what_would_go_into_one_chunk():
+def test_a_memory_limit_splits_a_chunk():
     sweep = space.grid({"objective.beta": tuple(float(i) for i in range(10))})
     assert sizes(dealt(sweep)[0]) == [10]
     limited = PLENTY._replace(memory_limit=IMAGES + 4 * 13)
-    chunks, told = dealt(sweep, resources=limited)
+    chunks, described = dealt(sweep, resources=limited)
     assert sizes(chunks) == [4, 4, 2]
     assert {chunk["least_slots"] for chunk in chunks} == {4}
     assert members_of(chunks) == list(range(10))
-    assert told == "  program 1 of 1: 10 members in 3 chunks of up to 4, about 0.00 of 0.00 GiB"
+    assert (
+        described == "  program 1 of 1: 10 members in 3 chunks of up to 4, about 0.00 of 0.00 GiB"
+    )
     assert sizes(dealt(sweep, resources=limited._replace(num_devices=2))[0]) == [5, 5]
 
 
@@ -256,7 +284,7 @@ def test_the_seeds_of_a_trial_stay_together_where_trials_are_compared():
     assert [[e["trial"] for e in c["members"]] for c in chunks] == [[0, 0, 1], [1, 2, 2]]
 
 
-def test_what_halving_needs_goes_with_the_chunk():
+def test_a_chunk_holds_the_rule_of_halving():
     sweep = space.grid({"objective.beta": (0.5, 1.0)}, objective="distortion", halving=HALVING)
     chunks, _ = dealt(sweep, batch=3, rivals={2: [-5.0, -6.0], 4: []})
     (chunk,) = chunks
@@ -274,7 +302,7 @@ def test_what_halving_needs_goes_with_the_chunk():
 
 
 @pytest.mark.parametrize(("num_trials", "slots"), [(1, 1), (2, 2), (3, 4), (5, 8), (8, 8), (9, 16)])
-def test_what_a_search_suggests_gets_a_power_of_two_of_slots(num_trials, slots):
+def test_the_chunks_of_a_search_have_a_power_of_two_of_slots(num_trials, slots):
     axes = {"objective.beta": space.Uniform(0.1, 10)}
     trials = [(i, {"objective.beta": float(i)}) for i in range(num_trials)]
     (chunk,), _ = dealt(space.tpe(axes, num_trials=40), trials=trials)
@@ -291,7 +319,7 @@ def test_a_power_of_two_of_slots_keeps_to_the_limit_on_three_devices():
     assert all(needed_by(chunk, resources) <= resources.memory_limit for chunk in chunks)
 
 
-def test_a_limit_below_one_member_is_refused_with_the_flag_and_what_is_needed(tmp_path):
+def test_a_limit_below_one_member_is_refused_with_the_flag_and_the_memory_needed(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweep_plan, "_needs", NEEDS)
         path = write_bars(tmp_path / "bars.npz")
@@ -316,14 +344,14 @@ def test_a_limit_below_one_member_is_refused_with_the_flag_and_what_is_needed(tm
             assert message.startswith(f"--memory_limit=0.001GiB is below what {what} needs, about ")
             assert message.endswith("with the images; raise it, or lower batch_size")
             needed.append(float(re.search(r"about ([0-9.]+)GiB", message)[1]))
-            # As told, up to rounding.
+            # As reported, up to rounding.
             assert len(deal_within(int((needed[-1] + 0.001) * GIB))[0]) == 4 - 2 * (sweep is two)
             with pytest.raises(UserError, match="--memory_limit"):
                 deal_within(int((needed[-1] - 0.001) * GIB))
         assert needed[1] == pytest.approx(2 * needed[0], abs=0.003)
 
 
-def test_what_a_sweep_may_use_is_found_out():
+def test_the_resources_of_this_machine_are_found():
     resources = resources_here()
     assert resources.memory_limit > 0
     assert resources.num_devices == jax.local_device_count() > 1
@@ -351,7 +379,7 @@ def make_progress(stream, **options):
     )
 
 
-def test_a_line_tells_the_rate_of_all_members_and_the_time_left(clock):
+def test_a_line_gives_the_rate_of_all_members_and_the_time_left(clock):
     stream = io.StringIO()
     display = make_progress(stream, seconds_between_lines=0.0)
     members = [
@@ -373,7 +401,7 @@ def test_a_line_tells_the_rate_of_all_members_and_the_time_left(clock):
     ]
 
 
-def test_without_validation_no_elbo_is_told(clock):
+def test_without_validation_no_elbo_is_printed(clock):
     stream = io.StringIO()
     display = make_progress(stream, seconds_between_lines=0.0)
     clock.now += 1.0

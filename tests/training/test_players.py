@@ -312,7 +312,6 @@ def test_extra_state_is_saved_resumed_and_loaded_with_the_best_parameters(centre
     assert bits(loaded.extra) == bits(middle.extra)
 
 
-@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 def test_a_whole_run_of_such_a_model_ends_with_its_summary(tmp_path, monkeypatch):
     written = {}
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""Settings to objects. With `experiments/`, the only place that sees a config."""
+"""Build objects from settings. Only this package and `experiments/` see a config."""
 
 from vae_jax.config.build import (
     build_graphdef,

@@ -1,4 +1,4 @@
-"""Build an experiment's objects: likelihood, model, networks, players."""
+"""Build an experiment's likelihood, model, networks and players."""
 
 import functools
 from typing import Any
@@ -17,24 +17,16 @@ from vae_jax.data.pixels import StoredExamples
 from vae_jax.models.likelihoods import unaccepted
 from vae_jax.objectives import Batch, Objective
 from vae_jax.objectives.multimodal import Batch as JointBatch
-from vae_jax.training.players import (
-    Batches,
-    Hparams,
-    Metrics,
-    Params,
-    Player,
-    Scalar,
-)
+from vae_jax.training.players import Batches, Hparams, Metrics, Params, Player, Scalar
 
 
 def build_likelihood(experiment: AnyExperiment) -> Any:
     """Return the likelihood that an experiment names, as it starts."""
-    part: Any = experiment.model
-    return part.likelihood.build()
+    return experiment.model.likelihood.build()
 
 
 def refused_values(experiment: AnyExperiment, images: np.ndarray) -> str | None:
-    """Return what is wrong with finite floating images for the likelihood; None if nothing is."""
+    """Return what the likelihood does not accept of finite images; None if it accepts all."""
     return unaccepted(build_likelihood(experiment).accepts, images)
 
 
@@ -54,7 +46,7 @@ def build_model(
 
 
 def split_model(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
-    """Return a model without its state, its parameters, and what it learns without a gradient."""
+    """Return a model's graph, its parameters, and its state that is learned without a gradient."""
     graphdef, *states = nnx.split(model, nnx.Param, ...)
     params, extra = states
     return graphdef, params, extra
@@ -67,7 +59,7 @@ def build_graphdef(experiment: AnyExperiment, form: DataForm) -> nnx.GraphDef:
 
 
 def build_networks(experiment: AnyExperiment, key: Key[Array, ""]) -> dict[str, nnx.Module]:
-    """Return the networks of the objective's own with fresh parameters, by name."""
+    """Return the objective's own networks with fresh parameters, by name."""
     return experiment.objective.networks(experiment.model, rngs=nnx.Rngs(key))
 
 
@@ -83,9 +75,6 @@ class _Game:
         self._graphdef = build_graphdef(experiment, form)
         shapes = nnx.eval_shape(lambda: build_networks(experiment, jax.random.key(0)))
         self._graphdefs = {name: nnx.split(network)[0] for name, network in shapes.items()}
-        self._prepare = (
-            self._joint_batch if experiment.model.takes == "modalities" else self._image_batch
-        )
         self._prepare_images = build_prepare(experiment)
 
     def players(self) -> tuple[Player, ...]:
@@ -117,7 +106,7 @@ class _Game:
         return objective
 
     def _model(self, params: Params, extra: nnx.State) -> Any:
-        # A copy: what the model learns without a gradient it changes in place.
+        # A copy: the model changes in place what it learns without a gradient.
         return nnx.merge(self._graphdef, params["model"], extra, copy=True)
 
     def _networks(self, params: Params) -> dict[str, nnx.Module]:
@@ -125,7 +114,7 @@ class _Game:
             name: nnx.merge(graphdef, params[name]) for name, graphdef in self._graphdefs.items()
         }
 
-    def _image_batch(
+    def _prepare(
         self,
         model: Any,
         examples: StoredExamples,
@@ -133,38 +122,20 @@ class _Game:
         epoch: Scalar,
         prepare_key: Key[Array, ""],
         corrupt_key: Key[Array, ""],
-    ) -> Batch:
-        """Return stored images as targets, and what the encoder sees of them."""
-        del model, epoch
-        assert not isinstance(examples, dict)
-        targets = self._prepare_images(prepare_key, examples)
-        corruption = settings.substitute(
-            self._experiment.corruption,
-            hparams,
-            "corruption",
-        )
-        return Batch(corruption.corrupt(corrupt_key, targets), targets)
-
-    def _joint_batch(
-        self,
-        model: Any,
-        examples: StoredExamples,
-        hparams: Hparams,
-        epoch: Scalar,
-        prepare_key: Key[Array, ""],
-        corrupt_key: Key[Array, ""],
-    ) -> JointBatch:
-        """Return stored examples as values: images as a model of images sees them."""
-        assert isinstance(examples, dict)
+    ) -> Batch | JointBatch:
+        """Return stored examples as targets and what the encoder sees, or as values."""
+        if not isinstance(examples, dict):
+            targets = self._prepare_images(prepare_key, examples)
+            corruption = settings.substitute(self._experiment.corruption, hparams, "corruption")
+            return Batch(corruption.corrupt(corrupt_key, targets), targets)
         keys = jax.random.split(prepare_key, len(model.names))
         values: dict[str, Array] = {}
         for name, key in zip(model.names, keys, strict=True):
             array = examples[name]
             values[name] = self._prepare_images(key, array) if array.ndim == 4 else array
         present = model.presence(values, examples.get(PRESENT))
-        batch = JointBatch(values, present)
         prepared: JointBatch = self._objective(hparams).prepare(
-            model, batch, corrupt_key, epoch=epoch
+            model, JointBatch(values, present), corrupt_key, epoch=epoch
         )
         return prepared
 
@@ -221,7 +192,7 @@ class _Game:
 def build_players(
     experiment: AnyExperiment, form: DataForm, num_examples: int
 ) -> tuple[Player, ...]:
-    """Return what an experiment trains; the first player's loss is the run's.
+    """Return the players that an experiment trains; the first player's loss is the run's.
 
     Args:
       experiment: an experiment.

@@ -1,21 +1,11 @@
-"""Settings of the data: which they are, and how their examples reach the model."""
+"""Settings of the data: their source, and how the examples reach the model."""
 
 import dataclasses
 from typing import ClassVar, Protocol, runtime_checkable
 
 from vae_jax.data.captions.vocabulary import UNKNOWN_WORDS
 from vae_jax.data.multimodal import MODALITIES
-from vae_jax.settings import (
-    bounded,
-    integer,
-    names,
-    numbers,
-    one_of,
-    part,
-    register,
-    seed,
-    text,
-)
+from vae_jax.settings import bounded, integer, names, numbers, one_of, part, register, seed, text
 
 BINARIZATIONS: dict[str, type] = {}
 MODES: dict[str, type] = {}
@@ -23,10 +13,19 @@ CAPTIONS: dict[str, type] = {}
 
 
 @runtime_checkable
-class BinarizationPart(Protocol):
-    """Settings of how grey values become zeros and ones."""
+class Choice(Protocol):
+    """The settings of one of several choices."""
 
     name: ClassVar[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Limited:
+    memory_limit: float = bounded(
+        4.0,
+        "GiB; two thirds bound what a stream holds. The other splits must fit into it.",
+        above=0.0,
+    )
 
 
 @register(BINARIZATIONS, "none")
@@ -49,22 +48,10 @@ class StaticBinarization:
     seed: int = seed(0, "Seed of the draw.")
 
 
-@runtime_checkable
-class ModePart(Protocol):
-    """Settings of where the training set is while it is trained on."""
-
-    name: ClassVar[str]
-
-
-_MEMORY_LIMIT = "GiB; two thirds bound what a stream holds. The other splits must fit into it."
-
-
 @register(MODES, "auto")
 @dataclasses.dataclass(frozen=True)
-class Auto:
+class Auto(_Limited):
     """Streamed where the decoded images take more than the limit, else in memory."""
-
-    memory_limit: float = bounded(4.0, _MEMORY_LIMIT, above=0.0)
 
 
 @register(MODES, "memory")
@@ -75,10 +62,8 @@ class InMemory:
 
 @register(MODES, "stream")
 @dataclasses.dataclass(frozen=True)
-class Streamed:
+class Streamed(_Limited):
     """Read and decoded while it is trained on."""
-
-    memory_limit: float = bounded(4.0, _MEMORY_LIMIT, above=0.0)
 
 
 @register(MODES, "render")
@@ -92,13 +77,6 @@ class Rendered:
         "The values that factors have, or those between them, too.",
     )
     memory_limit: float = bounded(4.0, "GiB that the other splits must fit into.", above=0.0)
-
-
-@runtime_checkable
-class CaptionsPart(Protocol):
-    """Settings of where captions come from."""
-
-    name: ClassVar[str]
 
 
 @register(CAPTIONS, "written")
@@ -152,14 +130,10 @@ class _Data:
 class ImageData(_Data):
     """Images."""
 
-    binarization: BinarizationPart = part(
+    binarization: Choice = part(
         "dynamic", BINARIZATIONS, None, "How grey values become zeros and ones."
     )
-    mode: ModePart = part("auto", MODES, None, "Where the training set is while it is trained on.")
-
-
-JOINT_BINARIZATIONS = {name: BINARIZATIONS[name] for name in ("dynamic", "none")}
-JOINT_MODES = {name: MODES[name] for name in ("auto", "memory")}
+    mode: Choice = part("auto", MODES, None, "Where the training set is while it is trained on.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,13 +153,21 @@ class JointData(_Data):
     modality_seed: int = seed(
         0, "Seed of what is drawn of captions and renderings, and of which examples have what."
     )
-    captions: CaptionsPart = part("written", CAPTIONS, None, "Where the modality text comes from.")
+    captions: Choice = part("written", CAPTIONS, None, "Where the modality text comes from.")
     unknown_words: str = one_of(
         "refuse",
         UNKNOWN_WORDS,
         "A word that training captions do not have is refused, or replaced and reported.",
     )
-    binarization: BinarizationPart = part(
-        "dynamic", JOINT_BINARIZATIONS, None, "How grey values become zeros and ones."
+    binarization: Choice = part(
+        "dynamic",
+        {name: BINARIZATIONS[name] for name in ("dynamic", "none")},
+        None,
+        "How grey values become zeros and ones.",
     )
-    mode: ModePart = part("auto", JOINT_MODES, None, "Where the training set is.")
+    mode: Choice = part(
+        "auto",
+        {name: MODES[name] for name in ("auto", "memory")},
+        None,
+        "Where the training set is.",
+    )

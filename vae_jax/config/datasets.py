@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 from typing import Any
 
 import jax
@@ -26,12 +27,12 @@ from vae_jax.models.likelihoods import unaccepted
 from vae_jax.settings import name_of
 
 TRAIN, VALIDATION, TEST = "data.train_split", "data.validation_split", "data.test_split"
-# The place here of a split's field tells its static binarisation from the others'.
+# The index of a split's field is folded into the key of its static binarisation.
 _STATIC_DRAWS = (TEST, TRAIN, VALIDATION)
 
-# Images over which the mean is taken: with more the standard error of a pixel is below a level.
+# The mean is taken over this many images: the standard error of a pixel is then below a level.
 _MOST_IMAGES_AVERAGED = 100_000
-# Of the images that are read at once for it.
+# The size of the images that are read at once for the mean.
 _BYTES_AVERAGED_AT_ONCE = 4 * 2**20
 
 _GIB = 2**30
@@ -66,9 +67,9 @@ class _Parts:
 
 @dataclasses.dataclass(frozen=True)
 class Splits(_Parts):
-    """The three parts of a data set; no validation set where the config names none.
+    """The three parts of a data set, in memory; of rendered training images only the factors.
 
-    The images of a training set that is rendered while it is trained on are not there.
+    There is no validation set where the config names none.
     """
 
     train: Dataset | SpritesDataset
@@ -80,18 +81,17 @@ class Splits(_Parts):
 
 
 class StreamedSplits(_Parts):
-    """The same, but the training set is read while it is trained on."""
+    """The three parts of a data set, whose training set is read while it is trained on."""
 
 
 def _check_images(config: AnyExperiment, field: str, images: np.ndarray) -> None:
-    part: Any = config.model
-    problem = unaccepted(part.likelihood.build().accepts, images)
+    problem = unaccepted(config.model.likelihood.build().accepts, images)
     if problem is not None:
         raise UserError(
             f"{field}: pixels of {config.data.name!r} {problem}; change them, or use "
             "model.likelihood='normal' with data.binarization='none'"
         )
-    prior: Any = getattr(part, "prior", None)
+    prior: Any = getattr(config.model, "prior", None)
     needs_unit = getattr(prior, "needs_unit_interval", False)
     problem = unaccepted("unit interval", images) if needs_unit else None
     if problem is not None:
@@ -102,7 +102,7 @@ def _check_images(config: AnyExperiment, field: str, images: np.ndarray) -> None
 
 
 class _Checked:
-    """A data set whose images are refused, as they are read, if the model cannot take them."""
+    """A data set whose images are checked as they are read."""
 
     def __init__(self, config: AnyExperiment, field: str, dataset: LazyDataset) -> None:
         self._config, self._field, self._dataset = config, field, dataset
@@ -146,10 +146,10 @@ def check_image_shape(config: AnyExperiment, image_shape: ImageShape) -> None:
 
 
 def split_names(config: AnyExperiment) -> dict[str, str]:
-    """Return the split expressions by field, which are known, not empty and share no examples.
+    """Return the split expressions by field, checked.
 
     Raises:
-      UserError: they are not so.
+      UserError: a split is unknown or empty, or two share examples.
     """
     section = config.data
     sizes = data.split_sizes(section.name, section.dir)
@@ -161,24 +161,22 @@ def split_names(config: AnyExperiment) -> dict[str, str]:
             splits.parse(name, sizes)
         except UserError as error:
             raise UserError(f"{field}: {error}") from None
-    fields = list(names)
-    for i, field in enumerate(fields):
-        for other in fields[i + 1 :]:
-            shared = splits.overlap(names[field], names[other], sizes)
-            if shared:
-                raise UserError(
-                    f"{field}={names[field]!r} shares {shared} examples with "
-                    f"{other}={names[other]!r}; use splits that do not overlap"
-                )
+    for field, other in itertools.combinations(names, 2):
+        shared = splits.overlap(names[field], names[other], sizes)
+        if shared:
+            raise UserError(
+                f"{field}={names[field]!r} shares {shared} examples with {other}={names[other]!r}; "
+                "use splits that do not overlap"
+            )
     return names
 
 
 def open_split(config: AnyExperiment, field: str, name: str) -> LazyDataset:
-    """Return the examples of a split, refused as they are read if the model cannot take them.
+    """Return the examples of a split; images that the model cannot take are refused when read.
 
     Args:
       config: an experiment.
-      field: which names the split.
+      field: the setting that names the split.
       name: the split.
 
     Raises:
@@ -197,13 +195,16 @@ def open_split(config: AnyExperiment, field: str, name: str) -> LazyDataset:
 def _load(config: AnyExperiment, field: str, dataset: LazyDataset) -> Dataset:
     loaded = read_all(dataset)
     if config.data.binarization.name == "static":
-        index = _STATIC_DRAWS.index(field)
-        loaded = loaded._replace(images=_static_draw(loaded.images, index, config))
+        key = make_key(config.data.binarization.seed)
+        key = jax.random.fold_in(key, _STATIC_DRAWS.index(field))
+        # Zeros and ones kept as bytes: a quarter of the memory of floats.
+        drawn = np.asarray(binarize(key, jnp.asarray(loaded.images)))
+        loaded = loaded._replace(images=(drawn * 255).astype(np.uint8))
     return loaded
 
 
 def _too_large(config: AnyExperiment, field: str, name: str, dataset: LazyDataset) -> str | None:
-    """Return by how much decoded images exceed the limit, and how many would fit, or None."""
+    """Return a line on images above the memory limit, and how many would fit; None if all do."""
     limit = getattr(config.data.mode, "memory_limit", None)
     if limit is None or num_bytes(dataset) <= limit * _GIB:
         return None
@@ -328,35 +329,28 @@ def load_validation(config: AnyExperiment) -> Dataset:
     return _load_held_out(config, VALIDATION, names[VALIDATION])
 
 
-def _static_draw(images: np.ndarray, index: int, config: AnyExperiment) -> np.ndarray:
-    key = jax.random.fold_in(make_key(config.data.binarization.seed), index)
-    # Zeros and ones kept as bytes: a quarter of the memory of floats.
-    drawn = np.asarray(binarize(key, jnp.asarray(images)))
-    return (drawn * 255).astype(np.uint8)
-
-
 def mean_image(train: LazyDataset) -> Float[Array, "height width channels"]:
-    """Return mean of the training images in the unit interval, where the decoder starts.
+    """Return the mean of the training images in the unit interval, where the decoder starts.
 
-    Of more than 100,000 images, so many are taken, evenly spaced. The same bits come out whether
-    the images are in memory or not.
+    It is that of at most 100,000 images, evenly spaced. The bits are the same whether the images
+    are in memory or not.
     """
     num_examples = train.shape[0]
-    places = evenly_spaced(num_examples, _MOST_IMAGES_AVERAGED)
+    indices = evenly_spaced(num_examples, _MOST_IMAGES_AVERAGED)
     at_once = max(1, _BYTES_AVERAGED_AT_ONCE * num_examples // num_bytes(train))
-    chunks = [places[first : first + at_once] for first in range(0, len(places), at_once)]
+    chunks = [indices[first : first + at_once] for first in range(0, len(indices), at_once)]
 
     def total(index: int) -> np.ndarray:
         images = train.read(chunks[index]).images
         return images.sum(axis=0, dtype=np.uint64 if images.dtype == np.uint8 else np.float64)
 
     if isinstance(train, Dataset):
-        mean = sum(map(total, range(len(chunks)))) / len(places)
+        mean = sum(map(total, range(len(chunks)))) / len(indices)
     else:
         num_threads = num_read_threads()
         totals = read_ahead(total, len(chunks), num_threads=num_threads, num_ahead=2 * num_threads)
         with contextlib.closing(totals):
-            mean = sum(totals) / len(places)
+            mean = sum(totals) / len(indices)
     scale = 255 if train.dtype == np.uint8 else 1
     return jnp.asarray(mean / scale, jnp.float32)
 
@@ -367,7 +361,6 @@ def build_prepare(config: AnyExperiment) -> Prepare:
     With `data.mode='render'` examples with two axes are factors, whose images are drawn first.
     """
     section = config.data
-
     prepare_images: Prepare = (
         binarize
         if section.binarization.name == "dynamic"
@@ -380,7 +373,7 @@ def build_prepare(config: AnyExperiment) -> Prepare:
     def prepare(key: Key[Array, ""], examples: StoredPictures) -> Float[Array, "..."]:
         if examples.ndim == 4:
             return prepare_images(key, examples)
-        # On the grid the key is left whole: targets are those of the images in memory.
+        # On the grid the key is not split: the targets are those of images in memory.
         factors: Array = examples
         if section.mode.factors == "continuous":
             key, cell_key = jax.random.split(key)
@@ -391,7 +384,7 @@ def build_prepare(config: AnyExperiment) -> Prepare:
 
 
 def build_simulator(config: AnyExperiment) -> Simulator:
-    """Draw examples by their factors: of the whole grid of what is rendered, or the test set.
+    """Return what draws examples by factors: from a renderer's whole grid, or from the test set.
 
     Raises:
       UserError: the data have no factors, or one with a single value; otherwise as `load_test`.

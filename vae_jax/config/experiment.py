@@ -1,4 +1,4 @@
-"""An experiment: its parts, each with its own settings."""
+"""An experiment and its parts, each with settings of its own."""
 
 import dataclasses
 import hashlib
@@ -13,13 +13,13 @@ from vae_jax.config import rules
 from vae_jax.config.data_settings import ImageData, JointData
 from vae_jax.config.upgrades import SCHEMA, is_flat, upgrade
 from vae_jax.data.corruptions import CORRUPTIONS, CorruptionPart
-from vae_jax.errors import UserError
+from vae_jax.errors import UserError, first_line
 from vae_jax.models.interfaces import MODELS, ModelPart
 from vae_jax.objectives import OBJECTIVES, Objective
 from vae_jax.settings import Setting, bounded, flag, integer, part, section, seed
 from vae_jax.training.optimizers import OPTIMIZERS, Optimizer
 
-# Samples are counted in 32 bits, with room for a chunk beyond.
+# Samples are counted in 32 bits, with room for one chunk more.
 MAX_SAMPLES = 10**9
 
 
@@ -136,23 +136,32 @@ class JointExperiment(_Run):
     evaluation: JointEvaluation = section(JointEvaluation, "How the model is measured.")
 
 
-# An `Experiment` or a `JointExperiment`: which settings there are is decided by the choices.
+# An `Experiment` or a `JointExperiment`; its choices decide which settings it has.
 AnyExperiment = Any
-# What a user gives: a ConfigDict or nested mappings, or the experiment that they resolve to.
+# A user's config: a ConfigDict, nested mappings, or the experiment that they resolve to.
 Config = Any
 
 
 def plain(config: Config) -> dict[str, Any]:
-    """Return what a config says as nested dicts of the present schema.
+    """Return a config as nested dicts of the present schema.
 
     Raises:
-      UserError: it is no settings, or of a later schema.
+      UserError: it holds no settings, a value fails, or it is of a later schema.
     """
     if isinstance(config, Experiment | JointExperiment):
         return config.to_dict()
     if not isinstance(config, ConfigDict | Mapping):
         raise UserError(f"the config is {config!r}; it must be a ConfigDict, or nested dicts")
-    return upgrade(config.to_dict() if isinstance(config, ConfigDict) else config)
+    if isinstance(config, Mapping):
+        return upgrade(config)
+    try:
+        content = config.to_dict()
+    # References are computed only here.
+    except Exception as error:
+        raise UserError(
+            f"the config has a value that fails: {type(error).__name__}: {first_line(error)}"
+        ) from None
+    return upgrade(content)
 
 
 def shape_of(content: Mapping[str, Any]) -> tuple[type, dict[str, type], Any]:
@@ -161,16 +170,14 @@ def shape_of(content: Mapping[str, Any]) -> tuple[type, dict[str, type], Any]:
     model = settings.resolve(declared, content.get("model", {}), "model")
     if model.takes == "modalities":
         return JointExperiment, {}, model
-    sections: dict[str, type] = {}
-    if not model.has_density:
-        sections["evaluation"] = ReconstructionEvaluation
-    return Experiment, sections, model
+    evaluation = Evaluation if model.has_density else ReconstructionEvaluation
+    return Experiment, {"evaluation": evaluation}, model
 
 
 def resolve(config: Config) -> Any:
     """Return the experiment that a config describes, checked.
 
-    What the config does not say has its default.
+    Settings that the config leaves out have their defaults.
 
     Args:
       config: nested settings, of this schema or an earlier one; an experiment is returned as it is.
@@ -184,24 +191,20 @@ def resolve(config: Config) -> Any:
     content.pop("schema", None)
     cls, sections, model = shape_of(content)
     content["model"] = model
-    if "objective" not in content:
-        content["objective"] = {"name": _default_objective(model)}
-    elif isinstance(content["objective"], Mapping) and "name" not in content["objective"]:
-        content["objective"] = {"name": _default_objective(model), **content["objective"]}
+    objective = content.get("objective", {})
+    if isinstance(objective, Mapping) and "name" not in objective:
+        default = getattr(model, "default_objective", "elbo")
+        content["objective"] = {"name": default, **objective}
     experiment = settings.resolve_part(cls, content, "", sections)
     rules.check(experiment)
     return experiment
 
 
-def _default_objective(model: Any) -> str:
-    return str(getattr(model, "default_objective", "elbo"))
-
-
 def digest(config: Config) -> str:
-    """Return 16 hexadecimal digits that tell experiments apart by what decides on their result.
+    """Return 16 hexadecimal digits that identify an experiment by what its result depends on.
 
-    What is not the default counts, so that a new setting changes no digest. Where files lie and
-    how often they are written does not.
+    Only settings that differ from their defaults count, so that a new setting changes no digest.
+    Folders of data, and how often files are written, do not count.
     """
     experiment = resolve(config)
     somewhere = dataclasses.replace(experiment.data, dir=type(experiment.data)().dir)
@@ -213,9 +216,9 @@ def digest(config: Config) -> str:
 
 
 def digests(written: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the digests that name a run in results files, that of today first.
+    """Return the digests that name a run in results files, today's first.
 
-    Results from the time of flat configs name it by a digest of every field.
+    Results from the time of flat configs name a run by a digest of every field.
 
     Args:
       written: the config as the run's directory has it.

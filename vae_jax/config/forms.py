@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.config.upgrades import SCHEMA
+from vae_jax.config.upgrades import SCHEMA, check_schema
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.data.pixels import StoredExamples
 from vae_jax.errors import UserError
@@ -32,7 +32,7 @@ def forms_of(dataset: MultimodalDataset) -> Forms:
 
 
 def refuse_other_form(forms: Forms, dataset: MultimodalDataset, field: str) -> None:
-    """Refuse examples of which a model with these modalities knows nothing.
+    """Refuse examples that a model of these modalities cannot take.
 
     Raises:
       UserError: another shape, or a class that the training set does not have.
@@ -52,7 +52,7 @@ def refuse_other_form(forms: Forms, dataset: MultimodalDataset, field: str) -> N
 
 
 def to_metadata(form: DataForm) -> dict[str, Any]:
-    """Return what stands beside a checkpoint's arrays of the data, for `from_metadata`."""
+    """Return a description of the form, which is stored beside a checkpoint's arrays."""
     described: dict[str, Any] = {"schema": SCHEMA}
     if isinstance(form, dict):
         described["modalities"] = {name: part._asdict() for name, part in form.items()}
@@ -62,7 +62,12 @@ def to_metadata(form: DataForm) -> dict[str, Any]:
 
 
 def from_metadata(metadata: Mapping[str, Any]) -> DataForm:
-    """Return the inverse of `to_metadata`."""
+    """Return the form that `to_metadata` described.
+
+    Raises:
+      UserError: a later version of vae_jax wrote the metadata.
+    """
+    check_schema(metadata.get("schema", 1), "the checkpoint")
     if "modalities" in metadata:
         return {
             name: Form(part["kind"], tuple(part["shape"]), tuple(part["words"]))

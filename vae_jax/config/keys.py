@@ -1,4 +1,4 @@
-"""The keys that seeds give."""
+"""Random keys from the seeds of a config."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from vae_jax.data.random_bits import make_key
 class EvaluationKeys(NamedTuple):
     """One key for each thing that evaluation draws, none used twice.
 
-    New ones go to the end: the keys before them stay what they are.
+    New ones are added at the end, so that the others stay the same.
     """
 
     validation: Key[Array, ""]

@@ -66,7 +66,7 @@ class JointSplits(NamedTuple):
 
 
 def _own_texts(config: AnyExperiment, split: str) -> multimodal.Texts:
-    """Return a user's own captions of a split, in the words of those of the training set."""
+    """Return a user's own captions of a split, in the vocabulary of the training captions."""
     section = config.data
     sizes = data.split_sizes(section.name, section.dir)
     known = grammar.read_file(section.captions.file, section.train_split, sizes)
@@ -138,7 +138,7 @@ def form_of_first(config: AnyExperiment) -> DataForm:
 
 
 def load_examples(config: AnyExperiment) -> Splits | JointSplits:
-    """Return the same, all of it in memory.
+    """Read what a config's model is trained on, validated and tested with, into memory.
 
     Raises:
       UserError: as `load_splits`; modalities that the data do not have.

@@ -1,4 +1,4 @@
-"""Settings by dotted name: said on the command line, or tried by a sweep."""
+"""Set settings by dotted name, from the command line or a sweep."""
 
 import ast
 import copy
@@ -53,7 +53,7 @@ def parse(config: Config, path: str, text: str) -> Any:
     setting = setting_at(_said(plain(config)), path)
     if setting.is_part:
         return _literal(text) if text.startswith("{") else text
-    # A text stays one, whatever else it could be read as.
+    # Where the setting takes a text, "3" and "True" are texts.
     if setting.check("text") is None or "one of" in setting.limits:
         return text
     if text.lower() in ("true", "false"):
@@ -68,44 +68,33 @@ def setting_at(content: Mapping[str, Any], path: str) -> Setting:
       UserError: names the nearest setting that is there.
     """
     cls: Any
-    cls, sections, _ = shape_of(content)
-    declared = settings.settings_of(cls)
+    cls, sections, model = shape_of(content)
+    *parents, last = _without_name(path).split(".")
     inner: Any = content
-    *parents, last = path.removesuffix(".name").split(".") if _is_choice(path) else path.split(".")
     seen = ""
     for name in parents:
-        setting = _declared(declared, cls, seen, name, path)
+        setting = _declared(cls, seen, name, path)
         if not setting.is_part:
-            raise UserError(f"{path} is not a setting: {seen + name} has none of its own")
+            raise UserError(f"{path} is not a setting: {seen}{name} has none of its own")
         inner = inner.get(name, {}) if isinstance(inner, Mapping) else {}
-        seen += f"{name}."
-        if not settings_has_choice(setting):
-            cls = sections.get(name, setting.section) if seen.count(".") == 1 else setting.section
-            assert cls is not None
+        if setting.section is not None:
+            cls = setting.section if seen else sections.get(name, setting.section)
         else:
-            chosen = inner if isinstance(inner, str) else None
-            if isinstance(inner, Mapping):
-                chosen = inner.get("name")
-            if chosen is None and seen == "objective.":
-                chosen = getattr(shape_of(content)[2], "default_objective", None)
-            cls = settings.chosen_class(setting, seen.rstrip("."), chosen)
-        declared = settings.settings_of(cls)
-    return _declared(declared, cls, seen, last, path)
+            chosen = inner.get("name") if isinstance(inner, Mapping) else inner
+            if chosen is None and f"{seen}{name}" == "objective":
+                chosen = getattr(model, "default_objective", None)
+            cls = settings.chosen_class(setting, f"{seen}{name}", chosen)
+        seen += f"{name}."
+    return _declared(cls, seen, last, path)
 
 
-def settings_has_choice(setting: Setting) -> bool:
-    """Return whether a setting is a part that is chosen by name."""
-    return setting.choices is not None
+def _without_name(path: str) -> str:
+    """Return the path of a part for that of its name; `data.name` is a setting of its own."""
+    return path if path == "data.name" else path.removesuffix(".name")
 
 
-def _is_choice(path: str) -> bool:
-    # `data.name` is a setting of its own; any other name is that of a choice.
-    return path.endswith(".name") and path != "data.name"
-
-
-def _declared(
-    declared: Mapping[str, Setting], cls: type, seen: str, name: str, path: str
-) -> Setting:
+def _declared(cls: type, seen: str, name: str, path: str) -> Setting:
+    declared = settings.settings_of(cls)
     if name in declared:
         return declared[name]
     if path in RENAMED:
@@ -115,8 +104,7 @@ def _declared(
 
 def _set(content: dict[str, Any], path: str, value: Any) -> None:
     setting = setting_at(content, path)
-    path = path.removesuffix(".name") if _is_choice(path) else path
-    *parents, last = path.split(".")
+    *parents, last = _without_name(path).split(".")
     inner = content
     for name in parents:
         below = inner.get(name)
@@ -124,7 +112,7 @@ def _set(content: dict[str, Any], path: str, value: Any) -> None:
             below = {"name": below}
         inner[name] = dict(below or {})
         inner = inner[name]
-    if settings_has_choice(setting) and isinstance(value, str):
+    if setting.choices is not None and isinstance(value, str):
         value = {"name": value}
     inner[last] = value
 

@@ -1,4 +1,4 @@
-"""Programs: traced settings, plan, and the functions put together."""
+"""The program of a run: its traced settings, its plan and its functions."""
 
 import functools
 from collections.abc import Callable
@@ -34,7 +34,7 @@ from vae_jax.training.step import (
     whole_batch,
 )
 
-# The mean of the training images, or of each modality that is images, by name.
+# The mean training image, or that of each modality of images, by name.
 MeanImages = Float[Array, "height width channels"] | dict[str, Array]
 
 
@@ -46,7 +46,7 @@ def build_hparams(experiment: AnyExperiment) -> Hparams:
 def build_plan(
     experiment: AnyExperiment, num_examples: int, most_steps_per_call: int | None = None
 ) -> Plan:
-    """Return how long to train on so many examples, and when to look up.
+    """Return the length of a run on `num_examples` examples, and the length of its calls.
 
     Args:
       experiment: an experiment.
@@ -126,7 +126,7 @@ def build_program(
     ) -> RunState:
         model_key, run_key = jax.random.split(key)
         _, params, extra = split_model(build_model(experiment, form, model_key, mean_image))
-        # Of the second key that the first would not give: a model has its draws to itself.
+        # With a key of their own: the model draws as it would without them.
         networks = build_networks(experiment, jax.random.fold_in(model_key, 1))
         others = {name: nnx.split(network)[1] for name, network in networks.items()}
         state = init_state({"model": params, **others}, extra, hparams, players, run_key)
@@ -162,7 +162,7 @@ def build_program(
             state.extra,
             examples,
             state.hparams,
-            # After any warm-up: epochs are compared by the objective that training ends with.
+            # After any warm-up, so that epochs are compared by the final objective.
             jnp.float32(jnp.inf),
             validation_key,
             loss_fn=players[0].loss,

@@ -1,8 +1,7 @@
 """Every choice and every setting, in words, from their declarations."""
 
-import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from vae_jax import settings
@@ -12,13 +11,13 @@ from vae_jax.settings import Setting
 
 
 class Entry(NamedTuple):
-    """A place in a config that has settings.
+    """A part or section of a config.
 
     Attributes:
       path: its dotted name; "" is the config itself.
       sentence: what it is for.
       default: the default choice; "" without a choice.
-      classes: the parts that may stand there, by name; a single one without a choice.
+      classes: the choices by name; a single one without a choice.
     """
 
     path: str
@@ -28,20 +27,20 @@ class Entry(NamedTuple):
 
 
 def entries() -> list[Entry]:
-    """Return every place that has settings, the config itself first."""
+    """Return all parts and sections, the config itself first."""
     found: dict[str, Entry] = {}
-    roots: dict[str, type] = {"images": Experiment, "several modalities": JointExperiment}
-    for root in roots.values():
-        for path, setting in _parts(root, ""):
-            classes = dict(setting.choices or {})
-            if setting.section is not None:
-                classes = {setting.section.__name__: setting.section}
-            earlier = found.get(path)
-            merged = {**(earlier.classes if earlier else {}), **classes}
-            first = earlier or Entry(path, setting.sentence, setting.default_choice, {})
-            found[path] = first._replace(classes=merged)
+    for path, setting in [*_parts(Experiment, ""), *_parts(JointExperiment, "")]:
+        first = Entry(path, setting.sentence, setting.default_choice, {})
+        found.setdefault(path, first).classes.update(_classes(setting))
     top = Entry("", "The experiment.", "", {"of images": Experiment})
     return [top, *sorted(found.values())]
+
+
+def _classes(setting: Setting) -> Mapping[str, type]:
+    """Return the choices of a part by name, or the class of a section."""
+    if setting.section is not None:
+        return {setting.section.__name__: setting.section}
+    return setting.choices or {}
 
 
 def _parts(cls: type, path: str) -> Iterator[tuple[str, Setting]]:
@@ -50,8 +49,7 @@ def _parts(cls: type, path: str) -> Iterator[tuple[str, Setting]]:
             continue
         inner = f"{path}.{name}" if path else name
         yield inner, setting
-        for choice in [setting.section] if setting.section else (setting.choices or {}).values():
-            assert choice is not None
+        for choice in _classes(setting).values():
             yield from _parts(choice, inner)
 
 
@@ -71,10 +69,12 @@ def declarations() -> dict[str, list[Setting]]:
 
 def listing() -> str:
     """Return all choices, a line per choice."""
-    lines = ["The config: " + ", ".join(_values_of(Experiment))]
+    lines = ["The config: " + ", ".join(settings.settings_of(Experiment))]
     for entry in entries()[1:]:
         if not entry.default:
-            names = sorted({name for cls in entry.classes.values() for name in _values_of(cls)})
+            names = sorted(
+                {name for cls in entry.classes.values() for name in settings.settings_of(cls)}
+            )
             lines.append(f"\n{entry.path}: {entry.sentence}\n  {', '.join(names)}")
             continue
         lines.append(f"\n{entry.path}: {entry.sentence} Default: {entry.default}.")
@@ -98,20 +98,14 @@ def describe(name: str) -> str:
         else:
             known[entry.path or "config"] = next(iter(entry.classes.values()))
     if name not in known:
-        choices = [path for path in known if path.startswith(f"{name}.")]
-        raise UserError(
-            f"--of={name} is no choice"
-            + (
-                f"; use one of {', '.join(sorted(choices))}"
-                if choices
-                else settings.nearest(name, list(known))
-            )
-        )
+        choices = sorted(path for path in known if path.startswith(f"{name}."))
+        hint = f"; use one of {', '.join(choices)}" if choices else ""
+        raise UserError(f"--of={name} is no choice{hint or settings.nearest(name, list(known))}")
     cls = known[name]
     lines = [f"{name}: {_doc(cls)}"]
-    for setting, row in _rows(cls):
-        lines.append(f"\n  {setting} = {row['default']}\n    {row['sentence']}")
-        lines.append(f"    {row['limits']}; {row['kind']}")
+    for row in _rows(cls):
+        lines.append(f"\n  {row.name} = {row.default}\n    {row.sentence}")
+        lines.append(f"    {row.limits}; {row.kind}")
     return "\n".join(lines)
 
 
@@ -133,47 +127,46 @@ def page() -> str:
         for name, cls in sorted(entry.classes.items()):
             if entry.default:
                 parts += [f"### `{name}`", "", _doc(cls), ""]
-            rows = list(_rows(cls))
+            rows = _rows(cls)
             if not rows:
                 continue
             parts += ["| setting | default | values | | |", "| --- | --- | --- | --- | --- |"]
-            for setting, row in rows:
-                cells = (f"`{setting}`", f"`{row['default']}`", row["limits"], row["kind"])
-                parts.append(
-                    "| " + " | ".join((*cells, row["sentence"].replace("|", "\\|"))) + " |"
-                )
+            parts += [
+                f"| `{row.name}` | `{row.default}` | {row.limits} | {row.kind} | "
+                + row.sentence.replace("|", "\\|")
+                + " |"
+                for row in rows
+            ]
             parts.append("")
     return "\n".join(parts).rstrip() + "\n"
-
-
-def _values_of(cls: type) -> list[str]:
-    return list(settings.settings_of(cls))
 
 
 def _doc(cls: type) -> str:
     return (cls.__doc__ or "").strip().split("\n")[0]
 
 
-def _rows(cls: type) -> Iterator[tuple[str, dict[str, str]]]:
-    defaults: Any = cls()
-    fields = {field.name for field in dataclasses.fields(cls)}
+class _Row(NamedTuple):
+    name: str
+    default: str
+    limits: str
+    kind: str
+    sentence: str
+
+
+def _rows(cls: type) -> list[_Row]:
+    """Return the settings of a part, in words."""
+    rows = []
     for name, setting in settings.settings_of(cls).items():
-        assert name in fields
-        value = getattr(defaults, name)
+        default: Any = getattr(cls(), name)
         if setting.choices is not None:
-            default = settings.name_of(value)
-            limits = "one of " + ", ".join(sorted(setting.choices))
+            shown, limits = (
+                settings.name_of(default),
+                f"one of {', '.join(sorted(setting.choices))}",
+            )
         elif setting.section is not None:
-            default, limits = "{}", "settings of its own"
+            shown, limits = "{}", "settings of its own"
         else:
-            default, limits = repr(value), setting.limits
+            shown, limits = repr(default), setting.limits
         kind = "traced" if setting.is_traced else "static"
-        yield (
-            name,
-            {
-                "default": default,
-                "limits": limits,
-                "kind": kind,
-                "sentence": setting.sentence,
-            },
-        )
+        rows.append(_Row(name, shown, limits, kind, setting.sentence))
+    return rows

@@ -1,4 +1,4 @@
-"""A run that goes on: its directory and its state, of this schema or an earlier one."""
+"""The directory and the state of a run that goes on, of this schema or an earlier one."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -14,10 +14,10 @@ from vae_jax.config.build import build_players
 from vae_jax.config.experiment import AnyExperiment, resolve
 from vae_jax.config.forms import DataForm
 from vae_jax.config.programs import build_hparams, run_state_template
-from vae_jax.config.upgrades import SCHEMA
-from vae_jax.errors import UserError
+from vae_jax.config.upgrades import check_schema
 from vae_jax.training import checkpoints
 from vae_jax.training.loop import RunState
+from vae_jax.training.players import Hparams
 
 # Since this schema a state has networks and optimisers by name.
 _BY_NAME = 2
@@ -39,20 +39,16 @@ def read_run_state(
 
     Args:
       directory: the run's `checkpoints` folder.
-      step: one of which there is a whole checkpoint.
-      metadata: what stands beside its arrays.
-      experiment: the run's.
-      form: of the run's examples.
+      step: the step of a whole checkpoint.
+      metadata: that of the checkpoint.
+      experiment: that of the run.
+      form: that of the run's examples.
 
     Raises:
       UserError: a later version of vae_jax wrote the checkpoint.
     """
-    template = run_state_template(experiment, form)
-    if _schema(directory, step, metadata) >= _BY_NAME:
-        state: RunState = checkpoints.read(directory, step, template).tree
-        return state
-    state = _read_flat(directory, step, experiment, form, template, lambda shapes: shapes)
-    return state._replace(train=state.train._replace(hparams=build_hparams(experiment)))
+    hparams = build_hparams(experiment)
+    return _read(directory, step, metadata, experiment, form, hparams, lambda shapes: shapes)
 
 
 def read_member_states(
@@ -62,9 +58,9 @@ def read_member_states(
 
     Args:
       directory: the chunk's `checkpoints` folder.
-      found: a checkpoint there that is whole.
+      found: a whole checkpoint there.
       experiments: those of the members.
-      form: of the examples.
+      form: that of the examples.
 
     Raises:
       UserError: a later version of vae_jax wrote the checkpoint.
@@ -75,56 +71,44 @@ def read_member_states(
             lambda leaf: jax.ShapeDtypeStruct((len(experiments), *leaf.shape), leaf.dtype), shapes
         )
 
-    template = run_state_template(experiments[0], form)
-    if _schema(directory, found.step, found.metadata) >= _BY_NAME:
-        state: RunState = checkpoints.read(directory, found.step, stacked(template)).tree
-        return state
-    state = _read_flat(directory, found.step, experiments[0], form, template, stacked)
-    hparams = [build_hparams(experiment) for experiment in experiments]
-    by_member = jax.tree.map(lambda *values: jnp.stack(values), *hparams)
-    return state._replace(train=state.train._replace(hparams=by_member))
+    hparams = jax.tree.map(lambda *values: jnp.stack(values), *map(build_hparams, experiments))
+    return _read(directory, found.step, found.metadata, experiments[0], form, hparams, stacked)
 
 
-def _schema(directory: Path, step: int, metadata: dict[str, Any]) -> int:
-    schema = metadata.get("schema", 1)
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise UserError(
-            f"{directory / str(step)} has schema={schema!r}, which a later version of vae_jax wrote"
-        )
-    return schema
-
-
-def _read_flat(
+def _read(
     directory: Path,
     step: int,
+    metadata: dict[str, Any],
     experiment: AnyExperiment,
     form: DataForm,
-    template: RunState,
+    hparams: Hparams,
     with_axes: Callable[[Any], Any],
 ) -> RunState:
-    """Return the state of schema 1, where all parameters stood in one tree.
+    """Return the state in a checkpoint; `with_axes` puts leading axes to shapes.
 
-    Its traced settings are not read: the config has them. `with_axes` puts leading axes to shapes.
+    The traced settings in a checkpoint of schema 1 are not read: `hparams` are those of the config.
     """
+    schema = metadata.get("schema", 1)
+    check_schema(schema, str(directory / str(step)))
+    template = run_state_template(experiment, form)
+    if schema >= _BY_NAME:
+        state: RunState = checkpoints.read(directory, step, with_axes(template)).tree
+        return state
     train = template.train
-    hparams = build_hparams(experiment)
+    model = train.params["model"]
+    others = {name: params for name, params in train.params.items() if name != "model"}
+    trees = [model, *(nnx.State({name: params}) for name, params in others.items())]
     players = build_players(experiment, form, experiment.batch_size)
-    model, others = train.params["model"], {k: v for k, v in train.params.items() if k != "model"}
-
-    def optimizer_state(index: int, params: nnx.State) -> Any:
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params)
-        return jax.eval_shape(lambda: players[index].make_optimizer(hparams).init(zeros))
-
-    opt_state = optimizer_state(0, model)
+    shapes = [
+        jax.eval_shape(player.make_optimizer(build_hparams(experiment)).init, tree)
+        for player, tree in zip(players, trees, strict=True)
+    ]
+    opt_state = shapes[0]
     if others:
-        # The optimisers were parts of one, by the name of what they moved.
-        (name,) = others
-        opt_state = {
-            "inner_states": {
-                name: {"inner_state": optimizer_state(1, nnx.State({name: others[name]}))},
-                "vae": {"inner_state": opt_state},
-            }
-        }
+        # One optimiser held those of all networks, by name.
+        by_name = zip(("vae", *others), shapes, strict=True)
+        opt_state = {"inner_states": {name: {"inner_state": inner} for name, inner in by_name}}
+    # All parameters stood in one tree.
     flat = {
         "train": {
             "step": train.step,
@@ -136,28 +120,31 @@ def _read_flat(
         "best_params": template.best_params,
     }
     read = checkpoints.read_part(directory, step, with_axes(flat))
-    params = read["train"]["params"]
-    by_name = {"model": nnx.State({k: v for k, v in params.items() if k not in others})}
-    by_name |= {name: params[name] for name in others}
-    found = read["train"]["opt_state"]
-    states = [found]
+    old = read["train"]
+    params = {
+        "model": nnx.State({k: v for k, v in old["params"].items() if k not in others}),
+        **{name: old["params"][name] for name in others},
+    }
+    opt_states = [old["opt_state"]]
     if others:
-        inner = found["inner_states"]
-        states = [inner["vae"]["inner_state"], inner[next(iter(others))]["inner_state"]]
+        inner_states = old["opt_state"]["inner_states"]
+        opt_states = [inner_states[name]["inner_state"] for name in ("vae", *others)]
     return template._replace(
         train=train._replace(
-            step=read["train"]["step"],
-            params=_with_leaves_of(train.params, by_name),
+            step=old["step"],
+            params=_with_leaves_of(train.params, params),
             opt_state={
-                player.name: _with_leaves_of(train.opt_state[player.name], state)
-                for player, state in zip(players, states, strict=True)
+                player.name: _with_leaves_of(train.opt_state[player.name], opt_state)
+                for player, opt_state in zip(players, opt_states, strict=True)
             },
-            noise_key=read["train"]["noise_key"],
-            order_key=read["train"]["order_key"],
+            hparams=hparams,
+            noise_key=old["noise_key"],
+            order_key=old["order_key"],
         ),
         best_params=read["best_params"],
     )
 
 
 def _with_leaves_of(template: Any, tree: Any) -> Any:
+    """Return the leaves of a tree in the structure of a template."""
     return jax.tree.unflatten(jax.tree.structure(template), jax.tree.leaves(tree))

@@ -152,7 +152,7 @@ def _check_modalities(experiment: Any) -> None:
     if subsets > 0 and num < 3:
         raise UserError(
             f"objective.num_subsets={subsets} draws subsets of at least two modalities and fewer "
-            f"than all, of which data.modalities={names!r} has none; use 0"
+            f"than all, and data.modalities={names!r} has no such subset; use 0"
         )
     if "text" in names:
         return

@@ -1,4 +1,4 @@
-"""A run from its config: begun or continued in its directory, trained, and evaluated by others."""
+"""A run from its config: begun or continued in its directory, trained and evaluated."""
 
 import contextlib
 import functools
@@ -11,12 +11,11 @@ import jax
 
 from vae_jax import config as factory
 from vae_jax import workdir
-from vae_jax.data.streaming import Stream
 from vae_jax.training import checkpoints, parallel, processes, profiling
 from vae_jax.training.interruption import deferred
 from vae_jax.training.loop import Plan, Progress, RunState, RunSteps, Validate, fit
 from vae_jax.training.records import JsonLinesWriter, ProgressWriter, TensorBoardWriter, Writer
-from vae_jax.training.step import Metrics, TrainState
+from vae_jax.training.step import TrainState
 
 Splits = factory.Splits | factory.StreamedSplits | factory.JointSplits
 Summary = dict[str, Any]
@@ -45,7 +44,7 @@ def train(
     kind: parallel.Kind = "jit",
     profile: bool = False,
 ) -> Finished:
-    """Train until the plan is fulfilled, from the newest checkpoint if there is one, and evaluate.
+    """Train to the end of the plan, from the newest checkpoint if there is one, and evaluate.
 
     Args:
       config: the experiment.
@@ -73,20 +72,22 @@ def train(
         most_steps = factory.most_streamed_steps(config, splits.train)
     plan = factory.build_plan(config, num_examples, most_steps)
     directory = folder / "checkpoints"
-    with _held(folder, config):
+    # The first of several processes holds the directory for all.
+    first = processes.is_first()
+    with factory.hold_run(folder, config) if first else contextlib.nullcontext():
         state, progress = _initial_or_restored(compiled, config, splits, directory)
         finished = progress.stopped_early or int(state.train.step) == plan.total_steps
         first_step = int(state.train.step)
-        summary = workdir.read_summary(folder) if processes.is_first() else None
-        # A summary of an earlier state is that of an evaluation in mid-run.
+        summary = workdir.read_summary(folder) if first else None
+        # A summary of an earlier step is that of an evaluation in mid-run.
         is_evaluated = finished and summary is not None and summary.get("step") == first_step
-        # What the first process decides is for all: the others do not read the summary.
+        # The first process decides for all: the others do not read the summary.
         if processes.from_first(int(is_evaluated)):
             return Finished(summary, was_finished=True)
         with contextlib.ExitStack() as stack:
             writers: list[Writer] = []
-            on_epoch: OnEpoch = _no_images
-            if processes.is_first():
+            on_epoch: OnEpoch | None = None
+            if first:
                 tensorboard = TensorBoardWriter(folder / "tensorboard", first_step)
                 writers = [
                     JsonLinesWriter(folder / "metrics.jsonl", first_step),
@@ -118,23 +119,12 @@ def train(
                 checkpoint_dir=directory,
                 metadata=factory.to_metadata(form),
                 interruption=interruption,
-                on_epoch=on_epoch,
+                on_epoch=on_epoch or (lambda state, epoch: None),
                 describe_call=describe_call,
             )
-        # What is left is small, and done by one process on one device.
-        summary = evaluate(splits) if processes.is_first() else None
+        # The rest is little work, which one process does on one device.
+        summary = evaluate(splits) if first else None
         return Finished(summary, was_finished=False)
-
-
-def _no_images(state: RunState, epoch: int) -> None:
-    del state, epoch
-
-
-def _held(folder: Path, config: factory.AnyExperiment) -> contextlib.AbstractContextManager[None]:
-    """Hold the directory of the run; the first of several processes holds it for all."""
-    if processes.is_first():
-        return factory.hold_run(folder, config)
-    return contextlib.nullcontext()
 
 
 def _initial_or_restored(
@@ -163,42 +153,20 @@ def _steps(
     stack: contextlib.ExitStack,
 ) -> tuple[RunSteps, Callable[[float], dict[str, float]]]:
     """Return the compiled steps on their data, and further metrics of a call, given its seconds."""
-    if isinstance(splits, factory.StreamedSplits):
-        stream = factory.build_stream(
-            config,
-            splits.train,
-            plan,
-            state,
-            put=compiled.put_batches,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
-        stack.enter_context(stream)
-        return _steps_from_stream(compiled, stream), functools.partial(_data_wait_share, stream)
-    examples = compiled.put(splits.train_examples)
-    return lambda state, num_steps: compiled.run_steps(state, examples, num_steps), _no_metrics
-
-
-def _steps_from_stream(compiled: parallel.Compiled, stream: Stream) -> RunSteps:
-    return lambda state, num_steps: compiled.run_batches(state, stream.take(num_steps))
-
-
-def _data_wait_share(stream: Stream, seconds: float) -> dict[str, float]:
-    """Return the share of the latest call in which it waited for its batches."""
-    return {"data_wait_share": stream.seconds_waited / seconds}
-
-
-def _no_metrics(seconds: float) -> dict[str, float]:
-    del seconds
-    return {}
+    if not isinstance(splits, factory.StreamedSplits):
+        examples = compiled.put(splits.train_examples)
+        return lambda state, num_steps: compiled.run_steps(state, examples, num_steps), lambda _: {}
+    stream = stack.enter_context(
+        factory.build_stream(config, splits.train, plan, state, put=compiled.put_batches)
+    )
+    return (
+        lambda state, num_steps: compiled.run_batches(state, stream.take(num_steps)),
+        lambda seconds: {"data_wait_share": stream.seconds_waited / seconds},
+    )
 
 
 def _validation(compiled: parallel.Compiled, splits: Splits) -> Validate | None:
     if splits.validation_examples is None:
         return None
     examples = compiled.put(splits.validation_examples)
-
-    def validate(state: TrainState) -> Metrics:
-        return compiled.validate(state, examples)
-
-    return validate
+    return lambda state: compiled.validate(state, examples)

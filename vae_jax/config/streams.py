@@ -1,4 +1,4 @@
-"""The stream of a training set that is not kept in memory."""
+"""Streams of training sets that are not kept in memory."""
 
 from collections.abc import Callable
 
@@ -13,15 +13,15 @@ from vae_jax.data.streaming import Order, Stream, num_read_threads
 from vae_jax.training.loop import Plan
 from vae_jax.training.step import TrainState, epoch_order
 
-# More than this is not transferred any faster.
+# Larger transfers are no faster.
 _MOST_BYTES_A_CALL = 64 * 2**20
-# Held are four calls' worth: what is trained on, what comes next, that once more while it is
-# transferred, and what is read ahead. The rest is for files and for decoding.
+# Memory holds the batches of four calls: those trained on, those that come next, these once more
+# while they are transferred, and those read ahead. The rest is for files and for decoding.
 _SHARE_OF_LIMIT = 1 / 6
 
 
 def most_streamed_steps(config: AnyExperiment, train: LazyDataset) -> int:
-    """Return steps of a call whose batches are not too large to be transferred at once."""
+    """Return the most steps of a call, such that its batches can be transferred at once."""
     budget = min(_MOST_BYTES_A_CALL, config.data.mode.memory_limit * 2**30 * _SHARE_OF_LIMIT)
     batch_bytes = num_bytes(train) // train.shape[0] * config.batch_size
     return max(1, int(budget / batch_bytes))
@@ -34,8 +34,6 @@ def build_stream(
     state: TrainState,
     *,
     put: Callable[[np.ndarray], Array] = jax.device_put,
-    process_index: int = 0,
-    process_count: int = 1,
 ) -> Stream:
     """Return the batches that a run trains on from the step of `state` on.
 
@@ -44,9 +42,7 @@ def build_stream(
       train: the training set.
       plan: the run's, whose calls are of at most `most_streamed_steps`.
       state: the initial or restored state. The stream keeps nothing of its buffers.
-      put: takes a process' rows of batches to where they are trained on.
-      process_index: of this process.
-      process_count: processes of the run; it divides the batch size.
+      put: moves the rows of batches that this process reads to where they are trained on.
     """
     num_steps = most_streamed_steps(config, train)
     return Stream(
@@ -57,17 +53,17 @@ def build_stream(
         total_steps=plan.total_steps,
         steps_of_call=plan.next_call,
         num_threads=min(num_read_threads(), num_steps),
-        # So that a thread has something to do while its batch is being copied.
+        # Each thread then has work while a batch is being copied.
         num_ahead=max(2, num_steps),
         put=put,
-        process_index=process_index,
-        process_count=process_count,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
     )
 
 
 def _order_on_host(order_key: Key[Array, ""], num_examples: int) -> Order:
-    """`training.epoch_order` on the CPU: an accelerator would finish its call of steps first."""
-    # A copy, since the state's own buffers are given up to the first call.
+    """Return `training.epoch_order` on the CPU: an accelerator may be busy with its steps."""
+    # A copy, since the first call consumes the state's own buffers.
     key_data, impl = np.array(jax.random.key_data(order_key)), jax.random.key_impl(order_key)
     shuffle = jax.jit(epoch_order, static_argnames="num_examples")
 

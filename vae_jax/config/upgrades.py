@@ -1,7 +1,7 @@
-"""Configs of earlier schemas as those of the present one.
+"""Upgrade configs of earlier schemas to the present one.
 
-What a config does not say has its default, so that a setting that is new needs nothing here. A
-setting that was renamed or moved needs a function, with the schema that it came in:
+A new setting needs nothing here: configs that leave it out get its default. A setting that was
+renamed or moved needs a function, with the schema that it came in:
 
 | schema | what changed |
 | --- | --- |
@@ -16,7 +16,7 @@ from vae_jax.errors import UserError
 
 SCHEMA = 2
 
-# Where the settings of schema 1 went, for those who still write them.
+# The settings of schema 1 and their present names, for users who still write them.
 RENAMED = {
     "hparams.learning_rate": "optimizer.learning_rate",
     "hparams.weight_decay": "optimizer.weight_decay",
@@ -76,6 +76,19 @@ def is_flat(content: Mapping[str, Any]) -> bool:
     return isinstance(content.get("hparams"), Mapping) and not has_parts
 
 
+def check_schema(schema: Any, what: str) -> None:
+    """Refuse a schema that this version of the code does not know.
+
+    Raises:
+      UserError: says that `what` has it.
+    """
+    if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
+        raise UserError(
+            f"{what} has schema={schema!r}, which a later version of vae_jax wrote; this one reads "
+            f"schemas up to {SCHEMA}"
+        )
+
+
 def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config of any schema as one of the present.
 
@@ -87,11 +100,7 @@ def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
       UserError: the schema is a later one, or there are both `hparams` and such parts.
     """
     schema = content.get("schema", 1 if is_flat(content) else SCHEMA)
-    if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
-        raise UserError(
-            f"the config has schema={schema!r}, which a later version of vae_jax wrote; this one "
-            f"reads schemas up to {SCHEMA}"
-        )
+    check_schema(schema, "the config")
     if schema > 1 and "hparams" in content:
         raise UserError(
             "hparams is not a setting any more: what stood there stands with the part that reads "

@@ -238,9 +238,7 @@ def load(name: str) -> Card:
     path = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
     if not name.endswith(".py") and name not in names():
         raise UserError(f"--card={name}: there is no such card{_nearest(name, names())}")
-    card = python_file.call(path, "get_card", "card")
-    if not isinstance(card, Card):
-        raise UserError(f"get_card() in {path} must return a Card, not {type(card).__name__}")
+    card: Card = python_file.call(path, "get_card", "card", Card, "a Card")
     return dataclasses.replace(card, name=path.stem)
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from optuna.trial import TrialState
 
 from vae_jax import workdir
 from vae_jax.sweeps import plan
 from vae_jax.sweeps.chunks import Chunk, is_done, is_free, read_member
-from vae_jax.sweeps.results import Row, member_row
-from vae_jax.sweeps.search import Search, State, Trial
+from vae_jax.sweeps.results import Row, curve, member_row
+from vae_jax.sweeps.search import Outcome, Search, Trial
 from vae_jax.sweeps.space import Setting, Sweep, settings
-from vae_jax.training.records import read_records
 
 
 class Batch(NamedTuple):
@@ -29,22 +29,6 @@ class Batch(NamedTuple):
 
     trials: list[int]
     chunks: list[Chunk]
-
-
-class Outcome(NamedTuple):
-    """The end of a trial.
-
-    Attributes:
-      state: how.
-      value: the objective; None where there is none.
-      reports: the objective at the marks of successive halving, and at the last epoch.
-      rows: the results of its members.
-    """
-
-    state: State
-    value: float | None
-    reports: dict[int, float]
-    rows: list[Row]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,19 +65,21 @@ class Work:
           UserError: the memory limit is too low, or a shared storage fails.
         """
         with self.alone():
-            batches = self._batches()
-            if self.search is not None:
-                self._tell(self.search, batches)
-            trials = self._trials()
+            paths = sorted((self.folder / "batches").glob("*.json"))
+            batches = [Batch(**workdir.read_json(path, Batch._fields)) for path in paths]
+            if self.search is None:
+                trials = [Trial(*numbered) for numbered in enumerate(self._settings)]
+            else:
+                self._report_ended(self.search, batches)
+                trials = self.search.mine()
             open_trials = {trial.number for trial in trials}
-            left = [
+            begun = [
                 chunk
                 for batch in batches
                 if open_trials & set(batch.trials)
                 for chunk in batch.chunks
-                if not is_done(self.folder, chunk)
+                if not is_done(self.folder, chunk) and is_free(self.folder, chunk)
             ]
-            begun = [chunk for chunk in left if is_free(self.folder, chunk)]
             return begun or self._new_batch(trials, batches, limit)
 
     def rows(self) -> list[Row]:
@@ -110,18 +96,19 @@ class Work:
         if len(rows) < len(numbers):
             return None
         statuses = {row["status"] for row in rows}
-        state: State = "pruned" if "pruned" in statuses else "complete"
+        state = TrialState.PRUNED if "pruned" in statuses else TrialState.COMPLETE
         if "diverged" in statuses:
-            state = "failed"
+            state = TrialState.FAIL
         last = max(row["epoch"] for row in rows)
         marks = () if self.sweep.halving is None else self.sweep.halving.epochs
-        curves = [_curve(Path(row["workdir"]), self.sweep.objective) for row in rows]
+        curves = [curve(row, self.sweep.objective) for row in rows]
         reports = {
-            epoch: float(np.mean([_latest(curve, epoch) for curve in curves]))
+            epoch: float(np.mean([_latest(by_epoch, epoch) for by_epoch in curves]))
             for epoch in sorted({last, *(mark for mark in marks if mark <= last)})
-            if all(curves) and state != "failed"
+            if all(curves) and state is not TrialState.FAIL
         }
-        value = reports.get(last) if state == "pruned" else _value(rows, self.sweep.objective)
+        is_pruned = state is TrialState.PRUNED
+        value = reports.get(last) if is_pruned else _value(rows, self.sweep.objective)
         return Outcome(state, value, reports, rows)
 
     @functools.cached_property
@@ -132,32 +119,22 @@ class Work:
         known = read_member(self.folder, member)
         if known is None:
             return None
-        # An earlier version may have had other names, and as one setting what is several now.
+        # An earlier version may have had other names, and one setting for several of today.
         if self.search is None:
             setting = self._settings[known["trial"]]
         else:
             setting = dict(zip(self.sweep.fields, known["setting"].values(), strict=True))
         return member_row(self.folder, known, setting)
 
-    def _batches(self) -> list[Batch]:
-        paths = sorted((self.folder / "batches").glob("*.json"))
-        return [Batch(**workdir.read_json(path, Batch._fields)) for path in paths]
-
-    def _trials(self) -> list[Trial]:
-        """Return the trials to train here; those of a search until it knows how they ended."""
-        if self.search is not None:
-            return self.search.mine()
-        return [Trial(*numbered) for numbered in enumerate(self._settings)]
-
-    def _tell(self, search: Search, batches: Sequence[Batch]) -> None:
-        """Tell the search how the trials of batches ended that have come to their end."""
+    def _report_ended(self, search: Search, batches: Sequence[Batch]) -> None:
+        """Report to the search how the trials of whole batches ended."""
         running = search.running()
         for batch in batches:
             if running & set(batch.trials) and all(is_done(self.folder, c) for c in batch.chunks):
                 for trial in batch.trials:
                     outcome = self.outcome(trial)
                     assert outcome is not None, "all members of the batch have ended"
-                    search.tell(trial, **outcome._asdict())
+                    search.finish(trial, outcome)
 
     def _new_batch(
         self, trials: Sequence[Trial], batches: Sequence[Batch], limit: int
@@ -187,26 +164,19 @@ class Work:
     def _rivals(self, before: int) -> dict[int, list[float]]:
         """Return the objective by epoch of ended trials with a smaller number."""
         if self.search is not None:
-            return self.search.rivals(before)
-        found: dict[int, list[float]] = {}
-        for outcome in filter(None, map(self.outcome, range(before))):
-            for epoch, value in outcome.reports.items():
-                found.setdefault(epoch, []).append(value)
-        return found
+            reports = self.search.reports(before)
+        else:
+            reports = [found.reports for found in map(self.outcome, range(before)) if found]
+        rivals: dict[int, list[float]] = {}
+        for values in reports:
+            for epoch, value in sorted(values.items()):
+                rivals.setdefault(epoch, []).append(value)
+        return rivals
 
 
-def _curve(folder: Path, objective: str) -> dict[int, float]:
-    """Return a member's validation metric by epoch."""
-    return {
-        int(record["epoch"]): record[objective]
-        for record in read_records(folder / "metrics.jsonl")
-        if record["split"] == "valid" and record.get(objective) is not None
-    }
-
-
-def _latest(curve: Mapping[int, float], epoch: int) -> float:
+def _latest(by_epoch: Mapping[int, float], epoch: int) -> float:
     """Return the value at an epoch; the last one of a member that stopped before."""
-    return curve[max((e for e in curve if e <= epoch), default=min(curve))]
+    return by_epoch[max((e for e in by_epoch if e <= epoch), default=min(by_epoch))]
 
 
 def _value(rows: Sequence[Row], objective: str) -> float | None:

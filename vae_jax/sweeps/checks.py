@@ -12,12 +12,10 @@ from vae_jax.sweeps import fields
 from vae_jax.sweeps.space import (
     METHODS,
     OBJECTIVES,
+    Axis,
     Choice,
-    Fields,
     Halving,
-    Integers,
     Sweep,
-    Uniform,
     axis_name,
     examples,
     from_description,
@@ -38,10 +36,7 @@ def check(sweep: Sweep, base: Mapping[str, Any]) -> None:
         if count > 1:
             raise UserError(f"{field} is on two axes; it must be on one")
     for names, axis in sweep.axes:
-        if isinstance(axis, Choice):
-            _check_choice(names, axis)
-        else:
-            _check_range(names[0], axis)
+        _check_axis(axis_name(names), axis)
     _check_numbers(sweep)
     check_configs(sweep, base)
 
@@ -54,9 +49,9 @@ def check_configs(sweep: Sweep, base: Mapping[str, Any]) -> None:
     """
     for setting in examples(sweep):
         try:
-            config = fields.with_values(base, setting)
-            factory.refuse_stream(fields.experiment(config))
-            _check_judging(sweep, config)
+            experiment = factory.resolve(fields.with_values(base, setting))
+            factory.refuse_stream(experiment)
+            _check_judging(sweep, experiment)
         except UserError as error:
             described = ", ".join(f"{field}={value!r}" for field, value in setting.items())
             raise UserError(f"the setting {described}: {error}") from None
@@ -71,46 +66,40 @@ def is_same(resolved: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
         return False
     if {**there, **resolved} == there:
         return True
-    ways, ranges = [], []
-    for content in (resolved, there):
-        way = dict(content["sweep"])
-        axes = way.pop("axes")
-        ways.append(way)
-        ranges.append(
-            [{k: axis[k] for k in axis if k not in ("fields", "values")} for axis in axes]
-        )
-    return ways[0] == ways[1] and ranges[0] == ranges[1] and _tried(resolved) == _tried(there)
+    return _way(resolved["sweep"]) == _way(there["sweep"]) and _tried(resolved) == _tried(there)
 
 
-def _tried(resolved: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _way(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the description of a sweep without the names and the values of its fields."""
+    ranges = [
+        {name: value for name, value in axis.items() if name not in ("fields", "values")}
+        for axis in described["axes"]
+    ]
+    return {**described, "axes": ranges}
+
+
+def _tried(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the configs by which a sweep is checked."""
     return [
-        fields.resolved(fields.with_values(resolved["config"], setting))
-        for setting in examples(from_description(resolved["sweep"]))
+        fields.resolved(fields.with_values(content["config"], setting))
+        for setting in examples(from_description(content["sweep"]))
     ]
 
 
-def _check_choice(names: Fields, axis: Choice) -> None:
-    if not len(axis.values):
-        raise UserError(f"{axis_name(names)} has no values; give at least one")
-    for value in axis.values:
-        for field, own in zip(names, value if len(names) > 1 else (value,), strict=True):
-            fields.check(field, own)
-    # A part is a mapping, which has no hash.
-    text, count = collections.Counter(map(repr, axis.values)).most_common(1)[0]
-    if count > 1:
-        value = next(value for value in axis.values if repr(value) == text)
-        raise UserError(
-            f"{axis_name(names)} has the value {value!r} twice; each must be there once"
-        )
-
-
-def _check_range(field: str, axis: Uniform | Integers) -> None:
-    for end in (axis.low, axis.high):
-        fields.check(field, end)
-    if axis.low >= axis.high:
-        raise UserError(f"{field}: low={axis.low!r} must be below high={axis.high!r}")
-    if axis.log and axis.low <= 0:
-        raise UserError(f"{field}: low={axis.low!r} must be above 0 for log=True")
+def _check_axis(name: str, axis: Axis) -> None:
+    if not isinstance(axis, Choice):
+        if axis.low >= axis.high:
+            raise UserError(f"{name}: low={axis.low!r} must be below high={axis.high!r}")
+        if axis.log and axis.low <= 0:
+            raise UserError(f"{name}: low={axis.low!r} must be above 0 for log=True")
+        return
+    if not axis.values:
+        raise UserError(f"{name} has no values; give at least one")
+    # By their texts: a part is a mapping, which has no hash, and 1 equals True.
+    texts = [repr(value) for value in axis.values]
+    for index, text in enumerate(texts):
+        if text in texts[:index]:
+            raise UserError(f"{name} has the value {text} twice; each must be there once")
 
 
 def _check_numbers(sweep: Sweep) -> None:
@@ -127,7 +116,7 @@ def _check_numbers(sweep: Sweep) -> None:
     if not isinstance(seeds, tuple) or not seeds or len(set(seeds)) < len(seeds):
         raise UserError(f"seeds={seeds!r} must be a tuple of different integers, such as (0, 1)")
     for seed in (*seeds, sweep.search_seed):
-        fields.check(fields.SEED, seed)
+        factory.resolve({fields.SEED: seed})
     if sweep.objective not in OBJECTIVES:
         raise UserError(f"objective={sweep.objective!r} must be one of {', '.join(OBJECTIVES)}")
     if sweep.halving is not None:
@@ -145,16 +134,16 @@ def _check_halving(halving: Halving) -> None:
         raise UserError(f"halving: reduction={halving.reduction!r} must be a number above 1")
 
 
-def _check_judging(sweep: Sweep, config: Mapping[str, Any]) -> None:
-    """Refuse a config whose runs cannot be judged as the sweep judges them."""
-    if sweep.objective == "elbo" and not fields.has_elbo(config):
+def _check_judging(sweep: Sweep, experiment: factory.AnyExperiment) -> None:
+    """Refuse an experiment whose runs cannot be judged as the sweep judges them."""
+    if sweep.objective == "elbo" and not experiment.model.has_density:
         raise UserError("objective='elbo' cannot judge a model without one; use 'distortion'")
     halving = sweep.halving
-    if halving is not None and halving.epochs[-1] >= fields.num_epochs(config):
+    if halving is not None and halving.epochs[-1] >= experiment.epochs:
         raise UserError(
             f"halving: epochs={halving.epochs!r} must end before the runs do, after "
-            f"{fields.num_epochs(config)} epochs"
+            f"{experiment.epochs} epochs"
         )
-    if (sweep.method == "tpe" or halving is not None) and not fields.has_validation(config):
+    if (sweep.method == "tpe" or halving is not None) and not experiment.data.validation_split:
         needs = "a tpe sweep" if sweep.method == "tpe" else "halving"
         raise UserError(f"{needs} needs a validation split to judge by, such as 'train[55000:]'")

@@ -49,10 +49,10 @@ class HalvingRule(TypedDict):
 
 
 class Chunk(TypedDict):
-    """A chunk of members, as the process that trains it needs it."""
+    """A chunk of members, with all that the process that trains it needs."""
 
     name: str
-    # Without the members' own values.
+    # The config without the members' own values.
     config: dict[str, Any]
     least_slots: int
     objective: str
@@ -66,12 +66,12 @@ _OF_MEMBER = ("seed", "status", "problem", "valid", "step", "epoch", "best_epoch
 
 
 def chunk_folder(folder: Path, chunk: Chunk) -> Path:
-    """Return where a chunk's checkpoints are while it is trained."""
+    """Return the folder of a chunk's checkpoints, which is there while the chunk is trained."""
     return folder / "chunks" / chunk["name"]
 
 
 def read_member(folder: Path, member: int) -> dict[str, Any] | None:
-    """Return what is known of a member that has ended; None before that.
+    """Return the content of member.json of a member that has ended; None before that.
 
     Raises:
       UserError: its file is damaged.
@@ -97,7 +97,7 @@ def is_free(folder: Path, chunk: Chunk) -> bool:
 def member_config(chunk: Chunk, entry: Entry) -> factory.AnyExperiment:
     """Return the config of one member, as `experiments.train` would take it."""
     own = {**entry["setting"], fields.SEED: entry["seed"]}
-    return fields.experiment(fields.with_values(chunk["config"], own))
+    return factory.resolve(fields.with_values(chunk["config"], own))
 
 
 class _Group:
@@ -110,7 +110,7 @@ class _Group:
         self.plan = self.plan_of(config)
         self.mean_image = self.splits.mean_image
         program = factory.build_program(config, self.form, self.splits.num_examples)
-        # Compiled by itself, as a run alone does: then a member begins with the same bits.
+        # Compiled on its own, as in a run alone, so that a member begins with the same bits.
         self.init = jax.jit(program.init)
         examples = jax.tree.map(jnp.asarray, self.splits.train_examples)
         others = jax.tree.map(jnp.asarray, self.splits.validation_examples)
@@ -133,12 +133,6 @@ class _Group:
             ]
         )
 
-    def template(self, num_members: int) -> RunState:
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((num_members, *leaf.shape), leaf.dtype),
-            factory.run_state_template(self.config, self.form),
-        )
-
     @functools.cached_property
     def targets(self) -> measuring.Targets:
         return measuring.prepare_examples(self.model, self.splits.test)
@@ -152,7 +146,7 @@ class _Group:
 # The program and the data stay on the device for the group's next chunk.
 @functools.lru_cache(maxsize=8)
 def _group(config_json: str) -> _Group:
-    return _Group(fields.experiment(json.loads(config_json)))
+    return _Group(factory.resolve(json.loads(config_json)))
 
 
 def train_chunk(
@@ -196,7 +190,7 @@ def _train(
     for own, config in zip(folders.values(), configs, strict=True):
         with factory.hold_run(own, config):
             pass
-    # Members that ended after the checkpoint go through the same again, but have their records.
+    # Members that ended after the checkpoint are trained again from it, but have their records.
     records = MembersJsonLinesWriter(
         {m: own / "metrics.jsonl" for m, own in folders.items() if read_member(folder, m) is None},
         dict(zip(folders, np.asarray(states.train.step).tolist(), strict=True)),
@@ -308,7 +302,7 @@ def _write_member(
         known: dict[str, Any] = {**entry, "status": progress.status, "problem": progress.problem}
         known["valid"] = progress.best
         known |= {name: facts[name] for name in ("step", "epoch", "best_epoch", "train_seconds")}
-        # What was given up is not worth the time; `experiments.evaluate` measures it on demand.
+        # Members that were given up are not measured; `experiments.evaluate` does it on demand.
         if progress.status in ("finished", "stopped_early"):
             model = group.model.with_params(config, state.best_params, state.best_extra)
             num_samples = config.evaluation.num_samples

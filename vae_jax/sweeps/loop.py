@@ -65,7 +65,7 @@ def fit_members(
     Args:
       stacked: the stacked states, initial or restored. Their buffers are consumed.
       progress: what came with them.
-      plan: how long to train and when to look up; its `warmup_epochs` are not read.
+      plan: how long to train and in which calls; its `warmup_epochs` are not read.
       warmup_epochs: for each member, the epochs that do not count as its patience.
       functions: the compiled program.
       least_slots: members that the program has room for at least; chunks with the same share it.
@@ -110,8 +110,8 @@ def fit_members(
         begun = time.monotonic()
         for writer in writers:
             writer.flush()
-        # Members stand at steps of their own, and one that diverges takes none. What grows with all
-        # that can happen is this.
+        # Members differ in their steps, and one that diverges takes none; this number grows with
+        # every step and with every end.
         num_ended = sum(entry.status != "training" for entry in progress)
         checkpoints.save(
             checkpoint_dir,
@@ -138,6 +138,38 @@ def fit_members(
         for writer in writers:
             writer.write({"member": names[index], **record})
 
+    def change(index: int, **changes: Any) -> None:
+        progress[index] = dataclasses.replace(progress[index], **changes)
+
+    def end_epoch(states: States, active: Mask, epoch: int, step: int) -> States:
+        """Validate, and keep the parameters of the members that are better than ever."""
+        indices = np.flatnonzero(active).tolist()
+        if not functions.validates:
+            for index in indices:
+                change(index, epoch=epoch, best_epoch=epoch)
+            return functions.keep_best(states, active)
+        metrics = functions.validate(states, active)
+        better = np.zeros_like(active)
+        for index in indices:
+            own = {name: float(values[index]) for name, values in metrics.items()}
+            write(index, {"step": step, "epoch": epoch, "split": "valid", **own})
+            judged, better[index] = judge(
+                progress[index],
+                plan.score(own),
+                epoch,
+                patience=plan.patience,
+                warmup_epochs=warmup_epochs[index],
+            )
+            assert isinstance(judged, MemberProgress)
+            progress[index] = dataclasses.replace(
+                judged,
+                epoch=epoch,
+                latest=own,
+                best=own if better[index] else judged.best,
+                status="stopped_early" if judged.stopped_early else "training",
+            )
+        return functions.keep_best(states, better)
+
     report_ended()
     while training().any():
         start = time.perf_counter()
@@ -148,23 +180,21 @@ def fit_members(
         states, trained, finite, metrics = functions.run_steps(states, behind, num_steps, is_due)
         seconds = time.perf_counter() - start
         steps[trained & finite] += num_steps
+        step += num_steps
         indices = np.flatnonzero(trained).tolist()
-        epoch = (step + num_steps) / plan.steps_per_epoch
-        at_end = (step + num_steps) % plan.steps_per_epoch == 0
+        epoch = step / plan.steps_per_epoch
+        at_end = step % plan.steps_per_epoch == 0
         for index in indices:
             own = {name: values[index] for name, values in metrics.items()}
             if not finite[index]:
-                problem = non_finite(own, step)
-                progress[index] = dataclasses.replace(
-                    progress[index],
-                    status="diverged",
-                    problem=problem or f"no finite parameters after step {step + num_steps}",
-                )
+                problem = non_finite(own, step - num_steps)
+                problem = problem or f"no finite parameters after step {step}"
+                change(index, status="diverged", problem=problem)
                 continue
             write(
                 index,
                 {
-                    "step": step + num_steps,
+                    "step": step,
                     "epoch": int(epoch) if at_end else round(epoch, 4),
                     "split": "train",
                     **{name: float(values.mean()) for name, values in own.items()},
@@ -172,74 +202,21 @@ def fit_members(
                 },
             )
         if at_end and (trained & finite).any():
-            states = _end_epoch(
-                states,
-                progress,
-                trained & finite,
-                epoch=int(epoch),
-                step=step + num_steps,
-                plan=plan,
-                warmup_epochs=warmup_epochs,
-                functions=functions,
-                write=write,
-            )
-        for index in indices:
-            if progress[index].status == "training" and steps[index] == plan.total_steps:
-                progress[index] = dataclasses.replace(progress[index], status="finished")
+            states = end_epoch(states, trained & finite, int(epoch), step)
         # The members share the time, as they share the machine.
         share = (time.perf_counter() - start) / len(indices)
         for index in indices:
-            so_far = progress[index].train_seconds
-            progress[index] = dataclasses.replace(progress[index], train_seconds=so_far + share)
+            change(index, train_seconds=progress[index].train_seconds + share)
+            if progress[index].status == "training" and steps[index] == plan.total_steps:
+                change(index, status="finished")
         round_is_over = bool((trained == behind).all())
         if at_end and round_is_over:
             for index in prune(int(epoch), progress):
-                progress[index] = dataclasses.replace(progress[index], status="pruned")
-        on_call(step + num_steps, num_steps * len(indices), progress)
+                change(index, status="pruned")
+        on_call(step, num_steps * len(indices), progress)
         if is_due() or not training().any():
             save()
         stop_if_interrupted()
         if round_is_over:
             report_ended()
     return progress
-
-
-def _end_epoch(
-    states: States,
-    progress: list[MemberProgress],
-    active: Mask,
-    *,
-    epoch: int,
-    step: int,
-    plan: Plan,
-    warmup_epochs: Sequence[float],
-    functions: MemberFunctions[States],
-    write: Callable[[int, Record], None],
-) -> States:
-    """Validate, and keep the parameters of the members that are better than ever."""
-    indices = np.flatnonzero(active).tolist()
-    if not functions.validates:
-        for index in indices:
-            progress[index] = dataclasses.replace(progress[index], epoch=epoch, best_epoch=epoch)
-        return functions.keep_best(states, active)
-    metrics = functions.validate(states, active)
-    better = np.zeros_like(active)
-    for index in indices:
-        own = {name: float(values[index]) for name, values in metrics.items()}
-        write(index, {"step": step, "epoch": epoch, "split": "valid", **own})
-        judged, better[index] = judge(
-            progress[index],
-            plan.score(own),
-            epoch,
-            patience=plan.patience,
-            warmup_epochs=warmup_epochs[index],
-        )
-        assert isinstance(judged, MemberProgress)
-        progress[index] = dataclasses.replace(
-            judged,
-            epoch=epoch,
-            latest=own,
-            best=own if better[index] else judged.best,
-            status="stopped_early" if judged.stopped_early else "training",
-        )
-    return functions.keep_best(states, better)

@@ -8,7 +8,6 @@ their parameters would fall out of its cache at every step. In both a member tha
 and no member's numbers depend on the others.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -22,17 +21,13 @@ from vae_jax.data.pixels import StoredExamples
 from vae_jax.training.loop import Program, RunState, all_finite, copy_tree
 
 Mask = Bool[np.ndarray, " members"]
-# Of each member, and of each step if there are several; NaN for a member that rested.
+# By name; one row per member, of one value per step if there are several. NaN for those at rest.
 MemberMetrics = dict[str, Float[np.ndarray, "members *steps"]]
 States = TypeVar("States")
 
 _AXIS = "members"
 
-# Copies of a member's state that are alive at once: before a call, after it, and on the way to
-# the disk.
-_STATE_COPIES = 3
-
-# Stored examples too, of another number than those trained on.
+# Stored examples, of another number than those trained on.
 _HeldOut = Num[Array, "held_out ..."] | dict[str, Array]
 
 
@@ -134,7 +129,6 @@ class InTurn:
 
     @property
     def validates(self) -> bool:
-        """See `MemberFunctions`, also for the other methods."""
         return self._validation_examples is not None
 
     def num_slots(self, num_members: int, least: int) -> int:
@@ -150,13 +144,12 @@ class InTurn:
     def run_steps(
         self, states: list[RunState], active: Mask, num_steps: int, stop: Callable[[], bool]
     ) -> Trained:
-        """See `MemberFunctions`."""
         states, rows = list(states), dict[int, dict[str, np.ndarray]]()
         trained, finite = np.zeros_like(active), np.ones_like(active)
         for index in np.flatnonzero(active).tolist():
             if rows and stop():
                 break
-            # run_steps consumes its argument; the copy is what stays should the call go wrong.
+            # run_steps consumes its argument; the copy stays if the call goes wrong.
             before = copy_tree(states[index].train)
             after, metrics = self._run_steps(
                 states[index].train, self._train_examples, num_steps=num_steps
@@ -168,7 +161,6 @@ class InTurn:
         return Trained(states, trained, finite, _over_members(rows, len(states)))
 
     def validate(self, states: list[RunState], active: Mask) -> MemberMetrics:
-        """See `MemberFunctions`."""
         rows = {}
         for index in np.flatnonzero(active).tolist():
             metrics = self._validate(states[index].train, self._validation_examples)
@@ -176,18 +168,15 @@ class InTurn:
         return _over_members(rows, len(states))
 
     def keep_best(self, states: list[RunState], better: Mask) -> list[RunState]:
-        """See `MemberFunctions`."""
         return [
             state.with_best() if is_better else state
             for state, is_better in zip(states, better.tolist(), strict=True)
         ]
 
     def stacked(self, states: list[RunState], num_members: int) -> RunState:
-        """See `MemberFunctions`."""
         return stack(states[:num_members])
 
     def state(self, states: list[RunState], index: int) -> RunState:
-        """See `MemberFunctions`."""
         return states[index]
 
 
@@ -206,11 +195,9 @@ def _advance(
     old = state.train
     new, metrics = program.run_steps(old, examples, num_steps)
     finite = jnp.isfinite(metrics["loss"]).all() & all_finite(new.params)
+    moved = ("step", "params", "extra", "opt_state")
     kept = old._replace(
-        step=_select(active & finite, new.step, old.step),
-        params=_select(active & finite, new.params, old.params),
-        extra=_select(active & finite, new.extra, old.extra),
-        opt_state=_select(active & finite, new.opt_state, old.opt_state),
+        **{name: _select(active & finite, getattr(new, name), getattr(old, name)) for name in moved}
     )
     return state._replace(train=kept), finite | ~active, metrics
 
@@ -239,7 +226,7 @@ class SideBySide:
         )
 
         def on_each_device(function: Callable[..., Any], num_by_member: int) -> Callable[..., Any]:
-            """Members need nothing of each other: each device runs `function` on its own."""
+            """Return `function` run by each device on its own members, without communication."""
             in_specs = (*[split] * num_by_member, whole)
             return jax.shard_map(
                 function, mesh=mesh, in_specs=in_specs, out_specs=split, check_vma=False
@@ -269,7 +256,6 @@ class SideBySide:
 
     @property
     def validates(self) -> bool:
-        """See `MemberFunctions`, also for the other methods."""
         return self._validation_examples is not None
 
     def num_slots(self, num_members: int, least: int) -> int:
@@ -278,13 +264,7 @@ class SideBySide:
         return -(-max(num_members, least) // num_devices) * num_devices
 
     def place(self, stacked: RunState, num_slots: int) -> RunState:
-        """Return the states spread over the devices; slots without a member hold the last one's.
-
-        Raises:
-          ValueError: the slots do not spread evenly over the devices.
-        """
-        if num_slots % self._by_member.mesh.size:
-            raise ValueError(f"{num_slots} slots do not spread over {self._by_member.mesh.size}")
+        """Return the states spread over the devices; slots without a member hold the last one's."""
         indices = np.minimum(np.arange(num_slots), len(stacked.train.step) - 1)
         padded = jax.tree.map(lambda leaf: leaf[indices], stacked)
         return jax.device_put(padded, self._by_member)
@@ -292,7 +272,7 @@ class SideBySide:
     def run_steps(
         self, states: RunState, active: Mask, num_steps: int, stop: Callable[[], bool]
     ) -> Trained:
-        """See `MemberFunctions`; all members go at once, so that `stop` is not asked."""
+        """Train all active members at once; `stop` is not asked."""
         del stop
         after, finite, metrics = self._run_steps(
             states, jnp.asarray(active), self._train_examples, num_steps=num_steps
@@ -304,88 +284,21 @@ class SideBySide:
         return Trained(after, active, np.asarray(finite), on_host)
 
     def validate(self, states: RunState, active: Mask) -> MemberMetrics:
-        """See `MemberFunctions`."""
         metrics = self._validate(states, self._validation_examples)
         return {
             name: np.where(active, np.asarray(values), np.nan) for name, values in metrics.items()
         }
 
     def keep_best(self, states: RunState, better: Mask) -> RunState:
-        """See `MemberFunctions`."""
         return self._keep_best(states, jnp.asarray(better))
 
     def stacked(self, states: RunState, num_members: int) -> RunState:
-        """See `MemberFunctions`."""
         return jax.device_put(jax.tree.map(lambda leaf: leaf[:num_members], states), self._device)
 
     def state(self, states: RunState, index: int) -> RunState:
-        """See `MemberFunctions`."""
         return jax.device_put(_unstack(states, index), self._device)
-
-    def lower(self, states: PyTree, num_steps: int) -> jax.stages.Lowered:
-        """Return the training program for states of these shapes, before compilation."""
-        active = jax.ShapeDtypeStruct(states.train.step.shape, jnp.bool_)
-        return self._run_steps.lower(states, active, self._train_examples, num_steps=num_steps)
 
 
 def prefers_side_by_side() -> bool:
     """Return whether members train faster side by side than in turn on this platform."""
     return jax.default_backend() != "cpu"
-
-
-class MemberMemory(NamedTuple):
-    """The device memory that a member needs, in bytes.
-
-    Attributes:
-      state: throughout.
-      step: while it takes a step.
-    """
-
-    state: int
-    step: int
-
-    def total(self, num_members: int, *, side_by_side: bool) -> int:
-        """Return the bytes that `num_members` members need on one device."""
-        at_once = num_members if side_by_side else min(1, num_members)
-        return num_members * self.state + at_once * self.step
-
-    def most_members(self, limit: int, *, side_by_side: bool) -> int:
-        """Return the number of members that fit into `limit` bytes of one device."""
-        if side_by_side:
-            return max(0, limit) // (self.state + self.step)
-        return max(0, limit - self.step) // self.state
-
-
-def _num_bytes(tree: PyTree) -> int:
-    # A PRNG key has the size of its type, and is two words.
-    return sum(
-        8
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        else math.prod(leaf.shape) * leaf.dtype.itemsize
-        for leaf in jax.tree.leaves(tree)
-    )
-
-
-def estimate_memory(
-    state: RunState, loss: Callable[[PyTree, PyTree], Float[Array, ""]]
-) -> MemberMemory:
-    """Return the memory that a member needs, from shapes alone, without compiling anything.
-
-    Args:
-      state: the shapes of a member's state.
-      loss: the loss on one batch as a function of parameters and extra state.
-
-    Returns:
-      An estimate. A step is taken to need the gradients, the updates, and twice what the backward
-      pass keeps of the forward pass.
-    """
-    params = state.train.params
-
-    def backward(params: PyTree, extra: PyTree) -> Any:
-        return jax.vjp(lambda params: loss(params, extra), params)[1]
-
-    kept = jax.eval_shape(backward, params, state.train.extra)
-    return MemberMemory(
-        state=_STATE_COPIES * _num_bytes(state),
-        step=2 * _num_bytes(params) + 2 * _num_bytes(kept),
-    )

@@ -1,4 +1,4 @@
-"""Deal the trials of a sweep out: into groups by their static fields, into chunks by memory."""
+"""Deal out the trials of a sweep: into groups by their static fields, into chunks by memory."""
 
 import functools
 import json
@@ -14,7 +14,7 @@ from vae_jax import config as factory
 from vae_jax.errors import UserError
 from vae_jax.sweeps import fields
 from vae_jax.sweeps.chunks import Chunk, Entry, HalvingRule
-from vae_jax.sweeps.members import MemberMemory, estimate_memory, prefers_side_by_side
+from vae_jax.sweeps.members import prefers_side_by_side
 from vae_jax.sweeps.space import Setting, Sweep
 from vae_jax.training.players import Params
 
@@ -24,9 +24,11 @@ _GIB = 2**30
 _SHARE_OF_DEVICE = 0.8
 _SHARE_OF_MACHINE = 0.5
 
+# Copies of a member's state that exist at once: before a call, after it, and on the way to disk.
+_STATE_COPIES = 3
 
-# The members of a chunk end together. In turn they gain nothing by being many, and the first
-# results come the later.
+# The members of a chunk end together. Members in turn gain nothing from larger chunks, whose first
+# results come later.
 _MEMBERS_IN_TURN = 8
 
 
@@ -65,26 +67,62 @@ def member_number(sweep: Sweep, trial: int, seed_index: int) -> int:
     return trial * len(sweep.seeds) + seed_index
 
 
+class MemberMemory(NamedTuple):
+    """The device memory that a member needs, in bytes.
+
+    Attributes:
+      state: throughout.
+      step: while it takes a step.
+    """
+
+    state: int
+    step: int
+
+    def total(self, num_members: int, *, side_by_side: bool) -> int:
+        """Return the bytes that `num_members` members need on one device."""
+        at_once = num_members if side_by_side else min(1, num_members)
+        return num_members * self.state + at_once * self.step
+
+    def most_members(self, limit: int, *, side_by_side: bool) -> int:
+        """Return the number of members that fit into `limit` bytes of one device."""
+        if side_by_side:
+            return max(0, limit) // (self.state + self.step)
+        return max(0, limit - self.step) // self.state
+
+
 @functools.cache
 def _needs(config_json: str) -> tuple[int, MemberMemory]:
     """Return the bytes of a program's examples on a device, and what a member needs there."""
-    config = fields.experiment(json.loads(config_json))
+    config = factory.resolve(json.loads(config_json))
     splits = factory.load_examples(config)
     kept = jax.tree.leaves((splits.train_examples, splits.validation_examples))
     return sum(array.nbytes for array in kept), _member_memory(config, splits.form)
 
 
 def _member_memory(config: factory.AnyExperiment, form: factory.DataForm) -> MemberMemory:
-    # No memory depends on how many examples there are.
+    """Return an estimate of the memory that a member needs, from shapes, compiling nothing.
+
+    A step is taken to need the gradients, the updates, and twice what the backward pass keeps of
+    the forward pass. Nothing depends on the number of examples.
+    """
     player = factory.build_players(config, form, config.batch_size)[0]
-    template = factory.run_state_template(config, form)
+    state = factory.run_state_template(config, form)
     hparams, key = factory.build_hparams(config), factory.make_key(config.seed)
-    examples = factory.blank_examples(form, config.batch_size)
+    batches = (factory.blank_examples(form, config.batch_size),)
 
-    def loss(params: Params, extra: nnx.State) -> jax.Array:
-        return player.loss(params, extra, (examples,), hparams, jnp.float32(0), key)[0]
+    def backward(params: Params, extra: nnx.State) -> Any:
+        def loss(params: Params) -> jax.Array:
+            return player.loss(params, extra, batches, hparams, jnp.float32(0), key)[0]
 
-    return estimate_memory(template, loss)
+        return jax.vjp(loss, params)[1]
+
+    kept = jax.eval_shape(backward, state.train.params, state.train.extra)
+    step = 2 * _num_bytes(state.train.params) + 2 * _num_bytes(kept)
+    return MemberMemory(_STATE_COPIES * _num_bytes(state), step)
+
+
+def _num_bytes(shapes: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 
 def deal(
@@ -112,10 +150,9 @@ def deal(
     """
     groups: dict[str, list[Entry]] = {}
     for number, setting in trials:
+        traced = factory.resolve(fields.with_values(base, setting)).hparams
         static = {
-            field: value
-            for field, value in fields.expanded(setting).items()
-            if not fields.is_traced(field)
+            field: value for field, value in fields.expanded(setting).items() if field not in traced
         }
         groups.setdefault(json.dumps(static), []).extend(
             {
@@ -133,7 +170,7 @@ def deal(
             "reduction": sweep.halving.reduction,
             "rivals": {str(epoch): list(values) for epoch, values in rivals.items()},
         }
-    # Trials are compared within a chunk, so that all seeds of one must be in the same.
+    # Trials are compared within a chunk, which must hold all seeds of each.
     unit = len(sweep.seeds) if halving else 1
     adaptive = sweep.method == "tpe"
     chunks: list[Chunk] = []
@@ -144,7 +181,7 @@ def deal(
         images, memory = _needs(json.dumps(config))
         most = _most_members(images, memory, unit, resources, adaptive=adaptive)
         per_chunk = min(most, len(members))
-        # Where trials are compared, who is compared with whom must not depend on the machine.
+        # The trials that are compared with each other must not depend on the machine.
         if not halving:
             per_chunk = min(per_chunk, -(-len(members) // resources.num_workers))
             if not resources.side_by_side:
@@ -153,8 +190,7 @@ def deal(
         num_chunks = -(-len(members) // per_chunk)
         # Chunks of one size, so that one program serves them all.
         per_chunk = -(-len(members) // (num_chunks * unit)) * unit
-        # What a search suggests falls into groups of any size: in powers of two they need fewer
-        # different programs.
+        # A search suggests groups of any size: powers of two need fewer different programs.
         slots = per_chunk
         if adaptive:
             per_device = -(-per_chunk // resources.num_devices)

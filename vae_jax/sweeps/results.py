@@ -43,6 +43,15 @@ def member_row(folder: Path, known: Mapping[str, Any], setting: Setting) -> Row:
     return row
 
 
+def curve(row: Row, objective: str) -> dict[int, float]:
+    """Return a member's validation metric by epoch; empty of one trained on another machine."""
+    return {
+        int(record["epoch"]): record[objective]
+        for record in read_records(Path(row["workdir"]) / "metrics.jsonl")
+        if record["split"] == "valid" and record.get(objective) is not None
+    }
+
+
 def columns_of(rows: Sequence[Row], axes: Sequence[str]) -> list[str]:
     """Return the columns of settings in the order of the sweep's axes, sections by their parts."""
     names = dict.fromkeys(name for row in rows for name in row)
@@ -226,13 +235,9 @@ def _draw_curves(
     """Draw the validation curves of the members that were trained on this machine."""
     objective, curves, values = sweep.objective, [], []
     for row, colour in zip(rows, colours, strict=True):
-        records = [
-            record
-            for record in read_records(Path(row["workdir"]) / "metrics.jsonl")
-            if record["split"] == "valid" and record.get(objective) is not None
-        ]
-        if records:
-            curves.append({name: [r[name] for r in records] for name in ("epoch", objective)})
+        by_epoch = curve(row, objective)
+        if by_epoch:
+            curves.append({"epoch": list(by_epoch), objective: list(by_epoch.values())})
             values.append(colour)
     if curves:
         figure = plots.member_curves(
@@ -268,14 +273,14 @@ def write_tensorboard(folder: Path, rows: Sequence[Row], axes: Sequence[str]) ->
             records = read_records(Path(row["workdir"]) / "metrics.jsonl")
             for record in records:
                 writer.write(record)
-            plots = {
+            metrics = {
                 f"final/{name}": float(value)
                 for name, value in row.items()
                 if name.startswith(("valid_", "test_"))
             }
             last_step = records[-1]["step"] if records else 0
             values = {name: row[name] for name in (*columns_of([row], axes), "seed")}
-            writer.write_hyperparameters(values, plots, last_step)
+            writer.write_hyperparameters(values, metrics, last_step)
 
 
 def table(

@@ -1,4 +1,4 @@
-"""Run a sweep in a workdir, from wherever it stands, and write its results.
+"""Run a sweep in a workdir, new or begun, and write its results.
 
     sweep.json      the resolved sweep
     batches/        the trials that have been dealt out, and the chunks that train them
@@ -11,43 +11,24 @@ Several processes may share a workdir, on one machine or on several that see it.
 
 import collections
 import contextlib
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vae_jax import workdir
+from vae_jax.config import resolve
 from vae_jax.errors import UserError
-from vae_jax.sweeps import fields, results, space, storage
+from vae_jax.sweeps import fields, results, space
 from vae_jax.sweeps.batches import Work
 from vae_jax.sweeps.checks import check, is_same
 from vae_jax.sweeps.executors import Executor
 from vae_jax.sweeps.results import Row
 from vae_jax.sweeps.search import Search
 from vae_jax.sweeps.space import Sweep
+from vae_jax.sweeps.storage import open_study, owner_of
 
-# The longest that another process may hold the workdir to find work or to write results.
+# The most seconds to wait for another process that holds the workdir.
 _PATIENCE = 60.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Options of how a sweep is run, which change none of its results.
-
-    Attributes:
-      batch: the most trials that are dealt out at a time; None for those of the sweep.
-      memory_limit: bytes per device; None for most of what there is.
-      storage: the Optuna URL of a search that machines with workdirs of their own share.
-      study: the name of its study there; empty for one made of its digest.
-      reclaim_after: the seconds without a sign of life after which another machine's trials are
-        taken over; 0 never does.
-    """
-
-    batch: int | None = None
-    memory_limit: int | None = None
-    storage: str = ""
-    study: str = ""
-    reclaim_after: float = 0.0
 
 
 def run_sweep(
@@ -55,16 +36,26 @@ def run_sweep(
     sweep: Sweep,
     folder: Path,
     make_executor: Callable[[], Executor],
-    options: Options,
+    *,
+    batch: int | None = None,
+    memory_limit: int | None = None,
+    storage: str = "",
+    study: str = "",
+    reclaim_after: float = 0.0,
 ) -> None:
     """Train, measure and plot every member that no other process has taken on.
 
     Args:
-      config: what the sweep is tried on: an experiment, or nested settings.
+      config: the base of the sweep: an experiment, or nested settings.
       sweep: what is tried.
       folder: the workdir.
       make_executor: makes what trains the chunks, once everything has been checked.
-      options: how.
+      batch: the most trials that are dealt out at a time; None for those of the sweep.
+      memory_limit: bytes per device; None for most of what there is.
+      storage: the Optuna URL of a search that machines with workdirs of their own share.
+      study: the name of its study there; empty for one made of its digest.
+      reclaim_after: the seconds without a sign of life after which another machine's trials are
+        taken over; 0 never does.
 
     Raises:
       Interrupted: a signal came; the same call continues.
@@ -72,32 +63,34 @@ def run_sweep(
     """
     base = fields.resolved(config)
     check(sweep, base)
-    if options.storage and sweep.method != "tpe":
+    if storage and sweep.method != "tpe":
         raise UserError(
             f"--storage is for tpe; processes share a {sweep.method} sweep by sharing its workdir"
         )
     results.check_results(folder)
-    resolved = _claim(folder, {"config": base, "sweep": space.describe(sweep)}, sweep, options)
-    executor = make_executor()
-    resources = executor.resources
-    if options.memory_limit is not None:
-        resources = resources._replace(memory_limit=options.memory_limit)
+    ours = {"config": base, "sweep": space.describe(sweep)}
     with contextlib.ExitStack() as stack:
         search = None
         if sweep.method == "tpe":
-            search = _search(folder, sweep, resolved, options.storage)
+            search = _claim_search(folder, sweep, ours, storage, study)
             stack.enter_context(contextlib.closing(search))
+        else:
+            _claim(folder, ours)
+        executor = make_executor()
+        resources = executor.resources
+        if memory_limit is not None:
+            resources = resources._replace(memory_limit=memory_limit)
         work = Work(folder, sweep, base, resources, search)
-        _say_what_varies(folder, sweep)
+        print(_describe(folder, sweep, base), flush=True)
 
         def refresh() -> None:
             with work.alone():
                 results.write_results(folder, work.rows(), sweep.fields)
 
         while True:
-            if search is not None and options.reclaim_after:
-                search.reclaim(options.reclaim_after)
-            chunks = work.next_chunks(sweep.batch or options.batch or sweep.size)
+            if search is not None and reclaim_after:
+                search.reclaim(reclaim_after)
+            chunks = work.next_chunks(sweep.batch or batch or sweep.size)
             if not chunks:
                 break
             with contextlib.nullcontext() if search is None else search.kept_alive():
@@ -110,58 +103,62 @@ def run_sweep(
     _report(folder, sweep, rows)
 
 
-def _claim(folder: Path, ours: dict[str, Any], sweep: Sweep, options: Options) -> dict[str, Any]:
-    """Write sweep.json, or make sure that the one there is the same; return what is there."""
+def _claim(folder: Path, ours: dict[str, Any], **own: Any) -> dict[str, Any]:
+    """Write sweep.json, or make sure that the one there is the same; return its content.
+
+    Args:
+      folder: the workdir.
+      ours: the resolved config and sweep.
+      own: what a new sweep.json says beside them.
+    """
     there = workdir.read_sweep(folder)
     if there is None:
-        content = dict(ours)
-        if sweep.method == "tpe":
-            content["study"] = options.study or f"tpe-{workdir.config_digest(ours)}"
-            content["is_shared"] = bool(options.storage)
+        content = {**ours, **own}
     elif is_same(ours, there):
         content = there
     else:
-        # Refused below, with what differs.
+        # Refused below, with the differences.
         content = {**there, **ours}
     with workdir.hold(folder, sweep=content, wait=_PATIENCE):
         pass
-    if sweep.method == "tpe":
-        # Earlier versions wrote the URL of a shared storage, without its password.
-        is_shared = bool(content.get("is_shared", content.get("storage")))
-        if is_shared != bool(options.storage):
-            where = "in a storage; name it with --storage" if is_shared else "without --storage"
-            raise UserError(f"workdir={str(folder)!r} holds a search {where}")
-        if options.study not in ("", content["study"]):
-            raise UserError(
-                f"workdir={str(folder)!r} holds a search of the study {content['study']!r}; "
-                "use that --study or another workdir"
-            )
     return content
 
 
-def _search(folder: Path, sweep: Sweep, resolved: dict[str, Any], url: str) -> Search:
-    """Open the study of a search, under the names that it had when it was made."""
-    names = [space.axis_name(tuple(axis["fields"])) for axis in resolved["sweep"]["axes"]]
-    digest = workdir.config_digest({name: resolved[name] for name in ("config", "sweep")})
-    with workdir.hold(folder, wait=_PATIENCE):
-        opened = storage.open_study(folder, url, resolved["study"], digest, maximize=sweep.maximize)
-        owner = storage.owner(folder)
-    return Search(opened, url, resolved["study"], sweep, owner=owner, names=names)
-
-
-def _say_what_varies(folder: Path, sweep: Sweep) -> None:
-    names = list(
-        dict.fromkeys(
-            name for example in space.examples(sweep) for name in fields.expanded(example)
+def _claim_search(folder: Path, sweep: Sweep, ours: dict[str, Any], url: str, study: str) -> Search:
+    """Claim a workdir as `_claim` does, and open its study, which must be the one asked for."""
+    name = study or f"tpe-{workdir.config_digest(ours)}"
+    content = _claim(folder, ours, study=name, is_shared=bool(url))
+    # Earlier versions wrote the URL of a shared storage, without its password.
+    is_shared = bool(content.get("is_shared", content.get("storage")))
+    if is_shared != bool(url):
+        where = "in a storage; name it with --storage" if is_shared else "without --storage"
+        raise UserError(f"workdir={str(folder)!r} holds a search {where}")
+    if study not in ("", content["study"]):
+        raise UserError(
+            f"workdir={str(folder)!r} holds a search of the study {content['study']!r}; "
+            "use that --study or another workdir"
         )
-    )
-    inside = [name for name in (*names, fields.SEED) if fields.is_traced(name)]
-    outside = [name for name in names if not fields.is_traced(name)]
-    print(
+    # The axes have the names in the study that they had when it was made.
+    names = [space.axis_name(tuple(axis["fields"])) for axis in content["sweep"]["axes"]]
+    digest = workdir.config_digest({name: content[name] for name in ("config", "sweep")})
+    with workdir.hold(folder, wait=_PATIENCE):
+        storage = open_study(folder, url, content["study"], digest, maximize=sweep.maximize)
+        owner = owner_of(folder)
+    return Search(storage, url, content["study"], sweep, owner=owner, names=names)
+
+
+def _describe(folder: Path, sweep: Sweep, base: Mapping[str, Any]) -> str:
+    """Return a line on the members, and on which fields vary inside a program."""
+    inside: dict[str, None] = {}
+    outside: dict[str, None] = {}
+    for setting in space.examples(sweep):
+        traced = resolve(fields.with_values(base, setting)).hparams
+        for field in fields.expanded(setting):
+            (inside if field in traced else outside)[field] = None
+    return (
         f"{folder}: {sweep.size} trials x {len(sweep.seeds)} seeds = "
-        f"{sweep.size * len(sweep.seeds)} members; vary inside a program: {', '.join(inside)}; "
-        f"by program: {', '.join(outside) or '-'}",
-        flush=True,
+        f"{sweep.size * len(sweep.seeds)} members; vary inside a program: "
+        f"{', '.join([*inside, fields.SEED])}; by program: {', '.join(outside) or '-'}"
     )
 
 

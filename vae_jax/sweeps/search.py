@@ -1,9 +1,9 @@
 """The trials of a search, whose settings are suggested from results, in an Optuna study.
 
 The study lies in the workdir, in journal.log, or in a storage that several machines share, each
-with a workdir of its own. A trial is claimed by being made: its number and its owner are there at
-once or not at all. What a killed process leaves behind, the workdir's next process finds among
-`Search.mine`; what a dead machine leaves in a shared storage, another one takes over.
+with a workdir of its own. A trial is claimed by creating it, in one step with its owner. The trials
+of a killed process are among `Search.mine` of the workdir's next one; those of a dead machine in a
+shared storage are taken over by another one.
 
 A trial's user attributes: "owner", the workdir that runs it; "seen", when the owner gave its last
 sign of life (Unix time, in seconds); and "rows", the results of its members.
@@ -15,7 +15,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -33,13 +33,6 @@ from vae_jax.errors import UserError
 from vae_jax.sweeps.space import Axis, Choice, Setting, Sweep, Uniform, unpack
 from vae_jax.sweeps.storage import reaching
 
-State = Literal["complete", "pruned", "failed"]
-
-_STATES = {
-    "complete": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-}
 _SECONDS_BETWEEN_SIGNS = 60.0
 
 
@@ -48,6 +41,22 @@ class Trial(NamedTuple):
 
     number: int
     setting: Setting
+
+
+class Outcome(NamedTuple):
+    """The end of a trial.
+
+    Attributes:
+      state: how it ended: complete, pruned or failed.
+      value: the objective; None where there is none.
+      reports: the objective at the marks of successive halving, and at the last epoch.
+      rows: the results of its members, ready for JSON.
+    """
+
+    state: TrialState
+    value: float | None
+    reports: dict[int, float]
+    rows: list[dict[str, Any]]
 
 
 class Search:
@@ -102,7 +111,7 @@ class Search:
         """
         claimed: list[Trial] = []
         with reaching(self._url):
-            # Earlier versions of the code made all trials at the start, and let them wait.
+            # Earlier versions made all trials at the start, in the state WAITING.
             for trial in self._trials():
                 if len(claimed) == limit or trial.state is not TrialState.WAITING:
                     continue
@@ -121,7 +130,7 @@ class Search:
         return claimed
 
     def reclaim(self, seconds: float) -> int:
-        """Take over the trials of other workdirs that gave no sign of life for so many seconds.
+        """Take over the trials of other workdirs that gave no sign of life for `seconds`.
 
         An owner that was only slow does no harm: its trial is the same, and the first result
         stands. The machines' clocks must agree to within `seconds`.
@@ -144,6 +153,9 @@ class Search:
     @contextlib.contextmanager
     def kept_alive(self) -> Iterator[None]:
         """Give signs of life meanwhile, if there are other workdirs to see them."""
+        if not self._url:
+            yield
+            return
         ended = threading.Event()
 
         def give_signs() -> None:
@@ -152,16 +164,14 @@ class Search:
                 with contextlib.suppress(UserError):
                     self.alive()
 
+        self.alive()
         thread = threading.Thread(target=give_signs, daemon=True)
-        if self._url:
-            self.alive()
-            thread.start()
+        thread.start()
         try:
             yield
         finally:
             ended.set()
-            if self._url:
-                thread.join()
+            thread.join()
 
     def alive(self) -> None:
         """Give a sign of life for each trial that this workdir runs."""
@@ -169,41 +179,25 @@ class Search:
             for trial in filter(self._is_ours, self._trials()):
                 self._set(trial, "seen", time.time())
 
-    def tell(
-        self,
-        number: int,
-        *,
-        value: float | None,
-        state: State,
-        reports: Mapping[int, float],
-        rows: list[dict[str, Any]],
-    ) -> None:
+    def finish(self, number: int, outcome: Outcome) -> None:
         """Write down how a trial ended. One that has ended before stays as it is.
 
-        Args:
-          number: the trial.
-          value: the objective; a complete trial without a finite one has failed.
-          state: how it ended. A pruned trial may have no value.
-          reports: the objective by epoch trained.
-          rows: the results of its members, ready for JSON.
+        Without a finite value it has failed; a pruned one needs none.
         """
-        if value is None:
-            failed = state != "pruned"
-        else:
-            failed = state == "failed" or not math.isfinite(value)
+        state, value = outcome.state, outcome.value
+        lacks_value = value is None and state is not TrialState.PRUNED
+        if lacks_value or (value is not None and not math.isfinite(value)):
+            state = TrialState.FAIL
         with reaching(self._url), contextlib.suppress(UpdateFinishedTrialError):
             trial = self._trials()[number]
             if trial.state.is_finished():
                 return
             # The state comes last: a process killed before that leaves the trial among `mine`.
-            self._set(trial, "rows", rows)
-            for epoch, report in sorted(reports.items()):
+            self._set(trial, "rows", outcome.rows)
+            for epoch, report in sorted(outcome.reports.items()):
                 self._storage.set_trial_intermediate_value(trial._trial_id, epoch, report)
-            self._storage.set_trial_state_values(
-                trial._trial_id,
-                TrialState.FAIL if failed else _STATES[state],
-                None if failed or value is None else [value],
-            )
+            values = None if state is TrialState.FAIL or value is None else [value]
+            self._storage.set_trial_state_values(trial._trial_id, state, values)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the results of all trials that have ended, whoever ran them, in their order."""
@@ -215,15 +209,14 @@ class Search:
                 for row in trial.user_attrs.get("rows", [])
             ]
 
-    def rivals(self, before: int) -> dict[int, list[float]]:
-        """Return the objective by epoch of the ended trials with a number below `before`."""
-        found: dict[int, list[float]] = {}
+    def reports(self, before: int) -> list[dict[int, float]]:
+        """Return the objective by epoch of each ended trial with a number below `before`."""
         with reaching(self._url):
-            for trial in self._trials()[:before]:
-                if trial.state.is_finished():
-                    for epoch, value in sorted(trial.intermediate_values.items()):
-                        found.setdefault(epoch, []).append(value)
-        return found
+            return [
+                trial.intermediate_values
+                for trial in self._trials()[:before]
+                if trial.state.is_finished()
+            ]
 
     def close(self) -> None:
         """Close the connections to the storage."""
@@ -244,7 +237,7 @@ class Search:
         self._set(trial, "owner", self._owner)
 
     def _set(self, trial: FrozenTrial, name: str, value: Any) -> None:
-        # Somebody who took the owner for dead may have ended the trial.
+        # Another machine may have taken over the trial and ended it.
         with contextlib.suppress(UpdateFinishedTrialError):
             self._storage.set_trial_user_attr(trial._trial_id, name, value)
 

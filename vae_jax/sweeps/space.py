@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from vae_jax.config import python_file
+from vae_jax.config.reference import declarations
 from vae_jax.errors import UserError
-from vae_jax.sweeps import fields
 
 Setting = dict[str, Any]
 Fields = tuple[str, ...]
@@ -230,18 +230,19 @@ def settings(sweep: Sweep) -> list[Setting]:
 
 
 def examples(sweep: Sweep) -> list[Setting]:
-    """Return all settings; of a search, which has none beforehand, each axis through its ends."""
-    if sweep.method != "tpe":
+    """Return settings to check: all of a grid; else those along each axis, and all draws."""
+    if sweep.method == "grid":
         return settings(sweep)
     ends = [
         axis.values if isinstance(axis, Choice) else (axis.low, axis.high) for _, axis in sweep.axes
     ]
     first = [values[0] for values in ends]
-    return [
+    along = [
         unpack(sweep, [*first[:index], value, *first[index + 1 :]])
         for index, values in enumerate(ends)
         for value in values
     ]
+    return along if sweep.method == "tpe" else [*along, *settings(sweep)]
 
 
 def describe(sweep: Sweep) -> dict[str, Any]:
@@ -270,12 +271,8 @@ def load(path: str | Path) -> Sweep:
     Raises:
       UserError: there is no such file, it fails, or it gives no sweep.
     """
-    sweep = python_file.call(path, "get_sweep", "sweep file")
-    if not isinstance(sweep, Sweep):
-        raise UserError(
-            f"get_sweep() in {path} must return a sweep, such as space.grid(...), "
-            f"not {type(sweep).__name__}"
-        )
+    wanted = "a sweep, such as space.grid(...)"
+    sweep: Sweep = python_file.call(path, "get_sweep", "sweep file", Sweep, wanted)
     return sweep
 
 
@@ -327,7 +324,9 @@ def _as_field_takes(field: str, value: Any) -> Any:
     """Return an integer on a field of floats as a float, in a section too; others as they are."""
     if isinstance(value, Mapping):
         return {name: _as_field_takes(f"{field}.{name}", own) for name, own in value.items()}
-    return float(value) if type(value) is int and fields.takes_floats(field) else value
+    if type(value) is int and any(known.is_number for known in declarations().get(field, ())):
+        return float(value)
+    return value
 
 
 def _points(method: str, num_points: int, num_axes: int, seed: int) -> np.ndarray:

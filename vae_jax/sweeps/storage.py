@@ -1,4 +1,4 @@
-"""Storages of a search's study: a journal in the workdir, or one that machines share."""
+"""The storage of a search's study: a journal in the workdir, or one that machines share."""
 
 import contextlib
 import os
@@ -56,7 +56,7 @@ def open_study(folder: Path, url: str, study: str, digest: str, *, maximize: boo
     return storage
 
 
-def owner(folder: Path) -> str:
+def owner_of(folder: Path) -> str:
     """Return the name under which a workdir claims trials."""
     path = folder / "owner.json"
     if not path.is_file():
@@ -69,7 +69,7 @@ def _storage(folder: Path, url: str) -> BaseStorage:
         return optuna.storages.get_storage(url)
     database = folder / "study.db"
     if database.is_file():
-        # Made by an earlier version. Optuna would fill in what stands in braces.
+        # Made by an earlier version. Optuna would replace names in braces.
         name = str(database).replace("{", "{{").replace("}", "}}")
         return optuna.storages.get_storage(RDBStorage(f"sqlite:///{name}"))
     journal = str(folder / "journal.log")
@@ -119,7 +119,7 @@ def reaching(url: str, *, opening: bool = False) -> Iterator[None]:
         cause = error.__cause__ or error
         reason = _without_credentials(first_line(getattr(cause, "orig", None) or cause), url)
         if url and isinstance(cause, ValueError):
-            # It may quote any part of a URL that cannot be taken apart.
+            # The error may quote any part of a URL that cannot be parsed.
             reason = "it must be a URL like postgresql+psycopg://user:password@host/database"
         where = "--storage" if url else "the study in the workdir"
         raise UserError(f"{where} cannot be used: {reason}") from None

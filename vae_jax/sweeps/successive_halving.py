@@ -35,14 +35,14 @@ def survivors(
     if not ranked:
         return set()
     keep = max(1, math.floor(len(ranked) / reduction))
-    # Where the best few would reach down to a NaN, the numbers above it are enough.
+    # If the best few include a NaN, only the numbers above it are kept.
     fit = [score for score in ranked if score[0]] or ranked
     last = fit[min(keep, len(fit)) - 1]
     return {number for number, score in scores.items() if score >= last}
 
 
 def _score(value: float, maximize: bool) -> tuple[bool, float]:
-    """Larger is better; NaN comes last and equals itself."""
+    """Return a score that is larger for better values; NaN is the worst and equals itself."""
     if math.isnan(value):
         return (False, 0.0)
     return (True, value if maximize else -value)
