@@ -26,8 +26,9 @@ StoredBatches = (
     | dict[str, Array]
 )
 
-# Unrolled, XLA's CPU backend keeps the parameters in place instead of copying them each step.
-_UNROLL = 4
+# Steps per iteration of a long scan: XLA's CPU backend then keeps the parameters in place instead of
+# copying them each step. A short one is not worth the longer compilation.
+_UNROLL, _LONG = 4, 64
 
 
 class TrainState(NamedTuple):
@@ -193,7 +194,7 @@ def train_epoch(
         return step_fn(state, tuple(map(batch_of, indices)), state.step / steps_per_epoch)
 
     by_step = order.reshape(num_steps, batch_size)
-    return jax.lax.scan(body, state, _with_next(by_step, num_batches), unroll=_UNROLL)
+    return _scan(body, state, _with_next(by_step, num_batches), num_steps)
 
 
 def _with_next(by_step: Any, num_batches: int) -> tuple[Any, ...]:
@@ -231,7 +232,11 @@ def train_batches(
     def body(state: TrainState, batches: Batches) -> tuple[TrainState, Metrics]:
         return step_fn(state, batches, state.step / steps_per_epoch)
 
-    return jax.lax.scan(body, state, _with_next(batches, num_batches), unroll=_UNROLL)
+    return _scan(body, state, _with_next(batches, num_batches), num_rows(batches))
+
+
+def _scan(body: Any, state: TrainState, by_step: Any, num_steps: int) -> tuple[TrainState, Any]:
+    return jax.lax.scan(body, state, by_step, unroll=_UNROLL if num_steps >= _LONG else 1)
 
 
 def evaluate(
