@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Key
 
 Images = Float[Array, "batch height width channels"]
 Scalar = Float[Array, ""]
-Metrics = dict[str, Scalar]
+# Scalars in the records; a loss may return other shapes for `finish`.
+Metrics = dict[str, Float[Array, "..."]]
 
 OBJECTIVES: dict[str, type] = {}
 

@@ -17,7 +17,8 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from vae_jax.data.pixels import StoredExamples
 
 Scalar = Float[Array, ""]
-Metrics = dict[str, Scalar]
+# Scalars in the records; a loss may return other shapes for `finish`.
+Metrics = dict[str, Float[Array, "..."]]
 # The parameters of each network by its name: "model" and the objective's own networks.
 Params = dict[str, nnx.State]
 # Traced settings by dotted name.
