@@ -191,7 +191,10 @@ class AveragedCodebook(nnx.Module):
 
 
 class LearnedCodebook(nnx.Module):
-    """A codebook of parameters, moved by the gradient of the squared distance from its vectors."""
+    """A codebook of parameters, moved by the gradient of the squared distance from its vectors.
+
+    An unused code has no gradient and stays where it is.
+    """
 
     def __init__(self, num_codes: int, size: int, *, rngs: nnx.Rngs) -> None:
         self.num_codes, self.size = num_codes, size
