@@ -9,9 +9,9 @@ images:
 --config.epochs=8 --config.batch_size=32 "--config.data.train_split=train[:5000]"
 "--config.data.validation_split=train[55000:55500]" "--config.data.test_split=test[:1000]"
 
-`--config.model.quantizer=fsq` has finite scalars in place of the codebook (Mentzer et al. 2023), and
-`vq_gradient` a codebook that is learned by its gradient. There is no prior over the codes: the model
-encodes to codes and decodes them, but has neither samples nor a likelihood.
+`--config.model.quantizer=fsq` has finite scalars in place of the codebook (Mentzer et al. 2023),
+and `vq_gradient` a codebook that is learned by its gradient. There is no prior over the codes: the
+model has neither samples nor a likelihood.
 """
 
 from ml_collections import ConfigDict
