@@ -238,20 +238,20 @@ class FiniteScalarQuantizer(nnx.Module):
         bounded_inputs = jnp.tanh(inputs + np.arctanh(offset / half)) * half - offset
         rounded = straight_through(bounded_inputs, jnp.round(bounded_inputs))
         digits = jnp.round(jax.lax.stop_gradient(rounded)).astype(jnp.int32) + levels // 2
-        codes = (digits * self._place_values()).sum(axis=-1)
+        codes = (digits * self._factors()).sum(axis=-1)
         none = jnp.zeros(inputs.shape[:-1])
         return Quantized(codes, rounded / (levels // 2), none, none)
 
     def vectors(self, codes: Codes) -> Vectors:
         """Return the vectors of codes: levels over [-1, 1]."""
         levels = np.array(self.levels)
-        digits = codes[..., None] // self._place_values() % levels
+        digits = codes[..., None] // self._factors() % levels
         return (digits - levels // 2) / jnp.float32(levels // 2)
 
     def follow(self, inputs: Vectors, codes: Codes) -> None:
         """Move nothing."""
 
-    def _place_values(self) -> Int[np.ndarray, " size"]:
+    def _factors(self) -> Int[np.ndarray, " size"]:
         """Return the factor of each dimension's level in a code."""
         return np.cumprod([1, *self.levels[:-1]])
 

@@ -55,7 +55,10 @@ class Quantized(Objective):
         return -float(metrics["distortion"])
 
     def finish(self, metrics: Metrics) -> Metrics:
-        """Return the metrics with the perplexity of the codes and the share of codes used."""
+        """Return the metrics with the perplexity of the codes and the share of codes used.
+
+        Both are of the whole batch in training, and of all examples in validation.
+        """
         kept = dict(metrics)
         use = kept.pop("code_use")
         return {**kept, "perplexity": perplexity(use), "codes_used": (use > 0).mean()}
