@@ -80,7 +80,9 @@ class _Game:
     def players(self) -> tuple[Player, ...]:
         """Return the player that minimises the objective, and its opponents."""
         objective = self._experiment.objective
-        first = Player("model", self._loss, ("model",), self._make_optimizer)
+        first = Player(
+            "model", self._loss, ("model",), self._make_optimizer, finish=objective.finish
+        )
         others = [
             Player(
                 opponent.name,

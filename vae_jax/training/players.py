@@ -17,7 +17,8 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from vae_jax.data.pixels import StoredExamples
 
 Scalar = Float[Array, ""]
-Metrics = dict[str, Scalar]
+# Scalars in the records; a loss may return other shapes for `finish`.
+Metrics = dict[str, Float[Array, "..."]]
 # The parameters of each network by its name: "model" and the objective's own networks.
 Params = dict[str, nnx.State]
 # Traced settings by dotted name.
@@ -45,6 +46,7 @@ class Player(NamedTuple):
       make_optimizer: makes the optimiser.
       every: steps between two moves.
       num_batches: number of batches that the loss takes.
+      finish: makes the metrics of records from means over a batch, or over all examples.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Player(NamedTuple):
     make_optimizer: MakeOptimizer
     every: int = 1
     num_batches: int = 1
+    finish: Callable[[Metrics], Metrics] = dict
 
     def init(self, params: Params, hparams: Hparams) -> PyTree:
         """Return the state of the optimiser before the first step."""
@@ -103,7 +106,8 @@ class Player(NamedTuple):
         if axis_name is not None:
             grads, metrics, extra = jax.lax.pmean((grads, metrics, extra), axis_name)
         updates, opt_state = self.make_optimizer(hparams).update(grads, opt_state, owned)
-        return {**params, **optax.apply_updates(owned, updates)}, extra, opt_state, metrics
+        params = {**params, **optax.apply_updates(owned, updates)}
+        return params, extra, opt_state, self.finish(metrics)
 
     def rest(
         self,
@@ -119,7 +123,7 @@ class Player(NamedTuple):
         """Return the metrics of a step in which the player does not move."""
         loss, (metrics, _) = self.loss(params, extra, batches, hparams, epoch, key)
         found = {"loss": loss, **metrics}
-        return found if axis_name is None else jax.lax.pmean(found, axis_name)
+        return self.finish(found if axis_name is None else jax.lax.pmean(found, axis_name))
 
 
 def take_turns(

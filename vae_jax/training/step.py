@@ -250,12 +250,14 @@ def evaluate(
     loss_fn: LossFn,
     batch_size: int,
     split_batch: SplitBatch = whole_batch,
+    finish: Callable[[Metrics], Metrics] = dict,
 ) -> Metrics:
     """Return the objective's metrics over all examples, with equal weights.
 
     The last partial batch is computed at its own size. The keys depend only on `key` and on the
     index of a batch, so that two calls with the same key compare the same draws. `split_batch` may
     distribute whole batches over devices; each device computes the last partial one.
+    `finish` makes the metrics of records from the means.
 
     Returns:
       Means over the examples, "loss" among them, in nats.
@@ -277,9 +279,9 @@ def evaluate(
         lambda args: batch_metrics(jax.tree.map(split_batch, args[0]), args[1]),
         (jax.tree.map(in_batches, examples), jnp.arange(num_batches)),
     )
-    sums = jax.tree.map(lambda values: values.sum() * batch_size, metrics)
+    sums = jax.tree.map(lambda values: values.sum(axis=0) * batch_size, metrics)
     if remainder:
         rest = jax.tree.map(lambda array: array[num_batches * batch_size :], examples)
         last = batch_metrics(rest, jnp.asarray(num_batches))
         sums = jax.tree.map(lambda total, value: total + value * remainder, sums, last)
-    return jax.tree.map(lambda total: total / num_examples, sums)
+    return finish(jax.tree.map(lambda total: total / num_examples, sums))
