@@ -57,12 +57,15 @@ class Objective(abc.ABC):
       needs_density: whether the model must have a posterior and a prior.
       compares_examples: whether the loss compares the examples of a batch with each other, so that
         it cannot be computed on parts of a batch.
+      matches_codes: whether codes of a model without a prior are matched to N(0, I), from which new
+        ones can be drawn.
       warmup_epochs: epochs that do not count as patience.
     """
 
     takes: ClassVar[Literal["images", "modalities"]] = "images"
     needs_density: ClassVar[bool] = True
     compares_examples: ClassVar[bool] = False
+    matches_codes: ClassVar[bool] = False
     warmup_epochs: Any = 0.0
 
     @abc.abstractmethod

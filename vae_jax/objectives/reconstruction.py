@@ -19,6 +19,16 @@ def autoencoder_loss(
     return distortion, {"distortion": distortion}
 
 
+def deterministic_problem(objective: Objective, model: Any) -> str | None:
+    """Return why an objective of deterministic codes cannot train a model; None if it can."""
+    if model.has_density:
+        return (
+            f"objective={name_of(objective)!r} leaves out the posterior and the prior of "
+            f"model={name_of(model)!r}; use 'elbo', or model='autoencoder'"
+        )
+    return None
+
+
 @register(OBJECTIVES, "reconstruction")
 @dataclasses.dataclass(frozen=True)
 class Reconstruction(Objective):
@@ -28,12 +38,7 @@ class Reconstruction(Objective):
 
     def problem(self, model: Any) -> str | None:
         """Return why this objective cannot train a model; None if it can."""
-        if model.has_density:
-            return (
-                f"objective='reconstruction' leaves out the posterior and the prior of "
-                f"model={name_of(model)!r}; use 'elbo', or model='autoencoder'"
-            )
-        return None
+        return deterministic_problem(self, model)
 
     def loss(
         self,

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from vae_jax.distributions import Normal, NormalMixture
 from vae_jax.errors import UserError
-from vae_jax.models import VAE, FlowPrior
+from vae_jax.models import FlowPrior
 from vae_jax.models.interfaces import Posterior
 from vae_jax.models.priors import NormalizingFlow
 from vae_jax.trained import TrainedModel
@@ -86,14 +86,12 @@ def build(
     """
     require_known(name)
     if name == "prior":
-        if not model.has_density:
+        if not model.has_samples:
             raise UserError(
                 f"sampler='prior' needs a prior, which model={model.name!r} does not have; use "
                 "'mixture' or 'flow'"
             )
-        vae = nnx.merge(model.graphdef, model.state)
-        assert isinstance(vae, VAE)
-        return vae.prior
+        return model.prior
     latents_key, fit_key = jax.random.split(key)
     latents = training_latents(model, images, latents_key)
     if name == "mixture":
