@@ -25,6 +25,6 @@ def get_config() -> ConfigDict:
         "latent_size": 16,
         "likelihood": {"name": "normal", "scale": math.sqrt(0.5)},
     }
-    config.objective = {"name": "rae_l2", "latent_weight": 1e-2, "decoder_weight": 1e-6}
+    config.objective = {"name": "rae_l2", "latent_weight": 1e-2, "decoder_weight": 1e-3}
     config.optimizer.learning_rate = 1e-3
     return config

@@ -333,6 +333,11 @@ class TrainedModel(_Trained):
         return bool(self._shape.has_standard_prior)
 
     @property
+    def has_discrete_latents(self) -> bool:
+        """True if latents are one of finitely many vectors."""
+        return bool(self._shape.has_discrete_latents)
+
+    @property
     def has_samples(self) -> bool:
         """True if there is a p(z) to draw from: the model's, or one that codes were matched to."""
         return self.has_density or bool(self.config.objective.matches_codes)

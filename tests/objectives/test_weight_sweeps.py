@@ -27,6 +27,7 @@ class Compilations(logging.Handler):
 # The model and the swept weights of each objective.
 SWEEPS = {
     "info": ("vae", {"objective.mmd_weight": (0.0, 10.0, 500.0)}),
+    "gumbel": ("categorical", {"objective.temperature": (0.6, 1.0, 2.0)}),
     "wae": ("autoencoder", {"objective.mmd_weight": (0.0, 10.0, 500.0)}),
     "rae_gp": (
         "autoencoder",
@@ -48,7 +49,7 @@ def test_a_sweep_over_the_weights_compiles_the_training_once(tmp_path, caplog, o
         "objective": {"name": objective},
     }
     judged_by = "distortion"
-    if model == "vae":
+    if model != "autoencoder":
         changes["evaluation.num_samples"], judged_by = 5, "elbo"
     config = with_values(vanilla.get_config(), changes)
     sweep = space.grid(weights, objective=judged_by)

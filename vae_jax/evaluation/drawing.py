@@ -54,7 +54,7 @@ def draw_run(
         kl = np.asarray(measured["kl_by_dimension"])
         plots.save(plots.kl_by_dimension(kl, 0.01), out / "kl_by_dimension.png")
         draw_traversals(out / "traversals.png", model, targets[0], kl)
-    if model.latent_size == 2:
+    if model.latent_size == 2 and not model.has_discrete_latents:
         draw_manifold(out / "manifold.png", model)
     if "denoising" in measured:
         _draw_denoising(out, model, first, measured["denoising"], keys.corruption)

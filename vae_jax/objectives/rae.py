@@ -53,7 +53,7 @@ class RegularizedAutoencoder(Objective):
         1e-2, "Weight of half the squared norm of the codes, the paper's beta.", at_least=0.0
     )
     decoder_weight: Traced = traced(
-        1e-6, "Weight of the decoder's regulariser, the paper's lambda.", at_least=0.0
+        1e-3, "Weight of the decoder's regulariser, the paper's lambda.", at_least=0.0
     )
 
     def problem(self, model: Any) -> str | None:

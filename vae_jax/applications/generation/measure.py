@@ -161,7 +161,7 @@ def measure_run(
     add(RECONSTRUCTED, None, np.clip(model.reconstruct(targets[chosen]), 0, 1))
     at_one = {}
     for index, sampler in enumerate(samplers.SAMPLERS):
-        if sampler == "prior" and not model.has_samples:
+        if sampler not in samplers.available(model):
             continue
         fit_key, draw_key = (jax.random.fold_in(key, index) for key in (fits_key, draws_key))
         distribution = samplers.build(sampler, model, targets, fit_key)

@@ -82,7 +82,8 @@ def build(
       key: of the fit.
 
     Raises:
-      UserError: there is no such sampler, the model has no prior, or there are too few latents.
+      UserError: there is no such sampler, the model has no prior, its latents are discrete, or
+        there are too few of them.
     """
     require_known(name)
     if name == "prior":
@@ -92,11 +93,22 @@ def build(
                 "'mixture' or 'flow'"
             )
         return model.prior
+    if model.has_discrete_latents:
+        raise UserError(
+            f"sampler={name!r} fits a density to latents, and those of model={model.name!r} are "
+            "discrete; use 'prior'"
+        )
     latents_key, fit_key = jax.random.split(key)
     latents = training_latents(model, images, latents_key)
     if name == "mixture":
         return fit_mixture(latents, fit_key)
     return fit_flow(latents, fit_key)
+
+
+def available(model: TrainedModel) -> tuple[str, ...]:
+    """Return the names of the samplers that a model has."""
+    fitted = () if model.has_discrete_latents else SAMPLERS[1:]
+    return (*SAMPLERS[:1], *fitted) if model.has_samples else fitted
 
 
 def require_known(name: str) -> None:
