@@ -7,7 +7,8 @@ Jang et al. 2016 (arXiv 1611.01144), Table 2, report a bound of -101.5 nats by 1
 -107.8 with `--config.objective.straight_through=True`. Here as there the decoder has 200 units and
 the temperature decays by 1e-4 per step (550 steps are an epoch) from 1 to 0.5; other than there the
 encoder has a hidden layer, too, and Adam takes the place of momentum. Test metrics and samples are
-of exact draws. Latents of 0 and 1 are `--config.model.num_classes=2`.
+of exact draws. After 8 epochs, with 100 samples of 2,000 test images, the bound is -110.0 and the
+ELBO -127.1 nats. Latents of 0 and 1 are `--config.model.num_classes=2`.
 """
 
 from ml_collections import ConfigDict
