@@ -149,13 +149,12 @@ def test_gradients_cross_devices_once_per_step_and_beside_them_only_scalars():
     text, num_params = steps_hlo(config, 4)
     found = collectives(text)
     assert {collective.kind for collective in found} == {"all-reduce"}
-    # The scan is unrolled by four, so that the text has every step.
-    assert NUM_STEPS == 4
+    # So short a scan is not unrolled: the text has one step.
     sent = sum(size for collective in found for size in collective.sizes if size > 1)
     # Free nats need the KL of each latent averaged over the whole batch before the gradients: that
     # is another operation.
-    assert sent == NUM_STEPS * (num_params + config.model.latent_size)
-    assert len(found) <= 2 * NUM_STEPS
+    assert sent == num_params + config.model.latent_size
+    assert len(found) <= 2
 
 
 def test_one_device_sends_nothing():

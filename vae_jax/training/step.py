@@ -194,7 +194,7 @@ def train_epoch(
         return step_fn(state, tuple(map(batch_of, indices)), state.step / steps_per_epoch)
 
     by_step = order.reshape(num_steps, batch_size)
-    return _scan(body, state, _with_next(by_step, num_batches), num_steps)
+    return _scan(body, state, _with_next(by_step, num_batches))
 
 
 def _with_next(by_step: Any, num_batches: int) -> tuple[Any, ...]:
@@ -232,10 +232,11 @@ def train_batches(
     def body(state: TrainState, batches: Batches) -> tuple[TrainState, Metrics]:
         return step_fn(state, batches, state.step / steps_per_epoch)
 
-    return _scan(body, state, _with_next(batches, num_batches), num_rows(batches))
+    return _scan(body, state, _with_next(batches, num_batches))
 
 
-def _scan(body: Any, state: TrainState, by_step: Any, num_steps: int) -> tuple[TrainState, Any]:
+def _scan(body: Any, state: TrainState, by_step: Any) -> tuple[TrainState, Any]:
+    num_steps = len(jax.tree.leaves(by_step)[0])
     return jax.lax.scan(body, state, by_step, unroll=_UNROLL if num_steps >= _LONG else 1)
 
 
