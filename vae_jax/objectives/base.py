@@ -31,12 +31,16 @@ class Opponent(NamedTuple):
     """A network that is trained against the model, or beside it, on its own loss.
 
     Attributes:
-      name: name of the network in `Objective.networks`.
+      name: name of the network in `Objective.networks`, unless `owns` has others.
       loss: `loss(model, batches, key, *, epoch, num_examples, **networks)` returns the loss and its
         metrics. Only the network itself is trained on it.
       optimizer: optimiser of the network.
-      every: steps between two updates.
+      every: steps between two moves.
       num_batches: number of batches that `loss` takes; the second is that of the next step.
+      updates: updates per move, on the same batches with draws of their own.
+      owns: what it trains in place of the network of its name: parts of the model, such as
+        "model.decoder", which the model's own loss then does not train. Parts that the model does
+        not have, or that have no parameters, are left out.
     """
 
     name: str
@@ -44,6 +48,8 @@ class Opponent(NamedTuple):
     optimizer: optax.GradientTransformation
     every: int = 1
     num_batches: int = 1
+    updates: int = 1
+    owns: tuple[str, ...] = ()
 
 
 class Objective(abc.ABC):
@@ -57,12 +63,14 @@ class Objective(abc.ABC):
       needs_density: whether the model must have a posterior and a prior.
       compares_examples: whether the loss compares the examples of a batch with each other, so that
         it cannot be computed on parts of a batch.
+      measures_gradients: whether the norm of each player's gradient is a metric of training.
       warmup_epochs: epochs that do not count as patience.
     """
 
     takes: ClassVar[Literal["images", "modalities"]] = "images"
     needs_density: ClassVar[bool] = True
     compares_examples: ClassVar[bool] = False
+    measures_gradients: ClassVar[bool] = False
     warmup_epochs: Any = 0.0
 
     @abc.abstractmethod
@@ -107,5 +115,5 @@ class Objective(abc.ABC):
         return {}
 
     def opponents(self) -> tuple[Opponent, ...]:
-        """Return the opponents of the model, one for each of `networks`."""
+        """Return the opponents of the model, one for each of `networks` or for parts of it."""
         return ()
