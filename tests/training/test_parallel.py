@@ -86,6 +86,12 @@ def test_latents_are_permuted_over_the_batch_of_all_devices():
     assert_same(trained(config, 4), trained(config, 1))
 
 
+def test_a_game_of_several_updates_does_not_depend_on_the_number_of_devices():
+    section = {"name": "adversarial", "discriminator": {"widths": (8,), "updates": 2}}
+    config = config_of(objective=section)
+    assert_same(trained(config, 4), trained(config, 1))
+
+
 # The second learns a running mean without a gradient.
 @pytest.mark.parametrize("model", ["autoencoder", "own_parts:Centred"])
 def test_without_noise_pmap_and_jit_agree(model):

@@ -16,11 +16,12 @@ def _leaky_relu(x: Array) -> Array:
 
 
 class Discriminator(nnx.Module):
-    """Latents to log D / (1 - D), with D the probability that they are draws of q(z).
+    """Latents to log D / (1 - D), with D the probability that they are draws of p rather than q.
 
-    D separates draws of q(z) from as many draws of the product of its marginals. The best D has
-    log D / (1 - D) = log q(z) - sum_j log q(z_j). The paper has two logits; only their difference
-    matters, which is the one output here.
+    D separates draws of p from as many draws of q. The best D has log D / (1 - D) =
+    log p(z) - log q(z). In a FactorVAE p is the aggregate posterior and q the product of its
+    marginals; the paper has two logits, and only their difference matters, which is the one output
+    here.
     """
 
     def __init__(self, latent_size: int, widths: Sequence[int], *, rngs: nnx.Rngs) -> None:
