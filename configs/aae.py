@@ -1,6 +1,13 @@
 """An adversarial autoencoder on dynamically binarised MNIST (Makhzani et al. 2015).
 
 python -m experiments.train --config=configs/aae.py --workdir=runs/aae
+
+A discriminator matches the codes to the prior in place of the KL (docs/two_player_game.md). On two
+cores without an accelerator it takes about five minutes. Expect a test distortion of 95.7 nats and
+a discriminator that is right in 66% of cases: the encoder pays for its accuracy less than for its
+distortion. `--config.objective.weight=100` gives 61% and a distortion of 117 nats. The posteriors
+are narrow, since no KL widens them: the rate is 51 nats, and the ELBO of -146.8 nats is a bound
+that the objective does not maximise.
 """
 
 from ml_collections import ConfigDict
@@ -11,9 +18,13 @@ from configs import vanilla
 def get_config() -> ConfigDict:
     """Return `vanilla` with eight latents, whose prior a discriminator matches in place of a KL."""
     config = vanilla.get_config()
-    config.epochs = 30
+    config.epochs = 20
     config.model.latent_size = 8
-    config.objective = {"name": "adversarial"}
+    config.objective = {
+        "name": "adversarial",
+        "weight": 20.0,
+        "discriminator": {"learning_rate": 1e-4},
+    }
     config.optimizer = {"name": "adam", "learning_rate": 1e-3}
     config.evaluation = {"num_samples": 100}
     return config
