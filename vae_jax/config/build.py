@@ -58,9 +58,11 @@ def build_graphdef(experiment: AnyExperiment, form: DataForm) -> nnx.GraphDef:
     return split_model(model)[0]
 
 
-def build_networks(experiment: AnyExperiment, key: Key[Array, ""]) -> dict[str, nnx.Module]:
+def build_networks(
+    experiment: AnyExperiment, form: DataForm, key: Key[Array, ""]
+) -> dict[str, nnx.Module]:
     """Return the objective's own networks with fresh parameters, by name."""
-    return experiment.objective.networks(experiment.model, rngs=nnx.Rngs(key))
+    return experiment.objective.networks(experiment.model, form, rngs=nnx.Rngs(key))
 
 
 class _Game:
@@ -75,7 +77,7 @@ class _Game:
         model = nnx.eval_shape(lambda: build_model(experiment, form, jax.random.key(0)))
         self._graphdef, params, _ = split_model(model)
         self._parts = tuple(f"model.{part}" for part in params)
-        shapes = nnx.eval_shape(lambda: build_networks(experiment, jax.random.key(0)))
+        shapes = nnx.eval_shape(lambda: build_networks(experiment, form, jax.random.key(0)))
         self._graphdefs = {name: nnx.split(network)[0] for name, network in shapes.items()}
         self._prepare_images = build_prepare(experiment)
 

@@ -250,6 +250,9 @@ class PriorPart(Protocol):
 class ModelPart(Protocol):
     """Settings of a model.
 
+    A class attribute is optional: `decoder_parts`, the names of the parts of the built model that
+    map latents to images and share no parameters with the others.
+
     Attributes:
       takes: the kind of its examples.
       has_density: whether log p(x) has a bound.

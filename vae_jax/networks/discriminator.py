@@ -1,6 +1,7 @@
 """The discriminator: latents to the log ratio of two densities."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from flax import nnx
@@ -32,3 +33,18 @@ class Discriminator(nnx.Module):
 
     def __call__(self, latents: Float[Array, "*batch latents"]) -> Float[Array, "*batch"]:
         return self.output(self.mlp(latents))[..., 0]
+
+
+class ImageDiscriminator(nnx.Module):
+    """Images to features, and those to log D / (1 - D), with D the probability of a real image."""
+
+    def __init__(self, encoder: Any, widths: Sequence[int], *, rngs: nnx.Rngs) -> None:
+        self.features = encoder
+        self.log_ratio = Discriminator(encoder.num_features, widths, rngs=rngs)
+
+    def __call__(
+        self, images: Float[Array, "*batch height width channels"]
+    ) -> tuple[Float[Array, "*batch features"], Float[Array, "*batch"]]:
+        """Return the features and the log ratio of each image."""
+        features = self.features(images)
+        return features, self.log_ratio(features)

@@ -53,8 +53,9 @@ class AdversarialAutoencoder(Objective):
         """Return the negative distortion, since the discriminator decides on the rest."""
         return -float(metrics["distortion"])
 
-    def networks(self, model: Any, *, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
+    def networks(self, model: Any, form: Any, *, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
         """Return the discriminator with fresh parameters."""
+        del form
         widths = list(self.discriminator.widths)
         return {"discriminator": Discriminator(model.latent_size, widths, rngs=rngs)}
 

@@ -109,9 +109,15 @@ class Objective(abc.ABC):
         """Return the score of an epoch: higher is better, and no opponent influences it."""
         return -float(metrics["loss"])
 
-    def networks(self, model: Any, *, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
-        """Return the objective's own networks, by name, for a model with these settings."""
-        del model, rngs
+    def networks(self, model: Any, form: Any, *, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
+        """Return the objective's own networks, by name, with fresh parameters.
+
+        Args:
+          model: the settings of the model.
+          form: height, width, channels; for several modalities, their forms by name.
+          rngs: keys of the parameters.
+        """
+        del model, form, rngs
         return {}
 
     def opponents(self) -> tuple[Opponent, ...]:

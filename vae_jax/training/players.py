@@ -80,7 +80,7 @@ class Player(NamedTuple):
         return {
             **params,
             **{
-                name: state if name in whole else nnx.State({**params[name], **state})
+                name: state if name in whole else nnx.merge_state(params[name], state)
                 for name, state in owned.items()
             },
         }
