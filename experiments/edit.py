@@ -62,7 +62,7 @@ def main() -> None:
     contrast = directions.contrast(directions.load_known(model, opened.train), attribute)
     vector = METHODS[_METHOD.value](contrast)
     reconstructed, edited = directions.edits(
-        model, model.encode(images), vector, np.array([0.0, degree])
+        model, model.latents(images), vector, np.array([0.0, degree])
     )
     written = edited
     if given.dtype == np.uint8:

@@ -40,7 +40,7 @@ def main() -> None:
     test = config.load_test(model.config)
     targets = measuring.prepare_test(model, test)[:NUM_MAPPED]
     labels = None if test.labels is None else test.labels[:NUM_MAPPED]
-    codes = model.encode(targets)
+    codes = model.latents(targets)
     for method in _METHODS.value:
         points = plane_maps.plane_map(method, codes)
         path = folder / "plots" / f"map_{method}.png"

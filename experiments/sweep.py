@@ -48,8 +48,7 @@ def _memory_limit() -> int | None:
     Raises:
       UserError: the flag is not an amount.
     """
-    text = _MEMORY_LIMIT.value
-    if not text:
+    if not (text := _MEMORY_LIMIT.value):
         return None
     match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([KMG]i?B)", text)
     if match is None:
@@ -94,8 +93,7 @@ def run_sweep(config: Any, sweep: Sweep, folder: Path) -> None:
 def main() -> None:
     """Check the config and the sweep, then train its remaining members."""
     folder, config = shared.required_workdir(), shared.required_config()
-    sweep = named_sweep()
-    run_sweep(config, sweep, folder)
+    run_sweep(config, named_sweep(), folder)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ class _Trained:
       extra: the model's state that is learned without a gradient.
       graphdef: the model without its state.
       has_density: whether log p(x) has a bound, from a posterior and a prior.
+      has_codes: whether `encode` returns discrete codes.
       latent_size: number of latent dimensions.
     """
 
@@ -85,6 +86,7 @@ class _Trained:
         self._shape = nnx.eval_shape(lambda: build_model(config, form, jax.random.key(0)))
         self.graphdef = build_graphdef(config, form)
         self.has_density = bool(self._shape.has_density)
+        self.has_codes = bool(getattr(self._shape, "has_codes", False))
         self.latent_size = int(self._shape.latent_size)
         self._compiled: dict[str, Callable[..., Any]] = {}
 
@@ -312,9 +314,23 @@ class TrainedModel(_Trained):
                 "does not have"
             )
 
-    def encode(self, images: ArrayLike) -> Float[np.ndarray, "num latents"]:
+    def encode(self, images: ArrayLike) -> np.ndarray:
+        """Return the codes of each image, integers `[num, *code_shape]`; if it has none, `latents`.
+
+        See `has_codes`.
+        """
+        if not self.has_codes:
+            return self.latents(images)
+        return self._run("codes", lambda model, x: model.codes(x), self._images(images))
+
+    def latents(self, images: ArrayLike) -> Float[np.ndarray, "num latents"]:
         """Return the latent vector of each image; for a VAE the posterior mean."""
         return self._run("encode", lambda model, x: model.latents(x), self._images(images))
+
+    @property
+    def num_codes(self) -> int | None:
+        """The number of discrete codes; None if the model has none."""
+        return int(self._shape.num_codes) if self.has_codes else None
 
     @property
     def has_normal_posterior(self) -> bool:
@@ -353,8 +369,32 @@ class TrainedModel(_Trained):
         return Normal(jnp.asarray(mean), jnp.asarray(log_scale))
 
     def decode(self, latents: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
-        """Return the mean image of each latent vector."""
+        """Return the mean image of each latent vector, or of integer codes if the model has such.
+
+        Raises:
+          UserError: the shape is neither that of latents nor of codes, or there is no such code.
+        """
+        if self.has_codes and np.issubdtype(np.asarray(latents).dtype, np.integer):
+            codes = self._codes(latents)
+            return self._run(
+                "decode_codes", lambda model, c: model.decode(model.embed(c)).mean, codes
+            )
         return self._run("decode", lambda model, z: model.decode(z).mean, self._latents(latents))
+
+    def _codes(self, codes: ArrayLike) -> np.ndarray:
+        array, num_codes = np.asarray(codes), self.num_codes
+        assert num_codes is not None
+        if array.shape[1:] != self.code_shape or len(array) == 0:
+            raise UserError(
+                f"codes have shape {array.shape}; this model takes (num, "
+                f"{', '.join(map(str, self.code_shape))})"
+            )
+        if not _within(array, num_codes):
+            raise UserError(
+                f"codes lie from {array.min()} to {array.max()}; this model's are 0 to "
+                f"{num_codes - 1}"
+            )
+        return array.astype(np.int32)
 
     def reconstruct(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
         """Return `decode(encode(images))`; a denoising model restores corrupted images."""
@@ -404,7 +444,7 @@ class TrainedModel(_Trained):
         }
         if path not in paths:
             raise UserError(f"path={path!r} must be one of {', '.join(paths)}")
-        first, last = self.encode(start), self.encode(end)
+        first, last = self.latents(start), self.latents(end)
         if first.shape != last.shape:
             raise UserError(f"{len(first)} images cannot be interpolated to {len(last)}")
         steps = np.atleast_1d(np.asarray(degrees, np.float32))

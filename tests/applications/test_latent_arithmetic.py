@@ -52,7 +52,7 @@ class Artist(trained.TrainedModel):
     def __init__(self, config, drawn):
         self.config, self.image_shape, self.drawn = config, (SIZE, SIZE, 1), drawn
 
-    def encode(self, images):
+    def latents(self, images):
         return np.stack([self.drawn[image.tobytes()] for image in images])
 
     def decode(self, latents):
@@ -237,7 +237,7 @@ def test_an_edit_moves_the_latents_by_the_degree_along_the_direction(
     assert "5 images, float32" in capsys.readouterr().out
     known = directions.load_known(model, model.open_splits().train)
     vector = METHODS[method](directions.contrast(known, directions.parse(attribute)))
-    expected = model.decode(model.encode(images) - 0.7 * vector.astype("f"))
+    expected = model.decode(model.latents(images) - 0.7 * vector.astype("f"))
     np.testing.assert_allclose(image_arrays.read(target), expected, atol=1e-5)
 
 

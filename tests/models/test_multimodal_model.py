@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,6 +41,17 @@ def objective_of(model, batch, key=KEY, num_subsets=1, num_samples=2):
     if model.kind == "mixture":
         return mmvae_objective(model, batch, key, weights=weights, num_samples=num_samples)[0]
     return joint_elbo(model, batch, key).weighted(weights)
+
+
+# Compiled as one program: on their own its hundreds of operations take half a minute.
+@partial(jax.jit, static_argnums=0)
+def _objective(graphdef, params, batch):
+    return objective_of(nnx.merge(graphdef, params), batch)
+
+
+@partial(jax.jit, static_argnums=0)
+def _value_and_gradients(graphdef, params, batch):
+    return jax.value_and_grad(lambda params: _objective(graphdef, params, batch).sum())(params)
 
 
 @pytest.mark.parametrize("kind", JOINT_POSTERIORS)
@@ -100,12 +113,7 @@ def gradients_without(kind, missing, broken):
     if broken:
         values[missing] = jnp.full_like(values[missing], jnp.nan)
     present = jnp.ones((3, len(names)), bool).at[:, names.index(missing)].set(False)
-    graphdef, params = nnx.split(model)
-
-    def loss(params):
-        return objective_of(nnx.merge(graphdef, params), Batch(values, present)).sum()
-
-    return jax.value_and_grad(loss)(params)
+    return _value_and_gradients(*nnx.split(model), Batch(values, present))
 
 
 @pytest.mark.parametrize("kind", ["product", "mixture", "mixture_of_products"])
@@ -149,7 +157,9 @@ def test_examples_do_not_depend_on_each_other(kind):
     model, batch = build_joint(names, kind), whole_batch_of(names, 3)
     other = draw_values(names, 3, seed=9)
     values = {name: batch.values[name].at[1].set(other[name][1]) for name in names}
-    first, second = objective_of(model, batch), objective_of(model, batch._replace(values=values))
+    first, second = (
+        _objective(*nnx.split(model), each) for each in (batch, batch._replace(values=values))
+    )
     np.testing.assert_allclose(first[::2], second[::2], rtol=1e-5)
     assert abs(float(first[1] - second[1])) > 1e-4
 
@@ -179,13 +189,19 @@ def test_the_objective_of_jmvae_is_the_elbo_minus_two_kls():
 
 def expected_elbos(model, batch, subset, num=4000):
     """Return the ELBO of a subset, estimated from many draws."""
-    posterior = model.encode(batch.values, jnp.asarray(subset))
+    return _expected_elbos(*nnx.split(model), batch, jnp.asarray(subset, bool), num)
+
+
+@partial(jax.jit, static_argnums=(0, 4))
+def _expected_elbos(graphdef, params, batch, subset, num):
+    model = nnx.merge(graphdef, params)
+    posterior = model.encode(batch.values, subset)
     noise = jax.random.normal(jax.random.key(8), (num, *posterior.mean.shape))
     latents, _ = posterior.draw(noise, jax.random.key(9))
     total = -kl_bound(posterior, model.prior)
     for name, has in zip(model.names, subset, strict=True):
-        if has:
-            total += model.decode(name, latents).log_prob(batch.values[name]).mean(axis=0)
+        log_likelihood = model.decode(name, latents).log_prob(batch.values[name]).mean(axis=0)
+        total += jnp.where(has, log_likelihood, 0)
     return total
 
 

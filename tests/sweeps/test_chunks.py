@@ -1,4 +1,5 @@
 import pytest
+from small_codes import coded_config
 from small_configs import small_config
 from small_data import write_bars
 
@@ -73,13 +74,25 @@ def test_a_sweep_over_a_traced_setting_compiles_once(base, axes, tmp_path, monke
     assert number == once
 
 
-def test_a_sweep_over_a_traced_setting_of_a_part_from_outside_compiles_once(
-    base, tmp_path, monkeypatch
-):
-    field, weights = "objective.weight", [1.0, 2.0, 4.0]
+def outside(base):
     objective = {"name": "own_parts:Loss", "weight": 2.0}
-    base = fields.with_values(base, {"model": "autoencoder", "objective": objective})
-    trained = []
+    return fields.with_values(base, {"model": "autoencoder", "objective": objective})
+
+
+def coded(base):
+    config = coded_config(model_changes={"codes": (4, 4)})
+    return fields.with_values(base, {"model": config["model"], "objective": "quantized"})
+
+
+@pytest.mark.parametrize(
+    ("of", "field"),
+    [(outside, "objective.weight"), (coded, "objective.commitment_weight")],
+    ids=["a part from outside", "a model with state that no gradient moves"],
+)
+def test_a_sweep_over_a_traced_setting_of_a_model_without_density_compiles_once(
+    base, of, field, tmp_path, monkeypatch
+):
+    base, weights, trained = of(base), [1.0, 2.0, 4.0], []
     for values in (weights[:1], weights):
         sweep = space.grid({field: values}, objective="distortion")
         checks.check(sweep, base)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
+from small_codes import coded_experiment
 from small_configs import small_experiment
 
 from benchmarks.collectives import collectives
@@ -106,6 +107,16 @@ def test_without_noise_pmap_and_jit_agree(model):
     on_one = trained(config, 1)
     assert_same(trained(config, 4, "pmap"), on_one)
     assert_same(trained(config, 4), on_one)
+
+
+@pytest.mark.parametrize("kind", ["jit", "pmap"])
+def test_all_devices_make_one_codebook_of_the_whole_batch(kind):
+    config = coded_experiment(
+        {"name": "vq", "codebook_size": 9, "vector_size": 3, "restart_below": 0.9},
+        batch_size=16,
+        model_changes={"codes": (3, 3)},
+    )
+    assert_same(trained(config, 4, kind), trained(config, 1))
 
 
 @pytest.mark.parametrize("kind", ["jit", "pmap"])

@@ -152,6 +152,28 @@ def test_a_player_is_given_num_batches():
     assert seen == {"a sees 0": 0.25, "b sees 0": 0.25, "b sees 1": 0.75}
 
 
+def test_metrics_are_finished_from_means_over_the_devices_whether_a_player_moves_or_rests():
+    def finish(metrics):
+        return {"loss": metrics["loss"], "product": jnp.prod(metrics["b sees 0"] + jnp.arange(2.0))}
+
+    second = player_of("b", negative_product, every=2, finish=finish)
+    params, extra = weights(2.0, 3.0), NO_EXTRA
+    opt_state = {"b": second.init(params, HPARAMS)}
+
+    def metrics_of(step, brightness):
+        batches = (jnp.full((2, 1, 1, 1), brightness),)
+        return take_turns(
+            (second,), step, params, extra, opt_state, batches, HPARAMS, EPOCH, KEY, axis_name="d"
+        )[3]
+
+    run = jax.jit(jax.vmap(metrics_of, in_axes=(None, 0), axis_name="d"))
+    for step in (0, 1):
+        found = run(jnp.int32(step), jnp.asarray([0.25, 0.75]))
+        assert found.keys() == {"loss", "product"}
+        # The mean brightness is 0.5, and 0.5 * 1.5 the product of it.
+        np.testing.assert_allclose(found["product"], [0.75, 0.75])
+
+
 def test_a_player_that_is_not_due_rests_but_reports_its_metrics():
     # The state of the schedule counts the moves.
     def optimizer(hparams):

@@ -93,6 +93,7 @@ class _Game:
             left if taken else ("model",),
             self._make_optimizer,
             measures_gradient=objective.measures_gradients,
+            finish=objective.finish,
         )
         others = [
             Player(

@@ -125,13 +125,16 @@ def check_image_shape(config: AnyExperiment, image_shape: ImageShape) -> None:
     """Refuse images that the network cannot take.
 
     Raises:
-      UserError: they are neither grey nor in colour, or too small.
+      UserError: they are neither grey nor in colour, too small, or of a shape that does not fit.
     """
     if image_shape[2] not in (1, 3):
         raise UserError(
             f"data.name={config.data.name!r} has images of {image_shape[2]} channels; use 1 (grey) "
             "or 3 (colour)"
         )
+    problem = getattr(config.model, "unfit", lambda shape: None)(image_shape)
+    if problem is not None:
+        raise UserError(f"model.{problem}")
     smallest = getattr(config.model, "smallest_side", lambda: 1)()
     if min(image_shape[:2]) < smallest:
         raise UserError(

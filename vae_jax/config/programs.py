@@ -168,6 +168,7 @@ def build_program(
             loss_fn=players[0].loss,
             batch_size=experiment.evaluation.batch_size,
             split_batch=split_batch,
+            finish=players[0].finish,
         )
 
     return Program(graphdef, init, run_steps, run_batches, validate)

@@ -49,7 +49,7 @@ def _check_parts(experiment: Any) -> None:
     if objective.needs_density and not model.has_density:
         raise UserError(
             f"objective={name!r} needs a posterior and a prior, which model={name_of(model)!r} "
-            "does not have; use 'reconstruction'"
+            f"does not have; use {getattr(model, 'default_objective', 'reconstruction')!r}"
         )
     problem = objective.problem(model)
     if problem is not None:

@@ -1,5 +1,6 @@
 """MNIST as bundled with this package, in `vae_jax/data/mnist`."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def read(ranges: Ranges) -> Dataset:
     Raises:
         UserError: a bundled file is missing, damaged or was changed.
     """
-    splits = {name: _read_split(name) for name, _, _ in ranges}
+    splits = {name: _read_split(_FOLDER, name) for name, _, _ in ranges}
     parts = []
     for name, start, stop in ranges:
         images, labels = splits[name]
@@ -31,9 +32,14 @@ def read(ranges: Ranges) -> Dataset:
     return concatenate(parts)
 
 
-def _read_split(name: str) -> tuple[np.ndarray, np.ndarray]:
+# The slices of a run's training and validation sets are views of one array, unzipped once.
+@functools.cache
+def _read_split(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the read-only images and labels of a whole split."""
     images, labels = (
-        idx.read_idx(_FOLDER / f"{file}.gz", sha256=idx.SHA256["mnist"][file])
+        idx.read_idx(folder / f"{file}.gz", sha256=idx.SHA256["mnist"][file])
         for file in idx.FILES[name]
     )
-    return images[..., np.newaxis], labels.astype(np.int32)
+    labels = labels.astype(np.int32)
+    labels.flags.writeable = False
+    return images[..., np.newaxis], labels

@@ -17,7 +17,7 @@ from vae_jax.training.records import read_records
 def latent_points(model: TrainedModel) -> tuple[np.ndarray, np.ndarray | None]:
     """Return two coordinates of the test images in latent space, and their labels."""
     test = model.load_test()
-    latents = model.encode(measuring.prepare_test(model, test)[:NUM_MAPPED])
+    latents = model.latents(measuring.prepare_test(model, test)[:NUM_MAPPED])
     labels = None if test.labels is None else test.labels[:NUM_MAPPED]
     if model.latent_size == 1:
         return np.concatenate([latents, np.zeros_like(latents)], axis=1), labels

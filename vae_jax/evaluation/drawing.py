@@ -78,7 +78,7 @@ def draw_manifold(path: Path, model: TrainedModel) -> None:
 def _draw_latents(
     out: Path, model: TrainedModel, targets: np.ndarray, labels: np.ndarray | None
 ) -> None:
-    latents = model.encode(targets)
+    latents = model.latents(targets)
     if model.latent_size == 2:
         figure = plots.latent_map(latents, labels)
     elif model.latent_size > 2 and len(latents) > 1:
@@ -107,7 +107,7 @@ def draw_traversals(path: Path, model: TrainedModel, image: np.ndarray, kl: np.n
     """Draw the dimensions with the largest KL, each varied around the code of an image."""
     values = np.linspace(-3, 3, 9, dtype=np.float32)
     dimensions = np.argsort(-kl)[:_TRAVERSED]
-    latents = model.encode(image)
+    latents = model.latents(image)
     paths = [latent_paths.traversal(latents, int(i), values)[:, 0] for i in dimensions]
     images = model.decode(np.concatenate(paths))
     shape = (len(dimensions), len(values), *model.image_shape)

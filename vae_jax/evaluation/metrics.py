@@ -43,6 +43,18 @@ def distortion(
     return float(-model.reconstruction_log_likelihood(targets).mean(dtype=np.float64))
 
 
+def code_metrics(
+    model: TrainedModel, targets: Float[np.ndarray, "examples height width channels"]
+) -> dict[str, float]:
+    """Return the perplexity of all images' codes, and the share of codes that they use."""
+    num_codes = model.num_codes
+    assert num_codes is not None
+    use = np.bincount(model.encode(targets).ravel(), minlength=num_codes)
+    used = use[use > 0] / use.sum()
+    entropy = -(used * np.log(used)).sum()
+    return {"perplexity": float(np.exp(entropy)), "codes_used": len(used) / num_codes}
+
+
 def vae_metrics(
     model: TrainedModel,
     targets: Float[np.ndarray, "examples height width channels"],

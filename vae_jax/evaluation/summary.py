@@ -107,6 +107,8 @@ def measure(
             )
     else:
         measured["distortion"] = metrics.distortion(model, targets)
+    if model.has_codes:
+        measured |= metrics.code_metrics(model, targets)
     if hasattr(model.corruption, "level"):
         errors = denoising.denoising_errors(
             model.reconstruct,
@@ -118,7 +120,7 @@ def measure(
         measured["denoising"] = errors._asdict()
     if model.evaluation.disentanglement:
         measured |= disentanglement_metrics(
-            model.encode,
+            model.latents,
             model.simulator(),
             keys.factors,
             MetricSizes(),
@@ -219,10 +221,13 @@ def describe(summary: dict[str, Any]) -> str:
             f"{test['distortion']:.2f}; log p ({test['num_samples']} samples): {listed} nats"
         )
     if "elbo" not in test:
-        return (
+        text = (
             f"test distortion {test['distortion']:.2f} nats, "
             f"squared error {test['reconstruction_error']:.4f} per pixel"
         )
+        if "perplexity" in test:
+            text += f", perplexity {test['perplexity']:.1f}, codes used {test['codes_used']:.0%}"
+        return text
     text = (
         f"test elbo {test['elbo']:.2f}, rate {test['rate']:.2f}, distortion "
         f"{test['distortion']:.2f}, iwae_bound ({test['num_samples']} samples) "

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from vae_jax.distributions import Distribution, Draw
 from vae_jax.networks.activations import Link
@@ -146,16 +146,18 @@ class Model(nnx.Module):
 
     Attributes:
       has_density: whether log p(x) has a bound, from a posterior and a prior.
+      has_codes: whether images have codes (`DiscreteModel`).
       latent_size: number of latent dimensions.
     """
 
     has_density: ClassVar[bool]
+    has_codes: ClassVar[bool] = False
     latent_size: int
     likelihood: Likelihood
 
     @property
     def code_shape(self) -> tuple[int, ...]:
-        """The shape of the code that `latents` returns for one image."""
+        """The shape of an image's code: that of its latents, or that of its discrete codes."""
         return (self.latent_size,)
 
     @property
@@ -205,6 +207,33 @@ class DensityModel(Model):
         return self.encode(images).mean
 
 
+class DiscreteModel(Model):
+    """A model whose latents stand for discrete codes, integers from 0 to `num_codes` - 1."""
+
+    has_codes: ClassVar[bool] = True
+
+    @property
+    @abc.abstractmethod
+    def num_codes(self) -> int:
+        """The number of codes."""
+
+    @abc.abstractmethod
+    def codes(
+        self, images: Float[Array, "*batch height width channels"]
+    ) -> Int[Array, "*batch rows columns"]:
+        """Return the codes of each image."""
+
+    @abc.abstractmethod
+    def embed(self, codes: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch latents"]:
+        """Return the latents that codes stand for."""
+
+    def latents(
+        self, images: Float[Array, "*batch height width channels"]
+    ) -> Float[Array, "*batch latents"]:
+        """Return the latents of each image's codes."""
+        return self.embed(self.codes(images))
+
+
 @runtime_checkable
 class LikelihoodPart(Protocol):
     """Settings of a likelihood."""
@@ -250,8 +279,10 @@ class PriorPart(Protocol):
 class ModelPart(Protocol):
     """Settings of a model.
 
-    A class attribute is optional: `decoder_parts`, the names of the parts of the built model that
-    map latents to images and share no parameters with the others.
+    Optional are `has_codes`, if images have discrete codes; `default_objective`, the name of the
+    objective that a config need not name; and `unfit(image_shape)`, which returns why images of a
+    shape cannot be encoded, or None. `decoder_parts` are the names of the parts of the built model
+    that map latents to images and share no parameters with the others.
 
     Attributes:
       takes: the kind of its examples.

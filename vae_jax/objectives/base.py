@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Key
 
 Images = Float[Array, "batch height width channels"]
 Scalar = Float[Array, ""]
-Metrics = dict[str, Scalar]
+# Scalars in the records; a loss may return other shapes for `finish`.
+Metrics = dict[str, Float[Array, "..."]]
 
 OBJECTIVES: dict[str, type] = {}
 
@@ -86,6 +87,8 @@ class Objective(abc.ABC):
     ) -> tuple[Scalar, Metrics]:
         """Return the loss of a batch and its metrics: means over the batch, in nats.
 
+        Metrics may be arrays of any shape if `finish` makes scalars of them.
+
         Args:
           model: the model.
           batch: a `Batch`, or one of several modalities.
@@ -104,6 +107,15 @@ class Objective(abc.ABC):
         """Return why this objective cannot train a model with these settings; None if it can."""
         del model
         return None
+
+    def finish(self, metrics: Metrics) -> Metrics:
+        """Return the metrics for the records, all scalars.
+
+        Args:
+          metrics: those of `loss`, "loss" among them: means over a batch in training, over all
+            examples in validation.
+        """
+        return metrics
 
     def score(self, metrics: dict[str, Any]) -> float:
         """Return the score of an epoch: higher is better, and no opponent influences it."""

@@ -33,6 +33,11 @@ class Reconstruction(Objective):
                 f"objective='reconstruction' leaves out the posterior and the prior of "
                 f"model={name_of(model)!r}; use 'elbo', or model='autoencoder'"
             )
+        if getattr(model, "has_codes", False):
+            return (
+                f"objective='reconstruction' does not train the codes of model={name_of(model)!r}; "
+                f"use {model.default_objective!r}"
+            )
         return None
 
     def loss(

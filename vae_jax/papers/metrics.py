@@ -94,8 +94,8 @@ def _measure_neighbours(model: TrainedModel, metrics: Sequence[str]) -> dict[str
             f"data.train_split={section.train_split!r} has {len(labels)} images, fewer than "
             f"the {most} labels of a k-NN accuracy"
         )
-    latents = model.encode(measuring.prepare_train(model, train))
-    queries = model.encode(measuring.prepare_test(model, test))
+    latents = model.latents(measuring.prepare_train(model, train))
+    queries = model.latents(measuring.prepare_test(model, test))
 
     def percent(num_labels: int) -> float:
         return 100 * neighbours.accuracy(

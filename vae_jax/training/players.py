@@ -17,7 +17,8 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from vae_jax.data.pixels import StoredExamples
 
 Scalar = Float[Array, ""]
-Metrics = dict[str, Scalar]
+# Scalars in the records; a loss may return other shapes for `finish`.
+Metrics = dict[str, Float[Array, "..."]]
 # The parameters of each network by its name: "model" and the objective's own networks.
 Params = dict[str, nnx.State]
 # Traced settings by dotted name.
@@ -47,6 +48,7 @@ class Player(NamedTuple):
       num_batches: number of batches that the loss takes.
       updates: updates per move, on the same batches with draws of their own.
       measures_gradient: whether the norm of its gradient is a metric.
+      finish: makes the metrics of records from means over a batch, or over all examples.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Player(NamedTuple):
     num_batches: int = 1
     updates: int = 1
     measures_gradient: bool = False
+    finish: Callable[[Metrics], Metrics] = dict
 
     def init(self, params: Params, hparams: Hparams) -> PyTree:
         """Return the state of the optimiser before the first step."""
@@ -124,6 +127,7 @@ class Player(NamedTuple):
             grads, metrics, extra = _accumulated(gradients, batches, key, extra, accumulation_steps)
         if axis_name is not None:
             grads, metrics, extra = jax.lax.pmean((grads, metrics, extra), axis_name)
+        metrics = self.finish(metrics)
         if self.measures_gradient:
             squares = [jnp.square(leaf).sum() for leaf in jax.tree.leaves(grads)]
             metrics = {**metrics, f"{self.name}_gradient_norm": jnp.sqrt(sum(squares))}
@@ -201,7 +205,7 @@ class Player(NamedTuple):
             )[2]
         loss, (metrics, _) = self.loss(params, extra, batches, hparams, epoch, key)
         found = {"loss": loss, **metrics}
-        return found if axis_name is None else jax.lax.pmean(found, axis_name)
+        return self.finish(found if axis_name is None else jax.lax.pmean(found, axis_name))
 
 
 def take_turns(

@@ -26,8 +26,9 @@ StoredBatches = (
     | dict[str, Array]
 )
 
-# Unrolled, XLA's CPU backend keeps the parameters in place instead of copying them each step.
-_UNROLL = 4
+# Steps per iteration of a long scan: XLA's CPU backend then keeps the parameters in place and does
+# not copy them each step. A short one is not worth the longer compilation.
+_UNROLL, _LONG = 4, 64
 
 
 class TrainState(NamedTuple):
@@ -193,7 +194,7 @@ def train_epoch(
         return step_fn(state, tuple(map(batch_of, indices)), state.step / steps_per_epoch)
 
     by_step = order.reshape(num_steps, batch_size)
-    return jax.lax.scan(body, state, _with_next(by_step, num_batches), unroll=_UNROLL)
+    return _scan(body, state, _with_next(by_step, num_batches), num_steps)
 
 
 def _with_next(by_step: Any, num_batches: int) -> tuple[Any, ...]:
@@ -231,7 +232,11 @@ def train_batches(
     def body(state: TrainState, batches: Batches) -> tuple[TrainState, Metrics]:
         return step_fn(state, batches, state.step / steps_per_epoch)
 
-    return jax.lax.scan(body, state, _with_next(batches, num_batches), unroll=_UNROLL)
+    return _scan(body, state, _with_next(batches, num_batches), num_rows(batches))
+
+
+def _scan(body: Any, state: TrainState, by_step: Any, num_steps: int) -> tuple[TrainState, Any]:
+    return jax.lax.scan(body, state, by_step, unroll=_UNROLL if num_steps >= _LONG else 1)
 
 
 def evaluate(
@@ -245,12 +250,14 @@ def evaluate(
     loss_fn: LossFn,
     batch_size: int,
     split_batch: SplitBatch = whole_batch,
+    finish: Callable[[Metrics], Metrics] = dict,
 ) -> Metrics:
     """Return the objective's metrics over all examples, with equal weights.
 
     The last partial batch is computed at its own size. The keys depend only on `key` and on the
     index of a batch, so that two calls with the same key compare the same draws. `split_batch` may
     distribute whole batches over devices; each device computes the last partial one.
+    `finish` makes the metrics of records from the means.
 
     Returns:
       Means over the examples, "loss" among them, in nats.
@@ -272,9 +279,9 @@ def evaluate(
         lambda args: batch_metrics(jax.tree.map(split_batch, args[0]), args[1]),
         (jax.tree.map(in_batches, examples), jnp.arange(num_batches)),
     )
-    sums = jax.tree.map(lambda values: values.sum() * batch_size, metrics)
+    sums = jax.tree.map(lambda values: values.sum(axis=0) * batch_size, metrics)
     if remainder:
         rest = jax.tree.map(lambda array: array[num_batches * batch_size :], examples)
         last = batch_metrics(rest, jnp.asarray(num_batches))
         sums = jax.tree.map(lambda total, value: total + value * remainder, sums, last)
-    return jax.tree.map(lambda total: total / num_examples, sums)
+    return finish(jax.tree.map(lambda total: total / num_examples, sums))

@@ -95,7 +95,7 @@ class Scorer:
                 squares = np.square(self.model.reconstruct(images) - images)
                 scores[name] = squares.mean(axis=(1, 2, 3))
             elif name == "mahalanobis":
-                codes = self.model.encode(images)
+                codes = self.model.latents(images)
                 scores[name] = mahalanobis_distance(codes, self._known_codes)
             elif name == "pca":
                 latents = self.model.latent_size
@@ -129,4 +129,4 @@ class Scorer:
 
     @functools.cached_property
     def _known_codes(self) -> Float[np.ndarray, "known latents"]:
-        return self.model.encode(self._known)
+        return self.model.latents(self._known)

@@ -104,7 +104,7 @@ def measure_run(folder: Path, num_images: int, plots_folder: Path | None) -> lis
     test, labels = opened.test.images[:num_images], opened.test.labels
     if known.labels is None or labels is None:
         raise UserError(f"data.name={model.data.name!r} has no classes, which editing measures")
-    examples = Examples(test, model.encode(test), labels[:num_images])
+    examples = Examples(test, model.latents(test), labels[:num_images])
     if plots_folder is not None:
         _draw_images(plots_folder, model, known, examples)
     run = {

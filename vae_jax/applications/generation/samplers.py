@@ -124,9 +124,9 @@ def require_temperature(temperature: float) -> None:
 def training_latents(
     model: TrainedModel, images: np.ndarray, key: Key[Array, ""]
 ) -> Float[np.ndarray, "num latents"]:
-    """Return a draw from each image's posterior; `encode` where that is not a diagonal normal."""
+    """Return a draw from each image's posterior; `latents` where that is not a diagonal normal."""
     if not model.has_normal_posterior:
-        return model.encode(images)
+        return model.latents(images)
     return np.asarray(model.posterior(images).sample(key))
 
 

@@ -121,7 +121,7 @@ def measure_run(folder: Path, known: set[tuple[Any, ...]]) -> list[dict[str, Any
     about = {"data": model.data.name, "size": model.latent_size}
     digest = model.digest
     this = {"method": name(model), **about, "seed": model.seed, "config_digest": digest}
-    found = measure_codes(images, model.encode(test), model.encode(train), model.decode)
+    found = measure_codes(images, model.latents(test), model.latents(train), model.decode)
     rows = [{**this, **row} for row in found]
     if (model.data.name, model.latent_size) not in known:
         known.add((model.data.name, model.latent_size))

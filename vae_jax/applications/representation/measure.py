@@ -161,7 +161,9 @@ def measure_run(
     numbers = numbers_of_labels(num_labels, len(images.train))
     options: dict[str, Any] = {"numbers": numbers, "num_draws": num_draws, "seed": seed}
     seen = {"data": model.data.name, "images": _seen(model)}
-    found = measure_codes(model.encode(images.train), model.encode(images.test), images, **options)
+    found = measure_codes(
+        model.latents(images.train), model.latents(images.test), images, **options
+    )
     digest = model.digest
     rows = [{"representation": name(model), "config_digest": digest, **seen, **found}]
     pixels, test_pixels = (part.reshape(len(part), -1) for part in (images.train, images.test))
