@@ -35,6 +35,7 @@ from vae_jax.data.simulators import Simulator
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import DensityModel, latent_paths
+from vae_jax.models.interfaces import Prior
 from vae_jax.models.modalities import Form, Forms, placeholder
 from vae_jax.models.multimodal import MultimodalVAE
 from vae_jax.networks.precision import full_precision
@@ -348,6 +349,30 @@ class TrainedModel(_Trained):
         return bool(self._shape.has_standard_prior)
 
     @property
+    def has_discrete_latents(self) -> bool:
+        """True if latents are one of finitely many vectors."""
+        return bool(self._shape.has_discrete_latents)
+
+    @property
+    def has_samples(self) -> bool:
+        """True if there is a p(z) to draw from: the model's, or one that codes were matched to."""
+        return self.has_density or bool(self.config.objective.matches_codes)
+
+    @property
+    def prior(self) -> Prior:
+        """p(z) over `[latents]`: the model's, or the N(0, I) that its codes were matched to.
+
+        Raises:
+          UserError: there is none.
+        """
+        if self.has_density:
+            prior: Prior = nnx.merge(self.graphdef, self.state).prior
+            return prior
+        if not self.has_samples:
+            self._require_density("a prior")
+        return Normal(jnp.zeros(self.latent_size), jnp.zeros(self.latent_size))
+
+    @property
     def code_shape(self) -> tuple[int, ...]:
         """The shape of the code that `encode` returns for one image."""
         return tuple(self._shape.code_shape)
@@ -416,11 +441,15 @@ class TrainedModel(_Trained):
         self, key: Key[Array, ""], num: int
     ) -> Float[np.ndarray, "num height width channels"]:
         """Return mean images of `num` draws from the prior."""
-        self._require_density("sampling")
+        if not self.has_samples:
+            self._require_density("sampling")
         if num < 1:
             raise UserError(f"num={num} must be at least 1")
+        keys = jax.random.split(key, num)
+        if not self.has_density:
+            return self.decode(jax.jit(jax.vmap(self.prior.sample))(keys))
         draw = jax.vmap(lambda model, key: model.prior.sample(key), in_axes=(None, 0))
-        return self.decode(self._run("sample", draw, jax.random.split(key, num)))
+        return self.decode(self._run("sample", draw, keys))
 
     def interpolate(
         self,

@@ -190,7 +190,7 @@ def test_names_are_read_as_a_tuple():
         ("model.encoder.blocks=3", "model.encoder.blocks is not a setting of model.encoder='mlp'"),
         ("checkpoints.every=1", "checkpoints.every is not a setting here"),
         ("evaluation.num_sample=1", "evaluation.num_sample is not a setting here"),
-        ("model=vea", "model.name='vea' must be one of autoencoder, ladder, markov,"),
+        ("model=vea", "model.name='vea' must be one of autoencoder,"),
         ("checkpoints=often", "checkpoints='often' must be settings, such as {...}"),
         ("checkpoints.name=often", "checkpoints"),
         ("epochs=abc", "epochs='abc' must be an integer of at least 1"),

@@ -109,6 +109,8 @@ def test_devices_report_the_use_of_codes_in_the_whole_batch():
     [
         ({"objective": "elbo"}, "'elbo' needs a posterior .*'vq_vae' does not have; use 'quantiz"),
         ({"objective": "reconstruction"}, "does not train the codes of .* use 'quantized'"),
+        ({"objective": "wae"}, "does not train the codes of .* use 'quantized'"),
+        ({"objective": "rae_gp"}, "does not train the codes of .* use 'quantized'"),
         ({"objective": {"commitment_weight": -1.0}}, r"objective\.commitment_weight=-1.0 must be"),
     ],
 )

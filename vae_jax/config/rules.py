@@ -51,6 +51,11 @@ def _check_parts(experiment: Any) -> None:
             f"objective={name!r} needs a posterior and a prior, which model={name_of(model)!r} "
             f"does not have; use {getattr(model, 'default_objective', 'reconstruction')!r}"
         )
+    if objective.needs_differentiable_draws and getattr(model, "has_discrete_latents", False):
+        raise UserError(
+            f"objective={name!r} differentiates draws of the posterior, and those of "
+            f"model={name_of(model)!r} are discrete; use 'gumbel'"
+        )
     problem = objective.problem(model)
     if problem is not None:
         raise UserError(problem)

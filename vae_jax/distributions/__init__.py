@@ -15,11 +15,13 @@ from vae_jax.distributions.base import (
 from vae_jax.distributions.bernoulli import Bernoulli, ContinuousBernoulli
 from vae_jax.distributions.categorical import Categorical
 from vae_jax.distributions.classes import Classes
+from vae_jax.distributions.divergence import closed_kl
 from vae_jax.distributions.laplace import Laplace
 from vae_jax.distributions.levels import NUM_LEVELS, level_values
 from vae_jax.distributions.logistic import DiscretizedLogistic, MixtureOfDiscretizedLogistics
 from vae_jax.distributions.mixture import NormalMixture
 from vae_jax.distributions.normal import Normal, kl_by_dimension, kl_divergence
+from vae_jax.distributions.one_hot import OneHot, kl_by_group
 from vae_jax.distributions.optimal_normal import OptimalScaleNormal
 from vae_jax.distributions.subset_mixture import SubsetMixture
 
@@ -36,10 +38,13 @@ __all__ = [
     "MixtureOfDiscretizedLogistics",
     "Normal",
     "NormalMixture",
+    "OneHot",
     "OptimalScaleNormal",
     "SubsetMixture",
     "bounded_log_scale",
+    "closed_kl",
     "kl_by_dimension",
+    "kl_by_group",
     "kl_divergence",
     "level_values",
     "softplus",

@@ -48,13 +48,13 @@ def draw_run(
     draw_training_curves(folder)
     _draw_latents(out, model, targets[:NUM_MAPPED], None if labels is None else labels[:NUM_MAPPED])
     _draw_interpolations(out, model, targets, degrees)
-    if model.has_density:
+    if model.has_samples:
         plots.save(plots.image_grid(model.sample(keys.prior, 100)), out / "samples.png")
-        if measured["kl_by_dimension"] is not None:
-            kl = np.asarray(measured["kl_by_dimension"])
-            plots.save(plots.kl_by_dimension(kl, 0.01), out / "kl_by_dimension.png")
-            draw_traversals(out / "traversals.png", model, targets[0], kl)
-    if model.latent_size == 2:
+    if measured.get("kl_by_dimension") is not None:
+        kl = np.asarray(measured["kl_by_dimension"])
+        plots.save(plots.kl_by_dimension(kl, 0.01), out / "kl_by_dimension.png")
+        draw_traversals(out / "traversals.png", model, targets[0], kl)
+    if model.latent_size == 2 and not model.has_discrete_latents:
         draw_manifold(out / "manifold.png", model)
     if "denoising" in measured:
         _draw_denoising(out, model, first, measured["denoising"], keys.corruption)
@@ -156,7 +156,7 @@ def image_writer(
         step = int(state.train.step)
         tensorboard.write_images("originals", images, step)
         tensorboard.write_images("reconstructions", model.reconstruct(images), step)
-        if model.has_density:
+        if model.has_samples:
             tensorboard.write_images("samples", model.sample(jax.random.key(0), len(images)), step)
 
     return write

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Key
 
 from vae_jax.data import random_bits
 from vae_jax.data.pixels import Prepare, StoredImages
-from vae_jax.distributions import Normal, kl_by_dimension
+from vae_jax.distributions import Normal, closed_kl
 from vae_jax.evaluation.full_batches import full_batches
 from vae_jax.evaluation.streamed_means import LogMeanExp, Moments
 from vae_jax.models import DensityModel
@@ -99,11 +99,7 @@ def estimate_batch(
     batch, outputs = targets.shape[0], targets.size * model.likelihood.outputs_per_channel
     chunk = min(max(1, _VALUES_PER_CHUNK // outputs), num_samples)
     posterior, prior = model.encode(targets), model.prior
-    exact_kl = (
-        kl_by_dimension(posterior, prior)
-        if isinstance(posterior, Normal) and isinstance(prior, Normal)
-        else None
-    )
+    exact_kl = closed_kl(posterior, prior)
     exact_mean = posterior.mean if isinstance(posterior, Normal) else None
 
     def noise(first: Array) -> Float[Array, "chunk batch latents"]:

@@ -1,6 +1,7 @@
 """Models: encode to a posterior, decode to a likelihood, sample, reconstruct."""
 
 from vae_jax.models.autoencoder import Autoencoder
+from vae_jax.models.categorical import CategoricalVAE
 from vae_jax.models.hierarchies import ConditionalNormal, LadderVAE, MarkovVAE
 from vae_jax.models.interfaces import DensityModel, Model
 from vae_jax.models.likelihoods import BernoulliLikelihood, NormalLikelihood
@@ -14,6 +15,7 @@ __all__ = [
     "Autoencoder",
     "AutoregressiveFlow",
     "BernoulliLikelihood",
+    "CategoricalVAE",
     "ConditionalNormal",
     "DensityModel",
     "DiagonalNormal",

@@ -147,11 +147,13 @@ class Model(nnx.Module):
     Attributes:
       has_density: whether log p(x) has a bound, from a posterior and a prior.
       has_codes: whether images have codes (`DiscreteModel`).
+      has_discrete_latents: whether latents are one of finitely many vectors.
       latent_size: number of latent dimensions.
     """
 
     has_density: ClassVar[bool]
     has_codes: ClassVar[bool] = False
+    has_discrete_latents: ClassVar[bool] = False
     latent_size: int
     likelihood: Likelihood
 
@@ -288,6 +290,8 @@ class ModelPart(Protocol):
       takes: the kind of its examples.
       has_density: whether log p(x) has a bound.
       likelihood: p(x|z) of images.
+
+    Optional is `has_discrete_latents`, True if latents are one of finitely many vectors.
     """
 
     takes: ClassVar[Literal["images", "modalities"]]

@@ -62,16 +62,21 @@ class Objective(abc.ABC):
     Attributes:
       takes: the kind of examples in a batch.
       needs_density: whether the model must have a posterior and a prior.
+      needs_differentiable_draws: whether draws of the posterior must be differentiable.
       compares_examples: whether the loss compares the examples of a batch with each other, so that
         it cannot be computed on parts of a batch.
       measures_gradients: whether the norm of each player's gradient is a metric of training.
+      matches_codes: whether codes of a model without a prior are matched to N(0, I), from which new
+        ones can be drawn.
       warmup_epochs: epochs that do not count as patience.
     """
 
     takes: ClassVar[Literal["images", "modalities"]] = "images"
     needs_density: ClassVar[bool] = True
+    needs_differentiable_draws: ClassVar[bool] = True
     compares_examples: ClassVar[bool] = False
     measures_gradients: ClassVar[bool] = False
+    matches_codes: ClassVar[bool] = False
     warmup_epochs: Any = 0.0
 
     @abc.abstractmethod

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from vae_jax.distributions import Normal, kl_by_dimension
+from vae_jax.distributions import Normal, closed_kl
 from vae_jax.models.interfaces import (
     DensityModel,
     Factorized,
@@ -123,12 +123,10 @@ def elbo_terms(
       sampled_kl: estimate the KL by the samples (equation 7) even if it has a closed form.
     """
     posterior, prior = model.encode(inputs), model.prior
-    kl = None
-    if isinstance(posterior, Normal) and isinstance(prior, Normal) and not sampled_kl:
-        kl = kl_by_dimension(posterior, prior)
-        if num_samples == 1:
-            latents = posterior.sample(key)
-            return ElboTerms(model.decode(latents).log_prob(targets), kl)
+    kl = None if sampled_kl else closed_kl(posterior, prior)
+    if kl is not None and num_samples == 1 and isinstance(posterior, Normal):
+        latents = posterior.sample(key)
+        return ElboTerms(model.decode(latents).log_prob(targets), kl)
     latents, log_posterior = posterior.draw(draw_noise(model, num_samples, len(inputs), key))
     if kl is None:
         kl = sampled_kl_parts(posterior, prior, latents, log_posterior).mean(axis=0)

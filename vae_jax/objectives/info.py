@@ -4,34 +4,13 @@ import dataclasses
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from vae_jax.objectives.base import OBJECTIVES, Batch, Metrics, Objective, Scalar
 from vae_jax.objectives.bounds import ElboTerms, draw_noise, sampled_kl_parts
+from vae_jax.objectives.discrepancy import maximum_mean_discrepancy, normal_kernel
 from vae_jax.settings import Traced, bounded, register, traced
-
-Latents = Float[Array, "batch latents"]
-
-
-def maximum_mean_discrepancy(a: Latents, b: Latents, bandwidth: float) -> Scalar:
-    """Return an unbiased estimate of the squared MMD between two sets of draws; it has no unit.
-
-    E[k(a, a')] + E[k(b, b')] - 2 E[k(a, b)] with k(u, v) = exp(-|u - v|^2 / (2 bandwidth^2 d)) in d
-    dimensions (Gretton et al. 2012, equation 3). It has mean 0 for draws of one density, and may be
-    negative.
-    """
-
-    def kernel(u: Latents, v: Latents) -> Float[Array, "batch batch"]:
-        squares = jnp.square(u[:, None] - v).sum(axis=-1)
-        return jnp.exp(-squares / (2 * bandwidth**2 * u.shape[1]))
-
-    def within(u: Latents) -> Scalar:
-        others = 1 - jnp.eye(len(u))
-        return (kernel(u, u) * others).sum() / others.sum()
-
-    return within(a) + within(b) - 2 * kernel(a, b).mean()
 
 
 @register(OBJECTIVES, "info")
@@ -69,7 +48,7 @@ class InfoVAE(Objective):
         kl = sampled_kl_parts(posterior, prior, latents, log_posterior)[0]
         terms = ElboTerms(model.decode(latents[0]).log_prob(batch.targets), kl)
         drawn = jax.vmap(prior.sample)(jax.random.split(prior_key, len(batch.inputs)))
-        distance = maximum_mean_discrepancy(latents[0], drawn, self.bandwidth)
+        distance = maximum_mean_discrepancy(latents[0], drawn, normal_kernel(self.bandwidth))
         means = terms.means()
         loss = means["distortion"] + (1 - self.alpha) * means["rate"] + self.mmd_weight * distance
         return loss, {**means, "mmd": distance}

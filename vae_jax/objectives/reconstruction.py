@@ -19,6 +19,26 @@ def autoencoder_loss(
     return distortion, {"distortion": distortion}
 
 
+def deterministic_problem(objective: Objective, model: Any) -> str | None:
+    """Return why an objective of deterministic codes cannot train a model; None if it can."""
+    if model.has_density:
+        return (
+            f"objective={name_of(objective)!r} leaves out the posterior and the prior of "
+            f"model={name_of(model)!r}; use 'elbo', or model='autoencoder'"
+        )
+    return untrained_codes(objective, model)
+
+
+def untrained_codes(objective: Objective, model: Any) -> str | None:
+    """Return why an objective without terms for a codebook cannot train a model; None if it can."""
+    if not getattr(model, "has_codes", False):
+        return None
+    return (
+        f"objective={name_of(objective)!r} does not train the codes of model={name_of(model)!r}; "
+        f"use {model.default_objective!r}"
+    )
+
+
 @register(OBJECTIVES, "reconstruction")
 @dataclasses.dataclass(frozen=True)
 class Reconstruction(Objective):
@@ -28,17 +48,7 @@ class Reconstruction(Objective):
 
     def problem(self, model: Any) -> str | None:
         """Return why this objective cannot train a model; None if it can."""
-        if model.has_density:
-            return (
-                f"objective='reconstruction' leaves out the posterior and the prior of "
-                f"model={name_of(model)!r}; use 'elbo', or model='autoencoder'"
-            )
-        if getattr(model, "has_codes", False):
-            return (
-                f"objective='reconstruction' does not train the codes of model={name_of(model)!r}; "
-                f"use {model.default_objective!r}"
-            )
-        return None
+        return deterministic_problem(self, model)
 
     def loss(
         self,

@@ -26,8 +26,8 @@ StoredBatches = (
     | dict[str, Array]
 )
 
-# Steps per iteration of a long scan: XLA's CPU backend then keeps the parameters in place and does
-# not copy them each step. A short one is not worth the longer compilation.
+# Steps per iteration of a long scan: XLA's CPU backend then keeps the parameters in place, and does
+# not copy them each step. A short scan is not worth the longer compilation.
 _UNROLL, _LONG = 4, 64
 
 

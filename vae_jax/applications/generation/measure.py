@@ -161,6 +161,8 @@ def measure_run(
     add(RECONSTRUCTED, None, np.clip(model.reconstruct(targets[chosen]), 0, 1))
     at_one = {}
     for index, sampler in enumerate(samplers.SAMPLERS):
+        if sampler not in samplers.available(model):
+            continue
         fit_key, draw_key = (jax.random.fold_in(key, index) for key in (fits_key, draws_key))
         distribution = samplers.build(sampler, model, targets, fit_key)
         for temperature in temperatures:
@@ -182,6 +184,8 @@ def draw(
     train: np.ndarray,
 ) -> None:
     """Plot all rows, and the samples of the first run."""
+    measured = {row["sampler"] for row in rows}
+    names = [sampler for sampler in samplers.SAMPLERS if sampler in measured]
 
     def values(name: str, sampler: str) -> np.ndarray:
         own = [row[name] for row in rows if row["sampler"] == sampler]
@@ -193,7 +197,7 @@ def draw(
         for other in (TRAINING, RECONSTRUCTED)
     }
     by_sampler = {
-        label: {sampler: values(name, sampler) for sampler in samplers.SAMPLERS}
+        label: {sampler: values(name, sampler) for sampler in names}
         for name, label in _METRICS.items()
     }
     curves = quality_by_temperature(temperatures, by_sampler, of_others)

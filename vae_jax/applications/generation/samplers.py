@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from vae_jax.distributions import Normal, NormalMixture
 from vae_jax.errors import UserError
-from vae_jax.models import VAE, FlowPrior
+from vae_jax.models import FlowPrior
 from vae_jax.models.interfaces import Posterior
 from vae_jax.models.priors import NormalizingFlow
 from vae_jax.trained import TrainedModel
@@ -82,23 +82,33 @@ def build(
       key: of the fit.
 
     Raises:
-      UserError: there is no such sampler, the model has no prior, or there are too few latents.
+      UserError: there is no such sampler, the model has no prior, its latents are discrete, or
+        there are too few of them.
     """
     require_known(name)
     if name == "prior":
-        if not model.has_density:
+        if not model.has_samples:
             raise UserError(
                 f"sampler='prior' needs a prior, which model={model.name!r} does not have; use "
                 "'mixture' or 'flow'"
             )
-        vae = nnx.merge(model.graphdef, model.state)
-        assert isinstance(vae, VAE)
-        return vae.prior
+        return model.prior
+    if model.has_discrete_latents:
+        raise UserError(
+            f"sampler={name!r} fits a density to latents, and those of model={model.name!r} are "
+            "discrete; use 'prior'"
+        )
     latents_key, fit_key = jax.random.split(key)
     latents = training_latents(model, images, latents_key)
     if name == "mixture":
         return fit_mixture(latents, fit_key)
     return fit_flow(latents, fit_key)
+
+
+def available(model: TrainedModel) -> tuple[str, ...]:
+    """Return the names of the samplers that a model has."""
+    fitted = () if model.has_discrete_latents else SAMPLERS[1:]
+    return (*SAMPLERS[:1], *fitted) if model.has_samples else fitted
 
 
 def require_known(name: str) -> None:
