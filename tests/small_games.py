@@ -26,9 +26,13 @@ class Game:
         self.config = small_experiment({"data.binarization": "none", **(changes or {})}, **options)
         self.hparams = factory.build_hparams(self.config)
         self.model = randomized(lambda: factory.build_model(self.config, image_shape, KEY))
+
+        def build(name):
+            return lambda: build_networks(self.config, image_shape, KEY)[name]
+
+        names = build_networks(self.config, image_shape, KEY)
         self.networks = {
-            name: randomized(lambda name=name: build_networks(self.config, KEY)[name], seed)
-            for seed, name in enumerate(build_networks(self.config, KEY), start=1)
+            name: randomized(build(name), seed) for seed, name in enumerate(names, start=1)
         }
         self.players = factory.build_players(self.config, image_shape, num_examples)
         self._losses = [jax.jit(player.loss) for player in self.players]

@@ -57,7 +57,7 @@ def test_a_choice_is_described_with_defaults_limits_and_kinds():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("objective", "--of=objective is no choice; use one of objective.capacity, objective.ciw"),
+        ("objective", "--of=objective is no choice; use one of objective.adversarial, objectiv"),
         ("objective.elbow", "--of=objective.elbow is no choice; did you mean objective.elbo?"),
         ("nonsense", "--of=nonsense is no choice"),
     ],

@@ -87,6 +87,19 @@ def test_latents_are_permuted_over_the_batch_of_all_devices():
     assert_same(trained(config, 4), trained(config, 1))
 
 
+NETWORK = {"name": "mlp", "widths": (6,)}
+GAMES = {
+    "adversarial": {"discriminator": {"widths": (8,), "updates": 2}},
+    "vae_gan": {"decoder": {"updates": 2}, "discriminator": {"network": NETWORK}},
+}
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_a_game_does_not_depend_on_the_number_of_devices(name):
+    config = config_of(objective={"name": name, **GAMES[name]})
+    assert_same(trained(config, 4), trained(config, 1))
+
+
 # The second learns a running mean without a gradient.
 @pytest.mark.parametrize("model", ["autoencoder", "own_parts:Centred"])
 def test_without_noise_pmap_and_jit_agree(model):

@@ -198,6 +198,69 @@ def test_a_player_that_is_not_due_rests_but_reports_its_metrics():
     assert counts == [1, 1, 1, 2, 2, 2, 3]
 
 
+def test_a_player_updates_several_times_per_move_with_draws_of_their_own():
+    def noisy(params, extra, batches, hparams, epoch, key):
+        draw = jax.random.uniform(key)
+        found = params["a"]["w"][...] * params["b"]["w"][...] + 0 * draw
+        return found, ({"draw": draw, "b's": found}, extra)
+
+    def momentum(hparams):
+        return optax.chain(optax.scale_by_schedule(lambda count: 1.0), optax.sgd(hparams["rate"]))
+
+    second = Player("b", noisy, ("b",), momentum, updates=3)
+    params, _, opt_state, metrics = turns((player_of("a", product), second), weights(2.0, 3.0))
+    # At a = 2 - 0.25 * 3 each of three updates takes 0.25 a from b.
+    assert values(params) == {"a": 1.25, "b": pytest.approx(3 - 3 * 0.25 * 1.25)}
+    assert int(jax.tree.leaves(opt_state["b"])[0]) == 3
+    # The metrics are those of the last update.
+    assert float(metrics["b's"]) == pytest.approx(1.25 * (3 - 2 * 0.25 * 1.25))
+    keys = jax.random.split(jax.random.split(KEY, 2)[1], 3)
+    assert float(metrics["draw"]) == float(jax.random.uniform(keys[-1]))
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("step", [0, 1])
+def test_the_norm_of_a_gradient_is_a_metric_whether_the_player_moves_or_rests(every, step):
+    def loss(params, extra, batches, hparams, epoch, key):
+        weights = params["a"]["w"][...], params["b"]["w"][...]
+        return 3 * weights[0] + 4 * weights[1], ({}, extra)
+
+    def sgd(hparams):
+        return optax.sgd(hparams["rate"])
+
+    player = Player("both", loss, ("a", "b"), sgd, every=every, measures_gradient=True)
+    params, _, _, metrics = turns((player,), weights(2.0, 3.0), step=step)
+    assert float(metrics["both_gradient_norm"]) == pytest.approx(5, rel=1e-6)
+    moved = step % every == 0
+    assert values(params) == ({"a": 2 - 0.75, "b": 3 - 1.0} if moved else {"a": 2.0, "b": 3.0})
+
+
+def test_players_may_own_parts_of_a_network():
+    def state(a, b):
+        return nnx.State({"left": nnx.Param(jnp.float32(a)), "right": nnx.Param(jnp.float32(b))})
+
+    def loss(sign):
+        def found(params, extra, batches, hparams, epoch, key):
+            net = params["net"]
+            return sign * net["left"][...] * net["right"][...], ({}, extra)
+
+        return found
+
+    def sgd(hparams):
+        return optax.sgd(hparams["rate"])
+
+    players = (
+        Player("l", loss(1), ("net.left",), sgd),
+        Player("r", loss(-1), ("net.right",), sgd),
+    )
+    params = {"net": state(2.0, 3.0)}
+    after, _, opt_state, _ = turns(players, params)
+    assert set(opt_state) == {"l", "r"}
+    assert float(after["net"]["left"][...]) == 2 - 0.25 * 3
+    assert float(after["net"]["right"][...]) == 3 + 0.25 * 1.25
+    assert jax.tree.structure(after) == jax.tree.structure(params)
+
+
 def test_several_players_accumulate_their_gradients_over_both_batches():
     def loss(params, extra, batches, hparams, epoch, key):
         value = sum((i + 1) * batch.mean() for i, batch in enumerate(batches))

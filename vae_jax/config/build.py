@@ -58,9 +58,11 @@ def build_graphdef(experiment: AnyExperiment, form: DataForm) -> nnx.GraphDef:
     return split_model(model)[0]
 
 
-def build_networks(experiment: AnyExperiment, key: Key[Array, ""]) -> dict[str, nnx.Module]:
+def build_networks(
+    experiment: AnyExperiment, form: DataForm, key: Key[Array, ""]
+) -> dict[str, nnx.Module]:
     """Return the objective's own networks with fresh parameters, by name."""
-    return experiment.objective.networks(experiment.model, rngs=nnx.Rngs(key))
+    return experiment.objective.networks(experiment.model, form, rngs=nnx.Rngs(key))
 
 
 class _Game:
@@ -72,27 +74,39 @@ class _Game:
         self._experiment = experiment
         self._num_examples = num_examples
         self._num_steps = num_steps
-        self._graphdef = build_graphdef(experiment, form)
-        shapes = nnx.eval_shape(lambda: build_networks(experiment, jax.random.key(0)))
+        model = nnx.eval_shape(lambda: build_model(experiment, form, jax.random.key(0)))
+        self._graphdef, params, _ = split_model(model)
+        self._parts = tuple(f"model.{part}" for part in params)
+        shapes = nnx.eval_shape(lambda: build_networks(experiment, form, jax.random.key(0)))
         self._graphdefs = {name: nnx.split(network)[0] for name, network in shapes.items()}
         self._prepare_images = build_prepare(experiment)
 
     def players(self) -> tuple[Player, ...]:
         """Return the player that minimises the objective, and its opponents."""
         objective = self._experiment.objective
+        opponents = objective.opponents()
+        taken = {part for opponent in opponents for part in opponent.owns}
+        left = tuple(part for part in self._parts if part not in taken)
         first = Player(
-            "model", self._loss, ("model",), self._make_optimizer, finish=objective.finish
+            "model",
+            self._loss,
+            left if taken else ("model",),
+            self._make_optimizer,
+            measures_gradient=objective.measures_gradients,
+            finish=objective.finish,
         )
         others = [
             Player(
                 opponent.name,
                 functools.partial(self._opponent_loss, index),
-                (opponent.name,),
+                tuple(part for part in self._parts if part in opponent.owns) or (opponent.name,),
                 functools.partial(self._opponent_optimizer, index),
                 opponent.every,
                 opponent.num_batches,
+                opponent.updates,
+                objective.measures_gradients,
             )
-            for index, opponent in enumerate(objective.opponents())
+            for index, opponent in enumerate(opponents)
         ]
         return (first, *others)
 

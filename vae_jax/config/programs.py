@@ -127,7 +127,7 @@ def build_program(
         model_key, run_key = jax.random.split(key)
         _, params, extra = split_model(build_model(experiment, form, model_key, mean_image))
         # With a key of their own: the model draws as it would without them.
-        networks = build_networks(experiment, jax.random.fold_in(model_key, 1))
+        networks = build_networks(experiment, form, jax.random.fold_in(model_key, 1))
         others = {name: nnx.split(network)[1] for name, network in networks.items()}
         state = init_state({"model": params, **others}, extra, hparams, players, run_key)
         return RunState(state, *jax.tree.map(jnp.copy, (params, extra)))

@@ -283,7 +283,8 @@ class ModelPart(Protocol):
 
     Optional are `has_codes`, if images have discrete codes; `default_objective`, the name of the
     objective that a config need not name; and `unfit(image_shape)`, which returns why images of a
-    shape cannot be encoded, or None.
+    shape cannot be encoded, or None. `decoder_parts` are the names of the parts of the built model
+    that map latents to images and share no parameters with the others.
 
     Attributes:
       takes: the kind of its examples.

@@ -83,6 +83,7 @@ class VAESettings(Networks):
     """The variational autoencoder of Kingma & Welling 2013 (arXiv 1312.6114)."""
 
     has_density: ClassVar[bool] = True
+    decoder_parts: ClassVar[tuple[str, ...]] = ("decoder", "likelihood")
 
     posterior: PosteriorPart = part("diagonal", POSTERIORS, PosteriorPart, "q(z|x).")
     prior: PriorPart = part("standard", PRIORS, PriorPart, "p(z).")

@@ -32,12 +32,16 @@ class Opponent(NamedTuple):
     """A network that is trained against the model, or beside it, on its own loss.
 
     Attributes:
-      name: name of the network in `Objective.networks`.
+      name: name of the network in `Objective.networks`, unless `owns` has others.
       loss: `loss(model, batches, key, *, epoch, num_examples, **networks)` returns the loss and its
         metrics. Only the network itself is trained on it.
       optimizer: optimiser of the network.
-      every: steps between two updates.
+      every: steps between two moves.
       num_batches: number of batches that `loss` takes; the second is that of the next step.
+      updates: updates per move, on the same batches with draws of their own.
+      owns: what it trains in place of the network of its name: parts of the model, such as
+        "model.decoder", which the model's own loss then does not train. Parts that the model does
+        not have, or that have no parameters, are left out.
     """
 
     name: str
@@ -45,6 +49,8 @@ class Opponent(NamedTuple):
     optimizer: optax.GradientTransformation
     every: int = 1
     num_batches: int = 1
+    updates: int = 1
+    owns: tuple[str, ...] = ()
 
 
 class Objective(abc.ABC):
@@ -59,6 +65,7 @@ class Objective(abc.ABC):
       needs_differentiable_draws: whether draws of the posterior must be differentiable.
       compares_examples: whether the loss compares the examples of a batch with each other, so that
         it cannot be computed on parts of a batch.
+      measures_gradients: whether the norm of each player's gradient is a metric of training.
       matches_codes: whether codes of a model without a prior are matched to N(0, I), from which new
         ones can be drawn.
       warmup_epochs: epochs that do not count as patience.
@@ -68,6 +75,7 @@ class Objective(abc.ABC):
     needs_density: ClassVar[bool] = True
     needs_differentiable_draws: ClassVar[bool] = True
     compares_examples: ClassVar[bool] = False
+    measures_gradients: ClassVar[bool] = False
     matches_codes: ClassVar[bool] = False
     warmup_epochs: Any = 0.0
 
@@ -118,11 +126,17 @@ class Objective(abc.ABC):
         """Return the score of an epoch: higher is better, and no opponent influences it."""
         return -float(metrics["loss"])
 
-    def networks(self, model: Any, *, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
-        """Return the objective's own networks, by name, for a model with these settings."""
-        del model, rngs
+    def networks(self, model: Any, form: Any, *, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
+        """Return the objective's own networks, by name, with fresh parameters.
+
+        Args:
+          model: the settings of the model.
+          form: height, width, channels; for several modalities, their forms by name.
+          rngs: keys of the parameters.
+        """
+        del model, form, rngs
         return {}
 
     def opponents(self) -> tuple[Opponent, ...]:
-        """Return the opponents of the model, one for each of `networks`."""
+        """Return the opponents of the model, one for each of `networks` or for parts of it."""
         return ()

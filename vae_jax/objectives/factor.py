@@ -81,8 +81,9 @@ class FactorVAE(Penalized):
         """Return the ELBO, since the loss contains the discriminator's estimate."""
         return float(metrics["elbo"])
 
-    def networks(self, model: Any, *, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
+    def networks(self, model: Any, form: Any, *, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
         """Return the discriminator with fresh parameters."""
+        del form
         widths = list(self.discriminator.widths)
         return {"discriminator": Discriminator(model.latent_size, widths, rngs=rngs)}
 

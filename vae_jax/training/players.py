@@ -42,10 +42,12 @@ class Player(NamedTuple):
     Attributes:
       name: name of the optimiser's state.
       loss: the loss.
-      owns: names of the networks that it trains.
+      owns: names of the networks that it trains, or of parts of one, such as "model.decoder".
       make_optimizer: makes the optimiser.
       every: steps between two moves.
       num_batches: number of batches that the loss takes.
+      updates: updates per move, on the same batches with draws of their own.
+      measures_gradient: whether the norm of its gradient is a metric.
       finish: makes the metrics of records from means over a batch, or over all examples.
     """
 
@@ -55,6 +57,8 @@ class Player(NamedTuple):
     make_optimizer: MakeOptimizer
     every: int = 1
     num_batches: int = 1
+    updates: int = 1
+    measures_gradient: bool = False
     finish: Callable[[Metrics], Metrics] = dict
 
     def init(self, params: Params, hparams: Hparams) -> PyTree:
@@ -63,13 +67,31 @@ class Player(NamedTuple):
 
     def owned(self, params: Params) -> Params:
         """Return the player's own parameters."""
-        return {name: params[name] for name in self.owns}
+        found: Params = {}
+        for path in self.owns:
+            name, _, part = path.partition(".")
+            if part:
+                parts = dict(found.get(name, {}))
+                found[name] = nnx.State({**parts, part: params[name][part]})
+            else:
+                found[name] = params[name]
+        return found
 
-    def move(
+    def replaced(self, params: Params, owned: Params) -> Params:
+        """Return all parameters, those of the player replaced."""
+        whole = {name for name in self.owns if "." not in name}
+        return {
+            **params,
+            **{
+                name: state if name in whole else nnx.merge_state(params[name], state)
+                for name, state in owned.items()
+            },
+        }
+
+    def gradients(
         self,
         params: Params,
         extra: nnx.State,
-        opt_state: PyTree,
         batches: Batches,
         hparams: Hparams,
         epoch: Scalar,
@@ -77,18 +99,18 @@ class Player(NamedTuple):
         *,
         accumulation_steps: int,
         axis_name: str | None,
-    ) -> tuple[Params, nnx.State, PyTree, Metrics]:
-        """Take one gradient step in the player's own parameters.
+    ) -> tuple[Params, nnx.State, Metrics]:
+        """Return the gradient in the player's own parameters.
 
         Returns:
-          The parameters, the model's extra state and the optimiser's after the step, and the
-          metrics of the batch, "loss" among them, in nats.
+          The gradient, the model's extra state after the loss, and the metrics of the batch, "loss"
+          among them, in nats.
         """
 
         def loss_of(
             owned: Params, extra: nnx.State, batches: Batches, key: Key[Array, ""]
         ) -> tuple[Scalar, tuple[Metrics, nnx.State]]:
-            return self.loss({**params, **owned}, extra, batches, hparams, epoch, key)
+            return self.loss(self.replaced(params, owned), extra, batches, hparams, epoch, key)
 
         grad_fn = jax.value_and_grad(loss_of, has_aux=True)
         owned = self.owned(params)
@@ -105,9 +127,57 @@ class Player(NamedTuple):
             grads, metrics, extra = _accumulated(gradients, batches, key, extra, accumulation_steps)
         if axis_name is not None:
             grads, metrics, extra = jax.lax.pmean((grads, metrics, extra), axis_name)
-        updates, opt_state = self.make_optimizer(hparams).update(grads, opt_state, owned)
-        params = {**params, **optax.apply_updates(owned, updates)}
-        return params, extra, opt_state, self.finish(metrics)
+        metrics = self.finish(metrics)
+        if self.measures_gradient:
+            squares = [jnp.square(leaf).sum() for leaf in jax.tree.leaves(grads)]
+            metrics = {**metrics, f"{self.name}_gradient_norm": jnp.sqrt(sum(squares))}
+        return grads, extra, metrics
+
+    def move(
+        self,
+        params: Params,
+        extra: nnx.State,
+        opt_state: PyTree,
+        batches: Batches,
+        hparams: Hparams,
+        epoch: Scalar,
+        key: Key[Array, ""],
+        *,
+        accumulation_steps: int,
+        axis_name: str | None,
+    ) -> tuple[Params, nnx.State, PyTree, Metrics]:
+        """Take `updates` gradient steps in the player's own parameters.
+
+        Returns:
+          The parameters, the model's extra state and the optimiser's after the step, and the
+          metrics of the batch before the last update, "loss" among them, in nats.
+        """
+
+        def update(
+            owned: Params, extra: nnx.State, opt_state: PyTree, key: Key[Array, ""]
+        ) -> tuple[tuple[Params, nnx.State, PyTree], Metrics]:
+            grads, extra, metrics = self.gradients(
+                self.replaced(params, owned),
+                extra,
+                batches,
+                hparams,
+                epoch,
+                key,
+                accumulation_steps=accumulation_steps,
+                axis_name=axis_name,
+            )
+            updates, opt_state = self.make_optimizer(hparams).update(grads, opt_state, owned)
+            return (optax.apply_updates(owned, updates), extra, opt_state), metrics
+
+        state = (self.owned(params), extra, opt_state)
+        if self.updates == 1:
+            state, metrics = update(*state, key)
+        else:
+            keys = jax.random.split(key, self.updates)
+            state, history = jax.lax.scan(lambda state, key: update(*state, key), state, keys)
+            metrics = jax.tree.map(lambda values: values[-1], history)
+        owned, extra, opt_state = state
+        return self.replaced(params, owned), extra, opt_state, metrics
 
     def rest(
         self,
@@ -118,9 +188,21 @@ class Player(NamedTuple):
         epoch: Scalar,
         key: Key[Array, ""],
         *,
+        accumulation_steps: int,
         axis_name: str | None,
     ) -> Metrics:
         """Return the metrics of a step in which the player does not move."""
+        if self.measures_gradient:
+            return self.gradients(
+                params,
+                extra,
+                batches,
+                hparams,
+                epoch,
+                key,
+                accumulation_steps=accumulation_steps,
+                axis_name=axis_name,
+            )[2]
         loss, (metrics, _) = self.loss(params, extra, batches, hparams, epoch, key)
         found = {"loss": loss, **metrics}
         return self.finish(found if axis_name is None else jax.lax.pmean(found, axis_name))
@@ -181,7 +263,16 @@ def take_turns(
             batches: Batches = taken,
             key: Key[Array, ""] = player_key,
         ) -> tuple[Params, nnx.State, PyTree, Metrics]:
-            found = player.rest(params, extra, batches, hparams, epoch, key, axis_name=axis_name)
+            found = player.rest(
+                params,
+                extra,
+                batches,
+                hparams,
+                epoch,
+                key,
+                accumulation_steps=accumulation_steps,
+                axis_name=axis_name,
+            )
             return params, extra, state, found
 
         own = opt_state[player.name]

@@ -1,0 +1,270 @@
+import collections
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from short_runs import leave_unmeasured, stops_after, trained
+from small_data import write_bars
+from small_games import KEY, Game
+
+from configs import aae, vanilla
+from experiments import train
+from vae_jax import config as factory
+from vae_jax.config.overrides import with_values
+from vae_jax.errors import UserError
+from vae_jax.objectives import Batch
+from vae_jax.sweeps import run, space
+from vae_jax.sweeps.executors import LocalExecutor
+from vae_jax.training.loop import Interrupted
+from vae_jax.training.step import init_state, train_step
+
+IMAGE_SHAPE = (4, 4, 1)
+SECTION = {"name": "adversarial", "weight": 3.0, "discriminator": {"widths": (8,)}}
+
+
+def norm_of(tree):
+    return jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(tree)))
+
+
+def game_of(**changes):
+    return Game({"batch_size": 12, "objective": SECTION, **changes}, IMAGE_SHAPE, 48, widths=(8,))
+
+
+def images_of(num, seed=0):
+    return jax.random.uniform(jax.random.key(seed), (num, *IMAGE_SHAPE))
+
+
+@pytest.fixture(scope="module")
+def game():
+    return game_of()
+
+
+def test_the_loss_is_the_distortion_and_the_weighted_loss_of_the_generator(game):
+    images = images_of(9)
+    loss, metrics = game(images, weight=3)
+    expected = metrics["distortion"] + 3 * metrics["generator_loss"]
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+    assert float(metrics["elbo"]) == pytest.approx(
+        -float(metrics["distortion"] + metrics["rate"]), rel=1e-5
+    )
+    alone, metrics = game(images, weight=0)
+    assert float(alone) == float(metrics["distortion"])
+
+
+def test_the_discriminator_moves_the_encoder_and_not_the_decoder(game):
+    params = game.params
+
+    def fooling(owned):
+        return game(images_of(9), params={**params, "model": owned})[1]["generator_loss"]
+
+    grads = jax.jit(jax.grad(fooling))(params["model"])
+    sizes = {part: float(norm_of(grads[part])) for part in grads}
+    assert sizes["decoder"] == 0
+    assert sizes["encoder"] > 1e-4
+    assert sizes["posterior"] > 1e-4
+
+
+def test_the_discriminator_separates_draws_of_the_prior_from_codes():
+    game, seen = game_of(), []
+    # The posterior is so narrow that its draws are its means.
+    bias = game.model.posterior.linear.bias
+    bias[...] = bias[...].at[3:].set(-1e6)
+    images = images_of(2000)
+
+    def log_ratio(latents):
+        seen.append(np.asarray(latents))
+        return latents[:, 0]
+
+    (opponent,) = game.config.objective.opponents()
+    options = {"epoch": jnp.float32(0), "num_examples": 48, "discriminator": log_ratio}
+    loss, metrics = opponent.loss(game.model, (Batch(images, images),), KEY, **options)
+    prior, codes = seen
+    np.testing.assert_allclose(prior.mean(axis=0), 0, atol=0.1)
+    np.testing.assert_allclose(prior.std(axis=0), 1, atol=0.1)
+    np.testing.assert_allclose(codes, game.model.encode(images).mean, atol=3e-3)
+    real, fake = prior[:, 0], codes[:, 0]
+    expected = np.log1p(np.exp(-real)).mean() + np.log1p(np.exp(fake)).mean()
+    assert float(loss) == float(metrics["discriminator_loss"])
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
+    right = (np.mean(real > 0) + np.mean(fake < 0)) / 2
+    assert float(metrics["discriminator_accuracy"]) == pytest.approx(right, abs=1e-5)
+
+
+def test_a_constant_discriminator_has_twice_log_two(game):
+    guess = jax.tree.map(jnp.zeros_like, game.params["discriminator"])
+    params = {**game.params, "discriminator": guess}
+    loss, metrics = game(images_of(9), player=1, params=params)
+    assert float(loss) == pytest.approx(2 * np.log(2), rel=1e-6)
+    assert float(metrics["discriminator_accuracy"]) == 0.5
+    assert float(game(images_of(9), params=params)[1]["generator_loss"]) == pytest.approx(
+        np.log(2), rel=1e-6
+    )
+
+
+def test_the_score_of_an_epoch_does_not_depend_on_the_discriminator(game):
+    params, score = game.params, game.config.objective.score
+    other = {**params, "discriminator": jax.tree.map(lambda x: 3 * x, params["discriminator"])}
+    found = [game(images_of(9), params=chosen) for chosen in (params, other)]
+    scores = [score({"loss": loss, **metrics}) for loss, metrics in found]
+    assert scores[0] == scores[1] == -float(found[0][1]["distortion"])
+    assert abs(float(found[0][0] - found[1][0])) > 1e-3
+
+
+def test_a_step_reports_both_losses_the_accuracy_and_the_norm_of_each_gradient(game):
+    model, discriminator = game.players
+    assert (model.owns, discriminator.owns) == (("model",), ("discriminator",))
+    state = init_state(game.params, game.extra, game.hparams, game.players, KEY)
+    images = images_of(12)
+
+    @jax.jit
+    def both(state):
+        _, metrics = train_step(state, (images,), jnp.float32(0), players=game.players)
+        keys = jax.random.split(jax.random.fold_in(state.noise_key, state.step), 2)
+
+        def loss_of(owned):
+            params = {**state.params, "model": owned}
+            arguments = (state.extra, (images,), state.hparams, jnp.float32(0), keys[0])
+            return model.loss(params, *arguments)[0]
+
+        return metrics, norm_of(jax.grad(loss_of)(state.params["model"]))
+
+    metrics, norm = both(state)
+    assert {
+        "loss",
+        "generator_loss",
+        "discriminator_loss",
+        "discriminator_accuracy",
+        "model_gradient_norm",
+        "discriminator_gradient_norm",
+    } <= set(metrics)
+    assert float(metrics["model_gradient_norm"]) == pytest.approx(float(norm), rel=1e-4)
+    assert float(metrics["discriminator_gradient_norm"]) > 0
+
+
+def test_the_discriminator_has_its_own_adam_and_number_of_updates():
+    section = {**SECTION, "discriminator": {"learning_rate": 0.02, "b1": 0.6, "updates": 3}}
+    game = game_of(objective=section)
+    player = game.players[1]
+    assert player.updates == 3
+    own = optax.adam(0.02, 0.6, 0.999, 1e-8)
+    params = player.owned(game.params)
+    grads = jax.tree.map(jnp.ones_like, params)
+
+    @jax.jit
+    def updates():
+        made = player.make_optimizer(game.hparams)
+        return [o.update(grads, o.init(params))[0] for o in (made, own)]
+
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), *updates())
+
+
+def test_the_game_matches_codes_to_the_prior():
+    section = {**SECTION, "weight": 20.0}
+    section["discriminator"] = {"widths": (32,), "learning_rate": 2e-3}
+    changes = {"optimizer.learning_rate": 2e-3, "optimizer.schedule": "constant"}
+    changes |= {"model.latent_size": 2, "batch_size": 64, "objective": section}
+    game = Game(changes, IMAGE_SHAPE, 1024, widths=(32,))
+    state = init_state(game.params, game.extra, game.hparams, game.players, KEY)
+
+    @jax.jit
+    def run(state):
+        def body(state, key):
+            batch = (jax.random.uniform(key, (64, *IMAGE_SHAPE)),)
+            return train_step(state, batch, jnp.float32(0), players=game.players)
+
+        return jax.lax.scan(body, state, jax.random.split(KEY, 1500))
+
+    state, metrics = run(state)
+    accuracies = np.asarray(metrics["discriminator_accuracy"])
+    assert abs(accuracies[-300:].mean() - 0.5) < 0.1
+    assert float(metrics["generator_loss"][-300:].mean()) == pytest.approx(np.log(2), abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weight": -1.0}, r"objective\.weight=-1\.0 must be a number of at least 0"),
+        ({"discriminator": {"widths": ()}}, r"objective\.discriminator\.widths=\(\)"),
+        ({"discriminator": {"updates": 0}}, r"objective\.discriminator\.updates=0"),
+        ({"discriminator": {"learning_rate": 0.0}}, r"objective\.discriminator\.learning_rate"),
+    ],
+)
+def test_wrong_values_are_refused_in_a_line(changes, message):
+    section = {"name": "adversarial", **changes}
+    with pytest.raises(UserError, match=message) as refused:
+        factory.resolve(with_values(vanilla.get_config(), {"objective": section}))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_model_without_a_prior_is_refused_in_a_line():
+    config = with_values(aae.get_config(), {"model": "autoencoder", "evaluation": {}})
+    with pytest.raises(UserError, match="needs a posterior and a prior"):
+        factory.resolve(config)
+
+
+@pytest.fixture(scope="module")
+def bars(tmp_path_factory):
+    return write_bars(tmp_path_factory.mktemp("data") / "bars.npz")
+
+
+def small_run(bars, **changes):
+    discriminator = {"widths": (4,), "updates": 2}
+    small = {
+        "epochs": 2,
+        "batch_size": 32,
+        "steps_per_call": 3,
+        "data.name": str(bars),
+        "data.train_split": "train[:192]",
+        "data.validation_split": "train[192:]",
+        "model.encoder.widths": (4,),
+        "model.latent_size": 2,
+        "evaluation.num_samples": 5,
+        "checkpoints.every_seconds": 0.0,
+        "tensorboard.images_every_epochs": 0,
+        "objective": {"name": "adversarial", "discriminator": discriminator},
+    }
+    return with_values(aae.get_config(), {**small, **changes})
+
+
+def test_a_run_that_was_stopped_is_bitwise_the_run_that_was_not(bars, tmp_path, monkeypatch):
+    config = small_run(bars)
+    leave_unmeasured(monkeypatch)
+    whole = trained(config, tmp_path / "whole", (8, 8, 1))
+    with monkeypatch.context() as patch:
+        stops_after(patch, 1)
+        with pytest.raises(Interrupted):
+            train.train(config, tmp_path / "parts")
+    assert trained(config, tmp_path / "parts", (8, 8, 1)) == whole
+    records = [record for record in whole[1] if record["split"] == "train"]
+    assert all(record["discriminator_gradient_norm"] > 0 for record in records)
+
+
+class Compilations(logging.Handler):
+    """Counts the functions that JAX compiles, by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = collections.Counter()
+
+    def emit(self, record):
+        words = record.getMessage().split()
+        if words[0] == "Compiling":
+            self.counts[words[1]] += 1
+
+
+def test_a_sweep_over_the_weight_compiles_the_training_once(bars, tmp_path, caplog):
+    sweep = space.grid({"objective.weight": (0.0, 10.0)})
+    traced = factory.resolve(small_run(bars)).hparams
+    assert {"objective.weight", "objective.discriminator.learning_rate"} <= set(traced)
+    compilations = Compilations()
+    logging.getLogger("jax").addHandler(compilations)
+    try:
+        with jax.log_compiles(), caplog.at_level(logging.WARNING, "jax"):
+            run.run_sweep(small_run(bars), sweep, tmp_path / "sweep", LocalExecutor)
+    finally:
+        logging.getLogger("jax").removeHandler(compilations)
+    assert compilations.counts["jit(run_steps)"] == compilations.counts["jit(validate)"] == 1
+    assert len(list((tmp_path / "sweep" / "members").iterdir())) == 2

@@ -1,0 +1,115 @@
+"""The adversarial autoencoder (Makhzani et al. 2015, arXiv 1511.05644)."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from vae_jax.models.interfaces import DensityModel
+from vae_jax.networks.discriminator import Discriminator
+from vae_jax.objectives.base import OBJECTIVES, Batch, Metrics, Objective, Opponent, Scalar
+from vae_jax.objectives.bounds import ElboTerms, draw_noise, sampled_kl_parts
+from vae_jax.objectives.games import (
+    PlayerSettings,
+    accuracy,
+    discriminator_loss,
+    generator_loss,
+)
+from vae_jax.settings import Traced, register, section, sizes, traced
+
+
+def draw_prior(model: DensityModel, num: int, key: Key[Array, ""]) -> Float[Array, "num latents"]:
+    """Return draws of p(z)."""
+    return jax.vmap(model.prior.sample)(jax.random.split(key, num))
+
+
+@dataclasses.dataclass(frozen=True)
+class CodeDiscriminatorSettings(PlayerSettings):
+    """The discriminator of codes, and its Adam."""
+
+    widths: tuple[int, ...] = sizes((400, 400), "Hidden layers.")
+
+
+@register(OBJECTIVES, "adversarial")
+@dataclasses.dataclass(frozen=True)
+class AdversarialAutoencoder(Objective):
+    """Distortion, and codes that a discriminator takes for draws of the prior (Makhzani 2015).
+
+    distortion - weight E_q(z)[log D(z)], where D is the probability that z is a draw of p(z). No KL
+    is computed for the loss; in its place the game lets q(z) match p(z). The prior stays as it
+    starts: no player trains it.
+    """
+
+    measures_gradients: ClassVar[bool] = True
+
+    weight: Traced = traced(1.0, "Weight of the encoder's loss in the game.", at_least=0.0)
+    discriminator: CodeDiscriminatorSettings = section(
+        CodeDiscriminatorSettings, "The discriminator and its optimiser."
+    )
+
+    def score(self, metrics: dict[str, Any]) -> float:
+        """Return the negative distortion, since the discriminator decides on the rest."""
+        return -float(metrics["distortion"])
+
+    def networks(self, model: Any, form: Any, *, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
+        """Return the discriminator with fresh parameters."""
+        del form
+        widths = list(self.discriminator.widths)
+        return {"discriminator": Discriminator(model.latent_size, widths, rngs=rngs)}
+
+    def opponents(self) -> tuple[Opponent, ...]:
+        """Return the discriminator's loss and optimiser."""
+        settings = self.discriminator
+        return (
+            Opponent(
+                "discriminator",
+                self._discriminate,
+                settings.optimizer(),
+                updates=settings.updates,
+            ),
+        )
+
+    def loss(
+        self,
+        model: Any,
+        batch: Batch,
+        key: Key[Array, ""],
+        *,
+        epoch: Scalar,
+        num_examples: int,
+        **networks: Any,
+    ) -> tuple[Scalar, Metrics]:
+        """Return the loss, the encoder's loss in the game and the terms of the ELBO as metrics."""
+        del epoch, num_examples
+        posterior = model.encode(batch.inputs)
+        latents, log_posterior = posterior.draw(draw_noise(model, 1, len(batch.inputs), key))
+        kl = sampled_kl_parts(posterior, model.prior, latents, log_posterior)[0]
+        means = ElboTerms(model.decode(latents[0]).log_prob(batch.targets), kl).means()
+        fooling = generator_loss(networks["discriminator"](latents[0]))
+        return means["distortion"] + self.weight * fooling, {**means, "generator_loss": fooling}
+
+    def _discriminate(
+        self,
+        model: DensityModel,
+        batches: tuple[Batch],
+        key: Key[Array, ""],
+        *,
+        epoch: Scalar,
+        num_examples: int,
+        **networks: Any,
+    ) -> tuple[Scalar, Metrics]:
+        """Return the discriminator's loss on draws of the prior and codes of a batch."""
+        del epoch, num_examples
+        prior_key, noise_key = jax.random.split(key)
+        inputs = batches[0].inputs
+        codes = model.encode(inputs).draw(draw_noise(model, 1, len(inputs), noise_key)).latents[0]
+        log_ratio = networks["discriminator"]
+        of_prior = log_ratio(draw_prior(model, len(inputs), prior_key))
+        of_codes = log_ratio(codes)
+        loss = discriminator_loss(of_prior, of_codes)
+        return loss, {
+            "discriminator_loss": loss,
+            "discriminator_accuracy": accuracy(of_prior, of_codes),
+        }
