@@ -506,9 +506,11 @@ LIMITS = {
     "ConvDecoderSettings.widths": SIZES_OR_NONE,
     "ConvEncoderSettings.widths": SIZES_OR_NONE,
     "GatedMLPSettings.widths": SIZES_OR_NONE,
+    "ImageDiscriminatorSettings.widths": SIZES_OR_NONE,
     "MLPSettings.widths": SIZES_OR_NONE,
     "ResidualDecoderSettings.widths": SIZES_OR_NONE,
     "ResidualEncoderSettings.widths": SIZES_OR_NONE,
+    "VQVAESettings.channels": INTEGERS_1,
     "word_dropout": NUMBERS_BELOW_1,
 }
 

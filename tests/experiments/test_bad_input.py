@@ -103,7 +103,7 @@ def refused(monkeypatch):
         ("--config.model.network=conv", ["model.network is not", "it is model.encoder now"]),
         ("--config.hparams=3", ["hparams is not a setting"]),
         # An unknown choice.
-        ("--config.objective=elbw", ["objective.name='elbw'", "one of capacity", "elbo?"]),
+        ("--config.objective=elbw", ["objective.name='elbw'", "must be one of ", "elbo?"]),
         ("--config.model.encoder.name=mpl", ["model.encoder.name='mpl'", "did you mean mlp?"]),
         ("--config.model.likelihood=gaussian", ["'gaussian'", "laplace, normal"]),
         ("--config.optimizer=3", ["optimizer.name='3' must be one of adagrad, adam, sgd"]),

@@ -150,7 +150,7 @@ def test_a_setting_that_cannot_work_is_named():
     [
         ({"objective.wieght": (1, 2)}, "objective.wieght is not a setting here"),
         ({"objective.wieght": (1, 2)}, "did you mean weight?"),
-        ({"objective.weight": (1, -2)}, "objective.weight=-2 must be a number of at least 0"),
+        ({"objective.weight": (1, -2)}, "objective.weight=-2.0 must be a number of at least 0"),
         ({"objective.weight": space.Uniform(-1, 2)}, "objective.weight=-1.0 must be a number"),
         ({"model.encoder.width": (2, 0)}, "model.encoder.width=0 must be an integer of at least 1"),
         ({"objective.beta": (1, 2)}, "objective.beta is not a setting here"),
