@@ -5,24 +5,14 @@ from typing import Any, ClassVar
 
 import jax
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from vae_jax.models.interfaces import DensityModel
 from vae_jax.networks.discriminator import Discriminator
 from vae_jax.objectives.base import OBJECTIVES, Batch, Metrics, Objective, Opponent, Scalar
-from vae_jax.objectives.bounds import ElboTerms, draw_noise, sampled_kl_parts
-from vae_jax.objectives.games import (
-    PlayerSettings,
-    accuracy,
-    discriminator_loss,
-    generator_loss,
-)
+from vae_jax.objectives.bounds import ElboTerms, draw_noise, draw_prior, sampled_kl_parts
+from vae_jax.objectives.games import PlayerSettings, discriminate, generator_loss
 from vae_jax.settings import Traced, register, section, sizes, traced
-
-
-def draw_prior(model: DensityModel, num: int, key: Key[Array, ""]) -> Float[Array, "num latents"]:
-    """Return draws of p(z)."""
-    return jax.vmap(model.prior.sample)(jax.random.split(key, num))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,15 +51,7 @@ class AdversarialAutoencoder(Objective):
 
     def opponents(self) -> tuple[Opponent, ...]:
         """Return the discriminator's loss and optimiser."""
-        settings = self.discriminator
-        return (
-            Opponent(
-                "discriminator",
-                self._discriminate,
-                settings.optimizer(),
-                updates=settings.updates,
-            ),
-        )
+        return (self.discriminator.opponent("discriminator", self._discriminate),)
 
     def loss(
         self,
@@ -108,8 +90,4 @@ class AdversarialAutoencoder(Objective):
         log_ratio = networks["discriminator"]
         of_prior = log_ratio(draw_prior(model, len(inputs), prior_key))
         of_codes = log_ratio(codes)
-        loss = discriminator_loss(of_prior, of_codes)
-        return loss, {
-            "discriminator_loss": loss,
-            "discriminator_accuracy": accuracy(of_prior, of_codes),
-        }
+        return discriminate(of_prior, of_codes)

@@ -100,6 +100,11 @@ def draw_noise(
     return jax.random.normal(key, (num_samples, batch, model.latent_size))
 
 
+def draw_prior(model: DensityModel, num: int, key: Key[Array, ""]) -> Float[Array, "num latents"]:
+    """Return draws of p(z)."""
+    return jax.vmap(model.prior.sample)(jax.random.split(key, num))
+
+
 def elbo_terms(
     model: DensityModel,
     inputs: Images,

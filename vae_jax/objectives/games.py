@@ -7,13 +7,14 @@ At the equilibrium q is p, D is 1/2, and V is -2 log 2 nats.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
 from vae_jax.distributions import softplus
-from vae_jax.objectives.base import Scalar
+from vae_jax.objectives.base import Metrics, Opponent, Scalar
 from vae_jax.settings import Traced, bounded, integer, traced
 
 OfP = Float[Array, " draws_of_p"]
@@ -44,6 +45,15 @@ def accuracy(of_p: OfP, of_q: OfQ) -> Scalar:
     return 0.5 + 0.25 * (jnp.sign(of_p).mean() - jnp.sign(of_q).mean())
 
 
+def discriminate(of_p: OfP, of_q: OfQ) -> tuple[Scalar, Metrics]:
+    """Return the discriminator's loss in nats; it and the accuracy as metrics."""
+    loss = discriminator_loss(of_p, of_q)
+    return loss, {
+        "discriminator_loss": loss,
+        "discriminator_accuracy": accuracy(of_p, of_q),
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class PlayerSettings:
     """The Adam of a player, and how often it moves."""
@@ -59,3 +69,9 @@ class PlayerSettings:
     def optimizer(self) -> optax.GradientTransformation:
         """Return the Adam of these settings, which may be traced."""
         return optax.adam(self.learning_rate, self.b1, self.b2, self.epsilon)
+
+    def opponent(
+        self, name: str, loss: Callable[..., tuple[Scalar, Metrics]], owns: tuple[str, ...] = ()
+    ) -> Opponent:
+        """Return the opponent that trains by a loss with this optimiser (see `Opponent`)."""
+        return Opponent(name, loss, self.optimizer(), updates=self.updates, owns=owns)

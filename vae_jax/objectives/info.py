@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Key
 
 from vae_jax.objectives.base import OBJECTIVES, Batch, Metrics, Objective, Scalar
-from vae_jax.objectives.bounds import ElboTerms, draw_noise, sampled_kl_parts
+from vae_jax.objectives.bounds import ElboTerms, draw_noise, draw_prior, sampled_kl_parts
 from vae_jax.objectives.discrepancy import maximum_mean_discrepancy, normal_kernel
 from vae_jax.settings import Traced, bounded, register, traced
 
@@ -47,7 +47,7 @@ class InfoVAE(Objective):
         latents, log_posterior = posterior.draw(draw_noise(model, 1, len(batch.inputs), noise_key))
         kl = sampled_kl_parts(posterior, prior, latents, log_posterior)[0]
         terms = ElboTerms(model.decode(latents[0]).log_prob(batch.targets), kl)
-        drawn = jax.vmap(prior.sample)(jax.random.split(prior_key, len(batch.inputs)))
+        drawn = draw_prior(model, len(batch.inputs), prior_key)
         distance = maximum_mean_discrepancy(latents[0], drawn, normal_kernel(self.bandwidth))
         means = terms.means()
         loss = means["distortion"] + (1 - self.alpha) * means["rate"] + self.mmd_weight * distance

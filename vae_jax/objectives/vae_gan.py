@@ -23,7 +23,6 @@ from vae_jax.distributions import Distribution
 from vae_jax.models.interfaces import DensityModel
 from vae_jax.networks.choices import ENCODERS, EncoderPart
 from vae_jax.networks.discriminator import ImageDiscriminator
-from vae_jax.objectives.adversarial import draw_prior
 from vae_jax.objectives.base import (
     OBJECTIVES,
     Batch,
@@ -33,13 +32,8 @@ from vae_jax.objectives.base import (
     Opponent,
     Scalar,
 )
-from vae_jax.objectives.bounds import ElboTerms, draw_noise, sampled_kl_parts
-from vae_jax.objectives.games import (
-    PlayerSettings,
-    accuracy,
-    discriminator_loss,
-    generator_loss,
-)
+from vae_jax.objectives.bounds import ElboTerms, draw_noise, draw_prior, sampled_kl_parts
+from vae_jax.objectives.games import PlayerSettings, discriminate, generator_loss
 from vae_jax.settings import Traced, name_of, part, register, section, sizes, traced
 
 DECODER_PARTS = ("decoder", "likelihood")
@@ -136,18 +130,10 @@ class VAEGAN(Objective):
 
     def opponents(self) -> tuple[Opponent, ...]:
         """Return the decoder and the discriminator, their losses and their optimisers."""
-        decoder, discriminator = self.decoder, self.discriminator
         parts = tuple(f"model.{name}" for name in DECODER_PARTS)
         return (
-            Opponent(
-                "decoder", self._decode, decoder.optimizer(), updates=decoder.updates, owns=parts
-            ),
-            Opponent(
-                "discriminator",
-                self._discriminate,
-                discriminator.optimizer(),
-                updates=discriminator.updates,
-            ),
+            self.decoder.opponent("decoder", self._decode, owns=parts),
+            self.discriminator.opponent("discriminator", self._discriminate),
         )
 
     def loss(
@@ -208,8 +194,4 @@ class VAEGAN(Objective):
         discriminator = networks["discriminator"]
         of_images = discriminator(targets)[1]
         of_decoded = discriminator(jnp.concatenate(_decode(model, inputs, key)))[1]
-        loss = discriminator_loss(of_images, of_decoded)
-        return loss, {
-            "discriminator_loss": loss,
-            "discriminator_accuracy": accuracy(of_images, of_decoded),
-        }
+        return discriminate(of_images, of_decoded)

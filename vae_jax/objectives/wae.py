@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Key
 
 from vae_jax.objectives.base import OBJECTIVES, Batch, Images, Metrics, Objective, Scalar
-from vae_jax.objectives.bounds import draw_noise
+from vae_jax.objectives.bounds import draw_noise, draw_prior
 from vae_jax.objectives.discrepancy import (
     Kernel,
     Latents,
@@ -95,4 +95,4 @@ def draw_codes(model: Any, inputs: Images, key: Key[Array, ""]) -> tuple[Latents
     if not model.has_density:
         return model.latents(inputs), jax.random.normal(prior_key, (num, model.latent_size))
     latents = model.encode(inputs).draw(draw_noise(model, 1, num, noise_key)).latents[0]
-    return latents, jax.vmap(model.prior.sample)(jax.random.split(prior_key, num))
+    return latents, draw_prior(model, num, prior_key)
