@@ -76,6 +76,12 @@ def _check_run(experiment: Any) -> None:
         )
     likelihood = getattr(experiment.model, "likelihood", None)
     binarization = experiment.data.binarization.name
+    if experiment.objective.compares_means and binarization != "none":
+        raise UserError(
+            f"data.binarization={binarization!r} draws zeros and ones, which "
+            f"objective={name_of(experiment.objective)!r} cannot compare with means of p(x|z); use "
+            "data.binarization='none'"
+        )
     if likelihood is None or binarization == "none":
         return
     if likelihood.build().support != "zeros and ones":
