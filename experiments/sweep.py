@@ -92,7 +92,8 @@ def run_sweep(config: Any, sweep: Sweep, folder: Path) -> None:
 
 def main() -> None:
     """Check the config and the sweep, then train its remaining members."""
-    folder, config = shared.required_workdir(), shared.required_config()
+    folder = shared.required_workdir()
+    config = shared.required_config(folder)
     run_sweep(config, named_sweep(), folder)
 
 

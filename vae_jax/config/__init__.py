@@ -29,6 +29,7 @@ from vae_jax.config.experiment import (
     plain,
     resolve,
 )
+from vae_jax.config.first_stage import with_first_stage
 from vae_jax.config.forms import (
     DataForm,
     ImageShape,
@@ -106,5 +107,6 @@ __all__ = [
     "setting_at",
     "split_model",
     "to_metadata",
+    "with_first_stage",
     "with_values",
 ]

@@ -141,7 +141,8 @@ def _initial_or_restored(
         state = factory.read_run_state(directory, step, saved, config, splits.form)
         return compiled.put(state), progress
     key, hparams = factory.make_key(config.seed), factory.build_hparams(config)
-    return compiled.init(*compiled.put((splits.mean_image, key, hparams))), Progress()
+    state = compiled.init(*compiled.put((splits.mean_image, key, hparams)))
+    return factory.with_first_stage(state, config), Progress()
 
 
 def _steps(

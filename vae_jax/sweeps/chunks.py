@@ -126,8 +126,13 @@ class _Group:
     def init_members(self, configs: Sequence[factory.AnyExperiment]) -> RunState:
         return stack(
             [
-                self.init(
-                    self.mean_image, factory.make_key(config.seed), factory.build_hparams(config)
+                factory.with_first_stage(
+                    self.init(
+                        self.mean_image,
+                        factory.make_key(config.seed),
+                        factory.build_hparams(config),
+                    ),
+                    config,
                 )
                 for config in configs
             ]
