@@ -93,8 +93,7 @@ def run_sweep(config: Any, sweep: Sweep, folder: Path) -> None:
 def main() -> None:
     """Check the config and the sweep, then train its remaining members."""
     folder = shared.required_workdir()
-    config = shared.required_config(folder)
-    run_sweep(config, named_sweep(), folder)
+    run_sweep(shared.required_config(folder), named_sweep(), folder)
 
 
 if __name__ == "__main__":

@@ -156,7 +156,13 @@ class CodePrior(DensityModel, DiscreteModel):
 
 @dataclasses.dataclass(frozen=True)
 class FirstStage:
-    """A finished run of a model with codes. A config names its workdir; the rest is read there."""
+    """A finished run of a model with codes. A config names its workdir; the rest is read there.
+
+    Attributes:
+      is_read: True, since a user does not give these settings one by one.
+    """
+
+    is_read: ClassVar[bool] = True
 
     workdir: str = text("", "Workdir of the run; read once, when the second stage begins.")
     step: int = integer(0, "Step of its checkpoint.", at_least=0)
