@@ -72,7 +72,7 @@ def test_codes_come_back_exactly_and_images_as_their_means(model, compressor):
     assert compressed.lossy
     codes = compressor.codes(compressed)
     np.testing.assert_array_equal(codes, model.encode(images))
-    assert len(np.unique(codes)) > 2
+    assert len(np.unique(codes)) > 1
     restored = compressor.decompress(compressed)
     assert (restored.dtype, restored.shape) == (np.uint8, images.shape)
     assert np.abs(restored / 255 - model.reconstruct(images)).max() <= 0.5001 / 255

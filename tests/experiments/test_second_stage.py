@@ -1,6 +1,7 @@
 """A prior over the codes of a trained model: trained, continued, moved, swept, refused."""
 
 import json
+import logging
 import shutil
 
 import jax
@@ -19,10 +20,14 @@ from vae_jax.config import digest, first_stage, resolve
 from vae_jax.config.overrides import parse, with_values
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
+from vae_jax.sweeps import chunks, fields, space
+from vae_jax.sweeps.plan import Resources, deal
 from vae_jax.trained import TrainedModel
+from vae_jax.training.interruption import Interruption
 from vae_jax.training.loop import Interrupted
 
 SHAPE = (8, 8, 1)
+RESOURCES = Resources(memory_limit=2**30, num_devices=1, side_by_side=False)
 NETWORK = {"width": 8, "layers": 1, "heads": 2}
 
 
@@ -141,6 +146,36 @@ def test_a_run_is_measured_loaded_and_moved_without_its_first_stage(data, here, 
     assert {name: again[name] for name in ("elbo", "rate")} == {
         name: test[name] for name in ("elbo", "rate")
     }
+
+
+def test_a_sweep_over_the_learning_rate_compiles_once_and_begins_at_the_first_stage(
+    data, here, tmp_path, monkeypatch, caplog
+):
+    config = second(data, here)
+    base, ended = fields.resolved(config), []
+    sweep = space.grid({"optimizer.learning_rate": [1e-3, 3e-3]}, seeds=(0, 1))
+
+    def end(folder, entry, config, group, state, progress):
+        ended.append(state.train)
+
+    monkeypatch.setattr(chunks, "_write_member", end)
+    chunks._group.cache_clear()
+    trials = list(enumerate(space.settings(sweep)))
+    (chunk,), _ = deal(sweep, base, trials, batch=0, rivals={}, resources=RESOURCES)
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, "jax"):
+        chunks.train_chunk(tmp_path / "sweep", chunk, Interruption())
+    messages = [record.getMessage() for record in caplog.records]
+    assert sum(text.startswith("Compiling jit(run_steps)") for text in messages) == 1
+    rates = {float(state.hparams["optimizer.learning_rate"]) for state in ended}
+    assert (len(ended), len(rates)) == (4, 2)
+    theirs = jax.tree.leaves(vae_jax.load(here).state)
+    for state in ended:
+        for ours, expected in zip(jax.tree.leaves(state.extra), theirs, strict=True):
+            np.testing.assert_array_equal(ours, expected)
+    # A sweep, too, is continued without its first stage.
+    shutil.rmtree(here)
+    workdir.write_json(tmp_path / "sweep" / "sweep.json", {"config": base})
+    assert fields.resolved(resolve(config, tmp_path / "sweep")) == base
 
 
 def refused(config, reason, folder=None):

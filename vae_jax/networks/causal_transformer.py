@@ -155,7 +155,7 @@ def _put(past: Heads, here: Float[Array, "*batch 1 heads size"], position: Array
 class TransformerSettings:
     """A causal transformer with learned positions."""
 
-    width: int = integer(128, "Width of the blocks, a multiple of heads.", at_least=1)
+    width: int = integer(64, "Width of the blocks, a multiple of heads.", at_least=1)
     layers: int = integer(3, "Blocks of attention and a hidden layer.", at_least=1)
     heads: int = integer(4, "Heads of the attention.", at_least=1)
 
