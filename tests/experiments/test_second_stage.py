@@ -16,7 +16,7 @@ import vae_jax
 from experiments import train
 from vae_jax import config as factory
 from vae_jax import workdir
-from vae_jax.config import digest, first_stage, resolve
+from vae_jax.config import digest, resolve
 from vae_jax.config.overrides import parse, with_values
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
@@ -153,7 +153,7 @@ def test_a_sweep_over_the_learning_rate_compiles_once_and_begins_at_the_first_st
 ):
     config = second(data, here)
     base, ended = fields.resolved(config), []
-    sweep = space.grid({"optimizer.learning_rate": [1e-3, 3e-3]}, seeds=(0, 1))
+    sweep = space.grid({"optimizer.learning_rate": [1e-3, 3e-3]})
 
     def end(folder, entry, config, group, state, progress):
         ended.append(state.train)
@@ -167,7 +167,7 @@ def test_a_sweep_over_the_learning_rate_compiles_once_and_begins_at_the_first_st
     messages = [record.getMessage() for record in caplog.records]
     assert sum(text.startswith("Compiling jit(run_steps)") for text in messages) == 1
     rates = {float(state.hparams["optimizer.learning_rate"]) for state in ended}
-    assert (len(ended), len(rates)) == (4, 2)
+    assert (len(ended), len(rates)) == (2, 2)
     theirs = jax.tree.leaves(vae_jax.load(here).state)
     for state in ended:
         for ours, expected in zip(jax.tree.leaves(state.extra), theirs, strict=True):
@@ -228,6 +228,5 @@ def test_a_first_stage_that_changed_before_the_first_step_is_refused(data, here)
     summary = json.loads((here / "summary.json").read_text())
     (here / "checkpoints" / "0").rename(here / "checkpoints" / "9")
     (here / "summary.json").write_text(json.dumps({**summary, "step": 9}))
-    template = factory.run_state_template(experiment, SHAPE)
     with pytest.raises(UserError, match="has another step than this run began with: 9, not 0"):
-        first_stage.with_first_stage(template, experiment)
+        factory.read_first_stage_arrays(experiment)

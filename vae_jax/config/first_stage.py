@@ -7,54 +7,44 @@ import dataclasses
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from flax import nnx
+from jaxtyping import Array
 
 from vae_jax import workdir
 from vae_jax.config.experiment import AnyExperiment, first_stage_of, read_first_stage
 from vae_jax.config.stored import best_model, read_experiment
 from vae_jax.errors import UserError
-from vae_jax.models.code_prior import FirstStage
-from vae_jax.training.loop import RunState
+
+# The arrays of a first stage, in the order of its state, by the name of the setting that names it.
+FirstStageArrays = dict[str, list[Array]]
 
 
-def with_first_stage(state: RunState, experiment: AnyExperiment) -> RunState:
-    """Return the state before the first step with the parameters of the model's first stage.
-
-    Without a first stage it is the same state.
+def read_first_stage_arrays(experiment: AnyExperiment) -> FirstStageArrays:
+    """Return the best model's arrays of an experiment's first stage; nothing if it has none.
 
     Raises:
       UserError: the first stage is gone, or it is not the run that the experiment describes.
     """
     found = first_stage_of(experiment.model)
     if found is None:
-        return state
+        return {}
     name, first_stage = found
-    leaves = jax.tree.leaves(_best_state(first_stage))
-
-    def put(extra: nnx.State) -> nnx.State:
-        old, structure = jax.tree.flatten(extra[name])
-        new = [
-            jnp.copy(jax.device_put(np.asarray(leaf), there.sharding))
-            for leaf, there in zip(leaves, old, strict=True)
-        ]
-        return nnx.merge_state(extra, nnx.State({name: jax.tree.unflatten(structure, new)}))
-
-    train = state.train._replace(extra=put(state.train.extra))
-    return state._replace(train=train, best_extra=put(state.best_extra))
-
-
-def _best_state(first_stage: FirstStage) -> nnx.State:
-    """Return the parameters and the extra state of the best model of a first stage."""
     there = read_first_stage(first_stage.workdir)
-    ours, theirs = (dataclasses.asdict(stage) for stage in (first_stage, there))
-    for field, value in ours.items():
-        if theirs[field] != value:
+    for field in dataclasses.fields(first_stage):
+        ours, theirs = (getattr(stage, field.name) for stage in (first_stage, there))
+        if ours != theirs:
             raise UserError(
-                f"model.first_stage={first_stage.workdir!r} has another {field} than this run "
-                f"began with: {theirs[field]!r}, not {value!r}; use another workdir for this run"
+                f"model.{name}={first_stage.workdir!r} has another {field.name} than this run "
+                f"began with: {theirs!r}, not {ours!r}; use another workdir for this run"
             )
     folder = workdir.run_folder(Path(first_stage.workdir), None)
     _, params, extra = best_model(folder, read_experiment(folder))
-    return nnx.merge_state(params, extra)
+    return {name: jax.tree.leaves(nnx.merge_state(params, extra))}
+
+
+def with_first_stage(extra: nnx.State, first_stage: FirstStageArrays) -> nnx.State:
+    """Return the extra state of a model with the arrays of its first stage."""
+    for name, arrays in first_stage.items():
+        copied = jax.tree.unflatten(jax.tree.structure(extra[name]), arrays)
+        extra = nnx.merge_state(extra, nnx.State({name: copied}))
+    return extra

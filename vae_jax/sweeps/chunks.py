@@ -126,13 +126,11 @@ class _Group:
     def init_members(self, configs: Sequence[factory.AnyExperiment]) -> RunState:
         return stack(
             [
-                factory.with_first_stage(
-                    self.init(
-                        self.mean_image,
-                        factory.make_key(config.seed),
-                        factory.build_hparams(config),
-                    ),
-                    config,
+                self.init(
+                    self.mean_image,
+                    factory.make_key(config.seed),
+                    factory.build_hparams(config),
+                    factory.read_first_stage_arrays(config),
                 )
                 for config in configs
             ]
