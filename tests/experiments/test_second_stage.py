@@ -15,7 +15,7 @@ from small_runs import save
 import vae_jax
 from experiments import train
 from vae_jax import config as factory
-from vae_jax import workdir
+from vae_jax import plots, workdir
 from vae_jax.config import digest, resolve
 from vae_jax.config.overrides import parse, with_values
 from vae_jax.errors import UserError
@@ -123,8 +123,13 @@ def test_a_run_goes_on_bit_by_bit_without_its_first_stage(data, here, tmp_path, 
     assert trained(config, tmp_path / "parts", SHAPE) == whole
 
 
-def test_a_run_is_measured_loaded_and_moved_without_its_first_stage(data, here, first, tmp_path):
+def test_a_run_is_measured_loaded_and_moved_without_its_first_stage(
+    data, here, first, tmp_path, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: drawn.append(path.name))
     train.train(second(data, here), tmp_path / "run")
+    assert {"samples.png", "reconstructions.png", "interpolation_linear.png"} <= {*drawn}
     shutil.rmtree(here)
     folder = (tmp_path / "run").rename(tmp_path / "moved")
     summary = json.loads((folder / "summary.json").read_text())

@@ -197,8 +197,8 @@ def resolve(config: Config, folder: Path | None = None) -> Any:
 
     Args:
       config: nested settings, of this schema or an earlier one; an experiment is returned as it is.
-      folder: the directory of the experiment's run or sweep. If it exists, so may the first stage
-        have been copied there, and is not read again.
+      folder: the directory of the experiment's run or sweep, which may exist; a first stage that
+        was copied there is not read again.
 
     Raises:
       UserError: names the setting, its value, and what would be right.

@@ -12,7 +12,7 @@ from vae_jax.distributions.base import Draw
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PointMass:
-    """The posterior of a code that is a function of the image: probability 1 at its latents.
+    """The posterior of latents that are a function of the image: probability 1 at them.
 
     Attributes:
       mean: the latents, `[*batch, latents]`.

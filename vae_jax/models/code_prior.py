@@ -130,11 +130,11 @@ class CodePrior(DensityModel, DiscreteModel):
 
     @property
     def prior(self) -> CodeDistribution:
-        """p(z), which only latents of codes have any of."""
+        """p(z), which is 0 except at the latents of codes."""
         return CodeDistribution(self.first_stage, self.network)
 
     def encode(self, images: Float[Array, "*batch height width channels"]) -> PointMass:
-        """Return q(z|x): all of it is at the latents of the image's codes."""
+        """Return q(z|x), a point mass at the latents of the image's codes."""
         return PointMass(self.first_stage.latents(images))
 
     def codes(self, images: Float[Array, "*batch height width channels"]) -> Codes:

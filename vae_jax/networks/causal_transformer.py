@@ -36,9 +36,9 @@ def attend(
     """Return scaled dot-product attention (Vaswani et al. 2017, arXiv 1706.03762, equation 1).
 
     Args:
-      queries: what looks.
-      past: what is looked at.
-      mask: which positions each query sees, at least one.
+      queries: those of some positions.
+      past: the keys and values of all positions.
+      mask: True where a query sees a position; each sees at least one.
     """
     products = jnp.einsum("...qhs,...khs->...hqk", queries, past.keys)
     scores = jnp.where(mask, products / math.sqrt(queries.shape[-1]), -jnp.inf)
@@ -71,7 +71,7 @@ class Block(nnx.Module):
     def add(
         self, x: Float[Array, "*batch positions width"], attended: Heads
     ) -> Float[Array, "*batch positions width"]:
-        """Return the block's output, given its input and what its attention has found."""
+        """Return the block's output, given its input and its attention."""
         x = x + self.attended(attended.reshape(x.shape))
         return x + self.output(jax.nn.gelu(self.hidden(self.before_hidden(x))))
 
@@ -116,7 +116,7 @@ class CausalTransformer(nnx.Module):
         return self.output(self.before_output(x))
 
     def begin(self, batch: tuple[int, ...]) -> tuple[Past, ...]:
-        """Return what the blocks have seen before the first position: nothing."""
+        """Return the keys and values of the blocks before the first position, all 0."""
         zeros = jnp.zeros((*batch, self.length, *self.head_shape))
         return tuple(Past(zeros, zeros) for _ in self.blocks)
 
@@ -126,25 +126,25 @@ class CausalTransformer(nnx.Module):
         before: Int[Array, "*batch"],
         position: Int[Array, ""],
     ) -> tuple[tuple[Past, ...], Float[Array, "*batch num_codes"]]:
-        """Return the logits at one position, with what the blocks have seen after it.
+        """Return the keys and values with those of one position added, and its logits.
 
-        They are those of a call on the whole sequence, up to rounding.
+        The logits are those of a call on the whole sequence, up to rounding.
 
         Args:
-          pasts: what the blocks have seen of all positions before.
+          pasts: keys and values of all positions before.
           before: the code at the position before; of no effect at the first.
           position: the position.
         """
         embedded = jnp.where(position == 0, self.start[...], self.embedding(before))
         x = (embedded + self.positions[...][position])[..., None, :]
         mask = (jnp.arange(self.length) <= position)[None]
-        seen = []
+        extended = []
         for block, past in zip(self.blocks, pasts, strict=True):
             queries, here = block.project(x)
             past = Past(*(_put(old, new, position) for old, new in zip(past, here, strict=True)))
             x = block.add(x, attend(queries, past, mask))
-            seen.append(past)
-        return tuple(seen), self.output(self.before_output(x))[..., 0, :]
+            extended.append(past)
+        return tuple(extended), self.output(self.before_output(x))[..., 0, :]
 
 
 def _put(past: Heads, here: Float[Array, "*batch 1 heads size"], position: Array) -> Heads:
