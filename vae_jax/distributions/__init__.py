@@ -23,6 +23,7 @@ from vae_jax.distributions.mixture import NormalMixture
 from vae_jax.distributions.normal import Normal, kl_by_dimension, kl_divergence
 from vae_jax.distributions.one_hot import OneHot, kl_by_group
 from vae_jax.distributions.optimal_normal import OptimalScaleNormal
+from vae_jax.distributions.point_mass import PointMass
 from vae_jax.distributions.subset_mixture import SubsetMixture
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "NormalMixture",
     "OneHot",
     "OptimalScaleNormal",
+    "PointMass",
     "SubsetMixture",
     "bounded_log_scale",
     "closed_kl",

@@ -229,6 +229,10 @@ class DiscreteModel(Model):
     def embed(self, codes: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch latents"]:
         """Return the latents that codes stand for."""
 
+    @abc.abstractmethod
+    def nearest(self, latents: Float[Array, "*batch latents"]) -> Int[Array, "*batch rows columns"]:
+        """Return the codes nearest to latents, which inverts `embed`."""
+
     def latents(
         self, images: Float[Array, "*batch height width channels"]
     ) -> Float[Array, "*batch latents"]:
@@ -281,10 +285,12 @@ class PriorPart(Protocol):
 class ModelPart(Protocol):
     """Settings of a model.
 
-    Optional are `has_codes`, if images have discrete codes; `default_objective`, the name of the
-    objective that a config need not name; and `unfit(image_shape)`, which returns why images of a
-    shape cannot be encoded, or None. `decoder_parts` are the names of the parts of the built model
-    that map latents to images and share no parameters with the others.
+    Optional are `has_codes`, if images have discrete codes; `has_exact_posterior`, if the posterior
+    has a single value, so that evaluation takes one sample; `default_objective`, the name of the
+    objective that a config need not name; and `unfit(image_shape)` and `unfit_data(data)`, which
+    return why images of a shape, or data with some settings, cannot be encoded, or None.
+    `decoder_parts` are the names of the parts of the built model that map latents to images and
+    share no parameters with the others.
 
     Attributes:
       takes: the kind of its examples.
@@ -310,6 +316,8 @@ class ModelPart(Protocol):
 
 
 MODELS: dict[str, type] = {}
+# Those with codes and no prior over them, which a second stage learns.
+FIRST_STAGES: dict[str, type] = {}
 PRIORS: dict[str, type] = {}
 POSTERIORS: dict[str, type] = {}
 LIKELIHOODS: dict[str, type] = {}
