@@ -24,6 +24,7 @@ from vae_jax.distributions.normal import Normal, kl_by_dimension, kl_divergence
 from vae_jax.distributions.one_hot import OneHot, kl_by_group
 from vae_jax.distributions.optimal_normal import OptimalScaleNormal
 from vae_jax.distributions.subset_mixture import SubsetMixture
+from vae_jax.distributions.von_mises_fisher import UniformSphere, VonMisesFisher, on_sphere
 
 __all__ = [
     "NUM_LEVELS",
@@ -41,12 +42,15 @@ __all__ = [
     "OneHot",
     "OptimalScaleNormal",
     "SubsetMixture",
+    "UniformSphere",
+    "VonMisesFisher",
     "bounded_log_scale",
     "closed_kl",
     "kl_by_dimension",
     "kl_by_group",
     "kl_divergence",
     "level_values",
+    "on_sphere",
     "softplus",
     "unbounded_log_scale",
 ]
