@@ -5,8 +5,7 @@ python -m experiments.sample --workdir=runs/hyperspherical --output=hyperspheric
 
 Davidson et al. 2018 (arXiv 1804.00891), with their network and a linear warm-up of the KL. Their
 sphere of 10 dimensions is `latent_size=11` here, the numbers of a point. Interpolations follow the
-sphere. Posterior means of active units and traversals of single dimensions have no meaning here
-and are left out; a plane has no sphere, so that `latents.png` shows principal components.
+sphere. Its axes have no meaning of their own: active units are null, and traversals are not drawn.
 """
 
 from ml_collections import ConfigDict

@@ -74,8 +74,8 @@ def test_density_and_entropy_are_scipys():
         assert float(entropy) == pytest.approx(exact.entropy(), abs=1e-4)
 
 
-@pytest.mark.parametrize("dimension", [2, 8])
-def test_the_divergence_from_the_uniform_sphere_is_the_mean_log_ratio(dimension):
+def test_the_divergence_from_the_uniform_sphere_is_the_mean_log_ratio():
+    dimension = 3
     q, p = around(dimension, 8.0), UniformSphere(dimension)
     area = 2 * np.pi ** (dimension / 2) / special.gamma(dimension / 2)
     assert float(p.log_prob(q.direction)) == pytest.approx(-np.log(area), rel=1e-6)
@@ -96,7 +96,7 @@ def test_the_divergence_from_the_uniform_sphere_is_the_mean_log_ratio(dimension)
     )
 
 
-@pytest.mark.parametrize("dimension", [2, 3, 200])
+@pytest.mark.parametrize("dimension", [2, 200])
 def test_draws_have_the_density(dimension):
     @jax.jit
     def draw(k, noise):
@@ -139,7 +139,7 @@ def test_the_slope_of_a_cosine_is_that_of_its_quantile(dimension):
         np.testing.assert_allclose(expected, found, rtol=1e-3)
 
 
-@pytest.mark.parametrize("dimension", [2, 3, 7])
+@pytest.mark.parametrize("dimension", [2, 5])
 def test_gradients_of_expectations_are_unbiased(dimension):
     """E[w . z] and E[(w . z)^2] have closed forms in mean direction and concentration."""
     num, weights, raw = 20_000, normal(3, dimension), 2 * normal(7, dimension)
@@ -183,8 +183,9 @@ def test_a_draw_without_an_accepted_proposal_is_rarer_than_one_in_ten_million(di
     assert (1 - np.exp(log_probability).mean()) ** num_proposals < 1e-7
 
 
-@pytest.mark.parametrize("dimension", [2, 4])
-def test_any_noise_gives_a_point_with_finite_gradients(dimension):
+def test_any_noise_gives_a_point_with_finite_gradients():
+    dimension = 2
+
     def total(raw, k, noise):
         latents, log_prob = VonMisesFisher(on_sphere(raw), k).draw(noise)
         return latents.sum() + log_prob, latents

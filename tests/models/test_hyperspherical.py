@@ -3,30 +3,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from short_runs import leave_unmeasured, stops_after, trained
-from small_configs import small_config, small_experiment
-from small_data import write_bars
+from small_configs import small_experiment
 from small_games import KEY, Game
 from small_models import normal
 from small_runs import make_model
 
-import vae_jax
 from configs import hyperspherical
-from experiments import train
-from vae_jax import workdir
+from vae_jax import config
 from vae_jax.applications.generation import samplers
 from vae_jax.distributions import UniformSphere
 from vae_jax.errors import UserError
-from vae_jax.evaluation import metrics
+from vae_jax.evaluation import drawing, metrics
 from vae_jax.evaluation.likelihood import estimate_batch
 from vae_jax.objectives.bounds import elbo_terms
-from vae_jax.training.loop import Interrupted
 
 PARTS = {"model.posterior": "von_mises_fisher", "model.prior": "uniform_sphere"}
 IMAGES = jnp.abs(jnp.sin(normal(3, 12, 3, 4, 1)))
 
 
-def circle_terms(model, images, num=2000):
+def circle_terms(model, images, num=500):
     """Return log p(x), E[log p(x|z)] and the KL of each image, by sums over the circle."""
     angles = 2 * jnp.pi * jnp.arange(num) / num
     points = jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=-1)[:, None]
@@ -54,11 +49,11 @@ def test_bounds_and_gradients_are_those_of_sums_over_the_circle():
 
     value = jax.jit(jax.value_and_grad(exact, has_aux=True))
     (elbo, (evidence, log_likelihood, kl)), gradient = value(params)
-    keys = jax.random.split(KEY, 3000)
+    keys = jax.random.split(KEY, 1500)
     by_key = jax.jit(jax.vmap(jax.value_and_grad(sampled, has_aux=True), in_axes=(None, 0)))
     (elbos, kls), gradients = by_key(params, keys)
     np.testing.assert_allclose(kls[0], kl, rtol=1e-4)
-    assert float(elbos.mean()) == pytest.approx(float(elbo), abs=0.01)
+    assert float(elbos.mean()) == pytest.approx(float(elbo), abs=0.02)
     for each, expected in zip(jax.tree.leaves(gradients), jax.tree.leaves(gradient), strict=True):
         error = np.asarray(each).std(axis=0) / len(keys) ** 0.5
         difference = np.abs(np.asarray(each).mean(axis=0) - expected)
@@ -92,9 +87,9 @@ def test_what_cannot_be_is_refused_by_name(changes, message):
 
 def test_a_model_and_its_settings_agree_on_their_latents():
     for changes, is_spherical in (({}, False), (PARTS, True)):
-        config = small_experiment(changes)
-        model = nnx.eval_shape(lambda c=config: vae_jax.config.build_model(c, (4, 3, 1), KEY))
-        for described in (model, config.model):
+        experiment = small_experiment(changes)
+        model = nnx.eval_shape(lambda e=experiment: config.build_model(e, (4, 3, 1), KEY))
+        for described in (model, experiment.model):
             assert described.has_spherical_latents == is_spherical
             assert not (is_spherical and described.has_normal_posterior)
             assert described.has_posterior_density
@@ -156,34 +151,14 @@ def test_metrics_without_a_meaning_on_the_sphere_are_null(model):
     assert measured["iwae_bound"] >= measured["elbo"]
 
 
-def config_of(folder):
-    data = str(write_bars(folder / "bars.npz"))
-    changes = {
-        "data.name": data,
-        "epochs": 3,
-        "batch_size": 32,
-        "steps_per_call": 4,
-        "checkpoints.every_seconds": 0.0,
-        "data.train_split": "train[:192]",
-        "data.validation_split": "train[192:]",
-        "evaluation.num_samples": 5,
-        "tensorboard.images_every_epochs": 0,
-    }
-    return small_config(changes, base=hyperspherical.get_config())
+def test_plots_follow_the_sphere(model, tmp_path):
+    images = np.asarray(IMAGES)
+    drawing.draw_run(tmp_path, model, images, None, {"kl_by_dimension": None}, np.array([0.0, 1]))
+    found = {path.stem for path in (tmp_path / "plots").iterdir()}
+    assert found == {"reconstructions", "latents", "interpolation_spherical", "samples"}
 
 
-def test_a_run_is_drawn_and_continued_bitwise(tmp_path, monkeypatch):
-    config = config_of(tmp_path)
-    whole = trained(config, tmp_path / "whole", (8, 8, 1))
-    test = workdir.read_summary(tmp_path / "whole")["test"]
-    assert test["active_units"] is None
-    plots = {path.name for path in (tmp_path / "whole" / "plots").iterdir()}
-    assert {"samples.png", "latents.png", "interpolation_spherical.png"} <= plots
-    assert not {"interpolation_linear.png", "traversals.png", "manifold.png"} & plots
-    assert vae_jax.load(tmp_path / "whole").has_spherical_latents
-    leave_unmeasured(monkeypatch)
-    with monkeypatch.context() as patch:
-        stops_after(patch, 1)
-        with pytest.raises(Interrupted):
-            train.train(config, tmp_path / "parts")
-    assert trained(config, tmp_path / "parts", (8, 8, 1)) == whole
+def test_the_shipped_config_is_one():
+    experiment = config.resolve(hyperspherical.get_config())
+    assert experiment.model.has_spherical_latents
+    assert experiment.model.latent_size == 11

@@ -113,8 +113,8 @@ def _propose(
     accepted = log_probability >= jax.scipy.special.log_ndtr(noise[..., 2])
     # Rounding may leave the interval.
     proposals = jnp.clip(2 * c / (1 + c) * (1 - y) / tilt, 0, 2)
-    first = jnp.argmax(accepted, axis=-1, keepdims=True)
-    return jnp.take_along_axis(proposals, first, axis=-1)[..., 0]
+    is_first = jnp.arange(_NUM_PROPOSALS) == jnp.argmax(accepted, axis=-1, keepdims=True)
+    return jnp.where(is_first, proposals, 0).sum(axis=-1)
 
 
 def cosine_slope(
