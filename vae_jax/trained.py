@@ -353,6 +353,11 @@ class TrainedModel(_Trained):
         return bool(self._shape.has_discrete_latents)
 
     @property
+    def has_spherical_latents(self) -> bool:
+        """True if latents are points on the unit sphere."""
+        return bool(self._shape.has_spherical_latents)
+
+    @property
     def has_samples(self) -> bool:
         """True if there is a p(z) to draw from: the model's, or one that codes were matched to."""
         return self.has_density or bool(self.config.objective.matches_codes)
@@ -395,6 +400,8 @@ class TrainedModel(_Trained):
     def decode(self, latents: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
         """Return the mean image of each latent vector, or of integer codes if the model has such.
 
+        Vectors are normalised if latents are points on the sphere.
+
         Raises:
           UserError: the shape is neither that of latents nor of codes, or there is no such code.
         """
@@ -403,7 +410,11 @@ class TrainedModel(_Trained):
             return self._run(
                 "decode_codes", lambda model, c: model.decode(model.embed(c)).mean, codes
             )
-        return self._run("decode", lambda model, z: model.decode(z).mean, self._latents(latents))
+        return self._run(
+            "decode",
+            lambda model, z: model.decode(model.project(z)).mean,
+            self._latents(latents),
+        )
 
     def _codes(self, codes: ArrayLike) -> np.ndarray:
         array, num_codes = np.asarray(codes), self.num_codes
@@ -456,7 +467,7 @@ class TrainedModel(_Trained):
         end: ArrayLike,
         degrees: ArrayLike = (0.0, 0.25, 0.5, 0.75, 1.0),
         *,
-        path: Literal["linear", "spherical"] = "linear",
+        path: Literal["linear", "spherical"] | None = None,
     ) -> Float[np.ndarray, "num steps height width channels"]:
         """Return images between reconstructions of `start` (degree 0) and `end` (degree 1).
 
@@ -464,8 +475,11 @@ class TrainedModel(_Trained):
           start: images.
           end: the same number of images.
           degrees: positions on the path, any numbers.
-          path: a straight line through latent space, or an arc around its origin.
+          path: a straight line through latent space, or an arc around its origin; by default the
+            arc if latents are points on the sphere, else the line.
         """
+        if path is None:
+            path = "spherical" if self.has_spherical_latents else "linear"
         paths = {
             "linear": latent_paths.linear_interpolation,
             "spherical": latent_paths.spherical_interpolation,

@@ -55,7 +55,7 @@ def test_draws_have_the_probabilities_of_the_prior(model):
     @jax.jit
     def draw(model, keys):
         latents = jax.vmap(model.prior.sample)(keys)
-        return model.nearest(latents), model.nearest(model.prior.mean)
+        return model.nearest_codes(latents), model.nearest_codes(model.prior.mean)
 
     drawn, likeliest = draw(model, jax.random.split(jax.random.key(0), num))
     powers = 2 ** np.arange(5, -1, -1)
@@ -127,5 +127,5 @@ def test_the_nearest_codes_invert_the_embedding(quantizer):
     if hasattr(model.quantizer, "uses"):
         model.quantizer.uses[...] = jnp.full(7, 1 / 7)
     codes = np.random.default_rng(0).integers(0, model.num_codes, (4, 3, 2)).astype(np.int32)
-    found = jax.jit(lambda codes: model.nearest(model.embed(codes)))(codes)
+    found = jax.jit(lambda codes: model.nearest_codes(model.embed(codes)))(codes)
     np.testing.assert_array_equal(found, codes)

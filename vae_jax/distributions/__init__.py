@@ -25,6 +25,7 @@ from vae_jax.distributions.one_hot import OneHot, kl_by_group
 from vae_jax.distributions.optimal_normal import OptimalScaleNormal
 from vae_jax.distributions.point_mass import PointMass
 from vae_jax.distributions.subset_mixture import SubsetMixture
+from vae_jax.distributions.von_mises_fisher import UniformSphere, VonMisesFisher, on_sphere
 
 __all__ = [
     "NUM_LEVELS",
@@ -43,12 +44,15 @@ __all__ = [
     "OptimalScaleNormal",
     "PointMass",
     "SubsetMixture",
+    "UniformSphere",
+    "VonMisesFisher",
     "bounded_log_scale",
     "closed_kl",
     "kl_by_dimension",
     "kl_by_group",
     "kl_divergence",
     "level_values",
+    "on_sphere",
     "softplus",
     "unbounded_log_scale",
 ]

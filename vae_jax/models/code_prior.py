@@ -69,7 +69,7 @@ class CodeDistribution:
 
     def log_prob(self, latents: Float[Array, "*shape latents"]) -> Float[Array, "*shape"]:
         """Return log p(c) in nats of the codes nearest to latents."""
-        return self.log_prob_of_codes(self._first_stage.nearest(latents))
+        return self.log_prob_of_codes(self._first_stage.nearest_codes(latents))
 
     def log_prob_of_codes(self, codes: Codes) -> Float[Array, "*batch"]:
         """Return log p(c) in nats."""
@@ -145,9 +145,9 @@ class CodePrior(DensityModel, DiscreteModel):
         """Return the latents that codes stand for."""
         return self.first_stage.embed(codes)
 
-    def nearest(self, latents: Float[Array, "*batch latents"]) -> Codes:
+    def nearest_codes(self, latents: Float[Array, "*batch latents"]) -> Codes:
         """Return the codes nearest to latents."""
-        return self.first_stage.nearest(latents)
+        return self.first_stage.nearest_codes(latents)
 
     def decode(self, latents: Float[Array, "*batch latents"]) -> Distribution:
         """Return p(x|z) over `[*batch, height, width, channels]`."""

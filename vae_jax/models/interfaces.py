@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from vae_jax.distributions import Distribution, Draw
+from vae_jax.distributions import Distribution, Draw, on_sphere
 from vae_jax.networks.activations import Link
 
 
@@ -19,10 +19,10 @@ class Posterior(Protocol):
     def mean(self) -> Float[Array, "*batch latents"]:
         """The one latent vector that stands for an image."""
 
-    def draw(self, noise: Float[Array, "*shape latents"], /) -> Draw:
-        """Return latents from standard normal noise `[*samples, *batch, latents]`, and log q(z|x).
+    def draw(self, noise: Float[Array, "*shape noise"], /) -> Draw:
+        """Return latents from standard normal noise `[*samples, *batch, noise]`, and log q(z|x).
 
-        The log density is in nats.
+        The size of the noise is the model's `noise_size`. The log density is in nats.
         """
 
 
@@ -64,7 +64,11 @@ Encode = Callable[[Float[Array, "*batch height width channels"]], Posterior]
 
 @runtime_checkable
 class PosteriorNetwork(Protocol):
-    """Maps an encoder's features to a posterior."""
+    """Maps an encoder's features to a posterior.
+
+    Four attributes are optional: `is_normal`, `has_density` and `is_on_sphere`, as those of
+    `PosteriorPart`, and `noise_size`, the normals that a draw takes if they are not `latent_size`.
+    """
 
     latent_size: int
 
@@ -177,6 +181,20 @@ class Model(nnx.Module):
         """True if p(z) is N(0, I) over all latents."""
         return False
 
+    @property
+    def has_spherical_latents(self) -> bool:
+        """True if latents are points on the unit sphere."""
+        return False
+
+    @property
+    def noise_size(self) -> int:
+        """The number of normals that `Posterior.draw` takes for one latent vector."""
+        return self.latent_size
+
+    def project(self, latents: Float[Array, "*batch latents"]) -> Float[Array, "*batch latents"]:
+        """Return the nearest vectors that are latents: these themselves unless on the sphere."""
+        return on_sphere(latents) if self.has_spherical_latents else latents
+
     @abc.abstractmethod
     def latents(
         self, images: Float[Array, "*batch height width channels"]
@@ -230,7 +248,9 @@ class DiscreteModel(Model):
         """Return the latents that codes stand for."""
 
     @abc.abstractmethod
-    def nearest(self, latents: Float[Array, "*batch latents"]) -> Int[Array, "*batch rows columns"]:
+    def nearest_codes(
+        self, latents: Float[Array, "*batch latents"]
+    ) -> Int[Array, "*batch rows columns"]:
         """Return the codes nearest to latents, which inverts `embed`."""
 
     def latents(
@@ -252,8 +272,9 @@ class LikelihoodPart(Protocol):
 class PosteriorPart(Protocol):
     """Settings of a posterior.
 
-    Three class attributes are optional: `is_normal` if it gives independent normals, `has_density`
-    if it has a density at any latents, and `least_latents`, its smallest number of latents.
+    Four class attributes are optional: `is_normal` if it gives independent normals, `has_density`
+    if it has a density at any latents, `is_on_sphere` if latents are points on the unit sphere, and
+    `least_latents`, its smallest number of latents.
     """
 
     def build(self, num_features: int, latent_size: int, *, rngs: nnx.Rngs) -> Any:
@@ -264,9 +285,9 @@ class PosteriorPart(Protocol):
 class PriorPart(Protocol):
     """Settings of a prior.
 
-    Four class attributes are optional: `is_standard` if it is N(0, I), `needs_normal_posterior`,
-    `needs_unit_interval` if images must lie there, and `least_latents`, its smallest number of
-    latents.
+    Five class attributes are optional: `is_standard` if it is N(0, I), `is_on_sphere` if latents
+    are points on the unit sphere, `needs_normal_posterior`, `needs_unit_interval` if images must
+    lie there, and `least_latents`, its smallest number of latents.
     """
 
     def build(

@@ -389,7 +389,9 @@ class VQVAE(DiscreteModel):
         """Return the vectors of codes, one after the other."""
         return self.flatten(self.quantizer.vectors(codes))
 
-    def nearest(self, latents: Float[Array, "*batch latents"]) -> Int[Array, "*batch rows columns"]:
+    def nearest_codes(
+        self, latents: Float[Array, "*batch latents"]
+    ) -> Int[Array, "*batch rows columns"]:
         """Return the codes of the nearest vectors."""
         vectors = latents.reshape(*latents.shape[:-1], *self.grid, self.quantizer.size)
         return self.quantizer.nearest(vectors)
