@@ -100,6 +100,8 @@ def quality_plane(points: Mapping[str, Point]) -> "matplotlib.figure.Figure":
             xycoords="figure pixels",
             textcoords="figure pixels",
             fontsize=7,
+            verticalalignment="bottom",
+            bbox={"facecolor": "white", "linewidth": 0, "pad": 1, "alpha": 0.8},
             arrowprops={"arrowstyle": "-", "color": QUIET, "linewidth": 0.5, "shrinkA": 0},
         )
         # The layout that the positions were found in stays.
