@@ -47,13 +47,15 @@ def patch():
 
 @pytest.fixture(scope="module")
 def compared(data, patch, tmp_path_factory):
-    """The folder of a zoo whose VAE was trained first, its other family and another seed later."""
-    patch.setattr(measure, "_FLOW_STEPS", 5)
+    """The folder of a zoo whose VAE was trained first, and its other family later."""
+    # A flow compiles for seconds, and its fit has tests of its own.
+    patch.setattr(
+        samplers, "fit_flow", lambda latents, key, steps: samplers.fit_mixture(latents, key)
+    )
     patch.setattr(measure, "_CLASSIFIER_EPOCHS", 2)
     folder = tmp_path_factory.mktemp("zoo")
     compare(small_zoo(), data, folder, names=["vae"], seeds=1)
     compare(small_zoo(), data, folder, names=["staged"], seeds=1)
-    compare(small_zoo(), data, folder, names=["vae"])
     return folder
 
 
@@ -64,7 +66,7 @@ def rows_of(folder):
 def test_every_seed_of_every_family_has_a_row(compared, data):
     rows = rows_of(compared)
     found = [(row["data"], row["family"], row["label"], row["seed"]) for row in rows]
-    expected = [("vae", "VAE", 0), ("vae", "VAE", 1), ("staged", "staged", 0)]
+    expected = [("vae", "VAE", 0), ("staged", "staged", 0)]
     assert found == [(data, *row) for row in expected]
     for row in rows:
         summary = workdir.read_summary(stage_of(compared, row))
@@ -81,7 +83,7 @@ def stage_of(folder, row):
 
 
 def test_a_metric_without_meaning_is_null(compared):
-    vae, _, staged = rows_of(compared)
+    vae, staged = rows_of(compared)
     summary = workdir.read_summary(stage_of(compared, vae))
     assert vae["nll"] == -summary["test"]["iwae_bound"]
     assert staged["nll"] is None
@@ -107,7 +109,7 @@ def test_a_second_stage_follows_the_first_one_of_its_seed(compared):
 def test_the_same_command_again_measures_nothing(compared, data, monkeypatch):
     before = (compared / "results" / "zoo.json").read_bytes()
     monkeypatch.setattr(measure, "measure_run", None)
-    compare(small_zoo(), data, compared, names=["vae"])
+    compare(small_zoo(), data, compared, names=["staged"], seeds=1)
     assert (compared / "results" / "zoo.json").read_bytes() == before
 
 
