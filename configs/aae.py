@@ -25,5 +25,4 @@ def get_config() -> ConfigDict:
         "discriminator": {"learning_rate": 1e-4},
     }
     config.optimizer = {"name": "adam", "learning_rate": 1e-3}
-    config.evaluation = {"num_samples": 100}
     return config

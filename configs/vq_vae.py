@@ -11,7 +11,7 @@ images:
 
 `--config.model.quantizer=fsq` has finite scalars in place of the codebook (Mentzer et al. 2023),
 and `vq_gradient` a codebook that is learned by its gradient. There is no prior over the codes: the
-model has neither samples nor a likelihood.
+model has neither samples nor a likelihood, until `configs/code_prior.py` adds them.
 """
 
 from ml_collections import ConfigDict

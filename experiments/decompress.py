@@ -6,7 +6,7 @@ python -m experiments.decompress --workdir=runs/compression --input=test.vae --o
 from experiments import command_line
 from experiments import flags as shared
 from vae_jax import trained
-from vae_jax.applications.compression import Compressor, unpack
+from vae_jax.applications.compression import compressor_of, unpack
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 
@@ -24,9 +24,10 @@ def main() -> None:
     except OSError as error:
         raise UserError(f"{source} cannot be read: {error.strerror}") from None
     compressed = unpack(content, str(source))
-    images = Compressor(trained.load_images(folder)).decompress(compressed)
+    images = compressor_of(trained.load_images(folder)).decompress(compressed)
     image_arrays.write(target, images)
-    print(f"{target}: {len(images):,} images, {images.dtype} {list(images.shape)}")
+    loss = ", lossy" if compressed.lossy else ""
+    print(f"{target}: {len(images):,} images, {images.dtype} {list(images.shape)}{loss}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from vae_jax import trained, workdir
 from vae_jax.config.experiment import MAX_SAMPLES
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
+from vae_jax.settings import settings_of
 
 shared.define("workdir", "member")
 
@@ -25,9 +26,9 @@ def main() -> None:
     """Evaluate the run of --workdir."""
     folder = shared.existing_workdir()
     config = trained.read_experiment(folder)
-    num_samples = (
-        config.evaluation.num_samples if _NUM_SAMPLES.value is None else _NUM_SAMPLES.value
-    )
+    num_samples = config.evaluation.num_samples
+    if _NUM_SAMPLES.value is not None and "num_samples" in settings_of(type(config.evaluation)):
+        num_samples = _NUM_SAMPLES.value
     if not 1 <= num_samples <= MAX_SAMPLES:
         raise UserError(f"--num_samples={num_samples} must be at least 1 and at most {MAX_SAMPLES}")
     with workdir.hold(folder):

@@ -80,13 +80,16 @@ def given_config() -> dict[str, Any]:
     return content
 
 
-def required_config() -> factory.AnyExperiment:
+def required_config(folder: Path | None = None) -> factory.AnyExperiment:
     """Return the experiment of --config, overridden by the command line and checked.
+
+    Args:
+      folder: the directory of its run or sweep, which may exist (see `vae_jax.config.resolve`).
 
     Raises:
       UserError: the flag is missing, or the config cannot work.
     """
-    return factory.resolve(given_config())
+    return factory.resolve(given_config(), folder)
 
 
 def config_path() -> str:

@@ -92,8 +92,8 @@ def run_sweep(config: Any, sweep: Sweep, folder: Path) -> None:
 
 def main() -> None:
     """Check the config and the sweep, then train its remaining members."""
-    folder, config = shared.required_workdir(), shared.required_config()
-    run_sweep(config, named_sweep(), folder)
+    folder = shared.required_workdir()
+    run_sweep(shared.required_config(folder), named_sweep(), folder)
 
 
 if __name__ == "__main__":

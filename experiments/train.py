@@ -59,7 +59,7 @@ def train(
     profile: bool = False,
 ) -> None:
     """Train, evaluate and plot a run and print a line about it; see `vae_jax.config.run.train`."""
-    experiment = factory.resolve(config)
+    experiment = factory.resolve(config, folder)
     summary, was_finished = run.train(
         experiment,
         folder,
@@ -77,7 +77,8 @@ def train(
 
 def main() -> None:
     """Check the config, then train; only describe a finished run."""
-    folder, config = shared.required_workdir(), shared.required_config()
+    folder = shared.required_workdir()
+    config = shared.required_config(folder)
     settings = {**flatten(config.to_dict()), "--workdir": str(folder.absolute())}
     with process_flags.together(settings):
         devices, kind = process_flags.devices_and_kind()

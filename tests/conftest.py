@@ -1,8 +1,13 @@
 """Settings that every test runs under."""
 
+import functools
+import importlib
 import os
+from pathlib import Path
+from typing import Any
 
 import jax
+import jaxtyping
 import pytest
 from absl import flags
 
@@ -26,6 +31,32 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+# Folders whose tests run whole commands. Checks of annotations double the time of tracing, and the
+# tests of the other folders make them.
+_UNCHECKED = {"benchmarks", "docs", "experiments", "papers", "sweeps"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Check annotations and draw the plots of runs only in tests that prove them."""
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    jaxtyping.config.update("jaxtyping_disable", folder in _UNCHECKED)
+    drawing, draw_run = _drawing()
+    drawing.draw_run = draw_run if item.get_closest_marker("plots") else _draw_nothing
+
+
+@functools.cache
+def _drawing() -> Any:
+    """Return the module that draws runs, and its function before a test replaces it."""
+    # Imported now: what is imported with this file has no checks of its annotations.
+    drawing = importlib.import_module("vae_jax.evaluation.drawing")
+    return drawing, drawing.draw_run
+
+
+def _draw_nothing(*args: Any, **options: Any) -> None:
+    """Leave out the plots of a run, which take as long as a small training."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -20,13 +20,13 @@ from vae_jax.config.build import (
     build_likelihood,
     build_model,
     refused_values,
-    split_model,
 )
 from vae_jax.config.datasets import build_prepare, build_simulator, load_validation
-from vae_jax.config.experiment import AnyExperiment, Experiment, JointExperiment, digest, resolve
-from vae_jax.config.forms import DataForm, from_metadata
+from vae_jax.config.experiment import AnyExperiment, Experiment, JointExperiment, digest
+from vae_jax.config.forms import DataForm
 from vae_jax.config.keys import EvaluationKeys, build_evaluation_keys
 from vae_jax.config.modalities import load_examples, load_test_examples, open_examples
+from vae_jax.config.stored import best_model, read_experiment
 from vae_jax.config.upgrades import is_flat
 from vae_jax.data import Dataset
 from vae_jax.data.captions.vocabulary import Vocabulary
@@ -41,7 +41,6 @@ from vae_jax.models.multimodal import MultimodalVAE
 from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.settings import changed, name_of
-from vae_jax.training import checkpoints
 
 _BATCH_SIZE = 1000
 _JOINT_BATCH_SIZE = 500
@@ -49,7 +48,7 @@ _JOINT_BATCH_SIZE = 500
 _MAX_OUTPUTS = 2**25
 
 # Settings that do not change the function that given parameters compute.
-_NOT_OF_THE_NETWORK = ("decoder_start", "initializer", "remat")
+_NOT_OF_THE_NETWORK = ("decoder_start", "initializer", "remat", "workdir", "step", "digest")
 
 # Images `[num, height, width, channels]`, classes `[num]` or texts, or a single example.
 Given = ArrayLike | str | list[str]
@@ -354,6 +353,11 @@ class TrainedModel(_Trained):
         return bool(self._shape.has_discrete_latents)
 
     @property
+    def has_spherical_latents(self) -> bool:
+        """True if latents are points on the unit sphere."""
+        return bool(self._shape.has_spherical_latents)
+
+    @property
     def has_samples(self) -> bool:
         """True if there is a p(z) to draw from: the model's, or one that codes were matched to."""
         return self.has_density or bool(self.config.objective.matches_codes)
@@ -396,6 +400,8 @@ class TrainedModel(_Trained):
     def decode(self, latents: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
         """Return the mean image of each latent vector, or of integer codes if the model has such.
 
+        Vectors are normalised if latents are points on the sphere.
+
         Raises:
           UserError: the shape is neither that of latents nor of codes, or there is no such code.
         """
@@ -404,7 +410,11 @@ class TrainedModel(_Trained):
             return self._run(
                 "decode_codes", lambda model, c: model.decode(model.embed(c)).mean, codes
             )
-        return self._run("decode", lambda model, z: model.decode(z).mean, self._latents(latents))
+        return self._run(
+            "decode",
+            lambda model, z: model.decode(model.project(z)).mean,
+            self._latents(latents),
+        )
 
     def _codes(self, codes: ArrayLike) -> np.ndarray:
         array, num_codes = np.asarray(codes), self.num_codes
@@ -457,7 +467,7 @@ class TrainedModel(_Trained):
         end: ArrayLike,
         degrees: ArrayLike = (0.0, 0.25, 0.5, 0.75, 1.0),
         *,
-        path: Literal["linear", "spherical"] = "linear",
+        path: Literal["linear", "spherical"] | None = None,
     ) -> Float[np.ndarray, "num steps height width channels"]:
         """Return images between reconstructions of `start` (degree 0) and `end` (degree 1).
 
@@ -465,8 +475,11 @@ class TrainedModel(_Trained):
           start: images.
           end: the same number of images.
           degrees: positions on the path, any numbers.
-          path: a straight line through latent space, or an arc around its origin.
+          path: a straight line through latent space, or an arc around its origin; by default the
+            arc if latents are points on the sphere, else the line.
         """
+        if path is None:
+            path = "spherical" if self.has_spherical_latents else "linear"
         paths = {
             "linear": latent_paths.linear_interpolation,
             "spherical": latent_paths.spherical_interpolation,
@@ -711,42 +724,6 @@ def load_images(path: str | Path, member: int | None = None) -> TrainedModel:
     model = TrainedModel(config, *best_model(folder, config))
     model.written_config = workdir.read_config(folder)
     return model
-
-
-def read_experiment(folder: Path) -> AnyExperiment:
-    """Return the experiment of the run in `folder`, checked and upgraded to the present schema.
-
-    Raises:
-      UserError: there is no run, or its config is damaged or of a later schema.
-    """
-    try:
-        return resolve(workdir.read_config(folder))
-    except UserError as error:
-        raise UserError(f"the config of workdir={str(folder)!r}: {error}") from None
-
-
-def best_model(folder: Path, config: AnyExperiment) -> tuple[Any, nnx.State, nnx.State]:
-    """Return the form of a run's examples, and the best model's parameters and extra state.
-
-    Other arrays of the checkpoint are not read.
-
-    Raises:
-      UserError: the run has no whole checkpoint.
-    """
-    directory = folder / "checkpoints"
-    if not checkpoints.steps(directory):
-        raise UserError(f"workdir={str(folder)!r} has no checkpoint yet; train it first")
-    found = checkpoints.find(directory)
-    if found is None:
-        raise UserError(f"no checkpoint in {directory} is whole; train the run again")
-    form = from_metadata(found.metadata)
-    model = nnx.eval_shape(lambda: build_model(config, form, jax.random.key(0)))
-    _, params, extra = split_model(model)
-    template = {"best_params": params}
-    if jax.tree.leaves(extra):
-        template["best_extra"] = extra
-    read = checkpoints.read_part(directory, found.step, template)
-    return form, read["best_params"], read.get("best_extra", extra)
 
 
 def from_form(

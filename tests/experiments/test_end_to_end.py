@@ -22,7 +22,7 @@ from vae_jax.evaluation import drawing
 from vae_jax.training import checkpoints
 from vae_jax.training.records import read_records
 
-pytestmark = pytest.mark.usefixtures("parsed_flags")
+pytestmark = [pytest.mark.usefixtures("parsed_flags"), pytest.mark.plots]
 
 OVERRIDES = {
     "epochs": 3,

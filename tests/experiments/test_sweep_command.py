@@ -25,7 +25,7 @@ from vae_jax.training import checkpoints
 from vae_jax.training.interruption import Interruption
 from vae_jax.training.records import read_records
 
-pytestmark = pytest.mark.usefixtures("parsed_flags")
+pytestmark = [pytest.mark.usefixtures("parsed_flags"), pytest.mark.plots]
 
 OVERRIDES = {
     "epochs": 4,

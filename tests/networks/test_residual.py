@@ -155,6 +155,7 @@ SMALL = {
 }
 
 
+@pytest.mark.plots
 @pytest.mark.slow  # a whole run, whose dozen programs are compiled first
 def test_it_learns_from_a_stream_of_colour_images(parsed_flags, tmp_path):
     folder = write_shapes(tmp_path / "shapes", 8, train=160, test=24)

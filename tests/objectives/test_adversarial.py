@@ -16,6 +16,7 @@ from vae_jax import config as factory
 from vae_jax.config.overrides import with_values
 from vae_jax.errors import UserError
 from vae_jax.objectives import Batch
+from vae_jax.objectives.codes import draw_codes
 from vae_jax.sweeps import run, space
 from vae_jax.sweeps.executors import LocalExecutor
 from vae_jax.training.loop import Interrupted
@@ -52,6 +53,19 @@ def test_the_loss_is_the_distortion_and_the_weighted_loss_of_the_generator(game)
     )
     alone, metrics = game(images, weight=0)
     assert float(alone) == float(metrics["distortion"])
+
+
+def test_an_autoencoder_has_one_code_per_image_and_the_game_matches_it_to_the_standard_normal():
+    game = game_of(model={"name": "autoencoder"})
+    images = images_of(9)
+    loss, metrics = game(images, weight=3)
+    assert "rate" not in metrics
+    expected = metrics["distortion"] + 3 * metrics["generator_loss"]
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+    codes, drawn = draw_codes(game.model, jnp.tile(images, (300, 1, 1, 1)), KEY)
+    np.testing.assert_allclose(codes[:9], game.model.latents(images), rtol=1e-6)
+    np.testing.assert_allclose(drawn.mean(axis=0), 0, atol=0.1)
+    np.testing.assert_allclose(drawn.std(axis=0), 1, atol=0.1)
 
 
 def test_the_discriminator_moves_the_encoder_and_not_the_decoder(game):
@@ -199,9 +213,9 @@ def test_wrong_values_are_refused_in_a_line(changes, message):
     assert "\n" not in str(refused.value)
 
 
-def test_a_model_without_a_prior_is_refused_in_a_line():
-    config = with_values(aae.get_config(), {"model": "autoencoder", "evaluation": {}})
-    with pytest.raises(UserError, match="needs a posterior and a prior"):
+def test_a_model_with_discrete_codes_is_refused_in_a_line():
+    config = with_values(aae.get_config(), {"model": "vq_vae", "evaluation": {}})
+    with pytest.raises(UserError, match="does not train the codes of model='vq_vae'"):
         factory.resolve(config)
 
 

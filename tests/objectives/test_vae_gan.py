@@ -134,6 +134,11 @@ def test_the_score_of_an_epoch_does_not_depend_on_the_discriminator(game):
             r"objective\.discriminator\.network\.channels=\(\)",
         ),
         ({"model": "autoencoder", "evaluation": {}}, "needs a posterior and a prior"),
+        ({"data.binarization": "dynamic"}, r"data\.binarization='dynamic' draws zeros and ones"),
+        (
+            {"model.likelihood": {"name": "normal", "scale_kind": "learned"}},
+            r"would not train the scale of model\.likelihood='normal'",
+        ),
         ({"model": "ladder"}, "does not separate from its other parts"),
     ],
 )

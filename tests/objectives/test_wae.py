@@ -14,8 +14,9 @@ from experiments import train
 from vae_jax import config as factory
 from vae_jax.applications.generation import samplers
 from vae_jax.errors import UserError
+from vae_jax.objectives.codes import draw_codes
 from vae_jax.objectives.discrepancy import maximum_mean_discrepancy
-from vae_jax.objectives.wae import WAE, draw_codes
+from vae_jax.objectives.wae import WAE
 from vae_jax.training.loop import Interrupted
 from vae_jax.training.records import read_records
 
@@ -75,6 +76,7 @@ def test_values_out_of_bounds_are_refused_by_name(setting, value):
         factory.resolve(config)
 
 
+@pytest.mark.plots
 def test_training_moves_the_codes_to_the_prior_which_then_is_sampled(tmp_path):
     config = config_of(tmp_path, **{"epochs": 25, "objective.mmd_weight": 300.0})
     train.train(config, tmp_path / "run")

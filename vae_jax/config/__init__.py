@@ -29,6 +29,7 @@ from vae_jax.config.experiment import (
     plain,
     resolve,
 )
+from vae_jax.config.first_stage import read_first_stage_arrays
 from vae_jax.config.forms import (
     DataForm,
     ImageShape,
@@ -96,6 +97,7 @@ __all__ = [
     "open_splits",
     "parse",
     "plain",
+    "read_first_stage_arrays",
     "read_member_states",
     "read_run_state",
     "refuse_parts",

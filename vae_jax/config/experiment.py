@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ml_collections import ConfigDict
@@ -11,12 +12,15 @@ from ml_collections import ConfigDict
 from vae_jax import settings, workdir
 from vae_jax.config import rules
 from vae_jax.config.data_settings import ImageData, JointData
+from vae_jax.config.forms import from_metadata
 from vae_jax.config.upgrades import SCHEMA, is_flat, upgrade
 from vae_jax.data.corruptions import CORRUPTIONS, CorruptionPart
 from vae_jax.errors import UserError, first_line
+from vae_jax.models.code_prior import FirstStage
 from vae_jax.models.interfaces import MODELS, ModelPart
 from vae_jax.objectives import OBJECTIVES, Objective
-from vae_jax.settings import Setting, bounded, flag, integer, part, section, seed
+from vae_jax.settings import Setting, bounded, flag, integer, name_of, part, section, seed
+from vae_jax.training import checkpoints as saving
 from vae_jax.training.optimizers import OPTIMIZERS, Optimizer
 
 # Samples are counted in 32 bits, with room for one chunk more.
@@ -65,7 +69,7 @@ class Evaluation(_Evaluation):
 
 @dataclasses.dataclass(frozen=True)
 class ReconstructionEvaluation(_Evaluation):
-    """The settings of evaluation for a model of images without a density."""
+    """The settings of evaluation for a model of images whose code is a function of the image."""
 
     num_samples: ClassVar[int] = 1
 
@@ -165,22 +169,36 @@ def plain(config: Config) -> dict[str, Any]:
 
 
 def shape_of(content: Mapping[str, Any]) -> tuple[type, dict[str, type], Any]:
-    """Return the class of a config's experiment, the classes of its sections, and its model."""
-    declared: Setting = settings.settings_of(_Run)["model"]
-    model = settings.resolve(declared, content.get("model", {}), "model")
+    """Return the class of a config's experiment, the classes of its sections, and its model.
+
+    A first stage that is named by its workdir has its default settings here.
+    """
+    chosen = content.get("model", {})
+    named = _named_run(chosen)
+    if named is not None:
+        chosen = {name: value for name, value in chosen.items() if name != named[0]}
+    model = settings.resolve(_model_setting(), chosen, "model")
     if model.takes == "modalities":
         return JointExperiment, {}, model
-    evaluation = Evaluation if model.has_density else ReconstructionEvaluation
+    samples = model.has_density and not getattr(model, "has_exact_posterior", False)
+    evaluation = Evaluation if samples else ReconstructionEvaluation
     return Experiment, {"evaluation": evaluation}, model
 
 
-def resolve(config: Config) -> Any:
+def _model_setting() -> Setting:
+    return settings.settings_of(_Run)["model"]
+
+
+def resolve(config: Config, folder: Path | None = None) -> Any:
     """Return the experiment that a config describes, checked.
 
-    Settings that the config leaves out have their defaults.
+    Settings that the config leaves out have their defaults. A first stage that is named by its
+    workdir is replaced by its settings.
 
     Args:
       config: nested settings, of this schema or an earlier one; an experiment is returned as it is.
+      folder: the directory of the experiment's run or sweep, which may exist; a first stage that
+        was copied there is not read again.
 
     Raises:
       UserError: names the setting, its value, and what would be right.
@@ -189,6 +207,12 @@ def resolve(config: Config) -> Any:
         return config
     content = plain(config)
     content.pop("schema", None)
+    named = _named_run(content.get("model", {}))
+    if named is not None:
+        setting, run = named
+        known = None if folder is None else _copied_first_stage(folder, setting, run)
+        first_stage = read_first_stage(run) if known is None else known
+        content["model"] = {**content["model"], setting: first_stage}
     cls, sections, model = shape_of(content)
     content["model"] = model
     objective = content.get("objective", {})
@@ -200,17 +224,90 @@ def resolve(config: Config) -> Any:
     return experiment
 
 
+def _named_run(model: Any) -> tuple[str, str] | None:
+    """Return the setting by which a model's section names a run, and the run's workdir."""
+    if not isinstance(model, Mapping):
+        return None
+    cls = settings.chosen_class(_model_setting(), "model", model.get("name"))
+    for name, setting in settings.settings_of(cls).items():
+        if setting.section is FirstStage and isinstance(model.get(name), str):
+            return name, model[name]
+    return None
+
+
+def _copied_first_stage(folder: Path, setting: str, run: str) -> Any:
+    """Return the first stage in the config of a directory, if it is that run; else None."""
+    sweep = workdir.read_sweep(folder)
+    try:
+        found = workdir.read_config(folder) if sweep is None else sweep["config"]
+    except UserError:
+        return None
+    first_stage = found.get("model", {}).get(setting)
+    if isinstance(first_stage, Mapping) and first_stage.get("workdir") == run:
+        return first_stage
+    return None
+
+
+def first_stage_of(model: Any) -> tuple[str, FirstStage] | None:
+    """Return the name and the settings of a model's first stage; None if it has none."""
+    for name, setting in settings.settings_of(type(model)).items():
+        if setting.section is FirstStage:
+            return name, getattr(model, name)
+    return None
+
+
+def read_first_stage(run: str) -> FirstStage:
+    """Return the first stage that the run in a workdir is.
+
+    Raises:
+      UserError: there is no finished run, or its model has no codes, or a prior over them already.
+    """
+    where, other = f"model.first_stage={run!r}", "name a finished run of model='vq_vae'"
+    folder = Path(run)
+    if not folder.is_dir():
+        raise UserError(f"{where}: there is no such workdir; {other}")
+    try:
+        folder = workdir.run_folder(folder, None)
+        experiment = resolve(workdir.read_config(folder))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    whose = f"{where} holds a run of model={name_of(experiment.model)!r}"
+    if not getattr(experiment.model, "has_codes", False):
+        raise UserError(f"{whose}, which has no codes; {other}")
+    if experiment.model.has_density:
+        raise UserError(f"{whose}, which has a prior over its codes already; {other}")
+    found, summary = saving.find(folder / "checkpoints"), workdir.read_summary(folder)
+    if found is None:
+        raise UserError(f"{where} has no checkpoint; train it first")
+    if summary is None or summary.get("step") != found.step:
+        raise UserError(f"{where} is not finished; train it to its end first")
+    image_shape = from_metadata(found.metadata)
+    assert isinstance(image_shape, tuple), "models with codes are of images"
+    return FirstStage(
+        workdir=run,
+        step=found.step,
+        digest=digest(experiment),
+        data_name=experiment.data.name,
+        binarization=name_of(experiment.data.binarization),
+        image_shape=image_shape,
+        model=experiment.model,
+    )
+
+
 def digest(config: Config) -> str:
     """Return 16 hexadecimal digits that identify an experiment by what its result depends on.
 
     Only settings that differ from their defaults count, so that a new setting changes no digest.
-    Folders of data, and how often files are written, do not count.
+    Folders of data and of a first stage, and how often files are written, do not count.
     """
     experiment = resolve(config)
     somewhere = dataclasses.replace(experiment.data, dir=type(experiment.data)().dir)
     content = settings.changed(dataclasses.replace(experiment, data=somewhere))
     for name in ("checkpoints", "tensorboard", "steps_per_call"):
         content.pop(name, None)
+    first_stage = first_stage_of(experiment.model)
+    if first_stage is not None:
+        content["model"][first_stage[0]].pop("workdir")
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

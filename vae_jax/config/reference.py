@@ -50,7 +50,8 @@ def _parts(cls: type, path: str) -> Iterator[tuple[str, Setting]]:
         inner = f"{path}.{name}" if path else name
         yield inner, setting
         for choice in _classes(setting).values():
-            yield from _parts(choice, inner)
+            if not getattr(choice, "is_read", False):
+                yield from _parts(choice, inner)
 
 
 @functools.cache

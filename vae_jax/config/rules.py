@@ -54,7 +54,8 @@ def _check_parts(experiment: Any) -> None:
     if objective.needs_differentiable_draws and getattr(model, "has_discrete_latents", False):
         raise UserError(
             f"objective={name!r} differentiates draws of the posterior, and those of "
-            f"model={name_of(model)!r} are discrete; use 'gumbel'"
+            f"model={name_of(model)!r} are discrete; use "
+            f"{getattr(model, 'default_objective', 'gumbel')!r}"
         )
     problem = objective.problem(model)
     if problem is not None:
@@ -74,8 +75,17 @@ def _check_run(experiment: Any) -> None:
             f"patience={experiment.patience} needs a validation set; name one in "
             "data.validation_split"
         )
+    problem = getattr(experiment.model, "unfit_data", lambda data: None)(experiment.data)
+    if problem is not None:
+        raise UserError(problem)
     likelihood = getattr(experiment.model, "likelihood", None)
     binarization = experiment.data.binarization.name
+    if experiment.objective.compares_means and binarization != "none":
+        raise UserError(
+            f"data.binarization={binarization!r} draws zeros and ones, which "
+            f"objective={name_of(experiment.objective)!r} cannot compare with means of p(x|z); use "
+            "data.binarization='none'"
+        )
     if likelihood is None or binarization == "none":
         return
     if likelihood.build().support != "zeros and ones":

@@ -141,7 +141,9 @@ def _initial_or_restored(
         state = factory.read_run_state(directory, step, saved, config, splits.form)
         return compiled.put(state), progress
     key, hparams = factory.make_key(config.seed), factory.build_hparams(config)
-    return compiled.init(*compiled.put((splits.mean_image, key, hparams))), Progress()
+    first_stage = factory.read_first_stage_arrays(config)
+    start = compiled.put((splits.mean_image, key, hparams, first_stage))
+    return compiled.init(*start), Progress()
 
 
 def _steps(

@@ -23,7 +23,9 @@ from vae_jax.distributions.mixture import NormalMixture
 from vae_jax.distributions.normal import Normal, kl_by_dimension, kl_divergence
 from vae_jax.distributions.one_hot import OneHot, kl_by_group
 from vae_jax.distributions.optimal_normal import OptimalScaleNormal
+from vae_jax.distributions.point_mass import PointMass
 from vae_jax.distributions.subset_mixture import SubsetMixture
+from vae_jax.distributions.von_mises_fisher import UniformSphere, VonMisesFisher, on_sphere
 
 __all__ = [
     "NUM_LEVELS",
@@ -40,13 +42,17 @@ __all__ = [
     "NormalMixture",
     "OneHot",
     "OptimalScaleNormal",
+    "PointMass",
     "SubsetMixture",
+    "UniformSphere",
+    "VonMisesFisher",
     "bounded_log_scale",
     "closed_kl",
     "kl_by_dimension",
     "kl_by_group",
     "kl_divergence",
     "level_values",
+    "on_sphere",
     "softplus",
     "unbounded_log_scale",
 ]

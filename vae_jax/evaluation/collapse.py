@@ -157,7 +157,7 @@ def _draw(
     model: DensityModel = nnx.merge(graphdef, params)
     posterior = model.encode(images)
     assert isinstance(posterior, TractablePosterior)
-    latents = posterior.draw(jax.random.normal(key, (len(images), model.latent_size))).latents
+    latents = posterior.draw(jax.random.normal(key, (len(images), model.noise_size))).latents
     # Not the density that `draw` returns: z must be rounded here as it is in the mixture.
     return latents, posterior.log_prob(latents)
 

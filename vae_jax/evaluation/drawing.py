@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -54,7 +54,8 @@ def draw_run(
         kl = np.asarray(measured["kl_by_dimension"])
         plots.save(plots.kl_by_dimension(kl, 0.01), out / "kl_by_dimension.png")
         draw_traversals(out / "traversals.png", model, targets[0], kl)
-    if model.latent_size == 2 and not model.has_discrete_latents:
+    in_plane = not (model.has_discrete_latents or model.has_spherical_latents)
+    if model.latent_size == 2 and in_plane:
         draw_manifold(out / "manifold.png", model)
     if "denoising" in measured:
         _draw_denoising(out, model, first, measured["denoising"], keys.corruption)
@@ -97,7 +98,8 @@ def _draw_interpolations(
     if rows == 0:
         return
     start, end = targets[:rows], targets[rows : 2 * rows]
-    for path in ("linear", "spherical"):
+    paths: list[Literal["linear", "spherical"]] = ["linear", "spherical"]
+    for path in paths[1:] if model.has_spherical_latents else paths:
         images = model.interpolate(start, end, degrees, path=path)
         figure = plots.interpolations(images, degrees, title=f"{path} interpolation")
         plots.save(figure, out / f"interpolation_{path}.png")

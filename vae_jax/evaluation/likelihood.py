@@ -102,9 +102,9 @@ def estimate_batch(
     exact_kl = closed_kl(posterior, prior)
     exact_mean = posterior.mean if isinstance(posterior, Normal) else None
 
-    def noise(first: Array) -> Float[Array, "chunk batch latents"]:
-        def of_image(key: Key[Array, ""]) -> Float[Array, "chunk latents"]:
-            return random_bits.normal(key, first, chunk, model.latent_size)
+    def noise(first: Array) -> Float[Array, "chunk batch noise"]:
+        def of_image(key: Key[Array, ""]) -> Float[Array, "chunk noise"]:
+            return random_bits.normal(key, first, chunk, model.noise_size)
 
         return jax.vmap(of_image, out_axes=1)(keys)
 

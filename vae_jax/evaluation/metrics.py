@@ -77,7 +77,8 @@ def vae_metrics(
     Returns:
       "elbo" and "iwae_bound" with standard errors over images, "rate" and "distortion", in nats.
       "bits_per_dim" of the ELBO, where the likelihood gives probabilities of the targets: only then
-      is it a code length. "active_units", None where the posterior means are single samples.
+      is it a code length. "active_units", None where the posterior means are single samples, or
+      latents are points on the sphere, whose axes have no meaning of their own.
       "kl_by_dimension" in nats and "collapsed_share", None where the KL is not a sum over
       dimensions. "mutual_information" of images and latents and "aggregate_kl" of the aggregate
       posterior from the prior, in nats, None where the posterior has no density at given latents.
@@ -116,7 +117,9 @@ def vae_metrics(
         "iwae_bound_standard_error": standard_error(iwae_bound),
         "num_samples": num_samples,
         "num_examples": len(targets),
-        "active_units": collapse.active_units(
+        "active_units": None
+        if model.has_spherical_latents
+        else collapse.active_units(
             np.asarray(estimates.posterior_mean), np.asarray(estimates.posterior_mean_variance)
         ),
         "kl_by_dimension": None,

@@ -6,8 +6,18 @@ from vae_jax.models.hierarchies import ConditionalNormal, LadderVAE, MarkovVAE
 from vae_jax.models.interfaces import DensityModel, Model
 from vae_jax.models.likelihoods import BernoulliLikelihood, NormalLikelihood
 from vae_jax.models.multimodal import MultimodalVAE
-from vae_jax.models.posteriors import AutoregressiveFlow, DiagonalNormal
-from vae_jax.models.priors import FlowPrior, MixturePrior, StandardNormalPrior, VampPrior
+from vae_jax.models.posteriors import (
+    AutoregressiveFlow,
+    DiagonalNormal,
+    VonMisesFisherPosterior,
+)
+from vae_jax.models.priors import (
+    FlowPrior,
+    MixturePrior,
+    StandardNormalPrior,
+    UniformSpherePrior,
+    VampPrior,
+)
 from vae_jax.models.vae import VAE
 
 __all__ = [
@@ -27,5 +37,7 @@ __all__ = [
     "MultimodalVAE",
     "NormalLikelihood",
     "StandardNormalPrior",
+    "UniformSpherePrior",
     "VampPrior",
+    "VonMisesFisherPosterior",
 ]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from vae_jax.distributions import Distribution, Draw
+from vae_jax.distributions import Distribution, Draw, on_sphere
 from vae_jax.networks.activations import Link
 
 
@@ -19,10 +19,10 @@ class Posterior(Protocol):
     def mean(self) -> Float[Array, "*batch latents"]:
         """The one latent vector that stands for an image."""
 
-    def draw(self, noise: Float[Array, "*shape latents"], /) -> Draw:
-        """Return latents from standard normal noise `[*samples, *batch, latents]`, and log q(z|x).
+    def draw(self, noise: Float[Array, "*shape noise"], /) -> Draw:
+        """Return latents from standard normal noise `[*samples, *batch, noise]`, and log q(z|x).
 
-        The log density is in nats.
+        The size of the noise is the model's `noise_size`. The log density is in nats.
         """
 
 
@@ -64,7 +64,11 @@ Encode = Callable[[Float[Array, "*batch height width channels"]], Posterior]
 
 @runtime_checkable
 class PosteriorNetwork(Protocol):
-    """Maps an encoder's features to a posterior."""
+    """Maps an encoder's features to a posterior.
+
+    Four attributes are optional: `is_normal`, `has_density` and `is_on_sphere`, as those of
+    `PosteriorPart`, and `noise_size`, the normals that a draw takes if they are not `latent_size`.
+    """
 
     latent_size: int
 
@@ -177,6 +181,20 @@ class Model(nnx.Module):
         """True if p(z) is N(0, I) over all latents."""
         return False
 
+    @property
+    def has_spherical_latents(self) -> bool:
+        """True if latents are points on the unit sphere."""
+        return False
+
+    @property
+    def noise_size(self) -> int:
+        """The number of normals that `Posterior.draw` takes for one latent vector."""
+        return self.latent_size
+
+    def project(self, latents: Float[Array, "*batch latents"]) -> Float[Array, "*batch latents"]:
+        """Return the nearest vectors that are latents: these themselves unless on the sphere."""
+        return on_sphere(latents) if self.has_spherical_latents else latents
+
     @abc.abstractmethod
     def latents(
         self, images: Float[Array, "*batch height width channels"]
@@ -230,6 +248,12 @@ class DiscreteModel(Model):
     def embed(self, codes: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch latents"]:
         """Return the latents that codes stand for."""
 
+    @abc.abstractmethod
+    def nearest_codes(
+        self, latents: Float[Array, "*batch latents"]
+    ) -> Int[Array, "*batch rows columns"]:
+        """Return the codes nearest to latents, which inverts `embed`."""
+
     def latents(
         self, images: Float[Array, "*batch height width channels"]
     ) -> Float[Array, "*batch latents"]:
@@ -249,8 +273,9 @@ class LikelihoodPart(Protocol):
 class PosteriorPart(Protocol):
     """Settings of a posterior.
 
-    Three class attributes are optional: `is_normal` if it gives independent normals, `has_density`
-    if it has a density at any latents, and `least_latents`, its smallest number of latents.
+    Four class attributes are optional: `is_normal` if it gives independent normals, `has_density`
+    if it has a density at any latents, `is_on_sphere` if latents are points on the unit sphere, and
+    `least_latents`, its smallest number of latents.
     """
 
     def build(self, num_features: int, latent_size: int, *, rngs: nnx.Rngs) -> Any:
@@ -261,9 +286,9 @@ class PosteriorPart(Protocol):
 class PriorPart(Protocol):
     """Settings of a prior.
 
-    Four class attributes are optional: `is_standard` if it is N(0, I), `needs_normal_posterior`,
-    `needs_unit_interval` if images must lie there, and `least_latents`, its smallest number of
-    latents.
+    Five class attributes are optional: `is_standard` if it is N(0, I), `is_on_sphere` if latents
+    are points on the unit sphere, `needs_normal_posterior`, `needs_unit_interval` if images must
+    lie there, and `least_latents`, its smallest number of latents.
     """
 
     def build(
@@ -282,10 +307,12 @@ class PriorPart(Protocol):
 class ModelPart(Protocol):
     """Settings of a model.
 
-    Optional are `has_codes`, if images have discrete codes; `default_objective`, the name of the
-    objective that a config need not name; and `unfit(image_shape)`, which returns why images of a
-    shape cannot be encoded, or None. `decoder_parts` are the names of the parts of the built model
-    that map latents to images and share no parameters with the others.
+    Optional are `has_codes`, if images have discrete codes; `has_exact_posterior`, if the posterior
+    has a single value, so that evaluation takes one sample; `default_objective`, the name of the
+    objective that a config need not name; and `unfit(image_shape)` and `unfit_data(data)`, which
+    return why images of a shape, or data with some settings, cannot be encoded, or None.
+    `decoder_parts` are the names of the parts of the built model that map latents to images and
+    share no parameters with the others.
 
     Attributes:
       takes: the kind of its examples.
@@ -311,6 +338,8 @@ class ModelPart(Protocol):
 
 
 MODELS: dict[str, type] = {}
+# Those with codes and no prior over them, which a second stage learns.
+FIRST_STAGES: dict[str, type] = {}
 PRIORS: dict[str, type] = {}
 POSTERIORS: dict[str, type] = {}
 LIKELIHOODS: dict[str, type] = {}

@@ -9,7 +9,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vae_jax.distributions import Draw, Normal, bounded_log_scale, softplus
+from vae_jax.distributions import (
+    Draw,
+    Normal,
+    VonMisesFisher,
+    bounded_log_scale,
+    on_sphere,
+    softplus,
+)
+from vae_jax.distributions.von_mises_fisher import noise_size
 from vae_jax.models.interfaces import POSTERIORS
 from vae_jax.networks.activations import ACTIVATIONS, Activation
 from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
@@ -40,6 +48,37 @@ class DiagonalNormal(nnx.Module):
     def __call__(self, features: Float[Array, "*batch features"]) -> Normal:
         mean, raw = jnp.split(self.linear(features), 2, axis=-1)
         return Normal(mean, bounded_log_scale(raw))
+
+
+class VonMisesFisherPosterior(nnx.Module):
+    """Features to a von Mises-Fisher distribution, by one dense layer (Davidson et al. 2018).
+
+    The mean direction is normalised; the concentration is 1 + softplus, as in the authors' code.
+    """
+
+    is_normal = False
+    has_density = True
+    is_on_sphere = True
+
+    def __init__(
+        self,
+        num_features: int,
+        latent_size: int,
+        *,
+        kernel_init: Initializer = LECUN,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.linear = nnx.Linear(num_features, latent_size + 1, kernel_init=kernel_init, rngs=rngs)
+        self.latent_size = latent_size
+
+    @property
+    def noise_size(self) -> int:
+        """The number of normals that a draw takes."""
+        return noise_size(self.latent_size)
+
+    def __call__(self, features: Float[Array, "*batch features"]) -> VonMisesFisher:
+        outputs = self.linear(features)
+        return VonMisesFisher(on_sphere(outputs[..., :-1]), 1 + softplus(outputs[..., -1]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +173,30 @@ class DiagonalNormalSettings:
         """Return the posterior with fresh parameters."""
         kernel_init = INITIALIZERS[self.initializer]
         return DiagonalNormal(num_features, latent_size, kernel_init=kernel_init, rngs=rngs)
+
+
+@register(POSTERIORS, "von_mises_fisher")
+@dataclasses.dataclass(frozen=True)
+class VonMisesFisherSettings:
+    """Points on the unit sphere (Davidson et al. 2018, arXiv 1804.00891).
+
+    Their sphere of d dimensions has a latent_size of d + 1.
+    """
+
+    has_density = True
+    is_on_sphere = True
+    least_latents = 2
+
+    initializer: str = one_of("lecun", list(INITIALIZERS), "Initializer of the matrix.")
+
+    def build(
+        self, num_features: int, latent_size: int, *, rngs: nnx.Rngs
+    ) -> VonMisesFisherPosterior:
+        """Return the posterior with fresh parameters."""
+        kernel_init = INITIALIZERS[self.initializer]
+        return VonMisesFisherPosterior(
+            num_features, latent_size, kernel_init=kernel_init, rngs=rngs
+        )
 
 
 @register(POSTERIORS, "iaf")

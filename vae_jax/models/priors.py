@@ -1,4 +1,4 @@
-"""Priors p(z): the standard normal, and learned ones.
+"""Priors p(z): the standard normal, the uniform sphere, and learned ones.
 
 A prior network takes the model's own encoder, which only the VampPrior uses, and returns p(z).
 """
@@ -12,7 +12,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from vae_jax.distributions import Normal, NormalMixture, bounded_log_scale, unbounded_log_scale
+from vae_jax.distributions import (
+    Normal,
+    NormalMixture,
+    UniformSphere,
+    bounded_log_scale,
+    unbounded_log_scale,
+)
 from vae_jax.models.interfaces import PRIORS, Encode
 from vae_jax.networks.activations import ACTIVATIONS, Activation
 from vae_jax.networks.coupling import AffineCoupling
@@ -39,6 +45,17 @@ class StandardNormalPrior(nnx.Module):
     def __call__(self, encode: Encode) -> Normal:
         del encode
         return Normal(jnp.zeros(self.latent_size), jnp.zeros(self.latent_size))
+
+
+class UniformSpherePrior(nnx.Module):
+    """The uniform distribution on the unit sphere, without parameters (Davidson et al. 2018)."""
+
+    def __init__(self, latent_size: int) -> None:
+        self.latent_size = latent_size
+
+    def __call__(self, encode: Encode) -> UniformSphere:
+        del encode
+        return UniformSphere(self.latent_size)
 
 
 class MixturePrior(nnx.Module):
@@ -201,6 +218,22 @@ class StandardNormalSettings:
         """Return the prior."""
         del start, rngs
         return StandardNormalPrior(latent_size)
+
+
+@register(PRIORS, "uniform_sphere")
+@dataclasses.dataclass(frozen=True)
+class UniformSphereSettings:
+    """The uniform distribution on the unit sphere (Davidson et al. 2018)."""
+
+    is_on_sphere = True
+    least_latents = 2
+
+    def build(
+        self, latent_size: int, start: Float[Array, "height width channels"], *, rngs: nnx.Rngs
+    ) -> UniformSpherePrior:
+        """Return the prior."""
+        del start, rngs
+        return UniformSpherePrior(latent_size)
 
 
 @register(PRIORS, "mixture")

@@ -64,6 +64,16 @@ class VAE(DensityModel):
         return bool(getattr(self.prior_network, "is_standard", False))
 
     @property
+    def has_spherical_latents(self) -> bool:
+        """True if latents are points on the unit sphere."""
+        return bool(getattr(self.posterior, "is_on_sphere", False))
+
+    @property
+    def noise_size(self) -> int:
+        """The number of normals that the posterior takes for one latent vector."""
+        return int(getattr(self.posterior, "noise_size", self.latent_size))
+
+    @property
     def prior(self) -> Prior:
         """p(z) over `[latents]`."""
         return self.prior_network(self.encode)
@@ -104,6 +114,11 @@ class VAESettings(Networks):
         """True if p(z) is N(0, I)."""
         return bool(getattr(self.prior, "is_standard", False))
 
+    @property
+    def has_spherical_latents(self) -> bool:
+        """True if latents are points on the unit sphere."""
+        return bool(getattr(self.posterior, "is_on_sphere", False))
+
     def problem(self) -> str | None:
         """Return why these parts do not fit together; None if they do."""
         for field, chosen in (("posterior", self.posterior), ("prior", self.prior)):
@@ -113,6 +128,16 @@ class VAESettings(Networks):
                     f"latent_size={self.latent_size} must be at least {least} with "
                     f"{field}={name_of(chosen)!r}, where one dimension depends on another"
                 )
+        if self.has_spherical_latents and not getattr(self.prior, "is_on_sphere", False):
+            return (
+                f"prior={name_of(self.prior)!r} has no density on the sphere, where "
+                f"posterior={name_of(self.posterior)!r} is; use prior='uniform_sphere'"
+            )
+        if getattr(self.prior, "is_on_sphere", False) and not self.has_spherical_latents:
+            return (
+                f"prior={name_of(self.prior)!r} is on the sphere, where "
+                f"posterior={name_of(self.posterior)!r} is not; use posterior='von_mises_fisher'"
+            )
         if getattr(self.prior, "needs_normal_posterior", False) and not self.has_normal_posterior:
             return (
                 f"prior={name_of(self.prior)!r} mixes independent normals, which "

@@ -1,7 +1,8 @@
 """The VQ-VAE (van den Oord et al. 2017, arXiv 1711.00937): images as grids of codes.
 
 The encoder gives a vector per position of a grid, and a quantizer replaces it by one of finitely
-many vectors, whose index is the code. There is no prior over the codes, and so no density.
+many vectors, whose index is the code. There is no prior over the codes, and so no density;
+`code_prior` learns one.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from vae_jax.distributions import Distribution
 from vae_jax.models.interfaces import (
+    FIRST_STAGES,
     LIKELIHOODS,
     MODELS,
     DiscreteModel,
@@ -73,6 +75,9 @@ class Quantizer(Protocol):
 
     def vectors(self, codes: Codes, /) -> Vectors:
         """Return the vectors of codes."""
+
+    def nearest(self, vectors: Vectors, /) -> Codes:
+        """Return the codes of the nearest vectors."""
 
     def follow(self, inputs: Vectors, codes: Codes, /) -> None:
         """Move what is learned without a gradient towards the vectors of a batch."""
@@ -176,6 +181,10 @@ class AveragedCodebook(nnx.Module):
         """Return the vectors of codes."""
         return self.codebook[codes]
 
+    def nearest(self, vectors: Vectors) -> Codes:
+        """Return the codes of the nearest vectors."""
+        return nearest_codes(vectors, self.codebook)
+
     def follow(self, inputs: Vectors, codes: Codes) -> None:
         """Move the averages, and restart codes by `split_unused` of the averages before."""
         uses, sums = self.uses[...], self.sums[...]
@@ -214,6 +223,10 @@ class LearnedCodebook(nnx.Module):
         """Return the vectors of codes."""
         return self.codebook[...][codes]
 
+    def nearest(self, vectors: Vectors) -> Codes:
+        """Return the codes of the nearest vectors."""
+        return nearest_codes(vectors, self.codebook[...])
+
     def follow(self, inputs: Vectors, codes: Codes) -> None:
         """Move nothing."""
 
@@ -247,6 +260,12 @@ class FiniteScalarQuantizer(nnx.Module):
         levels = np.array(self.levels)
         digits = codes[..., None] // self._factors() % levels
         return (digits - levels // 2) / jnp.float32(levels // 2)
+
+    def nearest(self, vectors: Vectors) -> Codes:
+        """Return the codes of the nearest levels."""
+        levels = np.array(self.levels)
+        digits = jnp.round(vectors * (levels // 2)).astype(jnp.int32) + levels // 2
+        return (jnp.clip(digits, 0, levels - 1) * self._factors()).sum(axis=-1)
 
     def follow(self, inputs: Vectors, codes: Codes) -> None:
         """Move nothing."""
@@ -370,6 +389,13 @@ class VQVAE(DiscreteModel):
         """Return the vectors of codes, one after the other."""
         return self.flatten(self.quantizer.vectors(codes))
 
+    def nearest_codes(
+        self, latents: Float[Array, "*batch latents"]
+    ) -> Int[Array, "*batch rows columns"]:
+        """Return the codes of the nearest vectors."""
+        vectors = latents.reshape(*latents.shape[:-1], *self.grid, self.quantizer.size)
+        return self.quantizer.nearest(vectors)
+
     def flatten(
         self, vectors: Float[Array, "*batch rows columns size"]
     ) -> Float[Array, "*batch latents"]:
@@ -382,6 +408,7 @@ class VQVAE(DiscreteModel):
 
 
 @register(MODELS, "vq_vae")
+@register(FIRST_STAGES, "vq_vae")
 @dataclasses.dataclass(frozen=True)
 class VQVAESettings:
     """Images as grids of codes (van den Oord et al. 2017, arXiv 1711.00937)."""

@@ -3,15 +3,15 @@
 import dataclasses
 from typing import Any, ClassVar
 
-import jax
 from flax import nnx
 from jaxtyping import Array, Key
 
-from vae_jax.models.interfaces import DensityModel
 from vae_jax.networks.discriminator import Discriminator
 from vae_jax.objectives.base import OBJECTIVES, Batch, Metrics, Objective, Opponent, Scalar
-from vae_jax.objectives.bounds import ElboTerms, draw_noise, draw_prior, sampled_kl_parts
+from vae_jax.objectives.bounds import ElboTerms, draw_noise, sampled_kl_parts
+from vae_jax.objectives.codes import draw_codes
 from vae_jax.objectives.games import PlayerSettings, discriminate, generator_loss
+from vae_jax.objectives.reconstruction import untrained_codes
 from vae_jax.settings import Traced, register, section, sizes, traced
 
 
@@ -29,15 +29,22 @@ class AdversarialAutoencoder(Objective):
 
     distortion - weight E_q(z)[log D(z)], where D is the probability that z is a draw of p(z). No KL
     is computed for the loss; in its place the game lets q(z) match p(z). The prior stays as it
-    starts: no player trains it.
+    starts: no player trains it. A model without a posterior has one code per image, and N(0, I) for
+    p(z), as most of the paper's.
     """
 
+    needs_density: ClassVar[bool] = False
+    matches_codes: ClassVar[bool] = True
     measures_gradients: ClassVar[bool] = True
 
     weight: Traced = traced(1.0, "Weight of the encoder's loss in the game.", at_least=0.0)
     discriminator: CodeDiscriminatorSettings = section(
         CodeDiscriminatorSettings, "The discriminator and its optimiser."
     )
+
+    def problem(self, model: Any) -> str | None:
+        """Return why this objective cannot train a model; None if it can."""
+        return untrained_codes(self, model)
 
     def score(self, metrics: dict[str, Any]) -> float:
         """Return the negative distortion, since the discriminator decides on the rest."""
@@ -63,18 +70,23 @@ class AdversarialAutoencoder(Objective):
         num_examples: int,
         **networks: Any,
     ) -> tuple[Scalar, Metrics]:
-        """Return the loss, the encoder's loss in the game and the terms of the ELBO as metrics."""
+        """Return the loss and the encoder's loss in the game; terms of the ELBO if there is one."""
         del epoch, num_examples
-        posterior = model.encode(batch.inputs)
-        latents, log_posterior = posterior.draw(draw_noise(model, 1, len(batch.inputs), key))
-        kl = sampled_kl_parts(posterior, model.prior, latents, log_posterior)[0]
-        means = ElboTerms(model.decode(latents[0]).log_prob(batch.targets), kl).means()
-        fooling = generator_loss(networks["discriminator"](latents[0]))
+        if model.has_density:
+            posterior = model.encode(batch.inputs)
+            draw = posterior.draw(draw_noise(model, 1, len(batch.inputs), key))
+            kl = sampled_kl_parts(posterior, model.prior, *draw)[0]
+            codes = draw.latents[0]
+            means = ElboTerms(model.decode(codes).log_prob(batch.targets), kl).means()
+        else:
+            codes = model.latents(batch.inputs)
+            means = {"distortion": -model.decode(codes).log_prob(batch.targets).mean()}
+        fooling = generator_loss(networks["discriminator"](codes))
         return means["distortion"] + self.weight * fooling, {**means, "generator_loss": fooling}
 
     def _discriminate(
         self,
-        model: DensityModel,
+        model: Any,
         batches: tuple[Batch],
         key: Key[Array, ""],
         *,
@@ -84,10 +96,6 @@ class AdversarialAutoencoder(Objective):
     ) -> tuple[Scalar, Metrics]:
         """Return the discriminator's loss on draws of the prior and codes of a batch."""
         del epoch, num_examples
-        prior_key, noise_key = jax.random.split(key)
-        inputs = batches[0].inputs
-        codes = model.encode(inputs).draw(draw_noise(model, 1, len(inputs), noise_key)).latents[0]
+        codes, drawn = draw_codes(model, batches[0].inputs, key)
         log_ratio = networks["discriminator"]
-        of_prior = log_ratio(draw_prior(model, len(inputs), prior_key))
-        of_codes = log_ratio(codes)
-        return discriminate(of_prior, of_codes)
+        return discriminate(log_ratio(drawn), log_ratio(codes))

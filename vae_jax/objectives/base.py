@@ -66,6 +66,8 @@ class Objective(abc.ABC):
       compares_examples: whether the loss compares the examples of a batch with each other, so that
         it cannot be computed on parts of a batch.
       measures_gradients: whether the norm of each player's gradient is a metric of training.
+      compares_means: whether images are compared with means of p(x|z), so that they cannot be zeros
+        and ones drawn from grey values.
       matches_codes: whether codes of a model without a prior are matched to N(0, I), from which new
         ones can be drawn.
       warmup_epochs: epochs that do not count as patience.
@@ -76,6 +78,7 @@ class Objective(abc.ABC):
     needs_differentiable_draws: ClassVar[bool] = True
     compares_examples: ClassVar[bool] = False
     measures_gradients: ClassVar[bool] = False
+    compares_means: ClassVar[bool] = False
     matches_codes: ClassVar[bool] = False
     warmup_epochs: Any = 0.0
 

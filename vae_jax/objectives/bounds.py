@@ -95,9 +95,9 @@ def _frozen_posterior(model: DensityModel, inputs: Images) -> TractablePosterior
 
 def draw_noise(
     model: DensityModel, num_samples: int, batch: int, key: Key[Array, ""]
-) -> Float[Array, "num_samples batch latents"]:
+) -> Float[Array, "num_samples batch noise"]:
     """Return standard normal noise for `Posterior.draw`."""
-    return jax.random.normal(key, (num_samples, batch, model.latent_size))
+    return jax.random.normal(key, (num_samples, batch, model.noise_size))
 
 
 def draw_prior(model: DensityModel, num: int, key: Key[Array, ""]) -> Float[Array, "num latents"]:

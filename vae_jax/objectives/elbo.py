@@ -47,7 +47,7 @@ def has_normals(model: Any) -> bool:
 
 def sampled_kl_problem(model: Any) -> str | None:
     """Return why `sampled_kl` has no effect on a model; None if it has."""
-    if has_normals(model):
+    if has_normals(model) or getattr(model, "has_spherical_latents", False):
         return None
     return "objective.sampled_kl=True has no effect: this model's KL is always sampled; use False"
 

@@ -51,7 +51,7 @@ def discriminator_loss(log_ratio: LogRatio, joint: Latents, product: Latents) ->
 
 
 def _draw(model: DensityModel, batch: Batch, key: Key[Array, ""]) -> Latents:
-    noise = jax.random.normal(key, (len(batch.inputs), model.latent_size))
+    noise = jax.random.normal(key, (len(batch.inputs), model.noise_size))
     return model.encode(batch.inputs).draw(noise).latents
 
 

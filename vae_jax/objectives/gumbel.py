@@ -53,10 +53,12 @@ class GumbelSoftmax(Objective):
 
     def problem(self, model: Any) -> str | None:
         """Return why this objective cannot train a model; None if it can."""
-        if not getattr(model, "has_discrete_latents", False):
+        has_codes = getattr(model, "has_codes", False)
+        if has_codes or not getattr(model, "has_discrete_latents", False):
             return (
                 f"objective='gumbel' relaxes categorical latents, which model={name_of(model)!r} "
-                "does not have; use 'elbo', or model='categorical'"
+                f"does not have; use {getattr(model, 'default_objective', 'elbo')!r}, or "
+                "model='categorical'"
             )
         if self.least_temperature > self.temperature:
             return (

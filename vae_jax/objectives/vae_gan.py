@@ -94,10 +94,11 @@ class VAEGAN(Objective):
     """Rate, and reconstructions compared in a discriminator's features (Larsen et al. 2015).
 
     The optimiser of the experiment is that of the encoder. Images are the means of p(x|z), so that
-    a scale of the likelihood is not trained, and the discriminator should see grey values:
-    data.binarization='none'. The ELBO under the pixel likelihood is a bound all the same.
+    a scale of the likelihood is not trained, and the discriminator sees grey values. The ELBO under
+    the pixel likelihood is a bound all the same.
     """
 
+    compares_means: ClassVar[bool] = True
     measures_gradients: ClassVar[bool] = True
 
     gamma: Traced = traced(
@@ -110,12 +111,18 @@ class VAEGAN(Objective):
 
     def problem(self, model: Any) -> str | None:
         """Return why this objective cannot train a model; None if it can."""
-        if "decoder" in getattr(model, "decoder_parts", ()):
-            return None
-        return (
-            f"objective={name_of(self)!r} trains the decoder by a loss of its own, which "
-            f"model={name_of(model)!r} does not separate from its other parts; use model='vae'"
-        )
+        if "decoder" not in getattr(model, "decoder_parts", ()):
+            return (
+                f"objective={name_of(self)!r} trains the decoder by a loss of its own, which "
+                f"model={name_of(model)!r} does not separate from its other parts; use model='vae'"
+            )
+        if jax.tree.leaves(nnx.state(model.likelihood.build(), nnx.Param)):
+            return (
+                f"objective={name_of(self)!r} compares images by the means of p(x|z), and would "
+                f"not train the scale of model.likelihood={name_of(model.likelihood)!r}; use a "
+                "fixed one, scale_kind='fixed'"
+            )
+        return None
 
     def score(self, metrics: dict[str, Any]) -> float:
         """Return the negative distortion of the pixels, which no discriminator enters."""

@@ -4,16 +4,14 @@ import dataclasses
 import math
 from typing import Any, ClassVar, Literal, get_args
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Key
 
-from vae_jax.objectives.base import OBJECTIVES, Batch, Images, Metrics, Objective, Scalar
-from vae_jax.objectives.bounds import draw_noise, draw_prior
+from vae_jax.objectives.base import OBJECTIVES, Batch, Metrics, Objective, Scalar
+from vae_jax.objectives.codes import draw_codes
 from vae_jax.objectives.discrepancy import (
     Kernel,
-    Latents,
     inverse_multiquadratic_kernel,
     maximum_mean_discrepancy,
     normal_kernel,
@@ -83,16 +81,3 @@ class WAE(Objective):
             "squared_norm": jnp.square(latents).sum(axis=-1).mean(),
         }
         return distortion + self.mmd_weight * distance, metrics
-
-
-def draw_codes(model: Any, inputs: Images, key: Key[Array, ""]) -> tuple[Latents, Latents]:
-    """Return a code of each image, and as many draws of the prior.
-
-    A model without a posterior gives its codes, and N(0, I) is their prior.
-    """
-    noise_key, prior_key = jax.random.split(key)
-    num = len(inputs)
-    if not model.has_density:
-        return model.latents(inputs), jax.random.normal(prior_key, (num, model.latent_size))
-    latents = model.encode(inputs).draw(draw_noise(model, 1, num, noise_key)).latents[0]
-    return latents, draw_prior(model, num, prior_key)

@@ -127,7 +127,10 @@ class _Group:
         return stack(
             [
                 self.init(
-                    self.mean_image, factory.make_key(config.seed), factory.build_hparams(config)
+                    self.mean_image,
+                    factory.make_key(config.seed),
+                    factory.build_hparams(config),
+                    factory.read_first_stage_arrays(config),
                 )
                 for config in configs
             ]

@@ -1,6 +1,21 @@
-"""Lossless compression of images by a trained VAE: bits-back coding and its file format."""
+"""Compression of images by a trained model, and its file format.
 
+Without loss, by bits-back coding with a VAE; with loss, by the codes of a model that has a prior
+over them.
+"""
+
+from vae_jax.applications.compression.code_compressor import CodeCompressor
 from vae_jax.applications.compression.compressor import Compressor
 from vae_jax.applications.compression.file_format import CompressedImages, pack, unpack
+from vae_jax.trained import TrainedModel
 
-__all__ = ["CompressedImages", "Compressor", "pack", "unpack"]
+__all__ = ["CodeCompressor", "CompressedImages", "Compressor", "compressor_of", "pack", "unpack"]
+
+
+def compressor_of(model: TrainedModel) -> Compressor | CodeCompressor:
+    """Return the compressor of a model: with loss if it has codes, else without.
+
+    Raises:
+      UserError: the model cannot compress images.
+    """
+    return CodeCompressor(model) if model.has_codes else Compressor(model)

@@ -1,13 +1,7 @@
 """Compression and decompression of arrays of images by a trained model."""
 
 import hashlib
-import importlib.metadata
-import json
 import math
-import os
-import platform
-from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
-from vae_jax.applications.compression import bits_back
+from vae_jax.applications.compression import bits_back, dependence
 from vae_jax.applications.compression.bits_back import Images, Latents, NextBit
 from vae_jax.applications.compression.file_format import CompressedImages
 from vae_jax.data import image_arrays
@@ -69,10 +63,10 @@ class Compressor:
         self.num_level_bits = 1 if likelihood.support == "zeros and ones" else 8
         outputs = math.prod(self.image_shape) * likelihood.outputs_per_channel
         self.batch_size = max(1, min(_BATCH_SIZE, _MAX_OUTPUTS // outputs))
-        self.digest = _model_digest(model)
-        self._flat_digest = _flat_digest(model)
+        self.digest = dependence.model_digest(model)
+        self._flat_digest = dependence.flat_digest(model)
         # Arguments on the CPU make a program that runs there.
-        self._params = jax.device_put(model.state, _cpu())
+        self._params = jax.device_put(model.state, dependence.cpu())
         levels = 2**self.num_level_bits
 
         @full_precision
@@ -97,15 +91,15 @@ class Compressor:
           UserError: the model does not take images of this shape or these values.
         """
         channelled = image_arrays.with_channels(images, self.image_shape)
-        brightest = self._brightest(images)
-        levels = channelled // np.uint8(self._level_height(brightest))
+        brightest = brightest_level(images, self.num_level_bits)
+        levels = channelled // np.uint8(level_height(brightest, self.num_level_bits))
         return CompressedImages(
             model=self.digest,
-            images=_images_digest(images),
+            images=dependence.images_digest(images),
             shape=images.shape,
             dtype=images.dtype.name,
             brightest=brightest,
-            platform=_platform(),
+            platform=dependence.platform_name(),
             words=bits_back.encode(self, levels.astype(np.int32), self._initial_words()),
         )
 
@@ -116,48 +110,17 @@ class Compressor:
           UserError: they were compressed with another model, or where the networks' outputs have
             other bits.
         """
-        if compressed.model not in (self.digest, self._flat_digest):
-            raise UserError(
-                f"the images were compressed with the model {compressed.model}, and this is "
-                f"{self.digest}; name the workdir of the run that compressed them, as it was then"
-            )
+        dependence.refuse_other_model(compressed, self.digest, self._flat_digest)
         try:
             levels, rest = bits_back.decode(self, compressed.words, compressed.shape[0])
-            values = levels * self._level_height(compressed.brightest)
+            values = levels * level_height(compressed.brightest, self.num_level_bits)
             images = values.astype(compressed.dtype).reshape(compressed.shape)
             exact = np.array_equal(rest, self._initial_words())
         except ValueError as error:
-            raise UserError(_elsewhere(compressed)) from error
-        if not exact or _images_digest(images) != compressed.images:
-            raise UserError(_elsewhere(compressed))
+            raise UserError(dependence.elsewhere(compressed)) from error
+        if not exact or dependence.images_digest(images) != compressed.images:
+            raise UserError(dependence.elsewhere(compressed))
         return images
-
-    def _level_height(self, brightest: int) -> int:
-        """Return the difference in value between neighbouring levels."""
-        return brightest // (2**self.num_level_bits - 1)
-
-    def _brightest(self, images: np.ndarray) -> int:
-        """Return the value of the brightest level.
-
-        Raises:
-          UserError: there are values that are not levels.
-        """
-        if self.num_level_bits == 8:
-            if images.dtype != np.uint8:
-                raise UserError(f"the images are {images.dtype}; this model takes uint8")
-            return NUM_LEVELS - 1
-        if images.dtype == np.bool_:
-            return 1
-        if images.dtype != np.uint8:
-            raise UserError(f"the images are {images.dtype}; this model takes uint8 or bool")
-        brightest = 255 if (images == 255).any() else 1
-        others = images[(images != 0) & (images != brightest)]
-        if others.size:
-            raise UserError(
-                f"the images hold {others[0]}; this model is of black and white: bool, or uint8 "
-                "with the values 0 and 1, or 0 and 255"
-            )
-        return brightest
 
     def _initial_words(self) -> np.ndarray:
         """Return pseudorandom words, the same everywhere."""
@@ -200,6 +163,39 @@ class Compressor:
         return np.pad(values, [(0, missing), *[(0, 0)] * (values.ndim - 1)])
 
 
+def level_height(brightest: int, num_level_bits: int) -> int:
+    """Return the difference in value between neighbouring levels."""
+    return int(brightest // (2**num_level_bits - 1))
+
+
+def brightest_level(images: np.ndarray, num_level_bits: int) -> int:
+    """Return the value of the brightest level of images.
+
+    Args:
+      images: of any shape.
+      num_level_bits: bits of a pixel's level, 1 or 8.
+
+    Raises:
+      UserError: there are values that are not levels.
+    """
+    if num_level_bits == 8:
+        if images.dtype != np.uint8:
+            raise UserError(f"the images are {images.dtype}; this model takes uint8")
+        return NUM_LEVELS - 1
+    if images.dtype == np.bool_:
+        return 1
+    if images.dtype != np.uint8:
+        raise UserError(f"the images are {images.dtype}; this model takes uint8 or bool")
+    brightest = 255 if (images == 255).any() else 1
+    others = images[(images != 0) & (images != brightest)]
+    if others.size:
+        raise UserError(
+            f"the images hold {others[0]}; this model is of black and white: bool, or uint8 "
+            "with the values 0 and 1, or 0 and 255"
+        )
+    return brightest
+
+
 def _next_bit(likelihood: Distribution, known: Array, position: Array) -> Array:
     """Return the probability that the bit at `position` is 1, given those above it."""
     if isinstance(likelihood, Bernoulli):
@@ -215,6 +211,11 @@ def _next_bit(likelihood: Distribution, known: Array, position: Array) -> Array:
 
 
 def _refuse_uncodable(model: TrainedModel) -> None:
+    if model.has_codes:
+        raise UserError(
+            f"model={model.name!r} has codes in place of images, which it compresses with loss "
+            "alone; use experiments.compress"
+        )
     if not (model.has_density and model.has_normal_posterior and model.has_standard_prior):
         raise UserError(
             f"model={model.name!r} with these parts cannot compress images: bits-back coding takes "
@@ -226,79 +227,3 @@ def _refuse_uncodable(model: TrainedModel) -> None:
             "density; use bernoulli, categorical, discretized_logistic or "
             "discretized_logistic_mixture"
         )
-
-
-def _model_digest(model: TrainedModel) -> str:
-    """Return 32 hexadecimal digits of SHA-256 over the network and its parameters.
-
-    Settings that do not change what the network computes do not count.
-    """
-    digest = hashlib.sha256()
-    described = [model.network, model.image_shape]
-    digest.update(json.dumps(described, sort_keys=True).encode())
-    _add_arrays(digest, model.state)
-    return digest.hexdigest()[:32]
-
-
-def _flat_digest(model: TrainedModel) -> str | None:
-    """Return a model's digest as files of schema 1 state it; None for a later run.
-
-    It counted every field of the flat config's model.
-    """
-    if model.flat_config is None:
-        return None
-    digest = hashlib.sha256()
-    described = [model.flat_config["model"], model.image_shape]
-    digest.update(json.dumps(described, sort_keys=True).encode())
-    _add_arrays(digest, model.state)
-    return digest.hexdigest()[:32]
-
-
-def _add_arrays(digest: Any, state: nnx.State) -> None:
-    for path, leaf in jax.tree.leaves_with_path(state):
-        array = np.asarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-
-
-def _images_digest(images: np.ndarray) -> str:
-    """Return the first 32 hexadecimal digits of SHA-256 over the values, row by row."""
-    return hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()[:32]
-
-
-def _cpu() -> jax.Device:
-    try:
-        return jax.local_devices(backend="cpu")[0]
-    except RuntimeError:
-        raise UserError(
-            "images are compressed on the CPU, which JAX_PLATFORMS leaves out; add it at the end, "
-            "as in JAX_PLATFORMS=cuda,cpu"
-        ) from None
-
-
-def _platform() -> str:
-    """Name what the last bits of the probabilities depend on: versions, processor, threads."""
-    names = ("jax", "jaxlib", "constriction")
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
-    # XLA has one thread per core that the process may use.
-    has_affinity = hasattr(os, "sched_getaffinity")
-    num_cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
-    return f"{', '.join(versions)}, {_processor()}, {num_cores} cores"
-
-
-def _processor() -> str:
-    """Name the architecture and its widest vector instructions, which XLA uses."""
-    try:
-        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
-    except OSError:
-        words = set()
-    widest = [name for name in ("avx512f", "avx2", "avx", "asimd") if name in words]
-    return " ".join([platform.machine(), *widest[:1]])
-
-
-def _elsewhere(compressed: CompressedImages) -> str:
-    return (
-        "the images do not come back as they were; they were compressed under "
-        f"{compressed.platform}, and this is {_platform()}: other versions, or another processor, "
-        "give the networks other last bits; decompress them where they were compressed"
-    )

@@ -39,6 +39,8 @@ class CompressedImages:
       brightest: the value of the brightest level.
       platform: what the last bits of a network's outputs depend on.
       words: uint32, from the entropy coder.
+      lossy: whether the words are those of codes, from which images like these are decoded;
+        `images` is then the digest of the codes.
     """
 
     model: str
@@ -48,6 +50,7 @@ class CompressedImages:
     brightest: int
     platform: str
     words: np.ndarray
+    lossy: bool = False
 
 
 def pack(compressed: CompressedImages) -> bytes:
@@ -57,6 +60,9 @@ def pack(compressed: CompressedImages) -> bytes:
         for field in dataclasses.fields(compressed)
         if field.name != "words"
     }
+    # Files without loss are as they were before there were others.
+    if not compressed.lossy:
+        del fields["lossy"]
     header = json.dumps(fields, separators=(",", ":")).encode()
     start = _START.pack(_MAGIC, VERSION, len(header))
     content = start + header + compressed.words.astype("<u4").tobytes()
@@ -99,4 +105,6 @@ def _fields(header: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"shape {shape}")
     if header["dtype"] not in ("uint8", "bool") or header["brightest"] not in (1, 255):
         raise ValueError(f"{header['dtype']} up to {header['brightest']}")
+    if header.get("lossy", False) not in (False, True):
+        raise ValueError(f"lossy {header['lossy']}")
     return {**header, "shape": shape}

@@ -80,6 +80,9 @@ def build(
 ) -> LatentDistribution:
     """Return the distribution that a sampler draws latents from.
 
+    Draws of a fitted one are not on the sphere where latents are: `TrainedModel.decode` takes them
+    to it.
+
     Args:
       name: "prior", the model's own, or "mixture" (of normals) or "flow", fitted to latents.
       model: the trained model.

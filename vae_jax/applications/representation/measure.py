@@ -36,10 +36,11 @@ class LabelledImages(NamedTuple):
 def name(model: TrainedModel) -> str:
     """Return the name of a model in the table."""
     denoising = "" if name_of(model.corruption) == "none" else "denoising "
-    if not model.has_density:
+    if model.has_codes or not model.has_density:
         return f"{denoising}{model.name}"
     beta = model.beta
-    return f"{denoising}VAE" if beta == 1 else f"{denoising}beta-VAE, beta {beta:g}"
+    kind = f"{denoising}hyperspherical " if model.has_spherical_latents else denoising
+    return f"{kind}VAE" if beta == 1 else f"{kind}beta-VAE, beta {beta:g}"
 
 
 def numbers_of_labels(asked: Sequence[str], num_examples: int) -> list[int]:
