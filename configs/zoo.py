@@ -9,8 +9,8 @@ of it. `python -m experiments.train --config=configs/zoo.py` trains its VAE alon
 
 All share 784-400-400-784 networks around 16 latents, dynamic binarisation, batches of 128, Adam at
 1e-3 and 20 epochs on all training images, the last of which is measured. A family changes what
-makes it a family, with weights as its authors have them or as its own config here does. There are
-three exceptions. VQ-VAE and FSQ have spatial codes, which need a convolutional body. The
+makes it a family, with weights of its own. There are exceptions. VQ-VAE and FSQ have spatial codes,
+which need a convolutional body; the prior over their codes is a second run of as many epochs. The
 discriminator of the VAE-GAN sees grey values: binarised images would give every decoded one away.
 The categorical model has 16 variables of ten classes each.
 
@@ -52,6 +52,13 @@ _AUTOENCODER = {"name": "autoencoder", "latent_size": _LATENT_SIZE, "encoder": _
 def _quantized(**quantizer: Any) -> dict[str, Any]:
     model = {"name": "vq_vae", "codes": (7, 7), "channels": 32, "blocks": 1}
     return {"model": {**model, "quantizer": quantizer}, "objective": {"name": "quantized"}}
+
+
+def _prior_over_codes(first_stage: str) -> dict[str, Any]:
+    return {
+        "model": {"name": "code_prior", "first_stage": first_stage},
+        "objective": {"name": "code_likelihood"},
+    }
 
 
 FAMILIES = {
@@ -115,11 +122,25 @@ FAMILIES = {
             "objective": {"name": "gumbel", "decay_rate": 0.055},
         },
     ),
-    "vq_vae": Family("VQ-VAE", _quantized(name="vq", codebook_size=256, vector_size=16)),
-    "fsq": Family("FSQ", _quantized(name="fsq")),
-    # "s_vae": Family(
-    #     "S-VAE", {"model": _vae(posterior="von_mises_fisher", prior="uniform_sphere")}
-    # ),
+    "vq_vae": Family(
+        "VQ-VAE + prior",
+        _quantized(name="vq", codebook_size=256, vector_size=16),
+        second_stage=_prior_over_codes,
+    ),
+    "fsq": Family("FSQ + prior", _quantized(name="fsq"), second_stage=_prior_over_codes),
+    "s_vae": Family(
+        "S-VAE",
+        {
+            "model": {
+                "name": "vae",
+                # A sphere of 16 dimensions.
+                "latent_size": _LATENT_SIZE + 1,
+                "encoder": _ENCODER,
+                "posterior": {"name": "von_mises_fisher"},
+                "prior": {"name": "uniform_sphere"},
+            }
+        },
+    ),
 }
 
 

@@ -154,24 +154,18 @@ def _section(folder: Path, data: str, rows: Sequence[Row], reference: Row) -> st
 def _table(columns: Sequence[_Column], rows: Sequence[Row], reference: Row) -> str:
     """Return a table with a line per family, and one of training images, which none should beat."""
     families = {label: family for (label,), family in grouped(rows, "label").items()}
-    best = {
-        column: max(means)
-        for column in columns
-        if column.sign
-        and (
-            means := [
-                column.sign * statistics.fmean(v)
-                for f in families.values()
-                if (v := _values(f, column.metric))
-            ]
-        )
-    }
+
+    def score(column: _Column, family: Sequence[Row]) -> float | None:
+        values = _values(family, column.metric)
+        return column.sign * statistics.fmean(values) if values and column.sign else None
+
+    scores = {column: [score(column, family) for family in families.values()] for column in columns}
+    best = {column: _best(found) for column, found in scores.items()}
 
     def cell(column: _Column, family: Sequence[Row]) -> str:
-        values = _values(family, column.metric)
-        text = mean_and_deviation([column.factor * value for value in values], column.form)
-        is_best = values and best.get(column) == column.sign * statistics.fmean(values)
-        return f"**{text}**" if is_best else text
+        values = [column.factor * value for value in _values(family, column.metric)]
+        text, own = mean_and_deviation(values, column.form), score(column, family)
+        return f"**{text}**" if own is not None and own == best[column] else text
 
     lines = [
         [label, str(reports.num_seeds(family)), *(cell(column, family) for column in columns)]
@@ -186,6 +180,12 @@ def _table(columns: Sequence[_Column], rows: Sequence[Row], reference: Row) -> s
     ]
     lines.append(["training images", "", *shown])
     return reports.table(["family", "seeds", *(column.label for column in columns)], lines)
+
+
+def _best(scores: Sequence[float | None]) -> float | None:
+    """Return the highest score; None where no two differ."""
+    known = {score for score in scores if score is not None}
+    return max(known) if len(known) > 1 else None
 
 
 def _values(rows: Sequence[Row], metric: str) -> list[Any]:
