@@ -8,11 +8,11 @@ writes results/zoo.md. `--families=vae,iwae --datasets=mnist --seeds=1 --config.
 of it. `python -m experiments.train --config=configs/zoo.py` trains its VAE alone.
 
 All share 784-400-400-784 networks around 16 latents, dynamic binarisation, batches of 128, Adam at
-1e-3 and 20 epochs on all training images, the last of which is measured. A family changes what
+1e-3 and 20 epochs on all training images; the last parameters are measured. A family changes what
 makes it a family, with weights of its own. There are exceptions. VQ-VAE and FSQ have spatial codes,
 which need a convolutional body; the prior over their codes is a second run of as many epochs. The
 discriminator of the VAE-GAN sees grey values: binarised images would give every decoded one away.
-The categorical model has 16 variables of ten classes each.
+The categorical model has 16 variables of ten classes each, the S-VAE a sphere of 16 dimensions.
 
 Not measured yet: neither the time of a run nor its results.
 """
