@@ -16,6 +16,7 @@ import vae_jax
 from experiments import train
 from vae_jax import config as factory
 from vae_jax import plots, workdir
+from vae_jax.applications.generation import samplers
 from vae_jax.config import digest, resolve
 from vae_jax.config.overrides import parse, with_values
 from vae_jax.errors import UserError
@@ -145,6 +146,7 @@ def test_a_run_is_measured_loaded_and_moved_without_its_first_stage(
     np.testing.assert_array_equal(model.encode(images), theirs.encode(images))
     np.testing.assert_array_equal(model.reconstruct(images), theirs.reconstruct(images))
     assert model.sample(jax.random.key(0), 3).shape == (3, *SHAPE)
+    assert samplers.available(model) == ("prior",)
     again = measuring.measure(
         model, measuring.prepare_test(model, model.load_test()), 1, show_progress=False
     )

@@ -30,8 +30,9 @@ _LOG_SERIES = (
     (13 / 128, -71 / 32, 531 / 64, -339 / 32, 565 / 128),
 )
 
-# Proposals for an angle. Each is accepted with a probability of at least 0.657, that of the circle
-# at high concentration, so that none is with a probability below 4e-8.
+# Proposals for an angle, a fixed number since a loop would let all members of a sweep wait for the
+# slowest. Each is accepted with a probability of at least 0.657, that of the circle at a high
+# concentration. The chance that none is accepted is below 4e-8.
 _NUM_PROPOSALS = 16
 _NORMALS_PER_PROPOSAL = 3
 
@@ -43,12 +44,12 @@ _MOST_DEVIATIONS = 6.5
 
 
 def log_sphere_area(dimension: int) -> float:
-    """Return log(2 pi^(m/2) / Gamma(m/2)), of the area of the unit sphere in m dimensions."""
+    """Return the log area of the unit sphere in m dimensions, log(2 pi^(m/2) / Gamma(m/2))."""
     return math.log(2) + 0.5 * dimension * math.log(math.pi) - math.lgamma(0.5 * dimension)
 
 
 def noise_size(dimension: int) -> int:
-    """Return how many normals a draw in m dimensions takes: m - 1, and those of the proposals."""
+    """Return the number of normals that a draw takes: m - 1, and those of the proposals."""
     return dimension - 1 + _NORMALS_PER_PROPOSAL * _NUM_PROPOSALS
 
 
@@ -96,8 +97,8 @@ def _propose(
 
     A proposal is (b + y) / (1 + b y), with y the first coordinate of a uniform point on the sphere,
     and accepted with probability exp((m - 1) (b y / (1 + b y) - log(1 + b y))). y comes from two
-    uniform numbers (Ulrich 1984), here from the radius and the angle of two normals. If none is
-    accepted the first one is taken.
+    uniform numbers (Ulrich 1984), here from the radius and the angle of two normals. The first
+    accepted proposal is taken, or the first of all if none is.
     """
     m, k = dimension, concentration[..., None]
     noise = noise.reshape(*noise.shape[:-1], _NUM_PROPOSALS, _NORMALS_PER_PROPOSAL)
@@ -129,7 +130,7 @@ def cosine_slope(
     Args:
       dimension: m, at least 2.
       concentration: k, above 0.
-      versine: 1 - t.
+      versine: 1 - t, from 0 to 2.
     """
     m, k = dimension, concentration[..., None]
     versine = jnp.clip(versine, 1e-12, 2 - 1e-6)[..., None]

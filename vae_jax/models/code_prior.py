@@ -62,7 +62,7 @@ class CodeDistribution:
 
     @property
     def mean(self) -> Float[Array, " latents"]:
-        """The latents of codes each of which is the likeliest, given those before it."""
+        """The latents of the likeliest code at each position, given those before it."""
         length = self._network.length
         likeliest = lambda logits, _: logits.argmax(axis=-1).astype(jnp.int32)  # noqa: E731
         return self._first_stage.embed(self._generate(likeliest, jnp.arange(length)))

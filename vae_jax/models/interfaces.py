@@ -67,7 +67,7 @@ class PosteriorNetwork(Protocol):
     """Maps an encoder's features to a posterior.
 
     Four attributes are optional: `is_normal`, `has_density` and `is_on_sphere`, as those of
-    `PosteriorPart`, and `noise_size`, the normals that a draw takes if they are not `latent_size`.
+    `PosteriorPart`, and `noise_size`, the number of normals of a draw if it is not `latent_size`.
     """
 
     latent_size: int
@@ -192,7 +192,7 @@ class Model(nnx.Module):
         return self.latent_size
 
     def project(self, latents: Float[Array, "*batch latents"]) -> Float[Array, "*batch latents"]:
-        """Return the nearest vectors that are latents: these themselves unless on the sphere."""
+        """Return the latents, normalised if they are points on the unit sphere."""
         return on_sphere(latents) if self.has_spherical_latents else latents
 
     @abc.abstractmethod

@@ -130,12 +130,12 @@ class VAESettings(Networks):
                 )
         if self.has_spherical_latents and not getattr(self.prior, "is_on_sphere", False):
             return (
-                f"prior={name_of(self.prior)!r} has no density on the sphere, where "
-                f"posterior={name_of(self.posterior)!r} is; use prior='uniform_sphere'"
+                f"prior={name_of(self.prior)!r} has no density on the sphere, which "
+                f"posterior={name_of(self.posterior)!r} needs; use prior='uniform_sphere'"
             )
         if getattr(self.prior, "is_on_sphere", False) and not self.has_spherical_latents:
             return (
-                f"prior={name_of(self.prior)!r} is on the sphere, where "
+                f"prior={name_of(self.prior)!r} is on the sphere, and "
                 f"posterior={name_of(self.posterior)!r} is not; use posterior='von_mises_fisher'"
             )
         if getattr(self.prior, "needs_normal_posterior", False) and not self.has_normal_posterior:

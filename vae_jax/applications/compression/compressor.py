@@ -213,8 +213,8 @@ def _next_bit(likelihood: Distribution, known: Array, position: Array) -> Array:
 def _refuse_uncodable(model: TrainedModel) -> None:
     if model.has_codes:
         raise UserError(
-            f"model={model.name!r} has codes in place of images, which it compresses with loss "
-            "alone; use experiments.compress"
+            f"model={model.name!r} has codes and compresses with loss alone; use "
+            "experiments.compress"
         )
     if not (model.has_density and model.has_normal_posterior and model.has_standard_prior):
         raise UserError(

@@ -80,8 +80,8 @@ def build(
 ) -> LatentDistribution:
     """Return the distribution that a sampler draws latents from.
 
-    Draws of a fitted one are not on the sphere where latents are: `TrainedModel.decode` takes them
-    to it.
+    Where latents are points on the sphere, draws of a fitted one are not: `TrainedModel.decode`
+    normalises them.
 
     Args:
       name: "prior", the model's own, or "mixture" (of normals) or "flow", fitted to latents.
