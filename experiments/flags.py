@@ -44,6 +44,7 @@ _SHARED: dict[str, tuple[Callable[..., Any], Any, str]] = {
         "data",
         "folder of the prepared data sets; empty is TFDS's default, ~/tensorflow_datasets",
     ),
+    "seeds": (flags.DEFINE_integer, 3, "seeds per row, counted from 0"),
     "seed": (flags.DEFINE_integer, 0, "seed of everything that is drawn or fitted"),
 }
 

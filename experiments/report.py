@@ -6,7 +6,7 @@
 README.md is written from `results/experiments/*.json`, each the summary.json of a run, and
 `benchmarks/results/*.json`; docs/scaling.md from `benchmarks/results/*.json`; results/README.md
 from the cards' `results/CARD.json` and `results/uses/*.json`; results/disentanglement/README.md
-from the study.json beside it.
+from the study.json beside it; results/zoo.md from results/zoo.json, if that is there.
 """
 
 import importlib
@@ -22,6 +22,8 @@ from vae_jax.evaluation import reports, tables
 from vae_jax.papers import card as cards
 from vae_jax.papers import report as card_report
 from vae_jax.workdir import write_atomically
+from vae_jax.zoo import report as zoo_report
+from vae_jax.zoo import results as zoo_results
 
 _CHECK = flags.DEFINE_boolean("check", False, "fail if a document disagrees, and write nothing")
 
@@ -39,7 +41,9 @@ def render_results() -> str:
     )
     return reports.fill(
         Path(__file__).with_suffix(".md"),
-        papers=card_report.render([cards.load(name) for name in cards.names()], folder),
+        papers=card_report.render(
+            [cards.load(name) for name in cards.names()], folder, others=[zoo_results.NAME]
+        ),
         uses="\n".join(filter(None, uses)),
     )
 
@@ -52,6 +56,8 @@ def documents() -> dict[str, str]:
         "sweeps": tables.sweeps_table(measured),
         "speed": tables.speed_table(measured),
     }
+    results = ROOT / "results"
+    has_zoo = zoo_results.path_of(results).is_file()
     with_tables = {"README.md": readme, "docs/scaling.md": tables.scaling_tables(measured)}
     return {
         **{
@@ -60,8 +66,9 @@ def documents() -> dict[str, str]:
         },
         "results/README.md": render_results(),
         "results/disentanglement/README.md": disentanglement_report.render(
-            ROOT / "results" / "disentanglement"
+            results / "disentanglement"
         ),
+        **({"results/zoo.md": zoo_report.render(results)} if has_zoo else {}),
     }
 
 

@@ -22,10 +22,9 @@ from vae_jax.papers.card import BUDGETS, Card
 from vae_jax.papers.reproduction import reproduce
 from vae_jax.papers.runs import MAX_SEEDS, Runs
 
-shared.define("results", workdir="directory of the runs; by default runs/papers")
+shared.define("results", "seeds", workdir="directory of the runs; by default runs/papers")
 
 _CARD = flags.DEFINE_list("card", [], "names of cards, or paths of their files; all for all")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "seeds per row, counted from 0")
 _BUDGET = flags.DEFINE_enum("budget", "cpu", list(BUDGETS), "budget of the table")
 _ROWS = flags.DEFINE_list("rows", [], "rows of the card to train; by default those of the budget")
 
@@ -42,15 +41,16 @@ def _named_cards() -> list[Card]:
 def main() -> None:
     """Check the cards that the flags name, then train their runs."""
     named = _named_cards()
-    if not 1 <= _SEEDS.value <= MAX_SEEDS:
-        raise UserError(f"--seeds={_SEEDS.value} must be at least 1 and at most {MAX_SEEDS}")
+    seeds = flags.FLAGS.seeds
+    if not 1 <= seeds <= MAX_SEEDS:
+        raise UserError(f"--seeds={seeds} must be at least 1 and at most {MAX_SEEDS}")
     folder = Path(flags.FLAGS.workdir or "runs/papers")
     all_runs = [
         Runs(
             card=card,
             budget=_BUDGET.value,
             rows=card.rows_named(_ROWS.value, _BUDGET.value),
-            seeds=range(_SEEDS.value),
+            seeds=range(seeds),
             folder=folder / card.name / _BUDGET.value,
         )
         for card in named

@@ -21,13 +21,14 @@ LAYERS = (
     {"applications"},
     {"sweeps"},
     {"papers"},
+    {"zoo"},
 )
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 # Imports within a layer that are allowed, in this direction alone.
 WITHIN_LAYER = {("networks", "data"), ("data", "workdir")}
 
 # Folders and modules that may import `config`.
-USES_CONFIG = {"config", "trained", "sklearn", "sweeps", "papers"}
+USES_CONFIG = {"config", "trained", "sklearn", "sweeps", "papers", "zoo"}
 
 
 def modules():

@@ -231,6 +231,7 @@ class DiscreteModel(Model):
     """A model whose latents stand for discrete codes, integers from 0 to `num_codes` - 1."""
 
     has_codes: ClassVar[bool] = True
+    has_discrete_latents: ClassVar[bool] = True
 
     @property
     @abc.abstractmethod

@@ -201,11 +201,11 @@ class Card:
         values = [
             tuple(row.settings.get(name, value_at(base, name)) for name in names) for row in rows
         ]
-        if not names:
-            return search_space.grid({}, seeds=seeds)
+        axes: dict[Any, Any] = {names: values} if names else {}
         if len(names) == 1:
-            return search_space.grid({names[0]: [value for (value,) in values]}, seeds=seeds)
-        return search_space.grid({names: values}, seeds=seeds)
+            axes = {names[0]: [value for (value,) in values]}
+        # Every model has a distortion, by which the rows are not compared.
+        return search_space.grid(axes, seeds=seeds, objective="distortion")
 
     def rows_named(self, names: Sequence[str], budget: str) -> list[Row]:
         """Return the named rows in the card's order; by default those that the budget trains.

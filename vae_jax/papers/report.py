@@ -221,14 +221,19 @@ def manifold_path(card: Card, folder: Path, budget: str) -> Path:
     return folder / f"{card.name}_manifold_{budget}.png"
 
 
-def render(cards: Sequence[Card], folder: Path) -> str:
+def render(cards: Sequence[Card], folder: Path, others: Sequence[str] = ()) -> str:
     """Return the part of the results' README on papers.
+
+    Args:
+      cards: all cards.
+      folder: the folder of the results files.
+      others: names of results files there that belong to no card.
 
     Raises:
       UserError: a results file cannot be trusted, or belongs to no card.
     """
     for path in sorted(folder.glob("*.json")):
-        if path.stem not in [card.name for card in cards]:
+        if path.stem not in [*(card.name for card in cards), *others]:
             raise UserError(f"{path} is the results file of no card; move it away")
     sections = "\n".join(section(card, folder) for card in cards)
     return reports.fill(Path(__file__).with_suffix(".md"), cards=sections)

@@ -71,7 +71,12 @@ class CorrelatedNormalMixture:
 
 
 def build(
-    name: str, model: TrainedModel, images: np.ndarray, key: Key[Array, ""]
+    name: str,
+    model: TrainedModel,
+    images: np.ndarray,
+    key: Key[Array, ""],
+    *,
+    flow_steps: int = _FLOW_STEPS,
 ) -> LatentDistribution:
     """Return the distribution that a sampler draws latents from.
 
@@ -83,6 +88,7 @@ def build(
       model: the trained model.
       images: the training images as the model sees them; not used for the prior.
       key: of the fit.
+      flow_steps: steps in which a flow is fitted.
 
     Raises:
       UserError: there is no such sampler, the model has no prior, its latents are discrete, or
@@ -105,7 +111,7 @@ def build(
     latents = training_latents(model, images, latents_key)
     if name == "mixture":
         return fit_mixture(latents, fit_key)
-    return fit_flow(latents, fit_key)
+    return fit_flow(latents, fit_key, flow_steps)
 
 
 def available(model: TrainedModel) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""The zoo: families of models, trained at one budget and measured alike, in one table."""
