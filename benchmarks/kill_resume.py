@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +34,20 @@ shared.define("seed", output="JSON file to write; empty prints only")
 
 _EPOCHS = flags.DEFINE_integer("num_epochs", 12, "length of the run")
 
-_OVERRIDES = {
+# Of any model of images.
+SHORT = {
     "batch_size": 50,
     "steps_per_call": 15,
     "data.train_split": "train[:2000]",
     "data.validation_split": "train[55000:55500]",
     "data.test_split": "test[:500]",
-    "model.latent_size": 5,
-    "model.encoder.widths": "(64,)",
     "checkpoints.every_seconds": 0,
     "tensorboard.images_every_epochs": 5,
+}
+_OVERRIDES = {
+    **SHORT,
+    "model.latent_size": 5,
+    "model.encoder.widths": "(64,)",
     "evaluation.num_samples": 20,
 }
 
@@ -50,16 +55,18 @@ _OVERRIDES = {
 class Run:
     """One workdir, and how to start its training in a process of its own."""
 
-    def __init__(self, folder: Path, epochs: int, cache: Path) -> None:
+    def __init__(
+        self, folder: Path, epochs: int, cache: Path, config: str, overrides: Mapping[str, Any]
+    ) -> None:
         self.folder = folder
-        overrides = {"epochs": epochs, **_OVERRIDES}
+        changes = {"epochs": epochs, **overrides}
         self._command = [
             sys.executable,
             "-m",
             "experiments.train",
-            "--config=configs/vanilla.py",
+            f"--config=configs/{config}.py",
             f"--workdir={folder}",
-            *(f"--config.{field}={value}" for field, value in overrides.items()),
+            *(f"--config.{field}={value}" for field, value in changes.items()),
         ]
         self._cache = cache
 
@@ -123,16 +130,32 @@ def differences(run: Run, reference: Run) -> list[str]:
     return [name for name, same in equal.items() if not same]
 
 
-def kill_and_compare(kills: int, seed: int, epochs: int, scratch: Path) -> dict[str, Any]:
-    """Train a reference, then kill runs of the same config until `kills` have hit."""
+def kill_and_compare(
+    kills: int,
+    seed: int,
+    epochs: int,
+    scratch: Path,
+    config: str = "vanilla",
+    overrides: Mapping[str, Any] = _OVERRIDES,
+) -> dict[str, Any]:
+    """Train a reference, then kill runs of the same config until `kills` have hit.
+
+    Args:
+      kills: SIGKILLs that must hit.
+      seed: of the moments.
+      epochs: length of the run.
+      scratch: folder of the workdirs and of the compiled programs.
+      config: name of a file in configs/.
+      overrides: changes to it by dotted name.
+    """
     rng = random.Random(seed)
-    begun = time.monotonic()
-    reference = Run(scratch / "reference", epochs, scratch / "cache")
+    begun, cache = time.monotonic(), scratch / "cache"
+    reference = Run(scratch / "reference", epochs, cache, config, overrides)
     start = time.monotonic()
     reference.start()
     life = time.monotonic() - start
     print(f"a whole run takes {life:.1f} s", flush=True)
-    run = Run(scratch / "killed", epochs, scratch / "cache")
+    run = Run(scratch / "killed", epochs, cache, config, overrides)
     results: dict[str, Any] = {"kills": 0, "series": [], "torn": {}}
     in_series = 0
     while True:

@@ -269,8 +269,8 @@ class TrainedModel(_Trained):
 
     @property
     def encoder_name(self) -> str:
-        """The name of the encoder's choice."""
-        return name_of(self.config.model.encoder)
+        """The name of the encoder's choice, or of the model if it has no choice."""
+        return name_of(getattr(self.config.model, "encoder", self.config.model))
 
     @property
     def likelihood_name(self) -> str:

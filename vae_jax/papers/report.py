@@ -156,7 +156,7 @@ def conditions(card: Card, measured: Measured, budget: str) -> str:
         return ""
 
     def values(name: str) -> str:
-        found = {str(row[name]) for row in rows}
+        found = {str(row[name]) for row in rows if row[name] is not None}
         return ", ".join(sorted(found, key=lambda text: (len(text), text)))
 
     epochs = sorted({epoch for row in rows for epoch in row["epochs"]})
@@ -165,7 +165,7 @@ def conditions(card: Card, measured: Measured, budget: str) -> str:
         f"{values('num_training_images')} training images",
         f"{values('num_test_images')} test images",
         f"binarisation {values('binarization')}",
-        f"latent size {values('latent_size')}",
+        *([f"latent size {sizes}"] if (sizes := values("latent_size")) else []),
         f"checkpoint: {values('checkpoint')}",
         f"{values('importance_samples')} importance samples",
         *_standard_error(card, rows),

@@ -97,7 +97,7 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
             (found["test"]["num_examples"] for found in whole.values()), default=0
         ),
         "binarization": config["data"]["binarization"]["name"],
-        "latent_size": config["model"]["latent_size"] + config["model"].get("top_latent_size", 0),
+        "latent_size": _latent_size(config["model"]),
         "importance_samples": config["evaluation"].get("num_samples"),
         "train_seconds": [round(found["train_seconds"], 1) for found in whole.values()],
         "device": "; ".join(sorted({summary["device"] for summary in summaries})),
@@ -105,6 +105,12 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
         "versions": summaries[-1]["versions"] if summaries else {},
     }
     return {**measurement, "digest": _digest(runs.card.name, row.name, runs.budget, measurement)}
+
+
+def _latent_size(model: dict[str, Any]) -> int | None:
+    """Return the latents of all layers; None for a model of codes, which has no such setting."""
+    sizes = [model[name] for name in ("latent_size", "top_latent_size") if name in model]
+    return sum(sizes) if sizes else None
 
 
 def _summary(folder: Path) -> dict[str, Any]:
