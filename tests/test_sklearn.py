@@ -9,6 +9,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from vae_jax.sklearn import VAETransformer
@@ -140,6 +141,19 @@ def test_constant_features_and_few_rows_are_accepted():
 def test_invalid_parameters_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         tiny(**changes).fit(ROWS)
+
+
+def test_rows_a_hair_outside_of_a_scaler_s_range_are_clipped_with_a_warning():
+    scaler = MinMaxScaler().fit(ROWS[:200])
+    model = tiny(likelihood="bernoulli").fit(scaler.transform(ROWS[:200]))
+    rows = scaler.transform(ROWS)
+    assert rows.max() > 1
+    for function in (model.transform, model.score_samples):
+        with pytest.warns(UserWarning, match=r"clipped to \[0, 1\].*MinMaxScaler\(clip=True\)"):
+            found = function(rows)
+        np.testing.assert_array_equal(found, function(np.clip(rows, 0, 1)))
+    with pytest.raises(ValueError, match="use 'normal', or MinMaxScaler before it"):
+        model.transform(255 * rows)
 
 
 @pytest.mark.parametrize(

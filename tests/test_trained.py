@@ -56,6 +56,36 @@ def test_codes_and_reconstructions_are_numpy_arrays_of_the_documented_shapes(nam
     assert (np.ptp(codes, axis=0) > 1e-3).all()
 
 
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (BYTES.astype(np.float32), r"lie in \[\d+, 25\d\], outside \[0, 1\]; use uint8 for 8-bit"),
+        (FLOATS - 0.5, r"lie in \[-0\.\d+, 0\.\d+\], outside \[0, 1\]$"),
+        (BYTES // 200, "are uint8 and hold only 0 and 1, where white is 255; store them as bool"),
+    ],
+)
+def test_images_on_another_scale_are_refused_by_every_function_of_images(vae, images, message):
+    functions = {
+        "encode": vae.encode,
+        "latents": vae.latents,
+        "posterior": vae.posterior,
+        "reconstruct": vae.reconstruct,
+        "reconstruction_log_likelihood": vae.reconstruction_log_likelihood,
+        "interpolate": lambda images: vae.interpolate(images, images),
+        "elbo": lambda images: vae.elbo(images, jax.random.key(0)),
+    }
+    for function in functions.values():
+        with pytest.raises(UserError, match=f"^images: values {message}") as error:
+            function(images)
+        assert "\n" not in str(error.value)
+
+
+def test_an_image_that_is_black_and_one_of_zeros_and_ones_as_bool_are_taken(vae):
+    assert vae.encode(np.zeros((1, *IMAGE_SHAPE), np.uint8)).shape == (1, 3)
+    white = np.ones((1, *IMAGE_SHAPE), bool)
+    np.testing.assert_array_equal(vae.encode(white), vae.encode(255 * white.astype(np.uint8)))
+
+
 def test_the_code_of_a_vae_is_the_mean_of_its_posterior(vae):
     posterior = vae.posterior(BYTES)
     np.testing.assert_allclose(vae.encode(BYTES), posterior.mean, rtol=1e-5)
@@ -453,8 +483,13 @@ def test_one_program_serves_all_subsets(joint):
         ({"text": "a thin thin thin four"}, "caption 0 .* has 5 words and signs; give at most 4"),
         ({"text": [3]}, "text must be a text or a list of texts, not"),
         ({"image": IMAGES[:, :3]}, r"image has shape \(3, 3, 3, 1\); this model takes \(num, 4, 3"),
-        ({"image": IMAGES.astype(np.int64)}, "image is int64; use uint8, bool or floats"),
-        ({"image": np.full((1, 4, 3, 1), np.nan)}, "image holds values that are not finite"),
+        ({"image": IMAGES.astype(np.int64)}, "image: type int64; use uint8, bool or floats"),
+        ({"image": np.full((1, 4, 3, 1), np.nan)}, "image: values that are not finite"),
+        (
+            {"image": IMAGES.astype(np.float64)},
+            r"image: values lie in \[0, \d+\], outside \[0, 1\]",
+        ),
+        ({"image": IMAGES // 200}, "image: values are uint8 and hold only 0 and 1"),
         ({"label": [4]}, "label must be whole numbers from 0 to 3"),
         ({"label": [-1]}, "label must be whole numbers from 0 to 3"),
         ({"label": [0.5]}, "label must be whole numbers from 0 to 3"),

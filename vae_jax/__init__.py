@@ -10,7 +10,9 @@ from vae_jax.errors import UserError
 if TYPE_CHECKING:
     from vae_jax.trained import TrainedModel, TrainedMultimodal, load
 
-__all__ = ["TrainedModel", "TrainedMultimodal", "UserError", "load"]
+__version__ = "0.1.0"
+
+__all__ = ["TrainedModel", "TrainedMultimodal", "UserError", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ It uses the package without a config: the model, the evidence lower bound, and t
 
 import functools
 import math
+import warnings
 from typing import Any, NamedTuple
 
 import jax
@@ -68,7 +69,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     Args:
       n_components: number of latent dimensions.
       widths: hidden layers of the encoder; the decoder mirrors them.
-      likelihood: "normal", for any data, or "bernoulli", for data in [0, 1]. With "normal" all
+      likelihood: "normal", for any data, or "bernoulli", for data in [0, 1]; rows that lie
+        somewhat outside after fitting are clipped, with a warning. With "normal" all
         features are centred and divided by one number, the root of their mean variance, so that a
         feature counts by its variance, as in PCA; one scale for all features is learned.
       beta: weight of the KL; 1 is the evidence lower bound.
@@ -213,7 +215,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         # The fitted likelihood: the parameter may have been set to another one since.
-        _check_values(rows, self._architecture.likelihood)
+        if self._architecture.likelihood == "bernoulli":
+            return _clipped(rows)
         return rows
 
     def _images(self, rows: _Rows) -> Float[np.ndarray, "rows 1 features 1"]:
@@ -231,8 +234,30 @@ def _check_values(rows: _Rows, likelihood: str) -> None:
     problem = unaccepted("unit interval", rows) if likelihood == "bernoulli" else None
     if problem is not None:
         raise ValueError(
-            f"the values of X {problem}, where likelihood='bernoulli' is defined; use 'normal'"
+            f"the values of X {problem}, where likelihood='bernoulli' is defined; use 'normal', or "
+            "MinMaxScaler before it"
         )
+
+
+def _clipped(rows: _Rows) -> _Rows:
+    """Return rows clipped to [0, 1], with a warning where that changes them.
+
+    Rows that a scaler was not fitted to may lie somewhat outside.
+
+    Raises:
+      ValueError: they lie outside by more than the width of the interval.
+    """
+    low, high = float(rows.min()), float(rows.max())
+    if low >= 0 and high <= 1:
+        return rows
+    if low < -1 or high > 2:
+        _check_values(rows, "bernoulli")
+    warnings.warn(
+        f"the values of X lie in [{low:g}, {high:g}] and are clipped to [0, 1], where "
+        "likelihood='bernoulli' is defined; MinMaxScaler(clip=True) does so before",
+        stacklevel=4,
+    )
+    return np.clip(rows, 0, 1)
 
 
 def _build(

@@ -30,12 +30,13 @@ from vae_jax.config.stored import best_model, read_experiment
 from vae_jax.config.upgrades import is_flat
 from vae_jax.data import Dataset
 from vae_jax.data.captions.vocabulary import Vocabulary
-from vae_jax.data.pixels import Prepare, to_unit_interval
+from vae_jax.data.pixels import Prepare, black_ones, to_unit_interval
 from vae_jax.data.simulators import Simulator
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import DensityModel, latent_paths
-from vae_jax.models.interfaces import Prior
+from vae_jax.models.interfaces import Accepted, Prior
+from vae_jax.models.likelihoods import unaccepted
 from vae_jax.models.modalities import Form, Forms, placeholder
 from vae_jax.models.multimodal import MultimodalVAE
 from vae_jax.networks.precision import full_precision
@@ -286,12 +287,7 @@ class TrainedModel(_Trained):
                 f"images have shape {array.shape}; this model takes (num, "
                 f"{', '.join(map(str, self.image_shape))}) with num at least 1"
             )
-        if array.dtype == bool:
-            array = array.astype(np.float32)
-        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-            raise UserError("images hold values that are not finite")
-        if not (array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating)):
-            raise UserError(f"images are {array.dtype}; use uint8, bool or floats in [0, 1]")
+        _refuse_values("images", array, self.likelihood.accepts)
         stored = array if array.dtype == np.uint8 else array.astype(np.float32)
         return np.asarray(to_unit_interval(jnp.asarray(stored)))
 
@@ -675,13 +671,30 @@ def _array(name: str, form: Form, value: Given) -> np.ndarray:
     if array.shape[1:] != form.shape:
         shape = ", ".join(map(str, form.shape))
         raise UserError(f"{name} has shape {array.shape}; this model takes (num, {shape})")
-    if array.dtype == np.uint8:
-        return array.astype(np.float32) / 255
-    if array.dtype != bool and not np.issubdtype(array.dtype, np.floating):
-        raise UserError(f"{name} is {array.dtype}; use uint8, bool or floats in [0, 1]")
-    if not np.isfinite(array).all():
-        raise UserError(f"{name} holds values that are not finite")
-    return array.astype(np.float32)
+    _refuse_values(name, array, "unit interval")
+    scale = 255 if array.dtype == np.uint8 else 1
+    return array.astype(np.float32) / scale
+
+
+def _refuse_values(name: str, images: np.ndarray, accepts: Accepted) -> None:
+    """Refuse images of a type or of values that no image has.
+
+    Raises:
+      UserError: they are neither 8-bit nor bool nor floating, are 8-bit zeros and ones, are not
+        finite, or lie outside the unit interval and the likelihood refuses that.
+    """
+    floating = np.issubdtype(images.dtype, np.floating)
+    if not floating and images.dtype not in (np.uint8, np.bool_):
+        raise UserError(f"{name}: type {images.dtype}; use uint8, bool or floats in [0, 1]")
+    if floating and not np.isfinite(images).all():
+        raise UserError(f"{name}: values that are not finite")
+    problem = black_ones(images)
+    if floating and accepts != "any finite":
+        problem = unaccepted("unit interval", images)
+        if problem is not None and images.min() >= 0 and images.max() <= 255:
+            problem += "; use uint8 for 8-bit values, or divide them by 255"
+    if problem is not None:
+        raise UserError(f"{name}: values {problem}")
 
 
 def _within(array: np.ndarray, num_classes: int) -> bool:

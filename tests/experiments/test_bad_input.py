@@ -311,12 +311,17 @@ def with_negative_greys_in_the_test_set(images):
     images["test_images"] -= 0.5
 
 
+def with_ones_of_8_bits(images):
+    images["train_images"] = images["train_images"].astype(np.uint8)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (with_nan, ["NaN", "image 7"]),
         (with_greys_up_to_255, ["data.train_split", "[0, 255]", "outside [0, 1]"]),
         (with_negative_greys_in_the_test_set, ["data.test_split", "outside [0, 1]"]),
+        (with_ones_of_8_bits, ["data.train_split", "uint8 and hold only 0 and 1", "as bool"]),
     ],
 )
 @pytest.mark.parametrize("binarization", ["dynamic", "none"])

@@ -150,7 +150,10 @@ def test_the_summary_has_its_keys_and_its_metrics_agree(data, finished):
     assert 1 <= summary["best_epoch"] <= 3
     assert summary["seed"] == 0
     assert summary["config_digest"] == factory.digest(config_of(data))
-    assert {"python", "jax"} <= set(summary["versions"])
+    versions = summary["versions"]
+    assert {"python", "jax", "flax", "optax", "numpy"} <= set(versions)
+    assert versions["vae_jax"] == vae_jax.__version__
+    assert len(summary["processor"]) > 2
     assert summary["wall_seconds"] > 0
     assert summary["examples_per_second"] > 0
     assert isinstance(summary["device"], str)

@@ -304,3 +304,14 @@ def test_fields_that_varied_together_are_the_same_as_a_section_that_says_them():
 
 def test_a_workdir_of_a_card_holds_no_sweep():
     assert not checks.is_same(content(SWEEPS["grid"]), {"card": "x", "config": {}})
+
+
+def test_a_ramp_that_is_longer_than_the_run_is_said_once(caplog):
+    base = fields.with_values(BASE, {"epochs": 5, "objective.warmup_epochs": 20.0})
+    checks.check(space.grid({"objective.beta": (1.0, 2.0)}), base)
+    assert caplog.messages == [
+        "objective.warmup_epochs=20 is longer than the run of epochs=5, which ends at 25% of it"
+    ]
+    caplog.clear()
+    checks.check(space.grid({"objective.warmup_epochs": (0.0, 5.0)}), base)
+    assert not caplog.messages

@@ -54,7 +54,7 @@ from vae_jax.config.programs import (
     run_state_template,
 )
 from vae_jax.config.resume import hold_run, read_member_states, read_run_state
-from vae_jax.config.rules import refuse_parts
+from vae_jax.config.rules import refuse_parts, unfinished
 from vae_jax.config.streams import build_stream, most_streamed_steps
 
 __all__ = [
@@ -108,5 +108,6 @@ __all__ = [
     "setting_at",
     "split_model",
     "to_metadata",
+    "unfinished",
     "with_values",
 ]

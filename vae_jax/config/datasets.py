@@ -16,7 +16,13 @@ from vae_jax.config.forms import ImageShape
 from vae_jax.config.keys import make_key
 from vae_jax.data import Dataset, LazyDataset, splits
 from vae_jax.data.dataset import ImagesShape, evenly_spaced, num_bytes, read_all
-from vae_jax.data.pixels import Prepare, StoredPictures, binarize, to_unit_interval
+from vae_jax.data.pixels import (
+    Prepare,
+    StoredPictures,
+    binarize,
+    black_ones,
+    to_unit_interval,
+)
 from vae_jax.data.simulators import Simulator, SpritesSimulator, StoredSimulator
 from vae_jax.data.sprites.dataset import SpritesDataset, resolve_image_size
 from vae_jax.data.sprites.rendering import draw_within_cells, render_apart
@@ -197,6 +203,9 @@ def open_split(config: AnyExperiment, field: str, name: str) -> LazyDataset:
 
 def _load(config: AnyExperiment, field: str, dataset: LazyDataset) -> Dataset:
     loaded = read_all(dataset)
+    problem = black_ones(loaded.images)
+    if problem is not None:
+        raise UserError(f"{field}: images of {config.data.name!r} {problem}")
     if config.data.binarization.name == "static":
         key = make_key(config.data.binarization.seed)
         key = jax.random.fold_in(key, _STATIC_DRAWS.index(field))

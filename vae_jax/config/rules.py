@@ -23,6 +23,19 @@ def check(experiment: Any) -> None:
         _check_modalities(experiment)
 
 
+def unfinished(experiment: Any) -> list[str]:
+    """Return a line per ramp of the objective that the run is too short for."""
+    found = []
+    for name, value in settings.flatten(settings.to_dict(experiment.objective)).items():
+        if name.endswith("_epochs") and isinstance(value, int | float):
+            if experiment.epochs < value:
+                found.append(
+                    f"objective.{name}={value:g} is longer than the run of epochs="
+                    f"{experiment.epochs}, which ends at {experiment.epochs / value:.0%} of it"
+                )
+    return found
+
+
 def _check_parts(experiment: Any) -> None:
     """Ask each part about itself, and the objective about the model."""
     for path, chosen in settings.walk(experiment):

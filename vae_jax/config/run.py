@@ -62,6 +62,8 @@ def train(
     devices = jax.local_devices()[:1] if devices is None else devices
     if kind == "pmap" and len(devices) > 1:
         factory.refuse_parts(config, "--parallel=pmap", "--parallel=jit")
+    for line in factory.unfinished(config):
+        logging.warning(line)
     splits = factory.open_examples(config)
     parallel.check_batch_size(config.batch_size, config.optimizer.accumulation_steps, len(devices))
     num_examples, form = splits.num_examples, splits.form

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
 from vae_jax.data import random_bits
@@ -27,6 +28,16 @@ def to_unit_interval(images: StoredImages) -> Float[Array, "batch height width c
     if images.dtype == jnp.uint8:
         return images.astype(jnp.float32) / 255
     return images
+
+
+def black_ones(images: np.ndarray) -> str | None:
+    """Return why images are hardly 8-bit: they hold zeros and ones alone; None if they do not.
+
+    As 8-bit values ones are as good as black, and a model of them learns next to nothing.
+    """
+    if images.dtype != np.uint8 or images.size == 0 or images.max() != 1:
+        return None
+    return "are uint8 and hold only 0 and 1, where white is 255; store them as bool, or times 255"
 
 
 def binarize(

@@ -1,6 +1,5 @@
 """The test metrics of a run, measured, plotted and written into summary.json."""
 
-import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -199,12 +198,9 @@ def summarize(model: Trained, test: dict[str, Any], saved: dict[str, Any]) -> di
         "wall_seconds": saved["train_seconds"],
         "examples_per_second": saved["examples_seen"] / max(saved["train_seconds"], 1e-9),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "processor": host.processor(),
         "num_cores": host.num_cores(),
-        "versions": {
-            "python": platform.python_version(),
-            "jax": jax.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": host.versions(),
         "seed": model.seed,
         "config_digest": model.digest,
     }

@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -47,14 +48,18 @@ def check_configs(sweep: Sweep, base: Mapping[str, Any]) -> None:
     Raises:
       UserError: what is wrong, and with which setting.
     """
+    too_short: dict[str, None] = {}
     for setting in examples(sweep):
         try:
             experiment = factory.resolve(fields.with_values(base, setting))
+            too_short |= dict.fromkeys(factory.unfinished(experiment))
             factory.refuse_stream(experiment)
             _check_judging(sweep, experiment)
         except UserError as error:
             described = ", ".join(f"{field}={value!r}" for field, value in setting.items())
             raise UserError(f"the setting {described}: {error}") from None
+    for line in too_short:
+        logging.warning(line)
 
 
 def is_same(resolved: Mapping[str, Any], there: Mapping[str, Any]) -> bool:

@@ -1,9 +1,16 @@
-"""The cores of this machine that a process may use, and a cache of compiled programs."""
+"""This machine: its cores and processor, the versions it runs, and a cache of compiled programs."""
 
+import functools
+import importlib.metadata
 import os
+import platform
+import subprocess
 from pathlib import Path
 
 import jax
+import numpy as np
+
+from vae_jax import __version__
 
 
 def num_cores() -> int:
@@ -12,6 +19,44 @@ def num_cores() -> int:
     XLA splits sums over the cores.
     """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """Return the name of the processor, or its architecture if the system does not say it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that results depend on; "commit" only of a package under git."""
+    names = ("flax", "optax")
+    commit = _commit()
+    return {
+        "vae_jax": __version__,
+        **({"commit": commit} if commit else {}),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "numpy": np.__version__,
+        **{name: importlib.metadata.version(name) for name in names},
+    }
+
+
+@functools.cache
+def _commit() -> str | None:
+    """Return the commit of the package's repository, with "-dirty" if files differ from it."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
 
 
 def use_compilation_cache() -> None:

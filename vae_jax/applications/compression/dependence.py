@@ -3,7 +3,6 @@
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from flax import nnx
 from vae_jax.applications.compression.file_format import CompressedImages
 from vae_jax.errors import UserError
 from vae_jax.trained import TrainedModel
+from vae_jax.training import host
 
 
 def model_digest(model: TrainedModel) -> str:
@@ -74,10 +74,7 @@ def platform_name() -> str:
     """Name what the last bits of the probabilities depend on: versions, processor, threads."""
     names = ("jax", "jaxlib", "constriction")
     versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
-    # XLA has one thread per core that the process may use.
-    has_affinity = hasattr(os, "sched_getaffinity")
-    num_cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
-    return f"{', '.join(versions)}, {_processor()}, {num_cores} cores"
+    return f"{', '.join(versions)}, {_processor()}, {host.num_cores()} cores"
 
 
 def _processor() -> str:
