@@ -25,15 +25,14 @@ def check(experiment: Any) -> None:
 
 def unfinished(experiment: Any) -> list[str]:
     """Return a line per ramp of the objective that the run is too short for."""
-    found = []
-    for name, value in settings.flatten(settings.to_dict(experiment.objective)).items():
-        if name.endswith("_epochs") and isinstance(value, int | float):
-            if experiment.epochs < value:
-                found.append(
-                    f"objective.{name}={value:g} is longer than the run of epochs="
-                    f"{experiment.epochs}, which ends at {experiment.epochs / value:.0%} of it"
-                )
-    return found
+    flat = settings.flatten(settings.to_dict(experiment.objective))
+    ramps = {name: value for name, value in flat.items() if name.endswith("_epochs")}
+    return [
+        f"objective.{name}={value:g} is longer than the run of epochs={experiment.epochs}, which "
+        f"ends at {experiment.epochs / value:.0%} of it"
+        for name, value in ramps.items()
+        if experiment.epochs < value
+    ]
 
 
 def _check_parts(experiment: Any) -> None:
