@@ -1,9 +1,9 @@
 """Compare runs: their test metrics, validation curves and latent spaces.
 
-    python -m experiments.compare --workdirs=runs/autoencoder,runs/vanilla --output=runs/compared
+    python -m experiments.compare --workdirs=runs/vanilla,runs/beta4 --output=runs/compared
 
 Writes table.md, latents.png (two dimensions, or two principal components) and a plot of each
-validation metric that all runs have. The runs must have the same test images.
+validation metric that all runs have. The runs must have the same test images, and nats of one kind.
 """
 
 from pathlib import Path

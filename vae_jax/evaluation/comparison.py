@@ -34,9 +34,11 @@ def compare(folders: Mapping[str, Path], out: Path) -> str:
       out: folder of table.md, latents.png and a plot per validation metric that all runs have.
 
     Raises:
-      UserError: a run has not been evaluated, or the runs have different test sets.
+      UserError: a run has not been evaluated, or the runs have different test sets, or nats that
+        mean different things.
     """
     summaries, records, panels, test_sets = {}, {}, [], set()
+    seen: dict[tuple[str, str], str] = {}
     for name, folder in folders.items():
         model = trained.load_images(folder)
         summary = workdir.read_summary(folder)
@@ -48,6 +50,17 @@ def compare(folders: Mapping[str, Path], out: Path) -> str:
             raise UserError(
                 f"the runs have different test sets, {', '.join(map(str, sorted(test_sets)))}; "
                 "compare runs with the same data.name and data.test_split"
+            )
+        # Binarised and grey images are different images, and densities are no probabilities.
+        seen[model.data.binarization.name, model.likelihood.support] = name
+        if len(seen) > 1:
+            described = ", ".join(
+                f"{run} has data.binarization={binarization!r} and values that are {support}"
+                for (binarization, support), run in seen.items()
+            )
+            raise UserError(
+                f"nats of these runs cannot be compared: {described}; compare runs with the same "
+                "data.binarization and the same kind of model.likelihood"
             )
         records[name] = read_records(folder / "metrics.jsonl")
         points, labels = latent_points(model)

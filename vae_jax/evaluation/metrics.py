@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from vae_jax.data.pixels import Prepare
 from vae_jax.evaluation import collapse, likelihood
-from vae_jax.models.likelihoods import gives_probabilities
+from vae_jax.models.likelihoods import nats_of
 from vae_jax.trained import TrainedModel
 
 _BATCH_SIZE = 1000
@@ -76,9 +76,10 @@ def vae_metrics(
 
     Returns:
       "elbo" and "iwae_bound" with standard errors over images, "rate" and "distortion", in nats.
-      "bits_per_dim" of the ELBO, where the likelihood gives probabilities of the targets: only then
-      is it a code length. "active_units", None where the posterior means are single samples, or
-      latents are points on the sphere, whose axes have no meaning of their own.
+      "nats_of" says whether they are of a log probability, a log density or a cross-entropy.
+      "bits_per_dim" of the ELBO, if it is a log probability: only then is it a code length.
+      "active_units", None where the posterior means are single samples, or where single latents
+      have no meaning of their own.
       "kl_by_dimension" in nats and "collapsed_share", None where the KL is not a sum over
       dimensions. "mutual_information" of images and latents and "aggregate_kl" of the aggregate
       posterior from the prior, in nats, None where the posterior has no density at given latents.
@@ -143,7 +144,8 @@ def vae_metrics(
             model.graphdef, model.state, targets, information_key
         )
         metrics["aggregate_kl"] = metrics["rate"] - metrics["mutual_information"]
-    if gives_probabilities(model.likelihood, targets):
+    metrics["nats_of"] = nats_of(model.likelihood, targets)
+    if metrics["nats_of"] == "log probability":
         bits = -metrics["elbo"] / np.log(2)
         metrics["bits_per_dim"] = float(bits / np.prod(targets.shape[1:]))
     return metrics

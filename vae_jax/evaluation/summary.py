@@ -229,6 +229,8 @@ def describe(summary: dict[str, Any]) -> str:
         f"{test['distortion']:.2f}, iwae_bound ({test['num_samples']} samples) "
         f"{test['iwae_bound']:.2f} nats"
     )
+    if test.get("nats_of") == "cross-entropy":
+        text += " (cross-entropy of grey values, not a log probability)"
     units = test["active_units"]
     return text if units is None else f"{text}; {units} active units"
 

@@ -303,14 +303,24 @@ class CategoricalSettings:
         return CategoricalLikelihood()
 
 
-def gives_probabilities(likelihood: Likelihood, images: np.ndarray) -> bool:
-    """Return True if `log_prob` of these images is a log probability, and so a code length.
+Nats = Literal["log probability", "log density", "cross-entropy"]
 
-    A log density is not, nor is the cross-entropy of a Bernoulli at grey values.
+
+def nats_of(likelihood: Likelihood, images: np.ndarray) -> Nats:
+    """Return what `log_prob` of these images is; those of different kinds cannot be compared.
+
+    That of a Bernoulli at grey values is a cross-entropy: the values are no outcomes.
     """
-    if likelihood.support == "zeros and ones":
-        return bool(np.isin(images, (0, 1)).all())
-    return likelihood.support == "256 levels"
+    if likelihood.support == "256 levels":
+        return "log probability"
+    if likelihood.support == "continuous":
+        return "log density"
+    return "log probability" if bool(np.isin(images, (0, 1)).all()) else "cross-entropy"
+
+
+def gives_probabilities(likelihood: Likelihood, images: np.ndarray) -> bool:
+    """Return True if `log_prob` of these images is a log probability, and so a code length."""
+    return nats_of(likelihood, images) == "log probability"
 
 
 def unaccepted(accepted: Accepted, images: np.ndarray) -> str | None:
