@@ -2,7 +2,11 @@
 
 python -m experiments.evaluate --workdir=runs/vanilla
 python -m experiments.evaluate --workdir=runs/vanilla --num_samples=5000
+python -m experiments.evaluate --workdir=runs/vanilla --num_samples=50 --output=quick.json
 """
+
+import contextlib
+from pathlib import Path
 
 from absl import flags
 
@@ -15,7 +19,11 @@ from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.settings import settings_of
 
-shared.define("workdir", "member")
+shared.define(
+    "workdir",
+    "member",
+    output="JSON file to write; by default the run's summary.json is written, and its plots",
+)
 
 _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", None, "importance samples per image, in place of config.evaluation.num_samples"
@@ -31,9 +39,24 @@ def main() -> None:
         num_samples = _NUM_SAMPLES.value
     if not 1 <= num_samples <= MAX_SAMPLES:
         raise UserError(f"--num_samples={num_samples} must be at least 1 and at most {MAX_SAMPLES}")
-    with workdir.hold(folder):
+    output = Path(flags.FLAGS.output) if flags.FLAGS.output else None
+    if output is None:
+        _refuse_fewer(folder, num_samples)
+    # A run that is only read may lie where nothing can be written.
+    with workdir.hold(folder) if output is None else contextlib.nullcontext():
         test = factory.load_test_examples(config)
-        print(f"{folder}: {measuring.describe(measuring.evaluate_run(folder, test, num_samples))}")
+        summary = measuring.evaluate_run(folder, test, num_samples, output)
+    print(f"{folder}: {measuring.describe(summary)}")
+
+
+def _refuse_fewer(folder: Path, num_samples: int) -> None:
+    summary = workdir.read_summary(folder)
+    there = 0 if summary is None else summary["test"].get("num_samples", 0)
+    if num_samples < there:
+        raise UserError(
+            f"--num_samples={num_samples} would replace a bound by {there} samples in "
+            f"{folder / 'summary.json'}; use at least {there}, or name another file by --output"
+        )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from absl import flags
+from absl.testing import flagsaver
 from PIL import Image
 from small_data import write_bars
 
@@ -219,6 +220,34 @@ def test_an_evaluation_with_more_samples_rewrites_the_summary_only_there(
         assert after[name] == before[name]
     assert state_of(folder) == state_of(finished)
     assert timeless_records(folder) == timeless_records(finished)
+
+
+def test_an_evaluation_with_fewer_samples_needs_a_file_of_its_own(finished, tmp_path):
+    folder, output = tmp_path / "run", tmp_path / "few.json"
+    shutil.copytree(finished, folder)
+    before = contents(folder)
+    with (
+        flagsaver.flagsaver(workdir=str(folder), num_samples=7),
+        pytest.raises(UserError, match=r"would replace a bound by 20 samples in .*summary\.json"),
+    ):
+        evaluate.main()
+    with flagsaver.flagsaver(workdir=str(folder), num_samples=7, output=str(output)):
+        evaluate.main()
+    assert json.loads(output.read_text())["test"]["num_samples"] == 7
+    assert contents(folder) == before
+
+
+def test_an_evaluation_says_that_it_passed_over_a_damaged_checkpoint(finished, tmp_path, capsys):
+    folder, output = tmp_path / "run", tmp_path / "older.json"
+    shutil.copytree(finished, folder)
+    older, newest = checkpoints.steps(folder / "checkpoints")[-2:]
+    (folder / "checkpoints" / str(newest) / "manifest.json").write_text("{")
+    with flagsaver.flagsaver(workdir=str(folder), output=str(output)):
+        evaluate.main()
+    summary = json.loads(output.read_text())
+    assert (summary["step"], summary["damaged_checkpoints"]) == (older, [newest])
+    said = capsys.readouterr().out.strip()
+    assert said.endswith(f"of step {older}, since the checkpoint of step {newest} is damaged")
 
 
 def test_a_kill_between_training_and_the_summary_is_made_up_for(data, finished, tmp_path):

@@ -75,7 +75,7 @@ def files_of_one(folder):
 
 def test_a_checkpoint_comes_back_bit_for_bit(directory):
     assert_is(checkpoints.restore(directory, template()), 4)
-    assert checkpoints.read_metadata(directory) == {"epoch": 2.0}
+    assert checkpoints.require(directory) == (2, {"epoch": 2.0}, ())
     assert checkpoints.steps(directory) == [2, 4]
 
 
@@ -142,7 +142,7 @@ def test_damage_to_any_file_of_the_newest_sets_it_aside_with_a_warning(saved, tm
             patch.setattr(
                 logging, "warning", lambda text, *args, to=messages: to.append(text % args)
             )
-            assert checkpoints.read_metadata(directory) == {"epoch": 1.0}, name
+            assert checkpoints.require(directory).metadata == {"epoch": 1.0}, name
             assert [str(directory / "4") in message for message in messages] == [True], name
             messages.clear()
             checkpoint = checkpoints.restore(directory, template(), set_torn_aside=True)
@@ -174,10 +174,10 @@ def test_there_may_be_none_that_is_whole(directory, tmp_path, caplog):
     assert checkpoints.restore(directory, template()) is None
     assert caplog.text.count("is damaged") == 2
     with pytest.raises(UserError, match="holds no checkpoint"):
-        checkpoints.read_metadata(directory)
+        checkpoints.require(directory)
     assert checkpoints.restore(tmp_path / "nowhere", template()) is None
     with pytest.raises(UserError, match="holds no checkpoint"):
-        checkpoints.read_metadata(tmp_path / "nowhere")
+        checkpoints.require(tmp_path / "nowhere")
 
 
 def fail(*_, **__):

@@ -164,39 +164,55 @@ def _measure_joint(
 
 
 def evaluate_run(
-    folder: Path, test: Dataset | MultimodalDataset, num_samples: int
+    folder: Path,
+    test: Dataset | MultimodalDataset,
+    num_samples: int,
+    output: Path | None = None,
 ) -> dict[str, Any]:
-    """Measure and plot a run and write summary.json. The caller holds the workdir."""
+    """Measure and plot a run, write summary.json and return its content.
+
+    Args:
+      folder: the workdir, which the caller holds.
+      test: the test set.
+      num_samples: importance samples per image.
+      output: the file to write in place of summary.json and the plots.
+    """
     model = trained.load(folder)
-    saved = checkpoints.read_metadata(folder / "checkpoints")
+    saved = checkpoints.require(folder / "checkpoints")
     targets = prepare_examples(model, test)
     measured = measure(model, targets, num_samples)
+    summary = summarize(model, measured, saved)
+    if output is not None:
+        workdir.write_json(output, summary)
+        return summary
     # The summary comes last, since it marks the run as finished.
     if isinstance(model, TrainedMultimodal):
         drawing.draw_training_curves(folder)
     else:
         assert isinstance(targets, np.ndarray)
         drawing.draw_run(folder, model, targets, test.labels, measured)
-    summary = summarize(model, measured, saved)
     workdir.write_summary(folder, summary)
     return summary
 
 
-def summarize(model: Trained, test: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+def summarize(model: Trained, test: dict[str, Any], saved: checkpoints.Found) -> dict[str, Any]:
     """Return the content of summary.json.
 
     Args:
       model: the trained model.
       test: metrics on the test set.
-      saved: metadata of the checkpoint that was measured.
+      saved: the checkpoint that was measured.
     """
+    metadata = saved.metadata
+    damaged = {"damaged_checkpoints": list(saved.damaged)} if saved.damaged else {}
     return {
         "test": test,
-        "step": saved["step"],
-        "best_epoch": saved["best_epoch"],
-        "epochs": saved["epoch"],
-        "wall_seconds": saved["train_seconds"],
-        "examples_per_second": saved["examples_seen"] / max(saved["train_seconds"], 1e-9),
+        "step": metadata["step"],
+        **damaged,
+        "best_epoch": metadata["best_epoch"],
+        "epochs": metadata["epoch"],
+        "wall_seconds": metadata["train_seconds"],
+        "examples_per_second": metadata["examples_seen"] / max(metadata["train_seconds"], 1e-9),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "processor": host.processor(),
         "num_cores": host.num_cores(),
@@ -207,8 +223,16 @@ def summarize(model: Trained, test: dict[str, Any], saved: dict[str, Any]) -> di
 
 
 def describe(summary: dict[str, Any]) -> str:
-    """Return the test metrics in a line."""
-    test = summary["test"]
+    """Return the test metrics in a line, and what was measured if newer checkpoints are damaged."""
+    text = _describe_test(summary["test"])
+    damaged = summary.get("damaged_checkpoints")
+    if not damaged:
+        return text
+    steps = ", ".join(map(str, damaged))
+    return f"{text}; of step {summary['step']}, since the checkpoint of step {steps} is damaged"
+
+
+def _describe_test(test: dict[str, Any]) -> str:
     if "conditional_log_likelihood" in test:
         named = {**test["log_likelihood"], **_given_the_rest(test)}
         listed = ", ".join(f"{name} {value:.2f}" for name, value in named.items())

@@ -150,10 +150,17 @@ def _complete(partial: Path, final: Path, metadata: dict[str, Any]) -> None:
 
 
 class Found(NamedTuple):
-    """The step and the metadata of a whole checkpoint."""
+    """The newest whole checkpoint.
+
+    Attributes:
+      step: its step.
+      metadata: its metadata.
+      damaged: the steps of newer ones, which are damaged.
+    """
 
     step: int
     metadata: dict[str, Any]
+    damaged: tuple[int, ...] = ()
 
 
 def find(directory: Path, *, set_torn_aside: bool = False) -> Found | None:
@@ -165,11 +172,12 @@ def find(directory: Path, *, set_torn_aside: bool = False) -> Found | None:
       directory: the run's `checkpoints` folder.
       set_torn_aside: rename damaged checkpoints, so that their steps can be saved again.
     """
+    damaged: list[int] = []
     for step in reversed(steps(directory)):
         folder = directory / str(step)
         if _is_whole(folder):
-            content = (folder / _METADATA).read_text(encoding="utf-8")
-            return Found(step, dict(json.loads(content)))
+            return Found(step, metadata_of(directory, step), tuple(damaged))
+        damaged.append(step)
         logging.warning("checkpoint %s is damaged and is passed over", folder)
         if set_torn_aside:
             torn = folder.with_name(folder.name + _TORN)
@@ -183,8 +191,8 @@ def metadata_of(directory: Path, step: int) -> dict[str, Any]:
     return dict(json.loads((directory / str(step) / _METADATA).read_text(encoding="utf-8")))
 
 
-def read_metadata(directory: Path) -> dict[str, Any]:
-    """Return the metadata of the newest whole checkpoint.
+def require(directory: Path) -> Found:
+    """Return the newest whole checkpoint.
 
     Raises:
       UserError: there is none.
@@ -192,7 +200,7 @@ def read_metadata(directory: Path) -> dict[str, Any]:
     found = find(directory)
     if found is None:
         raise UserError(f"{directory} holds no checkpoint that can be read; train the run first")
-    return found.metadata
+    return found
 
 
 def newest(directory: Path, *, set_torn_aside: bool = False) -> int | None:
