@@ -1,6 +1,7 @@
 """The test metrics of a run, measured, plotted and written into summary.json."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,7 @@ def evaluate_run(
     saved = checkpoints.require(folder / "checkpoints")
     targets = prepare_examples(model, test)
     measured = measure(model, targets, num_samples)
-    summary = summarize(model, measured, saved)
+    summary = summarize(model, measured, saved.metadata, saved.damaged)
     if output is not None:
         workdir.write_json(output, summary)
         return summary
@@ -195,24 +196,25 @@ def evaluate_run(
     return summary
 
 
-def summarize(model: Trained, test: dict[str, Any], saved: checkpoints.Found) -> dict[str, Any]:
+def summarize(
+    model: Trained, test: dict[str, Any], saved: dict[str, Any], damaged: Sequence[int] = ()
+) -> dict[str, Any]:
     """Return the content of summary.json.
 
     Args:
       model: the trained model.
       test: metrics on the test set.
-      saved: the checkpoint that was measured.
+      saved: metadata of the checkpoint that was measured.
+      damaged: steps of newer checkpoints, which are damaged.
     """
-    metadata = saved.metadata
-    damaged = {"damaged_checkpoints": list(saved.damaged)} if saved.damaged else {}
     return {
         "test": test,
-        "step": metadata["step"],
-        **damaged,
-        "best_epoch": metadata["best_epoch"],
-        "epochs": metadata["epoch"],
-        "wall_seconds": metadata["train_seconds"],
-        "examples_per_second": metadata["examples_seen"] / max(metadata["train_seconds"], 1e-9),
+        "step": saved["step"],
+        **({"damaged_checkpoints": list(damaged)} if damaged else {}),
+        "best_epoch": saved["best_epoch"],
+        "epochs": saved["epoch"],
+        "wall_seconds": saved["train_seconds"],
+        "examples_per_second": saved["examples_seen"] / max(saved["train_seconds"], 1e-9),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "processor": host.processor(),
         "num_cores": host.num_cores(),
