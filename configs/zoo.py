@@ -4,8 +4,8 @@ r"""All families of models at one budget: one table, with error bars over seeds.
     python -m experiments.zoo
 
 trains each family of `FAMILIES` on MNIST and Fashion-MNIST with three seeds, measures it, and
-writes results/zoo.md. `--families=vae,iwae --datasets=mnist --seeds=1 --config.epochs=5` is a part
-of it. `python -m experiments.train --config=configs/zoo.py` trains its VAE alone.
+writes a table and plots. `--families=vae,iwae --datasets=mnist --seeds=1 --config.epochs=5` is a
+part of it. `python -m experiments.train --config=configs/zoo.py` trains its VAE alone.
 
 All share 784-400-400-784 networks around 16 latents, dynamic binarisation, batches of 128, Adam at
 1e-3 and 20 epochs on all training images; the last parameters are measured. A family changes what

@@ -4,8 +4,8 @@ r"""Train a sweep over objectives, strengths and seeds; compare how they disenta
         --sweep=configs/sweeps/disentanglement.py --workdir=runs/disentanglement
 
 The flags are those of experiments.sweep, and a stopped study is continued as there. Writes
-study.json, with a row per run, and plots into results/disentanglement/; afterwards `python -m
-experiments.report` writes the tables.
+study.json, with a row per run, and plots into results/disentanglement/ of the workdir. With
+--results=results they are published; `python -m experiments.report` then writes the tables.
 """
 
 from pathlib import Path
@@ -83,7 +83,7 @@ def main() -> None:
     settings = sweep.named_sweep()
     check_study(config, settings)
     sweep.run_sweep(config, settings, folder)
-    _write(folder, config, Path(flags.FLAGS.results) / "disentanglement")
+    _write(folder, config, shared.results_folder(folder) / "disentanglement")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,12 @@ _SHARED: dict[str, tuple[Callable[..., Any], Any, str]] = {
     "workdirs": (flags.DEFINE_list, [], "required; directories of trained runs"),
     "input": (flags.DEFINE_string, None, "file to read"),
     "output": (flags.DEFINE_string, "", "required; file to write"),
-    "results": (flags.DEFINE_string, "results", "folder of the results files"),
+    "results": (
+        flags.DEFINE_string,
+        "",
+        "folder of the results files; by default results/ in the workdir. --results=results "
+        "publishes them in the repository",
+    ),
     "data_dir": (
         flags.DEFINE_string,
         "data",
@@ -62,6 +67,11 @@ def define(*names: str, **descriptions: str) -> None:
         else:
             kind, default, description = _SHARED[name]
             kind(name, default, descriptions.get(name, description))
+
+
+def results_folder(folder: Path) -> Path:
+    """Return the folder of --results, by default that of the workdir `folder`."""
+    return Path(flags.FLAGS.results or folder / "results")
 
 
 def given_config() -> dict[str, Any]:

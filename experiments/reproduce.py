@@ -1,4 +1,4 @@
-"""Reproduce a paper's table: train the runs of a card, measure them, write results/CARD.json.
+"""Reproduce a paper's table: train the runs of a card, measure them, show the table.
 
     python -m experiments.reproduce --card=iwae_mnist_1layer --seeds=3
     python -m experiments.reproduce --card=iwae_mnist_1layer --seeds=1 --budget=full --rows=vae_1
@@ -6,7 +6,8 @@
 
 `configs/papers/` has the cards. The budget "cpu" is made for two cores without an accelerator. The
 same command continues after it was stopped or killed, and later commands may add rows and seeds.
-Afterwards `python -m experiments.report` writes results/README.md.
+The table is written to results/CARD.json of the workdir. --results=results publishes it there, and
+`python -m experiments.report` then writes results/README.md.
 """
 
 from pathlib import Path
@@ -55,7 +56,7 @@ def main() -> None:
         )
         for card in named
     ]
-    reproduce(all_runs, Path(flags.FLAGS.results), named_executor())
+    reproduce(all_runs, shared.results_folder(folder), named_executor())
 
 
 if __name__ == "__main__":

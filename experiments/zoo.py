@@ -1,11 +1,12 @@
-r"""Train every family of models at one budget, measure all, and write results/zoo.md.
+r"""Train every family of models at one budget, measure all, and write a table with plots.
 
     python -m experiments.zoo
     python -m experiments.zoo --families=vae,iwae --datasets=mnist --seeds=1 --config.epochs=5
 
-configs/zoo.py has the families. Written are results/zoo.json, with a row per run, results/zoo.md,
-and the plots in results/zoo/. The same command continues after it was stopped or killed, and later
-commands may add families, data sets and seeds. Another budget needs another --workdir.
+configs/zoo.py has the families. Written are zoo.json, with a row per run, zoo.md, and the plots in
+zoo/, into results/ of the workdir; --results=results publishes them. The same command continues
+after it was stopped or killed, and later commands may add families, data sets and seeds. Another
+budget needs another --workdir.
 """
 
 from pathlib import Path
@@ -44,13 +45,14 @@ def main() -> None:
     if not _DATASETS.value:
         raise UserError("--datasets is empty; name data sets such as mnist")
     changed = "".join(f" --config.{name}={text}" for name, text in overrides)
+    folder = Path(flags.FLAGS.workdir or "runs/zoo")
     compare(
         zoo,
         names=zoo.named(_FAMILIES.value),
         datasets=_DATASETS.value,
         seeds=range(seeds),
-        folder=Path(flags.FLAGS.workdir or "runs/zoo"),
-        out=Path(flags.FLAGS.results),
+        folder=folder,
+        out=shared.results_folder(folder),
         executor=named_executor(),
         command=f"python -m experiments.zoo --seeds={seeds}{changed}",
     )

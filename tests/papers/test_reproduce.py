@@ -123,7 +123,12 @@ def test_a_run_of_a_card_is_a_member_for_the_other_commands(reproduced):
 def test_the_same_command_again_changes_nothing(card, reproduced, capsys):
     before = (reproduced / "results" / "bars.json").read_bytes()
     run(runs_of(card, reproduced / "runs"), reproduced / "results")
-    assert "4 of 4 runs of all cards done\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "4 of 4 runs of all cards done\n" in said
+    # The table and its verdicts end the command.
+    measured = card_results.read(card, reproduced / "results")
+    for shown in (card_report.table(card, measured), card_report.checks_table(card, measured)):
+        assert shown in said
     assert (reproduced / "results" / "bars.json").read_bytes() == before
 
 

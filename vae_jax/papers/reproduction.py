@@ -46,7 +46,7 @@ def reproduce(all_runs: Sequence[Runs], results: Path, executor: Executor) -> No
         _write(runs, results)
         _print_diverged(runs)
         _draw_manifold(runs, results)
-        print(f"{card_results.path_of(runs.card, results)} is written", flush=True)
+        _print_table(runs, results)
 
 
 def _write(runs: Runs, results: Path) -> None:
@@ -76,6 +76,16 @@ def _print_progress(all_runs: Sequence[Runs]) -> None:
             else f"; about {seconds:.0f} s left"
         )
     print(f"{done} of {total} runs of all cards done{left}", flush=True)
+
+
+def _print_table(runs: Runs, results: Path) -> None:
+    measured = card_results.read(runs.card, results)
+    parts = [
+        card_report.table(runs.card, measured),
+        card_report.checks_table(runs.card, measured),
+        f"{card_results.path_of(runs.card, results)} is written",
+    ]
+    print("\n".join(filter(None, parts)), flush=True)
 
 
 def _print_diverged(runs: Runs) -> None:
