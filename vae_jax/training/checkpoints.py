@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,6 +85,22 @@ def _quiet_orbax() -> Iterator[None]:
         logger.disabled = previous
 
 
+@contextlib.contextmanager
+def _for_orbax(folder: Path) -> Iterator[Path]:
+    """Yield an absolute path of a folder, by a temporary link if its own cannot be given to orbax.
+
+    Orbax merges what processes wrote by a pattern, and takes brackets in the path as part of it.
+    """
+    path = folder.absolute()
+    if not set(str(path)) & set("[]*?\\"):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        link = Path(scratch) / "checkpoint"
+        link.symlink_to(path)
+        yield link
+
+
 def _check_room(directory: Path, tree: PyTree) -> None:
     """Refuse a full disk before orbax's threads print their tracebacks."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -122,8 +139,12 @@ def save(
                 shutil.rmtree(leftover, ignore_errors=True)
             partial.mkdir(parents=True)
         processes.wait_for_all("checkpoint begins")
-        with _quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(partial.absolute() / "state", tree)
+        with (
+            _quiet_orbax(),
+            _for_orbax(partial) as folder,
+            ocp.StandardCheckpointer() as checkpointer,
+        ):
+            checkpointer.save(folder / "state", tree)
         if processes.is_first():
             _complete(partial, final, metadata)
         processes.wait_for_all("checkpoint is written")
@@ -239,10 +260,11 @@ def read_part(directory: Path, step: int, template: dict[str, PyTree]) -> dict[s
         partial_restore=True,
     )
     options = _alone()
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(**options), **options) as checkpointer:
-        restored = checkpointer.restore(
-            (directory / str(step) / "state").absolute(), args=arguments
-        )
+    with (
+        _for_orbax(directory / str(step)) as folder,
+        ocp.Checkpointer(ocp.PyTreeCheckpointHandler(**options), **options) as checkpointer,
+    ):
+        restored = checkpointer.restore(folder / "state", args=arguments)
     return dict(restored)
 
 
@@ -260,8 +282,8 @@ def read(directory: Path, step: int, template: PyTree) -> Checkpoint:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), template
     )
     metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
-    with ocp.StandardCheckpointer(**_alone()) as checkpointer:
-        tree = checkpointer.restore(folder.absolute() / "state", placed)
+    with _for_orbax(folder) as path, ocp.StandardCheckpointer(**_alone()) as checkpointer:
+        tree = checkpointer.restore(path / "state", placed)
     return Checkpoint(step, tree, metadata)
 
 
