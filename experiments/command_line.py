@@ -1,6 +1,7 @@
 """The start and the end of every command; a user's mistake becomes one line."""
 
 import errno
+import os
 import re
 import signal
 import sys
@@ -47,10 +48,21 @@ def _take_overrides(arguments: list[str]) -> list[str]:
     return rest
 
 
+def _with_home(argument: str) -> str:
+    """Return a flag with ~ expanded at the start of its value, and of each part of a list.
+
+    A shell expands it only where it begins an argument.
+    """
+    name, equals, value = argument.partition("=")
+    if not equals or "~" not in value:
+        return argument
+    return f"{name}={','.join(map(os.path.expanduser, value.split(',')))}"
+
+
 def _parse_flags() -> None:
     try:
         app.define_help_flags()
-        rest = flags.FLAGS(_take_overrides(sys.argv))[1:]
+        rest = flags.FLAGS(_take_overrides([*map(_with_home, sys.argv)]))[1:]
     except flags.Error as error:
         raise UserError(_describe(str(error))) from None
     if rest:

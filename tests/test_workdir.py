@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -28,6 +29,28 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     workdir.write_atomically(path, b"\xff\n")
     assert path.read_bytes() == b"\xff\n"
     assert [path] == list(tmp_path.iterdir())
+
+
+def test_a_link_stays_and_the_file_that_it_names_is_written(tmp_path):
+    target, link = tmp_path / "target.json", tmp_path / "link.json"
+    target.write_text("old")
+    link.symlink_to(target)
+    workdir.write_atomically(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "target.json"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are of Unix")
+def test_a_pipe_is_written_through_and_stays_a_pipe(tmp_path):
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    workdir.write_atomically(pipe, "through")
+    reader.join()
+    assert read == ["through"]
+    assert pipe.is_fifo()
 
 
 def test_the_digest_depends_on_values_and_not_on_the_order_of_keys():

@@ -33,6 +33,8 @@ _SWEEP = "sweep.json"
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file at once: readers and kills find the whole old file or the whole new one.
 
+    A link stays, and the file that it names is written; a device or a pipe is written through.
+
     Args:
       path: the file.
       content: bytes, or text, which is written as UTF-8.
@@ -40,10 +42,15 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     Raises:
       UserError: it cannot be written; the old file stays.
     """
-    partial = path.with_name(path.name + ".partial")
+    encoded = content.encode() if isinstance(content, str) else content
     try:
+        path = path.resolve() if path.is_symlink() else path
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            path.write_bytes(encoded)
+            return
+        partial = path.with_name(path.name + ".partial")
         with open(partial, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(encoded)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

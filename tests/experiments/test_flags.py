@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 
+from experiments import command_line
 from experiments import flags as shared
 from vae_jax.errors import UserError
 
@@ -37,6 +38,7 @@ REQUIRED = {
     "settings": [],
     "sweep": ["config", "sweep", "workdir"],
     "train": ["config", "workdir"],
+    "zoo": [],
 }
 
 
@@ -86,3 +88,19 @@ def test_a_file_that_is_read_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(flags.FLAGS["output"], "value", str(tmp_path / "nowhere" / "a.npy"))
     with pytest.raises(UserError, match="there is no folder"):
         shared.required_output()
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("--workdir=~/runs/a", "--workdir=/home/me/runs/a"),
+        ("--workdirs=~/a,b,~/c", "--workdirs=/home/me/a,b,/home/me/c"),
+        ("--config.data.name=~/x.npz", "--config.data.name=/home/me/x.npz"),
+        ("--output=a~b", "--output=a~b"),
+        ("--output=runs/~/x", "--output=runs/~/x"),
+        ("--verbose", "--verbose"),
+    ],
+)
+def test_the_home_folder_is_expanded_for_every_flag(monkeypatch, argument, expected):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert command_line._with_home(argument) == expected
