@@ -113,6 +113,14 @@ def test_a_storage_that_cannot_be_opened_is_reported_without_credentials(tmp_pat
         (f"bad {SECRET}", f"postgresql://h/db?user=me&password={SECRET}", "bad ***"),
         (f"bad {SECRET}@x", f"mysql://me:{SECRET}@x@h/db", "bad ***"),
         ("host h", "postgresql://h/db", "host h"),
+        # In odd places, and where there is no URL at all.
+        (f"bad {SECRET}", f"postgresql://{SECRET}@h/db", "bad ***"),
+        (f"bad {SECRET}", f"postgresql://h/db?options=-c%20{SECRET}", "bad ***"),
+        (f"bad {SECRET}", f"postgresql://me:{SECRET}@h:54x/db", "bad ***"),
+        (f"bad {SECRET} at", f"me:{SECRET}@h/db", "bad *** at"),
+        (f"bad {SECRET}", f"postgresql:me:{SECRET}@h/db", "bad ***"),
+        (f"bad {SECRET}", SECRET, "bad ***"),
+        (f"bad //{SECRET}", f"//{SECRET}", "bad ***"),
     ],
 )
 def test_the_message_of_a_driver_is_shown_without_credentials(text, url, shown):

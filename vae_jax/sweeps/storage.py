@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import optuna
 from filelock import FileLock
@@ -126,8 +126,19 @@ def reaching(url: str, *, opening: bool = False) -> Iterator[None]:
 
 
 def _without_credentials(text: str, url: str) -> str:
+    """Return a text in which *** stands for every part of a URL but driver, host and database."""
+    try:
+        parsed = urlsplit(url)
+        shown = {parsed.scheme, parsed.hostname, str(parsed.port), parsed.path.strip("/")}
+        shown = shown if parsed.scheme and parsed.hostname else set()
+    except ValueError:
+        shown = set()
+    # A password may hold any delimiter, and stand anywhere in a URL that cannot be parsed.
     user = url.partition("://")[2].rpartition("@")[0]
-    secrets = {url, user, user.partition(":")[2], *re.findall(r"[?&]\w*pass\w*=([^&]*)", url)}
-    for secret in sorted(secrets | set(map(unquote, secrets)), key=len, reverse=True):
-        text = text.replace(secret, "***") if secret else text
+    parts = {url, user, user.partition(":")[2]}
+    for spelled in (url, unquote(url)):
+        parts |= {part for part in re.split(r"[:/@?&=,;%\s]+", spelled) if len(part) > 2}
+    parts |= set(map(unquote, parts))
+    for part in sorted(parts - shown, key=len, reverse=True):
+        text = text.replace(part, "***") if part else text
     return text
