@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import subprocess
 import sys
@@ -173,6 +174,13 @@ def test_a_summary_comes_back(tmp_path):
 
 
 SWEEP = {"sweep": {"method": "grid", "seeds": (0, 1)}, "base": CONFIG}
+
+
+def test_a_summary_is_json_whatever_was_measured(tmp_path):
+    workdir.write_summary(tmp_path, {"test": {"elbo": math.nan, "kl": [1.0, -math.inf]}})
+    text = (tmp_path / "summary.json").read_text()
+    found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert found["test"] == {"elbo": None, "kl": [1.0, None]}
 
 
 def test_a_run_and_a_member_have_their_directories(tmp_path):

@@ -12,6 +12,7 @@ members/NNNN.
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -161,8 +162,16 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_summary(workdir: Path, summary: dict[str, Any]) -> None:
-    """Write summary.json."""
-    write_json(workdir / _SUMMARY, summary)
+    """Write summary.json; metrics that are not finite become null, since JSON has no NaN."""
+    write_json(workdir / _SUMMARY, _finite(summary))
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _finite(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _claim(workdir: Path, content: dict[str, Any], name: str, as_now: AsNow) -> None:

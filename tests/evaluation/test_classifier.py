@@ -175,6 +175,7 @@ def test_images_of_another_kind_are_refused(trained, images, message):
         ({"labels": None}, "the training images have no labels"),
         ({"labels": np.zeros(256, np.int32)}, "of one class"),
         ({"labels": np.full(256, -1, np.int32)}, "hold -1; count classes from 0"),
+        ({"labels": np.full(256, 10**6, np.int32)}, "hold the label 1000000; number classes from"),
         ({"images": np.zeros((256, 9, 9, 1), np.uint8)}, "of one shape"),
     ],
 )

@@ -19,7 +19,9 @@ TEST = {"elbo": -90.0, "rate": 20.0, "distortion": 70.0, "iwae_bound": -85.0, "n
 def test_nats_of_different_kinds_are_not_compared(tmp_path, changes):
     for name, own in (("binarised", {}), ("grey", changes)):
         small_runs.save(tmp_path / name, small_runs.make_model((28, 28, 1), **own))
-        workdir.write_summary(tmp_path / name, {"test": TEST})
+        workdir.write_summary(
+            tmp_path / name, {"test": TEST, "device": "", "num_cores": 1, "versions": {}}
+        )
     folders = {name: tmp_path / name for name in ("binarised", "grey")}
     with pytest.raises(
         UserError, match="nats of these runs cannot be compared: binarised has"
@@ -37,3 +39,5 @@ def test_a_bernoulli_of_grey_values_gives_no_log_probability():
     assert "not a log probability" in measuring.describe(described)
     described["test"]["nats_of"] = "log probability"
     assert "cross-entropy" not in measuring.describe(described)
+    described["test"]["elbo"] = None
+    assert measuring.describe(described).startswith("test elbo not finite, rate 20.00")

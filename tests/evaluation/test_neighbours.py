@@ -45,3 +45,10 @@ def test_more_labels_predict_better():
         for number in (10, 100, 1000)
     ]
     assert found[0] < found[1] < found[2]
+
+
+def test_labels_may_be_any_integers():
+    latents = np.array([[0.0], [0.1], [5.0], [5.1]])
+    labels = np.array([-3, -3, 10**6, 10**6])
+    found = neighbours.predict(latents, labels, np.array([[0.05], [5.2]]), 2)
+    np.testing.assert_array_equal(found, [-3, 10**6])

@@ -339,6 +339,20 @@ def test_a_class_that_training_does_not_show_is_refused(data):
     with pytest.raises(UserError, match=r"is none of the 2 classes of data.train_split"):
         refuse_other_form(forms, splits.test, "data.test_split")
     assert labels.max() == 3
+    # The label to blame is the one that is wrong, not the largest.
+    spoiled = splits.test.modalities["label"].copy()
+    spoiled[5] = -1
+    test = splits.test._replace(modalities={**splits.test.modalities, "label": spoiled})
+    with pytest.raises(UserError, match=r"data.test_split: label -1 is none of the 4 classes"):
+        refuse_other_form(splits.form, test, "data.test_split")
+
+
+@pytest.mark.parametrize("wrong", [-1, 1_000_000])
+def test_labels_that_number_no_classes_are_refused(wrong):
+    examples = draw_examples(("image", "label"), 20)
+    examples["label"][3] = wrong
+    with pytest.raises(UserError, match=f"hold the label {wrong}; number classes from 0 to at"):
+        forms_of(MultimodalDataset(examples))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.config.upgrades import SCHEMA, check_schema
+from vae_jax.data.dataset import count_classes
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.data.pixels import StoredExamples
 from vae_jax.errors import UserError
@@ -18,13 +19,18 @@ DataForm = ImageShape | Forms
 
 
 def forms_of(dataset: MultimodalDataset) -> Forms:
-    """Return the form of every modality, from a training set that shows every class."""
+    """Return the form of every modality, from a training set that shows every class.
+
+    Raises:
+      UserError: labels do not number classes from 0.
+    """
     forms: Forms = {}
     for name, array in dataset.modalities.items():
         if array.ndim == 4:
             forms[name] = Form("image", array.shape[1:])
         elif array.ndim == 1:
-            forms[name] = Form("class", (int(array.max()) + 1,))
+            num_classes = count_classes(array, f"data.train_split: {name} values")
+            forms[name] = Form("class", (num_classes,))
         else:
             assert dataset.vocabulary is not None, "texts have one"
             forms[name] = Form("text", array.shape[1:], dataset.vocabulary.words)
@@ -39,9 +45,10 @@ def refuse_other_form(forms: Forms, dataset: MultimodalDataset, field: str) -> N
     """
     for name, form in forms.items():
         array = dataset.modalities[name]
-        if form.kind == "class" and not 0 <= array.min() <= array.max() < form.shape[0]:
+        unknown = array[(array < 0) | (array >= form.shape[0])] if form.kind == "class" else ()
+        if len(unknown):
             raise UserError(
-                f"{field}: {name} {int(array.max())} is none of the {form.shape[0]} classes of "
+                f"{field}: {name} {int(unknown[0])} is none of the {form.shape[0]} classes of "
                 "data.train_split; use a training set that has every class, from 0"
             )
         if array.shape[1:] != form.array_shape:

@@ -8,9 +8,12 @@ from jaxtyping import Int
 
 from vae_jax.data import factors as known_factors
 from vae_jax.data.factors import Factors
+from vae_jax.errors import UserError
 
 # (split, start, stop) for each term of a split expression, as `splits.parse` returns it.
 Ranges = Sequence[tuple[str, int, int]]
+
+_MOST_CLASSES = 10_000
 
 # num_examples, height, width, channels.
 ImagesShape = tuple[int, int, int, int]
@@ -84,6 +87,25 @@ def read_all(dataset: LazyDataset) -> Dataset:
     if isinstance(dataset, Dataset):
         return dataset
     return dataset.read(np.arange(dataset.shape[0]))
+
+
+def count_classes(labels: Int[np.ndarray, " num"], whose: str) -> int:
+    """Return the number of classes, which is one more than the largest label.
+
+    Args:
+      labels: at least one.
+      whose: the labels' name, for errors.
+
+    Raises:
+      UserError: a label is negative, or so large that labels hardly number classes.
+    """
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= _MOST_CLASSES:
+        wrong = low if low < 0 else high
+        raise UserError(
+            f"{whose} hold the label {wrong}; number classes from 0 to at most {_MOST_CLASSES - 1}"
+        )
+    return high + 1
 
 
 def evenly_spaced(num_examples: int, most: int) -> Int[np.ndarray, " num"]:

@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from vae_jax.data import Dataset
+from vae_jax.data.dataset import count_classes
 from vae_jax.data.pixels import StoredImages, to_unit_interval
 from vae_jax.errors import UserError
 from vae_jax.evaluation.classifier import Classifier, ClassifierNetwork, as_stored
@@ -56,7 +57,7 @@ def train(
     if num_epochs < 1:
         raise UserError(f"epochs={num_epochs} must be at least 1")
     labels, test_labels = _labels(train, "training"), _labels(test, "test")
-    num_classes = int(labels.max()) + 1
+    num_classes = count_classes(labels, "the training labels")
     if num_classes < 2:
         raise UserError("the training labels are of one class; a classifier needs at least two")
     if train.shape[1:] != test.shape[1:]:

@@ -16,18 +16,19 @@ def predict(
 
     Args:
       latents: of the labelled images.
-      labels: their classes, counted from 0.
+      labels: their classes, any integers.
       queries: latents of other images.
       num_neighbours: number of votes, by Euclidean distance.
     """
-    classes = np.eye(labels.max() + 1, dtype=np.int64)[labels]
+    known, class_of = np.unique(labels, return_inverse=True)
+    votes = np.eye(len(known), dtype=np.int64)[class_of]
     squares = np.square(latents).sum(axis=1)
     predicted = []
     for first in range(0, len(queries), _BATCH_SIZE):
         # The square of the query itself is the same for all of its distances.
         distances = squares - 2 * queries[first : first + _BATCH_SIZE] @ latents.T
         nearest = np.argpartition(distances, num_neighbours - 1, axis=1)[:, :num_neighbours]
-        predicted.append(classes[nearest].sum(axis=1).argmax(axis=1))
+        predicted.append(known[votes[nearest].sum(axis=1).argmax(axis=1)])
     return np.concatenate(predicted)
 
 

@@ -237,28 +237,33 @@ def describe(summary: dict[str, Any]) -> str:
 def _describe_test(test: dict[str, Any]) -> str:
     if "conditional_log_likelihood" in test:
         named = {**test["log_likelihood"], **_given_the_rest(test)}
-        listed = ", ".join(f"{name} {value:.2f}" for name, value in named.items())
+        listed = ", ".join(f"{name} {_nats(value)}" for name, value in named.items())
         return (
-            f"test elbo {test['elbo']:.2f}, rate {test['rate']:.2f}, distortion "
-            f"{test['distortion']:.2f}; log p ({test['num_samples']} samples): {listed} nats"
+            f"test elbo {_nats(test['elbo'])}, rate {_nats(test['rate'])}, distortion "
+            f"{_nats(test['distortion'])}; log p ({test['num_samples']} samples): {listed} nats"
         )
     if "elbo" not in test:
         text = (
-            f"test distortion {test['distortion']:.2f} nats, "
-            f"squared error {test['reconstruction_error']:.4f} per pixel"
+            f"test distortion {_nats(test['distortion'])} nats, "
+            f"squared error {_nats(test['reconstruction_error'], 4)} per pixel"
         )
         if "perplexity" in test:
             text += f", perplexity {test['perplexity']:.1f}, codes used {test['codes_used']:.0%}"
         return text
     text = (
-        f"test elbo {test['elbo']:.2f}, rate {test['rate']:.2f}, distortion "
-        f"{test['distortion']:.2f}, iwae_bound ({test['num_samples']} samples) "
-        f"{test['iwae_bound']:.2f} nats"
+        f"test elbo {_nats(test['elbo'])}, rate {_nats(test['rate'])}, distortion "
+        f"{_nats(test['distortion'])}, iwae_bound ({test['num_samples']} samples) "
+        f"{_nats(test['iwae_bound'])} nats"
     )
     if test.get("nats_of") == "cross-entropy":
         text += " (cross-entropy of grey values, not a log probability)"
     units = test["active_units"]
     return text if units is None else f"{text}; {units} active units"
+
+
+def _nats(value: float | None, digits: int = 2) -> str:
+    """Return a metric as text; summary.json has null for what is not finite."""
+    return "not finite" if value is None else f"{value:.{digits}f}"
 
 
 def _given_the_rest(test: dict[str, Any]) -> dict[str, float]:
