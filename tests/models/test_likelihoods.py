@@ -214,7 +214,7 @@ def test_a_trained_model_refuses_values_that_its_likelihood_does_not_accept():
     np.testing.assert_array_equal(by_bytes, by_floats)
     with pytest.raises(UserError, match=r"images hold 0\.3, which is none of the 256 levels"):
         model.reconstruction_log_likelihood(np.full((3, 2, 1), 0.3))
-    with pytest.raises(UserError, match=r"images lie in \[2, 2\], outside \[0, 1\]"):
+    with pytest.raises(UserError, match=r"images: values lie in \[2, 2\], outside \[0, 1\]"):
         model.elbo(np.full((3, 2, 1), 2.0), jax.random.key(0))
 
 
