@@ -124,6 +124,7 @@ def test_a_run_goes_on_bit_by_bit_without_its_first_stage(data, here, tmp_path, 
     assert trained(config, tmp_path / "parts", SHAPE) == whole
 
 
+@pytest.mark.plots
 def test_a_run_is_measured_loaded_and_moved_without_its_first_stage(
     data, here, first, tmp_path, monkeypatch
 ):

@@ -151,6 +151,7 @@ def test_metrics_without_a_meaning_on_the_sphere_are_null(model):
     assert measured["iwae_bound"] >= measured["elbo"]
 
 
+@pytest.mark.plots
 def test_plots_follow_the_sphere(model, tmp_path):
     images = np.asarray(IMAGES)
     drawing.draw_run(tmp_path, model, images, None, {"kl_by_dimension": None}, np.array([0.0, 1]))

@@ -96,7 +96,7 @@ GAMES = {
 
 @pytest.mark.parametrize("name", GAMES)
 def test_a_game_does_not_depend_on_the_number_of_devices(name):
-    config = config_of(objective={"name": name, **GAMES[name]})
+    config = config_of(**{"data.binarization": "none", "objective": {"name": name, **GAMES[name]}})
     assert_same(trained(config, 4), trained(config, 1))
 
 
