@@ -45,10 +45,10 @@ def refuse_other_form(forms: Forms, dataset: MultimodalDataset, field: str) -> N
     """
     for name, form in forms.items():
         array = dataset.modalities[name]
-        unknown = array[(array < 0) | (array >= form.shape[0])] if form.kind == "class" else ()
-        if len(unknown):
+        unknown = (array < 0) | (array >= form.shape[0]) if form.kind == "class" else None
+        if unknown is not None and unknown.any():
             raise UserError(
-                f"{field}: {name} {int(unknown[0])} is none of the {form.shape[0]} classes of "
+                f"{field}: {name} {int(array[unknown.argmax()])} is none of the {form.shape[0]} classes of "
                 "data.train_split; use a training set that has every class, from 0"
             )
         if array.shape[1:] != form.array_shape:
