@@ -47,8 +47,9 @@ def refuse_other_form(forms: Forms, dataset: MultimodalDataset, field: str) -> N
         array = dataset.modalities[name]
         unknown = (array < 0) | (array >= form.shape[0]) if form.kind == "class" else None
         if unknown is not None and unknown.any():
+            wrong = int(array[unknown.argmax()])
             raise UserError(
-                f"{field}: {name} {int(array[unknown.argmax()])} is none of the {form.shape[0]} classes of "
+                f"{field}: {name} {wrong} is none of the {form.shape[0]} classes of "
                 "data.train_split; use a training set that has every class, from 0"
             )
         if array.shape[1:] != form.array_shape:
