@@ -10,6 +10,7 @@ import jax
 import jaxtyping
 import pytest
 from absl import flags
+from hypothesis import settings
 
 # Favours fast compilation over fast programs; must be set before JAX starts.
 _FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
@@ -32,6 +33,10 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
+
+# On a busy machine a single example may take any time.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 # Folders whose tests run whole commands. Checks of annotations double the time of tracing, and the
 # tests of the other folders make them.

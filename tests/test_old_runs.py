@@ -194,10 +194,15 @@ def expected_of(name):
     return json.loads(text.replace('"hparams.beta"', '"objective.beta"'))
 
 
+def known_then(test):
+    """Return the metrics of a summary without those that earlier versions did not have."""
+    return {name: value for name, value in plain(test).items() if name != "nats_of"}
+
+
 def finished_results(folder):
     """Return the results of a finished run that are compared."""
     model = _load(folder)
-    return {"test": plain(_evaluate(model)), "model": observe(model)}
+    return {"test": known_then(_evaluate(model)), "model": observe(model)}
 
 
 def stopped_results(folder, *, with_model):
@@ -245,7 +250,7 @@ def test_a_stopped_run_ends_as_the_finished_one_did(tmp_path, monkeypatch, capsy
     _continue_to_the_end(folder / "finished", monkeypatch)
     assert "is finished: test elbo" in capsys.readouterr().out
     summary = _continue_to_the_end(folder / "stopped", monkeypatch)
-    assert_close(plain(summary["test"]), expected["finished"]["test"])
+    assert_close(known_then(summary["test"]), expected["finished"]["test"])
 
 
 def test_a_compressed_file_gives_its_images_back(tmp_path):

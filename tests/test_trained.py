@@ -80,6 +80,11 @@ def test_images_on_another_scale_are_refused_by_every_function_of_images(vae, im
         assert "\n" not in str(error.value)
 
 
+def test_a_denoising_model_takes_noise_beyond_the_unit_interval():
+    model = make_model(corruption="gaussian")
+    assert model.reconstruct(2 * FLOATS - 0.5).shape == (7, *IMAGE_SHAPE)
+
+
 def test_an_image_that_is_black_and_one_of_zeros_and_ones_as_bool_are_taken(vae):
     assert vae.encode(np.zeros((1, *IMAGE_SHAPE), np.uint8)).shape == (1, 3)
     white = np.ones((1, *IMAGE_SHAPE), bool)

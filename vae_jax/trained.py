@@ -287,7 +287,9 @@ class TrainedModel(_Trained):
                 f"images have shape {array.shape}; this model takes (num, "
                 f"{', '.join(map(str, self.image_shape))}) with num at least 1"
             )
-        _refuse_values("images", array, self.likelihood.accepts)
+        # Noise takes the images that a denoising model restores out of the unit interval.
+        is_clean = name_of(self.corruption) == "none"
+        _refuse_values("images", array, self.likelihood.accepts if is_clean else "any finite")
         stored = array if array.dtype == np.uint8 else array.astype(np.float32)
         return np.asarray(to_unit_interval(jnp.asarray(stored)))
 
