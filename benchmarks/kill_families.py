@@ -16,8 +16,8 @@ from typing import Any
 import jax
 from absl import app, flags, logging
 
-from benchmarks.kill_resume import SHORT, kill_and_compare
-from benchmarks.killing import KILLS, run_until_killed
+from benchmarks.kill_resume import SHORT, Run, kill_and_compare
+from benchmarks.killing import KILLS
 from experiments import flags as shared
 from vae_jax.evaluation import results_file
 
@@ -44,12 +44,9 @@ _NAMES = flags.DEFINE_list("families", list(_FAMILIES), "names of configs")
 
 def _first_stage(scratch: Path) -> Path:
     """Train a VQ-VAE whose codes a second stage learns, and return its workdir."""
-    folder = scratch / "first_stage"
-    changes = {"epochs": 1, **SHORT, **_CODES}
-    command = [sys.executable, "-m", "experiments.train", "--config=configs/vq_vae.py"]
-    overrides = [f"--config.{field}={value}" for field, value in changes.items()]
-    run_until_killed([*command, f"--workdir={folder}", *overrides], scratch / "cache")
-    return folder
+    run = Run(scratch / "first_stage", 1, scratch / "cache", "vq_vae", {**SHORT, **_CODES})
+    run.start()
+    return run.folder
 
 
 def kill_family(name: str, kills: int, seed: int, scratch: Path) -> dict[str, Any]:

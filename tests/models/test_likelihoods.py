@@ -15,7 +15,7 @@ from vae_jax.models.interfaces import Likelihood
 from vae_jax.models.likelihoods import (
     LIKELIHOODS,
     NormalLikelihood,
-    gives_probabilities,
+    nats_of,
     unaccepted,
 )
 from vae_jax.networks import ConvDecoder, MLPDecoder
@@ -176,8 +176,9 @@ def test_only_probabilities_are_code_lengths():
     levels = ("discretized_logistic", "discretized_logistic_mixture", "categorical")
     for family in FAMILIES:
         likelihood = likelihood_of(family)
-        assert gives_probabilities(likelihood, grey) == (family in levels)
-        assert gives_probabilities(likelihood, binary) == (family in (*levels, "bernoulli"))
+        assert (nats_of(likelihood, grey) == "log probability") == (family in levels)
+        exact = (*levels, "bernoulli")
+        assert (nats_of(likelihood, binary) == "log probability") == (family in exact)
 
 
 def trained_model(family, scale=0.4):

@@ -318,11 +318,6 @@ def nats_of(likelihood: Likelihood, images: np.ndarray) -> Nats:
     return "log probability" if bool(np.isin(images, (0, 1)).all()) else "cross-entropy"
 
 
-def gives_probabilities(likelihood: Likelihood, images: np.ndarray) -> bool:
-    """Return True if `log_prob` of these images is a log probability, and so a code length."""
-    return nats_of(likelihood, images) == "log probability"
-
-
 def unaccepted(accepted: Accepted, images: np.ndarray) -> str | None:
     """Return why a likelihood does not accept these finite images; None if it does."""
     if accepted == "any finite":

@@ -21,7 +21,7 @@ from vae_jax.evaluation import classifier, classifier_training, metrics
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.classifier import Classifier
 from vae_jax.evaluation.results_file import Row
-from vae_jax.models.likelihoods import gives_probabilities
+from vae_jax.models.likelihoods import nats_of
 from vae_jax.trained import TrainedModel
 
 # Samples per sampler, and test images that they are compared with, at most. Twice as many take four
@@ -178,8 +178,7 @@ def measure_run(folder: Path, yardstick: Yardstick) -> tuple[Row, dict[str, np.n
 def _nll(model: TrainedModel, targets: np.ndarray, test: dict[str, Any]) -> float | None:
     """Return minus the importance-weighted bound, in nats per image."""
     bound = test.get("iwae_bound")
-    continuous = model.likelihood.support == "continuous"
-    if bound is None or not (continuous or gives_probabilities(model.likelihood, targets)):
+    if bound is None or nats_of(model.likelihood, targets) == "cross-entropy":
         return None
     return -float(bound)
 
