@@ -3,10 +3,11 @@
     python -m experiments.report
     python -m experiments.report --check
 
-README.md is written from `results/experiments/*.json`, each the summary.json of a run, and
-`benchmarks/results/*.json`; docs/scaling.md from `benchmarks/results/*.json`; results/README.md
-from the cards' `results/CARD.json` and `results/uses/*.json`; results/disentanglement/README.md
-from the study.json beside it; results/zoo.md from results/zoo.json, if that is there.
+README.md is written from the cards' `results/CARD.json`; docs/guide/first_run.md from
+`results/experiments/*.json`, each the summary.json of a run; docs/guide/sweeps.md,
+docs/guide/speed.md and docs/scaling.md from `benchmarks/results/*.json`; results/README.md from the
+cards' files and `results/uses/*.json`; results/disentanglement/README.md from the study.json beside
+it; results/zoo.md from results/zoo.json, if that is there.
 """
 
 import importlib
@@ -20,6 +21,7 @@ from vae_jax.applications.disentanglement import report as disentanglement_repor
 from vae_jax.errors import UserError
 from vae_jax.evaluation import reports, tables
 from vae_jax.papers import card as cards
+from vae_jax.papers import overview
 from vae_jax.papers import report as card_report
 from vae_jax.workdir import write_atomically
 from vae_jax.zoo import report as zoo_report
@@ -51,14 +53,15 @@ def render_results() -> str:
 def documents() -> dict[str, str]:
     """Return the documents by name, with their tables written from the results."""
     measured = ROOT / "benchmarks" / "results"
-    readme = {
-        "results": tables.runs_table(ROOT / "results" / "experiments"),
-        "sweeps": tables.sweeps_table(measured),
-        "speed": tables.speed_table(measured),
-    }
     results = ROOT / "results"
     has_zoo = zoo_results.path_of(results).is_file()
-    with_tables = {"README.md": readme, "docs/scaling.md": tables.scaling_tables(measured)}
+    with_tables = {
+        "README.md": {"models": overview.table(results, cards.load)},
+        "docs/guide/first_run.md": {"results": tables.runs_table(results / "experiments")},
+        "docs/guide/sweeps.md": {"sweeps": tables.sweeps_table(measured)},
+        "docs/guide/speed.md": {"speed": tables.speed_table(measured)},
+        "docs/scaling.md": tables.scaling_tables(measured),
+    }
     return {
         **{
             name: reports.between_marks((ROOT / name).read_text(encoding="utf-8"), name, its_tables)

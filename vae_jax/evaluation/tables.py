@@ -1,4 +1,4 @@
-"""The tables of README.md and docs/scaling.md: metrics of runs, and results of benchmarks."""
+"""The tables of the documentation: metrics of runs, and results of benchmarks."""
 
 import functools
 import json

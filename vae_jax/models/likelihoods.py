@@ -94,13 +94,14 @@ class NormalLikelihood(nnx.Module):
     """The decoder's output as the mean of a normal; any finite data.
 
     `kind` chooses its standard deviation:
-      fixed: `scale`, for all pixels.
-      learned: one parameter for all pixels, which starts at `scale`.
-      per_pixel: a second output of the decoder, which starts at `scale`. It is at least exp(-8);
-        for a pixel that is the same in every image, the density grows up to that limit.
-      optimal: in training the best one for each batch, as in sigma-VAE (`OptimalScaleNormal`). A
-        parameter, which starts at `scale`, follows it, and all metrics are computed with that
-        parameter. Under Adam its logarithm moves by the learning rate each step.
+
+    - fixed: `scale`, for all pixels.
+    - learned: one parameter for all pixels, which starts at `scale`.
+    - per_pixel: a second output of the decoder, which starts at `scale`. It is at least exp(-8);
+      for a pixel that is the same in every image, the density grows up to that limit.
+    - optimal: in training the best one for each batch, as in sigma-VAE (`OptimalScaleNormal`). A
+      parameter, which starts at `scale`, follows it, and all metrics are computed with that
+      parameter. Under Adam its logarithm moves by the learning rate each step.
     """
 
     accepts: Accepted = "any finite"

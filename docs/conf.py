@@ -1,0 +1,79 @@
+"""Settings of the site (`make docs`)."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import vae_jax
+
+project = "vae_jax"
+author = "The vae_jax authors"
+version = release = vae_jax.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.autosummary"]
+exclude_patterns = ["_build"]
+myst_heading_anchors = 3
+autodoc_typehints = "signature"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autosummary_generate = True
+napoleon_use_ivar = True
+napoleon_attr_annotations = False
+html_theme = "furo"
+html_title = "vae_jax"
+
+# Files of the repository outside this folder, by the page that shows them.
+_PAGES = {
+    "results": "results/README.md",
+    "disentanglement_study": "results/disentanglement/README.md",
+    "contributing": "CONTRIBUTING.md",
+}
+_ROOT = Path(__file__).parents[1]
+
+
+def _link_to_pages(app: Any, name: str, source: list[str]) -> None:
+    """Show the files of `_PAGES`, and turn links to them into links to their pages."""
+    del app
+    folder = _ROOT / "docs" / Path(name).parent
+    if name in _PAGES:
+        file = _ROOT / _PAGES[name]
+        source[0], folder = file.read_text(encoding="utf-8"), file.parent
+
+    def link(match: re.Match[str]) -> str:
+        target, anchor = match.groups()
+        path = os.path.relpath(folder / target, _ROOT)
+        for page, file in _PAGES.items():
+            if path == file:
+                return f"](/{page}.md{anchor}"
+        return f"]({os.path.relpath(folder / target, _ROOT / 'docs' / Path(name).parent)}{anchor}"
+
+    # Links to files, and neither to other sites nor into the page itself.
+    source[0] = re.sub(r"\]\(([\w./-]+)(#?)(?=[^:]*?\))", link, source[0])
+
+
+def _plain_text(
+    app: Any, what: str, name: str, found: object, options: object, lines: list[str]
+) -> None:
+    """Escape what docstrings mean literally and reStructuredText does not: products and bars.
+
+    An indented part of a module's docstring is literal as a whole.
+    """
+    del app, name, found, options
+    literal = False
+    for index, line in enumerate(lines):
+        if what == "module" and line.startswith("    "):
+            lines[index] = line if literal else f".. code-block:: none\n\n{line}"
+            literal = True
+        else:
+            literal = literal and not line
+            parts = line.split("`")
+            parts[::2] = [re.sub(r"([*|])", r"\\\1", part) for part in parts[::2]]
+            lines[index] = "`".join(parts)
+    lines[:] = "\n".join(lines).split("\n")
+
+
+def setup(app: Any) -> None:
+    """Register the events of this file."""
+    app.connect("source-read", _link_to_pages)
+    # Before napoleon, which has the default priority of 500.
+    app.connect("autodoc-process-docstring", _plain_text, priority=400)
