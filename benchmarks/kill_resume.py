@@ -60,7 +60,7 @@ class Run:
     ) -> None:
         self.folder = folder
         changes = {"epochs": epochs, **overrides}
-        self._command = [
+        self.command = [
             sys.executable,
             "-m",
             "experiments.train",
@@ -68,11 +68,11 @@ class Run:
             f"--workdir={folder}",
             *(f"--config.{field}={value}" for field, value in changes.items()),
         ]
-        self._cache = cache
+        self.cache = cache
 
     def start(self, kill_after: float | None = None) -> bool:
         """Train until done, or until the kill; whether it was killed."""
-        return run_until_killed(self._command, self._cache, kill_after)
+        return run_until_killed(self.command, self.cache, kill_after)
 
     def last_step(self) -> int:
         """Return the step of the newest checkpoint; 0 before the first."""
