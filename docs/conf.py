@@ -13,6 +13,7 @@ version = release = vae_jax.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.autosummary"]
 exclude_patterns = ["_build"]
+highlight_language = "none"
 myst_heading_anchors = 3
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": True}
