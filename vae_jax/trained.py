@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key
 from numpy.typing import ArrayLike
 
 from vae_jax import workdir
+from vae_jax.config import model_file
 from vae_jax.config.build import (
     build_graphdef,
     build_likelihood,
@@ -707,19 +708,24 @@ def load(path: str | Path, member: int | None = None) -> Any:
     """Return the best model of a finished or unfinished run.
 
     Args:
-      path: the run's workdir, or that of a sweep.
+      path: the run's workdir, or that of a sweep, or a file of `experiments.export`.
       member: index of the sweep's member.
 
     Returns:
       A `TrainedModel`, or a `TrainedMultimodal` for a run of several modalities.
 
     Raises:
-      UserError: there is no run or no such member, or it has no checkpoint yet.
+      UserError: there is no run or no such member, it has no checkpoint yet, or a file is damaged.
     """
-    folder = workdir.run_folder(Path(path), member)
-    config = read_experiment(folder)
-    model = from_form(config, *best_model(folder, config))
-    model.written_config = workdir.read_config(folder)
+    if Path(path).suffix == model_file.SUFFIX:
+        written, *read = model_file.read(Path(path))
+        model = from_form(*read)
+    else:
+        folder = workdir.run_folder(Path(path), member)
+        config = read_experiment(folder)
+        model = from_form(config, *best_model(folder, config))
+        written = workdir.read_config(folder)
+    model.written_config = written
     return model
 
 

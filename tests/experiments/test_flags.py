@@ -29,6 +29,7 @@ REQUIRED = {
     "draw": ["workdir"],
     "edit": ["workdir", "attribute", "output"],
     "evaluate": ["workdir"],
+    "export": ["workdir", "output"],
     "map": ["workdir"],
     "measure": ["use", "workdirs"],
     "prepare": [],

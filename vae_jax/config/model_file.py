@@ -1,0 +1,96 @@
+"""A model in one file: its config and parameters in the safetensors format.
+
+The arrays are named by their paths in the model, "params.encoder.0.kernel" or "extra....". The
+header's metadata are the resolved config and the form of the examples, each as JSON.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from vae_jax.config.build import build_model, split_model
+from vae_jax.config.experiment import AnyExperiment, resolve
+from vae_jax.config.forms import DataForm, from_metadata, to_metadata
+from vae_jax.errors import UserError
+
+SUFFIX = ".safetensors"
+
+_CONFIG, _FORM = "vae_jax.config", "vae_jax.form"
+
+
+def to_bytes(
+    written_config: dict[str, Any], form: DataForm, params: nnx.State, extra: nnx.State
+) -> bytes:
+    """Return the content of a file with a model.
+
+    Args:
+      written_config: the config as it stands in the run's directory.
+      form: of the run's examples.
+      params: the model's parameters.
+      extra: the model's state that is learned without a gradient.
+    """
+    arrays = {name: np.asarray(jax.device_get(leaf)) for name, leaf in _named(params, extra)}
+    metadata = {
+        _CONFIG: json.dumps(written_config),
+        _FORM: json.dumps(to_metadata(form)),
+    }
+    return save(arrays, metadata)
+
+
+def read(path: Path) -> tuple[dict[str, Any], AnyExperiment, DataForm, nnx.State, nnx.State]:
+    """Return the config as it is written, the experiment, the form, parameters and extra state.
+
+    Raises:
+      UserError: the file is not there, is damaged, or has no model of this package.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is not there; experiments.export writes such a file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            names: list[str] = file.keys()
+            arrays = {name: file.get_tensor(name) for name in names}
+        written = json.loads(metadata[_CONFIG])
+        form = from_metadata(json.loads(metadata[_FORM]))
+    except UserError:
+        raise
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no file of experiments.export: {error}") from None
+    try:
+        config = resolve(written)
+    except UserError as error:
+        raise UserError(f"the config in {path}: {error}") from None
+    model = nnx.eval_shape(lambda: build_model(config, form, jax.random.key(0)))
+    _, params, extra = split_model(model)
+    shapes = {name: (leaf.shape, leaf.dtype) for name, leaf in _named(params, extra)}
+    if {name: (array.shape, array.dtype) for name, array in arrays.items()} != shapes:
+        raise UserError(f"{path} has other arrays than the model of its config; export it again")
+
+    def filled(part: str, state: nnx.State) -> nnx.State:
+        return jax.tree.map_with_path(
+            lambda place, _: jnp.asarray(arrays[_name(part, place)]), state
+        )
+
+    return written, config, form, filled("params", params), filled("extra", extra)
+
+
+def _named(params: nnx.State, extra: nnx.State) -> list[tuple[str, Any]]:
+    """Return the arrays of a model by name."""
+    return [
+        (_name(part, path), leaf)
+        for part, state in (("params", params), ("extra", extra))
+        for path, leaf in jax.tree.leaves_with_path(state)
+    ]
+
+
+def _name(part: str, path: tuple[Any, ...]) -> str:
+    """Return the name of an array: its path without the ".value" of Flax's variables."""
+    keys = [str(getattr(key, "key", getattr(key, "name", key))) for key in path]
+    return ".".join([part, *(key for key in keys if key != "value")])
