@@ -35,6 +35,7 @@ REQUIRED = {
     "prepare": [],
     "report": [],
     "reproduce": ["card"],
+    "runs": [],
     "sample": ["workdir", "output"],
     "settings": [],
     "sweep": ["config", "sweep", "workdir"],
