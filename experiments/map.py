@@ -1,9 +1,10 @@
 """Plot the codes of a run's test images in the plane, and export them to TensorBoard's projector.
 
-    python -m experiments.map --workdir=runs/vanilla --methods=pca,tsne,umap
+    python -m experiments.map --workdir=runs/vanilla --methods=tsne,umap
     python -m experiments.map --workdir=runs/vanilla --methods= --projector
 
-Writes plots/map_METHOD.png of the first 5,000 test images' posterior means, coloured by class. With
+Writes plots/map_METHOD.png of the first 5,000 test images' posterior means, coloured by class. The
+principal components, --methods=pca, are those of plots/latents.png, which evaluation draws. With
 --projector it also writes the projector's files into the run's tensorboard/. umap needs
 `pip install 'umap-learn>=0.5.7,<0.6'`.
 """
@@ -22,7 +23,7 @@ from vae_jax.evaluation.drawing import NUM_MAPPED
 shared.define("workdir", "member")
 
 _METHODS = flags.DEFINE_list(
-    "methods", ["pca", "tsne"], f"layouts to draw, from {', '.join(plane_maps.METHODS)}"
+    "methods", ["tsne"], f"layouts to draw, from {', '.join(plane_maps.METHODS)}"
 )
 _PROJECTOR = flags.DEFINE_bool("projector", False, "write the files of TensorBoard's projector")
 

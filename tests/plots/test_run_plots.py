@@ -116,6 +116,25 @@ def test_interpolations_are_labelled_with_their_degrees():
     assert figure.axes[0].get_title() == "slerp"
 
 
+def test_degrees_are_labelled_with_all_their_decimals():
+    degrees = np.linspace(0, 1, 9, dtype=np.float32)
+    axes = plots.interpolations(some_images(1, 9, 28, 28, 1), degrees).axes[0]
+    assert texts(axes.get_xticklabels())[:4] == ["0", "0.125", "0.25", "0.375"]
+
+
+@pytest.mark.parametrize("width", [4, 30, 300])
+def test_the_labels_of_table_rows_do_not_overlap(width):
+    rows = some_images(13, 1, width, 1)
+    pairs = plots.reconstructions(rows, rows)
+    path = plots.traversals(
+        some_images(10, 9, 1, width, 1), np.arange(10), np.linspace(-3, 3, 9), np.ones(10)
+    )
+    for figure in (pairs, path):
+        boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+        assert len(boxes) > 3
+        assert all(a.y0 >= b.y1 for a, b in pairwise(boxes))
+
+
 def test_labels_too_wide_for_their_columns_are_thinned_out():
     figure = plots.interpolations(some_images(1, 40, 8, 8, 1), np.linspace(0, 1, 40))
     axes = figure.axes[0]
@@ -290,6 +309,52 @@ def test_the_first_epochs_of_a_long_run_do_not_set_the_range_and_its_last_do():
     assert 82 < high < 100
     low, high = plots.training_curves(records(3)).axes[2].get_ylim()
     assert high > 82 + 1000 * np.exp(-1)
+
+
+def noisy(num_epochs):
+    """Return records whose rate wavers between 29.6 and 30.7 while the distortion falls."""
+    found = records(num_epochs)
+    for record in found:
+        record["rate"] = 29.6 + 1.1 * (record["epoch"] % 2)
+        record["distortion"] += 100 / record["epoch"]
+        record["elbo"] = -record["rate"] - record["distortion"]
+    return found
+
+
+@pytest.mark.parametrize("num_epochs", [2, 9, 50])
+def test_a_small_change_looks_small_and_no_curve_leaves_its_axes(num_epochs):
+    figure = plots.training_curves(noisy(num_epochs))
+    spans = [np.ptp(axes.get_ylim()) for axes in figure.axes]
+    np.testing.assert_allclose(spans, spans[0])
+    assert spans[1] > 8 * 1.1
+    assert figure.axes[1].get_ylim()[0] > -0.1 * spans[1]
+    for axes in figure.axes:
+        (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+        for line in axes.lines:
+            epochs, values = line.get_data()
+            inside = (epochs >= left) & (epochs <= right)
+            # The axes begin at an epoch, not between two.
+            assert left in epochs or left < epochs.min()
+            assert inside.mean() > 0.85
+            assert (values[inside] > low).all()
+            assert (values[inside] < high).all()
+        assert axes.get_title(loc="left") == ("from epoch 6 on" if num_epochs == 50 else "")
+
+
+def test_a_converged_run_is_a_level_line():
+    settled = [dict(record, distortion=70 + 0.01 * record["epoch"] % 2) for record in records(9)]
+    axes = plots.training_curves(settled).axes[2]
+    assert np.ptp(axes.get_ylim()) > 1
+
+
+def test_a_short_run_beside_a_long_one_is_whole():
+    figure = plots.compared_curves({"long": records(300), "short": records(6)}, "elbo")
+    axes = figure.axes[0]
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    for line in axes.lines:
+        epochs, values = line.get_data()
+        assert left < epochs.min() < epochs.max() < right
+        assert low < values.min() < values.max() < high
 
 
 def test_one_epoch_is_a_visible_dot_at_a_whole_number():

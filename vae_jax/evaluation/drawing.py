@@ -58,7 +58,7 @@ def draw_run(
     if model.latent_size == 2 and in_plane:
         draw_manifold(out / "manifold.png", model)
     if "denoising" in measured:
-        _draw_denoising(out, model, first, measured["denoising"], keys.corruption)
+        _draw_recovery(out, model, first, measured["denoising"], keys.corruption)
 
 
 def draw_training_curves(folder: Path) -> None:
@@ -117,16 +117,20 @@ def draw_traversals(path: Path, model: TrainedModel, image: np.ndarray, kl: np.n
     plots.save(figure, path)
 
 
-def _draw_denoising(
+def _draw_recovery(
     out: Path, model: TrainedModel, clean: np.ndarray, errors: dict[str, Any], key: jax.Array
 ) -> None:
+    """Draw corrupted images with what the model makes of them, and its errors by level.
+
+    The files have the name of the task, such as denoising or upscaling.
+    """
     corruption = model.corruption
     level = corruption.level
     corrupted = denoising.corrupt_each(at_any_level(corruption), clean, level, key)
     strips = {"clean": clean, "corrupted": corrupted, "recovered": model.reconstruct(corrupted)}
-    name = name_of(corruption).replace("_", " ")
+    name, task = name_of(corruption).replace("_", " "), getattr(corruption, "task", "recovery")
     shown = plots.recovery(strips, f"{name}, level {level:g}")
-    plots.save(shown, out / "denoising.png")
+    plots.save(shown, out / f"{task}.png")
     curves = {"corrupted": errors["noisy"], "recovered": errors["denoised"]}
     curve = plots.curves_by_level(
         np.asarray(errors["levels"]),
@@ -135,7 +139,7 @@ def _draw_denoising(
         level_label=f"level of {name}",
         label="mean squared error",
     )
-    plots.save(curve, out / "denoising_curve.png")
+    plots.save(curve, out / f"{task}_curve.png")
 
 
 def image_writer(
