@@ -20,7 +20,7 @@ from vae_jax.evaluation import plane_maps
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.drawing import NUM_MAPPED
 
-shared.define("workdir", "member")
+shared.define("format", "workdir", "member")
 
 _METHODS = flags.DEFINE_list(
     "methods", ["tsne"], f"layouts to draw, from {', '.join(plane_maps.METHODS)}"
@@ -28,6 +28,7 @@ _METHODS = flags.DEFINE_list(
 _PROJECTOR = flags.DEFINE_bool("projector", False, "write the files of TensorBoard's projector")
 
 
+@shared.in_formats
 def main() -> None:
     """Map the test images of --workdir."""
     folder = shared.existing_workdir()
@@ -45,8 +46,8 @@ def main() -> None:
     for method in _METHODS.value:
         points = plane_maps.plane_map(method, codes)
         path = folder / "plots" / f"map_{method}.png"
-        plots.save(plots.latent_map(points, labels, ("", "")), path)
-        print(f"drew {path}")
+        files = plots.save(plots.latent_map(points, labels, ("", "")), path)
+        print(f"drew {', '.join(map(str, files))}")
     if _PROJECTOR.value:
         num = min(len(codes), projector.most_images(model.image_shape))
         few = None if labels is None else labels[:num]

@@ -429,6 +429,30 @@ def test_saving_creates_the_folder_and_writes_the_same_bytes_again(tmp_path):
     assert os.listdir(path.parent) == ["grid.png"]
 
 
+@pytest.mark.parametrize(
+    ("name", "beginning"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")]
+)
+def test_the_suffix_chooses_the_format(tmp_path, name, beginning):
+    written = []
+    for path in (tmp_path / f"a.{name}", tmp_path / f"b.{name}"):
+        assert plots.save(plots.kl_by_dimension(np.arange(4.0)), path) == [path]
+        written.append(path.read_bytes())
+    assert written[0].startswith(beginning)
+    assert written[0] == written[1]
+
+
+def test_chosen_formats_replace_the_suffix(tmp_path):
+    figure = plots.kl_by_dimension(np.arange(4.0))
+    with plots.formats(["pdf", "svg"]):
+        files = plots.save(figure, tmp_path / "level_0.5.png")
+    assert files == [tmp_path / "level_0.5.pdf", tmp_path / "level_0.5.svg"]
+    assert sorted(tmp_path.iterdir()) == files
+    with pytest.raises(ValueError, match="'gif' must be one of png, pdf, svg"):
+        plots.save(figure, tmp_path / "level.gif")
+    plots.save(figure, tmp_path / "level.png")
+    assert (tmp_path / "level.png").is_file()
+
+
 def test_a_failed_save_keeps_the_previous_file(tmp_path, monkeypatch):
     path = tmp_path / "grid.png"
     path.write_bytes(b"before")

@@ -9,10 +9,10 @@ import numpy as np
 
 from vae_jax import plots
 from vae_jax.data.corruptions import at_any_level
-from vae_jax.evaluation import denoising, plane_maps
+from vae_jax.evaluation import denoising, joint_drawing, plane_maps
 from vae_jax.models import latent_paths
 from vae_jax.settings import name_of
-from vae_jax.trained import TrainedModel
+from vae_jax.trained import TrainedModel, TrainedMultimodal
 from vae_jax.training.loop import RunState
 from vae_jax.training.records import TensorBoardWriter, read_records
 
@@ -59,6 +59,23 @@ def draw_run(
         draw_manifold(out / "manifold.png", model)
     if "denoising" in measured:
         _draw_recovery(out, model, first, measured["denoising"], keys.corruption)
+
+
+def draw_joint_run(
+    folder: Path,
+    model: TrainedMultimodal,
+    seen: dict[str, np.ndarray | list[str]],
+    labels: np.ndarray | None,
+) -> None:
+    """Draw what the model of a run generates into its folder `plots/`.
+
+    Args:
+      folder: the workdir.
+      model: its model.
+      seen: its test examples by the name of the modality; see `joint_drawing.draw_modalities`.
+      labels: their classes, if they have any.
+    """
+    joint_drawing.draw_modalities(model, seen, labels, folder / "plots")
 
 
 def draw_training_curves(folder: Path) -> None:

@@ -85,7 +85,7 @@ def metric_by_value(
 
     dots = QUIET if joined else ACCENT
     figure = Figure(layout="constrained")
-    panels = list(coloured.items()) or [("", None)]
+    panels: list[tuple[str, Scale | None]] = [*coloured.items()] or [("", None)]
     for axes, (name, own) in zip(
         panel_axes(figure, len(panels), 4.2 + 0.5 * bool(coloured), 2.8), panels, strict=True
     ):
@@ -114,8 +114,9 @@ def metric_by_value(
     if joined:
         name = "mean and standard deviation" if is_shared else "mean"
         colour = INK if coloured else ACCENT
-        dashes = "none" if scale.categories else "-"
-        handles += [Line2D([], [], color=colour, marker="o", linestyle=dashes, label=name)]
+        means = Line2D([], [], color=colour, marker="o", label=name)
+        means.set_linestyle("none" if scale.categories else "-")
+        handles.append(means)
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
     caption_left_out(figure.axes[0], num_members - len(kept), num_members)
     return figure
