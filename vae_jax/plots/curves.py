@@ -1,11 +1,13 @@
 """Curves of one run or a few: metrics by epoch, and by level of corruption."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
 
 import numpy as np
 from jaxtyping import Float
 
+from vae_jax.plots.scales import numbers
 from vae_jax.plots.style import (
     ACCENT,
     CLASS_COLOURS,
@@ -151,15 +153,17 @@ def curves_by_level(
         f"trained at {float(trained_level):g}",
         (float(trained_level), 1),
         xycoords=("data", "axes fraction"),
-        xytext=(3, 0),
+        xytext=(0, 3),
         textcoords="offset points",
-        verticalalignment="top",
+        horizontalalignment="center",
         fontsize=8,
     )
     colours = (QUIET, ACCENT, *CLASS_COLOURS[1:])
     for (name, values), colour in zip(curves.items(), colours, strict=False):
         axes.plot(levels[order], values[order], "o-", color=colour, label=name)
     axes.set_ylim(min(0, *(values.min() for values in curves.values())), None)
+    if len(levels) <= 9:
+        axes.set_xticks(levels[order], numbers(levels[order]))
     axes.set_xlabel(level_label)
     axes.set_ylabel(label)
     axes.legend()
@@ -186,6 +190,7 @@ def accuracy_by_labels(
         raise ValueError(f"{len(learned)} representations; draw 1 to {len(CLASS_COLOURS)}")
     colours = dict(zip(learned, CLASS_COLOURS, strict=False))
     colours |= dict(zip(baselines, (INK, QUIET), strict=False))
+    markers = dict(zip([*learned, *baselines], itertools.cycle("osD^vP"), strict=False))
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(6.6, 2.3 * rows + 0.2), layout="constrained")
     grid = figure.subplots(rows, min(2, len(panels)), squeeze=False, sharey=True)
@@ -193,32 +198,45 @@ def accuracy_by_labels(
         axes.remove()
     for axes, (title, lines) in zip(grid.flat, panels.items(), strict=False):
         ticks: set[int] = set()
-        for name, (numbers, accuracies) in lines.items():
+        for name, (counts, accuracies) in lines.items():
             require_finite("accuracies", accuracies)
-            ticks |= set(numbers)
+            ticks |= set(counts)
+            is_baseline = name in baselines
             axes.errorbar(
-                numbers,
+                counts,
                 100 * accuracies.mean(axis=0),
                 100 * accuracies.std(axis=0, ddof=1) if len(accuracies) > 1 else None,
-                marker="o",
+                marker=markers[name],
+                markersize=3,
+                markerfacecolor="white" if is_baseline else None,
                 elinewidth=0.8,
-                linestyle="--" if name in baselines else "-",
+                linestyle="--" if is_baseline else "-",
                 color=colours[name],
                 label=name,
             )
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xticks(sorted(ticks), [f"{tick:,}" for tick in sorted(ticks)])
-        # The names of 600 and 1,000 would touch.
-        axes.tick_params(axis="x", labelrotation=30)
+        # Slanted, since the names of 600 and 1,000 would touch.
+        axes.set_xticks(
+            sorted(ticks),
+            [f"{tick:,}" for tick in sorted(ticks)],
+            rotation=45,
+            ha="right",
+            rotation_mode="anchor",
+        )
         axes.set_title(title)
     for axes in grid[:, 0]:
         axes.set_ylabel("test accuracy (%)")
     for axes in grid[-1]:
         axes.set_xlabel("labels")
-    handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center")
+    drawn: dict[str, Any] = {}
+    for axes in grid.flat[: len(panels)]:
+        handles, labels = axes.get_legend_handles_labels()
+        drawn |= dict(zip(labels, handles, strict=True))
+    # The baselines come last.
+    shown = [name for name in markers if name in drawn]
+    figure.legend([drawn[name] for name in shown], shown, loc="outside right center")
     return figure
 
 
