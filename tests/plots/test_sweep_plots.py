@@ -238,6 +238,17 @@ def test_members_of_two_axes_have_lines_of_their_own_through_means_over_seeds():
     assert {round(float(np.ptp(bar[:, 1])), 6) for own in bars for bar in own} == {1.414214}
 
 
+def test_categories_of_different_colours_are_side_by_side():
+    beta, size, _, metric = two_axes()
+    nets = [f"net {value}" for value in beta]
+    axes = plots.metric_by_value(nets, metric, field="net", label="m", others={"size": size}).axes[
+        0
+    ]
+    small, large = (drawn.get_xdata() for drawn in axes.lines if drawn.get_label() == "mean")
+    np.testing.assert_allclose(large - small, 0.3)
+    np.testing.assert_allclose((large + small) / 2, [0, 1, 2])
+
+
 def test_a_setting_that_the_axis_determines_divides_no_line():
     beta, size, _, metric = two_axes()
     others = {"size": size, "zipped": [f"lr {value}" for value in beta], "constant": size * 0}

@@ -52,7 +52,8 @@ def metric_by_value(
     settings. Each other setting has a panel, which shows the same members in its colours. The bars
     are one standard deviation of the sample (n - 1 in the denominator) to each side, for settings
     of at least two seeds. The axis is logarithmic for positive numbers over more than a decade.
-    Categories have no lines, which would suggest an order.
+    Categories have no lines, which would suggest an order; those of different colours are side by
+    side.
 
     Args:
       values: value of the field of each member.
@@ -90,13 +91,16 @@ def metric_by_value(
         panel_axes(figure, len(panels), 4.2 + 0.5 * bool(coloured), 2.8), panels, strict=True
     ):
         colours = None if own is None else colour_bar(axes, own, name)
-        for line in range(line_of.max() + 1):
+        num_lines = line_of.max() + 1
+        for line in range(num_lines):
             chosen = line_of == line
+            beside = (line + 0.5) / num_lines - 0.5 if scale.categories else 0.0
+            positions = scale.positions[chosen] + 0.6 * beside
             colour: Any = ACCENT
             if own is not None and colours is not None:
                 colour = colours.to_rgba(own.positions[chosen][0])
             axes.plot(
-                scale.positions[chosen],
+                positions,
                 y[chosen],
                 "o",
                 color=dots if own is None else colour,
@@ -105,7 +109,7 @@ def metric_by_value(
                 label="member",
             )
             if joined:
-                _draw_means(axes, scale, scale.positions[chosen], y[chosen], colour)
+                _draw_means(axes, scale, positions, y[chosen], colour)
         scale.lay_on(axes.xaxis, 0.04)
         axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
         axes.set_xlabel(field)

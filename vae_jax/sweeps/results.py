@@ -13,6 +13,7 @@ import numpy as np
 from vae_jax import plots, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import reports
+from vae_jax.plots.style import METRIC_LABELS
 from vae_jax.sweeps import fields
 from vae_jax.sweeps.space import Choice, Setting, Sweep
 from vae_jax.training.records import TensorBoardWriter, read_records
@@ -269,7 +270,7 @@ def _draw_history(out: Path, rows: Sequence[Row], sweep: Sweep) -> None:
     if np.isfinite(values).any():
         figure = plots.search_history(
             values,
-            label=f"validation {sweep.objective} (nats)",
+            label=f"validation {METRIC_LABELS.get(sweep.objective, sweep.objective)}",
             pruned=pruned,
             maximize=sweep.maximize,
         )
