@@ -87,9 +87,10 @@ def metric_by_value(
     dots = QUIET if joined else ACCENT
     figure = Figure(layout="constrained")
     panels: list[tuple[str, Scale | None]] = [*coloured.items()] or [("", None)]
-    for axes, (name, own) in zip(
-        panel_axes(figure, len(panels), 4.2 + 0.5 * bool(coloured), 2.8), panels, strict=True
-    ):
+    # Slanted labels reach below the axes by most of their length.
+    below = 0.7 * max(map(text_width, scale.categories), default=0.0) / DPI
+    all_axes = panel_axes(figure, len(panels), 4.2 + 0.5 * bool(coloured), max(2.8, 2.2 + below))
+    for axes, (name, own) in zip(all_axes, panels, strict=True):
         colours = None if own is None else colour_bar(axes, own, name)
         num_lines = line_of.max() + 1
         for line in range(num_lines):
