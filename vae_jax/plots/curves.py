@@ -48,15 +48,15 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.
         raise ValueError("no record of the splits train and valid holds elbo, rate or distortion")
     figure = Figure(figsize=(2.3 * len(drawn) + (1.2 if len(drawn) == 1 else 0), 2.2))
     figure.set_layout_engine("constrained")
-    settled = {metric: settle(list(splits.values())) for metric, splits in drawn.items()}
-    start = min(own.start for own in settled.values())
-    span = max(own.high - own.low for own in settled.values())
+    start = min(settle(list(splits.values())).start for splits in drawn.values())
+    settled = {metric: settle(list(splits.values()), start) for metric, splits in drawn.items()}
+    span = max(own.span for own in settled.values())
     for axes, (metric, splits) in zip(
         figure.subplots(1, len(drawn), squeeze=False)[0], drawn.items(), strict=True
     ):
         for split, colour in (("train", QUIET), ("valid", ACCENT)):
             _draw_series(axes, *splits[split], color=colour, label=split)
-        settle(list(splits.values()), start).lay_on(axes, span)
+        settled[metric].lay_on(axes, span)
         axes.set_xlabel("epoch")
         axes.set_ylabel(METRIC_LABELS[metric])
     figure.axes[0].legend()
@@ -281,6 +281,12 @@ class Settled(NamedTuple):
     high: float
     is_cut: bool
 
+    @property
+    def span(self) -> float:
+        """The length of the range of values that is drawn, without margins."""
+        # Less than a fiftieth of the values themselves would enlarge noise.
+        return max(self.high - self.low, 0.02 * max(abs(self.low), abs(self.high)))
+
     def lay_on(self, axes: "matplotlib.axes.Axes", span: float = 0.0) -> None:
         """Give the axes this range and a margin, and say where they begin if there is more.
 
@@ -288,10 +294,9 @@ class Settled(NamedTuple):
           axes: the axes, with all their lines.
           span: the least length of the range of values.
         """
-        # A range of less than a fiftieth of the values themselves would enlarge noise.
-        least = max(span, 0.02 * max(abs(self.low), abs(self.high)))
-        missing = max(0.0, least - (self.high - self.low)) / 2
-        margin = 0.06 * (self.high - self.low + 2 * missing) or 1.0
+        length = max(span, self.span)
+        missing = (length - (self.high - self.low)) / 2
+        margin = 0.06 * length or 1.0
         bottom, top = self.low - missing - margin, self.high + missing + margin
         # A rate is not negative, and neither is its axis.
         raised = max(0.0, -margin - bottom) if self.low >= 0 else 0.0
