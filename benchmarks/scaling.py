@@ -41,7 +41,9 @@ from vae_jax.training.records import read_records
 from vae_jax.training.step import train_epoch, train_step
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
-_FIGURE = flags.DEFINE_string("figure", "", "PNG of the losses to write; empty draws none")
+_FIGURE = flags.DEFINE_string(
+    "figure", "", "plot of the losses to write, .png, .pdf or .svg; empty draws none"
+)
 
 _NUM_DEVICES = 8
 # Draws of the gradient noise at each epoch.

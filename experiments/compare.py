@@ -15,13 +15,14 @@ from experiments import flags as shared
 from vae_jax.errors import UserError
 from vae_jax.evaluation.comparison import compare
 
-shared.define("workdirs", output="required; folder to write")
+shared.define("format", "workdirs", output="required; folder to write")
 
 _NAMES = flags.DEFINE_list(
     "names", [], "what to call the runs; by default their directories' names"
 )
 
 
+@shared.in_formats
 def main() -> None:
     """Compare the runs of --workdirs."""
     folders = shared.required_workdirs()

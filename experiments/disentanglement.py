@@ -25,7 +25,7 @@ from vae_jax.settings import to_dict
 from vae_jax.sweeps import fields
 from vae_jax.sweeps import space as search_space
 
-shared.define("config", "workdir", "results")
+shared.define("format", "config", "workdir", "results")
 flags.adopt_module_key_flags(sweep)
 
 
@@ -77,6 +77,7 @@ def _write(folder: Path, config: Experiment, out: Path) -> None:
     print(f"{path} and the plots beside it are written")
 
 
+@shared.in_formats
 def main() -> None:
     """Check the config and the sweep, train its remaining runs and write the study."""
     folder, config = shared.required_workdir(), shared.required_config()

@@ -15,7 +15,7 @@ from vae_jax.errors import UserError
 from vae_jax.evaluation import drawing
 from vae_jax.evaluation import summary as measuring
 
-shared.define("workdir", "member")
+shared.define("format", "workdir", "member")
 
 _DEGREES = flags.DEFINE_list(
     "degrees",
@@ -34,17 +34,17 @@ def _degrees() -> np.ndarray:
     return np.asarray(degrees, np.float32)
 
 
+@shared.in_formats
 def main() -> None:
     """Draw the plots of --workdir, which must have been evaluated."""
     folder, degrees = shared.existing_workdir(), _degrees()
     with workdir.hold(folder):
-        model = trained.load_images(folder)
+        model = trained.load(folder)
         summary = workdir.read_summary(folder)
         if summary is None:
             raise UserError(f"workdir={str(folder)!r} has no summary.json; evaluate it first")
-        test = config.load_test(model.config)
-        targets = measuring.prepare_test(model, test)
-        drawing.draw_run(folder, model, targets, test.labels, summary["test"], degrees)
+        test = config.load_test_examples(model.config)
+        measuring.draw_run(folder, model, test, summary["test"], degrees)
     print(f"drew {folder / 'plots'}")
 
 

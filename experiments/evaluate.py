@@ -20,6 +20,7 @@ from vae_jax.evaluation import summary as measuring
 from vae_jax.settings import settings_of
 
 shared.define(
+    "format",
     "workdir",
     "member",
     output="JSON file to write; by default the run's summary.json is written, and its plots",
@@ -30,6 +31,7 @@ _NUM_SAMPLES = flags.DEFINE_integer(
 )
 
 
+@shared.in_formats
 def main() -> None:
     """Evaluate the run of --workdir."""
     folder = shared.existing_workdir()

@@ -10,6 +10,7 @@ They are then flags of that command, and its --help lists them. Several commands
 into one process: a flag is defined once.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ml_collections import ConfigDict
 
 from experiments import command_line
 from vae_jax import config as factory
+from vae_jax import plots
 from vae_jax.config import python_file
 from vae_jax.errors import UserError
 from vae_jax.workdir import read_config, run_folder
@@ -49,6 +51,7 @@ _SHARED: dict[str, tuple[Callable[..., Any], Any, str]] = {
         "data",
         "folder of the prepared data sets; empty is TFDS's default, ~/tensorflow_datasets",
     ),
+    "format": (flags.DEFINE_list, ["png"], "formats of the plots, some of png, pdf and svg"),
     "seeds": (flags.DEFINE_integer, 3, "seeds per row, counted from 0"),
     "seed": (flags.DEFINE_integer, 0, "seed of everything that is drawn or fitted"),
 }
@@ -67,6 +70,24 @@ def define(*names: str, **descriptions: str) -> None:
         else:
             kind, default, description = _SHARED[name]
             kind(name, default, descriptions.get(name, description))
+
+
+def in_formats(main: Callable[[], None]) -> Callable[[], None]:
+    """Return `main` with every plot in the formats of --format, which the command defines.
+
+    Raises:
+      UserError: of `main` so returned: a format is unknown.
+    """
+
+    @functools.wraps(main)
+    def draw_in_formats() -> None:
+        names = flags.FLAGS.format
+        if not names or not set(names) <= {*plots.FORMATS}:
+            raise UserError(f"--format={','.join(names)} must be some of {','.join(plots.FORMATS)}")
+        with plots.formats(names):
+            main()
+
+    return draw_in_formats
 
 
 def results_folder(folder: Path) -> Path:

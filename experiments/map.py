@@ -1,9 +1,10 @@
 """Plot the codes of a run's test images in the plane, and export them to TensorBoard's projector.
 
-    python -m experiments.map --workdir=runs/vanilla --methods=pca,tsne,umap
+    python -m experiments.map --workdir=runs/vanilla --methods=tsne,umap
     python -m experiments.map --workdir=runs/vanilla --methods= --projector
 
-Writes plots/map_METHOD.png of the first 5,000 test images' posterior means, coloured by class. With
+Writes plots/map_METHOD.png of the first 5,000 test images' posterior means, coloured by class. The
+principal components, --methods=pca, are those of plots/latents.png, which evaluation draws. With
 --projector it also writes the projector's files into the run's tensorboard/. umap needs
 `pip install 'umap-learn>=0.5.7,<0.6'`.
 """
@@ -19,14 +20,15 @@ from vae_jax.evaluation import plane_maps
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.drawing import NUM_MAPPED
 
-shared.define("workdir", "member")
+shared.define("format", "workdir", "member")
 
 _METHODS = flags.DEFINE_list(
-    "methods", ["pca", "tsne"], f"layouts to draw, from {', '.join(plane_maps.METHODS)}"
+    "methods", ["tsne"], f"layouts to draw, from {', '.join(plane_maps.METHODS)}"
 )
 _PROJECTOR = flags.DEFINE_bool("projector", False, "write the files of TensorBoard's projector")
 
 
+@shared.in_formats
 def main() -> None:
     """Map the test images of --workdir."""
     folder = shared.existing_workdir()
@@ -44,8 +46,8 @@ def main() -> None:
     for method in _METHODS.value:
         points = plane_maps.plane_map(method, codes)
         path = folder / "plots" / f"map_{method}.png"
-        plots.save(plots.latent_map(points, labels, ("", "")), path)
-        print(f"drew {path}")
+        files = plots.save(plots.latent_map(points, labels, ("", "")), path)
+        print(f"drew {', '.join(map(str, files))}")
     if _PROJECTOR.value:
         num = min(len(codes), projector.most_images(model.image_shape))
         few = None if labels is None else labels[:num]

@@ -26,7 +26,7 @@ from vae_jax.config import digests
 from vae_jax.errors import UserError
 from vae_jax.evaluation import results_file
 
-shared.define("workdirs", output="JSON file to write; empty prints only")
+shared.define("format", "workdirs", output="JSON file to write; empty prints only")
 
 _USE = flags.DEFINE_enum("use", None, list(USES), "required; use to measure")
 # By parameter of `measure`; without the flag the use's own default holds.
@@ -50,6 +50,7 @@ _OPTIONS = {
 _KEEP_OTHER_RUNS = ("anomaly", "multimodal")
 
 
+@shared.in_formats
 def main() -> None:
     """Measure the runs of --workdirs for --use."""
     use, folders, output = _USE.value, shared.required_workdirs(), flags.FLAGS.output

@@ -23,7 +23,7 @@ from vae_jax.papers.card import BUDGETS, Card
 from vae_jax.papers.reproduction import reproduce
 from vae_jax.papers.runs import MAX_SEEDS, Runs
 
-shared.define("results", "seeds", workdir="directory of the runs; by default runs/papers")
+shared.define("format", "results", "seeds", workdir="directory of the runs; by default runs/papers")
 
 _CARD = flags.DEFINE_list("card", [], "names of cards, or paths of their files; all for all")
 _BUDGET = flags.DEFINE_enum("budget", "cpu", list(BUDGETS), "budget of the table")
@@ -39,6 +39,7 @@ def _named_cards() -> list[Card]:
     return [cards.load(name) for name in names]
 
 
+@shared.in_formats
 def main() -> None:
     """Check the cards that the flags name, then train their runs."""
     named = _named_cards()

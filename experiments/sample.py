@@ -4,7 +4,8 @@
 
 --output is a .npz or .npy file of mean images, `[num, height, width, channels]`, in the units of
 the training images: 8-bit pixels are in [0, 1], which a normal likelihood may exceed a little. A
-grid of the first hundred, clipped to [0, 1], is written beside it as a PNG.
+grid of the first hundred, clipped to [0, 1], is written beside it as a PNG or in the formats of
+--format.
 """
 
 import jax
@@ -19,7 +20,7 @@ from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 from vae_jax.evaluation import metrics
 
-shared.define("workdir", "member", "output", "seed")
+shared.define("format", "workdir", "member", "output", "seed")
 
 _SAMPLER = flags.DEFINE_string(
     "sampler",
@@ -32,6 +33,7 @@ _NUM_IMAGES = flags.DEFINE_integer("num_images", 100, "number of images to draw"
 _MOST_SHOWN = 100
 
 
+@shared.in_formats
 def main() -> None:
     """Draw --num_images from the run of --workdir."""
     folder, target = shared.existing_workdir(), shared.required_output()
@@ -51,8 +53,9 @@ def main() -> None:
     drawn = model.decode(latents)
     image_arrays.write(target, drawn)
     grid = target.with_suffix(".png")
-    plots.save(plots.image_grid(drawn[:_MOST_SHOWN]), grid)
-    print(f"{target}: {len(drawn):,} images; {grid} shows {min(len(drawn), _MOST_SHOWN)}")
+    files = plots.save(plots.image_grid(drawn[:_MOST_SHOWN]), grid)
+    shown = " and ".join(map(str, files))
+    print(f"{target}: {len(drawn):,} images; {shown} shows {min(len(drawn), _MOST_SHOWN)}")
 
 
 if __name__ == "__main__":

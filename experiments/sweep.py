@@ -23,7 +23,7 @@ from vae_jax.errors import UserError
 from vae_jax.sweeps import run, space
 from vae_jax.sweeps.space import Sweep
 
-shared.define("config", "workdir")
+shared.define("format", "config", "workdir")
 
 _SWEEP = flags.DEFINE_string("sweep", "", "file of the sweep")
 _TRIALS = flags.DEFINE_integer("trials", None, "settings to try, in place of the sweep file's")
@@ -50,8 +50,7 @@ def _memory_limit() -> int | None:
     """
     if not (text := _MEMORY_LIMIT.value):
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([KMG]i?B)", text)
-    if match is None:
+    if (match := re.fullmatch(r"(\d+(?:\.\d*)?)\s*([KMG]i?B)", text)) is None:
         raise UserError(f"--memory_limit={text!r} must be an amount such as 8GiB or 500MiB")
     base = 1024 if "i" in match[2] else 1000
     return int(float(match[1]) * base ** ("KMG".index(match[2][0]) + 1))
@@ -90,6 +89,7 @@ def run_sweep(config: Any, sweep: Sweep, folder: Path) -> None:
     )
 
 
+@shared.in_formats
 def main() -> None:
     """Check the config and the sweep, then train its remaining members."""
     folder = shared.required_workdir()

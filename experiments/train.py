@@ -30,7 +30,7 @@ from vae_jax.training import parallel
 from vae_jax.training.loop import RunState
 from vae_jax.training.records import TensorBoardWriter
 
-shared.define("config", "workdir")
+shared.define("format", "config", "workdir")
 flags.adopt_module_key_flags(process_flags)
 
 _PROFILE = flags.DEFINE_bool(
@@ -75,6 +75,7 @@ def train(
         print(f"{folder}{' is finished' if was_finished else ''}: {measuring.describe(summary)}")
 
 
+@shared.in_formats
 def main() -> None:
     """Check the config, then train; only describe a finished run."""
     folder = shared.required_workdir()

@@ -22,6 +22,7 @@ from vae_jax.zoo import families
 from vae_jax.zoo.comparison import compare
 
 shared.define(
+    "format",
     "results",
     "seeds",
     config="file of the families, by default configs/zoo.py; --config.NAME=VALUE changes a setting "
@@ -35,6 +36,7 @@ _DATASETS = flags.DEFINE_list("datasets", ["mnist", "fashion_mnist"], "data sets
 _FILE = "configs/zoo.py"
 
 
+@shared.in_formats
 def main() -> None:
     """Train and measure what the flags name."""
     path, seeds = flags.FLAGS.config or _FILE, flags.FLAGS.seeds

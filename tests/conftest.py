@@ -48,16 +48,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Check annotations and draw the plots of runs only in tests that prove them."""
     folder = item.path.relative_to(Path(__file__).parent).parts[0]
     jaxtyping.config.update("jaxtyping_disable", folder in _UNCHECKED)
-    drawing, draw_run = _drawing()
-    drawing.draw_run = draw_run if item.get_closest_marker("plots") else _draw_nothing
+    drawing, functions = _drawing()
+    for name, function in functions.items():
+        setattr(drawing, name, function if item.get_closest_marker("plots") else _draw_nothing)
 
 
 @functools.cache
 def _drawing() -> Any:
-    """Return the module that draws runs, and its function before a test replaces it."""
+    """Return the module that draws runs, and its functions before a test replaces them."""
     # Imported now: what is imported with this file has no checks of its annotations.
     drawing = importlib.import_module("vae_jax.evaluation.drawing")
-    return drawing, drawing.draw_run
+    return drawing, {name: getattr(drawing, name) for name in ("draw_run", "draw_joint_run")}
 
 
 def _draw_nothing(*args: Any, **options: Any) -> None:

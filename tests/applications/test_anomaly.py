@@ -29,6 +29,7 @@ from vae_jax.applications.anomaly import report as anomaly_report
 from vae_jax.applications.anomaly.bounds import bound_scores, typicality
 from vae_jax.applications.anomaly.distances import mahalanobis_distance
 from vae_jax.applications.anomaly.likelihood_regret import likelihood_regret
+from vae_jax.applications.anomaly.plot import score_histograms
 from vae_jax.data import Dataset, class_left_out
 from vae_jax.errors import UserError
 from vae_jax.evaluation import foreign_images
@@ -409,6 +410,17 @@ def test_a_measured_run_becomes_rows_a_plot_and_a_table(run, tmp_path):
     path.write_text(json.dumps({"rows": rows}))
     assert "| data | mlp normal | 1 |" in anomaly_report.section(path)
     assert "| mean | mlp normal | 1 |" in anomaly_report.section(path)
+
+
+def test_both_kinds_stay_visible_where_their_scores_overlap():
+    scores = np.random.default_rng(0).normal(size=400)
+    figure = score_histograms({"-ELBO (nats)\nAUROC 0.50": (scores, scores)}, "normal", "others")
+    axes = figure.axes[0]
+    assert axes.get_title() == "\N{MINUS SIGN}ELBO (nats)\nAUROC 0.50"
+    fills = {patch.get_fill() for patch in axes.patches}
+    assert fills == {True, False}
+    assert figure.get_supylabel() == "share of images"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["normal", "others"]
 
 
 def test_the_report_shows_the_mean_over_seeds(tmp_path):

@@ -100,6 +100,17 @@ def test_diverged_runs_are_left_out_and_counted(tmp_path):
     plots.save(plot.rank_correlations(labels, correlations), tmp_path / "ranks.png")
 
 
+def test_each_pair_of_metrics_is_drawn_once_in_the_unit_of_the_bar():
+    correlations = np.array([[1.0, 0.9, -0.4], [0.9, 1.0, 0.1], [-0.4, 0.1, 1.0]])
+    axes, bar = plot.rank_correlations(["a", "b", "c"], correlations).axes
+    texts = {text.get_position(): text.get_text() for text in axes.texts}
+    assert texts == {(0.5, 0.5): "90", (0.5, 1.5): "\N{MINUS SIGN}40", (1.5, 1.5): "10"}
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "c"]
+    assert bar.get_ylim() == (-100, 100)
+    assert bar.get_ylabel() == "rank correlation (%)"
+
+
 def a_study_file(folder, network="model.encoder.name"):
     config = {"data.name": "sprites", "data.image_size": 32, network: "mlp"}
     config |= {"model.latent_size": 10, "batch_size": 64}

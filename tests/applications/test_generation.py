@@ -1,9 +1,11 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.text import Text
 from scipy import linalg
 
 from vae_jax import plots
@@ -216,6 +218,17 @@ def test_precision_against_recall_names_the_temperatures():
     by_label = {line.get_label(): line.get_xydata() for line in axes.lines}
     np.testing.assert_allclose(by_label["prior"], [[0.3, 0.9], [0.5, 0.7]])
     np.testing.assert_allclose(by_label["training images"], [[0.86, 0.85]])
+
+
+def test_temperatures_of_samplers_that_are_alike_do_not_overlap():
+    recall = {name: np.array([[0.3, 0.5]]) + shift for name, shift in (("a", 0), ("b", 0.005))}
+    precision = {name: np.array([[0.9, 0.7]]) for name in recall}
+    figure = precision_recall_plane([0.8, 1.0], precision, recall, {})
+    # Without the lines to their dots.
+    boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]
+    assert len(boxes) == 4
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert "temperatures" in figure.axes[0].get_title(loc="right")
 
 
 def test_distances_rise_from_none_to_all_of_the_images():

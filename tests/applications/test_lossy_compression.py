@@ -117,10 +117,26 @@ def test_the_plot_has_a_line_per_method(tmp_path):
     figure = quality_by_rate(curves, baselines)
     (axes,) = figure.axes
     assert [line.get_label() for line in axes.lines] == list(curves)
-    assert [line.get_linestyle() for line in axes.lines] == ["-", "--", ":"]
+    assert len({line.get_color() for line in axes.lines}) == 3
+    assert len({line.get_marker() for line in axes.lines}) == 3
     plots.save(figure, tmp_path / "plot.png")
     with pytest.raises(ValueError, match="0 methods"):
         quality_by_rate({})
+
+
+def test_methods_that_differ_in_their_latents_have_one_colour():
+    curve = np.array([0.1, 0.2]), np.array([10.0, 20.0])
+    names = ["VAE, 2 latents", "VAE, 10 latents", "JPEG", "PCA, 2 latents", "PCA, 10 latents"]
+    axes = quality_by_rate(dict.fromkeys(names, curve), names[2:]).axes[0]
+    drawn = {line.get_label(): line for line in axes.lines}
+    # In the legend they are side by side.
+    assert list(drawn) == [names[1], names[0], names[2], names[4], names[3]]
+    for method in ("VAE", "PCA"):
+        many, few = drawn[f"{method}, 10 latents"], drawn[f"{method}, 2 latents"]
+        assert many.get_color() == few.get_color()
+        assert many.get_marker() == few.get_marker()
+        assert (many.get_linestyle(), few.get_linestyle()) == ("-", "--")
+    assert len({line.get_color() for line in axes.lines}) == 3
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -10,12 +11,12 @@ from small_runs import make_model
 from small_runs import save as save_of_images
 
 from configs import multimodal, multimodal_label, multimodal_renderings
+from experiments import draw
 from experiments import measure as command
-from vae_jax.applications.multimodal import drawing
 from vae_jax.applications.multimodal import measure as multimodal_measuring
 from vae_jax.applications.multimodal import report as multimodal_report
 from vae_jax.errors import UserError
-from vae_jax.evaluation import classifier
+from vae_jax.evaluation import classifier, joint_drawing
 from vae_jax.evaluation.classifier import Classifier, ClassifierNetwork
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
@@ -95,6 +96,29 @@ def test_renderings_have_a_classifier_each_which_is_trained_once(runs, tmp_path)
     assert drawn == {"joint_samples.png", "missing_modality.png"}
 
 
+@pytest.mark.plots
+def test_a_run_of_several_modalities_can_be_drawn_again(runs, tmp_path):
+    shutil.copytree(runs / "labels", tmp_path / "run")
+    with flagsaver.flagsaver(workdir=str(tmp_path / "run"), format=["svg"]):
+        draw.main()
+    drawn = {path.name for path in (tmp_path / "run" / "plots").iterdir()}
+    assert drawn == {"image_to_text.svg", "joint_samples.svg", "text_to_image.svg"}
+
+
+def test_each_modality_beside_images_is_drawn_and_given(tmp_path, monkeypatch):
+    monkeypatch.setitem(joint_drawing._CAPTIONS, "mnist", ("a thin four", "a three"))
+    model = small_joint_runs.make_model()
+    seen = {"image": small_joint_runs.IMAGES, "label": np.arange(3), "text": ["a thin four"] * 3}
+    joint_drawing.draw_modalities(model, seen, None, tmp_path)
+    assert {path.stem for path in tmp_path.iterdir()} == {
+        "joint_samples",
+        "image_to_label",
+        "label_to_image",
+        "image_to_text",
+        "text_to_image",
+    }
+
+
 def test_what_cannot_be_measured_is_refused_in_a_line(runs, classifiers, tmp_path):
     save_of_images(tmp_path / "images", make_model((4, 3, 1), batch_size=20))
     with pytest.raises(UserError, match="is a run of images alone; name runs of several"):
@@ -168,7 +192,7 @@ def test_every_draw_has_a_key_of_its_own():
 def test_shown_captions_are_known_to_the_vocabulary():
     from vae_jax.data.captions import grammar as captions
 
-    for name, shown in drawing._CAPTIONS.items():
+    for name, shown in joint_drawing._CAPTIONS.items():
         grammar = captions.GRAMMARS[name]
         length = captions.row_length(grammar)
         captions.vocabulary(grammar).encode(shown, length, "refuse")

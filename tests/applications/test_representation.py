@@ -160,6 +160,20 @@ def test_the_plot_has_panels_for_each_size_with_the_pixels_in_all():
     np.testing.assert_allclose(line.get_xydata(), [[100, 81], [55000, 95]])
 
 
+def test_the_plot_keeps_its_ticks_apart_and_its_baselines_last():
+    numbers, accuracies = [100, 600, 1000, 55000], np.full((2, 4), 0.9)
+    lines = dict.fromkeys(["PCA", "VAE", "pixels", "autoencoder"], (numbers, accuracies))
+    titles = [f"panel {index}" for index in range(4)]
+    figure = plots.accuracy_by_labels(dict.fromkeys(titles, lines), ["PCA", "pixels"])
+    # Slanted labels touch if their ends are nearer than their height.
+    labels = figure.axes[0].get_xticklabels()
+    ends = np.array([label.get_window_extent().x1 for label in labels])
+    height = labels[0].get_fontsize() / 72 * figure.dpi
+    assert np.diff(ends).min() * np.sin(np.pi / 4) > height
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["VAE", "autoencoder", "PCA", "pixels"]
+
+
 def test_the_sweep_of_the_study_has_runs_that_work():
     sweep = study.get_sweep()
     base = factory.with_values(vanilla.get_config(), {"data.binarization": "none"})

@@ -207,7 +207,11 @@ def test_the_command_writes_images_and_a_plot_of_them(run, tmp_path, capsys, nam
     assert "120 images" in capsys.readouterr().out
     with Image.open(tmp_path / "samples.png") as plot:
         assert plot.format == "PNG"
-    command(**given)
+    (tmp_path / "samples.png").unlink()
+    command(**given, format=["pdf", "svg"])
+    assert "samples.pdf and " in capsys.readouterr().out
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"samples.npz", "samples.pdf", "samples.svg"}
     np.testing.assert_array_equal(image_arrays.read(target), images)
     command(**given, seed=1)
     assert not np.array_equal(image_arrays.read(target), images)
@@ -222,6 +226,8 @@ def test_the_command_writes_images_and_a_plot_of_them(run, tmp_path, capsys, nam
         ({"temperature": -1.0}, "temperature=-1 must be a finite number"),
         ({"temperature": math.nan}, "temperature=nan must be a finite number"),
         ({"num_images": 0}, "--num_images=0 must be at least 1"),
+        ({"format": ["png", "gif"]}, "--format=png,gif must be some of png,pdf,svg"),
+        ({"format": []}, "--format= must be some of png,pdf,svg"),
         ({"output": ""}, "--output is missing"),
         ({"output": "samples.png"}, "must end in .npy or .npz"),
         ({"output": "nowhere/a.npy"}, "--output=nowhere/a.npy: there is no folder"),

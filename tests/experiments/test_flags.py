@@ -78,6 +78,16 @@ def test_a_command_without_a_config_refuses_a_setting_of_one():
     assert ended.stderr == "error: --config.epochs is for commands that train, with --config\n"
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_that_draws_takes_the_format_of_its_plots(name):
+    # These write no plots.
+    writes_none = {"classifier", "compress", "decompress", "detect", "edit", "prepare", "report"}
+    module = importlib.import_module(f"experiments.{name}")
+    draws = name not in writes_none | {"settings"}
+    assert ("format" in key_flags(module)) == draws
+    assert hasattr(module.main, "__wrapped__") == draws
+
+
 @pytest.mark.usefixtures("parsed_flags")
 def test_a_file_that_is_read_is_not_written(tmp_path, monkeypatch):
     path = tmp_path / "images.npy"

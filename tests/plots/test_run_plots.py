@@ -116,6 +116,25 @@ def test_interpolations_are_labelled_with_their_degrees():
     assert figure.axes[0].get_title() == "slerp"
 
 
+def test_degrees_are_labelled_with_all_their_decimals():
+    degrees = np.linspace(0, 1, 9, dtype=np.float32)
+    axes = plots.interpolations(some_images(1, 9, 28, 28, 1), degrees).axes[0]
+    assert texts(axes.get_xticklabels())[:4] == ["0", "0.125", "0.25", "0.375"]
+
+
+@pytest.mark.parametrize("width", [4, 30, 300])
+def test_the_labels_of_table_rows_do_not_overlap(width):
+    rows = some_images(13, 1, width, 1)
+    pairs = plots.reconstructions(rows, rows)
+    path = plots.traversals(
+        some_images(10, 9, 1, width, 1), np.arange(10), np.linspace(-3, 3, 9), np.ones(10)
+    )
+    for figure in (pairs, path):
+        boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+        assert len(boxes) > 3
+        assert all(a.y0 >= b.y1 for a, b in pairwise(boxes))
+
+
 def test_labels_too_wide_for_their_columns_are_thinned_out():
     figure = plots.interpolations(some_images(1, 40, 8, 8, 1), np.linspace(0, 1, 40))
     axes = figure.axes[0]
@@ -292,6 +311,57 @@ def test_the_first_epochs_of_a_long_run_do_not_set_the_range_and_its_last_do():
     assert high > 82 + 1000 * np.exp(-1)
 
 
+def noisy(num_epochs):
+    """Return records whose rate wavers between 29.6 and 30.7 while the distortion falls."""
+    found = records(num_epochs)
+    for record in found:
+        record["rate"] = 29.6 + 1.1 * (record["epoch"] % 2)
+        record["distortion"] += 100 / record["epoch"]
+        record["elbo"] = -record["rate"] - record["distortion"]
+    return found
+
+
+@pytest.mark.parametrize("num_epochs", [2, 9, 50])
+def test_a_small_change_looks_small_and_no_curve_leaves_its_axes(num_epochs):
+    figure = plots.training_curves(noisy(num_epochs))
+    spans = [np.ptp(axes.get_ylim()) for axes in figure.axes]
+    np.testing.assert_allclose(spans, spans[0])
+    assert spans[1] > 8 * 1.1
+    assert figure.axes[1].get_ylim()[0] > -0.1 * spans[1]
+    for axes in figure.axes:
+        (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+        for line in axes.lines:
+            epochs, values = line.get_data()
+            inside = (epochs >= left) & (epochs <= right)
+            # The axes begin at an epoch, not between two.
+            assert left in epochs or left < epochs.min()
+            assert inside.mean() > 0.85
+            assert (values[inside] > low).all()
+            assert (values[inside] < high).all()
+        assert axes.get_title(loc="left") == ("from epoch 6 on" if num_epochs == 50 else "")
+
+
+def test_a_converged_run_is_a_level_line():
+    settled = [
+        record | {"distortion": 70 + wavering, "rate": 25.0, "elbo": -95 - wavering}
+        for record in records(9)
+        for wavering in [0.01 * (record["epoch"] % 2)]
+    ]
+    spans = [np.ptp(axes.get_ylim()) for axes in plots.training_curves(settled).axes]
+    assert spans[0] > 1
+    np.testing.assert_allclose(spans, spans[0])
+
+
+def test_a_short_run_beside_a_long_one_is_whole():
+    figure = plots.compared_curves({"long": records(300), "short": records(6)}, "elbo")
+    axes = figure.axes[0]
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    for line in axes.lines:
+        epochs, values = line.get_data()
+        assert left < epochs.min() < epochs.max() < right
+        assert low < values.min() < values.max() < high
+
+
 def test_one_epoch_is_a_visible_dot_at_a_whole_number():
     axes = plots.training_curves(records(1)).axes[0]
     assert axes.lines[1].get_marker() == "o"
@@ -362,6 +432,30 @@ def test_saving_creates_the_folder_and_writes_the_same_bytes_again(tmp_path):
     with Image.open(path) as picture:
         assert picture.format == "PNG"
     assert os.listdir(path.parent) == ["grid.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "beginning"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")]
+)
+def test_the_suffix_chooses_the_format(tmp_path, name, beginning):
+    written = []
+    for path in (tmp_path / f"a.{name}", tmp_path / f"b.{name}"):
+        assert plots.save(plots.kl_by_dimension(np.arange(4.0)), path) == [path]
+        written.append(path.read_bytes())
+    assert written[0].startswith(beginning)
+    assert written[0] == written[1]
+
+
+def test_chosen_formats_replace_the_suffix(tmp_path):
+    figure = plots.kl_by_dimension(np.arange(4.0))
+    with plots.formats(["pdf", "svg"]):
+        files = plots.save(figure, tmp_path / "level_0.5.png")
+    assert files == [tmp_path / "level_0.5.pdf", tmp_path / "level_0.5.svg"]
+    assert sorted(tmp_path.iterdir()) == files
+    with pytest.raises(ValueError, match="'gif' must be one of png, pdf, svg"):
+        plots.save(figure, tmp_path / "level.gif")
+    plots.save(figure, tmp_path / "level.png")
+    assert (tmp_path / "level.png").is_file()
 
 
 def test_a_failed_save_keeps_the_previous_file(tmp_path, monkeypatch):

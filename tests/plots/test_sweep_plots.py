@@ -113,7 +113,7 @@ def test_the_hull_leaves_out_members_without_a_number():
 
 def test_the_plane_has_every_member_in_the_colour_of_its_value():
     beta, rate, distortion = sweep()
-    figure = plots.rate_distortion(rate, distortion, beta, "objective.beta")
+    figure = plots.rate_distortion(rate, distortion, {"objective.beta": beta})
     axes, bar = figure.axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("rate (nats)", "distortion (nats)")
     dots = axes.collections[0]
@@ -159,7 +159,7 @@ def test_no_label_of_a_diagonal_covers_a_member_or_leaves_the_axes(seed):
 
 def test_each_category_has_its_own_colour():
     encoders = ["mlp", "conv", "mlp", "conv"]
-    axes, bar = plots.rate_distortion([1, 2, 3, 4], [9, 7, 5, 4], encoders, "encoder").axes
+    axes, bar = plots.rate_distortion([1, 2, 3, 4], [9, 7, 5, 4], {"encoder": encoders}).axes
     colours = axes.collections[0].get_facecolors()
     np.testing.assert_array_equal(colours[:2], colours[2:])
     assert not np.array_equal(colours[0], colours[1])
@@ -178,7 +178,7 @@ def test_a_plot_says_how_many_members_it_leaves_out():
 def test_a_single_member_and_equal_members_can_be_drawn():
     for count in (1, 3):
         same = [5.0] * count
-        plots.rate_distortion(same, same, same)
+        plots.rate_distortion(same, same, {"beta": same})
         plots.metric_by_value(same, same, field="beta", label="ELBO")
         plots.parallel_coordinates({"beta": same, "name": ["a"] * count}, same, "ELBO")
         plots.heat_map(same, same, same, x_field="x", y_field="y", label="ELBO")
@@ -214,6 +214,124 @@ def test_a_decade_alone_is_drawn_linearly_and_zero_always():
         assert axes.get_xscale() == "linear"
 
 
+def two_axes():
+    """Return beta, size, seed and a metric, whose lines over beta cross, of 2 x 3 settings."""
+    beta, size, seed = (
+        axis.ravel() for axis in np.meshgrid([1, 2, 4], [8, 16], [0, 1], indexing="ij")
+    )
+    return beta, size, seed, np.where(size == 8, 10.0 * beta, 50 - 10.0 * beta) + seed
+
+
+def test_members_of_two_axes_have_lines_of_their_own_through_means_over_seeds():
+    beta, size, _, metric = two_axes()
+    figure = plots.metric_by_value(beta, metric, field="beta", label="m", others={"size": size})
+    axes, bar = figure.axes
+    assert bar.get_ylabel() == "size"
+    means = [drawn for drawn in axes.lines if drawn.get_label() == "mean"]
+    assert [drawn.get_ydata().tolist() for drawn in means] == [
+        [10.5, 20.5, 40.5],
+        [40.5, 30.5, 10.5],
+    ]
+    assert means[0].get_color() != means[1].get_color()
+    # Each bar is that of two seeds.
+    bars = [collection.get_segments() for collection in axes.collections]
+    assert {round(float(np.ptp(bar[:, 1])), 6) for own in bars for bar in own} == {1.414214}
+
+
+def test_categories_of_different_colours_are_side_by_side():
+    beta, size, _, metric = two_axes()
+    nets = [f"net {value}" for value in beta]
+    axes = plots.metric_by_value(nets, metric, field="net", label="m", others={"size": size}).axes[
+        0
+    ]
+    small, large = (drawn.get_xdata() for drawn in axes.lines if drawn.get_label() == "mean")
+    np.testing.assert_allclose(large - small, 0.3)
+    np.testing.assert_allclose((large + small) / 2, [0, 1, 2])
+
+
+def test_a_setting_that_the_axis_determines_divides_no_line():
+    beta, size, _, metric = two_axes()
+    others = {"size": size, "zipped": [f"lr {value}" for value in beta], "constant": size * 0}
+    axes, bar = plots.metric_by_value(beta, metric, field="beta", label="m", others=others).axes
+    assert bar.get_ylabel() == "size"
+    assert [drawn.get_label() for drawn in axes.lines].count("mean") == 2
+
+
+def test_planes_and_curves_have_a_panel_for_each_axis():
+    beta, size, _, metric = two_axes()
+    columns = {"beta": beta, "size": size}
+    plane = plots.rate_distortion(metric, 100 - metric, columns)
+    curves_ = [{"epoch": [1, 2], "elbo": [value - 1, value]} for value in metric]
+    for figure in (plane, plots.member_curves(curves_, "elbo", columns)):
+        assert {axes.get_ylabel() for axes in figure.axes[2:]} == {"beta", "size"}
+    dots = [axes.collections[0] for axes in plane.axes[:2]]
+    np.testing.assert_array_equal(*(own.get_offsets() for own in dots))
+    assert [len(np.unique(own.get_facecolors(), axis=0)) for own in dots] == [3, 2]
+
+
+def test_a_heat_map_of_two_of_three_axes_has_the_best_setting_in_each_cell():
+    beta, size, _, metric = two_axes()
+    net = ["mlp"] * len(beta)
+    for maximize, best in ((True, [40.5, 30.5, 40.5]), (False, [10.5, 20.5, 10.5])):
+        figure = plots.heat_map(
+            beta,
+            net,
+            metric,
+            x_field="beta",
+            y_field="net",
+            label="m",
+            maximize=maximize,
+            others={"size": size},
+        )
+        assert figure.axes[0].collections[0].get_array().ravel().tolist() == best
+        assert figure.axes[1].get_ylabel() == "m, best size"
+
+
+@pytest.mark.parametrize("maximize", [True, False])
+def test_the_best_is_darkest_in_every_plot_of_a_sweep(maximize):
+    metric = np.array([1.0, 2.0, 3.0])
+    lightness = []
+    cells = (
+        plots.heat_map(
+            metric, metric, metric, x_field="x", y_field="y", label="m", maximize=maximize
+        )
+        .axes[0]
+        .collections[0]
+    )
+    lightness.append(cells.to_rgba(metric)[:, :3].mean(axis=1))
+    drawn = lines_of(plots.parallel_coordinates({"x": metric}, metric, "m", maximize))
+    lightness.append(drawn.get_colors()[:: 1 if maximize else -1, :3].mean(axis=1))
+    for shades in lightness:
+        assert (np.diff(shades) < 0).all() == maximize
+
+
+@pytest.mark.parametrize("values", [[0, 10, 100, 1000], [0, 0.001, 0.1, 1], [0, 1, 2, 4, 8, 16]])
+def test_zero_beside_decades_is_on_an_axis_that_becomes_logarithmic(values):
+    metric = np.arange(len(values))
+    axes = plots.metric_by_value(values, metric, field="f", label="m").axes[0]
+    assert axes.get_xscale() == "symlog"
+    assert texts(shown(axes.xaxis))[0] == "0"
+    ends = axes.transAxes.inverted().transform(
+        axes.transData.transform([(value, 0) for value in values])
+    )[:, 0]
+    assert np.diff(ends).min() > 0.1
+    # Parallel coordinates and colours have the scale, too.
+    figure = plots.parallel_coordinates({"f": values}, metric, "m")
+    own = figure.axes[1].transData.transform([(0, value) for value in values])[:, 1]
+    heights = np.array([segment[0, 1] for segment in lines_of(figure).get_segments()])
+    drawn = figure.axes[0].transData.transform([(0, height) for height in heights])[:, 1]
+    np.testing.assert_allclose(drawn, own, atol=1e-6)
+    scale = scales.scale_of(values)
+    np.testing.assert_allclose(
+        scale.colours().norm(scale.positions), scale.fractions(scale.positions)
+    )
+
+
+def test_zero_beside_even_numbers_is_on_a_linear_axis():
+    for values in (range(1000), [0, 100], [0.0, 5, 10, 15, 20, 50]):
+        assert scales.scale_of(list(values)).linear_to == 0
+
+
 @pytest.mark.parametrize(
     ("values", "labels"),
     [
@@ -235,8 +353,13 @@ def test_categories_are_side_by_side_without_a_line(values, labels):
 
 
 def test_a_random_search_has_no_mean():
-    axes = plots.metric_by_value(np.arange(30), np.arange(30), field="f", label="m").axes[0]
-    assert [line.get_label() for line in axes.lines] == ["member"]
+    draws = np.arange(5.0)
+    figure = plots.metric_by_value(
+        draws, draws, field="f", label="m", others={"g": draws % 2}, joined=False
+    )
+    assert [line.get_label() for line in figure.axes[0].lines] == ["member"]
+    assert line(figure.axes[0], "member").get_linestyle() == "None"
+    assert texts(figure.legends[0].get_texts()) == ["member"]
 
 
 def test_long_names_of_many_categories_are_slanted_and_inside():
@@ -372,7 +495,7 @@ def curves(num_members=4, num_epochs=40):
 
 def test_a_curve_of_each_member_in_the_colour_of_its_value():
     members = curves()
-    axes, bar = plots.member_curves(members, "elbo", [0.1, 1, 10, 1], "beta").axes
+    axes, bar = plots.member_curves(members, "elbo", {"beta": [0.1, 1, 10, 1]}).axes
     assert len(axes.lines) == 4
     for drawn, curve in zip(axes.lines, members, strict=True):
         np.testing.assert_array_equal(drawn.get_xdata(), curve["epoch"])
@@ -419,8 +542,8 @@ def test_curves_that_cannot_be_read_are_refused():
         plots.member_curves([{"epoch": [1, 2], "elbo": [1.0]}])
     with pytest.raises(ValueError, match="none of 1 members has a finite fid"):
         plots.member_curves(curves(1), "fid")
-    with pytest.raises(ValueError, match="elbo: 2, values: 1"):
-        plots.member_curves(curves(2), values=[1])
+    with pytest.raises(ValueError, match="elbo: 2, beta: 1"):
+        plots.member_curves(curves(2), columns={"beta": [1]})
     with pytest.raises(ValueError, match="none of 0 members"):
         plots.member_curves([])
 
@@ -489,7 +612,8 @@ def test_an_empty_plot_is_refused_in_one_line(draw):
     ("values", "labels"),
     [
         ([0, 0.5, 1], ["0", "0.5", "1"]),
-        ([-95.25, 784, 12345], [f"{MINUS}95.2", "784", "12345"]),
+        ([-95.25, 784, 12345], [f"{MINUS}95.25", "784", "12345"]),
+        ([0.03125, np.float32(0.1), math.pi], ["0.03125", "0.1", "3.14"]),
         ([0.95001, 0.95002], ["0.95001", "0.95002"]),
         ([1e-4, 3e-4, 1e-3], ["$10^{-4}$", r"$3\times10^{-4}$", "$10^{-3}$"]),
         ([-1e7, 0, 2e7], ["$-10^{7}$", "0", r"$2\times10^{7}$"]),

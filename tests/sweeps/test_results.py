@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 
 import pytest
@@ -96,6 +97,28 @@ def test_the_plots_of_a_sweep_over_sections_are_drawn(tmp_path):
         "test_elbo_by_latent_size.png",
         "test_elbo_by_objective.png",
     }
+
+
+@pytest.mark.parametrize("is_grid", [True, False])
+def test_members_are_joined_on_a_grid_alone_and_each_other_axis_is_shown(
+    tmp_path, monkeypatch, is_grid
+):
+    axes = {"objective.beta": (0.5, 2.0), "model.latent_size": (2, 3)}
+    sweep = space.grid(axes)
+    rows = rows_of(tmp_path, sweep)
+    if not is_grid:
+        sweep = dataclasses.replace(sweep, method="random", num_trials=4)
+    seen = {}
+    monkeypatch.setattr(results.plots, "save", lambda figure, path: None)
+    for name in ("metric_by_value", "parallel_coordinates", "heat_map"):
+        monkeypatch.setattr(
+            results.plots, name, lambda *_, name=name, **given: seen.setdefault(name, given)
+        )
+    monkeypatch.setattr(results, "_draw_history", lambda *_: None)
+    results.draw(tmp_path, sweep, rows)
+    assert seen["metric_by_value"]["joined"] == is_grid
+    assert seen["metric_by_value"]["others"] == {"latent size": [2, 3, 2, 3]}
+    assert seen["heat_map"]["others"] == {}
 
 
 def test_tensorboard_gets_the_settings_of_sections(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import small_zoo as small_zoo_file
 from absl.testing import flagsaver
@@ -15,7 +14,7 @@ from vae_jax import workdir
 from vae_jax.applications.generation import samplers
 from vae_jax.errors import UserError
 from vae_jax.sweeps.executors import LocalExecutor
-from vae_jax.zoo import comparison, measure, plot, report, results
+from vae_jax.zoo import comparison, measure, report, results
 from vae_jax.zoo.families import Family
 
 COMMAND = "python -m experiments.zoo"
@@ -172,15 +171,3 @@ def test_a_mistake_on_the_command_line_is_refused_in_a_line(tmp_path, parsed_fla
         with flagsaver.flagsaver(**given, **changed), pytest.raises(UserError, match=message):
             command.main()
     assert not (tmp_path / "runs").exists()
-
-
-def test_labels_cover_neither_dots_nor_each_other():
-    rng = np.random.default_rng(0)
-    dots = rng.uniform((100, 100), (300, 250), (18, 2))
-    sizes = np.stack([rng.uniform(30, 90, 18), np.full(18, 18.0)], axis=1)
-    corners = plot.free_corners(dots, sizes, np.array([0.0, 0.0, 700.0, 500.0]))
-    boxes = np.concatenate([corners, corners + sizes], axis=1)
-    assert (boxes[:, :2] >= 0).all()
-    shared = plot._overlaps(boxes, boxes)
-    np.testing.assert_allclose(shared[~np.eye(18, dtype=bool)], 0)
-    np.testing.assert_allclose(plot._overlaps(boxes, np.concatenate([dots, dots], axis=1)), 0)

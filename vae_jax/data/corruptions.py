@@ -140,7 +140,7 @@ class CorruptionPart(Protocol):
 
     It may have a method `unfit`, which takes height, width and channels and returns which setting
     does not fit such images and why, or None. A corruption with a `level`, and possibly a
-    `max_level`, is measured at several levels.
+    `max_level`, is measured at several levels. `task` names the recovery, by default "recovery".
     """
 
     def corrupt(self, key: Key[Array, ""], images: Images) -> Images:
@@ -163,6 +163,7 @@ class NoCorruption:
 class Gaussian:
     """Normal noise."""
 
+    task = "denoising"
     max_level = float("inf")
 
     level: Traced = traced(0.5, "Standard deviation in grey values from 0 to 1.", above=0.0)
@@ -177,6 +178,7 @@ class Gaussian:
 class SaltAndPepper:
     """Values set to 0 or 1 (Vincent et al. 2010)."""
 
+    task = "denoising"
     max_level = 1.0
 
     level: Traced = traced(0.1, "Share of the values.", above=0.0, at_most=1.0)
@@ -191,6 +193,7 @@ class SaltAndPepper:
 class Masking:
     """Pixels set to 0 (Vincent et al. 2008)."""
 
+    task = "denoising"
     max_level = 1.0
 
     level: Traced = traced(0.25, "Share of the pixels.", above=0.0, at_most=1.0)
@@ -205,6 +208,7 @@ class Masking:
 class Box:
     """A grey box at a random position."""
 
+    task = "inpainting"
     max_level = 1.0
 
     level: Traced = traced(
@@ -230,6 +234,7 @@ class Box:
 class Downsampling:
     """Squares replaced by their means."""
 
+    task = "upscaling"
     max_level = float("inf")
 
     level: Traced = traced(2.0, "Factor, a whole number.", at_least=2.0)
@@ -262,6 +267,7 @@ class Downsampling:
 class Blur:
     """Blur by a normal density."""
 
+    task = "deblurring"
     max_level = float("inf")
 
     level: Traced = traced(2.0, "Standard deviation in pixels.", above=0.0)

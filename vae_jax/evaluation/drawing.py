@@ -9,10 +9,10 @@ import numpy as np
 
 from vae_jax import plots
 from vae_jax.data.corruptions import at_any_level
-from vae_jax.evaluation import denoising, plane_maps
+from vae_jax.evaluation import denoising, joint_drawing, plane_maps
 from vae_jax.models import latent_paths
 from vae_jax.settings import name_of
-from vae_jax.trained import TrainedModel
+from vae_jax.trained import TrainedModel, TrainedMultimodal
 from vae_jax.training.loop import RunState
 from vae_jax.training.records import TensorBoardWriter, read_records
 
@@ -58,7 +58,24 @@ def draw_run(
     if model.latent_size == 2 and in_plane:
         draw_manifold(out / "manifold.png", model)
     if "denoising" in measured:
-        _draw_denoising(out, model, first, measured["denoising"], keys.corruption)
+        _draw_recovery(out, model, first, measured["denoising"], keys.corruption)
+
+
+def draw_joint_run(
+    folder: Path,
+    model: TrainedMultimodal,
+    seen: dict[str, np.ndarray | list[str]],
+    labels: np.ndarray | None,
+) -> None:
+    """Draw what the model of a run generates into its folder `plots/`.
+
+    Args:
+      folder: the workdir.
+      model: its model.
+      seen: its test examples by the name of the modality; see `joint_drawing.draw_modalities`.
+      labels: their classes, if they have any.
+    """
+    joint_drawing.draw_modalities(model, seen, labels, folder / "plots")
 
 
 def draw_training_curves(folder: Path) -> None:
@@ -117,16 +134,20 @@ def draw_traversals(path: Path, model: TrainedModel, image: np.ndarray, kl: np.n
     plots.save(figure, path)
 
 
-def _draw_denoising(
+def _draw_recovery(
     out: Path, model: TrainedModel, clean: np.ndarray, errors: dict[str, Any], key: jax.Array
 ) -> None:
+    """Draw corrupted images with what the model makes of them, and its errors by level.
+
+    The files have the name of the task, such as denoising or upscaling.
+    """
     corruption = model.corruption
     level = corruption.level
     corrupted = denoising.corrupt_each(at_any_level(corruption), clean, level, key)
     strips = {"clean": clean, "corrupted": corrupted, "recovered": model.reconstruct(corrupted)}
-    name = name_of(corruption).replace("_", " ")
+    name, task = name_of(corruption).replace("_", " "), getattr(corruption, "task", "recovery")
     shown = plots.recovery(strips, f"{name}, level {level:g}")
-    plots.save(shown, out / "denoising.png")
+    plots.save(shown, out / f"{task}.png")
     curves = {"corrupted": errors["noisy"], "recovered": errors["denoised"]}
     curve = plots.curves_by_level(
         np.asarray(errors["levels"]),
@@ -135,7 +156,7 @@ def _draw_denoising(
         level_label=f"level of {name}",
         label="mean squared error",
     )
-    plots.save(curve, out / "denoising_curve.png")
+    plots.save(curve, out / f"{task}_curve.png")
 
 
 def image_writer(

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from vae_jax import trained, workdir
 from vae_jax.data import Dataset
+from vae_jax.data.captions.vocabulary import Vocabulary
 from vae_jax.data.corruptions import at_any_level, levels_around
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.evaluation import denoising, drawing, joint_metrics, metrics, reports
@@ -43,9 +44,22 @@ def prepare_test(model: Trained, test: Dataset) -> np.ndarray:
 
 def prepare_examples(model: Trained, test: Dataset | MultimodalDataset) -> Targets:
     """Return test images or modalities as the model sees them, each modality by its own draw."""
-    if isinstance(test, Dataset):
-        return prepare_test(model, test)
+    return (
+        prepare_test(model, test) if isinstance(test, Dataset) else prepare_modalities(model, test)
+    )
+
+
+def prepare_modalities(model: Trained, test: MultimodalDataset) -> dict[str, np.ndarray]:
+    """Return test examples of several modalities as the model sees them."""
     return _prepare_modalities(model, test, model.keys.targets)
+
+
+def readable(model: TrainedMultimodal, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return examples of several modalities with texts decoded into words."""
+    return {
+        name: Vocabulary(form.words).decode(arrays[name]) if form.kind == "text" else arrays[name]
+        for name, form in model.forms.items()
+    }
 
 
 def prepare_train_examples(model: Trained, train: MultimodalDataset) -> dict[str, np.ndarray]:
@@ -187,13 +201,38 @@ def evaluate_run(
         workdir.write_json(output, summary)
         return summary
     # The summary comes last, since it marks the run as finished.
-    if isinstance(model, TrainedMultimodal):
-        drawing.draw_training_curves(folder)
-    else:
-        assert isinstance(targets, np.ndarray)
-        drawing.draw_run(folder, model, targets, test.labels, measured)
+    draw_run(folder, model, test, measured, targets=targets)
     workdir.write_summary(folder, summary)
     return summary
+
+
+def draw_run(
+    folder: Path,
+    model: Trained,
+    test: Dataset | MultimodalDataset,
+    measured: dict[str, Any],
+    degrees: np.ndarray = drawing.DEGREES,
+    targets: Targets | None = None,
+) -> None:
+    """Draw every plot of a run into its folder `plots/`.
+
+    Args:
+      folder: the workdir.
+      model: its model.
+      test: the test set.
+      measured: the "test" part of the summary.
+      degrees: of the interpolations of images, from 0 to 1.
+      targets: the test examples as the model sees them, if they are prepared already.
+    """
+    if targets is None:
+        targets = prepare_examples(model, test)
+    if isinstance(model, TrainedMultimodal):
+        assert isinstance(targets, dict)
+        drawing.draw_training_curves(folder)
+        drawing.draw_joint_run(folder, model, readable(model, targets), test.labels)
+    else:
+        assert isinstance(targets, np.ndarray)
+        drawing.draw_run(folder, model, targets, test.labels, measured, degrees)
 
 
 def summarize(

@@ -2,7 +2,7 @@
 
 No function here takes a model or a config, so a plot can be drawn again from a run's files. Each
 returns a `matplotlib.figure.Figure` outside of pyplot: it need not be closed, needs no display, and
-is written by `save`.
+is written by `save`, as PNG, PDF or SVG.
 """
 
 from vae_jax.plots.curves import (
@@ -24,7 +24,7 @@ from vae_jax.plots.images import (
 )
 from vae_jax.plots.latents import kl_by_dimension, latent_map, latent_maps_side_by_side
 from vae_jax.plots.rate_distortion_plane import lower_convex_hull, rate_distortion
-from vae_jax.plots.style import save
+from vae_jax.plots.style import FORMATS, formats, save
 from vae_jax.plots.sweeps import (
     heat_map,
     member_curves,
@@ -34,10 +34,12 @@ from vae_jax.plots.sweeps import (
 )
 
 __all__ = [
+    "FORMATS",
     "accuracy_by_labels",
     "compared_curves",
     "curves_by_level",
     "edited_images",
+    "formats",
     "heat_map",
     "image_grid",
     "interpolations",

@@ -1,11 +1,13 @@
 """Curves of one run or a few: metrics by epoch, and by level of corruption."""
 
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
 
 import numpy as np
 from jaxtyping import Float
 
+from vae_jax.plots.scales import numbers
 from vae_jax.plots.style import (
     ACCENT,
     CLASS_COLOURS,
@@ -27,9 +29,9 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.
     """Return ELBO, rate and distortion in nats against the epoch, on training and validation data.
 
     `records` are the lines of metrics.jsonl: "epoch", "split" ("train" or "valid") and metrics. A
-    metric that no record has gets no panel: an autoencoder shows its distortion alone. With more
-    than ten epochs the range is that of the last nine tenths, so that the first steps may lie
-    outside.
+    metric that no record has gets no panel: an autoencoder shows its distortion alone. All panels
+    span the same number of nats, so that a small change looks small in each. With more than ten
+    epochs the axes begin after the first tenth, whose range would hide the rest.
     """
     from matplotlib.figure import Figure
 
@@ -46,12 +48,15 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.
         raise ValueError("no record of the splits train and valid holds elbo, rate or distortion")
     figure = Figure(figsize=(2.3 * len(drawn) + (1.2 if len(drawn) == 1 else 0), 2.2))
     figure.set_layout_engine("constrained")
+    start = min(settle(list(splits.values())).start for splits in drawn.values())
+    settled = {metric: settle(list(splits.values()), start) for metric, splits in drawn.items()}
+    span = max(own.span for own in settled.values())
     for axes, (metric, splits) in zip(
         figure.subplots(1, len(drawn), squeeze=False)[0], drawn.items(), strict=True
     ):
         for split, colour in (("train", QUIET), ("valid", ACCENT)):
             _draw_series(axes, *splits[split], color=colour, label=split)
-        axes.set_ylim(*settled_range(list(splits.values())))
+        settled[metric].lay_on(axes, span)
         axes.set_xlabel("epoch")
         axes.set_ylabel(METRIC_LABELS[metric])
     figure.axes[0].legend()
@@ -64,8 +69,8 @@ def compared_curves(
 ) -> "matplotlib.figure.Figure":
     """Return one metric on validation data against the epoch, one line per run.
 
-    `runs` has the records of each run by its name in the legend. The range is chosen as for
-    `training_curves`.
+    `runs` has the records of each run by its name in the legend. With more than ten epochs in every
+    run the axes begin after the first tenth of the shortest, whose range would hide the rest.
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
@@ -84,7 +89,7 @@ def compared_curves(
     )
     for colour, (name, (epochs, values)) in zip(colours, series.items(), strict=False):
         _draw_series(axes, epochs, values, color=colour, label=name)
-    axes.set_ylim(*settled_range(list(series.values())))
+    settle(list(series.values())).lay_on(axes)
     axes.set_xlabel("epoch")
     axes.set_ylabel("validation " + METRIC_LABELS.get(metric, metric.replace("_", " ")))
     figure.legend(loc="outside right center", ncols=-(-len(series) // 14))
@@ -112,7 +117,7 @@ def overlaid_losses(
         apart = np.abs(values - reference[1])
         if index:
             lower.semilogy(epochs, np.maximum(apart, 1e-7), color=CLASS_COLOURS[index])
-    upper.set_ylim(*settled_range([(epochs, values) for epochs, values in runs.values()]))
+    settle([(epochs, values) for epochs, values in runs.values()]).lay_on(upper)
     upper.set_ylabel("training loss (nats)")
     lower.set_ylabel("difference (nats)")
     lower.set_xlabel("epoch")
@@ -148,15 +153,17 @@ def curves_by_level(
         f"trained at {float(trained_level):g}",
         (float(trained_level), 1),
         xycoords=("data", "axes fraction"),
-        xytext=(3, 0),
+        xytext=(0, 3),
         textcoords="offset points",
-        verticalalignment="top",
+        horizontalalignment="center",
         fontsize=8,
     )
     colours = (QUIET, ACCENT, *CLASS_COLOURS[1:])
     for (name, values), colour in zip(curves.items(), colours, strict=False):
         axes.plot(levels[order], values[order], "o-", color=colour, label=name)
     axes.set_ylim(min(0, *(values.min() for values in curves.values())), None)
+    if len(levels) <= 9:
+        axes.set_xticks(levels[order], numbers(levels[order]))
     axes.set_xlabel(level_label)
     axes.set_ylabel(label)
     axes.legend()
@@ -183,6 +190,7 @@ def accuracy_by_labels(
         raise ValueError(f"{len(learned)} representations; draw 1 to {len(CLASS_COLOURS)}")
     colours = dict(zip(learned, CLASS_COLOURS, strict=False))
     colours |= dict(zip(baselines, (INK, QUIET), strict=False))
+    markers = dict(zip([*learned, *baselines], itertools.cycle("osD^vP"), strict=False))
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(6.6, 2.3 * rows + 0.2), layout="constrained")
     grid = figure.subplots(rows, min(2, len(panels)), squeeze=False, sharey=True)
@@ -190,32 +198,45 @@ def accuracy_by_labels(
         axes.remove()
     for axes, (title, lines) in zip(grid.flat, panels.items(), strict=False):
         ticks: set[int] = set()
-        for name, (numbers, accuracies) in lines.items():
+        for name, (counts, accuracies) in lines.items():
             require_finite("accuracies", accuracies)
-            ticks |= set(numbers)
+            ticks |= set(counts)
+            is_baseline = name in baselines
             axes.errorbar(
-                numbers,
+                counts,
                 100 * accuracies.mean(axis=0),
                 100 * accuracies.std(axis=0, ddof=1) if len(accuracies) > 1 else None,
-                marker="o",
+                marker=markers[name],
+                markersize=3,
+                markerfacecolor="white" if is_baseline else None,
                 elinewidth=0.8,
-                linestyle="--" if name in baselines else "-",
+                linestyle="--" if is_baseline else "-",
                 color=colours[name],
                 label=name,
             )
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xticks(sorted(ticks), [f"{tick:,}" for tick in sorted(ticks)])
-        # The names of 600 and 1,000 would touch.
-        axes.tick_params(axis="x", labelrotation=30)
+        # Slanted, since the names of 600 and 1,000 would touch.
+        axes.set_xticks(
+            sorted(ticks),
+            [f"{tick:,}" for tick in sorted(ticks)],
+            rotation=45,
+            ha="right",
+            rotation_mode="anchor",
+        )
         axes.set_title(title)
     for axes in grid[:, 0]:
         axes.set_ylabel("test accuracy (%)")
     for axes in grid[-1]:
         axes.set_xlabel("labels")
-    handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center")
+    drawn: dict[str, Any] = {}
+    for axes in grid.flat[: len(panels)]:
+        handles, labels = axes.get_legend_handles_labels()
+        drawn |= dict(zip(labels, handles, strict=True))
+    # The baselines come last.
+    shown = [name for name in markers if name in drawn]
+    figure.legend([drawn[name] for name in shown], shown, loc="outside right center")
     return figure
 
 
@@ -245,12 +266,64 @@ def _draw_series(
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
 
 
-def settled_range(series: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
-    """Return limits of all values but, if there are over ten epochs, those of the first tenth."""
+class Settled(NamedTuple):
+    """The part of some curves that sets the range of their axes.
+
+    Attributes:
+      start: the first epoch.
+      low: the smallest value from there on.
+      high: the largest.
+      is_cut: whether there are earlier epochs.
+    """
+
+    start: float
+    low: float
+    high: float
+    is_cut: bool
+
+    @property
+    def span(self) -> float:
+        """The length of the range of values that is drawn, without margins."""
+        # Less than a fiftieth of the values themselves would enlarge noise.
+        return max(self.high - self.low, 0.02 * max(abs(self.low), abs(self.high)))
+
+    def lay_on(self, axes: "matplotlib.axes.Axes", span: float = 0.0) -> None:
+        """Give the axes this range and a margin, and say where they begin if there is more.
+
+        Args:
+          axes: the axes, with all their lines.
+          span: the least length of the range of values.
+        """
+        length = max(span, self.span)
+        missing = (length - (self.high - self.low)) / 2
+        margin = 0.06 * length or 1.0
+        bottom, top = self.low - missing - margin, self.high + missing + margin
+        # A rate is not negative, and neither is its axis.
+        raised = max(0.0, -margin - bottom) if self.low >= 0 else 0.0
+        axes.set_ylim(bottom + raised, top + raised)
+        if self.is_cut:
+            axes.set_xlim(left=self.start)
+            text = f"from epoch {self.start:g} on"
+            axes.set_title(text, loc="left", fontsize=7, color=QUIET, pad=3)
+
+
+def settle(series: Sequence[tuple[np.ndarray, np.ndarray]], start: float | None = None) -> Settled:
+    """Return the range of curves without their first epochs.
+
+    Args:
+      series: epochs and values of each curve; some may be empty.
+      start: the first epoch that counts. By default it is the end of the first tenth of the
+        shortest curve, and of a curve of at most ten epochs its first one, so that no curve loses
+        more than its first tenth.
+    """
+    lengths = [epochs for epochs, _ in series if len(epochs)]
+    if start is None:
+        start = min(
+            epochs[0] + 0.1 * (len(epochs) > 10) * (epochs[-1] - epochs[0]) for epochs in lengths
+        )
     epochs = np.concatenate([epochs for epochs, _ in series])
     values = np.concatenate([values for _, values in series])
-    is_long = len(np.unique(epochs)) > 10
-    settled = values[epochs >= epochs.min() + 0.1 * is_long * (epochs.max() - epochs.min())]
-    low, high = settled.min(), settled.max()
-    margin = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
-    return float(low - margin), float(high + margin)
+    # The axes begin at a point of a curve, so that its line does not cross their edge.
+    start = float(epochs[epochs >= start].min())
+    shown = values[epochs >= start]
+    return Settled(start, float(shown.min()), float(shown.max()), bool((epochs < start).any()))

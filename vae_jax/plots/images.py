@@ -4,6 +4,7 @@ Images are [..., height, width, channels] with 1 or 3 channels, uint8 or float. 
 clipped to [0, 1], because a Gaussian likelihood and additive noise both leave that range.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple, SupportsFloat
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _PICTURE_WIDTH = 5 * DPI
 _PICTURE_HEIGHT = 7 * DPI
 _IMAGE_WIDTH = 3 * DPI // 4
+# Least distance of two rows in pixels, a little more than the height of a label.
+_LEAST_ROW = 20
 
 
 @styled
@@ -194,11 +197,11 @@ def tiled(cells: np.ndarray, gap: int | None = None, rows_in_block: int = 1) -> 
     The gap between blocks of several rows is wider than that between their rows.
     """
     rows, columns, height, width, _ = cells.shape
-    if gap is None:
-        gap = max(1, round(width / 14))
-    between_blocks = 3 * gap if rows_in_block > 1 else 0
-    tops = np.arange(rows) * (height + gap) + np.arange(rows) // rows_in_block * between_blocks
-    lefts = np.arange(columns) * (width + gap)
+    beside = max(1, round(width / 14)) if gap is None else gap
+    below = max(1, round(min(height, width) / 14)) if gap is None else gap
+    between_blocks = 3 * below if rows_in_block > 1 else 0
+    tops = np.arange(rows) * (height + below) + np.arange(rows) // rows_in_block * between_blocks
+    lefts = np.arange(columns) * (width + beside)
     mosaic = np.ones((tops[-1] + height, lefts[-1] + width, 3), cells.dtype)
     for row, top in enumerate(tops):
         for column, left in enumerate(lefts):
@@ -208,19 +211,31 @@ def tiled(cells: np.ndarray, gap: int | None = None, rows_in_block: int = 1) -> 
 
 
 def _axes_for(
-    height: int, width: int, cell_width: int, *, left: int, bottom: int, top: int, right: int
+    height: int,
+    width: int,
+    cell_width: int,
+    *,
+    left: int,
+    bottom: int,
+    top: int,
+    right: int,
+    row_height: float = 0,
 ) -> "tuple[matplotlib.figure.Figure, matplotlib.axes.Axes]":
     """Return a figure with one axes of height x width pixels, inside margins in pixels.
 
     If there is room, each pixel of the images becomes a whole number of pixels of the file, so that
-    the images are sharp and all rows and columns have the same width.
+    the images are sharp and all rows and columns have the same width. `row_height` is the distance
+    of two rows of images in their pixels; 0 if the shape of the images must stay.
     """
     from matplotlib.figure import Figure
 
     scale = min(_PICTURE_WIDTH / width, _PICTURE_HEIGHT / height, _IMAGE_WIDTH / cell_width)
     if scale >= 1:
         scale = int(scale)
-    shown_width, shown_height = max(1, round(width * scale)), max(1, round(height * scale))
+    # Images of few rows, such as the rows of a table, are stretched: their labels need the height.
+    stretch = max(1, math.ceil(_LEAST_ROW / (scale * row_height))) if row_height else 1
+    shown_width = max(1, round(width * scale))
+    shown_height = max(1, round(height * scale * stretch))
     full_width, full_height = left + shown_width + right, bottom + shown_height + top
     figure = Figure(figsize=(full_width / DPI, full_height / DPI))
     axes = figure.add_axes(
@@ -247,7 +262,14 @@ def picture(
     top = margin + 24 * bool(column_labels) + 26 * bool(column_caption) + 34 * bool(title)
     height, width = tiling.mosaic.shape[:2]
     figure, axes = _axes_for(
-        height, width, tiling.cell_width, left=left, bottom=margin, top=top, right=margin
+        height,
+        width,
+        tiling.cell_width,
+        left=left,
+        bottom=margin,
+        top=top,
+        right=margin,
+        row_height=np.diff(tiling.row_centres).min(initial=height),
     )
     axes.imshow(tiling.mosaic, aspect="auto")
     axes.tick_params(length=0, pad=3)
@@ -283,7 +305,7 @@ def _picture_of_strips(
 
 
 def _short(value: SupportsFloat) -> str:
-    """Return a number with at most two decimals, and a minus sign as wide as a digit."""
+    """Return a number with at most three decimals, and a minus sign as wide as a digit."""
     # Adding zero turns -0.0, a possible result of rounding, into 0.0.
-    text = f"{round(float(value), 2) + 0.0:.2f}".rstrip("0").rstrip(".")
+    text = f"{round(float(value), 3) + 0.0:.3f}".rstrip("0").rstrip(".")
     return text.replace("-", "\N{MINUS SIGN}")

@@ -159,4 +159,6 @@ def _scatter_maps(
         ]
         figure.legend(handles=dots, loc="outside right center", handletextpad=0.1)
     else:
-        figure.colorbar(amounts, ax=[axes for axes, _, _ in maps], fraction=0.05, pad=0.02)
+        figure.colorbar(
+            amounts, ax=[axes for axes, _, _ in maps], fraction=0.05, pad=0.02, label="label"
+        )

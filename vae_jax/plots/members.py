@@ -1,4 +1,4 @@
-"""The common part of a sweep's plots: which members are drawn, ranges, and captions.
+"""The common part of a sweep's plots: which members are drawn, ranges, panels and captions.
 
 A member is one index of the given sequences. Members whose metric is None, NaN or infinite, because
 they were pruned or diverged, are left out, and the plot says how many.
@@ -10,16 +10,26 @@ twice the length of that range.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 
 import numpy as np
 
-from vae_jax.plots.scales import Values
+from vae_jax.plots.scales import Scale, Values
 from vae_jax.plots.style import QUIET
 
 if TYPE_CHECKING:
     # At run time only functions that draw import it, to spare other commands the time.
     import matplotlib.axes
+    import matplotlib.cm
+    import matplotlib.figure
+
+# Matplotlib's word for a colour bar whose ends (below, above) are pointed.
+EXTEND: dict[tuple[bool, bool], Literal["neither", "min", "max", "both"]] = {
+    (False, False): "neither",
+    (True, False): "min",
+    (False, True): "max",
+    (True, True): "both",
+}
 
 Metric = Sequence[SupportsFloat | None] | np.ndarray
 """One number per member; None, NaN or infinity if there is none."""
@@ -78,6 +88,49 @@ def common_range(values: np.ndarray, maximize: bool) -> tuple[float, float]:
     # If all others agree, any other value would count as far worse.
     near = worst_first[distance <= 3 * np.ptp(others)] if np.ptp(others) > 0 else values
     return float(near.min()), float(near.max())
+
+
+def panel_axes(
+    figure: "matplotlib.figure.Figure", num: int, width: float, height: float
+) -> "list[matplotlib.axes.Axes]":
+    """Return `num` axes of the same range, two per row, each `width` by `height` inches."""
+    columns = min(2, num)
+    rows = -(-num // columns)
+    figure.set_size_inches(columns * width, rows * height)
+    grid = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
+    for axes in grid[num:]:
+        axes.remove()
+    for axes in grid[:num]:
+        # Shared axes have their labels at the edge of the grid alone; each panel has its own bar.
+        axes.tick_params(labelbottom=True, labelleft=True)
+    return grid[:num]
+
+
+def colour_bar(
+    axes: "matplotlib.axes.Axes",
+    scale: Scale,
+    label: str,
+    *,
+    ends: tuple[bool, bool] = (False, False),
+    is_reversed: bool = False,
+) -> "matplotlib.cm.ScalarMappable":
+    """Draw a colour bar of a scale beside the axes; return its colours.
+
+    Args:
+      axes: the axes.
+      scale: the scale.
+      label: name of the values.
+      ends: whether the lower and the upper end are pointed, for members outside.
+      is_reversed: whether large numbers are dark.
+    """
+    colours = scale.colours()
+    if is_reversed:
+        colours.set_cmap(colours.get_cmap().reversed())
+    bar = axes.figure.colorbar(
+        colours, ax=axes, fraction=0.05, pad=0.02, label=label, extend=EXTEND[ends]
+    )
+    scale.mark(bar)
+    return colours
 
 
 def caption_left_out(

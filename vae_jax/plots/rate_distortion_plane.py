@@ -1,11 +1,20 @@
 """The rate-distortion plane of a sweep, and the lower convex hull of its members there."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int
 
-from vae_jax.plots.members import Metric, amounts_of, caption_left_out, drawable, picked
+from vae_jax.plots.members import (
+    Metric,
+    amounts_of,
+    caption_left_out,
+    colour_bar,
+    drawable,
+    panel_axes,
+    picked,
+)
 from vae_jax.plots.scales import Values, scale_of
 from vae_jax.plots.style import ACCENT, INK, METRIC_LABELS, QUIET, styled, text_width
 
@@ -58,8 +67,7 @@ def lower_convex_hull(rate: Metric, distortion: Metric) -> Int[np.ndarray, " ver
 def rate_distortion(
     rate: Metric,
     distortion: Metric,
-    values: Values | None = None,
-    value_label: str = "beta",
+    columns: Mapping[str, Values] | None = None,
 ) -> "matplotlib.figure.Figure":
     """Return the rate-distortion plane, one dot per member, with the lower convex hull.
 
@@ -70,10 +78,10 @@ def rate_distortion(
     Args:
       rate: E[KL(q(z|x) || p(z))] of each member, in nats.
       distortion: E[-log p(x|z)] of each member, in nats.
-      values: the swept value of each member, shown by colour; members with equal values, such as
-        those of several seeds, have one colour. The colours of positive numbers over more than a
-        decade are logarithmic; values that are not numbers have one colour per category.
-      value_label: name of the values.
+      columns: the values of each swept setting by its name, one per member. Each setting has a
+        panel, which shows the same members in its colours; members with equal values, such as those
+        of several seeds, have one colour. The colours of positive numbers over more than a decade
+        are logarithmic; values that are not numbers have one colour per category.
 
     Raises:
       ValueError: the lengths differ, or no member has both a rate and a distortion.
@@ -82,23 +90,25 @@ def rate_distortion(
     from matplotlib.lines import Line2D
 
     x, y = amounts_of("rate", rate), amounts_of("distortion", distortion)
-    kept = drawable({"rate": x, "distortion": y}, () if values is None else [("values", values)])
+    columns = columns or {}
+    kept = drawable({"rate": x, "distortion": y}, list(columns.items()))
     hull = lower_convex_hull(x, y)
-    figure = Figure(figsize=(4.2 if values is None else 4.9, 3.6), layout="constrained")
-    axes = figure.add_subplot()
-    colours: Any = ACCENT
-    if values is not None:
-        scale = scale_of(picked(values, kept))
-        amounts = scale.colours()
-        colours = amounts.to_rgba(scale.positions)
-        bar = figure.colorbar(amounts, ax=axes, fraction=0.05, pad=0.02, label=value_label)
-        scale.mark(bar)
-    axes.plot(x[hull], y[hull], color=INK, linewidth=1.0, zorder=1.5)
-    axes.scatter(x[kept], y[kept], s=20, c=colours, edgecolors="white", linewidths=0.4, zorder=2)
-    axes.margins(0.07)
-    axes.set_xlabel(METRIC_LABELS["rate"])
-    axes.set_ylabel(METRIC_LABELS["distortion"])
-    caption_left_out(axes, len(x) - len(kept), len(x))
+    figure = Figure(layout="constrained")
+    panels: list[tuple[str, Values | None]] = [*columns.items()] or [("", None)]
+    all_axes = panel_axes(figure, len(panels), 4.9 if columns else 4.2, 3.6)
+    for axes, (name, values) in zip(all_axes, panels, strict=True):
+        colours: Any = ACCENT
+        if values is not None:
+            scale = scale_of(picked(values, kept))
+            colours = colour_bar(axes, scale, name).to_rgba(scale.positions)
+        axes.plot(x[hull], y[hull], color=INK, linewidth=1.0, zorder=1.5)
+        axes.scatter(
+            x[kept], y[kept], s=20, c=colours, edgecolors="white", linewidths=0.4, zorder=2
+        )
+        axes.margins(0.07)
+        axes.set_xlabel(METRIC_LABELS["rate"])
+        axes.set_ylabel(METRIC_LABELS["distortion"])
+    caption_left_out(all_axes[0], len(x) - len(kept), len(x))
     figure.legend(
         handles=[
             Line2D([], [], color=INK, linewidth=1.0, label="lower convex hull"),
@@ -114,7 +124,8 @@ def rate_distortion(
             np.stack([along_hull, np.interp(along_hull, x[hull], y[hull])], axis=1),
         ]
     )
-    _draw_lines_of_equal_elbo(figure, axes, obstacles)
+    for axes in all_axes:
+        _draw_lines_of_equal_elbo(figure, axes, obstacles)
     return figure
 
 

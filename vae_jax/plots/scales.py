@@ -1,7 +1,8 @@
 """Scales of swept fields: positions on an axis or in a range of colours, and tick labels.
 
 A value is anything a config may hold: a number, a string, a tuple, a bool, None. Finite numbers
-have a linear or a logarithmic scale; other values, and mixtures, are categories.
+have a linear or a logarithmic scale, or with zero a linear one that becomes logarithmic; other
+values, and mixtures, are categories.
 """
 
 import math
@@ -28,6 +29,9 @@ Values = Sequence[Any] | np.ndarray
 _LEAST_GAP = 0.125
 _MOST_CATEGORIES = 24
 _LONGEST_NAME = 24
+_MOST_DECADES = 6
+# Matplotlib's length of the linear part of a scale; with base 10 this is a decade.
+_LINEAR_SCALE = 0.9
 # Inches between two tick labels, and beside the axes of a figure.
 _GAP = 0.07
 _BESIDE = 1.4
@@ -40,11 +44,14 @@ class Scale(NamedTuple):
       positions: the numbers, or the ranks of the categories, `[members]`.
       categories: names by rank; empty for numbers.
       is_log: whether the scale is logarithmic, for positive numbers over more than a decade.
+      linear_to: for zero and positive numbers, the end of the linear part of a scale that is
+        logarithmic above it; 0 for other scales.
     """
 
     positions: np.ndarray
     categories: tuple[str, ...]
     is_log: bool
+    linear_to: float = 0.0
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -58,10 +65,16 @@ class Scale(NamedTuple):
 
     def fractions(self, positions: np.ndarray) -> np.ndarray:
         """Return the positions as fractions of the way from the lower limit to the upper."""
-        low, high = self.limits
-        if self.is_log:
-            low, high, positions = math.log(low), math.log(high), np.log(positions)
-        return (positions - low) / (high - low)
+        low, high = self._decades(np.array(self.limits))
+        return (self._decades(positions) - low) / (high - low)
+
+    def _decades(self, positions: np.ndarray) -> np.ndarray:
+        """Return logarithms of base 10 where the scale is logarithmic, else the positions."""
+        if self.linear_to:
+            # The linear part is as long as a decade.
+            above = 1 + np.log10(np.maximum(positions / self.linear_to, 1))
+            return np.where(positions < self.linear_to, positions / self.linear_to, above)
+        return np.log10(positions) if self.is_log else positions
 
     def lay_on(
         self, axis: "matplotlib.axis.XAxis | matplotlib.axis.YAxis", margin: float = 0.0
@@ -71,12 +84,18 @@ class Scale(NamedTuple):
 
         is_upright = axis.axis_name == "y"
         axes = axis.axes
-        (axes.set_yscale if is_upright else axes.set_xscale)("log" if self.is_log else "linear")
+        set_scale = axes.set_yscale if is_upright else axes.set_xscale
         low, high = self.limits
-        if self.is_log:
+        if self.linear_to:
+            set_scale("symlog", linthresh=self.linear_to, linscale=_LINEAR_SCALE)
+            length = margin * float(self._decades(np.array(high)))
+            low, high = -length * self.linear_to, high * 10**length
+        elif self.is_log:
+            set_scale("log")
             factor = (high / low) ** margin
             low, high = low / factor, high * factor
         else:
+            set_scale("linear")
             low, high = low - margin * (high - low), high + margin * (high - low)
         (axes.set_ylim if is_upright else axes.set_xlim)(low, high)
         locator, formatter = self._ticks()
@@ -94,8 +113,12 @@ class Scale(NamedTuple):
     def colours(self) -> "matplotlib.cm.ScalarMappable":
         """Return the colours of positions: shades for numbers, distinct ones for categories."""
         from matplotlib.cm import ScalarMappable
-        from matplotlib.colors import ListedColormap, LogNorm, Normalize
+        from matplotlib.colors import ListedColormap, LogNorm, Normalize, SymLogNorm
 
+        if self.linear_to:
+            low, high = self.limits
+            norm = SymLogNorm(self.linear_to, _LINEAR_SCALE, vmin=low, vmax=high)
+            return ScalarMappable(norm, shades())
         if not self.categories:
             return ScalarMappable((LogNorm if self.is_log else Normalize)(*self.limits), shades())
         count = len(self.categories)
@@ -122,6 +145,11 @@ class Scale(NamedTuple):
         own = np.unique(self.positions)
         if np.diff(self.fractions(own)).min(initial=1.0) >= _LEAST_GAP:
             return ticker.FixedLocator(own.tolist()), ticker.FixedFormatter(numbers(own))
+        if self.linear_to:
+            first, last = (math.log10(end) for end in (self.linear_to, self.limits[1]))
+            powers = np.arange(math.ceil(first - 1e-9), math.floor(last + 1e-9) + 1.0)
+            marks = [0.0, *10.0 ** powers[:: math.ceil(len(powers) / _MOST_DECADES)]]
+            return ticker.FixedLocator(marks), ticker.FixedFormatter(numbers(marks))
         if self.is_log:
             low, high = self.limits
             within = (1.0, 2.0, 5.0) if high <= 100 * low else (1.0,)
@@ -141,13 +169,20 @@ def scale_of(values: Values) -> Scale:
 
     Categories are numbers and bools in their order, then all others in order of occurrence.
     """
-    plain = [_plain(value) for value in values]
-    if all(_is_number(value) for value in plain):
-        positions = np.array(plain, dtype=float)
+    members = [_plain(value) for value in values]
+    if all(_is_number(value) for value in members):
+        positions = np.array(members, dtype=float)
         low, high = positions.min(), positions.max()
-        return Scale(positions, (), bool(low > 0 and high > 10 * low * (1 + 1e-9)))
+        plain = Scale(positions, (), bool(low > 0 and high > 10 * low * (1 + 1e-9)))
+        positive = positions[positions > 0]
+        if low < 0 or plain.is_log or len(positive) == 0:
+            return plain
+        least = float(positive.min())
+        bent = Scale(positions, (), False, least)
+        spans_decades = high >= 10 * least * (1 - 1e-9)
+        return bent if spans_decades and _least_gap(bent) > _least_gap(plain) else plain
     # Infinity, such as a clipping norm that never clips, is a category after the finite numbers.
-    amounts = sorted({value for value in plain if _is_number(value, may_be_infinite=True)})
+    amounts = sorted({value for value in members if _is_number(value, may_be_infinite=True)})
     names = dict(zip(amounts, numbers(amounts), strict=True))
 
     def name(value: Any) -> str:
@@ -158,9 +193,9 @@ def scale_of(values: Values) -> Scale:
         return not has_order, float(value) if has_order else 0.0
 
     ranks = {
-        text: rank for rank, text in enumerate(dict.fromkeys(map(name, sorted(plain, key=order))))
+        text: rank for rank, text in enumerate(dict.fromkeys(map(name, sorted(members, key=order))))
     }
-    positions = np.array([ranks[name(value)] for value in plain], dtype=float)
+    positions = np.array([ranks[name(value)] for value in members], dtype=float)
     return Scale(positions, tuple(ranks), False)
 
 
@@ -174,7 +209,7 @@ def ranked(values: Values) -> Scale:
 
 
 def numbers(values: Sequence[SupportsFloat] | np.ndarray) -> list[str]:
-    """Return numbers as texts with just enough digits to distinguish them.
+    """Return numbers as texts, in full with up to five digits, else with enough to tell them apart.
 
     If any of them would be too long, all are multiples of powers of ten.
     """
@@ -182,7 +217,7 @@ def numbers(values: Sequence[SupportsFloat] | np.ndarray) -> list[str]:
     sizes = [abs(amount) for amount in amounts if amount and math.isfinite(amount)]
     as_powers = bool(sizes) and not 1e-3 <= min(sizes) <= max(sizes) < 1e6
     for digits in range(3, 18):
-        texts = [_number(amount, digits, as_powers) for amount in amounts]
+        texts = [_number(amount, max(digits, _own_digits(amount)), as_powers) for amount in amounts]
         if len(set(texts)) == len(set(amounts)):
             break
     return texts
@@ -194,6 +229,11 @@ def shades() -> "matplotlib.colors.ListedColormap":
     from matplotlib.colors import ListedColormap
 
     return ListedColormap(colormaps["viridis"](np.linspace(0, 0.92, 256)))
+
+
+def _least_gap(scale: Scale) -> float:
+    """Return the least distance of two positions, as a part of the scale."""
+    return float(np.diff(scale.fractions(np.unique(scale.positions))).min(initial=1.0))
 
 
 def _plain(value: Any) -> Any:
@@ -213,6 +253,15 @@ def _name(value: Any) -> str:
         text = text[: _LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
     # A dollar sign would begin a formula.
     return text.replace("$", r"\$")
+
+
+def _own_digits(value: float) -> int:
+    """Return how many significant digits a number has; 0 if they are more than five."""
+    for digits in range(1, 6):
+        # As exact as a 32-bit float.
+        if math.isclose(float(f"{value:.{digits - 1}e}"), value, rel_tol=1e-6):
+            return digits
+    return 0
 
 
 def _number(value: float, digits: int, as_power: bool) -> str:

@@ -4,8 +4,9 @@ import functools
 import io
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
@@ -64,6 +65,10 @@ _STYLE = {
     "lines.linewidth": 1.4,
     "lines.markersize": 3.5,
     "lines.solid_capstyle": "round",
+    # Type 3, Matplotlib's default, is refused by many journals.
+    "pdf.fonttype": 42,
+    # Identifiers in the file are random without it.
+    "svg.hashsalt": "vae_jax",
 }
 
 METRIC_LABELS = {
@@ -73,6 +78,15 @@ METRIC_LABELS = {
     "loss": "loss (nats)",
     "kl": "KL (nats)",
 }
+
+FORMATS = ("png", "pdf", "svg")
+# Without Matplotlib's version and the time a file is a function of the figure alone.
+_UNWRITTEN = {
+    "png": ("Software",),
+    "pdf": ("Creator", "Producer", "CreationDate"),
+    "svg": ("Creator", "Date"),
+}
+_formats: ContextVar[tuple[str, ...]] = ContextVar("formats", default=())
 
 _Arguments = ParamSpec("_Arguments")
 
@@ -107,20 +121,48 @@ def styled(
     return draw_in_style
 
 
-def save(figure: "matplotlib.figure.Figure", path: str | os.PathLike[str]) -> None:
-    """Write `figure` as a PNG, all or nothing, and create its folder."""
-    path = Path(path)
-    png = io.BytesIO()
-    with _style():
-        # Without Matplotlib's version the file is a function of the figure alone.
-        figure.savefig(png, format="png", metadata={"Software": None})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
+@contextmanager
+def formats(names: Sequence[str]) -> Iterator[None]:
+    """Let `save` write each plot in these formats, some of `FORMATS`, whatever its path says."""
+    token = _formats.set(tuple(names))
     try:
-        unfinished.write_bytes(png.getvalue())
-        os.replace(unfinished, path)
+        yield
     finally:
-        unfinished.unlink(missing_ok=True)
+        _formats.reset(token)
+
+
+def save(figure: "matplotlib.figure.Figure", path: str | os.PathLike[str]) -> list[Path]:
+    """Write `figure`, all or nothing, and create its folder; return the paths of its files.
+
+    The format is that of the path's suffix, such as .png. Inside `formats` there is a file per
+    format, and the suffixes differ.
+
+    Raises:
+      ValueError: the suffix is none of `FORMATS`.
+    """
+    path = Path(path)
+    names = _formats.get() or (path.suffix.removeprefix("."),)
+    contents = {path.with_suffix(f".{name}"): _rendered(figure, name) for name in names}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for target, content in contents.items():
+        unfinished = target.with_name(
+            f".{target.name}.{os.getpid()}.{threading.get_ident()}.partial"
+        )
+        try:
+            unfinished.write_bytes(content)
+            os.replace(unfinished, target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return list(contents)
+
+
+def _rendered(figure: "matplotlib.figure.Figure", name: str) -> bytes:
+    if name not in FORMATS:
+        raise ValueError(f"the plot's format {name!r} must be one of {', '.join(FORMATS)}")
+    content = io.BytesIO()
+    with _style():
+        figure.savefig(content, format=name, metadata=dict.fromkeys(_UNWRITTEN[name]))
+    return content.getvalue()
 
 
 def text_width(text: str) -> float:

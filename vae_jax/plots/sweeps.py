@@ -4,17 +4,20 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vae_jax.plots.curves import settled_range
+from vae_jax.plots.curves import settle
 from vae_jax.plots.members import (
+    EXTEND,
     Metric,
     amounts_of,
     caption_left_out,
+    colour_bar,
     common_range,
     drawable,
+    panel_axes,
     picked,
 )
 from vae_jax.plots.scales import Scale, Values, numbers, ranked, scale_of, shades
@@ -29,82 +32,149 @@ if TYPE_CHECKING:
 # Most cells of a heat map whose means are printed.
 _MOST_PRINTED = 100
 
-# Length of a pointed end of a colour bar, as a part of the bar; and Matplotlib's word for a bar
-# whose ends (below, above) are pointed.
+# Length of a pointed end of a colour bar, as a part of the bar.
 _POINT = 0.05
-_EXTEND: dict[tuple[bool, bool], Literal["neither", "min", "max", "both"]] = {
-    (False, False): "neither",
-    (True, False): "min",
-    (False, True): "max",
-    (True, True): "both",
-}
 
 
 @styled
 def metric_by_value(
-    values: Values, metric: Metric, *, field: str, label: str
+    values: Values,
+    metric: Metric,
+    *,
+    field: str,
+    label: str,
+    others: Mapping[str, Values] | None = None,
+    joined: bool = True,
 ) -> "matplotlib.figure.Figure":
-    """Plot a metric against one swept setting: members as dots, the mean per value as a line.
+    """Plot a metric against one swept setting: members as dots, and lines of means over seeds.
 
-    The bars are one standard deviation of the sample (n - 1 in the denominator) to each side, for
-    values that at least two members share. The axis is logarithmic for positive numbers over more
-    than a decade. Categories have no line, which would suggest an order. Nor have more than twenty
-    values that are all different, as in a random search: a line would only join the dots.
+    A line joins the members that agree in all other settings, so that no mean is over different
+    settings. Each other setting has a panel, which shows the same members in its colours. The bars
+    are one standard deviation of the sample (n - 1 in the denominator) to each side, for settings
+    of at least two seeds. The axis is logarithmic for positive numbers over more than a decade.
+    Categories have no lines, which would suggest an order; those of different colours are side by
+    side.
 
     Args:
       values: value of the field of each member.
       metric: one number per member.
       field: name of the field.
       label: name of the metric, with its unit.
+      others: the values of each other setting by its name, one per member. One that is constant, or
+        that `values` determine, as on a zipped axis, has no panel.
+      joined: whether there are means and lines; False for draws, as of a random search or TPE,
+        where they would join unrelated settings.
 
     Raises:
       ValueError: the lengths differ, or no member has the metric.
     """
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from matplotlib.ticker import ScalarFormatter
 
     y = amounts_of(label, metric)
-    kept = drawable({label: y}, [(field, values)])
+    others = others or {}
+    kept = drawable({label: y}, [(field, values), *others.items()])
     scale = scale_of(picked(values, kept))
     y, num_members = y[kept], len(y)
-    positions, group = np.unique(scale.positions, return_inverse=True)
+    coloured = _free({name: scale_of(picked(own, kept)) for name, own in others.items()}, scale)
+    if not joined:
+        coloured = {}
+    line_of = _groups([own.positions for own in coloured.values()], len(y))
+    setting_of = _groups([scale.positions, line_of], len(y))
+    is_shared = joined and bool((np.bincount(setting_of) > 1).any())
+
+    dots = QUIET if joined else ACCENT
+    figure = Figure(layout="constrained")
+    panels: list[tuple[str, Scale | None]] = [*coloured.items()] or [("", None)]
+    # Slanted labels reach below the axes by most of their length.
+    below = 0.7 * max(map(text_width, scale.categories), default=0.0) / DPI
+    all_axes = panel_axes(figure, len(panels), 4.2 + 0.5 * bool(coloured), max(2.8, 2.2 + below))
+    for axes, (name, own) in zip(all_axes, panels, strict=True):
+        colours = None if own is None else colour_bar(axes, own, name)
+        num_lines = line_of.max() + 1
+        for line in range(num_lines):
+            chosen = line_of == line
+            beside = (line + 0.5) / num_lines - 0.5 if scale.categories else 0.0
+            positions = scale.positions[chosen] + 0.6 * beside
+            colour: Any = ACCENT
+            if own is not None and colours is not None:
+                colour = colours.to_rgba(own.positions[chosen][0])
+            axes.plot(
+                positions,
+                y[chosen],
+                "o",
+                color=dots if own is None else colour,
+                alpha=0.6 if own is None else 0.4,
+                markeredgewidth=0,
+                label="member",
+            )
+            if joined:
+                _draw_means(axes, scale, positions, y[chosen], colour)
+        scale.lay_on(axes.xaxis, 0.04)
+        axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+        axes.set_xlabel(field)
+        axes.set_ylabel(label)
+    handles = [Line2D([], [], color=dots, marker="o", linestyle="none", label="member")]
+    if joined:
+        name = "mean and standard deviation" if is_shared else "mean"
+        colour = INK if coloured else ACCENT
+        means = Line2D([], [], color=colour, marker="o", label=name)
+        means.set_linestyle("none" if scale.categories else "-")
+        handles.append(means)
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    caption_left_out(figure.axes[0], num_members - len(kept), num_members)
+    return figure
+
+
+def _draw_means(
+    axes: "matplotlib.axes.Axes", scale: Scale, positions: np.ndarray, y: np.ndarray, colour: Any
+) -> None:
+    """Draw the mean of `y` at each position, with the deviation where several members have it."""
+    own, group = np.unique(positions, return_inverse=True)
     counts = np.bincount(group)
     means = np.bincount(group, y) / counts
     squares = np.bincount(group, (y - means[group]) ** 2)
     deviations = np.sqrt(squares / np.maximum(1, counts - 1))
+    axes.plot(
+        own,
+        means,
+        color=colour,
+        linestyle="none" if scale.categories else "-",
+        marker="o",
+        markersize=3,
+        zorder=3,
+        label="mean",
+    )
+    shared = counts > 1
+    axes.errorbar(
+        own[shared],
+        means[shared],
+        deviations[shared],
+        fmt="none",
+        ecolor=colour,
+        elinewidth=0.9,
+        capsize=2,
+        zorder=3,
+    )
 
-    figure = Figure(figsize=(4.2, 2.8), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot(scale.positions, y, "o", color=QUIET, alpha=0.6, markeredgewidth=0, label="member")
-    if len(positions) <= 20 or counts.max() > 1:
-        shared = counts > 1
-        axes.plot(
-            positions,
-            means,
-            color=ACCENT,
-            linestyle="none" if scale.categories else "-",
-            marker="o",
-            markersize=3,
-            zorder=3,
-            label="mean and standard deviation" if shared.any() else "mean",
-        )
-        axes.errorbar(
-            positions[shared],
-            means[shared],
-            deviations[shared],
-            fmt="none",
-            ecolor=ACCENT,
-            elinewidth=0.9,
-            capsize=2,
-            zorder=3,
-        )
-    figure.legend(loc="outside upper center", ncols=2)
-    scale.lay_on(axes.xaxis, 0.04)
-    axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-    axes.set_xlabel(field)
-    axes.set_ylabel(label)
-    caption_left_out(axes, num_members - len(kept), num_members)
-    return figure
+
+def _groups(columns: Sequence[np.ndarray], num: int) -> np.ndarray:
+    """Return the group `[num]` of each member, counted from 0: equal in all columns."""
+    if not columns:
+        return np.zeros(num, int)
+    return np.unique(np.stack(columns), axis=1, return_inverse=True)[1].ravel()
+
+
+def _free(scales: Mapping[str, Scale], given: Scale) -> dict[str, Scale]:
+    """Return the scales whose values the values of `given` do not determine."""
+    num = len(given.positions)
+    num_given = len(np.unique(given.positions))
+    return {
+        name: own
+        for name, own in scales.items()
+        if _groups([given.positions, own.positions], num).max() + 1 > num_given
+    }
 
 
 @styled
@@ -181,7 +251,7 @@ def parallel_coordinates(
     strip = axes.inset_axes(
         (len(columns), -below, 0.03 * len(columns), 1 + below + above), transform=axes.transData
     )
-    bar = figure.colorbar(colours, cax=strip, extend=_EXTEND[ends], extendfrac=_POINT)
+    bar = figure.colorbar(colours, cax=strip, extend=EXTEND[ends], extendfrac=_POINT)
     last.mark(bar)
     caption_left_out(axes, len(goal) - len(kept), len(goal), y=-0.06)
     return figure
@@ -197,12 +267,14 @@ def heat_map(
     y_field: str,
     label: str,
     maximize: bool = True,
+    others: Mapping[str, Values] | None = None,
 ) -> "matplotlib.figure.Figure":
-    """Return the mean of a metric over the members of each pair of values of two swept fields.
+    """Return the mean of a metric over the seeds of each pair of values of two swept fields.
 
-    All cells have one size, independent of the distances of the values. A pair without members is
-    blank. A map of at most a hundred cells has the means printed in them. The colour bar has
-    pointed ends if a mean is outside it.
+    Darker is better. Where other settings vary, too, a cell has the best of their means, and the
+    label of the colour bar names them. All cells have one size, independent of the distances of the
+    values. A pair without members is blank. A map of at most a hundred cells has the numbers
+    printed in them. The colour bar has pointed ends if a number is outside it.
 
     Args:
       x: value of the horizontal field of each member.
@@ -212,6 +284,7 @@ def heat_map(
       y_field: name of the vertical field.
       label: name of the metric, with its unit.
       maximize: whether larger is better.
+      others: the values of each other setting by its name, one per member.
 
     Raises:
       ValueError: the lengths differ, or no member has the metric.
@@ -219,13 +292,20 @@ def heat_map(
     from matplotlib.figure import Figure
 
     goal = amounts_of(label, metric)
-    kept = drawable({label: goal}, [(x_field, x), (y_field, y)])
+    others = others or {}
+    kept = drawable({label: goal}, [(x_field, x), (y_field, y), *others.items()])
     columns, rows = ranked(picked(x, kept)), ranked(picked(y, kept))
     shape = len(rows.categories), len(columns.categories)
     cells = np.ravel_multi_index((rows.positions.astype(int), columns.positions.astype(int)), shape)
-    counts = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
-    sums = np.bincount(cells, goal[kept], minlength=counts.size).reshape(shape)
-    means = np.ma.masked_array(sums / np.maximum(1, counts), counts == 0)
+    in_cell = Scale(cells.astype(float), (), False)
+    free = _free({name: scale_of(picked(own, kept)) for name, own in others.items()}, in_cell)
+    if free:
+        label = f"{label}, best {', '.join(free)}"
+    setting_of = _groups([cells, *(own.positions for own in free.values())], len(cells))
+    setting_means = np.bincount(setting_of, goal[kept]) / np.bincount(setting_of)
+    best = np.full(shape[0] * shape[1], -np.inf if maximize else np.inf)
+    (np.maximum if maximize else np.minimum).at(best, cells, setting_means[setting_of])
+    means = np.ma.masked_invalid(best.reshape(shape))
     low, high = common_range(means.compressed(), maximize)
     texts = _rounded(means.compressed(), high - low)
     is_printed = means.size <= _MOST_PRINTED
@@ -243,14 +323,14 @@ def heat_map(
         np.arange(shape[1] + 1) - 0.5,
         np.arange(shape[0] + 1) - 0.5,
         means,
-        cmap=shades(),
+        cmap=shades().reversed() if maximize else shades(),
         vmin=low,
         vmax=high,
         edgecolors="white",
         linewidth=1.0 if is_printed else 0.0,
     )
     if is_printed:
-        for (row, column), text in zip(np.argwhere(counts), texts, strict=True):
+        for (row, column), text in zip(np.argwhere(~means.mask), texts, strict=True):
             luminance = np.dot([0.3, 0.6, 0.1], drawn.to_rgba(means[row, column])[:3])
             ink = INK if luminance > 0.5 else "white"
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink)
@@ -261,9 +341,7 @@ def heat_map(
     axes.set_xlabel(x_field)
     axes.set_ylabel(y_field)
     ends = bool(means.min() < low), bool(means.max() > high)
-    bar = figure.colorbar(
-        drawn, ax=axes, fraction=0.06, pad=0.03, label=label, extend=_EXTEND[ends]
-    )
+    bar = figure.colorbar(drawn, ax=axes, fraction=0.06, pad=0.03, label=label, extend=EXTEND[ends])
     bar.outline.set_visible(False)
     caption_left_out(axes, len(goal) - len(kept), len(goal))
     return figure
@@ -273,22 +351,21 @@ def heat_map(
 def member_curves(
     curves: Sequence[Mapping[str, Any]],
     metric: str = "elbo",
-    values: Values | None = None,
-    value_label: str = "",
+    columns: Mapping[str, Values] | None = None,
     *,
     maximize: bool = True,
 ) -> "matplotlib.figure.Figure":
     """Return one metric on validation data against the epoch, one thin line per member.
 
-    The colour shows the swept value, or without values the metric at the last epoch: the best
-    member is the darkest and drawn over the others. The range is chosen as for `training_curves`. A
-    member that diverged is drawn as far as its metric is finite.
+    Each swept setting has a panel, which shows the same lines in its colours. Without settings the
+    colour shows the metric at the last epoch: the best member is the darkest and drawn over the
+    others. The range is chosen as for `compared_curves`. A member that diverged is drawn as far as
+    its metric is finite.
 
     Args:
       curves: {"epoch": [epochs], metric: [epochs]} of each member.
       metric: the key of the metric.
-      values: the swept value of each member.
-      value_label: name of the values.
+      columns: the values of each setting by its name, one per member.
       maximize: whether a larger metric is better.
 
     Raises:
@@ -300,39 +377,38 @@ def member_curves(
     label = METRIC_LABELS.get(metric, metric.replace("_", " "))
     series = [_finite_series(curve, metric) for curve in curves]
     final = np.array([finite[-1] if len(finite) else np.nan for _, finite in series])
-    kept = drawable({metric: final}, () if values is None else [("values", values)])
+    columns = columns or {}
+    kept = drawable({metric: final}, list(columns.items()))
     low, high = common_range(final[kept], maximize)
-    if values is None:
-        kept = kept[np.argsort(final[kept] if maximize else -final[kept], kind="stable")]
-        scale = scale_of(np.clip(final[kept], low, high))
-        colours, caption = _darker_is_better(scale, maximize), f"last {label}"
-        ends = bool(final[kept].min() < low), bool(final[kept].max() > high)
+    ends = False, False
+    if columns:
+        scales = {name: scale_of(picked(own, kept)) for name, own in columns.items()}
     else:
-        scale = scale_of(picked(values, kept))
-        colours, caption, ends = scale.colours(), value_label, (False, False)
+        kept = kept[np.argsort(final[kept] if maximize else -final[kept], kind="stable")]
+        scales = {f"last {label}": scale_of(np.clip(final[kept], low, high))}
+        ends = bool(final[kept].min() < low), bool(final[kept].max() > high)
 
-    height = 2.8
-    figure = Figure(figsize=(5.0, height), layout="constrained")
-    axes = figure.add_subplot()
-    for i, position in zip(kept, scale.positions, strict=True):
-        axes.plot(
-            *series[i],
-            color=colours.to_rgba(position),
-            linewidth=0.9 if len(kept) <= 64 else 0.5,
-            alpha=0.85,
-            # A line through one point is invisible.
-            marker="o" if len(series[i][0]) == 1 else "",
-        )
-    axes.set_ylim(*settled_range([series[i] for i in kept if low <= final[i] <= high]))
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(f"validation {label}")
-    bar = figure.colorbar(
-        colours, ax=axes, fraction=0.05, pad=0.02, label=caption, extend=_EXTEND[ends]
-    )
-    scale.mark(bar)
-    caption_left_out(axes, len(final) - len(kept), len(final))
+    figure = Figure(layout="constrained")
+    for axes, (name, scale) in zip(
+        panel_axes(figure, len(scales), 5.0, 2.8), scales.items(), strict=True
+    ):
+        best_is_dark = maximize and not columns
+        colours = colour_bar(axes, scale, name, ends=ends, is_reversed=best_is_dark)
+        for i, position in zip(kept, scale.positions, strict=True):
+            axes.plot(
+                *series[i],
+                color=colours.to_rgba(position),
+                linewidth=0.9 if len(kept) <= 64 else 0.5,
+                alpha=0.85,
+                # A line through one point is invisible.
+                marker="o" if len(series[i][0]) == 1 else "",
+            )
+        settle([series[i] for i in kept if low <= final[i] <= high]).lay_on(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+        axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(f"validation {label}")
+    caption_left_out(figure.axes[0], len(final) - len(kept), len(final))
     return figure
 
 

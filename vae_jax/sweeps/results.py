@@ -13,6 +13,7 @@ import numpy as np
 from vae_jax import plots, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import reports
+from vae_jax.plots.style import METRIC_LABELS
 from vae_jax.sweeps import fields
 from vae_jax.sweeps.space import Choice, Setting, Sweep
 from vae_jax.training.records import TensorBoardWriter, read_records
@@ -153,22 +154,33 @@ def draw(folder: Path, sweep: Sweep, rows: Sequence[Row]) -> None:
     by_axis = {field: _drawn_columns(rows, field) for field in sweep.fields}
     columns = {name: own for drawn in by_axis.values() for name, own in drawn.items()}
     names = list(columns)
-    # A rate-distortion plane is read by the weight of the rate.
-    coloured = next((name for name in names if _file_name(name) == "beta"), names[0])
+    headings = dict(zip(names, _headings(names), strict=True))
+    # A rate-distortion plane is read by the weight of the rate, which comes first.
+    by_heading = {
+        headings[name]: columns[name]
+        for name in sorted(names, key=lambda name: _file_name(name) != "beta")
+    }
     if any("test_rate" in row for row in rows):
         plane = plots.rate_distortion(
             [row.get("test_rate") for row in rows],
             [row.get("test_distortion") for row in rows],
-            columns[coloured],
-            _short(coloured),
+            by_heading,
         )
         plots.save(plane, out / "rate_distortion.png")
     for name, own in columns.items():
-        figure = plots.metric_by_value(own, values, field=_short(name), label=label)
+        figure = plots.metric_by_value(
+            own,
+            values,
+            field=headings[name],
+            label=label,
+            others={other: by_heading[other] for other in by_heading if other != headings[name]},
+            joined=sweep.method == "grid",
+        )
         plots.save(figure, out / f"{metric}_by_{_file_name(name)}.png")
     if len(names) > 1:
-        named = dict(zip(_headings(names), columns.values(), strict=True))
-        figure = plots.parallel_coordinates(named, values, label, maximize)
+        figure = plots.parallel_coordinates(
+            {headings[name]: own for name, own in columns.items()}, values, label, maximize
+        )
         plots.save(figure, out / "parallel_coordinates.png")
     listed = [
         name
@@ -178,18 +190,20 @@ def draw(folder: Path, sweep: Sweep, rows: Sequence[Row]) -> None:
         for name in by_axis[field]
     ]
     for x, y in itertools.islice(itertools.combinations(listed, 2), _MAX_HEAT_MAPS):
+        pair = headings[x], headings[y]
         figure = plots.heat_map(
             columns[x],
             columns[y],
             values,
-            x_field=_short(x),
-            y_field=_short(y),
+            x_field=headings[x],
+            y_field=headings[y],
             label=label,
             maximize=maximize,
+            others={other: own for other, own in by_heading.items() if other not in pair},
         )
         name = f"heat_map_of_{metric}_by_{_file_name(x)}_and_{_file_name(y)}.png"
         plots.save(figure, out / name)
-    _draw_curves(out, rows, sweep, coloured, columns[coloured])
+    _draw_curves(out, rows, sweep, by_heading)
     if sweep.method != "grid":
         _draw_history(out, rows, sweep)
 
@@ -230,18 +244,18 @@ def _file_name(field: str) -> str:
 
 
 def _draw_curves(
-    out: Path, rows: Sequence[Row], sweep: Sweep, coloured: str, colours: Sequence[Any]
+    out: Path, rows: Sequence[Row], sweep: Sweep, columns: Mapping[str, Sequence[Any]]
 ) -> None:
     """Draw the validation curves of the members that were trained on this machine."""
-    objective, curves, values = sweep.objective, [], []
-    for row, colour in zip(rows, colours, strict=True):
-        by_epoch = curve(row, objective)
-        if by_epoch:
-            curves.append({"epoch": list(by_epoch), objective: list(by_epoch.values())})
-            values.append(colour)
-    if curves:
+    objective = sweep.objective
+    by_epoch = [curve(row, objective) for row in rows]
+    drawn = [index for index, own in enumerate(by_epoch) if own]
+    if drawn:
         figure = plots.member_curves(
-            curves, objective, values, _short(coloured), maximize=sweep.maximize
+            [{"epoch": list(by_epoch[i]), objective: list(by_epoch[i].values())} for i in drawn],
+            objective,
+            {name: [own[i] for i in drawn] for name, own in columns.items()},
+            maximize=sweep.maximize,
         )
         plots.save(figure, out / "training_curves.png")
 
@@ -256,7 +270,7 @@ def _draw_history(out: Path, rows: Sequence[Row], sweep: Sweep) -> None:
     if np.isfinite(values).any():
         figure = plots.search_history(
             values,
-            label=f"validation {sweep.objective} (nats)",
+            label=f"validation {METRIC_LABELS.get(sweep.objective, sweep.objective)}",
             pruned=pruned,
             maximize=sweep.maximize,
         )

@@ -24,6 +24,7 @@ from vae_jax.trained import TrainedModel
 
 _OTHERS = {"fashion_mnist": "mnist", "mnist": "fashion_mnist"}
 _FALSE_POSITIVE_RATE = 0.05
+_IN_NATS = ("elbo", "iwae_bound", "distortion", "rate", "typicality", "likelihood_regret")
 
 
 def measure(
@@ -112,9 +113,11 @@ def measure_run(folder: Path, num_images: int, plots_folder: Path | None) -> lis
                 "true_positive_rate": float(np.mean(of_others > limit)),
             }
         )
-        drawn[f"{SCORES[name]}, {area.estimate:.2f}"] = of_normal, of_others
+        unit = " (nats)" if name in _IN_NATS else ""
+        drawn[f"{SCORES[name]}{unit}\nAUROC {area.estimate:.2f}"] = of_normal, of_others
     if plots_folder:
         stem = f"{Path(model.data.name).stem}_{model.likelihood_name}_{model.seed}"
-        histograms = score_histograms(drawn, "test images", outliers)
+        normal_name = f"{Path(model.data.name).stem}, test images"
+        histograms = score_histograms(drawn, normal_name, Path(outliers).stem)
         plots.save(histograms, plots_folder / f"{stem}.png")
     return rows

@@ -107,7 +107,7 @@ def scores_by_distortion(
 def rank_correlations(
     names: Sequence[str], correlations: Float[np.ndarray, "metrics metrics"]
 ) -> "matplotlib.figure.Figure":
-    """Plot Spearman's rank correlation of each pair of metrics, in per cent.
+    """Plot Spearman's rank correlation of each pair of metrics, in per cent, once per pair.
 
     Raises:
       ValueError: a correlation is not finite.
@@ -115,20 +115,29 @@ def rank_correlations(
     from matplotlib.figure import Figure
 
     require_finite("correlations", correlations)
-    side = 0.36 * len(names)
+    # The matrix is symmetric, and 100 on its diagonal.
+    is_shown = np.tril(np.ones(correlations.shape, bool), -1)[1:, :-1]
+    cells = np.ma.masked_array(100 * correlations[1:, :-1], ~is_shown)
+    side = 0.36 * len(cells)
     figure = Figure(figsize=(side + 2.2, side + 1.0), layout="constrained")
     axes = figure.add_subplot()
-    # Two hues tell the signs apart.
-    drawn = axes.imshow(correlations, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
-    for (row, column), value in np.ndenumerate(correlations):
-        text = f"{100 * value:.0f}".replace("-", "\N{MINUS SIGN}")
-        ink = "white" if abs(value) > 0.6 else INK
-        axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), names)
+    # Two hues that differ for the colour-blind; the numbers have the sign on a grey print, too.
+    drawn = axes.pcolormesh(
+        cells, cmap="PuOr", vmin=-100, vmax=100, edgecolors="white", linewidth=1.0
+    )
+    for row, column in np.argwhere(is_shown):
+        text = f"{cells[row, column]:.0f}".replace("-", "\N{MINUS SIGN}")
+        luminance = np.dot([0.3, 0.6, 0.1], drawn.to_rgba(cells[row, column])[:3])
+        ink = INK if luminance > 0.5 else "white"
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, color=ink)
+    marks = np.arange(len(cells)) + 0.5
+    axes.set_xticks(marks, names[:-1], rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(marks, names[1:])
+    axes.invert_yaxis()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.03, label="rank correlation")
+    bar = figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.03, label="rank correlation (%)")
+    bar.set_ticks([-100, -50, 0, 50, 100])
     bar.outline.set_visible(False)
     return figure
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from vae_jax.plots.labels import label_dots
 from vae_jax.plots.style import CLASS_COLOURS, INK, QUIET, require_finite, styled
 
 if TYPE_CHECKING:
@@ -82,31 +83,34 @@ def precision_recall_plane(
 
     figure = Figure(figsize=(4.4, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    looks = zip(precision, CLASS_COLOURS, _MARKERS, strict=False)
-    for sampler, colour, marker in looks:
+    dots, texts, obstacles = [], [], []
+    for sampler, colour, marker in zip(precision, CLASS_COLOURS, _MARKERS, strict=False):
         x, y = recall[sampler], precision[sampler]
         axes.plot(x.ravel(), y.ravel(), marker, color=colour, alpha=0.3, markeredgewidth=0)
-        axes.plot(x.mean(axis=0), y.mean(axis=0), "-", marker=marker, color=colour, label=sampler)
-        for temperature, at_x, at_y in zip(
-            temperatures, x.mean(axis=0), y.mean(axis=0), strict=True
-        ):
-            axes.annotate(
-                f"{temperature:g}",
-                (at_x, at_y),
-                xytext=(4, 4),
-                textcoords="offset points",
-                fontsize=7,
-                color=colour,
-            )
+        means = np.stack([x.mean(axis=0), y.mean(axis=0)], axis=1)
+        axes.plot(*means.T, "-", marker=marker, color=colour, label=sampler)
+        dots.append(means)
+        texts += [f"{temperature:g}" for temperature in temperatures]
+        obstacles += [np.stack([x.ravel(), y.ravel()], axis=1), _along(means)]
     for (name, (at_precision, at_recall)), marker in zip(references.items(), "*X", strict=False):
         axes.plot(
             at_recall, at_precision, marker, color=INK, markersize=7, label=name, linestyle=""
         )
+        obstacles.append(np.array([[at_recall, at_precision]]))
     axes.margins(0.08)
     axes.set_xlabel("recall")
     axes.set_ylabel("precision")
-    axes.legend()
+    figure.legend(loc="outside upper center", ncols=3)
+    axes.set_title("numbers are temperatures", loc="right", fontsize=7, color=QUIET, pad=3)
+    label_dots(figure, axes, np.concatenate(dots), texts, obstacles=np.concatenate(obstacles))
     return figure
+
+
+def _along(points: Float[np.ndarray, "num 2"]) -> Float[np.ndarray, "steps 2"]:
+    """Return points close to one another on the line through the given ones."""
+    steps = np.linspace(0, len(points) - 1, 20 * len(points))
+    ends = np.arange(len(points))
+    return np.stack([np.interp(steps, ends, column) for column in points.T], axis=1)
 
 
 @styled

@@ -1,6 +1,8 @@
 """The plot of rate and quality of lossy compression."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +13,10 @@ from vae_jax.plots.style import CLASS_COLOURS, INK, QUIET, require_finite, style
 if TYPE_CHECKING:
     import matplotlib.figure
 
+_GREYS = (INK, "#6f6f6f", QUIET)
+_MARKERS = "osD^vP"
+_DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)))
+
 Curve = tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]
 
 
@@ -20,26 +26,46 @@ def quality_by_rate(
 ) -> "matplotlib.figure.Figure":
     """Plot PSNR in dB against bits per pixel, one line per method.
 
+    Methods of a name that differ in their number of latents, which follows the name after a comma,
+    have one colour and one marker; the one with the most latents is solid.
+
     Args:
       curves: rates and qualities, by the name of the method.
-      baselines: at most four methods, drawn in grey with different dashes.
+      baselines: methods drawn in grey, of at most three names.
+
+    Raises:
+      ValueError: there is no curve or there are too many, or a number is not finite.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    learned = [name for name in curves if name not in baselines]
-    if not curves or len(learned) > len(CLASS_COLOURS):
-        raise ValueError(f"{len(learned)} methods; draw 1 to {len(CLASS_COLOURS)}")
+    sizes = _by_size(curves)
+    learned = [name for name in sizes if not set(sizes[name]) & {*baselines}]
+    others = [name for name in sizes if name not in learned]
+    if not curves or len(learned) > len(CLASS_COLOURS) or len(others) > len(_GREYS):
+        raise ValueError(
+            f"{len(learned)} methods and {len(others)} baselines; draw 1 to {len(CLASS_COLOURS)} "
+            f"and at most {len(_GREYS)}"
+        )
     colours = dict(zip(learned, CLASS_COLOURS, strict=False))
-    greys = zip((INK, INK, QUIET, QUIET), ("--", ":", "--", ":"), strict=True)
-    dashes = dict(zip(baselines, greys, strict=False))
+    colours |= dict(zip(others, _GREYS, strict=False))
     figure = Figure(figsize=(6.2, 3.4), layout="constrained")
     axes = figure.add_subplot()
-    for name, (rates, quality) in curves.items():
-        require_finite(name, rates)
-        require_finite(name, quality)
-        colour, line = dashes[name] if name in dashes else (colours[name], "-")
-        axes.plot(rates, quality, marker="o", linestyle=line, color=colour, label=name)
+    for name, marker in zip([*learned, *others], itertools.cycle(_MARKERS), strict=False):
+        for index, whole in enumerate(sizes[name]):
+            rates, quality = curves[whole]
+            require_finite(whole, rates)
+            require_finite(whole, quality)
+            axes.plot(
+                rates,
+                quality,
+                marker=marker,
+                linestyle=_DASHES[min(index, len(_DASHES) - 1)],
+                color=colours[name],
+                # The markers of the dashed lines are hollow.
+                markerfacecolor="white" if index else colours[name],
+                label=whole,
+            )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -48,3 +74,13 @@ def quality_by_rate(
     axes.set_ylabel("PSNR (dB)")
     figure.legend(loc="outside right center")
     return figure
+
+
+def _by_size(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return methods by their names without the number of latents, the most latents first."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for whole in names:
+        match = re.fullmatch(r"(.*), (\d+) latents", whole)
+        name, size = (match[1], int(match[2])) if match else (whole, 0)
+        found.setdefault(name, []).append((size, whole))
+    return {name: [whole for _, whole in sorted(own)[::-1]] for name, own in found.items()}

@@ -11,7 +11,6 @@ from vae_jax.applications.multimodal import coherence
 from vae_jax.applications.multimodal.coherence import Reader
 from vae_jax.data.captions import grammar as captions
 from vae_jax.data.captions.grammar import Grammar
-from vae_jax.data.captions.vocabulary import Vocabulary
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
@@ -74,27 +73,12 @@ def load_examples(model: TrainedMultimodal, classifiers: Path, num: int) -> Exam
     if "text" in model.names and model.data.captions.name == "written":
         grammar = captions.find_grammar(model.data.name)
     judges = modality_classifiers.of_images(model, classifiers)
-    stored = texts_and_arrays(model, dataset.modalities)
     return Examples(
-        seen={**stored, **images_alone(measuring.prepare_examples(model, dataset))},
-        stored=stored,
+        seen=measuring.readable(model, measuring.prepare_modalities(model, dataset)),
+        stored=measuring.readable(model, dataset.modalities),
         labels=test.labels[indices],
         dataset=dataset,
         readers=coherence.readers(model.forms, judges, grammar),
         grammar=grammar,
         classifiers=judges,
     )
-
-
-def texts_and_arrays(model: TrainedMultimodal, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return stored examples, with texts decoded into words."""
-    return {
-        name: Vocabulary(form.words).decode(arrays[name]) if form.kind == "text" else arrays[name]
-        for name, form in model.forms.items()
-    }
-
-
-def images_alone(arrays: measuring.Targets) -> dict[str, np.ndarray]:
-    """Return the modalities that are images."""
-    assert isinstance(arrays, dict)
-    return {name: array for name, array in arrays.items() if array.ndim == 4}

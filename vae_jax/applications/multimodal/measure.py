@@ -13,17 +13,16 @@ import jax
 import numpy as np
 
 from vae_jax import workdir
-from vae_jax.applications.multimodal import caption_accuracy, coherence, drawing, report
+from vae_jax.applications.multimodal import caption_accuracy, coherence, report
 from vae_jax.applications.multimodal import classifiers as modality_classifiers
 from vae_jax.applications.multimodal.examples import (
     Examples,
-    images_alone,
     load_examples,
     load_model,
-    texts_and_arrays,
 )
 from vae_jax.applications.representation import probing
 from vae_jax.errors import UserError
+from vae_jax.evaluation import joint_drawing
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.reports import Measured
 from vae_jax.trained import TrainedMultimodal
@@ -65,7 +64,9 @@ def measure(
         rows.append(measure_run(folder, model, examples))
         print(report.line(rows[-1]), flush=True)
         if plots_folder is not None:
-            drawing.draw_run(model, examples, plots_folder / folder.name)
+            joint_drawing.draw_modalities(
+                model, examples.seen, examples.labels, plots_folder / folder.name
+            )
         yield {"rows": rows}
 
 
@@ -136,7 +137,7 @@ def probe(model: TrainedMultimodal, examples: Examples) -> dict[str, float]:
     known = train.read(np.arange(min(_NUM_PROBED, train.num_examples)))
     assert known.labels is not None
     prepared = measuring.prepare_train_examples(model, known)
-    seen = {**texts_and_arrays(model, known.modalities), **images_alone(prepared)}
+    seen = measuring.readable(model, prepared)
     sets = {"all": model.names} | {name: (name,) for name in model.names}
     found = {}
     for label, names in sets.items():

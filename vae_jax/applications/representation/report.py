@@ -18,7 +18,9 @@ Panels = dict[str, dict[str, tuple[Sequence[int], np.ndarray]]]
 @reports.of_results_file
 def section(measured: Measured, path: Path) -> str:
     """Return the section, given what `experiments.measure --use=representation` wrote."""
-    caption = {"accuracy_by_labels.png": "Accuracy by number of labels"}
+    caption = {
+        "accuracy_by_labels.png": "Accuracy by number of labels; bars are deviations over seeds"
+    }
     return reports.fill(
         Path(__file__).with_suffix(".md"),
         num_draws=measured["num_draws"],

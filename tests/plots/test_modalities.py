@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from vae_jax import plots
-from vae_jax.applications.multimodal.plot import (
+from vae_jax.plots.modalities import (
     captioned_images,
     images_of_captions,
     joint_samples,
