@@ -1,6 +1,8 @@
 """Settings of the site (`make docs`)."""
 
+import importlib
 import os
+import pkgutil
 import re
 from pathlib import Path
 from typing import Any
@@ -11,17 +13,19 @@ project = "vae_jax"
 author = "The vae_jax authors"
 version = release = vae_jax.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.autosummary"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 highlight_language = "none"
 myst_heading_anchors = 3
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": True}
-autosummary_generate = True
 napoleon_use_ivar = True
 napoleon_attr_annotations = False
 html_theme = "furo"
 html_title = "vae_jax"
+
+# A page per package: one per module would take minutes, most of them for the navigation.
+_PACKAGES = ("distributions", "networks", "models", "objectives", "data", "training")
 
 # Files of the repository outside this folder, by the page that shows them.
 _PAGES = {
@@ -73,8 +77,32 @@ def _plain_text(
     lines[:] = "\n".join(lines).split("\n")
 
 
+def _write_packages(app: Any) -> None:
+    """Write the pages of the reference, each with all modules of a package."""
+    folder = Path(app.srcdir) / "api"
+    folder.mkdir(exist_ok=True)
+    for name in _PACKAGES:
+        package = importlib.import_module(f"vae_jax.{name}")
+        lines = [
+            f"# {package.__name__}",
+            "",
+            "```{eval-rst}",
+            f".. automodule:: {package.__name__}",
+        ]
+        for module in sorted(
+            found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        ):
+            title = module.removeprefix("vae_jax.")
+            lines += ["", title, "-" * len(title), "", f".. automodule:: {module}"]
+        text = "\n".join([*lines, "```", ""])
+        page = folder / f"{name}.md"
+        if not page.is_file() or page.read_text(encoding="utf-8") != text:
+            page.write_text(text, encoding="utf-8")
+
+
 def setup(app: Any) -> None:
     """Register the events of this file."""
+    app.connect("builder-inited", _write_packages)
     app.connect("source-read", _link_to_pages)
     # Before napoleon, which has the default priority of 500.
     app.connect("autodoc-process-docstring", _plain_text, priority=400)
