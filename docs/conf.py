@@ -77,6 +77,14 @@ def _plain_text(
     lines[:] = "\n".join(lines).split("\n")
 
 
+def _skip_fields(
+    app: Any, what: str, name: str, found: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out the fields of named tuples, which their classes describe."""
+    del app, what, name, skip, options
+    return True if type(found).__name__ == "_tuplegetter" else None
+
+
 def _write_packages(app: Any) -> None:
     """Write the pages of the reference, each with all modules of a package."""
     folder = Path(app.srcdir) / "api"
@@ -104,5 +112,6 @@ def setup(app: Any) -> None:
     """Register the events of this file."""
     app.connect("builder-inited", _write_packages)
     app.connect("source-read", _link_to_pages)
+    app.connect("autodoc-skip-member", _skip_fields)
     # Before napoleon, which has the default priority of 500.
     app.connect("autodoc-process-docstring", _plain_text, priority=400)

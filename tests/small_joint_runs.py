@@ -24,6 +24,8 @@ SMALL = {
     "model.text": {"embedding_size": 4, "width": 5},
 }
 
+# Of the summary of a run, what is no metric.
+ENDED = {"epochs": 1, "device": "1 x cpu", "num_cores": 2, "versions": {}}
 LIKELIHOOD = {
     "elbo": -30.5,
     "log_likelihood": {"joint": -25.0, "image": -24.0, "rendering_0": -9.0},
@@ -63,5 +65,4 @@ def save(folder, config, **changes):
     with factory.hold_run(folder, experiment):
         metadata = factory.to_metadata(splits.form)
         checkpoints.save(folder / "checkpoints", 0, state, metadata, max_to_keep=1)
-        machine = {"device": "1 x cpu", "num_cores": 2, "versions": {}}
-        workdir.write_summary(folder, {"epochs": 1, "test": LIKELIHOOD, **machine})
+        workdir.write_summary(folder, {**ENDED, "test": LIKELIHOOD})

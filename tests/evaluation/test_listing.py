@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import small_joint_runs
 import small_runs
 
 from vae_jax import workdir
@@ -18,7 +19,8 @@ def folder(tmp_path_factory):
     record = {"step": 7, "epoch": 3, "split": "train", "loss": 1.0}
     (folder / "begun" / "metrics.jsonl").write_text(json.dumps(record) + "\n")
     for name in ("deep/finished", "sweep/members/0001"):
-        workdir.write_summary(folder / name, {"epochs": 3, "test": {"elbo": -3.25, "rate": None}})
+        test = {"elbo": -3.25, "rate": None}
+        workdir.write_summary(folder / name, {**small_joint_runs.ENDED, "test": test})
     (folder / "damaged" / "config.json").write_text("{")
     workdir.write_json(folder / "sweep" / "sweep.json", {})
     return folder
