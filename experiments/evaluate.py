@@ -22,6 +22,7 @@ from vae_jax.settings import settings_of
 shared.define(
     "workdir",
     "member",
+    "accept_data",
     output="JSON file to write; by default the run's summary.json is written, and its plots",
 )
 
@@ -45,7 +46,9 @@ def main() -> None:
     # A run that is only read may lie where nothing can be written.
     with workdir.hold(folder) if output is None else contextlib.nullcontext():
         test = factory.load_test_examples(config)
-        summary = measuring.evaluate_run(folder, test, num_samples, output)
+        summary = measuring.evaluate_run(
+            folder, test, num_samples, output, accept_data=flags.FLAGS.accept_data
+        )
     print(f"{folder}: {measuring.describe(summary)}")
 
 
