@@ -23,7 +23,7 @@ from vae_jax.errors import UserError
 from vae_jax.sweeps import run, space
 from vae_jax.sweeps.space import Sweep
 
-shared.define("config", "workdir")
+shared.define("config", "workdir", "accept_data")
 
 _SWEEP = flags.DEFINE_string("sweep", "", "file of the sweep")
 _TRIALS = flags.DEFINE_integer("trials", None, "settings to try, in place of the sweep file's")
@@ -87,6 +87,7 @@ def run_sweep(config: Any, sweep: Sweep, folder: Path) -> None:
         storage=_STORAGE.value,
         study=_STUDY.value,
         reclaim_after=_RECLAIM_AFTER.value,
+        accept_data=flags.FLAGS.accept_data,
     )
 
 

@@ -81,7 +81,10 @@ def over_seeds(rows: Sequence[Row], axes: Sequence[str]) -> list[Row]:
         names = [
             name for name in (whole[0] if whole else {}) if name.startswith(("valid_", "test_"))
         ]
-        columns = {name: np.array([row[name] for row in whole], float) for name in names}
+        # A metric that was not finite is left out of a member's row.
+        columns = {
+            name: np.array([row.get(name, np.nan) for row in whole], float) for name in names
+        }
         settings.append(
             {
                 "trial": trial,
@@ -118,7 +121,7 @@ def write_results(folder: Path, rows: Sequence[Row], axes: Sequence[str]) -> Non
     """Write results.json and results.csv, one row per member, in the order of the members."""
     rows = sorted(rows, key=_order)
     content = {"members": rows, "settings": over_seeds(rows, axes)}
-    workdir.write_json(folder / _RESULTS, content)
+    workdir.write_json(folder / _RESULTS, workdir.finite(content))
     # A choice has settings that another lacks; a member that diverged lacks metrics.
     first = ["member", "trial", "seed", *columns_of(rows, axes)]
     columns = list(dict.fromkeys([*first, *(name for row in rows for name in row)]))
