@@ -222,7 +222,6 @@ def test_a_finished_sweep_is_only_described(data, grid, capsys):
     assert {path: path.read_bytes() for path in grid.rglob("*.json*")} == kept
 
 
-@pytest.mark.parametrize("sweep_of", [GRID, TPE], ids=["grid", "tpe"])
 def changed(path, **values):
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
@@ -272,6 +271,14 @@ def test_a_member_of_a_search_that_was_damaged_is_trained_again(data, tpe, tmp_p
         ('{"trials": [0], "chunks": [null]}', "a chunk has no 'name'"),
     ],
 )
+def test_a_batch_that_is_damaged_is_named(data, grid, tmp_path, content, message):
+    shutil.copytree(grid, tmp_path / "sweep")
+    path = tmp_path / "sweep" / "batches" / "0000.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=f"{path}.* {message}"):
+        sweep.run_sweep(config_of(data), GRID, tmp_path / "sweep")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -288,14 +295,7 @@ def test_a_description_of_a_sweep_that_is_damaged_is_named(data, tmp_path, conte
         sweep.run_sweep(config_of(data), GRID, tmp_path)
 
 
-def test_a_batch_that_is_damaged_is_named(data, grid, tmp_path, content, message):
-    shutil.copytree(grid, tmp_path / "sweep")
-    path = tmp_path / "sweep" / "batches" / "0000.json"
-    path.write_text(content)
-    with pytest.raises(UserError, match=f"{path}.* {message}"):
-        sweep.run_sweep(config_of(data), GRID, tmp_path / "sweep")
-
-
+@pytest.mark.parametrize("sweep_of", [GRID, TPE], ids=["grid", "tpe"])
 def test_a_sweep_stopped_again_and_again_equals_the_undisturbed_one(
     data, grid, tpe, sweep_of, tmp_path, monkeypatch
 ):
