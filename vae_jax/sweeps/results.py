@@ -36,7 +36,7 @@ def member_row(folder: Path, known: Mapping[str, Any], setting: Setting) -> Row:
     row |= {name: known[name] for name in ("status", "epoch", "best_epoch", "train_seconds")}
     for part in ("valid", "test"):
         for name, value in known.get(part, {}).items():
-            if isinstance(value, int | float):
+            if isinstance(value, int | float) and not isinstance(value, bool):
                 row[f"{part}_{name}"] = value
     row["problem"] = known["problem"]
     row["workdir"] = str(workdir.member_folder(folder, known["member"]))
