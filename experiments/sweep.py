@@ -5,8 +5,7 @@ r"""Train many settings and seeds of an experiment; started again, continue wher
     python -m experiments.sweep --config=configs/vanilla.py \
         --sweep=configs/sweeps/tpe.py --trials=64 --workdir=runs/tpe
 
-The same command, started again beside the first or on another machine that shares the workdir,
-takes part in training the members. `vae_jax/sweeps/space.py` describes sweep files.
+Beside the first, or on another machine that shares the workdir, the same command takes part.
 """
 
 import dataclasses
@@ -25,7 +24,7 @@ from vae_jax.sweeps.space import Sweep
 
 shared.define("config", "workdir", "accept_data")
 
-_SWEEP = flags.DEFINE_string("sweep", "", "file of the sweep")
+_SWEEP = flags.DEFINE_string("sweep", "", "file of the sweep; see vae_jax/sweeps/space.py")
 _TRIALS = flags.DEFINE_integer("trials", None, "settings to try, in place of the sweep file's")
 _BATCH = flags.DEFINE_integer("batch", None, "settings to try at a time")
 _MEMORY_LIMIT = flags.DEFINE_string(
