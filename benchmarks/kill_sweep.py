@@ -61,8 +61,8 @@ def get_sweep():
         halving=space.Halving(epochs=(2, 4), reduction=2),
     )
 """
-# The fields that differ between two sweeps that are the same.
-_OF_THIS_START = ("train_seconds", "workdir", "examples_per_second")
+# Fields that differ between two equal sweeps: times, and digests of files that have times.
+_OF_THIS_START = ("train_seconds", "workdir", "examples_per_second", "files", "digest")
 
 
 def _lasting(entry: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ images come back as those that their codes stand for. All others come back exact
 from experiments import command_line
 from experiments import flags as shared
 from vae_jax import trained, workdir
-from vae_jax.applications.compression import compressor_of, pack
+from vae_jax.applications.compression import compressor_of, overhead, pack
 from vae_jax.data import image_arrays
 from vae_jax.evaluation import summary as measuring
 
@@ -33,7 +33,8 @@ def main() -> None:
     workdir.write_atomically(target, content)
     print(
         f"{target}: {len(images):,} images in {len(content):,} bytes, "
-        f"{8 * len(content) / images.size:.4f} bits/dim{', lossy' if compressed.lossy else ''}"
+        f"{8 * len(content) / images.size:.4f} bits/dim; header {overhead(compressed):,} bytes, "
+        f"initial bits {compressor.initial_bytes:,} bytes{', lossy' if compressed.lossy else ''}"
     )
 
 

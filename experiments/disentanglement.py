@@ -54,7 +54,8 @@ def _objective(folder: Path, member: int) -> dict[str, Any]:
 
 
 def _write(folder: Path, config: Experiment, out: Path) -> None:
-    rows = sorted(workdir.read_json(folder / "results.json")["members"], key=lambda r: r["member"])
+    results = workdir.read_json(folder / "results.json", {"members": list})
+    rows = sorted(results["members"], key=lambda row: row["member"])
     runs = [
         disentanglement_results.study_run({**row, "objective": _objective(folder, row["member"])})
         for row in rows

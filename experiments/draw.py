@@ -10,7 +10,7 @@ from absl import flags
 
 from experiments import command_line
 from experiments import flags as shared
-from vae_jax import config, trained, workdir
+from vae_jax import trained, workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import drawing
 from vae_jax.evaluation import summary as measuring
@@ -43,8 +43,7 @@ def main() -> None:
         summary = workdir.read_summary(folder)
         if summary is None:
             raise UserError(f"workdir={str(folder)!r} has no summary.json; evaluate it first")
-        test = config.load_test_examples(model.config)
-        measuring.draw_run(folder, model, test, summary["test"], degrees)
+        measuring.draw_run(folder, model, model.load_test(), summary["test"], degrees)
     print(f"drew {folder / 'plots'}")
 
 

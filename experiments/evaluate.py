@@ -23,6 +23,7 @@ shared.define(
     "format",
     "workdir",
     "member",
+    "accept_data",
     output="JSON file to write; by default the run's summary.json is written, and its plots",
 )
 
@@ -47,7 +48,9 @@ def main() -> None:
     # A run that is only read may lie where nothing can be written.
     with workdir.hold(folder) if output is None else contextlib.nullcontext():
         test = factory.load_test_examples(config)
-        summary = measuring.evaluate_run(folder, test, num_samples, output)
+        summary = measuring.evaluate_run(
+            folder, test, num_samples, output, accept_data=flags.FLAGS.accept_data
+        )
     print(f"{folder}: {measuring.describe(summary)}")
 
 

@@ -54,6 +54,11 @@ _SHARED: dict[str, tuple[Callable[..., Any], Any, str]] = {
     "format": (flags.DEFINE_list, ["png"], "formats of the plots, some of png, pdf and svg"),
     "seeds": (flags.DEFINE_integer, 3, "seeds per row, counted from 0"),
     "seed": (flags.DEFINE_integer, 0, "seed of everything that is drawn or fitted"),
+    "accept_data": (
+        flags.DEFINE_bool,
+        False,
+        "go on although the examples are not those that the run began with",
+    ),
 }
 
 

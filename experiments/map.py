@@ -13,7 +13,7 @@ from absl import flags
 
 from experiments import command_line
 from experiments import flags as shared
-from vae_jax import config, plots, trained
+from vae_jax import plots, trained
 from vae_jax.applications.representation import projector
 from vae_jax.errors import UserError
 from vae_jax.evaluation import plane_maps
@@ -39,7 +39,7 @@ def main() -> None:
                 f"{', '.join(plane_maps.METHODS)}"
             )
     model = trained.load_images(folder)
-    test = config.load_test(model.config)
+    test = model.load_test()
     targets = measuring.prepare_test(model, test)[:NUM_MAPPED]
     labels = None if test.labels is None else test.labels[:NUM_MAPPED]
     codes = model.latents(targets)

@@ -5,8 +5,7 @@ r"""Train many settings and seeds of an experiment; started again, continue wher
     python -m experiments.sweep --config=configs/vanilla.py \
         --sweep=configs/sweeps/tpe.py --trials=64 --workdir=runs/tpe
 
-The same command, started again beside the first or on another machine that shares the workdir,
-takes part in training the members. `vae_jax/sweeps/space.py` describes sweep files.
+Beside the first, or on another machine that shares the workdir, the same command takes part.
 """
 
 import dataclasses
@@ -23,9 +22,9 @@ from vae_jax.errors import UserError
 from vae_jax.sweeps import run, space
 from vae_jax.sweeps.space import Sweep
 
-shared.define("format", "config", "workdir")
+shared.define("format", "config", "workdir", "accept_data")
 
-_SWEEP = flags.DEFINE_string("sweep", "", "file of the sweep")
+_SWEEP = flags.DEFINE_string("sweep", "", "file of the sweep; see vae_jax/sweeps/space.py")
 _TRIALS = flags.DEFINE_integer("trials", None, "settings to try, in place of the sweep file's")
 _BATCH = flags.DEFINE_integer("batch", None, "settings to try at a time")
 _MEMORY_LIMIT = flags.DEFINE_string(
@@ -86,6 +85,7 @@ def run_sweep(config: Any, sweep: Sweep, folder: Path) -> None:
         storage=_STORAGE.value,
         study=_STUDY.value,
         reclaim_after=_RECLAIM_AFTER.value,
+        accept_data=flags.FLAGS.accept_data,
     )
 
 

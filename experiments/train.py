@@ -30,7 +30,7 @@ from vae_jax.training import parallel
 from vae_jax.training.loop import RunState
 from vae_jax.training.records import TensorBoardWriter
 
-shared.define("format", "config", "workdir")
+shared.define("format", "config", "workdir", "accept_data")
 flags.adopt_module_key_flags(process_flags)
 
 _PROFILE = flags.DEFINE_bool(
@@ -57,6 +57,7 @@ def train(
     devices: Sequence[jax.Device] | None = None,
     kind: parallel.Kind = "jit",
     profile: bool = False,
+    accept_data: bool = False,
 ) -> None:
     """Train, evaluate and plot a run and print a line about it; see `vae_jax.config.run.train`."""
     experiment = factory.resolve(config, folder)
@@ -64,12 +65,13 @@ def train(
         experiment,
         folder,
         evaluate=lambda splits: measuring.evaluate_run(
-            folder, splits.test, experiment.evaluation.num_samples
+            folder, splits.test, experiment.evaluation.num_samples, accept_data=accept_data
         ),
         make_image_writer=functools.partial(_image_writer, experiment),
         devices=devices,
         kind=kind,
         profile=profile,
+        accept_data=accept_data,
     )
     if summary is not None:
         print(f"{folder}{' is finished' if was_finished else ''}: {measuring.describe(summary)}")
@@ -83,7 +85,14 @@ def main() -> None:
     settings = {**flatten(config.to_dict()), "--workdir": str(folder.absolute())}
     with process_flags.together(settings):
         devices, kind = process_flags.devices_and_kind()
-        train(config, folder, devices=devices, kind=kind, profile=_PROFILE.value)
+        train(
+            config,
+            folder,
+            devices=devices,
+            kind=kind,
+            profile=_PROFILE.value,
+            accept_data=flags.FLAGS.accept_data,
+        )
 
 
 if __name__ == "__main__":

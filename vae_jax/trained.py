@@ -22,15 +22,31 @@ from vae_jax.config.build import (
     build_model,
     refused_values,
 )
-from vae_jax.config.datasets import build_prepare, build_simulator, load_validation
+from vae_jax.config.data_digests import (
+    DataDigests,
+    Examples,
+    by_field,
+    digest_of_split,
+    other_data,
+    refuse_other_data,
+    refuse_other_shape,
+)
+from vae_jax.config.datasets import (
+    TEST,
+    VALIDATION,
+    build_prepare,
+    build_simulator,
+    load_validation,
+)
 from vae_jax.config.experiment import AnyExperiment, Experiment, JointExperiment, digest
 from vae_jax.config.forms import DataForm
 from vae_jax.config.keys import EvaluationKeys, build_evaluation_keys
 from vae_jax.config.modalities import load_examples, load_test_examples, open_examples
-from vae_jax.config.stored import best_model, read_experiment
+from vae_jax.config.stored import Stored, best_model, read_experiment
 from vae_jax.config.upgrades import is_flat
 from vae_jax.data import Dataset
 from vae_jax.data.captions.vocabulary import Vocabulary
+from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.data.pixels import Prepare, black_ones, to_unit_interval
 from vae_jax.data.simulators import Simulator
 from vae_jax.distributions import Normal
@@ -43,6 +59,7 @@ from vae_jax.models.multimodal import MultimodalVAE
 from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.settings import changed, name_of
+from vae_jax.training.checkpoints import Found
 
 _BATCH_SIZE = 1000
 _JOINT_BATCH_SIZE = 500
@@ -73,6 +90,8 @@ class _Trained:
     _batch_size: int
     # The config as it is in the run's directory, of any schema; None for a model without a run.
     written_config: dict[str, Any] | None = None
+    # The checkpoint that the model was read from; None for a model without a run.
+    checkpoint: Found | None = None
 
     def __init__(
         self,
@@ -156,7 +175,7 @@ class _Trained:
         Raises:
           UserError: the data are missing or damaged.
         """
-        return load_test_examples(self.config)
+        return self._fitting(TEST, load_test_examples(self.config))
 
     def load_validation(self) -> Dataset:
         """Read the run's validation set into memory.
@@ -164,7 +183,8 @@ class _Trained:
         Raises:
           UserError: there is none, or the data are missing or damaged.
         """
-        return load_validation(self.config)
+        dataset: Dataset = self._fitting(VALIDATION, load_validation(self.config))
+        return dataset
 
     def open_splits(self) -> Any:
         """Open the run's data; a large training set is read on demand.
@@ -172,7 +192,10 @@ class _Trained:
         Raises:
           UserError: the data are missing or damaged.
         """
-        return open_examples(self.config)
+        splits = open_examples(self.config)
+        for field, examples in by_field(splits).items():
+            self._fitting(field, examples)
+        return splits
 
     def load_splits(self) -> Any:
         """Read all of the run's data into memory: `train`, `validation` and `test`.
@@ -180,7 +203,42 @@ class _Trained:
         Raises:
           UserError: the data are missing, damaged or too large.
         """
-        return load_examples(self.config)
+        splits = load_examples(self.config)
+        for field, examples in by_field(splits).items():
+            self._fitting(field, examples)
+        return splits
+
+    @property
+    def data_digests(self) -> DataDigests:
+        """The digests of the data that the run began with; empty for runs that do not know."""
+        metadata = {} if self.checkpoint is None else self.checkpoint.metadata
+        digests: DataDigests = metadata.get("data", {})
+        return digests
+
+    def require_test(
+        self, folder: Path, test: Dataset | MultimodalDataset, *, accept: bool
+    ) -> None:
+        """Refuse a test set that is not the one that the run in `folder` began with.
+
+        Raises:
+          UserError: its images have another shape, or it differs and `accept` is False.
+        """
+        refuse_other_shape(self.form, test, TEST)
+        ours = {TEST: digest_of_split(self.config, test)}
+        refuse_other_data(folder, self.data_digests, ours, accept=accept)
+
+    def _fitting(self, field: str, examples: Examples) -> Any:
+        """Return the examples of a split; warn if they are not those that the run began with.
+
+        Raises:
+          UserError: they have another shape.
+        """
+        refuse_other_shape(self.form, examples, field)
+        if field in self.data_digests:
+            problem = other_data(self.data_digests, {field: digest_of_split(self.config, examples)})
+            if problem is not None:
+                logging.warning(problem)
+        return examples
 
     def simulator(self) -> Simulator:
         """Return the simulator of the run's data, which draws examples of chosen factors.
@@ -720,13 +778,12 @@ def load(path: str | Path, member: int | None = None) -> Any:
     if Path(path).suffix == model_file.SUFFIX:
         written, *read = model_file.read(Path(path))
         model = from_form(*read)
-    else:
-        folder = workdir.run_folder(Path(path), member)
-        config = read_experiment(folder)
-        model = from_form(config, *best_model(folder, config))
-        written = workdir.read_config(folder)
-    model.written_config = written
-    return model
+        model.written_config = written
+        return model
+    folder = workdir.run_folder(Path(path), member)
+    config = read_experiment(folder)
+    stored = best_model(folder, config)
+    return _of_run(folder, from_form(config, stored.form, stored.params, stored.extra), stored)
 
 
 def load_images(path: str | Path, member: int | None = None) -> TrainedModel:
@@ -742,8 +799,15 @@ def load_images(path: str | Path, member: int | None = None) -> TrainedModel:
             f"workdir={str(folder)!r} holds a run of model={name_of(config.model)!r}, which has no "
             "images alone; `vae_jax.load` loads it, and experiments.evaluate measures it"
         )
-    model = TrainedModel(config, *best_model(folder, config))
+    stored = best_model(folder, config)
+    assert isinstance(stored.form, tuple), "a model of images has one shape"
+    model = TrainedModel(config, stored.form, stored.params, stored.extra)
+    return _of_run(folder, model, stored)
+
+
+def _of_run(folder: Path, model: Any, stored: Stored) -> Any:
     model.written_config = workdir.read_config(folder)
+    model.checkpoint = stored.checkpoint
     return model
 
 

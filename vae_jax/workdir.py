@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ AsNow = Callable[[dict[str, Any]], dict[str, Any]]
 
 _CONFIG = "config.json"
 _SUMMARY = "summary.json"
-_SUMMARY_KEYS = ("test", "device", "num_cores", "versions")
+_SUMMARY_KEYS = {"test": dict, "device": str, "num_cores": int, "versions": dict}
+_SUMMARY_DIGEST = "summary_digest"
 _SWEEP = "sweep.json"
 
 
@@ -72,30 +73,33 @@ def make_folder(folder: Path) -> None:
 
 
 def config_digest(config: dict[str, Any]) -> str:
-    """Return the first 16 hexadecimal digits of the SHA-256 of the config's canonical JSON."""
+    """Return the first 16 hexadecimal digits of the SHA-256 of a JSON object's canonical text."""
     canonical = json.dumps(config, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def read_json(path: Path, required: Iterable[str] = ()) -> dict[str, Any]:
+def read_json(path: Path, required: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the object in a JSON file.
 
     Args:
       path: the file.
-      required: keys that the object must have.
+      required: keys that the object must have, and the type or types of their values.
 
     Raises:
-      UserError: it cannot be read, is not an object, or lacks a key.
+      UserError: it cannot be read, is not an object, or lacks a key or has another type there.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    # Objects may be nested too deep for the parser.
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a JSON object")
-    for name in required:
+    for name, kind in (required or {}).items():
         if name not in content:
             raise UserError(f"{path} is damaged: it has no {name!r}")
+        if not isinstance(content[name], kind):
+            raise UserError(f"{path} is damaged: {name!r} is {str(content[name])[:40]!r}")
     return content
 
 
@@ -146,14 +150,39 @@ def read_config(workdir: Path) -> dict[str, Any]:
     return read_json(workdir / _CONFIG)
 
 
+def written_digest(workdir: Path) -> str:
+    """Return the digest of config.json as it stands there, without the folder of the data.
+
+    The checkpoints of a run have it, so that both are known to belong together.
+
+    Raises:
+      UserError: as `read_config`.
+    """
+    written = read_config(workdir)
+    section = written.get("data")
+    if isinstance(section, dict):
+        written["data"] = {name: value for name, value in section.items() if name != "dir"}
+    return config_digest(written)
+
+
 def read_summary(workdir: Path) -> dict[str, Any] | None:
     """Return the run's summary; None while the run is not finished.
 
     Raises:
-      UserError: the summary is damaged.
+      UserError: the summary is damaged, or was changed after it was written.
     """
     path = workdir / _SUMMARY
-    return read_json(path, _SUMMARY_KEYS) if path.is_file() else None
+    if not path.is_file():
+        return None
+    summary = read_json(path, _SUMMARY_KEYS)
+    # Earlier versions wrote none.
+    digest = summary.pop(_SUMMARY_DIGEST, None)
+    if digest not in (None, config_digest(summary)):
+        raise UserError(
+            f"{path} was changed after it was written: its content does not have its "
+            f"{_SUMMARY_DIGEST}; delete it, and measure the run with experiments.evaluate"
+        )
+    return summary
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -162,15 +191,20 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_summary(workdir: Path, summary: dict[str, Any]) -> None:
-    """Write summary.json; metrics that are not finite become null, since JSON has no NaN."""
-    write_json(workdir / _SUMMARY, _finite(summary))
+    """Write summary.json and its digest; metrics that are not finite become null.
+
+    JSON has no NaN.
+    """
+    content = finite(summary)
+    write_json(workdir / _SUMMARY, {**content, _SUMMARY_DIGEST: config_digest(content)})
 
 
-def _finite(content: Any) -> Any:
+def finite(content: Any) -> Any:
+    """Return content as JSON gives it back, with null for numbers that are not finite."""
     if isinstance(content, dict):
-        return {name: _finite(value) for name, value in content.items()}
+        return {str(name): finite(value) for name, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
+        return [finite(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 

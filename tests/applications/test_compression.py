@@ -8,6 +8,7 @@ import platform
 import re
 import struct
 
+import constriction
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import compress, decompress
-from vae_jax.applications.compression import Compressor, bits_back, file_format, pack, unpack
+from vae_jax.applications.compression import Compressor, bits_back, pack, unpack
 from vae_jax.applications.compression import report as compression_report
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
@@ -173,6 +174,30 @@ def test_the_rate_of_known_distributions_is_the_one_in_closed_form():
     np.testing.assert_array_equal(rest, initial)
     coded = 32 * (len(words) - len(initial)) / len(images)
     assert coded == pytest.approx(KnownModel().bits(images).mean(), rel=0.02)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.02, 0.3, 1.0, 40.0])
+def test_latents_are_drawn_near_their_posterior_and_their_bits_come_back(scale):
+    """Over the whole grid 6e-5 of all draws come from anywhere, 12 of these."""
+    num = 200_000
+    mean = np.random.default_rng(0).uniform(-9, 9, num)
+    posterior = bits_back._on_grid(mean[:, None], np.full((num, 1), scale))
+    words = np.random.default_rng(1).integers(1, 2**32, num, dtype=np.uint32)
+    stack = constriction.stream.stack.AnsCoder(words)
+    indices = bits_back._draw(stack, posterior, 2)
+    far = np.abs(indices * bits_back._STEP - np.clip(mean, -8, 8))
+    inner = np.abs(mean) < 3
+    assert far[inner].max() <= max(17 * scale, 5 * bits_back._STEP)
+    # At the ends of the grid a window reaches twice as far to one side.
+    assert far.max() <= max(33 * scale, 10 * bits_back._STEP)
+    assert np.abs(indices).max() <= bits_back._LAST
+    if 0.02 <= scale <= 0.3:
+        assert np.sqrt(np.square(far[inner]).mean()) == pytest.approx(scale, rel=0.03)
+    bits_back._give_back(stack, indices, posterior, 2)
+    np.testing.assert_array_equal(stack.get_compressed(), words)
+    if scale == 0.02:
+        everywhere = bits_back._draw(constriction.stream.stack.AnsCoder(words), posterior, 1)
+        assert np.abs(everywhere * bits_back._STEP - np.clip(mean, -8, 8)).max() > 20 * scale
 
 
 def test_one_image_costs_the_latents_that_it_cannot_get_back():
@@ -393,13 +418,16 @@ def test_where_networks_have_other_bits_both_machines_are_named():
         shared_compressor("bernoulli").decompress(elsewhere)
 
 
-def test_another_version_of_the_format_is_refused(monkeypatch):
+def test_a_later_version_of_the_format_is_refused_and_an_earlier_one_is_read():
     compressed = unpack(FILE, "file")
-    with monkeypatch.context() as patch:
-        patch.setattr(file_format, "VERSION", 2)
-        newer = pack(compressed)
-    with pytest.raises(UserError, match=r"f\.vae has format 2; this program reads format 1"):
+    newer = pack(dataclasses.replace(compressed, version=3))
+    with pytest.raises(UserError, match=r"f\.vae has format 3; this program reads formats 1 to 2"):
         unpack(newer, "f.vae")
+    compressor, images = shared_compressor("bernoulli"), random_images("bernoulli", 25)
+    words = bits_back.encode(compressor, images.astype(np.int32), compressor._initial_words(), 1)
+    assert not np.array_equal(words, compressed.words)
+    older = pack(dataclasses.replace(compressed, words=words, version=1))
+    np.testing.assert_array_equal(compressor.decompress(unpack(older, "file")), images)
 
 
 @pytest.fixture(scope="module")
@@ -421,7 +449,11 @@ def test_the_commands_bring_a_file_back(run, tmp_path, capsys, suffix):
     image_arrays.write(source, images)
     packed = tmp_path / "a.vae"
     command(compress.main, workdir=run, input=source, output=packed)
-    assert f"40 images in {packed.stat().st_size:,} bytes" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"40 images in {packed.stat().st_size:,} bytes" in said
+    content = unpack(packed.read_bytes(), "file")
+    header = packed.stat().st_size - 4 * len(content.words)
+    assert f"; header {header:,} bytes, initial bits 16 bytes\n" in said
     command(decompress.main, workdir=run, input=packed, output=back)
     assert back.read_bytes() == source.read_bytes()
     np.testing.assert_array_equal(image_arrays.read(back), images)

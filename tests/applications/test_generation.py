@@ -60,6 +60,24 @@ def test_a_twin_is_a_neighbour_and_the_point_itself_is_none():
     np.testing.assert_allclose(radii, [0, 0, 9, 16], atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [1, 128])
+def test_equal_points_have_distance_0_and_close_ones_their_own(size):
+    points = normal(400, size, scale=3, shift=20)
+    queries = np.concatenate([points[::-1], points + 1e-3 * normal(400, size, seed=1)])
+    distances = np.concatenate(list(nearest.squared_distances(queries, points)))
+    expected = np.square(queries[:, None].astype(float) - points[None]).sum(axis=2)
+    assert (np.diag(distances[399::-1]) == 0).all()
+    np.testing.assert_allclose(np.diag(distances[400:]), np.diag(expected[400:]), rtol=0.02)
+    np.testing.assert_allclose(distances, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_set_covers_itself_however_far_it_lies_from_the_origin():
+    # Every point is there twice, so that many balls have no radius.
+    real = np.repeat(normal(150, 64, scale=5, shift=100), 2, axis=0)
+    assert shares(real, real[::-1], 1) == (1, 1)
+    assert filled(real, real[::-1], 1).coverage == 1
+
+
 def test_fewer_points_than_neighbours_are_refused():
     with pytest.raises(UserError, match="num_images=3 must be more than the 3 neighbours"):
         nearest.squared_radii(normal(3, 2), (3,))
@@ -80,6 +98,9 @@ def points_of(mean, covariance, num=400):
 def test_the_frechet_distance_of_known_normals():
     one = points_of(np.zeros(2), np.diag([1.0, 4.0]))
     assert frechet.frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
+    for seed in range(5):
+        features = 1e3 * normal(60, 20, seed=seed)
+        assert frechet.frechet_distance(features, features[::-1]) >= 0
     moved = one + np.array([3.0, 4.0])
     assert frechet.frechet_distance(one, moved) == pytest.approx(25)
     # For commuting covariances it is the sum of (sqrt(s) - sqrt(t))^2.

@@ -190,13 +190,72 @@ def test_folder_modes_become_one_or_three_channels(tmp_path):
         assert load(str(tmp_path), "train", "").images.shape == (1, 5, 4, num_channels)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_folder_images_lie_as_their_exif_orientation_says(tmp_path, orientation):
+    as_shown = Image.fromarray(COLOUR[0])
+    # How a camera stores what is shown upright.
+    stored = {
+        1: [],
+        2: [Image.Transpose.FLIP_LEFT_RIGHT],
+        3: [Image.Transpose.ROTATE_180],
+        4: [Image.Transpose.FLIP_TOP_BOTTOM],
+        5: [Image.Transpose.TRANSPOSE],
+        6: [Image.Transpose.ROTATE_90],
+        7: [Image.Transpose.TRANSVERSE],
+        8: [Image.Transpose.ROTATE_270],
+    }
+    image = as_shown
+    for step in stored[orientation]:
+        image = image.transpose(step)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "photo.png", exif=exif)
+    np.testing.assert_array_equal(load(str(tmp_path), "train", "").images, COLOUR[:1])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "PA"])
+def test_what_is_transparent_is_white(tmp_path, mode):
+    colours = np.array([[[200, 0, 0, 255], [9, 90, 0, 0], [0, 40, 80, 51]]], np.uint8)
+    image = Image.fromarray(colours)
+    if mode == "P":
+        # One colour of the palette is transparent.
+        image = Image.fromarray(np.array([[0, 1, 0]], np.uint8)).convert("P")
+        image.putpalette([200, 0, 0, 9, 90, 0])
+        image.save(tmp_path / "image.png", transparency=1)
+        expected = np.array([[[200, 0, 0], [255] * 3, [200, 0, 0]]], np.uint8)
+    else:
+        image = image.convert(mode)
+        image.save(tmp_path / ("image.tif" if mode == "PA" else "image.png"))
+        stored = np.asarray(image.convert("RGBA"), np.float64)
+        opacity = stored[..., 3:] / 255
+        expected = opacity * stored[..., :3] + (1 - opacity) * 255
+    images = load(str(tmp_path), "train", "").images
+    expected = expected if images.shape[-1] == 3 else expected[..., :1]
+    np.testing.assert_allclose(images[0], expected, atol=1)
+
+
+def test_grey_images_among_those_in_colour_get_three_channels(tmp_path):
+    for index in range(3):
+        save_image(tmp_path / "train" / f"{index}.png", GREY[index])
+    save_image(tmp_path / "train" / "3.png", COLOUR[3])
+    save_image(tmp_path / "test" / "0.png", GREY[4])
+    images = load(str(tmp_path), "train", "").images
+    np.testing.assert_array_equal(images[:3], np.repeat(GREY[:3, ..., np.newaxis], 3, axis=-1))
+    np.testing.assert_array_equal(images[3], COLOUR[3])
+    assert load(str(tmp_path), "test", "").images.shape == (1, 5, 4, 3)
+
+
+def test_one_image_in_colour_that_was_not_looked_at_is_named(tmp_path):
+    for index in range(202):
+        save_image(tmp_path / f"{index:03d}.png", COLOUR[0] if index == 1 else GREY[0])
+    refused(tmp_path, r"001\.png is in colour, .* convert it to grey", "train[:2]")
+
+
 def test_folder_mistakes(tmp_path):
     refused(tmp_path, "holds no images")
     save_image(tmp_path / "a.png", GREY[0])
     save_image(tmp_path / "b.png", GREY[0, 1:])
-    refused(tmp_path, r"b\.png is 4x4 .* grey, but .*a\.png is 5x4")
-    save_image(tmp_path / "b.png", COLOUR[0])
-    refused(tmp_path, r"b\.png is .* colour, but .*a\.png is .* grey")
+    refused(tmp_path, r"b\.png is 4x4 .*, but .*a\.png is 5x4")
     save_image(tmp_path / "b.png", GREY[0].astype(np.uint16))
     refused(tmp_path, r"b\.png: has more than 8 bits")
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:45])

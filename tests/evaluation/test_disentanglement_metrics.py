@@ -583,10 +583,16 @@ def test_votes_are_counted_by_latent_and_factor():
     np.testing.assert_array_equal(vote.votes, 50 * np.eye(3, dtype=int)[[2, 0, 1]])
 
 
+@pytest.mark.parametrize(("deviation", "score"), [(0.06, 1), (0.04, 2 / 3)])
+def test_a_weak_latent_of_a_perfect_code_votes_from_a_deviation_of_5_percent_on(deviation, score):
+    assert vote_score(lambda factors: factors * [1, deviation, 1]) == pytest.approx(score, abs=0.01)
+
+
 def test_latents_that_hardly_vary_have_no_vote():
     groups = np.stack([np.zeros((10, 4)), np.random.default_rng(0).normal(size=(10, 4))], axis=-1)
-    assert least_varying(groups, np.array([0.06, 1.0])).tolist() == [0] * 10
-    assert least_varying(groups, np.array([0.04, 1.0])).tolist() == [1] * 10
+    # By the deviation, not the variance.
+    assert least_varying(groups, np.array([0.06**2, 1.0])).tolist() == [0] * 10
+    assert least_varying(groups, np.array([0.04**2, 1.0])).tolist() == [1] * 10
 
 
 def test_one_factor_gives_nothing_to_predict_and_single_valued_ones_are_left_out():

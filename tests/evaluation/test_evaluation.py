@@ -191,6 +191,20 @@ def test_mutual_information_is_log_n_of_distinct_images_and_zero_of_a_collapsed_
     np.testing.assert_allclose(informations, [np.log(50), 0], atol=1e-3)
 
 
+@pytest.mark.parametrize(("scale", "at_cap"), [(0.5, False), (1e-4, True)])
+def test_the_mutual_information_of_a_normal_lies_between_its_two_estimates(scale, at_cap):
+    """Of z = x + noise, known in closed form; with narrow posteriors far above log N."""
+    num, known = 400, 0.5 * np.log1p(1 / scale**2)
+    mean = jax.random.normal(jax.random.key(0), (num, 1))
+    posterior = Normal(mean, jnp.full((num, 1), np.log(scale), jnp.float32))
+    found = collapse.aggregate_posterior(posterior, jax.random.key(1))
+    assert found.mutual_information <= np.log(num) + 1e-3
+    assert found.mutual_information - 0.1 < known < found.leave_one_out + 0.1
+    assert collapse.is_at_cap(found.mutual_information, num) == at_cap
+    if not at_cap:
+        assert found.leave_one_out - found.mutual_information < 0.05
+
+
 def test_the_total_correlation_compares_the_mixture_with_the_product_of_its_marginals(monkeypatch):
     monkeypatch.setattr(collapse, "_ROWS", 7)
     rng = np.random.default_rng(0)
@@ -337,7 +351,9 @@ def test_metrics_are_the_means_of_the_estimates_over_all_images():
     standard_error = estimates.elbo.std(ddof=1) / np.sqrt(10)
     assert found["elbo_standard_error"] == pytest.approx(standard_error, rel=1e-3)
     assert (found["num_examples"], found["num_samples"]) == (10, 3)
-    assert 0 < found["mutual_information"] < np.log(10)
+    assert 0 < found["mutual_information"] < found["mutual_information_cap"] == np.log(10)
+    assert not found["mutual_information_at_cap"]
+    assert found["mutual_information"] < found["mutual_information_upper_bound"] <= found["rate"]
     assert found["aggregate_kl"] == pytest.approx(
         found["rate"] - found["mutual_information"], abs=1e-5
     )

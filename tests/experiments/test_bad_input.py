@@ -411,6 +411,102 @@ def test_a_workdir_of_another_config_is_refused_and_left_as_it_was(data, finishe
     assert contents(finished) == before
 
 
+def spoil_images(data, **changes):
+    """Write the data again with some arrays replaced by a function of the old ones."""
+    with np.load(data) as found:
+        arrays = dict(found)
+    np.savez(data, **{k: changes.get(k, lambda old: old)(v) for k, v in arrays.items()})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_images": lambda old: 255 - old}, ["data.train_split and data.validation_split"]),
+        ({"test_images": lambda old: old[:32]}, ["data.test_split", "--accept_data"]),
+    ],
+)
+def test_a_run_goes_on_with_the_examples_that_it_began_with(
+    data, finished, tmp_path, refused, changes, message, monkeypatch, caplog
+):
+    run, moved = tmp_path / "run", data.with_name("moved.npz")
+    shutil.copytree(finished, run)
+    shutil.copy(data, moved)
+    try:
+        spoil_images(data, **changes)
+        before = contents(run)
+        error = refused(train.main, tiny(data, run))
+        assert all(part in error for part in message)
+        if "test_images" in changes:
+            assert message[0] in refused(evaluate.main, [f"--workdir={run}"])
+        assert contents(run) == before
+        # What writes no metrics only says so.
+        assert command(draw.main, [f"--workdir={run}"], monkeypatch)[0] == 0
+        assert ("data.test_split are not those" in caplog.text) == ("test_images" in changes)
+        assert command(train.main, [*tiny(data, run), "--accept_data"], monkeypatch)[0] == 0
+    finally:
+        flags.FLAGS["accept_data"].unparse()
+        shutil.move(moved, data)
+
+
+@pytest.mark.parametrize("main", [evaluate.main, draw.main, train.main])
+def test_test_images_of_another_size_are_refused(data, finished, tmp_path, refused, main):
+    run, moved = tmp_path / "run", data.with_name("moved.npz")
+    shutil.copytree(finished, run)
+    shutil.copy(data, moved)
+    try:
+        spoil_images(data, test_images=lambda old: np.pad(old, ((0, 0), (1, 1), (1, 1))))
+        arguments = tiny(data, run) if main is train.main else [f"--workdir={run}"]
+        error = refused(main, arguments)
+    finally:
+        shutil.move(moved, data)
+    assert "10, 10, 1" in error or "data.test_split are images of 10x10x1" in error
+
+
+def test_a_checkpoint_is_taken_only_with_the_config_that_it_was_written_with(
+    data, finished, tmp_path, refused
+):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "seed": 1}))
+    before = contents(run)
+    for main, arguments in (
+        (train.main, [*tiny(data, run), "--config.seed=1"]),
+        (evaluate.main, [f"--workdir={run}"]),
+        (draw.main, [f"--workdir={run}"]),
+    ):
+        error = refused(main, arguments)
+        assert f"was not written with {run / 'config.json'}" in error
+    assert contents(run) == before
+
+
+def test_a_digit_that_was_changed_in_a_summary_is_noticed(data, finished, tmp_path, refused):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    summary = json.loads((run / "summary.json").read_text())
+    summary["test"]["elbo"] += 1
+    (run / "summary.json").write_text(json.dumps(summary))
+    for main, arguments in ((train.main, tiny(data, run)), (draw.main, [f"--workdir={run}"])):
+        assert "summary.json was changed after it was written" in refused(main, arguments)
+
+
+WRONG_JSON = ["null", "3", "[]", '{"test": null, "model": 3}', '{"a":' * 10**5]
+
+
+@pytest.mark.parametrize("content", WRONG_JSON, ids=range(len(WRONG_JSON)))
+@pytest.mark.parametrize("name", ["config.json", "summary.json"])
+def test_json_that_is_whole_and_wrong_is_one_line(data, finished, tmp_path, refused, name, content):
+    run = tmp_path / "run"
+    run.mkdir()
+    for path in finished.iterdir():
+        (run / path.name).symlink_to(path)
+    (run / name).unlink()
+    (run / name).write_text(content)
+    for main, arguments in ((train.main, tiny(data, run)), (draw.main, [f"--workdir={run}"])):
+        error = refused(main, arguments)
+        assert name in error or str(run) in error
+
+
 def test_an_evaluation_of_no_samples_is_refused(finished, refused):
     before = contents(finished)
     error = refused(evaluate.main, [f"--workdir={finished}", "--num_samples=0"])

@@ -222,6 +222,79 @@ def test_a_finished_sweep_is_only_described(data, grid, capsys):
     assert {path: path.read_bytes() for path in grid.rglob("*.json*")} == kept
 
 
+def changed(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+# By member: what is done to the files of a finished sweep, and what is said of it.
+DAMAGE = {
+    0: (lambda own: changed(own / "member.json", seed=3), "member.json was changed"),
+    1: (lambda own: (own / "metrics.jsonl").unlink(), "No such file"),
+    2: (lambda own: (own / "config.json").write_text("null"), "config.json was changed"),
+    3: (lambda own: next(own.glob("checkpoints/*/manifest.json")).unlink(), "no checkpoint"),
+    4: (lambda own: (own / "member.json").write_text('{"valid": 3}'), "it has no 'seed'"),
+    5: (lambda own: (own / "metrics.jsonl").write_text("null\n"), "metrics.jsonl was changed"),
+}
+
+
+def test_members_that_were_damaged_are_named_and_trained_again(data, grid, tmp_path, caplog):
+    folder = tmp_path / "sweep"
+    shutil.copytree(grid, folder)
+    for member, (damage, _) in DAMAGE.items():
+        damage(workdir.member_folder(folder, member))
+    (finished, *_) = [row["member"] for row in members_of(grid) if row["status"] == "finished"]
+    changed(workdir.member_folder(folder, finished) / "summary.json", seed=3)
+    sweep.run_sweep(config_of(data), GRID, folder)
+    for member, (_, said) in DAMAGE.items():
+        line = next(m for m in caplog.messages if m.startswith(f"member {member} is trained again"))
+        assert said in line or member == finished
+    assert_same_sweep(folder, grid)
+    caplog.clear()
+    sweep.run_sweep(config_of(data), GRID, folder)
+    assert not caplog.text
+
+
+def test_a_member_of_a_search_that_was_damaged_is_trained_again(data, tpe, tmp_path, caplog):
+    folder = tmp_path / "sweep"
+    shutil.copytree(tpe, folder)
+    changed(workdir.member_folder(folder, 1) / "member.json", status="finished?")
+    sweep.run_sweep(config_of(data), TPE, folder)
+    assert [m for m in caplog.messages if m.startswith("member 1 is trained again")]
+    assert_same_sweep(folder, tpe)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("null", "must hold a JSON object"),
+        ('{"trials": 3, "chunks": []}', "'trials' is '3'"),
+        ('{"trials": [0], "chunks": [null]}', "a chunk has no 'name'"),
+    ],
+)
+def test_a_batch_that_is_damaged_is_named(data, grid, tmp_path, content, message):
+    shutil.copytree(grid, tmp_path / "sweep")
+    path = tmp_path / "sweep" / "batches" / "0000.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=f"{path}.* {message}"):
+        sweep.run_sweep(config_of(data), GRID, tmp_path / "sweep")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("null", "must hold a JSON object"),
+        ("[" * 10**5, "cannot be read"),
+        ('{"config": {}, "sweep": 3}', "is damaged"),
+        ('{"config": 3, "sweep": {"axes": [null]}}', "is damaged"),
+    ],
+    ids=range(4),
+)
+def test_a_description_of_a_sweep_that_is_damaged_is_named(data, tmp_path, content, message):
+    (tmp_path / "sweep.json").write_text(content)
+    with pytest.raises(UserError, match=rf"sweep\.json {message}"):
+        sweep.run_sweep(config_of(data), GRID, tmp_path)
+
+
 @pytest.mark.parametrize("sweep_of", [GRID, TPE], ids=["grid", "tpe"])
 def test_a_sweep_stopped_again_and_again_equals_the_undisturbed_one(
     data, grid, tpe, sweep_of, tmp_path, monkeypatch

@@ -21,6 +21,7 @@ from vae_jax.papers import runs as card_runs
 from vae_jax.papers.runs import Runs
 from vae_jax.sweeps import chunks
 from vae_jax.sweeps.executors import LocalExecutor
+from vae_jax.sweeps.member_files import read_member
 from vae_jax.training.loop import Interrupted
 
 
@@ -205,7 +206,7 @@ def test_a_diverged_seed_is_reported_and_left_out(data, tmp_path, capsys):
 
 def test_the_time_left_is_that_of_the_runs_that_are_not_done(card, reproduced):
     half = runs_of(card, reproduced / "runs", 4)
-    known = [chunks.read_member(half.folder, member) for member in (0, 1, 100, 101)]
+    known = [read_member(half.folder, member) for member in (0, 1, 100, 101)]
     spent = sum(entry["train_seconds"] for entry in known)
     # The evaluation of the other half comes on top.
     assert spent < card_runs.seconds_left([half]) < 2 * spent

@@ -1,3 +1,6 @@
+import contextlib
+import sqlite3
+
 import optuna
 import pytest
 
@@ -49,6 +52,25 @@ def test_a_study_of_an_earlier_version_is_used_on(tmp_path):
     assert not (folder / "journal.log").exists()
     for engine in (old._storage._backend.engine, joined._backend.engine):
         engine.dispose()
+
+
+def test_a_database_that_lost_a_table_is_one_line(tmp_path):
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    study = opened(tmp_path, url)
+    with contextlib.closing(sqlite3.connect(tmp_path / "shared.db")) as database:
+        database.execute("DROP TABLE trials")
+    message = "--storage cannot be used: no such table"
+    with pytest.raises(UserError, match=message), storage.reaching(url):
+        study.get_all_trials(study.get_study_id_from_name("s"))
+    study._backend.engine.dispose()
+
+
+def test_a_journal_that_is_no_json_is_one_line(tmp_path):
+    first = opened(tmp_path)
+    (tmp_path / "journal.log").write_text("{}}\n")
+    with pytest.raises(UserError, match="the study in the workdir cannot be used"):
+        opened(tmp_path)
+    del first
 
 
 def test_any_url_is_passed_to_optuna(tmp_path, monkeypatch):

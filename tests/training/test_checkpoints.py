@@ -109,6 +109,37 @@ def test_only_the_newest_are_kept(directory):
     assert checkpoints.steps(directory) == [10]
 
 
+def test_a_checkpoint_that_is_read_stays_until_it_has_been_read(directory):
+    with checkpoints.held(directory) as found, checkpoints.held(directory) as again:
+        assert found.step == again.step == 4
+        save(directory, 6, max_to_keep=1)
+        assert checkpoints.steps(directory) == [4, 6]
+        assert_is(checkpoints.read(directory, 4, template()), 4)
+    save(directory, 8, max_to_keep=1)
+    assert checkpoints.steps(directory) == [8]
+
+
+def test_a_checkpoint_that_was_just_deleted_is_not_called_damaged(directory, monkeypatch, caplog):
+    kept, num_saved = checkpoints._kept, []
+
+    def rotated(folder):
+        # The run saves between the listing and the reading.
+        if len(num_saved) < 2:
+            num_saved.append(folder.name)
+            save(directory, 4 + 2 * len(num_saved), max_to_keep=1)
+        return kept(folder)
+
+    monkeypatch.setattr(checkpoints, "_kept", rotated)
+    assert_is(checkpoints.restore(directory, template()), 8)
+    assert num_saved == ["4", "6"]
+    assert not caplog.text
+
+
+def test_a_file_where_a_checkpoint_should_be_is_passed_over(directory):
+    (directory / "7").write_text("mine")
+    assert_is(checkpoints.restore(directory, template()), 4)
+
+
 def test_a_saved_step_is_not_written_again(directory):
     before = (directory / "4" / "manifest.json").stat().st_mtime_ns
     checkpoints.save(directory, 4, tree_of(7), {}, max_to_keep=3)

@@ -12,6 +12,7 @@ from vae_jax.training.records import (
     ProgressWriter,
     TensorBoardWriter,
     Writer,
+    missing_steps,
     read_records,
 )
 
@@ -72,6 +73,47 @@ def test_numbers_keep_every_bit(tmp_path):
             writer.write(record(1, loss=value))
         writer.close()
     assert read_records(path)[0]["loss"] == value
+
+
+def epochs_of_records(num_epochs):
+    """Two calls and a validation per epoch of ten steps."""
+    return [
+        {"step": 10 * epoch + step, "epoch": epoch + step / 10, "split": split, "elbo": -1.0}
+        for epoch in range(num_epochs)
+        for step, split in ((6, "train"), (10, "train"), (10, "valid"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lost", "missing"),
+    [([], []), ([0], [6]), ([4, 5], [20]), ([7], [30]), ([6, 7, 8], [26, 30]), (range(9), [30])],
+)
+def test_a_gap_in_the_records_is_found_wherever_it_is(lost, missing):
+    records = epochs_of_records(3)
+    kept = [record for index, record in enumerate(records) if index not in lost]
+    assert missing_steps(kept, 30) == missing
+    # A stop in mid-epoch leaves no gap.
+    assert missing_steps(records[:7], 26) == []
+    assert missing_steps([], 0) == []
+
+
+def test_a_continued_run_keeps_one_record_of_each_step_and_names_a_gap(tmp_path, caplog):
+    path, records = tmp_path / "metrics.jsonl", epochs_of_records(3)
+    doubled = [*records[:3], *records[1:6], *records[7:]]
+    path.write_text("".join(json.dumps(record) + "\n" for record in doubled))
+    JsonLinesWriter(path, 30).close()
+    assert read_records(path) == [*records[:6], *records[7:]]
+    assert f"{path} had 2 records twice" in caplog.text
+    assert f"{path} lacks records from step 26 to 26" in caplog.text
+
+
+@pytest.mark.parametrize("line", ["null", "3", "[1, 2]", '{"step": 2}', "[" * 10**5])
+def test_a_line_that_is_no_record_is_named(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    write_all(path, [1])
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2 is damaged: .*"):
+        read_records(path)
 
 
 def members_writer(folder, last_steps):

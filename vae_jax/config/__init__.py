@@ -8,6 +8,11 @@ from vae_jax.config.build import (
     refused_values,
     split_model,
 )
+from vae_jax.config.data_digests import (
+    data_digests,
+    digest_of_split,
+    refuse_other_data,
+)
 from vae_jax.config.datasets import (
     Splits,
     StreamedSplits,
@@ -55,6 +60,7 @@ from vae_jax.config.programs import (
 )
 from vae_jax.config.resume import hold_run, read_member_states, read_run_state
 from vae_jax.config.rules import refuse_parts, unfinished
+from vae_jax.config.stored import refuse_other_config
 from vae_jax.config.streams import build_stream, most_streamed_steps
 
 __all__ = [
@@ -80,7 +86,9 @@ __all__ = [
     "build_program",
     "build_simulator",
     "build_stream",
+    "data_digests",
     "digest",
+    "digest_of_split",
     "digests",
     "form_of_first",
     "from_metadata",
@@ -100,6 +108,8 @@ __all__ = [
     "read_first_stage_arrays",
     "read_member_states",
     "read_run_state",
+    "refuse_other_config",
+    "refuse_other_data",
     "refuse_parts",
     "refuse_stream",
     "refused_values",

@@ -240,9 +240,10 @@ def _copied_first_stage(folder: Path, setting: str, run: str) -> Any:
     sweep = workdir.read_sweep(folder)
     try:
         found = workdir.read_config(folder) if sweep is None else sweep["config"]
-    except UserError:
+    except (UserError, KeyError):
         return None
-    first_stage = found.get("model", {}).get(setting)
+    model = found.get("model")
+    first_stage = model.get(setting) if isinstance(model, Mapping) else None
     if isinstance(first_stage, Mapping) and first_stage.get("workdir") == run:
         return first_stage
     return None

@@ -38,8 +38,8 @@ def read_first_stage_arrays(experiment: AnyExperiment) -> FirstStageArrays:
                 f"began with: {theirs!r}, not {ours!r}; use another workdir for this run"
             )
     folder = workdir.run_folder(Path(first_stage.workdir), None)
-    _, params, extra = best_model(folder, read_experiment(folder))
-    return {name: jax.tree.leaves(nnx.merge_state(params, extra))}
+    stored = best_model(folder, read_experiment(folder))
+    return {name: jax.tree.leaves(nnx.merge_state(stored.params, stored.extra))}
 
 
 def with_first_stage(extra: nnx.State, first_stage: FirstStageArrays) -> nnx.State:

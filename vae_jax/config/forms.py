@@ -59,6 +59,14 @@ def refuse_other_form(forms: Forms, dataset: MultimodalDataset, field: str) -> N
             )
 
 
+def described(form: DataForm) -> str:
+    """Return a form in words."""
+    if not isinstance(form, dict):
+        return f"images of {'x'.join(map(str, form))} (height, width, channels)"
+    parts = [f"{name} of {'x'.join(map(str, part.shape))}" for name, part in form.items()]
+    return f"{', '.join(parts)}"
+
+
 def to_metadata(form: DataForm) -> dict[str, Any]:
     """Return a description of the form, which is stored beside a checkpoint's arrays."""
     described: dict[str, Any] = {"schema": SCHEMA}

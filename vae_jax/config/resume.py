@@ -12,9 +12,10 @@ from flax import nnx
 from vae_jax import workdir
 from vae_jax.config.build import build_players
 from vae_jax.config.experiment import AnyExperiment, resolve
-from vae_jax.config.forms import DataForm
+from vae_jax.config.forms import DataForm, described, from_metadata
 from vae_jax.config.programs import build_hparams, run_state_template
 from vae_jax.config.upgrades import check_schema
+from vae_jax.errors import UserError
 from vae_jax.training import checkpoints
 from vae_jax.training.loop import RunState
 from vae_jax.training.players import Hparams
@@ -45,7 +46,7 @@ def read_run_state(
       form: that of the run's examples.
 
     Raises:
-      UserError: a later version of vae_jax wrote the checkpoint.
+      UserError: a later version of vae_jax wrote the checkpoint, or its examples have another form.
     """
     hparams = build_hparams(experiment)
     return _read(directory, step, metadata, experiment, form, hparams, lambda shapes: shapes)
@@ -63,7 +64,7 @@ def read_member_states(
       form: that of the examples.
 
     Raises:
-      UserError: a later version of vae_jax wrote the checkpoint.
+      UserError: a later version of vae_jax wrote the checkpoint, or its examples have another form.
     """
 
     def stacked(shapes: Any) -> Any:
@@ -90,6 +91,12 @@ def _read(
     """
     schema = metadata.get("schema", 1)
     check_schema(schema, str(directory / str(step)))
+    recorded = from_metadata(metadata)
+    if recorded != form:
+        raise UserError(
+            f"the examples of data.train_split are {described(form)}, and {directory / str(step)} "
+            f"is of a run on {described(recorded)}; bring those back, or use another workdir"
+        )
     template = run_state_template(experiment, form)
     if schema >= _BY_NAME:
         state: RunState = checkpoints.read(directory, step, with_axes(template)).tree

@@ -43,6 +43,7 @@ def train(
     devices: Sequence[jax.Device] | None = None,
     kind: parallel.Kind = "jit",
     profile: bool = False,
+    accept_data: bool = False,
 ) -> Finished:
     """Train to the end of the plan, from the newest checkpoint if there is one, and evaluate.
 
@@ -54,6 +55,7 @@ def train(
       devices: to train on, those of all processes; by default one.
       kind: how several devices are used together.
       profile: whether to trace a compiled call.
+      accept_data: whether to go on with other examples than those that the run began with.
 
     Raises:
       UserError: the data or the directory do not fit the config, or training cannot go on.
@@ -77,7 +79,13 @@ def train(
     # The first of several processes holds the directory for all.
     first = processes.is_first()
     with factory.hold_run(folder, config) if first else contextlib.nullcontext():
-        state, progress = _initial_or_restored(compiled, config, splits, directory)
+        metadata = factory.to_metadata(form)
+        if first:
+            metadata["data"] = factory.data_digests(config, splits)
+            metadata["config"] = workdir.written_digest(folder)
+        state, progress = _initial_or_restored(
+            compiled, config, splits, folder, metadata, accept_data
+        )
         finished = progress.stopped_early or int(state.train.step) == plan.total_steps
         first_step = int(state.train.step)
         summary = workdir.read_summary(folder) if first else None
@@ -119,7 +127,7 @@ def train(
                 validate=_validation(compiled, splits),
                 writers=writers,
                 checkpoint_dir=directory,
-                metadata=factory.to_metadata(form),
+                metadata=metadata,
                 interruption=interruption,
                 on_epoch=on_epoch or (lambda state, epoch: None),
                 describe_call=describe_call,
@@ -130,13 +138,24 @@ def train(
 
 
 def _initial_or_restored(
-    compiled: parallel.Compiled, config: factory.AnyExperiment, splits: Splits, directory: Path
+    compiled: parallel.Compiled,
+    config: factory.AnyExperiment,
+    splits: Splits,
+    folder: Path,
+    metadata: dict[str, Any],
+    accept_data: bool,
 ) -> tuple[RunState, Progress]:
+    """Return the state to go on from; `metadata` is what checkpoints of this start will have."""
+    directory = folder / "checkpoints"
     begun = processes.is_first() and bool(checkpoints.steps(directory))
-    newest = checkpoints.newest(directory, set_torn_aside=True) if begun else None
-    if begun and newest is None:
+    newest = checkpoints.find(directory, set_torn_aside=True) if begun else None
+    if newest is not None:
+        factory.refuse_other_config(folder, newest)
+        recorded = newest.metadata.get("data", {})
+        factory.refuse_other_data(folder, recorded, metadata["data"], accept=accept_data)
+    elif begun:
         logging.warning("no checkpoint in %s is whole; starting anew", directory)
-    step = processes.from_first(-1 if newest is None else newest)
+    step = processes.from_first(-1 if newest is None else newest.step)
     if step >= 0:
         saved = checkpoints.metadata_of(directory, step)
         progress = Progress(**{name: saved[name] for name in Progress.__dataclass_fields__})

@@ -20,6 +20,8 @@ def decode(
     num_channels: int | None = None,
     image_size: int = 0,
     white: int = 255,
+    *,
+    as_shown: bool = False,
 ) -> UInt8[np.ndarray, "height width channels"]:
     """Decode a png, jpeg, bmp, gif, webp or tiff file with Pillow; only its first frame.
 
@@ -29,6 +31,8 @@ def decode(
         image_size: height and width that the central square is resized to, antialiased; 0 keeps the
             image as it is.
         white: the file's value of white, which becomes 255.
+        as_shown: turn the image as its EXIF orientation says, and blend what is transparent with
+            white, as viewers do; otherwise pixels are as they are stored.
 
     Returns:
         uint8, [height, width, channels].
@@ -43,6 +47,9 @@ def decode(
             image: Image.Image = opened
             if image.mode in ("I", "F") or image.mode.startswith("I;16"):
                 raise ValueError(f"has more than 8 bits a channel (mode {image.mode}); use 8")
+            if as_shown:
+                image = _turned(image)
+                image = _on_white(image)
             if image.mode == "P":
                 # Converted directly to RGB, palettes with transparency make Pillow warn.
                 image = image.convert("RGBA")
@@ -64,6 +71,40 @@ def decode(
     except Exception as error:
         raise ValueError(f"cannot be decoded: {_one_line(error)}") from None
     return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def is_colour(file: Path) -> bool:
+    """Return whether an image file is in colour, from its header; False if it cannot be read."""
+    from PIL import Image
+
+    # Damaged files raise exceptions of many types, and are reported where they are decoded.
+    try:
+        with Image.open(file) as image:
+            return image.mode not in _GREY_MODES
+    except Exception:
+        return False
+
+
+def _turned(image: "Image.Image") -> "Image.Image":
+    from PIL import ImageOps
+
+    # Orientation that cannot be read is none, as for viewers.
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image
+
+
+def _on_white(image: "Image.Image") -> "Image.Image":
+    """Return an image without transparency, grey if it was; an opaque one keeps its pixels."""
+    from PIL import Image
+
+    if not image.has_transparency_data:
+        return image
+    opaque_mode = "L" if image.mode in _GREY_MODES else "RGB"
+    with_opacity = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, with_opacity).convert(opaque_mode)
 
 
 def _resize_central_square(image: "Image.Image", size: int) -> "Image.Image":

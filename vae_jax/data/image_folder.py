@@ -7,6 +7,9 @@
 
 A subfolder is a split if it is named train, test, validation or valid. Classes are numbered in the
 sorted order of their names over all splits. Hidden files and files of other types are ignored.
+
+Images are as viewers show them: turned by their EXIF orientation, and what is transparent is
+blended with white.
 """
 
 from collections.abc import Mapping
@@ -16,12 +19,16 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from vae_jax.data.dataset import Dataset, ImagesShape, Ranges
-from vae_jax.data.decoding import decode
+from vae_jax.data.dataset import Dataset, ImagesShape, Ranges, evenly_spaced
+from vae_jax.data.decoding import decode, is_colour
 from vae_jax.errors import UserError
 
 SPLIT_NAMES = ("train", "test", "validation", "valid")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+
+
+# Files whose header says whether a set is in colour.
+_MOST_HEADERS = 100
 
 
 class _Split(NamedTuple):
@@ -41,8 +48,9 @@ def sizes(path: str) -> dict[str, int]:
 class FolderDataset:
     """Ranges of a folder's images, in the sorted order of their paths, read on demand.
 
-    Images are uint8, with one channel if the first image is grey and three otherwise. There are
-    labels if the splits of all ranges have folders of classes.
+    Images are uint8. They have three channels if one of 100 images is in colour, evenly spaced
+    over all splits, and grey images among those in colour are converted; otherwise one channel.
+    There are labels if the splits of all ranges have folders of classes.
 
     Args:
         path: the folder.
@@ -66,7 +74,10 @@ class FolderDataset:
         ]
         self._labels = np.concatenate(labels) if len(labels) == len(ranges) else None
         self._image_size = image_size
-        self._first = _decode(self._files[0], image_size)
+        everything = [file for split in splits.values() for file in split.files]
+        indices = evenly_spaced(len(everything), _MOST_HEADERS).tolist()
+        self._in_colour = any(is_colour(everything[index]) for index in indices)
+        self._first = self._decode(0)
 
     @property
     def shape(self) -> ImagesShape:
@@ -83,31 +94,34 @@ class FolderDataset:
         """Decode the images at these indices.
 
         Raises:
-            UserError: an image cannot be read, or images differ in size or channels.
+            UserError: an image cannot be read, or images differ in size, or one is in colour that
+                was not among those by which the set is grey.
         """
         images = np.empty((len(indices), *self._first.shape), np.uint8)
         for position, index in enumerate(indices.tolist()):
-            image = _decode(self._files[index], self._image_size)
+            image = self._decode(index)
             if image.shape != self._first.shape:
+                ours, first = ("x".join(map(str, i.shape[:2])) for i in (image, self._first))
                 raise UserError(
-                    f"{self._files[index]} is {_describe(image)}, but {self._files[0]} is "
-                    f"{_describe(self._first)}; all images must have one size and one number of "
-                    "channels: data.image_size crops and resizes them"
+                    f"{self._files[index]} is {ours} (height x width), but {self._files[0]} is "
+                    f"{first}; all images must have one size: data.image_size crops and resizes "
+                    "them"
                 )
             images[position] = image
         return Dataset(images, None if self._labels is None else self._labels[indices])
 
-
-def _decode(file: Path, image_size: int) -> np.ndarray:
-    try:
-        return decode(file, image_size=image_size)
-    except ValueError as error:
-        raise UserError(f"{file}: {error}") from None
-
-
-def _describe(image: np.ndarray) -> str:
-    height, width, num_channels = image.shape
-    return f"{height}x{width} (height x width) {'grey' if num_channels == 1 else 'colour'}"
+    def _decode(self, index: int) -> np.ndarray:
+        file = self._files[index]
+        if not self._in_colour and is_colour(file):
+            raise UserError(
+                f"{file} is in colour, and the set is grey by {_MOST_HEADERS} of its images; "
+                "convert it to grey, or those to colour"
+            )
+        try:
+            num_channels = 3 if self._in_colour else 1
+            return decode(file, num_channels, self._image_size, as_shown=True)
+        except ValueError as error:
+            raise UserError(f"{file}: {error}") from None
 
 
 def _list_splits(root: Path) -> dict[str, _Split]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from vae_jax.distributions import Normal
 from vae_jax.evaluation.full_batches import full_batches
@@ -63,18 +63,26 @@ class AggregatePosterior(NamedTuple):
 
     Attributes:
       mutual_information: I(n; z) = E[KL(q(z|x_n) || q(z))], at most log N.
+      leave_one_out: an upper bound on I(x; z), with no cap.
       total_correlation: KL(q(z) || prod_j q(z_j)).
     """
 
     mutual_information: float
+    leave_one_out: float
     total_correlation: float
 
 
 @jax.jit
 def _log_aggregates(
-    latents: Float[Array, "rows latents"], posterior: Normal
-) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
-    """Return log q(z) of each z, and log prod_j q(z_j)."""
+    latents: Float[Array, "rows latents"], own: Int[np.ndarray | Array, " rows"], posterior: Normal
+) -> tuple[Float[Array, " rows"], Float[Array, " rows"], Float[Array, " rows"]]:
+    """Return log q(z) of each z, log prod_j q(z_j), and log q(z) without its own image's posterior.
+
+    Args:
+      latents: a draw from the posteriors of some images.
+      own: the indices of these images.
+      posterior: of every image.
+    """
 
     # One dimension after another: no array of [rows, examples, latents], and no expanded squares,
     # which would lose the digits that matter where posteriors are narrow.
@@ -97,8 +105,11 @@ def _log_aggregates(
     )
     dimensions = (latents.T, posterior.mean.T, posterior.log_scale.T)
     (log_densities, log_product), _ = jax.lax.scan(add_dimension, start, dimensions)
-    log_joint = jax.nn.logsumexp(log_densities, axis=1) - jnp.log(len(posterior.mean))
-    return log_joint, log_product
+    num = len(posterior.mean)
+    log_joint = jax.nn.logsumexp(log_densities, axis=1) - jnp.log(num)
+    others = log_densities.at[jnp.arange(len(latents)), own].set(-jnp.inf)
+    log_others = jax.nn.logsumexp(others, axis=1) - jnp.log(num - 1)
+    return log_joint, log_product, log_others
 
 
 def aggregate_posterior(posterior: Normal, key: Key[Array, ""]) -> AggregatePosterior:
@@ -109,6 +120,9 @@ def aggregate_posterior(posterior: Normal, key: Key[Array, ""]) -> AggregatePost
     2), with one draw per image. Both depend on these N images: where the mutual information nears
     log N, the q(z) of N images is a set of peaks, which make up most of the total correlation.
 
+    The mixture without the posterior that z was drawn from gives an upper bound on I(x; z) (Poole
+    et al. 2019, arXiv 1905.06922, equation 13).
+
     Args:
       posterior: of every image, over `[examples, latents]`.
       key: of the draws.
@@ -116,11 +130,24 @@ def aggregate_posterior(posterior: Normal, key: Key[Array, ""]) -> AggregatePost
     latents = posterior.sample(key)
     conditional = np.asarray(posterior.log_prob(latents), np.float64)
     parts = [
-        np.asarray(_log_aggregates(latents[first : first + _ROWS], posterior), np.float64)
-        for first in range(0, len(latents), _ROWS)
+        np.asarray(_log_aggregates(latents[some], some, posterior), np.float64)
+        for some in np.split(np.arange(len(latents)), range(_ROWS, len(latents), _ROWS))
     ]
-    joint, product = np.concatenate(parts, axis=1)
-    return AggregatePosterior(float((conditional - joint).mean()), float((joint - product).mean()))
+    joint, product, others = np.concatenate(parts, axis=1)
+    return AggregatePosterior(
+        mutual_information=float((conditional - joint).mean()),
+        leave_one_out=float((conditional - others).mean()),
+        total_correlation=float((joint - product).mean()),
+    )
+
+
+def is_at_cap(mutual_information: float, num_examples: int) -> bool:
+    """Return whether an estimate of I(n; z) in nats says little more than log N.
+
+    It is so from log(N / 2) on: a draw tells more than half of the N images apart, and I(x; z) may
+    be of any size above.
+    """
+    return bool(mutual_information >= np.log(num_examples / 2))
 
 
 def mutual_information(

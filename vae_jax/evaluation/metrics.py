@@ -83,6 +83,10 @@ def vae_metrics(
       "kl_by_dimension" in nats and "collapsed_share", None where the KL is not a sum over
       dimensions. "mutual_information" of images and latents and "aggregate_kl" of the aggregate
       posterior from the prior, in nats, None where the posterior has no density at given latents.
+      The mutual information is one of N test images and at most "mutual_information_cap", log N:
+      "mutual_information_at_cap" says that it is so near that it only counts images, and with it
+      the aggregate KL and the total correlation are those of N peaks. That of images and latents
+      then lies between it and "mutual_information_upper_bound", which has no cap.
       "total_correlation" of the aggregate posterior, None where the posterior is not a diagonal
       normal. "dimensionwise_kl", the sum of the KLs of its dimensions from the prior's, None also
       where the prior is not standard. The rate is the sum of mutual information, total correlation
@@ -126,6 +130,9 @@ def vae_metrics(
         "kl_by_dimension": None,
         "collapsed_share": None,
         "mutual_information": None,
+        "mutual_information_cap": float(np.log(len(targets))),
+        "mutual_information_at_cap": None,
+        "mutual_information_upper_bound": None,
         "aggregate_kl": None,
         "total_correlation": None,
         "dimensionwise_kl": None,
@@ -133,9 +140,12 @@ def vae_metrics(
     if kl.shape[1] == model.latent_size:
         metrics["kl_by_dimension"] = [float(nats) for nats in kl.mean(axis=0)]
         metrics["collapsed_share"] = collapse.collapsed_share(kl.mean(axis=0))
+    upper_bounds = [metrics["rate"]]
     if model.has_normal_posterior:
         aggregate = collapse.aggregate_posterior(model.posterior(targets), information_key)
-        metrics |= aggregate._asdict()
+        metrics["mutual_information"] = aggregate.mutual_information
+        metrics["total_correlation"] = aggregate.total_correlation
+        upper_bounds.append(aggregate.leave_one_out)
         metrics["aggregate_kl"] = metrics["rate"] - aggregate.mutual_information
         if model.has_standard_prior:
             metrics["dimensionwise_kl"] = metrics["aggregate_kl"] - aggregate.total_correlation
@@ -144,6 +154,11 @@ def vae_metrics(
             model.graphdef, model.state, targets, information_key
         )
         metrics["aggregate_kl"] = metrics["rate"] - metrics["mutual_information"]
+    if metrics["mutual_information"] is not None:
+        metrics["mutual_information_at_cap"] = collapse.is_at_cap(
+            metrics["mutual_information"], len(targets)
+        )
+        metrics["mutual_information_upper_bound"] = min(filter(np.isfinite, upper_bounds))
     metrics["nats_of"] = nats_of(model.likelihood, targets)
     if metrics["nats_of"] == "log probability":
         bits = -metrics["elbo"] / np.log(2)

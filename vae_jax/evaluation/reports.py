@@ -104,7 +104,15 @@ def of_results_file(render: Callable[[Measured, Path], str]) -> Callable[[Path],
             return ""
         try:
             return render(json.loads(path.read_text(encoding="utf-8")), path)
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        # JSON may hold anything, nested too deep for its parser as well.
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise UserError(f"{path} cannot be read: {error!r}") from error
 
     return section

@@ -18,7 +18,7 @@ from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.evaluation import denoising, drawing, joint_metrics, metrics, reports
 from vae_jax.evaluation.disentanglement import MetricSizes, disentanglement_metrics
 from vae_jax.trained import TrainedModel, TrainedMultimodal
-from vae_jax.training import checkpoints, host
+from vae_jax.training import host
 
 COLUMNS = {
     "elbo": "ELBO",
@@ -183,6 +183,8 @@ def evaluate_run(
     test: Dataset | MultimodalDataset,
     num_samples: int,
     output: Path | None = None,
+    *,
+    accept_data: bool = False,
 ) -> dict[str, Any]:
     """Measure and plot a run, write summary.json and return its content.
 
@@ -191,9 +193,15 @@ def evaluate_run(
       test: the test set.
       num_samples: importance samples per image.
       output: the file to write in place of summary.json and the plots.
+      accept_data: whether to measure on other examples than those that the run began with.
+
+    Raises:
+      UserError: there is no checkpoint that can be read, or the examples do not fit the run.
     """
     model = trained.load(folder)
-    saved = checkpoints.require(folder / "checkpoints")
+    saved = model.checkpoint
+    assert saved is not None, "a run has one"
+    model.require_test(folder, test, accept=accept_data)
     targets = prepare_examples(model, test)
     measured = measure(model, targets, num_samples)
     summary = summarize(model, measured, saved.metadata, saved.damaged)

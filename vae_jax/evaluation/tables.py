@@ -22,7 +22,7 @@ def _read(path: Path) -> dict[str, Any]:
 
     try:
         content = json.loads(path.read_text(encoding="utf-8"), object_hook=Named)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a JSON object")
@@ -36,7 +36,7 @@ def _of_folder(table: Callable[[Path], Table]) -> Callable[[Path], Table]:
     def checked(folder: Path) -> Table:
         try:
             return table(folder)
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"a file in {folder} holds an unusable value: {error}") from error
 
     return checked

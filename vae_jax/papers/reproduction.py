@@ -9,8 +9,8 @@ from vae_jax.papers import report as card_report
 from vae_jax.papers import results as card_results
 from vae_jax.papers import runs as card_runs
 from vae_jax.papers.runs import Runs
-from vae_jax.sweeps import chunks
 from vae_jax.sweeps.executors import Executor
+from vae_jax.sweeps.member_files import read_member
 
 
 def reproduce(all_runs: Sequence[Runs], results: Path, executor: Executor) -> None:
@@ -90,7 +90,7 @@ def _print_table(runs: Runs, results: Path) -> None:
 
 def _print_diverged(runs: Runs) -> None:
     for member in runs.members():
-        known = chunks.read_member(runs.folder, member)
+        known = read_member(runs.folder, member)
         if known is not None and known["status"] == "diverged":
             name = runs.row_of(member).name
             print(f"{name}, seed {known['seed']}, diverged: {known['problem']}", flush=True)

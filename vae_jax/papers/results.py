@@ -20,7 +20,7 @@ from vae_jax.papers.card import BUDGETS, Card, Row
 from vae_jax.papers.metrics import run_metrics
 from vae_jax.papers.runs import MAX_SEEDS, Runs, num_training_images
 from vae_jax.settings import flatten
-from vae_jax.sweeps import chunks
+from vae_jax.sweeps.member_files import read_member
 
 Measurement = dict[str, Any]
 # By row and budget.
@@ -65,7 +65,7 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
     known = {
         seed: found
         for seed in range(MAX_SEEDS)
-        if (found := chunks.read_member(runs.folder, runs.member(row, seed))) is not None
+        if (found := read_member(runs.folder, runs.member(row, seed))) is not None
     }
     if not set(runs.seeds) <= known.keys():
         return None

@@ -24,6 +24,7 @@ from vae_jax.sweeps import plan as sweep_plan
 from vae_jax.sweeps import space as search_space
 from vae_jax.sweeps.chunks import Chunk
 from vae_jax.sweeps.executors import Executor
+from vae_jax.sweeps.member_files import read_member
 from vae_jax.sweeps.plan import Resources
 
 # Member numbers per row.
@@ -67,7 +68,7 @@ class Runs:
 
     def is_done(self, member: int) -> bool:
         """Return whether a run has been trained and measured."""
-        return chunks.read_member(self.folder, member) is not None
+        return read_member(self.folder, member) is not None
 
 
 def check(runs: Runs) -> None:
@@ -137,7 +138,7 @@ def _begun(runs: Runs, missing: set[int]) -> list[Chunk]:
     written = [
         chunk
         for path in sorted((runs.folder / "batches").glob("*.json"))
-        for chunk in workdir.read_json(path, ["chunks"])["chunks"]
+        for chunk in workdir.read_json(path, {"chunks": list})["chunks"]
     ]
     return [
         chunk
@@ -189,7 +190,7 @@ def seconds_left(all_runs: Sequence[Runs]) -> float | None:
             config = runs.card.config(row, runs.budget)
             training, evaluation = _costs(json.dumps(config))
             for seed in runs.seeds:
-                known = chunks.read_member(runs.folder, runs.member(row, seed))
+                known = read_member(runs.folder, runs.member(row, seed))
                 if known is None:
                     cost_left += training + evaluation
                 else:

@@ -18,7 +18,8 @@ from optuna.trial import TrialState
 
 from vae_jax import workdir
 from vae_jax.sweeps import plan
-from vae_jax.sweeps.chunks import Chunk, is_done, is_free, read_member
+from vae_jax.sweeps.chunks import Chunk, check_chunk, is_done, is_free
+from vae_jax.sweeps.member_files import is_lost, read_member
 from vae_jax.sweeps.results import Row, curve, member_row
 from vae_jax.sweeps.search import Outcome, Search, Trial
 from vae_jax.sweeps.space import Setting, Sweep, settings
@@ -66,13 +67,13 @@ class Work:
         """
         with self.alone():
             paths = sorted((self.folder / "batches").glob("*.json"))
-            batches = [Batch(**workdir.read_json(path, Batch._fields)) for path in paths]
+            batches = list(map(_read_batch, paths))
             if self.search is None:
                 trials = [Trial(*numbered) for numbered in enumerate(self._settings)]
             else:
                 self._report_ended(self.search, batches)
                 trials = self.search.mine()
-            open_trials = {trial.number for trial in trials}
+            open_trials = {trial.number for trial in trials} | self._lost_trials(batches)
             begun = [
                 chunk
                 for batch in batches
@@ -136,6 +137,13 @@ class Work:
                     assert outcome is not None, "all members of the batch have ended"
                     search.finish(trial, outcome)
 
+    def _lost_trials(self, batches: Sequence[Batch]) -> set[int]:
+        """Return the trials of which a member that had ended was damaged."""
+        entries = [
+            entry for batch in batches for chunk in batch.chunks for entry in chunk["members"]
+        ]
+        return {entry["trial"] for entry in entries if is_lost(self.folder, entry["member"])}
+
     def _new_batch(
         self, trials: Sequence[Trial], batches: Sequence[Batch], limit: int
     ) -> list[Chunk]:
@@ -147,18 +155,21 @@ class Work:
         if not new:
             return []
         new.sort(key=lambda trial: trial.number)
+        # The file of an earlier batch may be gone.
+        names = [path.stem for path in (self.folder / "batches").glob("*.json")]
+        number = 1 + max((int(name) for name in names if name.isdecimal()), default=-1)
         chunks, described = plan.deal(
             self.sweep,
             self.base,
             new,
-            batch=len(batches),
+            batch=number,
             rivals={} if self.sweep.halving is None else self._rivals(new[0].number),
             resources=self.resources,
         )
         batch = Batch([trial.number for trial in new], chunks)
         workdir.make_folder(self.folder / "batches")
-        workdir.write_json(self.folder / "batches" / f"{len(batches):04d}.json", batch._asdict())
-        print(f"batch {len(batches)}: {len(new)} trials\n{described}", flush=True)
+        workdir.write_json(self.folder / "batches" / f"{number:04d}.json", batch._asdict())
+        print(f"batch {number}: {len(new)} trials\n{described}", flush=True)
         return chunks
 
     def _rivals(self, before: int) -> dict[int, list[float]]:
@@ -172,6 +183,11 @@ class Work:
             for epoch, value in sorted(values.items()):
                 rivals.setdefault(epoch, []).append(value)
         return rivals
+
+
+def _read_batch(path: Path) -> Batch:
+    content = workdir.read_json(path, {"trials": list, "chunks": list})
+    return Batch(content["trials"], [check_chunk(chunk, path) for chunk in content["chunks"]])
 
 
 def _latest(by_epoch: Mapping[int, float], epoch: int) -> float:

@@ -6,10 +6,11 @@ and another one go on with it. Each of its members becomes a run in members/NNNN
 
 import functools
 import json
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +18,11 @@ import numpy as np
 
 from vae_jax import config as factory
 from vae_jax import trained, workdir
+from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.sweeps import fields
 from vae_jax.sweeps.loop import MemberProgress, fit_members
+from vae_jax.sweeps.member_files import read_member, write_member
 from vae_jax.sweeps.members import InTurn, MemberFunctions, SideBySide, prefers_side_by_side, stack
 from vae_jax.sweeps.progress import ChunkProgress
 from vae_jax.sweeps.space import Setting
@@ -61,8 +64,8 @@ class Chunk(TypedDict):
     halving: HalvingRule | None
 
 
-_MEMBER_FILE = "member.json"
-_OF_MEMBER = ("seed", "status", "problem", "valid", "step", "epoch", "best_epoch", "train_seconds")
+# Digests of the examples, by the digest of the settings that name them.
+DATA_FILE = "data.json"
 
 
 def chunk_folder(folder: Path, chunk: Chunk) -> Path:
@@ -70,14 +73,21 @@ def chunk_folder(folder: Path, chunk: Chunk) -> Path:
     return folder / "chunks" / chunk["name"]
 
 
-def read_member(folder: Path, member: int) -> dict[str, Any] | None:
-    """Return the content of member.json of a member that has ended; None before that.
+def check_chunk(content: Any, path: Path) -> Chunk:
+    """Return a chunk that was read from a file.
 
     Raises:
-      UserError: its file is damaged.
+      UserError: the file holds something else.
     """
-    path = workdir.member_folder(folder, member) / _MEMBER_FILE
-    return workdir.read_json(path, _OF_MEMBER) if path.is_file() else None
+    kinds = {"name": str, "config": dict, "least_slots": int, "objective": str, "members": list}
+    for name, kind in kinds.items():
+        if not isinstance(content, dict) or not isinstance(content.get(name), kind):
+            raise UserError(f"{path} is damaged: a chunk has no {name!r}")
+    for entry in content["members"]:
+        if not isinstance(entry, dict) or not Entry.__annotations__.keys() <= entry.keys():
+            raise UserError(f"{path} is damaged: a member is {str(entry)[:40]!r}")
+    chunk: Any = content
+    return cast(Chunk, chunk)
 
 
 def is_done(folder: Path, chunk: Chunk) -> bool:
@@ -109,6 +119,7 @@ class _Group:
         self.form = self.splits.form
         self.plan = self.plan_of(config)
         self.mean_image = self.splits.mean_image
+        self.data_digests = factory.data_digests(config, self.splits)
         program = factory.build_program(config, self.form, self.splits.num_examples)
         # Compiled on its own, as in a run alone, so that a member begins with the same bits.
         self.init = jax.jit(program.init)
@@ -186,9 +197,10 @@ def _train(
 ) -> None:
     entries = chunk["members"]
     group = _group(json.dumps(chunk["config"]))
+    _claim_data(folder, group.config, group.data_digests)
     configs = [member_config(chunk, entry) for entry in entries]
     directory = chunk_folder(folder, chunk) / "checkpoints"
-    states, progress = _initial_or_restored(group, configs, directory)
+    states, progress = _initial_or_restored(group, chunk, configs, directory)
     folders = {entry["member"]: workdir.member_folder(folder, entry["member"]) for entry in entries}
     for own, config in zip(folders.values(), configs, strict=True):
         with factory.hold_run(own, config):
@@ -206,7 +218,7 @@ def _train(
     )
     ended: set[int] = set()
 
-    def write_member(index: int, state: RunState, progress: MemberProgress) -> None:
+    def write_ended(index: int, state: RunState, progress: MemberProgress) -> None:
         member = entries[index]["member"]
         if read_member(folder, member) is None:
             records.flush()
@@ -225,20 +237,43 @@ def _train(
         names=[entry["member"] for entry in entries],
         writers=[records],
         checkpoint_dir=directory,
-        metadata=factory.to_metadata(group.form),
+        metadata={**factory.to_metadata(group.form), "chunk": workdir.config_digest(dict(chunk))},
         interruption=interruption,
-        on_end=write_member,
+        on_end=write_ended,
         prune=functools.partial(_pruned, chunk),
         on_call=display.trained,
     )
 
 
+def _claim_data(folder: Path, config: factory.AnyExperiment, ours: dict[str, str]) -> None:
+    """Write down the digests of the examples of a config, or refuse others than those there.
+
+    Raises:
+      UserError: earlier members of the sweep were trained on other examples.
+    """
+    path = folder / DATA_FILE
+    settings = workdir.config_digest(config.to_dict()["data"])
+    # A lock of its own: a reproduction holds its folder meanwhile.
+    workdir.make_folder(folder / "chunks")
+    with workdir.hold(folder / "chunks", wait=math.inf):
+        digests = workdir.read_json(path) if path.is_file() else {}
+        recorded = digests.setdefault(settings, ours)
+        factory.refuse_other_data(folder, recorded, ours, accept=False)
+        workdir.write_json(path, digests)
+
+
 def _initial_or_restored(
-    group: _Group, configs: Sequence[factory.AnyExperiment], directory: Path
+    group: _Group, chunk: Chunk, configs: Sequence[factory.AnyExperiment], directory: Path
 ) -> tuple[RunState, list[MemberProgress]]:
     found = checkpoints.find(directory, set_torn_aside=True)
     if found is None:
         return group.init_members(configs), [MemberProgress() for _ in configs]
+    # Earlier versions did not write it down.
+    if found.metadata.get("chunk") not in (None, workdir.config_digest(dict(chunk))):
+        raise UserError(
+            f"{directory / str(found.step)} is not of the chunk in batches/ that has its name; "
+            f"remove {directory}, and its members are trained again"
+        )
     progress = [MemberProgress(**saved) for saved in found.metadata["members"]]
     state = factory.read_member_states(directory, found, configs, group.form)
     return state, progress
@@ -291,10 +326,12 @@ def _write_member(
     state: RunState,
     progress: MemberProgress,
 ) -> None:
-    """Write a member's run; member.json comes last and says that the rest is whole."""
+    """Write a member's run, member.json last."""
     step = int(state.train.step)
     facts = {
         **factory.to_metadata(group.form),
+        "data": group.data_digests,
+        "config": workdir.written_digest(folder),
         "step": step,
         "epoch": step // group.plan.steps_per_epoch,
         "examples_seen": step * group.plan.batch_size,
@@ -312,4 +349,4 @@ def _write_member(
             test = measuring.measure(model, group.targets, num_samples, show_progress=False)
             workdir.write_summary(folder, measuring.summarize(model, test, facts))
             known["test"] = test
-        workdir.write_json(folder / _MEMBER_FILE, known)
+        write_member(folder, known)

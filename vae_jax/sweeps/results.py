@@ -37,7 +37,7 @@ def member_row(folder: Path, known: Mapping[str, Any], setting: Setting) -> Row:
     row |= {name: known[name] for name in ("status", "epoch", "best_epoch", "train_seconds")}
     for part in ("valid", "test"):
         for name, value in known.get(part, {}).items():
-            if isinstance(value, int | float):
+            if isinstance(value, int | float) and not isinstance(value, bool):
                 row[f"{part}_{name}"] = value
     row["problem"] = known["problem"]
     row["workdir"] = str(workdir.member_folder(folder, known["member"]))
@@ -82,7 +82,10 @@ def over_seeds(rows: Sequence[Row], axes: Sequence[str]) -> list[Row]:
         names = [
             name for name in (whole[0] if whole else {}) if name.startswith(("valid_", "test_"))
         ]
-        columns = {name: np.array([row[name] for row in whole], float) for name in names}
+        # A metric that was not finite is left out of a member's row.
+        columns = {
+            name: np.array([row.get(name, np.nan) for row in whole], float) for name in names
+        }
         settings.append(
             {
                 "trial": trial,
@@ -119,7 +122,7 @@ def write_results(folder: Path, rows: Sequence[Row], axes: Sequence[str]) -> Non
     """Write results.json and results.csv, one row per member, in the order of the members."""
     rows = sorted(rows, key=_order)
     content = {"members": rows, "settings": over_seeds(rows, axes)}
-    workdir.write_json(folder / _RESULTS, content)
+    workdir.write_json(folder / _RESULTS, workdir.finite(content))
     # A choice has settings that another lacks; a member that diverged lacks metrics.
     first = ["member", "trial", "seed", *columns_of(rows, axes)]
     columns = list(dict.fromkeys([*first, *(name for row in rows for name in row)]))

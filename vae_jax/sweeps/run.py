@@ -1,6 +1,7 @@
 """Run a sweep in a workdir, new or begun, and write its results.
 
     sweep.json      the resolved sweep
+    data.json       digests of the examples, so that all members are trained on the same
     batches/        the trials that have been dealt out, and the chunks that train them
     chunks/         checkpoints of the members in training, held by those who train them
     members/NNNN/   each member that has ended, or is in training, as a run like any other
@@ -17,11 +18,13 @@ from typing import Any
 
 from vae_jax import workdir
 from vae_jax.config import resolve
-from vae_jax.errors import UserError
+from vae_jax.errors import UserError, first_line
 from vae_jax.sweeps import fields, results, space
 from vae_jax.sweeps.batches import Work
 from vae_jax.sweeps.checks import check, is_same
+from vae_jax.sweeps.chunks import DATA_FILE
 from vae_jax.sweeps.executors import Executor
+from vae_jax.sweeps.member_files import set_damaged_aside
 from vae_jax.sweeps.results import Row
 from vae_jax.sweeps.search import Search
 from vae_jax.sweeps.space import Sweep
@@ -42,6 +45,7 @@ def run_sweep(
     storage: str = "",
     study: str = "",
     reclaim_after: float = 0.0,
+    accept_data: bool = False,
 ) -> None:
     """Train, measure and plot every member that no other process has taken on.
 
@@ -56,6 +60,7 @@ def run_sweep(
       study: the name of its study there; empty for one made of its digest.
       reclaim_after: the seconds without a sign of life after which another machine's trials are
         taken over; 0 never does.
+      accept_data: whether to go on with other examples than those that the sweep began with.
 
     Raises:
       Interrupted: a signal came; the same call continues.
@@ -76,12 +81,17 @@ def run_sweep(
             stack.enter_context(contextlib.closing(search))
         else:
             _claim(folder, ours)
+        if accept_data:
+            (folder / DATA_FILE).unlink(missing_ok=True)
         executor = make_executor()
         resources = executor.resources
         if memory_limit is not None:
             resources = resources._replace(memory_limit=memory_limit)
         work = Work(folder, sweep, base, resources, search)
         print(_describe(folder, sweep, base), flush=True)
+
+        with work.alone():
+            set_damaged_aside(folder, range(sweep.size * len(sweep.seeds)))
 
         def refresh() -> None:
             with work.alone():
@@ -114,7 +124,7 @@ def _claim(folder: Path, ours: dict[str, Any], **own: Any) -> dict[str, Any]:
     there = workdir.read_sweep(folder)
     if there is None:
         content = {**ours, **own}
-    elif is_same(ours, there):
+    elif _is_same(folder, ours, there):
         content = there
     else:
         # Refused below, with the differences.
@@ -122,6 +132,14 @@ def _claim(folder: Path, ours: dict[str, Any], **own: Any) -> dict[str, Any]:
     with workdir.hold(folder, sweep=content, wait=_PATIENCE):
         pass
     return content
+
+
+def _is_same(folder: Path, ours: dict[str, Any], there: dict[str, Any]) -> bool:
+    try:
+        return is_same(ours, there)
+    # An object with other values than a sweep has.
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{folder / 'sweep.json'} is damaged: {first_line(error)}") from None
 
 
 def _claim_search(folder: Path, sweep: Sweep, ours: dict[str, Any], url: str, study: str) -> Search:

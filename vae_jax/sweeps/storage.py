@@ -1,6 +1,7 @@
 """The storage of a search's study: a journal in the workdir, or one that machines share."""
 
 import contextlib
+import json
 import os
 import re
 import uuid
@@ -61,7 +62,7 @@ def owner_of(folder: Path) -> str:
     path = folder / "owner.json"
     if not path.is_file():
         workdir.write_json(path, {"owner": uuid.uuid4().hex})
-    return str(workdir.read_json(path, ["owner"])["owner"])
+    return str(workdir.read_json(path, {"owner": str})["owner"])
 
 
 def _storage(folder: Path, url: str) -> BaseStorage:
@@ -114,7 +115,10 @@ def reaching(url: str, *, opening: bool = False) -> Iterator[None]:
     except (UserError, OSError):
         raise
     except Exception as error:
-        if not opening and not isinstance(error, StorageInternalError):
+        # Optuna passes on some errors of a database, and those of a line of the journal.
+        is_of_storage = isinstance(error, StorageInternalError | json.JSONDecodeError)
+        is_of_storage |= type(error).__module__.startswith("sqlalchemy")
+        if not opening and not is_of_storage:
             raise
         cause = error.__cause__ or error
         reason = _without_credentials(first_line(getattr(cause, "orig", None) or cause), url)

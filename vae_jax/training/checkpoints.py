@@ -7,6 +7,9 @@
 A checkpoint is written under another name and then renamed, so that a kill leaves a whole one or
 none. The manifest detects later damage: orbax restores arrays with flipped bytes without an error.
 
+Readers need no lock of the run, and may read where they cannot write: while one reads a checkpoint,
+the run does not delete it.
+
 Several processes must share the directory. Each writes a part of the arrays, and the first process
 all other files. Each process reads whole arrays, so that a run may continue with another number of
 processes.
@@ -18,10 +21,11 @@ import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
@@ -58,7 +62,7 @@ def _is_whole(folder: Path) -> bool:
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         return bool(manifest) and manifest == _digests(folder)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 
@@ -158,7 +162,47 @@ def save(
         ) from error
     if processes.is_first():
         for old in steps(directory)[:-max_to_keep]:
-            shutil.rmtree(directory / str(old), ignore_errors=True)
+            _delete(directory / str(old))
+
+
+def _lock(file: IO[bytes], *, shared: bool) -> bool:
+    """Lock an open file until it is closed; return False if it is locked in the other way."""
+    if sys.platform == "win32":
+        # Open files cannot be deleted there.
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    # Some network file systems have no locks.
+    except OSError:
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def _kept(folder: Path) -> Iterator[bool]:
+    """Keep a checkpoint from being deleted by its run; yield whether it is still there."""
+    with contextlib.ExitStack() as stack:
+        # A damaged checkpoint may have no manifest.
+        with contextlib.suppress(OSError):
+            _lock(stack.enter_context(open(folder / _MANIFEST, "rb")), shared=True)
+        yield os.path.lexists(folder)
+
+
+def _delete(folder: Path) -> None:
+    """Delete a checkpoint at once; one that is being read stays until the next is saved."""
+    removed = folder.with_name(folder.name + _PARTIAL)
+    try:
+        with open(folder / _MANIFEST, "rb") as manifest:
+            if not _lock(manifest, shared=False):
+                return
+            os.rename(folder, removed)
+    except OSError:
+        removed = folder
+    shutil.rmtree(removed, ignore_errors=True)
 
 
 def _complete(partial: Path, final: Path, metadata: dict[str, Any]) -> None:
@@ -184,27 +228,46 @@ class Found(NamedTuple):
     damaged: tuple[int, ...] = ()
 
 
-def find(directory: Path, *, set_torn_aside: bool = False) -> Found | None:
-    """Return the newest whole checkpoint, and warn of damaged ones; None if there is none.
+@contextlib.contextmanager
+def held(directory: Path, *, set_torn_aside: bool = False) -> Iterator[Found | None]:
+    """Find the newest whole checkpoint, and keep it from being deleted while it is read.
 
-    Each of its files is read once, for the checksum.
+    Each of its files is read once, for the checksum. It warns of damaged ones.
 
     Args:
       directory: the run's `checkpoints` folder.
       set_torn_aside: rename damaged checkpoints, so that their steps can be saved again.
+
+    Yields:
+      The checkpoint; None if there is none.
     """
     damaged: list[int] = []
-    for step in reversed(steps(directory)):
+    while (step := _newest_but(directory, damaged)) is not None:
         folder = directory / str(step)
-        if _is_whole(folder):
-            return Found(step, metadata_of(directory, step), tuple(damaged))
-        damaged.append(step)
-        logging.warning("checkpoint %s is damaged and is passed over", folder)
-        if set_torn_aside:
-            torn = folder.with_name(folder.name + _TORN)
-            shutil.rmtree(torn, ignore_errors=True)
-            os.rename(folder, torn)
-    return None
+        with _kept(folder) as is_there:
+            if is_there and _is_whole(folder):
+                yield Found(step, metadata_of(directory, step), tuple(damaged))
+                return
+        # One that the run has just deleted has a newer one.
+        if is_there:
+            damaged.append(step)
+            logging.warning("checkpoint %s is damaged and is passed over", folder)
+            if set_torn_aside:
+                torn = folder.with_name(folder.name + _TORN)
+                shutil.rmtree(torn, ignore_errors=True)
+                os.rename(folder, torn)
+    yield None
+
+
+def _newest_but(directory: Path, damaged: list[int]) -> int | None:
+    """Return the newest step with a checkpoint that is none of the damaged ones."""
+    return max(set(steps(directory)).difference(damaged), default=None)
+
+
+def find(directory: Path, *, set_torn_aside: bool = False) -> Found | None:
+    """Return the newest whole checkpoint, which the run may delete next (see `held`)."""
+    with held(directory, set_torn_aside=set_torn_aside) as found:
+        return found
 
 
 def metadata_of(directory: Path, step: int) -> dict[str, Any]:
@@ -291,5 +354,5 @@ def restore(
     directory: Path, template: PyTree, *, set_torn_aside: bool = False
 ) -> Checkpoint | None:
     """Read the newest whole checkpoint; None if there is none (see `newest`, `read`)."""
-    step = newest(directory, set_torn_aside=set_torn_aside)
-    return None if step is None else read(directory, step, template)
+    with held(directory, set_torn_aside=set_torn_aside) as found:
+        return None if found is None else read(directory, found.step, template)

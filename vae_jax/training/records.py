@@ -5,11 +5,12 @@ A record is a flat dict: "step", "epoch", "split" ("train" or "valid") and metri
 
 import contextlib
 import json
+import logging
 import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TextIO, runtime_checkable
 
@@ -43,10 +44,34 @@ def read_records(path: Path) -> list[Record]:
     for number, line in enumerate(lines, start=1):
         if line.endswith("\n") and line.strip():
             try:
-                records.append(dict(json.loads(line)))
-            except ValueError as error:
+                record = json.loads(line)
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}, line {number} is damaged: {error}") from None
+            if not isinstance(record, dict) or not {"step", "epoch", "split"} <= record.keys():
+                raise UserError(
+                    f"{path}, line {number} is damaged: it is no object with step, epoch and split"
+                )
+            records.append(record)
     return records
+
+
+def missing_steps(records: Sequence[Record], last_step: int) -> list[int]:
+    """Return the steps up to `last_step` at which a run's records have a gap.
+
+    Records lie at the same steps of every epoch: what one epoch has, all must have.
+    """
+    missing: set[int] = set()
+    ends = {int(r["step"]) // r["epoch"] for r in records if r["epoch"] and r["epoch"] % 1 == 0}
+    steps_per_epoch = max(1, int(max(ends, default=last_step)))
+    for split in ("train", "valid"):
+        steps = {record["step"] for record in records if record["split"] == split}
+        within = {(step - 1) % steps_per_epoch + 1 for step in steps}
+        epochs = range(0, last_step, steps_per_epoch)
+        expected = {first + step for first in epochs for step in within}
+        missing |= {step for step in expected - steps if step <= last_step}
+    if last_step > 0 and all(record["step"] != last_step for record in records):
+        missing.add(last_step)
+    return sorted(missing)
 
 
 @contextlib.contextmanager
@@ -69,8 +94,23 @@ def _without_non_finite(record: Record) -> Record:
 
 
 def _remove_after(path: Path, last_step: int) -> None:
-    """Remove the records after `last_step` from a file, which is created if it is missing."""
-    kept = [record for record in read_records(path) if record["step"] <= last_step]
+    """Remove the records after `last_step` from a file, which is created if it is missing.
+
+    Of records that are there twice the later one stays. A gap before `last_step` is said, and no
+    reason to stop: the state to go on from does not depend on the records.
+    """
+    found = [record for record in read_records(path) if record["step"] <= last_step]
+    kept = list({(record["step"], record["split"]): record for record in found}.values())
+    if len(kept) < len(found):
+        logging.warning("%s had %d records twice", path, len(found) - len(kept))
+    missing = missing_steps(kept, last_step)
+    if missing:
+        logging.warning(
+            "%s lacks records from step %d to %d; what is drawn from it has a gap there",
+            path,
+            missing[0],
+            missing[-1],
+        )
     lines = "".join(json.dumps(record) + "\n" for record in kept)
     partial = path.with_name(path.name + ".partial")
     with _write_errors(path):

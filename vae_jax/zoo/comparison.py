@@ -19,8 +19,8 @@ from vae_jax.evaluation.results_file import Row
 from vae_jax.papers import runs as card_runs
 from vae_jax.papers.card import BUDGETS, Card
 from vae_jax.papers.runs import MAX_SEEDS, Runs
-from vae_jax.sweeps import chunks
 from vae_jax.sweeps.executors import Executor
+from vae_jax.sweeps.member_files import read_member
 from vae_jax.zoo import measure, plot, report, results
 from vae_jax.zoo.families import Zoo
 from vae_jax.zoo.measure import Yardstick
@@ -125,7 +125,7 @@ class Table:
 
 
 def _member(folder: Path) -> dict[str, Any] | None:
-    return chunks.read_member(folder.parents[1], int(folder.name))
+    return read_member(folder.parents[1], int(folder.name))
 
 
 def compare(

@@ -6,10 +6,18 @@ over them.
 
 from vae_jax.applications.compression.code_compressor import CodeCompressor
 from vae_jax.applications.compression.compressor import Compressor
-from vae_jax.applications.compression.file_format import CompressedImages, pack, unpack
+from vae_jax.applications.compression.file_format import CompressedImages, overhead, pack, unpack
 from vae_jax.trained import TrainedModel
 
-__all__ = ["CodeCompressor", "CompressedImages", "Compressor", "compressor_of", "pack", "unpack"]
+__all__ = [
+    "CodeCompressor",
+    "CompressedImages",
+    "Compressor",
+    "compressor_of",
+    "overhead",
+    "pack",
+    "unpack",
+]
 
 
 def compressor_of(model: TrainedModel) -> Compressor | CodeCompressor:

@@ -43,7 +43,10 @@ class CodeCompressor:
       code_shape: rows and columns of an image's codes.
       batch_size: images that the networks see at once.
       digest: of the network and its parameters.
+      initial_bytes: bytes that the coder begins with.
     """
+
+    initial_bytes = 0
 
     def __init__(self, model: TrainedModel) -> None:
         """Take the model's encoder, decoder and prior.

@@ -48,6 +48,8 @@ class Compressor:
       num_level_bits: bits of a pixel's level, 1 or 8.
       batch_size: images that the networks see at once.
       digest: of the network and its parameters.
+      initial_bytes: bytes that the coder begins with, for the first image's latents. They do not
+        grow with the number of images.
     """
 
     def __init__(self, model: TrainedModel) -> None:
@@ -64,6 +66,7 @@ class Compressor:
         outputs = math.prod(self.image_shape) * likelihood.outputs_per_channel
         self.batch_size = max(1, min(_BATCH_SIZE, _MAX_OUTPUTS // outputs))
         self.digest = dependence.model_digest(model)
+        self.initial_bytes = self._initial_words().nbytes
         self._flat_digest = dependence.flat_digest(model)
         # Arguments on the CPU make a program that runs there.
         self._params = jax.device_put(model.state, dependence.cpu())
@@ -112,7 +115,9 @@ class Compressor:
         """
         dependence.refuse_other_model(compressed, self.digest, self._flat_digest)
         try:
-            levels, rest = bits_back.decode(self, compressed.words, compressed.shape[0])
+            levels, rest = bits_back.decode(
+                self, compressed.words, compressed.shape[0], compressed.version
+            )
             values = levels * level_height(compressed.brightest, self.num_level_bits)
             images = values.astype(compressed.dtype).reshape(compressed.shape)
             exact = np.array_equal(rest, self._initial_words())

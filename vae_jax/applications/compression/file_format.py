@@ -19,8 +19,8 @@ import numpy as np
 from vae_jax.errors import UserError
 
 # Raised with every change to the words that `bits_back` and `compressor` make of the same images:
-# the grid, the pads, the batch size.
-VERSION = 1
+# the grid, the windows, the pads, the batch size. Earlier ones stay readable.
+VERSION = 2
 
 _MAGIC = b"VAEC"
 _START = struct.Struct("<4sHI")
@@ -41,6 +41,7 @@ class CompressedImages:
       words: uint32, from the entropy coder.
       lossy: whether the words are those of codes, from which images like these are decoded;
         `images` is then the digest of the codes.
+      version: of the format that the words are in.
     """
 
     model: str
@@ -51,6 +52,7 @@ class CompressedImages:
     platform: str
     words: np.ndarray
     lossy: bool = False
+    version: int = VERSION
 
 
 def pack(compressed: CompressedImages) -> bytes:
@@ -58,15 +60,20 @@ def pack(compressed: CompressedImages) -> bytes:
     fields = {
         field.name: getattr(compressed, field.name)
         for field in dataclasses.fields(compressed)
-        if field.name != "words"
+        if field.name not in ("words", "version")
     }
     # Files without loss are as they were before there were others.
     if not compressed.lossy:
         del fields["lossy"]
     header = json.dumps(fields, separators=(",", ":")).encode()
-    start = _START.pack(_MAGIC, VERSION, len(header))
+    start = _START.pack(_MAGIC, compressed.version, len(header))
     content = start + header + compressed.words.astype("<u4").tobytes()
     return content + hashlib.sha256(content).digest()
+
+
+def overhead(compressed: CompressedImages) -> int:
+    """Return the bytes of a file that are not words: header and checksum."""
+    return len(pack(compressed)) - 4 * len(compressed.words)
 
 
 def unpack(content: bytes, name: str) -> CompressedImages:
@@ -86,11 +93,12 @@ def unpack(content: bytes, name: str) -> CompressedImages:
     if len(body) < _START.size or hashlib.sha256(body).digest() != checksum:
         raise damaged
     _, version, header_size = _START.unpack_from(body)
-    if version != VERSION:
-        raise UserError(f"{name} has format {version}; this program reads format {VERSION}")
+    if not 1 <= version <= VERSION:
+        raise UserError(f"{name} has format {version}; this program reads formats 1 to {VERSION}")
     header, words = body[_START.size :][:header_size], body[_START.size + header_size :]
     try:
-        return CompressedImages(**_fields(json.loads(header)), words=_words(words))
+        fields = _fields(json.loads(header))
+        return CompressedImages(**fields, words=_words(words), version=version)
     except (TypeError, ValueError, KeyError) as error:
         raise UserError(f"{name} holds what experiments.compress does not write: {error}") from None
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from vae_jax import trained
-from vae_jax.applications.compression import Compressor, pack, unpack
+from vae_jax.applications.compression import Compressor, overhead, pack, unpack
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.reports import Measured
 
@@ -55,7 +55,8 @@ def measure_run(folder: Path) -> dict[str, Any]:
     compressor = Compressor(model)
     compressor.decompress(compressor.compress(images[:1]))
     start = time.perf_counter()
-    content = pack(compressor.compress(images))
+    file = compressor.compress(images)
+    content = pack(file)
     compressed = time.perf_counter()
     restored = compressor.decompress(unpack(content, "the file"))
     end = time.perf_counter()
@@ -73,6 +74,8 @@ def measure_run(folder: Path) -> dict[str, Any]:
         "seed": model.seed,
         "config_digest": model.digest,
         "num_images": len(images),
+        "header_bytes": overhead(file),
+        "initial_bytes": compressor.initial_bytes,
         "bits_per_dim": 8 * len(content) / images.size,
         "elbo_bits_per_dim": -float(elbo.mean(dtype=np.float64)) / np.log(2) / images[0].size,
         "compressed_images_per_second": len(images) / (compressed - start),

@@ -25,4 +25,5 @@ def frechet_distance(
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     eigenvalues = np.maximum(np.linalg.eigvalsh(root @ other @ root), 0)
     traces = np.trace(covariance) + np.trace(other) - 2 * np.sqrt(eigenvalues).sum()
-    return float(mean_difference @ mean_difference + traces)
+    # Rounding may leave it just below 0 where both moments agree.
+    return max(0.0, float(mean_difference @ mean_difference + traces))

@@ -8,8 +8,9 @@ from jaxtyping import Array, Float, Int, Key
 
 from vae_jax.evaluation.disentanglement.encoded import DrawGroups
 
-# Latents whose posterior mean varies less have collapsed onto the prior, whose variance is 1.
-VARIANCE_THRESHOLD = 0.05
+# Latents whose posterior mean deviates less have collapsed onto the prior, whose deviation is 1.
+# Locatello et al. 2019, whose code this follows, take the deviation, too, and not the variance.
+DEVIATION_THRESHOLD = 0.05
 
 
 class FactorVaeScore(NamedTuple):
@@ -30,9 +31,9 @@ def least_varying(
 ) -> Int[np.ndarray, " groups"]:
     """Return the latent whose variance within the group is the smallest share of its variance.
 
-    Latents whose variance is below `VARIANCE_THRESHOLD` are left out; there must be others.
+    Latents whose deviation is below `DEVIATION_THRESHOLD` are left out; there must be others.
     """
-    kept = variance >= VARIANCE_THRESHOLD
+    kept = np.sqrt(variance) >= DEVIATION_THRESHOLD
     shares = groups.var(axis=1, dtype=np.float64) / np.where(kept, variance, 1)
     return np.where(kept, shares, np.inf).argmin(axis=1)
 
@@ -66,7 +67,7 @@ def factor_vae_score(
     votes = np.zeros((len(variance), len(used)), np.int64)
     if len(used) == 1:
         return FactorVaeScore(None, votes)
-    if (variance < VARIANCE_THRESHOLD).all():
+    if (np.sqrt(variance) < DEVIATION_THRESHOLD).all():
         return FactorVaeScore(0.0, votes)
     fixed, test_fixed = np.resize(used, num_train), np.resize(used, num_test)
     train_key, test_key = jax.random.split(key)
