@@ -21,6 +21,16 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory(device: jax.Device) -> int:
+    """Return the bytes of a device's memory, for a CPU of the machine's; 8 GiB if unknown."""
+    stats = (device.memory_stats() or {}) if device.platform != "cpu" else {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    if hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 8 * 2**30
+
+
 def processor() -> str:
     """Return the name of the processor, or its architecture if the system does not say it."""
     try:
