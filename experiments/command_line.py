@@ -9,15 +9,30 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
+import jax
 from absl import app, flags, logging
 
-from vae_jax.errors import UserError
+from vae_jax.errors import UserError, first_line
 from vae_jax.training.host import use_compilation_cache
 
 EXIT_USER_ERROR = 2
 
-# A disk that is full, over quota or read-only: a traceback would not help.
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+# A disk that is full, over quota, read-only or broken, or a path that cannot be: a traceback would
+# not help.
+_DISK_ERRORS = (
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+)
 
 
 # Settings of the config on the command line: dotted names and texts, in order.
@@ -88,6 +103,10 @@ def run(main: Callable[[], None]) -> NoReturn:
     sys.exit(0)
 
 
+def _is_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
 def report(error: BaseException) -> int:
     """Print the exception that ended a command.
 
@@ -103,6 +122,9 @@ def report(error: BaseException) -> int:
         case OSError() if error.errno in _DISK_ERRORS:
             name = f"{error.filename} " if error.filename else "a file of the run "
             print(f"error: {name}cannot be written or read: {error.strerror}", file=sys.stderr)
+            return EXIT_USER_ERROR
+        case MemoryError() | jax.errors.JaxRuntimeError() if _is_of_memory(error):
+            print(f"error: the memory is too small: {first_line(error)}", file=sys.stderr)
             return EXIT_USER_ERROR
         case Interrupted():
             print(error, file=sys.stderr)

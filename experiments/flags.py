@@ -10,6 +10,7 @@ They are then flags of that command, and its --help lists them. Several commands
 into one process: a flag is defined once.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,14 @@ from vae_jax.config import python_file
 from vae_jax.errors import UserError
 from vae_jax.workdir import read_config, run_folder
 
+# Codes that lie further out are decoded to values that float32 does not hold.
+MOST_DEGREES = 1e6
+
 # The flags belong to the commands that call `define`.
 flags.disclaim_key_flags()
+
+# As for the seeds of a config: jax.random.key fails for others, or gives two of them the same key.
+_define_seed = functools.partial(flags.DEFINE_integer, lower_bound=0, upper_bound=2**32 - 1)
 
 # By name: the function that defines a flag, its default, its description.
 _SHARED: dict[str, tuple[Callable[..., Any], Any, str]] = {
@@ -50,7 +57,7 @@ _SHARED: dict[str, tuple[Callable[..., Any], Any, str]] = {
         "folder of the prepared data sets; empty is TFDS's default, ~/tensorflow_datasets",
     ),
     "seeds": (flags.DEFINE_integer, 3, "seeds per row, counted from 0"),
-    "seed": (flags.DEFINE_integer, 0, "seed of everything that is drawn or fitted"),
+    "seed": (_define_seed, 0, "seed of everything that is drawn or fitted"),
 }
 
 
@@ -178,6 +185,8 @@ def required_output() -> Path:
     if not target.parent.is_dir():
         raise UserError(f"--output={target}: there is no folder {target.parent}; make it first")
     source = input_path() if "input" in flags.FLAGS else None
-    if source is not None and source.exists() and target.exists() and source.samefile(target):
+    # A name that is too long is an error here, before any work.
+    is_there = target.exists()
+    if source is not None and source.exists() and is_there and source.samefile(target):
         raise UserError(f"--output={target} would overwrite --input; name another file")
     return target

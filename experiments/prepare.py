@@ -89,7 +89,8 @@ def main() -> None:
         _leave_out(_NAME.value, flags.FLAGS.data_dir, _WITHOUT_LABEL.value)
         return
     start = time.perf_counter()
-    prepared = _prepare(_NAME.value)
+    with workdir.left_as_it_was(Path(flags.FLAGS.data_dir)):
+        prepared = _prepare(_NAME.value)
     seconds = time.perf_counter() - start
     examples = _listed(prepared.sizes)
     did = "was prepared before in" if prepared.was_there else f"took {seconds:.1f} s to prepare in"

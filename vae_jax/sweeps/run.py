@@ -63,10 +63,13 @@ def run_sweep(
     """
     base = fields.resolved(config)
     check(sweep, base)
-    if storage and sweep.method != "tpe":
-        raise UserError(
-            f"--storage is for tpe; processes share a {sweep.method} sweep by sharing its workdir"
-        )
+    of_searches = {"storage": storage, "study": study, "reclaim_after": reclaim_after}
+    for name, value in of_searches.items():
+        if value and sweep.method != "tpe":
+            raise UserError(
+                f"--{name} is for tpe; processes share a {sweep.method} sweep by sharing its "
+                "workdir"
+            )
     results.check_results(folder)
     ours = {"config": base, "sweep": space.describe(sweep)}
     with contextlib.ExitStack() as stack:
