@@ -10,7 +10,6 @@ takes part in training the members. `vae_jax/sweeps/space.py` describes sweep fi
 """
 
 import dataclasses
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from absl import flags
 from experiments import command_line
 from experiments import flags as shared
 from experiments.executor_flags import named_executor
-from vae_jax import workdir
 from vae_jax.errors import UserError
 from vae_jax.sweeps import run, space
 from vae_jax.sweeps.space import Sweep
@@ -41,7 +39,6 @@ _RECLAIM_AFTER = flags.DEFINE_float(
     "reclaim_after",
     0.0,
     "seconds without a sign of life after which other machines' trials are taken over; 0 never",
-    lower_bound=0.0,
 )
 
 
@@ -80,20 +77,17 @@ def named_sweep() -> Sweep:
 
 def run_sweep(config: Any, sweep: Sweep, folder: Path) -> None:
     """Run a sweep with the options of the flags."""
-    if not math.isfinite(_RECLAIM_AFTER.value):
-        raise UserError(f"--reclaim_after={_RECLAIM_AFTER.value} must be finite; 0 is never")
-    with workdir.left_as_it_was(folder):
-        run.run_sweep(
-            config,
-            sweep,
-            folder,
-            named_executor,
-            batch=_BATCH.value,
-            memory_limit=_memory_limit(),
-            storage=_STORAGE.value,
-            study=_STUDY.value,
-            reclaim_after=_RECLAIM_AFTER.value,
-        )
+    run.run_sweep(
+        config,
+        sweep,
+        folder,
+        named_executor,
+        batch=_BATCH.value,
+        memory_limit=_memory_limit(),
+        storage=_STORAGE.value,
+        study=_STUDY.value,
+        reclaim_after=_RECLAIM_AFTER.value,
+    )
 
 
 def main() -> None:
