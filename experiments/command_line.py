@@ -7,18 +7,38 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from types import FrameType
 from typing import NoReturn
 
+import jax
 from absl import app, flags, logging
 
-from vae_jax.errors import UserError
+from experiments import streams
+from vae_jax.errors import UserError, first_line
 from vae_jax.training.host import use_compilation_cache
 
 EXIT_USER_ERROR = 2
 
-# A disk that is full, over quota or read-only: a traceback would not help.
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+# A disk that is full, over quota, read-only or broken, or a path that cannot be: a traceback would
+# not help.
+_DISK_ERRORS = (
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+)
 
+
+# The exit code, once a signal has come.
+_stopping: list[int] = []
 
 # Settings of the config on the command line: dotted names and texts, in order.
 _OVERRIDES: list[tuple[str, str]] = []
@@ -79,13 +99,33 @@ def run(main: Callable[[], None]) -> NoReturn:
     """Parse the flags, call `main` and exit, with code 0 or that of its exception."""
     logging.set_verbosity(logging.WARNING)
     logging.use_absl_handler()
+    # Only in a process that runs nothing but this command.
+    if sys.stdout is sys.__stdout__ and sys.stderr is sys.__stderr__:
+        streams.secure()
+        signal.signal(signal.SIGINT, _stop)
+    code = 0
     try:
         _parse_flags()
         use_compilation_cache()
         main()
     except (Exception, KeyboardInterrupt) as error:
-        sys.exit(report(error))
-    sys.exit(0)
+        code = report(error)
+    sys.exit(code)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    """Stop the command with a line; a second signal does not wait for what is being finished."""
+    code = 128 + number
+    if _stopping:
+        os._exit(code)
+    _stopping.append(code)
+    # Not by print, which the signal may have interrupted.
+    os.write(2, f"stopped by {signal.Signals(number).name}\n".encode())
+    raise KeyboardInterrupt
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def report(error: BaseException) -> int:
@@ -103,6 +143,9 @@ def report(error: BaseException) -> int:
         case OSError() if error.errno in _DISK_ERRORS:
             name = f"{error.filename} " if error.filename else "a file of the run "
             print(f"error: {name}cannot be written or read: {error.strerror}", file=sys.stderr)
+            return EXIT_USER_ERROR
+        case MemoryError() | jax.errors.JaxRuntimeError() if _is_of_memory(error):
+            print(f"error: the memory is too small: {first_line(error)}", file=sys.stderr)
             return EXIT_USER_ERROR
         case Interrupted():
             print(error, file=sys.stderr)

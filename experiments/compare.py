@@ -12,6 +12,7 @@ from absl import flags
 
 from experiments import command_line
 from experiments import flags as shared
+from vae_jax import workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation.comparison import compare
 
@@ -32,7 +33,10 @@ def main() -> None:
     if not flags.FLAGS.output:
         raise UserError("--output is missing; name the directory to write to")
     out = Path(flags.FLAGS.output)
-    table = compare(dict(zip(names, folders, strict=True)), out)
+    with workdir.left_as_it_was(out):
+        # First: reading the runs takes long.
+        workdir.make_folder(out)
+        table = compare(dict(zip(names, folders, strict=True)), out)
     print(table, end="")
 
 

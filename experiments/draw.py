@@ -3,8 +3,6 @@
 python -m experiments.draw --workdir=runs/vanilla --degrees=-0.25,0,0.25,0.5,0.75,1,1.25
 """
 
-import math
-
 import numpy as np
 from absl import flags
 
@@ -29,8 +27,11 @@ def _degrees() -> np.ndarray:
         degrees = [float(degree) for degree in _DEGREES.value]
     except ValueError:
         degrees = []
-    if not degrees or not all(map(math.isfinite, degrees)):
-        raise UserError(f"--degrees={','.join(_DEGREES.value)} must be one or more finite numbers")
+    if not degrees or not all(abs(degree) <= shared.MOST_DEGREES for degree in degrees):
+        raise UserError(
+            f"--degrees={','.join(_DEGREES.value)} must be one or more finite numbers, at most "
+            f"{shared.MOST_DEGREES:g} in size"
+        )
     return np.asarray(degrees, np.float32)
 
 

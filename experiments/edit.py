@@ -13,8 +13,6 @@ Degree 0 only reconstructs; a negative degree removes the attribute.
 edited images have 8 bits if the input has, else floating-point numbers.
 """
 
-import math
-
 import numpy as np
 from absl import flags
 
@@ -48,8 +46,10 @@ def main() -> None:
     if _ATTRIBUTE.value is None:
         raise UserError("--attribute is missing; name one such as thickness")
     attribute, degree = directions.parse(_ATTRIBUTE.value), _DEGREE.value
-    if not math.isfinite(degree):
-        raise UserError(f"--degree={degree} must be finite, such as 1.5")
+    if not abs(degree) <= shared.MOST_DEGREES:
+        raise UserError(
+            f"--degree={degree} must be finite and at most {shared.MOST_DEGREES:g} in size"
+        )
     source, target = shared.input_path(), shared.required_output()
     image_arrays.require_suffix(target)
     given = None if source is None else image_arrays.read(source)

@@ -25,8 +25,14 @@ from vae_jax.config import python_file
 from vae_jax.errors import UserError
 from vae_jax.workdir import read_config, run_folder
 
+# Codes that lie further out are decoded to values that float32 does not hold.
+MOST_DEGREES = 1e6
+
 # The flags belong to the commands that call `define`.
 flags.disclaim_key_flags()
+
+# As for the seeds of a config: jax.random.key fails for others, or gives two of them the same key.
+_define_seed = functools.partial(flags.DEFINE_integer, lower_bound=0, upper_bound=2**32 - 1)
 
 # By name: the function that defines a flag, its default, its description.
 _SHARED: dict[str, tuple[Callable[..., Any], Any, str]] = {
@@ -53,7 +59,7 @@ _SHARED: dict[str, tuple[Callable[..., Any], Any, str]] = {
     ),
     "format": (flags.DEFINE_list, ["png"], "formats of the plots, some of png, pdf and svg"),
     "seeds": (flags.DEFINE_integer, 3, "seeds per row, counted from 0"),
-    "seed": (flags.DEFINE_integer, 0, "seed of everything that is drawn or fitted"),
+    "seed": (_define_seed, 0, "seed of everything that is drawn or fitted"),
     "accept_data": (
         flags.DEFINE_bool,
         False,
@@ -204,6 +210,8 @@ def required_output() -> Path:
     if not target.parent.is_dir():
         raise UserError(f"--output={target}: there is no folder {target.parent}; make it first")
     source = input_path() if "input" in flags.FLAGS else None
-    if source is not None and source.exists() and target.exists() and source.samefile(target):
+    # A name that is too long is an error here, before any work.
+    is_there = target.exists()
+    if source is not None and source.exists() and is_there and source.samefile(target):
         raise UserError(f"--output={target} would overwrite --input; name another file")
     return target

@@ -88,12 +88,12 @@ def main() -> None:
     if _WITHOUT_LABEL.value is not None and _NAME.value not in VARIANTS:
         _leave_out(_NAME.value, flags.FLAGS.data_dir, _WITHOUT_LABEL.value)
         return
-    start = time.perf_counter()
-    prepared = _prepare(_NAME.value)
-    seconds = time.perf_counter() - start
-    examples = _listed(prepared.sizes)
+    start, folder = time.perf_counter(), Path(flags.FLAGS.data_dir)
+    with workdir.left_as_it_was(folder):
+        prepared = _prepare(_NAME.value)
+    seconds, sizes = time.perf_counter() - start, _listed(prepared.sizes)
     did = "was prepared before in" if prepared.was_there else f"took {seconds:.1f} s to prepare in"
-    print(f"{_NAME.value} {did} {prepared.folder}: {examples} examples, {prepared.num_bytes} bytes")
+    print(f"{_NAME.value} {did} {prepared.folder}: {sizes} examples, {prepared.num_bytes} bytes")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from absl import flags
 from experiments import command_line
 from experiments import flags as shared
 from experiments.executor_flags import named_executor
+from vae_jax import workdir
 from vae_jax.errors import UserError
 from vae_jax.papers import card as cards
 from vae_jax.papers.card import BUDGETS, Card
@@ -57,7 +58,9 @@ def main() -> None:
         )
         for card in named
     ]
-    reproduce(all_runs, shared.results_folder(folder), named_executor())
+    results = shared.results_folder(folder)
+    with workdir.left_as_it_was(folder), workdir.left_as_it_was(results):
+        reproduce(all_runs, results, named_executor())
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ grid of the first hundred, clipped to [0, 1], is written beside it as a PNG or i
 --format.
 """
 
+import math
+
 import jax
 import numpy as np
 from absl import flags
@@ -19,6 +21,7 @@ from vae_jax.applications.generation import samplers
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 from vae_jax.evaluation import metrics
+from vae_jax.training import host
 
 shared.define("format", "workdir", "member", "output", "seed")
 
@@ -43,6 +46,15 @@ def main() -> None:
     if _NUM_IMAGES.value < 1:
         raise UserError(f"--num_images={_NUM_IMAGES.value} must be at least 1")
     model = trained.load_images(folder)
+    needed, there = (
+        _NUM_IMAGES.value * 4 * math.prod(model.image_shape),
+        host.memory(jax.devices()[0]),
+    )
+    if needed > there // 2:
+        raise UserError(
+            f"--num_images={_NUM_IMAGES.value} are {needed / 2**30:.3g} GiB of images, more than "
+            "half of the memory; draw fewer at a time, with another --seed each"
+        )
     images_key, fit_key, draw_key = jax.random.split(config.make_key(flags.FLAGS.seed), 3)
     images = np.empty((0, *model.image_shape), np.float32)
     if _SAMPLER.value != "prior":

@@ -20,6 +20,7 @@ from absl import flags
 from experiments import command_line, process_flags
 from experiments import flags as shared
 from vae_jax import config as factory
+from vae_jax import workdir
 from vae_jax.config import run
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.evaluation import drawing
@@ -83,7 +84,7 @@ def main() -> None:
     folder = shared.required_workdir()
     config = shared.required_config(folder)
     settings = {**flatten(config.to_dict()), "--workdir": str(folder.absolute())}
-    with process_flags.together(settings):
+    with process_flags.together(settings), workdir.left_as_it_was(folder):
         devices, kind = process_flags.devices_and_kind()
         train(
             config,

@@ -16,6 +16,7 @@ from absl import flags
 from experiments import command_line
 from experiments import flags as shared
 from experiments.executor_flags import named_executor
+from vae_jax import workdir
 from vae_jax.errors import UserError
 from vae_jax.papers.runs import MAX_SEEDS
 from vae_jax.zoo import families
@@ -48,16 +49,18 @@ def main() -> None:
         raise UserError("--datasets is empty; name data sets such as mnist")
     changed = "".join(f" --config.{name}={text}" for name, text in overrides)
     folder = Path(flags.FLAGS.workdir or "runs/zoo")
-    compare(
-        zoo,
-        names=zoo.named(_FAMILIES.value),
-        datasets=_DATASETS.value,
-        seeds=range(seeds),
-        folder=folder,
-        out=shared.results_folder(folder),
-        executor=named_executor(),
-        command=f"python -m experiments.zoo --seeds={seeds}{changed}",
-    )
+    out = shared.results_folder(folder)
+    with workdir.left_as_it_was(folder), workdir.left_as_it_was(out):
+        compare(
+            zoo,
+            names=zoo.named(_FAMILIES.value),
+            datasets=_DATASETS.value,
+            seeds=range(seeds),
+            folder=folder,
+            out=out,
+            executor=named_executor(),
+            command=f"python -m experiments.zoo --seeds={seeds}{changed}",
+        )
 
 
 if __name__ == "__main__":

@@ -39,6 +39,11 @@ Check = Callable[[Any], str | None]
 _KEY = "setting"
 _PartClass = TypeVar("_PartClass", bound=type)
 
+# Integers are counted in 32 bits.
+_TOO_LARGE = 2**31
+# A network of more layers takes hours to compile.
+_MOST_SIZES = 1000
+
 # The range of float32 without a loss of digits.
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _LARGEST = float(np.finfo(np.float32).max)
@@ -149,6 +154,8 @@ def integer(
 
     def check(value: Any) -> str | None:
         good = _is_integer(value) and value >= at_least and (at_most is None or value <= at_most)
+        if good and value >= _TOO_LARGE:
+            return f"{limits}, and below {_TOO_LARGE}"
         return None if good or (zero and _is_integer(value) and value == 0) else limits
 
     return declare(default, Setting(sentence, check, limits))
@@ -195,6 +202,8 @@ def sizes(default: tuple[int, ...], sentence: str, *, may_be_empty: bool = False
 
     def check(value: Any) -> str | None:
         good = isinstance(value, tuple | list) and all(_is_integer(v) and v >= 1 for v in value)
+        if good and (len(value) > _MOST_SIZES or any(v >= _TOO_LARGE for v in value)):
+            return f"at most {_MOST_SIZES} integers, each below {_TOO_LARGE}"
         return None if good and (value or may_be_empty) else f"{limits}, such as (400,)"
 
     return declare(default, Setting(sentence, check, limits))

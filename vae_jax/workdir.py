@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ _SUMMARY = "summary.json"
 _SUMMARY_KEYS = {"test": dict, "device": str, "num_cores": int, "versions": dict}
 _SUMMARY_DIGEST = "summary_digest"
 _SWEEP = "sweep.json"
+# Files that are there before anything is trained; a journal has the settings that are to be tried.
+_WITHOUT_WORK = (".lock", _CONFIG, _SWEEP, "journal.log")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -233,6 +236,27 @@ def _claim(workdir: Path, content: dict[str, Any], name: str, as_now: AsNow) -> 
             f"workdir={str(workdir)!r} holds a {kind} of another config: {', '.join(differing)}; "
             "use another workdir"
         )
+
+
+@contextlib.contextmanager
+def left_as_it_was(folder: Path) -> Iterator[None]:
+    """Remove what a refused command leaves: folders that it made and put no work into.
+
+    Those are `folder` and its parents, if they were missing before. Empty subfolders, locks, the
+    config and a search without trials are no work.
+    """
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        yield
+    except UserError:
+        if missing and folder.is_dir():
+            files = [path for path in folder.rglob("*") if not path.is_dir()]
+            if all(path.suffix == ".lock" or path.name in _WITHOUT_WORK for path in files):
+                shutil.rmtree(folder, ignore_errors=True)
+                for path in missing[1:]:
+                    with contextlib.suppress(OSError):
+                        path.rmdir()
+        raise
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from vae_jax.data import load, split_sizes
+from vae_jax.data import idx, load, split_sizes
 from vae_jax.data.idx import read_idx
 from vae_jax.errors import UserError
 
@@ -93,3 +93,11 @@ def test_refuses_another_file_than_the_published_one(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere does not exist"):
         read_idx(tmp_path / "nowhere")
+
+
+def test_a_file_that_unzips_without_end_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(bytes(5000)))
+    monkeypatch.setattr(idx, "_MOST_BYTES", 4999)
+    with pytest.raises(UserError, match="more than 4,999 bytes unzipped"):
+        idx.read_content(path)

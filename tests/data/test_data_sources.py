@@ -318,3 +318,11 @@ def test_npz_splits_with_several_numbers_of_factors(tmp_path):
     factors = {"train_factors": np.zeros((6, 2), int), "test_factors": np.zeros((2, 3), int)}
     np.savez(path, train_images=GREY, test_images=GREY[:2], **factors)
     refused(path, r"several numbers of factors: .*train_factors \[6, 2\]")
+
+
+def test_a_link_to_a_folder_that_holds_it_is_refused(tmp_path):
+    (tmp_path / "one").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "one" / "a.png")
+    (tmp_path / "one" / "again").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="again is a link to a folder that holds it"):
+        split_sizes(str(tmp_path), "")

@@ -37,6 +37,12 @@ def refused(message, *arguments):
         ("a T-shirt: don't!", ["a", "t-shirt", ":", "don't", "!"]),
         ("right- or left-leaning", ["right", "-", "or", "left-leaning"]),
         ("ÜBER straße 3", ["über", "straße", "3"]),
+        # An accent of its own, a typographic apostrophe and quotation marks.
+        ("CAFE\u0301 cafe\u0301s", ["caf\u00e9", "caf\u00e9s"]),
+        ("don\u2019t \u2018a\u2019", ["don't", "\u2018", "a", "\u2019"]),
+        # Vowel signs and a virama; a joiner.
+        ("\u0939\u093f\u0928\u094d\u0926\u0940 a", ["\u0939\u093f\u0928\u094d\u0926\u0940", "a"]),
+        ("\u0645\u06cc\u200c\u062e", ["\u0645\u06cc\u200c\u062e"]),
         (" \n", []),
     ],
 )

@@ -139,6 +139,22 @@ def refused(monkeypatch):
         ("--config.model.latent_size=-3", ["model.latent_size=-3", "at least 1"]),
         ("--config.evaluation.num_samples=0", ["evaluation.num_samples=0", "at least 1"]),
         ("--config.seed=99999999999999999999", ["seed=99999999999999999999"]),
+        (
+            "--config.objective=tc --config.batch_size=1",
+            ["batch_size=1 is too few examples", "objective='tc'", "use at least 2"],
+        ),
+        # Sizes that no machine holds.
+        (f"--config.epochs={10**20}", [f"epochs={10**20}", "below 2147483648"]),
+        ("--config.epochs=2000000000", ["of 6 steps each", "use at most 357913941"]),
+        ("--config.model.latent_size=1000000000", ["model='vae' takes ", "GiB", "use fewer"]),
+        (
+            "--config.model.encoder.widths=(100000000,100000000)",
+            ["model='vae' takes ", "GiB with its optimizer", "of memory"],
+        ),
+        (
+            "--config.model.prior=flow --config.model.prior.layers=1000000",
+            ["model.prior.layers=1000000", "at most 1000"],
+        ),
         ("--config.data.name=", ["data.name=''", "a text that is not empty"]),
         (
             "--config.corruption=masking --config.corruption.level=1.5",

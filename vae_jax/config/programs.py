@@ -21,6 +21,7 @@ from vae_jax.config.first_stage import FirstStageArrays, with_first_stage
 from vae_jax.config.forms import DataForm, mean_template
 from vae_jax.config.keys import build_evaluation_keys, make_key
 from vae_jax.data.pixels import StoredExamples
+from vae_jax.errors import UserError
 from vae_jax.training.loop import Plan, RunState
 from vae_jax.training.players import Hparams, Metrics
 from vae_jax.training.step import (
@@ -34,6 +35,9 @@ from vae_jax.training.step import (
     train_step,
     whole_batch,
 )
+
+# The step is an int32.
+_MOST_STEPS = 2**31
 
 # The mean training image, or that of each modality of images, by name.
 MeanImages = Float[Array, "height width channels"] | dict[str, Array]
@@ -53,13 +57,22 @@ def build_plan(
       experiment: an experiment.
       num_examples: size of the training set.
       most_steps_per_call: a bound on `steps_per_call`, which a stream has.
+
+    Raises:
+      UserError: the run has too many steps.
     """
+    steps_per_epoch = num_examples // experiment.batch_size
+    if experiment.epochs * steps_per_epoch >= _MOST_STEPS:
+        raise UserError(
+            f"epochs={experiment.epochs} of {steps_per_epoch} steps each are more steps than are "
+            f"counted; use at most {(_MOST_STEPS - 1) // steps_per_epoch}"
+        )
     steps_per_call = experiment.steps_per_call
     if most_steps_per_call is not None:
         steps_per_call = min(steps_per_call, most_steps_per_call)
     return Plan(
         epochs=experiment.epochs,
-        steps_per_epoch=num_examples // experiment.batch_size,
+        steps_per_epoch=steps_per_epoch,
         steps_per_call=steps_per_call,
         batch_size=experiment.batch_size,
         patience=experiment.patience,

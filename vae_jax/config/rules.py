@@ -80,6 +80,12 @@ def _check_run(experiment: Any) -> None:
         raise UserError(
             f"optimizer.accumulation_steps={parts} must divide batch_size={experiment.batch_size}"
         )
+    least = experiment.objective.least_batch
+    if experiment.batch_size < least:
+        raise UserError(
+            f"batch_size={experiment.batch_size} is too few examples to compare with each other by "
+            f"objective={name_of(experiment.objective)!r}; use at least {least}"
+        )
     if parts > 1:
         refuse_parts(experiment, f"optimizer.accumulation_steps={parts}", "1")
     if experiment.patience > 0 and not experiment.data.validation_split:

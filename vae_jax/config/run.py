@@ -11,7 +11,9 @@ import jax
 
 from vae_jax import config as factory
 from vae_jax import workdir
-from vae_jax.training import checkpoints, parallel, processes, profiling
+from vae_jax.errors import UserError
+from vae_jax.settings import name_of
+from vae_jax.training import checkpoints, host, parallel, processes, profiling
 from vae_jax.training.interruption import deferred
 from vae_jax.training.loop import Plan, Progress, RunState, RunSteps, Validate, fit
 from vae_jax.training.records import JsonLinesWriter, ProgressWriter, TensorBoardWriter, Writer
@@ -164,7 +166,19 @@ def _initial_or_restored(
     key, hparams = factory.make_key(config.seed), factory.build_hparams(config)
     first_stage = factory.read_first_stage_arrays(config)
     start = compiled.put((splits.mean_image, key, hparams, first_stage))
+    _refuse_large(config, jax.eval_shape(compiled.init, *start))
     return compiled.init(*start), Progress()
+
+
+def _refuse_large(config: factory.AnyExperiment, state: RunState) -> None:
+    """Refuse a state that does not fit into memory, before it is made."""
+    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    there = host.memory(jax.local_devices()[0])
+    if needed > there:
+        raise UserError(
+            f"model={name_of(config.model)!r} takes {needed / 2**30:.3g} GiB with its optimizer, "
+            f"and there are {there / 2**30:.3g} GiB of memory; use fewer latents or smaller layers"
+        )
 
 
 def _steps(

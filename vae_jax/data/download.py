@@ -53,7 +53,8 @@ def fetch(url: str, path: Path, check: Callable[[Path], object]) -> None:
         raise UserError(f"{url} cannot be downloaded: {error.code} {error.reason}") from None
     except urllib.error.URLError as error:
         raise UserError(f"{url} cannot be downloaded: {error.reason}") from None
-    except (OSError, http.client.HTTPException) as error:
+    # urllib raises ValueError for what is no URL.
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise UserError(f"{url} cannot be downloaded to {path}: {error}") from None
     finally:
         partial.unlink(missing_ok=True)

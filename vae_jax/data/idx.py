@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import math
 import struct
 import zlib
@@ -51,17 +52,25 @@ SHA256 = {
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UINT8 = 0x08
+# The largest file of the MNIST family has 47 million.
+_MOST_BYTES = 2**30
 
 
 def read_content(path: str | Path) -> bytes:
     """Return the bytes of a file, unzipped if it is gzip.
 
     Raises:
-        UserError: the file is missing, unreadable, cut short or fails its gzip checksum.
+        UserError: the file is missing, unreadable, cut short, too large or fails its checksum.
     """
     try:
         raw = Path(path).read_bytes()
-        return gzip.decompress(raw) if raw.startswith(_GZIP_MAGIC) else raw
+        if not raw.startswith(_GZIP_MAGIC):
+            return raw
+        with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise UserError(f"{path} holds more than {_MOST_BYTES:,} bytes unzipped")
+        return content
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except EOFError:

@@ -6,6 +6,7 @@ examples are not shuffled but keep the order of the idx files.
 """
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -128,7 +129,9 @@ def _read_splits(name: str, source: str, downloads: Path) -> _Splits:
 def _locate(name: str, source: str, downloads: Path, file: str) -> Path:
     """Return the path of an idx file, which is downloaded first if the source is a URL."""
     if source and not is_url(source):
-        candidates = [Path(source).expanduser() / f"{file}{suffix}" for suffix in (".gz", "")]
+        candidates = [
+            Path(os.path.expanduser(source)) / f"{file}{suffix}" for suffix in (".gz", "")
+        ]
         for candidate in candidates:
             if candidate.exists():
                 return candidate

@@ -175,7 +175,13 @@ def _number(files_of: Mapping[str | None, list[Path]], classes: list[str]) -> _S
 
 
 def _find(folder: Path) -> list[Path]:
-    """Return the images in a folder and its subfolders, sorted."""
+    """Return the images in a folder and its subfolders, sorted.
+
+    Raises:
+        UserError: a link leads back to a folder that holds it.
+    """
+    if folder.resolve() in [parent.resolve() for parent in folder.parents]:
+        raise UserError(f"{folder} is a link to a folder that holds it; remove the link")
     return [
         file
         for child in _visible(folder)

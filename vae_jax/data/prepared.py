@@ -49,7 +49,7 @@ def import_tfds() -> ModuleType:
 def resolve_data_dir(data_dir: str) -> Path:
     """Return the folder that `data_dir` names; "" is TFDS's default."""
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(data_dir or default).expanduser()
+    return Path(os.path.expanduser(data_dir or default))
 
 
 def list_names(data_dir: str) -> list[str]:

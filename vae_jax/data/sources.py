@@ -1,5 +1,6 @@
 """All sources of data by name: bundled, rendered, .npz, a folder of images, TFDS, or outside."""
 
+import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -79,7 +80,7 @@ def _find(name: str, data_dir: str, image_size: int) -> _Source:
     # In names of TFDS a colon precedes a version, never a name.
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
         return _Source(partial(outside.sizes, name), partial(outside.OutsideDataset, name))
-    path = str(Path(name).expanduser())
+    path = str(Path(os.path.expanduser(name)))
     if name.endswith(".npz"):
         return _Source(partial(arrays.sizes, path), partial(arrays.read, path))
     folder = None if _looks_like_a_path(name) else prepared.find(name, data_dir)

@@ -206,7 +206,7 @@ class AutoregressiveFlowSettings:
 
     least_latents = 2
 
-    layers: int = integer(2, "Steps of the flow.", at_least=1)
+    layers: int = integer(2, "Steps of the flow.", at_least=1, at_most=1000)
     width: int = integer(128, "Units of the hidden layers.", at_least=1)
     activation: str = one_of("silu", list(ACTIVATIONS), "Activation of the hidden layers.")
     initializer: str = one_of("lecun", list(INITIALIZERS), "Initializer of the matrices.")

@@ -423,7 +423,9 @@ class VQVAESettings:
         (7, 7), "Rows and columns of codes: the sides of the image over a power of two."
     )
     channels: int = integer(64, "Channels of the convolutions.", at_least=1)
-    blocks: int = integer(2, "Residual blocks of the encoder, and of the decoder.", at_least=1)
+    blocks: int = integer(
+        2, "Residual blocks of the encoder, and of the decoder.", at_least=1, at_most=1000
+    )
     kernel_size: int = integer(4, "Side of the kernels that halve or double the image.", at_least=2)
     activation: str = one_of("relu", list(ACTIVATIONS), "Activation between the layers.")
     compute_dtype: str = one_of(

@@ -156,7 +156,7 @@ class TransformerSettings:
     """A causal transformer with learned positions."""
 
     width: int = integer(64, "Width of the blocks, a multiple of heads.", at_least=1)
-    layers: int = integer(3, "Blocks of attention and a hidden layer.", at_least=1)
+    layers: int = integer(3, "Blocks of attention and a hidden layer.", at_least=1, at_most=1000)
     heads: int = integer(4, "Heads of the attention.", at_least=1)
 
     def problem(self) -> str | None:

@@ -271,7 +271,7 @@ class ResidualDecoder(nnx.Module):
 class _Residual(ConvolutionalSettings):
     """The settings that residual encoders and decoders share."""
 
-    blocks: int = integer(2, "Residual blocks per level.", at_least=1)
+    blocks: int = integer(2, "Residual blocks per level.", at_least=1, at_most=1000)
     remat: bool = flag(
         False, "Compute the inside of blocks again in the backward pass, to save memory."
     )

@@ -65,6 +65,7 @@ class Objective(abc.ABC):
       needs_differentiable_draws: whether draws of the posterior must be differentiable.
       compares_examples: whether the loss compares the examples of a batch with each other, so that
         it cannot be computed on parts of a batch.
+      least_batch: the fewest examples of a batch that the loss is meaningful for.
       measures_gradients: whether the norm of each player's gradient is a metric of training.
       compares_means: whether images are compared with means of p(x|z), so that they cannot be zeros
         and ones drawn from grey values.
@@ -77,6 +78,7 @@ class Objective(abc.ABC):
     needs_density: ClassVar[bool] = True
     needs_differentiable_draws: ClassVar[bool] = True
     compares_examples: ClassVar[bool] = False
+    least_batch: ClassVar[int] = 1
     measures_gradients: ClassVar[bool] = False
     compares_means: ClassVar[bool] = False
     matches_codes: ClassVar[bool] = False

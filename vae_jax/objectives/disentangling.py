@@ -51,6 +51,7 @@ class Penalized(Objective):
     """The negative ELBO and a penalty on the codes of a batch."""
 
     compares_examples: ClassVar[bool] = True
+    least_batch: ClassVar[int] = 2
 
     def problem(self, model: Any) -> str | None:
         """Return why this objective cannot train a model; None if it can."""

@@ -23,6 +23,7 @@ class InfoVAE(Objective):
     """
 
     compares_examples: ClassVar[bool] = True
+    least_batch: ClassVar[int] = 2
 
     mmd_weight: Traced = traced(10.0, "Weight of the distance of q(z) from p(z).", at_least=0.0)
     alpha: Traced = traced(0.0, "Share of the KL that is left out.", at_most=1.0)

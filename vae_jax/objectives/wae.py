@@ -37,6 +37,7 @@ class WAE(Objective):
 
     needs_density: ClassVar[bool] = False
     compares_examples: ClassVar[bool] = True
+    least_batch: ClassVar[int] = 2
     matches_codes: ClassVar[bool] = True
 
     mmd_weight: Traced = traced(10.0, "Weight of the distance of q(z) from p(z).", at_least=0.0)

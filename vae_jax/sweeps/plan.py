@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from vae_jax.sweeps import fields
 from vae_jax.sweeps.chunks import Chunk, Entry, HalvingRule
 from vae_jax.sweeps.members import prefers_side_by_side
 from vae_jax.sweeps.space import Setting, Sweep
+from vae_jax.training import host
 from vae_jax.training.players import Params
 
 _GIB = 2**30
@@ -51,14 +51,9 @@ class Resources(NamedTuple):
 def resources_here() -> Resources:
     """Return what a process may use here: most of an accelerator, or half of the machine."""
     devices = jax.local_devices()
-    stats = (devices[0].memory_stats() or {}) if devices[0].platform != "cpu" else {}
-    if "bytes_limit" in stats:
-        limit = _SHARE_OF_DEVICE * stats["bytes_limit"]
-    elif hasattr(os, "sysconf"):
-        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        limit = _SHARE_OF_MACHINE * machine / len(devices)
-    else:
-        limit = 4 * _GIB
+    is_cpu = devices[0].platform == "cpu"
+    share = _SHARE_OF_MACHINE / len(devices) if is_cpu else _SHARE_OF_DEVICE
+    limit = share * host.memory(devices[0])
     return Resources(int(limit), len(devices), prefers_side_by_side())
 
 

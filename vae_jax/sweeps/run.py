@@ -12,6 +12,7 @@ Several processes may share a workdir, on one machine or on several that see it.
 
 import collections
 import contextlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,19 @@ def run_sweep(
     """
     base = fields.resolved(config)
     check(sweep, base)
-    if storage and sweep.method != "tpe":
-        raise UserError(
-            f"--storage is for tpe; processes share a {sweep.method} sweep by sharing its workdir"
-        )
+    of_searches = {"storage": storage, "study": study, "reclaim_after": reclaim_after}
+    for name, value in of_searches.items():
+        if value and sweep.method != "tpe":
+            raise UserError(
+                f"--{name} is for tpe; processes share a {sweep.method} sweep by sharing its "
+                "workdir"
+            )
+    if not 0 <= reclaim_after < math.inf:
+        raise UserError(f"--reclaim_after={reclaim_after} must be finite and at least 0")
     results.check_results(folder)
     ours = {"config": base, "sweep": space.describe(sweep)}
     with contextlib.ExitStack() as stack:
+        stack.enter_context(workdir.left_as_it_was(folder))
         search = None
         if sweep.method == "tpe":
             search = _claim_search(folder, sweep, ours, storage, study)

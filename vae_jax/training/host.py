@@ -21,6 +21,16 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory(device: jax.Device) -> int:
+    """Return the bytes of a device's memory, for a CPU of the machine's; 8 GiB if unknown."""
+    stats = (device.memory_stats() or {}) if device.platform != "cpu" else {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    if hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 8 * 2**30
+
+
 def processor() -> str:
     """Return the name of the processor, or its architecture if the system does not say it."""
     try:
@@ -60,10 +70,23 @@ def _commit() -> str | None:
 
 
 def use_compilation_cache() -> None:
-    """Keep compiled programs in ~/.cache/vae_jax, or in $JAX_COMPILATION_CACHE_DIR."""
+    """Keep compiled programs in ~/.cache/vae_jax, or in $JAX_COMPILATION_CACHE_DIR.
+
+    Without a home that can be written none are kept.
+    """
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "vae_jax"))
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+        folder /= "vae_jax"
+        # A home that is not known stays "~".
+        if not folder.is_absolute():
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return
+        if not os.access(folder, os.W_OK):
+            return
+        jax.config.update("jax_compilation_cache_dir", str(folder))
     # Quick compilations, too: a run has a hundred of them, together two seconds.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

@@ -7,6 +7,7 @@ size. Any attribute may be left out, so that a model learns to do without: what 
 mention is unknown, not middle.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -251,7 +252,7 @@ def read_file(path: str, split: str, sizes: dict[str, int]) -> list[str]:
     """
     captions = []
     for name, start, stop in splits.parse(split, sizes):
-        file = Path(path.replace("{split}", name)).expanduser()
+        file = Path(os.path.expanduser(path.replace("{split}", name)))
         try:
             text = file.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeError) as error:

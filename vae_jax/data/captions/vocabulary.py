@@ -2,6 +2,7 @@
 
 import functools
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,16 +21,32 @@ SPECIAL = ("<pad>", "<begin>", "<end>", "<unknown>")
 # What may happen to a word that is not in the vocabulary.
 UNKNOWN_WORDS = ("replace", "refuse")
 
-# Hyphens and apostrophes within a word belong to it, as in "t-shirt"; other signs are words.
-_WORD = re.compile(r"\w+(?:[-']\w+)*|[^\w\s]")
+# Join letters of some scripts without a sign of their own.
+_JOINERS = "\u200c\u200d"
 # Characters of a text that an error quotes.
 _MOST_QUOTED = 60
 _SPACE_BEFORE_SIGN = re.compile(r" (?=[,.;:!?])")
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words and punctuation signs of a text, in lower case."""
-    return _WORD.findall(text.lower())
+    """Return the words and punctuation signs of a text, in lower case.
+
+    An accent is the same as one character or two, and so are the two forms of an apostrophe.
+    """
+    text = unicodedata.normalize("NFC", text.lower())
+    marks = {character for character in text if unicodedata.category(character).startswith("M")}
+    words = _word("".join(sorted(marks))).findall(text)
+    return [word.replace("\u2019", "'") if len(word) > 1 else word for word in words]
+
+
+@functools.cache
+def _word(marks: str) -> re.Pattern[str]:
+    """Return the pattern of a word or sign of texts with these combining characters.
+
+    Hyphens and apostrophes within a word belong to it, as in "t-shirt"; other signs are words.
+    """
+    letter = rf"[\w{marks}{_JOINERS}]"
+    return re.compile(rf"\w{letter}*(?:[-'\u2019]{letter}+)*|[^\w\s]")
 
 
 class Encoded(NamedTuple):

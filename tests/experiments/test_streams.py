@@ -1,0 +1,49 @@
+"""Commands whose terminal, home or reader is gone."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from experiments import command_line, streams
+
+
+def test_a_reader_that_has_gone_stops_nothing():
+    reading, writing = os.pipe()
+    with open(writing, "w", encoding="ascii") as pipe:
+        stream = streams.lasting(pipe)
+        print("é", file=stream, flush=True)
+        assert os.read(reading, 100) == b"\\xe9\n"
+        os.close(reading)
+        for _ in range(3):
+            print("nobody reads this", file=stream, flush=True)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device")
+def test_a_file_that_cannot_be_written_is_an_error():
+    with streams.Lasting("/dev/full", "w") as full, pytest.raises(OSError, match="No space left"):
+        full.write(b"lost")
+
+
+def test_two_interrupts_end_a_command_in_one_line(monkeypatch, capfd):
+    monkeypatch.setattr(command_line, "_stopping", [])
+    exits = []
+    monkeypatch.setattr(os, "_exit", exits.append)
+    with pytest.raises(KeyboardInterrupt):
+        command_line._stop(2, None)
+    assert not exits
+    assert capfd.readouterr().err == "stopped by SIGINT\n"
+    # Here os._exit returns.
+    with pytest.raises(KeyboardInterrupt):
+        command_line._stop(2, None)
+    assert exits[0] == 130
+
+
+def test_a_command_without_home_and_streams_does_its_work(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "HOME"}
+    environment |= {"PYTHONIOENCODING": "ascii", "JAX_COMPILATION_CACHE_DIR": "", "HOME": "/proc/x"}
+    output = tmp_path / "settings"
+    command = f"{sys.executable} -m experiments.settings --markdown >{output} 2>&- <&-"
+    assert subprocess.run(command, shell=True, env=environment).returncode == 0
+    assert output.read_text().startswith("#")
