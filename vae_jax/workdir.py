@@ -32,7 +32,7 @@ _SUMMARY_KEYS = {"test": dict, "device": str, "num_cores": int, "versions": dict
 _SUMMARY_DIGEST = "summary_digest"
 _SWEEP = "sweep.json"
 # Files that are there before anything is trained; a journal has the settings that are to be tried.
-_WITHOUT_WORK = (".lock", _CONFIG, _SWEEP, "journal.log")
+_WITHOUT_WORK = (".lock", _CONFIG, _SWEEP, "data.json", "journal.log")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
