@@ -1,5 +1,6 @@
 """The exception for mistakes that a user can fix, and its one-line messages."""
 
+import os
 import tokenize
 import zipfile
 import zlib
@@ -33,6 +34,7 @@ def numpy_file_errors(path: str | Path, missing: str) -> Iterator[None]:
       UserError: the file is missing, damaged or too large.
     """
     try:
+        refuse_larger_than_memory(Path(path))
         yield
     except FileNotFoundError:
         raise UserError(missing) from None
@@ -54,3 +56,21 @@ def numpy_file_errors(path: str | Path, missing: str) -> Iterator[None]:
     # zipfile raises the last two for encrypted members and for unknown compression.
     except (OSError, RuntimeError, NotImplementedError) as error:
         raise UserError(f"{path} cannot be read: {first_line(error)}") from None
+
+
+def refuse_larger_than_memory(path: Path) -> None:
+    """Refuse a .npz file whose arrays, unpacked, take more than the memory of this machine.
+
+    Raises:
+      UserError: it is such a file.
+    """
+    if path.suffix != ".npz" or not path.is_file() or not hasattr(os, "sysconf"):
+        return
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        raise UserError(
+            f"{path} takes {size / 2**30:.0f} GiB unpacked, more than the {memory / 2**30:.0f} GiB "
+            "of this machine; make a folder of images or a set in array_record of it"
+        )

@@ -332,6 +332,20 @@ def test_a_file_cut_short_is_noticed(size):
         unpack(FILE[:size], "f.vae")
 
 
+def test_a_shape_that_the_file_is_too_short_for_is_refused_before_anything_is_allocated():
+    whole = unpack(FILE, "f.vae")
+    large = pack(dataclasses.replace(whole, shape=(10**9, *whole.shape[1:])))
+    with pytest.raises(UserError, match=r"f\.vae holds what .* shape \(1000000000"):
+        unpack(large, "f.vae")
+
+
+def test_a_header_nested_too_deep_is_refused():
+    header = 100_000 * b"["
+    content = b"VAEC" + (1).to_bytes(2, "little") + len(header).to_bytes(4, "little") + header
+    with pytest.raises(UserError, match=r"f\.vae holds what experiments\.compress does not write"):
+        unpack(content + hashlib.sha256(content).digest(), "f.vae")
+
+
 def test_a_file_with_more_at_its_end_is_noticed():
     with pytest.raises(UserError, match="altered"):
         unpack(FILE + b"\n", "f.vae")

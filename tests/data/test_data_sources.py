@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 import zipfile
@@ -6,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vae_jax.data import load, split_sizes
+from vae_jax import errors
+from vae_jax.data import decoding, load, split_sizes
 from vae_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -141,6 +143,12 @@ def test_npz_that_is_no_npz_or_damaged(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("images.npy", b"\x93NUMPY\1\0\x0b\0{'descr': (")
     refused(path, "not a whole .npz file")
+    huge = {"descr": "|u1", "fortran_order": False, "shape": (2**60, 28, 28)}
+    with zipfile.ZipFile(path, "w") as archive:
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, huge)
+        archive.writestr("images.npy", header.getvalue())
+    refused(path, "not a whole .npz file")
     np.savez(path, images=GREY)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
@@ -152,6 +160,19 @@ def test_npz_that_is_no_npz_or_damaged(tmp_path):
     path.unlink()
     path.mkdir()
     refused(path, "cannot be read")
+
+
+def test_npz_that_does_not_fit_into_memory_is_refused(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "bomb.npz", images=np.zeros((1000, 28, 28), np.uint8))
+    assert (tmp_path / "bomb.npz").stat().st_size < 10_000
+    monkeypatch.setattr(errors.os, "sysconf", lambda name: 100)
+    refused(tmp_path / "bomb.npz", "unpacked, more than the .* of this machine")
+
+
+def test_an_image_of_too_many_pixels_is_refused(tmp_path, monkeypatch):
+    save_image(tmp_path / "a.png", GREY[0])
+    monkeypatch.setattr(decoding, "_MOST_PIXELS", 19)
+    refused(tmp_path, r"a\.png: has 4x5 pixels; at most 19 are read")
 
 
 def test_folder_without_splits_or_classes(tmp_path):

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # Other modes, such as CMYK or a palette, are turned into RGB.
 _GREY_MODES = ("1", "L", "LA", "La")
+# As many as Pillow reads without a warning.
+_MOST_PIXELS = 89_478_485
 _CHANNEL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -45,6 +47,10 @@ def decode(
     try:
         with Image.open(file) as opened:
             image: Image.Image = opened
+            if image.width * image.height > _MOST_PIXELS:
+                raise ValueError(
+                    f"has {image.width}x{image.height} pixels; at most {_MOST_PIXELS:,} are read"
+                )
             if image.mode in ("I", "F") or image.mode.startswith("I;16"):
                 raise ValueError(f"has more than 8 bits a channel (mode {image.mode}); use 8")
             if as_shown:

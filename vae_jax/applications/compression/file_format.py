@@ -11,6 +11,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import struct
 from typing import Any
 
@@ -25,6 +26,8 @@ VERSION = 2
 _MAGIC = b"VAEC"
 _START = struct.Struct("<4sHI")
 _CHECKSUM_SIZE = 32
+# Most values per byte of a file. Images that cost their model next to nothing have thousands.
+_MOST_PER_BYTE = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +101,10 @@ def unpack(content: bytes, name: str) -> CompressedImages:
     header, words = body[_START.size :][:header_size], body[_START.size + header_size :]
     try:
         fields = _fields(json.loads(header))
+        if math.prod(fields["shape"]) > _MOST_PER_BYTE * len(content):
+            raise ValueError(f"shape {fields['shape']} in {len(content):,} bytes")
         return CompressedImages(**fields, words=_words(words), version=version)
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, RecursionError) as error:
         raise UserError(f"{name} holds what experiments.compress does not write: {error}") from None
 
 
