@@ -27,7 +27,7 @@ from configs import vanilla
 from experiments import train
 from vae_jax.config import run
 from vae_jax.evaluation import results_file
-from vae_jax.training import host
+from vae_jax.training import compilation_cache
 from vae_jax.training import loop as training_loop
 from vae_jax.training.records import read_records
 
@@ -95,7 +95,7 @@ def measure_loop(folder: Path, epochs: int) -> dict[str, float]:
 def main(argv: list[str]) -> None:
     """Measure, print, write the JSON."""
     del argv
-    host.use_compilation_cache()
+    compilation_cache.use_compilation_cache()
     with tempfile.TemporaryDirectory() as scratch:
         stopped = Path(scratch) / "stopped"
         first_start = seconds_to_first_step(stopped)

@@ -15,7 +15,7 @@ from absl import app, flags, logging
 
 from experiments import streams
 from vae_jax.errors import UserError, first_line
-from vae_jax.training.host import use_compilation_cache
+from vae_jax.training.compilation_cache import use_compilation_cache
 
 EXIT_USER_ERROR = 2
 

@@ -46,6 +46,7 @@ from vae_jax.config.stored import Stored, best_model, read_experiment
 from vae_jax.config.upgrades import is_flat
 from vae_jax.data import Dataset
 from vae_jax.data.captions.vocabulary import Vocabulary
+from vae_jax.data.image_shapes import advice
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.data.pixels import Prepare, black_ones, to_unit_interval
 from vae_jax.data.simulators import Simulator
@@ -344,7 +345,7 @@ class TrainedModel(_Trained):
         if array.shape[1:] != self.image_shape or len(array) == 0:
             raise UserError(
                 f"images have shape {array.shape}; this model takes (num, "
-                f"{', '.join(map(str, self.image_shape))}) with num at least 1"
+                f"{', '.join(map(str, self.image_shape))}) with num at least 1{advice(array.shape)}"
             )
         # Noise takes the images that a denoising model restores out of the unit interval.
         is_clean = name_of(self.corruption) == "none"

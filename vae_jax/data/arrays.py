@@ -12,6 +12,7 @@ import numpy as np
 
 from vae_jax.data.dataset import Dataset, Ranges, concatenate
 from vae_jax.data.factors import Factors
+from vae_jax.data.image_shapes import advice, is_channels_first
 from vae_jax.errors import UserError, numpy_file_errors
 
 
@@ -89,10 +90,10 @@ def _split_keys(path: str, headers: _Headers) -> dict[str, tuple[str, str, str]]
 
 
 def _num_examples(path: str, key: str, shape: tuple[int, ...], dtype: np.dtype) -> int:
-    if len(shape) not in (3, 4) or 0 in shape:
+    if len(shape) not in (3, 4) or 0 in shape or is_channels_first(shape):
         raise UserError(
             f"{path}: {key!r} has shape {list(shape)}; it must be [num_examples, height, width] "
-            "or [num_examples, height, width, channels], none of them 0"
+            f"or [num_examples, height, width, channels], none of them 0{advice(shape)}"
         )
     if dtype != np.uint8 and dtype != np.bool_ and not np.issubdtype(dtype, np.floating):
         raise UserError(f"{path}: {key!r} has type {dtype}; it must be uint8, bool or floating")

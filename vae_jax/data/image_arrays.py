@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vae_jax.data.image_shapes import advice
 from vae_jax.errors import UserError, numpy_file_errors
 from vae_jax.workdir import write_atomically
 
@@ -52,7 +53,7 @@ def with_channels(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.n
     if images.size == 0 or images.shape[1:] not in (image_shape, without_channels):
         raise UserError(
             f"the images have shape {list(images.shape)}; this model takes [num, "
-            f"{', '.join(map(str, image_shape))}] with num at least 1"
+            f"{', '.join(map(str, image_shape))}] with num at least 1{advice(images.shape)}"
         )
     return images.reshape(-1, *image_shape)
 

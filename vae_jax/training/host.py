@@ -1,4 +1,4 @@
-"""This machine: its cores and processor, the versions it runs, and a cache of compiled programs."""
+"""This machine: its cores, its memory and processor, and the versions it runs."""
 
 import functools
 import importlib.metadata
@@ -67,26 +67,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
-
-
-def use_compilation_cache() -> None:
-    """Keep compiled programs in ~/.cache/vae_jax, or in $JAX_COMPILATION_CACHE_DIR.
-
-    Without a home that can be written none are kept.
-    """
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-        folder /= "vae_jax"
-        # A home that is not known stays "~".
-        if not folder.is_absolute():
-            return
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            return
-        if not os.access(folder, os.W_OK):
-            return
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-    # Quick compilations, too: a run has a hundred of them, together two seconds.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
