@@ -59,6 +59,21 @@ def model(request):
 IMAGES = jax.random.uniform(jax.random.key(0), (4, *IMAGE_SHAPE))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_of_default_sizes_starts_at_a_sane_rate(kind):
+    config = small_experiment({"model": kind}, latent_size=32)
+    assert config.model.top_latent_size == 50
+
+    @jax.jit
+    def rate(key):
+        model = factory.build_model(config, (28, 28, 1), key)
+        images = jax.random.bernoulli(key, 0.2, (4, 28, 28, 1)).astype(jnp.float32)
+        return bounds.elbo_terms(model, images, images, key, sampled_kl=True).kl.mean()
+
+    rates = jnp.stack([rate(jax.random.key(seed)) for seed in range(5)])
+    assert (abs(rates) < 300).all()
+
+
 class TwoLayerLinearGaussian:
     """h2 ~ N(0, I), h1 = a h2 + c + s noise (a, c, s diagonal), x = W^T h1 + b + scale * noise.
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import logging
 from typing import Any
 
 import jax
@@ -35,6 +36,8 @@ from vae_jax.settings import name_of
 TRAIN, VALIDATION, TEST = "data.train_split", "data.validation_split", "data.test_split"
 # The index of a split's field is folded into the key of its static binarisation.
 _STATIC_DRAWS = (TEST, TRAIN, VALIDATION)
+# A value that standardised data do not reach.
+_LARGE = 100.0
 
 # The mean is taken over this many images: the standard error of a pixel is then below a level.
 _MOST_IMAGES_AVERAGED = 100_000
@@ -206,6 +209,15 @@ def _load(config: AnyExperiment, field: str, dataset: LazyDataset) -> Dataset:
     problem = black_ones(loaded.images)
     if problem is not None:
         raise UserError(f"{field}: images of {config.data.name!r} {problem}")
+    largest = float(np.abs(loaded.images).max()) if loaded.images.dtype != np.uint8 else 0.0
+    if field == TRAIN and largest > _LARGE:
+        logging.warning(
+            "%s: values of %r reach %.3g; standardise them (subtract the mean of each column, "
+            "divide by its deviation), or the loss begins at millions of nats",
+            field,
+            config.data.name,
+            largest,
+        )
     if config.data.binarization.name == "static":
         key = make_key(config.data.binarization.seed)
         key = jax.random.fold_in(key, _STATIC_DRAWS.index(field))

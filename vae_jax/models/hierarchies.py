@@ -54,6 +54,11 @@ class ConditionalNormal(nnx.Module):
         )
         self.latent_size = latent_size
 
+    def start_at_unit_scale(self) -> None:
+        """Let the log-scales begin at 0, whatever the input."""
+        kernel = self.head.linear.kernel
+        kernel[...] = kernel[...].at[:, self.latent_size :].set(0)
+
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Normal:
         return self.head(self.mlp(x))
 
@@ -263,6 +268,11 @@ class _TwoLayerSettings(Networks):
         generative = ConditionalNormal(
             reverse.build(self.top_latent_size, rngs=rngs), self.latent_size, **dense
         )
+        if not getattr(self.top, "widths", True):
+            # Latents vary more than features: small scales would put the other layer's draws a
+            # hundred deviations off, and the rate at 10,000s of nats.
+            top.start_at_unit_scale()
+            generative.start_at_unit_scale()
         start = jnp.full(image_shape, 0.5) if mean_image is None else mean_image
         prior = self.prior.build(self.top_latent_size, start, rngs=rngs)
         return encoder, decoder, likelihood, bottom, top, generative, prior
