@@ -28,6 +28,8 @@ AsNow = Callable[[dict[str, Any]], dict[str, Any]]
 
 _CONFIG = "config.json"
 _SUMMARY = "summary.json"
+# Settings of a run that its training does not depend on, so that they may change.
+_WITHOUT_EFFECT = ("data.dir", "evaluation.")
 _SUMMARY_KEYS = {"test": dict, "device": str, "num_cores": int, "versions": dict}
 _SUMMARY_DIGEST = "summary_digest"
 _SWEEP = "sweep.json"
@@ -154,7 +156,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
 
 
 def written_digest(workdir: Path) -> str:
-    """Return the digest of config.json as it stands there, without the folder of the data.
+    """Return the digest of config.json as it stands there, without `_WITHOUT_EFFECT`.
 
     The checkpoints of a run have it, so that both are known to belong together.
 
@@ -162,9 +164,9 @@ def written_digest(workdir: Path) -> str:
       UserError: as `read_config`.
     """
     written = read_config(workdir)
-    section = written.get("data")
-    if isinstance(section, dict):
-        written["data"] = {name: value for name, value in section.items() if name != "dir"}
+    if all(isinstance(written.get(name, {}), dict) for name in ("data", "evaluation")):
+        flat = flatten(written)
+        written = {name: flat[name] for name in flat if not name.startswith(_WITHOUT_EFFECT)}
     return config_digest(written)
 
 
@@ -212,7 +214,10 @@ def finite(content: Any) -> Any:
 
 
 def _claim(workdir: Path, content: dict[str, Any], name: str, as_now: AsNow) -> None:
-    """Write config.json or sweep.json, or refuse the workdir if it has another one."""
+    """Write config.json or sweep.json, or refuse the workdir if it has another one.
+
+    Settings that training does not depend on may differ in a run: it then gets the new ones.
+    """
     kind, other = ("run", _SWEEP) if name == _CONFIG else ("sweep", _CONFIG)
     if (workdir / other).exists():
         raise UserError(
@@ -226,16 +231,22 @@ def _claim(workdir: Path, content: dict[str, Any], name: str, as_now: AsNow) -> 
     found = as_now(read_json(workdir / name))
     ours, theirs = (flatten(json.loads(json.dumps(side))) for side in (content, found))
     missing = "(none)"
-    differing = [
-        f"{field}={ours.get(field, missing)!r} (there: {theirs.get(field, missing)!r})"
+    differing = {
+        field: f"{field}={ours.get(field, missing)!r} (there: {theirs.get(field, missing)!r})"
         for field in sorted(ours.keys() | theirs.keys())
         if ours.get(field, missing) != theirs.get(field, missing)
-    ]
-    if differing:
-        raise UserError(
-            f"workdir={str(workdir)!r} holds a {kind} of another config: {', '.join(differing)}; "
-            "use another workdir"
-        )
+    }
+    if not differing:
+        return
+    # Checkpoints have the digest of a config in the schema that it was written in.
+    is_of_our_schema = content.get("schema") == read_json(workdir / name).get("schema")
+    if is_of_our_schema and all(field.startswith(_WITHOUT_EFFECT) for field in differing):
+        write_json(workdir / name, content)
+        return
+    raise UserError(
+        f"workdir={str(workdir)!r} holds a {kind} of another config: "
+        f"{', '.join(differing.values())}; use another workdir"
+    )
 
 
 @contextlib.contextmanager

@@ -427,6 +427,20 @@ def test_a_workdir_of_another_config_is_refused_and_left_as_it_was(data, finishe
     assert contents(finished) == before
 
 
+def test_settings_that_training_does_not_depend_on_may_change(
+    data, finished, tmp_path, monkeypatch
+):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    others = ["--config.evaluation.num_samples=3", "--config.data.dir=elsewhere"]
+    assert command(train.main, [*tiny(data, run), *others], monkeypatch) == (0, "")
+    config = json.loads((run / "config.json").read_text())
+    assert (config["evaluation"]["num_samples"], config["data"]["dir"]) == (3, "elsewhere")
+    # Its checkpoints still belong to it.
+    assert command(evaluate.main, [f"--workdir={run}"], monkeypatch)[0] == 0
+    assert json.loads((run / "summary.json").read_text())["test"]["num_samples"] == 3
+
+
 def spoil_images(data, **changes):
     """Write the data again with some arrays replaced by a function of the old ones."""
     with np.load(data) as found:
