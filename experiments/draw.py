@@ -3,6 +3,9 @@
 python -m experiments.draw --workdir=runs/vanilla --degrees=-0.25,0,0.25,0.5,0.75,1,1.25
 """
 
+import contextlib
+from pathlib import Path
+
 import numpy as np
 from absl import flags
 
@@ -13,7 +16,12 @@ from vae_jax.errors import UserError
 from vae_jax.evaluation import drawing
 from vae_jax.evaluation import summary as measuring
 
-shared.define("format", "workdir", "member")
+shared.define(
+    "format",
+    "workdir",
+    "member",
+    output="folder of the plots, for a run that cannot be written to; by default plots/ of the run",
+)
 
 _DEGREES = flags.DEFINE_list(
     "degrees",
@@ -39,13 +47,14 @@ def _degrees() -> np.ndarray:
 def main() -> None:
     """Draw the plots of --workdir, which must have been evaluated."""
     folder, degrees = shared.existing_workdir(), _degrees()
-    with workdir.hold(folder):
+    out = Path(flags.FLAGS.output) if flags.FLAGS.output else None
+    with workdir.hold(folder) if out is None else contextlib.nullcontext():
         model = trained.load(folder)
         summary = workdir.read_summary(folder)
         if summary is None:
             raise UserError(f"workdir={str(folder)!r} has no summary.json; evaluate it first")
-        measuring.draw_run(folder, model, model.load_test(), summary["test"], degrees)
-    print(f"drew {folder / 'plots'}")
+        measuring.draw_run(folder, model, model.load_test(), summary["test"], degrees, out=out)
+    print(f"drew {out or folder / 'plots'}")
 
 
 if __name__ == "__main__":

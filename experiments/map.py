@@ -9,6 +9,8 @@ principal components, --methods=pca, are those of plots/latents.png, which evalu
 `pip install 'umap-learn>=0.5.7,<0.6'`.
 """
 
+from pathlib import Path
+
 from absl import flags
 
 from experiments import command_line
@@ -20,7 +22,12 @@ from vae_jax.evaluation import plane_maps
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.drawing import NUM_MAPPED
 
-shared.define("format", "workdir", "member")
+shared.define(
+    "format",
+    "workdir",
+    "member",
+    output="folder to write to, for a run that cannot be written to; by default the run's",
+)
 
 _METHODS = flags.DEFINE_list(
     "methods", ["tsne"], f"layouts to draw, from {', '.join(plane_maps.METHODS)}"
@@ -43,16 +50,18 @@ def main() -> None:
     targets = measuring.prepare_test(model, test)[:NUM_MAPPED]
     labels = None if test.labels is None else test.labels[:NUM_MAPPED]
     codes = model.latents(targets)
+    out = Path(flags.FLAGS.output or folder)
     for method in _METHODS.value:
+        print(f"mapping {len(codes):,} codes by {method}", flush=True)
         points = plane_maps.plane_map(method, codes)
-        path = folder / "plots" / f"map_{method}.png"
+        path = out / "plots" / f"map_{method}.png"
         files = plots.save(plots.latent_map(points, labels, ("", "")), path)
         print(f"drew {', '.join(map(str, files))}")
     if _PROJECTOR.value:
         num = min(len(codes), projector.most_images(model.image_shape))
         few = None if labels is None else labels[:num]
-        projector.write(folder / "tensorboard", codes[:num], few, targets[:num])
-        print(f"wrote {num} codes; look at them with tensorboard --logdir={folder}")
+        projector.write(out / "tensorboard", codes[:num], few, targets[:num])
+        print(f"wrote {num} codes; look at them with tensorboard --logdir={out}")
 
 
 if __name__ == "__main__":

@@ -185,6 +185,10 @@ def test_the_command_draws_maps_and_writes_for_the_projector(run, tmp_path, caps
         codes = model.encode(data["test_images"][..., None])
     written = read_table(folder / "tensorboard/projector/tensors.tsv")
     np.testing.assert_allclose(written, codes, rtol=1e-4, atol=1e-6)
+    before = sorted(folder.rglob("*"))
+    command(workdir=str(folder), methods=["pca"], projector=True, output=str(tmp_path / "out"))
+    assert sorted(folder.rglob("*")) == before
+    assert (tmp_path / "out" / "plots" / "map_pca.png").is_file()
     # The projector alone. The principal components are in latents.png already.
     assert map_command._METHODS.default == ["tsne"]
     command(workdir=str(folder), methods=[], projector=True)

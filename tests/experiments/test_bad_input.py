@@ -12,6 +12,7 @@ from absl import flags
 from experiments import command_line, disentanglement, draw, evaluate, sweep, train
 from vae_jax.config import run as training_run
 from vae_jax.config.upgrades import SCHEMA
+from vae_jax.evaluation import summary as measuring
 from vae_jax.training import checkpoints
 
 RNG = np.random.default_rng(0)
@@ -51,7 +52,7 @@ def command(main, arguments, monkeypatch):
         with contextlib.redirect_stderr(error), pytest.raises(SystemExit) as stop:
             command_line.run(main)
     finally:
-        for name in ("config", "workdir", "num_samples", "degrees"):
+        for name in ("config", "workdir", "num_samples", "degrees", "output"):
             flags.FLAGS[name].unparse()
         flags.FLAGS.unparse_flags()
     return stop.value.code, error.getvalue()
@@ -439,6 +440,16 @@ def test_settings_that_training_does_not_depend_on_may_change(
     # Its checkpoints still belong to it.
     assert command(evaluate.main, [f"--workdir={run}"], monkeypatch)[0] == 0
     assert json.loads((run / "summary.json").read_text())["test"]["num_samples"] == 3
+
+
+def test_a_run_that_is_only_read_is_drawn_elsewhere(finished, tmp_path, monkeypatch):
+    before = contents(finished)
+    folders = []
+    monkeypatch.setattr(measuring.drawing, "draw_run", lambda *arguments: folders.append(arguments))
+    arguments = [f"--workdir={finished}", f"--output={tmp_path / 'out'}"]
+    assert command(draw.main, arguments, monkeypatch) == (0, "")
+    assert folders[0][-1] == tmp_path / "out"
+    assert contents(finished) == before
 
 
 def spoil_images(data, **changes):

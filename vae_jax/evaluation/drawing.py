@@ -30,8 +30,9 @@ def draw_run(
     labels: np.ndarray | None,
     measured: dict[str, Any],
     degrees: np.ndarray = DEGREES,
+    out: Path | None = None,
 ) -> None:
-    """Draw every plot of a run into its folder `plots/`.
+    """Draw every plot of a run.
 
     Args:
       folder: the workdir.
@@ -40,12 +41,13 @@ def draw_run(
       labels: their classes, if they have any.
       measured: the "test" part of the summary.
       degrees: of the interpolations, from 0 to 1.
+      out: folder of the plots; by default `plots/` of the workdir.
     """
-    keys, out = model.keys, folder / "plots"
+    keys, out = model.keys, out or folder / "plots"
     first = targets[:_NUM_IMAGES]
     reconstructed = plots.reconstructions(first, model.reconstruct(first))
     plots.save(reconstructed, out / "reconstructions.png")
-    draw_training_curves(folder)
+    draw_training_curves(folder, out)
     _draw_latents(out, model, targets[:NUM_MAPPED], None if labels is None else labels[:NUM_MAPPED])
     _draw_interpolations(out, model, targets, degrees)
     if model.has_samples:
@@ -66,23 +68,26 @@ def draw_joint_run(
     model: TrainedMultimodal,
     seen: dict[str, np.ndarray | list[str]],
     labels: np.ndarray | None,
+    out: Path | None = None,
 ) -> None:
-    """Draw what the model of a run generates into its folder `plots/`.
+    """Draw what the model of a run generates.
 
     Args:
       folder: the workdir.
       model: its model.
       seen: its test examples by the name of the modality; see `joint_drawing.draw_modalities`.
       labels: their classes, if they have any.
+      out: folder of the plots; by default `plots/` of the workdir.
     """
-    joint_drawing.draw_modalities(model, seen, labels, folder / "plots")
+    joint_drawing.draw_modalities(model, seen, labels, out or folder / "plots")
 
 
-def draw_training_curves(folder: Path) -> None:
-    """Draw the training curves of a run that has records."""
+def draw_training_curves(folder: Path, out: Path | None = None) -> None:
+    """Draw the training curves of a run that has records, by default into its `plots/`."""
     records = read_records(folder / "metrics.jsonl")
     if records:
-        plots.save(plots.training_curves(records), folder / "plots" / "training_curves.png")
+        path = (out or folder / "plots") / "training_curves.png"
+        plots.save(plots.training_curves(records), path)
 
 
 def draw_manifold(path: Path, model: TrainedModel) -> None:

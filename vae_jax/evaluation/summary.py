@@ -221,8 +221,9 @@ def draw_run(
     measured: dict[str, Any],
     degrees: np.ndarray = drawing.DEGREES,
     targets: Targets | None = None,
+    out: Path | None = None,
 ) -> None:
-    """Draw every plot of a run into its folder `plots/`.
+    """Draw every plot of a run.
 
     Args:
       folder: the workdir.
@@ -231,16 +232,17 @@ def draw_run(
       measured: the "test" part of the summary.
       degrees: of the interpolations of images, from 0 to 1.
       targets: the test examples as the model sees them, if they are prepared already.
+      out: folder of the plots; by default `plots/` of the workdir.
     """
     if targets is None:
         targets = prepare_examples(model, test)
     if isinstance(model, TrainedMultimodal):
         assert isinstance(targets, dict)
-        drawing.draw_training_curves(folder)
-        drawing.draw_joint_run(folder, model, readable(model, targets), test.labels)
+        drawing.draw_training_curves(folder, out)
+        drawing.draw_joint_run(folder, model, readable(model, targets), test.labels, out)
     else:
         assert isinstance(targets, np.ndarray)
-        drawing.draw_run(folder, model, targets, test.labels, measured, degrees)
+        drawing.draw_run(folder, model, targets, test.labels, measured, degrees, out)
 
 
 def summarize(
