@@ -60,6 +60,7 @@ def main() -> None:
     if _SAMPLER.value != "prior":
         train = config.load_splits(model.config).train_examples
         images = metrics.prepare_targets(config.build_prepare(model.config), train, images_key)
+        print(f"fitting a {_SAMPLER.value} to {len(images):,} training images", flush=True)
     distribution = samplers.build(_SAMPLER.value, model, images, fit_key)
     latents = samplers.sample_latents(distribution, draw_key, _NUM_IMAGES.value, _TEMPERATURE.value)
     drawn = model.decode(latents)

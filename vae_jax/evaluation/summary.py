@@ -1,6 +1,5 @@
 """The test metrics of a run, measured, plotted and written into summary.json."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Array, Key
-from tqdm import tqdm
 
 from vae_jax import trained, workdir
 from vae_jax.data import Dataset
@@ -17,6 +15,7 @@ from vae_jax.data.corruptions import at_any_level, levels_around
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.evaluation import denoising, drawing, joint_metrics, metrics, reports
 from vae_jax.evaluation.disentanglement import MetricSizes, disentanglement_metrics
+from vae_jax.evaluation.progress import progress_bar
 from vae_jax.trained import TrainedModel, TrainedMultimodal
 from vae_jax.training import host
 
@@ -110,7 +109,7 @@ def measure(
         "reconstruction_error": metrics.reconstruction_error(model, targets),
     }
     if model.has_density:
-        with _bar(len(targets), "img", show_progress) as bar:
+        with progress_bar(len(targets), "img", show=show_progress) as bar:
             measured |= metrics.vae_metrics(
                 model,
                 targets,
@@ -145,18 +144,6 @@ def measure(
     return measured
 
 
-def _bar(total: int, unit: str, show_progress: bool) -> tqdm:
-    # Outside of a terminal every update is a line of a log.
-    seconds = 0.1 if sys.stderr.isatty() else 30
-    return tqdm(
-        total=total,
-        desc="evaluating",
-        unit=unit,
-        mininterval=seconds,
-        disable=not show_progress,
-    )
-
-
 def _measure_joint(
     model: TrainedMultimodal,
     values: dict[str, np.ndarray],
@@ -166,7 +153,7 @@ def _measure_joint(
 ) -> dict[str, Any]:
     num_examples = len(values[model.names[0]])
     total = num_examples * joint_metrics.num_estimates(len(model.names))
-    with _bar(total, "example", show_progress) as bar:
+    with progress_bar(total, "example", show=show_progress) as bar:
         measured = joint_metrics.joint_metrics(
             model,
             values,

@@ -20,6 +20,7 @@ from vae_jax.data.captions import grammar as captions
 from vae_jax.data.captions.grammar import Grammar
 from vae_jax.errors import UserError
 from vae_jax.evaluation.classifier import Classifier
+from vae_jax.evaluation.progress import progress_bar
 from vae_jax.models.modalities import Forms
 from vae_jax.trained import TrainedMultimodal
 
@@ -111,11 +112,16 @@ def conditional(
       Shares from 0 to 1, by subset (neither empty nor all modalities) and by modality.
     """
     found: dict[tuple[str, ...], Shares] = {}
-    for index, subset in enumerate(proper_subsets(model.names)):
-        given = {name: values[name] for name in subset}
-        generated = model.generate(given, jax.random.fold_in(key, index))
-        others = [name for name in model.names if name not in subset]
-        found[subset] = {name: _share(readers[name](generated[name]) == labels) for name in others}
+    subsets = proper_subsets(model.names)
+    with progress_bar(len(subsets), "subset", "generating") as bar:
+        for index, subset in enumerate(subsets):
+            given = {name: values[name] for name in subset}
+            generated = model.generate(given, jax.random.fold_in(key, index))
+            others = [name for name in model.names if name not in subset]
+            found[subset] = {
+                name: _share(readers[name](generated[name]) == labels) for name in others
+            }
+            bar.update()
     return found
 
 
