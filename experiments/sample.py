@@ -9,6 +9,8 @@ grid of the first hundred, clipped to [0, 1], is written beside it as a PNG or i
 """
 
 import math
+import shutil
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -21,6 +23,7 @@ from vae_jax.applications.generation import samplers
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 from vae_jax.evaluation import metrics
+from vae_jax.evaluation.progress import progress_bar
 from vae_jax.training import host
 
 shared.define("format", "workdir", "member", "output", "seed")
@@ -34,6 +37,8 @@ _TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "factor of the noise's sta
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 100, "number of images to draw")
 
 _MOST_SHOWN = 100
+# Images that are in memory at a time.
+_PART = 10_000
 
 
 @shared.in_formats
@@ -46,15 +51,17 @@ def main() -> None:
     if _NUM_IMAGES.value < 1:
         raise UserError(f"--num_images={_NUM_IMAGES.value} must be at least 1")
     model = trained.load_images(folder)
-    needed, there = (
-        _NUM_IMAGES.value * 4 * math.prod(model.image_shape),
-        host.memory(jax.devices()[0]),
-    )
-    if needed > there // 2:
-        raise UserError(
-            f"--num_images={_NUM_IMAGES.value} are {needed / 2**30:.3g} GiB of images, more than "
-            "half of the memory; draw fewer at a time, with another --seed each"
-        )
+    # Images are decoded and written in parts; their latents are drawn at once.
+    for values, there, where in (
+        (math.prod(model.image_shape), shutil.disk_usage(target.parent).free, "disk"),
+        (4 * model.latent_size, host.memory(jax.devices()[0]), "memory"),
+    ):
+        needed = _NUM_IMAGES.value * 4 * values
+        if needed > there:
+            raise UserError(
+                f"--num_images={_NUM_IMAGES.value} would take {needed / 2**30:.3g} GiB of "
+                f"{where}, where {there / 2**30:.3g} GiB are there; draw fewer"
+            )
     images_key, fit_key, draw_key = jax.random.split(config.make_key(flags.FLAGS.seed), 3)
     images = np.empty((0, *model.image_shape), np.float32)
     if _SAMPLER.value != "prior":
@@ -63,12 +70,21 @@ def main() -> None:
         print(f"fitting a {_SAMPLER.value} to {len(images):,} training images", flush=True)
     distribution = samplers.build(_SAMPLER.value, model, images, fit_key)
     latents = samplers.sample_latents(distribution, draw_key, _NUM_IMAGES.value, _TEMPERATURE.value)
-    drawn = model.decode(latents)
-    image_arrays.write(target, drawn)
+    first = model.decode(latents[:_MOST_SHOWN])
+    parts = np.split(latents, range(_PART, len(latents), _PART))
+    with progress_bar(len(latents), "img", "decoding") as bar:
+
+        def decoded() -> Iterator[np.ndarray]:
+            for part in parts:
+                yield model.decode(part)
+                bar.update(len(part))
+
+        shape = (len(latents), *model.image_shape)
+        image_arrays.write_parts(target, decoded(), shape, first.dtype)
     grid = target.with_suffix(".png")
-    files = plots.save(plots.image_grid(drawn[:_MOST_SHOWN]), grid)
+    files = plots.save(plots.image_grid(first), grid)
     shown = " and ".join(map(str, files))
-    print(f"{target}: {len(drawn):,} images; {shown} shows {min(len(drawn), _MOST_SHOWN)}")
+    print(f"{target}: {len(latents):,} images; {shown} shows {len(first)}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
@@ -38,9 +38,7 @@ _WITHOUT_WORK = (".lock", _CONFIG, _SWEEP, "data.json", "journal.log")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file at once: readers and kills find the whole old file or the whole new one.
-
-    A link stays, and the file that it names is written; a device or a pipe is written through.
+    """Write a file at once (see `written_at_once`).
 
     Args:
       path: the file.
@@ -49,15 +47,28 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     Raises:
       UserError: it cannot be written; the old file stays.
     """
-    encoded = content.encode() if isinstance(content, str) else content
+    with written_at_once(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def written_at_once(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to write: readers and kills find the whole old file or the whole new one.
+
+    A link stays, and the file that it names is written; a device or a pipe is written through.
+
+    Raises:
+      UserError: it cannot be written; the old file stays.
+    """
     try:
         path = path.resolve() if path.is_symlink() else path
         if path.exists() and not (path.is_file() or path.is_dir()):
-            path.write_bytes(encoded)
+            with open(path, "wb") as file:
+                yield file
             return
         partial = path.with_name(path.name + ".partial")
         with open(partial, "wb") as file:
-            file.write(encoded)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

@@ -196,7 +196,7 @@ def command(**given):
 
 
 @pytest.mark.parametrize("name", ["prior", "mixture"])
-def test_the_command_writes_images_and_a_plot_of_them(run, tmp_path, capsys, name):
+def test_the_command_writes_images_and_a_plot_of_them(run, tmp_path, capsys, monkeypatch, name):
     target = tmp_path / "samples.npz"
     given = {"workdir": str(run), "sampler": name, "num_images": 120, "output": str(target)}
     command(**given)
@@ -213,6 +213,9 @@ def test_the_command_writes_images_and_a_plot_of_them(run, tmp_path, capsys, nam
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"samples.npz", "samples.pdf", "samples.svg"}
     np.testing.assert_array_equal(image_arrays.read(target), images)
+    monkeypatch.setattr(sample, "_PART", 50)
+    command(**given)
+    np.testing.assert_allclose(image_arrays.read(target), images, rtol=1e-6)
     command(**given, seed=1)
     assert not np.array_equal(image_arrays.read(target), images)
     command(**given, temperature=0.0)

@@ -53,13 +53,19 @@ def get_sweep():
     return space.grid({"objective.beta": (4.0,)})
 """
 
-# Half of what a short command takes is the start of its process.
+# Half of what a short command takes is the start of its process, and half of the rest the plots of
+# its run, which `draw` alone draws here.
 IN_ONE_PROCESS = """
 import importlib, json, sys
 from absl.testing import flagsaver
 from experiments import command_line
+from vae_jax.evaluation import drawing
 
+draw = {name: getattr(drawing, name) for name in ("draw_run", "draw_joint_run")}
 for name, *arguments in json.load(sys.stdin):
+    for function in draw:
+        drawn = draw[function] if name == "experiments.draw" else lambda *_, **__: None
+        setattr(drawing, function, drawn)
     main, sys.argv = importlib.import_module(name).main, [name, *arguments]
     with flagsaver.flagsaver():
         try:

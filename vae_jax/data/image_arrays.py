@@ -1,13 +1,15 @@
 """Arrays of images in a user's .npy or .npz file. Nothing is unpickled."""
 
-import io
+import contextlib
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from vae_jax.data.image_shapes import advice
 from vae_jax.errors import UserError, numpy_file_errors
-from vae_jax.workdir import write_atomically
+from vae_jax.workdir import written_at_once
 
 _SUFFIXES = (".npy", ".npz")
 
@@ -34,13 +36,34 @@ def write(path: Path, images: np.ndarray) -> None:
     Raises:
       UserError: the suffix is neither .npy nor .npz, or the file cannot be written.
     """
+    write_parts(path, [images], images.shape, images.dtype)
+
+
+def write_parts(
+    path: Path, parts: Iterable[np.ndarray], shape: tuple[int, ...], dtype: np.dtype
+) -> None:
+    """Write images part by part as `write` does, so that they need not be in memory together.
+
+    Args:
+      path: a .npy or .npz file.
+      parts: consecutive images.
+      shape: of all of them.
+      dtype: of all of them.
+
+    Raises:
+      UserError: as `write`.
+    """
     require_suffix(path)
-    content = io.BytesIO()
-    if path.suffix == ".npy":
-        np.save(content, images, allow_pickle=False)
-    else:
-        np.savez_compressed(content, images=images)
-    write_atomically(path, content.getvalue())
+    described = np.lib.format.dtype_to_descr(dtype)
+    header = {"descr": described, "fortran_order": False, "shape": shape}
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(written_at_once(path))
+        if path.suffix == ".npz":
+            archive = stack.enter_context(zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED))
+            file = stack.enter_context(archive.open("images.npy", "w", force_zip64=True))
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(np.ascontiguousarray(part, dtype).tobytes())
 
 
 def with_channels(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
