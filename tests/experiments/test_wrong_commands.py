@@ -126,7 +126,6 @@ WRONG = {
         --degrees=1e39
         --degrees=-1e7
         --workdir={stopped}
-        --workdir={several}
     """,
     ("edit", "--workdir={run} --output={t}/a.npy --attribute=slant "): """
         --degree=nan
