@@ -211,7 +211,7 @@ def write_summary(workdir: Path, summary: dict[str, Any]) -> None:
 
     JSON has no NaN.
     """
-    content = finite(summary)
+    content = finite({name: summary[name] for name in summary if name != _SUMMARY_DIGEST})
     write_json(workdir / _SUMMARY, {**content, _SUMMARY_DIGEST: config_digest(content)})
 
 

@@ -50,7 +50,8 @@ class Artist(trained.TrainedModel):
     has_normal_posterior = False
 
     def __init__(self, config, drawn):
-        self.config, self.image_shape, self.drawn = config, (SIZE, SIZE, 1), drawn
+        self.config, self.drawn = config, drawn
+        self.form = self.image_shape = (SIZE, SIZE, 1)
 
     def latents(self, images):
         return np.stack([self.drawn[image.tobytes()] for image in images])

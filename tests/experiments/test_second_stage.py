@@ -235,6 +235,6 @@ def test_a_first_stage_that_changed_before_the_first_step_is_refused(data, here)
     experiment = resolve(second(data, here))
     summary = json.loads((here / "summary.json").read_text())
     (here / "checkpoints" / "0").rename(here / "checkpoints" / "9")
-    (here / "summary.json").write_text(json.dumps({**summary, "step": 9}))
+    workdir.write_summary(here, {**summary, "step": 9})
     with pytest.raises(UserError, match="has another step than this run began with: 9, not 0"):
         factory.read_first_stage_arrays(experiment)

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 from vae_jax import workdir
-from vae_jax.config.stored import read_experiment
 from vae_jax.errors import UserError
 from vae_jax.evaluation import reports
 from vae_jax.evaluation.summary import COLUMNS
 from vae_jax.settings import name_of
+from vae_jax.trained import read_experiment
 from vae_jax.training.records import read_records
 
 _METRICS = ("elbo", "rate", "distortion", "iwae_bound")
