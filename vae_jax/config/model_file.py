@@ -74,9 +74,7 @@ def read(path: Path) -> tuple[dict[str, Any], AnyExperiment, DataForm, nnx.State
         raise UserError(f"{path} has other arrays than the model of its config; export it again")
 
     def filled(part: str, state: nnx.State) -> nnx.State:
-        return jax.tree.map_with_path(
-            lambda place, _: jnp.asarray(arrays[_name(part, place)]), state
-        )
+        return jax.tree.map_with_path(lambda path, _: jnp.asarray(arrays[_name(part, path)]), state)
 
     return written, config, form, filled("params", params), filled("extra", extra)
 

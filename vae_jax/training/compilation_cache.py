@@ -15,6 +15,7 @@ from absl import logging
 # that it cannot read, and never writes it again.
 _WARNINGS = ("Error reading persistent", "Error writing persistent")
 _ENTRIES = "*-cache"
+_FOLDER = "jax_compilation_cache_dir"
 # The first byte of what zlib compresses.
 _ZLIB = 0x78
 
@@ -36,7 +37,7 @@ def use_compilation_cache() -> None:
             return
         if not os.access(folder, os.W_OK):
             return
-        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update(_FOLDER, str(folder))
     # Quick compilations, too: a run has a hundred of them, together two seconds.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
@@ -54,7 +55,7 @@ class _Mending:
         if not str(message).startswith(_WARNINGS):
             self._show(message, *args, **options)
             return
-        folder = jax.config.jax_compilation_cache_dir
+        folder = getattr(jax.config, _FOLDER)
         num = delete_damaged(Path(folder)) if folder else 0
         if num:
             logging.warning("deleted %d damaged programs from the cache %s", num, folder)
