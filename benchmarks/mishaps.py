@@ -143,6 +143,9 @@ def _run(command: str, arguments: Sequence[str]) -> tuple[int, str]:
             contextlib.redirect_stderr(error),
             _limit(_LIMIT_SECONDS),
         ):
+            # The flags of the campaign are none of the command's.
+            for name in flags.FLAGS:
+                flags.FLAGS[name].unparse()
             command_line.run(main)
     except SystemExit as end:
         return int(end.code or 0), error.getvalue()

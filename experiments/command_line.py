@@ -102,6 +102,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     # Only in a process that runs nothing but this command.
     if sys.stdout is sys.__stdout__ and sys.stderr is sys.__stderr__:
         streams.secure()
+        sys.unraisablehook = _show_unraisable
         signal.signal(signal.SIGINT, _stop)
     code = 0
     try:
@@ -128,6 +129,15 @@ def _is_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
+def _show_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Show an exception that nobody can catch, but no signal that came in the collector of JAX.
+
+    The run then ends at its next stop, as after the first signal.
+    """
+    if unraisable.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(unraisable)
+
+
 def report(error: BaseException) -> int:
     """Print the exception that ended a command.
 
@@ -151,6 +161,6 @@ def report(error: BaseException) -> int:
             print(error, file=sys.stderr)
             return 128 + error.signal
         case KeyboardInterrupt():
-            return 128 + signal.SIGINT
+            return 128 + (error.args[0] if error.args else signal.SIGINT)
     traceback.print_exception(error)
     return 1

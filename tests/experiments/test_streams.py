@@ -1,12 +1,15 @@
 """Commands whose terminal, home or reader is gone."""
 
 import os
+import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from experiments import command_line, streams
+from vae_jax.training.interruption import deferred
 
 
 def test_a_reader_that_has_gone_stops_nothing():
@@ -38,6 +41,23 @@ def test_two_interrupts_end_a_command_in_one_line(monkeypatch, capfd):
     with pytest.raises(KeyboardInterrupt):
         command_line._stop(2, None)
     assert exits[0] == 130
+
+
+def test_a_second_signal_gives_its_own_exit_code():
+    with deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt) as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert command_line.report(stop.value) == 128 + signal.SIGTERM
+    assert command_line.report(KeyboardInterrupt()) == 128 + signal.SIGINT
+
+
+def test_a_signal_in_a_collector_is_not_shown(monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys, "__unraisablehook__", shown.append)
+    for kind in (KeyboardInterrupt, ValueError):
+        command_line._show_unraisable(SimpleNamespace(exc_type=kind))
+    assert [unraisable.exc_type for unraisable in shown] == [ValueError]
 
 
 def test_a_command_without_home_and_streams_does_its_work(tmp_path):

@@ -24,7 +24,7 @@ def deferred() -> Iterator[Interruption]:
 
     def record(number: int, _: FrameType | None) -> None:
         if interruption:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
         interruption.signal = signal.Signals(number)
         print(
             f"{interruption.signal.name}: saving at the next stop; once more stops at once",
