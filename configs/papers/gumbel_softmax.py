@@ -4,9 +4,9 @@ python -m experiments.reproduce --card=gumbel_softmax --seeds=1 --budget=full
 
 Jang, Gu, Poole 2016 (arXiv 1611.01144), Table 2.
 
-A run of the CPU budget trains for about 80 s on one core without an accelerator and is measured in
-two minutes. Expect an NLL of 102.3 from `soft_bernoulli`, 102.5 from `soft_categorical` and 108.4
-from `straight_through_bernoulli` there, with one seed. The full budget was not measured.
+On one of two cores without an accelerator a run of the CPU budget trains for 80 s and is measured
+in two minutes. Expect an NLL of 102.3 from `soft_bernoulli`, 102.5 from `soft_categorical` and
+108.4 from `straight_through_bernoulli` there, with one seed. The full budget was not measured.
 """
 
 from configs import gumbel
