@@ -238,8 +238,11 @@ def _claim(workdir: Path, content: dict[str, Any], name: str, as_now: AsNow) -> 
     if not (workdir / name).exists():
         write_json(workdir / name, content)
         return
+    written = read_json(workdir / name)
+    # Checkpoints have the digest of a config in the schema that it was written in.
+    is_of_our_schema = content.get("schema") == written.get("schema")
     # Through JSON, so that a tuple equals the list that was read back.
-    found = as_now(read_json(workdir / name))
+    found = as_now(written)
     ours, theirs = (flatten(json.loads(json.dumps(side))) for side in (content, found))
     missing = "(none)"
     differing = {
@@ -249,8 +252,6 @@ def _claim(workdir: Path, content: dict[str, Any], name: str, as_now: AsNow) -> 
     }
     if not differing:
         return
-    # Checkpoints have the digest of a config in the schema that it was written in.
-    is_of_our_schema = content.get("schema") == read_json(workdir / name).get("schema")
     if is_of_our_schema and all(field.startswith(_WITHOUT_EFFECT) for field in differing):
         write_json(workdir / name, content)
         return

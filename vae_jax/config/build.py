@@ -52,10 +52,16 @@ def split_model(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
     return graphdef, params, extra
 
 
+def abstract_model(
+    experiment: AnyExperiment, form: DataForm
+) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
+    """Return what `split_model` does of a model with shapes in place of arrays."""
+    return split_model(nnx.eval_shape(lambda: build_model(experiment, form, jax.random.key(0))))
+
+
 def build_graphdef(experiment: AnyExperiment, form: DataForm) -> nnx.GraphDef:
     """Return the model without its state, for `nnx.merge`."""
-    model = nnx.eval_shape(lambda: build_model(experiment, form, jax.random.key(0)))
-    return split_model(model)[0]
+    return abstract_model(experiment, form)[0]
 
 
 def build_networks(
@@ -74,8 +80,7 @@ class _Game:
         self._experiment = experiment
         self._num_examples = num_examples
         self._num_steps = num_steps
-        model = nnx.eval_shape(lambda: build_model(experiment, form, jax.random.key(0)))
-        self._graphdef, params, _ = split_model(model)
+        self._graphdef, params, _ = abstract_model(experiment, form)
         self._parts = tuple(f"model.{part}" for part in params)
         shapes = nnx.eval_shape(lambda: build_networks(experiment, form, jax.random.key(0)))
         self._graphdefs = {name: nnx.split(network)[0] for name, network in shapes.items()}

@@ -15,7 +15,7 @@ from flax import nnx
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from vae_jax.config.build import build_model, split_model
+from vae_jax.config.build import abstract_model
 from vae_jax.config.experiment import AnyExperiment, resolve
 from vae_jax.config.forms import DataForm, from_metadata, to_metadata
 from vae_jax.errors import UserError
@@ -67,8 +67,7 @@ def read(path: Path) -> tuple[dict[str, Any], AnyExperiment, DataForm, nnx.State
         config = resolve(written)
     except UserError as error:
         raise UserError(f"the config in {path}: {error}") from None
-    model = nnx.eval_shape(lambda: build_model(config, form, jax.random.key(0)))
-    _, params, extra = split_model(model)
+    _, params, extra = abstract_model(config, form)
     shapes = {name: (leaf.shape, leaf.dtype) for name, leaf in _named(params, extra)}
     if {name: (array.shape, array.dtype) for name, array in arrays.items()} != shapes:
         raise UserError(f"{path} has other arrays than the model of its config; export it again")

@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 
 from vae_jax import workdir
-from vae_jax.config.build import build_model, split_model
+from vae_jax.config.build import abstract_model
 from vae_jax.config.experiment import AnyExperiment, resolve
 from vae_jax.config.forms import DataForm, from_metadata
 from vae_jax.errors import UserError
@@ -72,8 +72,7 @@ def best_model(folder: Path, config: AnyExperiment) -> Stored:
             raise UserError(f"no checkpoint in {directory} is whole; train the run again")
         refuse_other_config(folder, found)
         form = from_metadata(found.metadata)
-        model = nnx.eval_shape(lambda: build_model(config, form, jax.random.key(0)))
-        _, params, extra = split_model(model)
+        _, params, extra = abstract_model(config, form)
         template = {"best_params": params}
         if jax.tree.leaves(extra):
             template["best_extra"] = extra
