@@ -28,6 +28,7 @@ _OF_A_RUN = {
     "draw": "",
     "edit": "--attribute=slant --output={t}/a.npy",
     "evaluate": "",
+    "export": "--output={t}/a.safetensors",
     "map": "",
     "sample": "--output={t}/a.npy",
 }
@@ -153,6 +154,13 @@ WRONG = {
         --num_samples=1000000001
         --num_samples=9
     """,
+    ("export", "--workdir={run} "): """
+        --output=
+        --output={t}/a.pkl
+        --output={t}/nowhere/a.safetensors
+        --output={t}/text/a.safetensors
+        --workdir={stopped}/checkpoints --output={t}/a.safetensors
+    """,
     ("map", "--workdir={run} "): """
         --methods=x
         --methods=PCA
@@ -228,6 +236,10 @@ WRONG = {
         --card=iwae_mnist_1layer,x
         --card={t}/text
         --card={t}/nowhere.py
+        --card={t}/raises.py
+        --card={t}/exits.py
+        --card={t}/binary.py
+        --card={t}/none.py
         --card=configs/vanilla.py
         --rows=x
         --rows=vae_1 --card=all
@@ -242,6 +254,16 @@ WRONG = {
         --ray_address=x
         --workdir={t}/text
         --results={t}/text
+    """,
+    ("runs", ""): """
+        --folder={t}/nowhere
+        --folder={t}/text
+        --folder={t}/empty
+        --folder=
+        --folder=/dev/null
+        --folder=LONG
+        --workdir={run}
+        junk
     """,
     ("sample", "--workdir={run} --output={t}/a.npy "): """
         --num_images=0
@@ -280,6 +302,10 @@ WRONG = {
         --sweep=x
         --sweep={t}/text
         --sweep={t}/empty
+        --sweep={t}/raises.py
+        --sweep={t}/exits.py
+        --sweep={t}/binary.py
+        --sweep={t}/none.py
         --trials=3
         --trials=0
         --batch=0
@@ -325,6 +351,10 @@ WRONG = {
         --config=x
         --config={t}/empty
         --config={t}/text
+        --config={t}/raises.py
+        --config={t}/exits.py
+        --config={t}/binary.py
+        --config={t}/none.py
         --config
         --workdir
         --workdir=
@@ -458,6 +488,8 @@ WRONG = {
         --config=x
         --config=configs/vanilla.py
         --config={t}/text
+        --config={t}/raises.py
+        --config={t}/none.py
         --config.epochs=0
         --config.x=3
         --executor=x
@@ -525,6 +557,10 @@ def names(tmp_path_factory):
     (folder / "grid" / "finished").rename(folder / "sweep")
     (folder / "empty").mkdir()
     (folder / "text").write_text("x")
+    (folder / "raises.py").write_text("1 / 0")
+    (folder / "exits.py").write_text("import sys\nsys.exit(0)")
+    (folder / "binary.py").write_bytes(b"\xff\x00")
+    (folder / "none.py").write_text("def get_card():\n    return None")
     (folder / "grid.py").write_text(_sweep_file("space.grid({'objective.beta': (0.5, 2.0)})"))
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
     arrays = {
@@ -582,7 +618,7 @@ def _refuse(name, arguments, names, monkeypatch):
 
 def test_there_are_many_and_of_every_command():
     assert len(COMMANDS) + len(_SWEEPS) >= 300
-    assert len({name for name, _ in COMMANDS}) == 19
+    assert len({name for name, _ in COMMANDS}) == 21
 
 
 @pytest.mark.usefixtures("parsed_flags")

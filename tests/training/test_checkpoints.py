@@ -1,6 +1,8 @@
+import contextlib
 import logging
 import os
 import shutil
+import types
 
 import jax
 import jax.numpy as jnp
@@ -255,3 +257,20 @@ def test_a_disk_without_room_is_refused_before_orbax_begins(directory, monkeypat
     with pytest.raises(UserError, match=r"10 bytes are free and .* are needed; make room"):
         save(directory, 6)
     assert checkpoints.steps(directory) == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("num_files", "left", "is_refused"),
+    [(100, 10, True), (100, 60, False), (0, 0, False)],
+    ids=["full", "room", "no limit"],
+)
+def test_a_disk_without_files_left_is_refused_before_orbax_begins(
+    directory, monkeypatch, num_files, left, is_refused
+):
+    blocks = dict.fromkeys(("f_blocks", "f_bfree", "f_bavail", "f_frsize"), 10**6)
+    status = types.SimpleNamespace(f_files=num_files, f_favail=left, **blocks)
+    monkeypatch.setattr(checkpoints.os, "statvfs", lambda _: status)
+    refused = pytest.raises(UserError, match="10 files may be made and 60 are needed; make room")
+    with refused if is_refused else contextlib.nullcontext():
+        save(directory, 6)
+    assert checkpoints.steps(directory) == ([2, 4] if is_refused else [2, 4, 6])

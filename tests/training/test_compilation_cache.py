@@ -1,7 +1,8 @@
 import os
 import subprocess
 import sys
-import zlib
+
+import pytest
 
 from vae_jax.training.compilation_cache import delete_damaged
 
@@ -14,16 +15,21 @@ print(jax.jit(lambda x: x + 1)(2))
 """
 
 
-def test_damaged_entries_are_deleted_and_others_stay(tmp_path):
-    whole = zlib.compress(b"a program" * 100)
-    entries = {"whole": whole, "cut": whole[:-5], "empty": b"", "other_format": b"\x28\xb5\x2f\xfd"}
-    entries["flipped"] = whole[:10] + bytes([whole[10] ^ 1]) + whole[11:]
-    for name, content in entries.items():
-        (tmp_path / f"{name}-cache").write_bytes(content)
+@pytest.mark.parametrize("name", ["zlib", "compression.zstd", "zstandard"])
+def test_damaged_entries_are_deleted_and_others_stay(tmp_path, monkeypatch, name):
+    library = pytest.importorskip(name)
+    # Python prefers the first that is installed, as JAX does.
+    for other in {"compression.zstd", "zstandard"} - {name}:
+        monkeypatch.setitem(sys.modules, other, None)
+    whole = library.compress(b"a program" * 100)
+    entries = {"whole": whole, "cut": whole[:-5], "empty": b"", "noise": b"noise"}
+    if name == "zlib":
+        entries["flipped"] = whole[:10] + bytes([whole[10] ^ 1]) + whole[11:]
+    for file, content in entries.items():
+        (tmp_path / f"{file}-cache").write_bytes(content)
     (tmp_path / "note.txt").write_bytes(b"")
-    assert delete_damaged(tmp_path) == 3
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"whole-cache", "other_format-cache", "note.txt"}
+    assert delete_damaged(tmp_path) == len(entries) - 1
+    assert {path.name for path in tmp_path.iterdir()} == {"whole-cache", "note.txt"}
 
 
 def test_a_damaged_program_is_compiled_and_written_anew(tmp_path):

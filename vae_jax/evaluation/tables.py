@@ -95,8 +95,26 @@ def speed_table(folder: Path) -> str:
         f"| SIGKILLs survived, final state bitwise equal | {kills['kills']} of {kills['kills']} |"
         if kills["equal"]
         else f"| SIGKILLs, final state not equal | {kills['kills']} |",
+        *_mishaps(folder / "mishaps_cpu.json"),
     ]
     return "\n".join(rows) + "\n"
+
+
+_MISHAPS = {
+    "files": "damaged files, taken or refused in one line",
+    "signals": "SIGINT, SIGTERM and SIGHUP that ended a training in one line and lost nothing",
+    "rotations": "loads of a run while its only checkpoint is replaced",
+}
+
+
+def _mishaps(file: Path) -> list[str]:
+    """Return a row per part of the campaign, if it has been run."""
+    if not file.is_file():
+        return []
+    parts = _read(file)
+    tried = {name: parts[name]["tried"] for name in _MISHAPS}
+    well = {name: tried[name] - len(parts[name]["not_answered_well"]) for name in _MISHAPS}
+    return [f"| {what} | {well[name]} of {tried[name]} |" for name, what in _MISHAPS.items()]
 
 
 @_of_folder

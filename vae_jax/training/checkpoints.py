@@ -40,6 +40,8 @@ _PARTIAL = ".partial"
 _TORN = ".torn"
 # Bytes that orbax and the manifest add to the arrays, with a margin.
 _OVERHEAD = 100_000
+# Files and folders of a checkpoint, with those that orbax makes for a time; they are about 30.
+_NUM_FILES = 60
 
 
 class Checkpoint(NamedTuple):
@@ -112,6 +114,11 @@ def _check_room(directory: Path, tree: PyTree) -> None:
     free = shutil.disk_usage(directory).free
     if free < needed:
         raise OSError(f"{free:,} bytes are free and {needed:,} are needed")
+    # Some file systems have a limit on files too; those without one report that they have none.
+    if hasattr(os, "statvfs"):
+        status = os.statvfs(directory)
+        if status.f_files and status.f_favail < _NUM_FILES:
+            raise OSError(f"{status.f_favail} files may be made and {_NUM_FILES} are needed")
 
 
 def steps(directory: Path) -> list[int]:

@@ -1,6 +1,7 @@
 """The cache of compiled programs on the disk, without entries that are damaged."""
 
 import contextlib
+import importlib
 import os
 import warnings
 import zlib
@@ -16,8 +17,6 @@ from absl import logging
 _WARNINGS = ("Error reading persistent", "Error writing persistent")
 _ENTRIES = "*-cache"
 _FOLDER = "jax_compilation_cache_dir"
-# The first byte of what zlib compresses.
-_ZLIB = 0x78
 
 
 def use_compilation_cache() -> None:
@@ -74,11 +73,21 @@ def delete_damaged(folder: Path) -> int:
 
 
 def _is_whole(entry: bytes) -> bool:
-    """Return whether an entry can be decompressed; True where JAX uses another format than zlib."""
-    if entry and entry[0] != _ZLIB:
-        return True
+    """Return whether the JAX here can decompress an entry.
+
+    zlib has a checksum, and finds any wrong bit. Zstandard, as JAX uses it, has none, and finds
+    what is cut or has a wrong structure.
+    """
     try:
-        zlib.decompress(entry)
-    except zlib.error:
+        _decompressor()(entry)
+    except Exception:  # of a kind of its own in each format
         return False
     return True
+
+
+def _decompressor() -> Callable[[bytes], bytes]:
+    """Return what JAX decompresses with: Zstandard if it is installed, as in Python 3.14."""
+    for name in ("compression.zstd", "zstandard"):
+        with contextlib.suppress(ImportError):
+            return importlib.import_module(name).decompress
+    return zlib.decompress
