@@ -138,6 +138,21 @@ def _show_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(unraisable)
 
 
+def _code_of_signal(error: BaseException) -> int | None:
+    """Return the exit code of the signal that an exception comes from; None if from no signal.
+
+    Libraries turn an interrupt inside them into exceptions of their own.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            return 128 + (cause.args[0] if cause.args else signal.SIGINT)
+        cause = cause.__cause__ or cause.__context__
+    if _stopping:
+        return _stopping[0]
+    return 128 + signal.SIGINT if "KeyboardInterrupt" in str(error) else None
+
+
 def report(error: BaseException) -> int:
     """Print the exception that ended a command.
 
@@ -160,7 +175,7 @@ def report(error: BaseException) -> int:
         case Interrupted():
             print(error, file=sys.stderr)
             return 128 + error.signal
-        case KeyboardInterrupt():
-            return 128 + (error.args[0] if error.args else signal.SIGINT)
+    if (stopped := _code_of_signal(error)) is not None:
+        return stopped
     traceback.print_exception(error)
     return 1

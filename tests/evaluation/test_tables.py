@@ -16,6 +16,7 @@ BENCHMARKS = report.ROOT / "benchmarks" / "results"
     [
         (tables.runs_table, RESULTS, "vanilla.json"),
         (tables.speed_table, BENCHMARKS, "likelihood_cpu.json"),
+        (tables.speed_table, BENCHMARKS, "mishaps_cpu.json"),
         (tables.sweeps_table, BENCHMARKS, "search_quality_cpu.json"),
     ],
 )
@@ -38,3 +39,13 @@ def test_a_value_of_the_wrong_kind_is_reported(tmp_path):
     (folder / "vanilla.json").write_text(json.dumps(summary))
     with pytest.raises(UserError, match="holds an unusable value"):
         tables.runs_table(folder)
+
+
+def test_a_mishap_that_was_not_answered_well_is_counted(tmp_path):
+    folder = shutil.copytree(BENCHMARKS, tmp_path / "results")
+    measured = json.loads((folder / "mishaps_cpu.json").read_text())
+    tried = measured["signals"]["tried"]
+    for failed in ([], ["SIGINT [1.0]: code 1"]):
+        measured["signals"]["not_answered_well"] = failed
+        (folder / "mishaps_cpu.json").write_text(json.dumps(measured))
+        assert f"lost nothing | {tried - len(failed)} of {tried} |" in tables.speed_table(folder)

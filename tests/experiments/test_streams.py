@@ -52,6 +52,24 @@ def test_a_second_signal_gives_its_own_exit_code():
     assert command_line.report(KeyboardInterrupt()) == 128 + signal.SIGINT
 
 
+def test_an_interrupt_that_a_library_turned_into_an_error_is_no_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(command_line, "_stopping", [])
+    try:
+        try:
+            raise KeyboardInterrupt(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise RuntimeError("of a library") from None
+    except RuntimeError as error:
+        assert command_line.report(error) == 128 + signal.SIGTERM
+    assert command_line.report(RuntimeError("KeyboardInterrupt: <EMPTY>")) == 128 + signal.SIGINT
+    assert capsys.readouterr().err == ""
+    assert command_line.report(RuntimeError("a defect")) == 1
+    assert "a defect" in capsys.readouterr().err
+    monkeypatch.setattr(command_line, "_stopping", [130])
+    assert command_line.report(RuntimeError("no result")) == 130
+    assert capsys.readouterr().err == ""
+
+
 def test_a_signal_in_a_collector_is_not_shown(monkeypatch):
     shown = []
     monkeypatch.setattr(sys, "__unraisablehook__", shown.append)
