@@ -265,7 +265,10 @@ def _start(run: Run, error: Any) -> "subprocess.Popen[bytes]":
 
 
 def _interrupted(run: Run, kind: signal.Signals, waits: Sequence[float]) -> tuple[int, str]:
-    """Return exit code and standard error of a training that gets a signal after each wait."""
+    """Return exit code and standard error of a training that gets a signal after each wait.
+
+    One that does not end is killed, and has the code of SIGKILL.
+    """
     with tempfile.TemporaryFile() as error:
         process = _start(run, error)
         for wait in waits:
@@ -274,7 +277,11 @@ def _interrupted(run: Run, kind: signal.Signals, waits: Sequence[float]) -> tupl
                 break
             except subprocess.TimeoutExpired:
                 process.send_signal(kind)
-        code = process.wait(_LIMIT_SECONDS)
+        try:
+            code = process.wait(_LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
         error.seek(0)
         return code, error.read().decode(errors="replace")
 
