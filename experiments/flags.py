@@ -41,6 +41,11 @@ _SHARED: dict[str, tuple[Callable[..., Any], Any, str]] = {
         None,
         "required; file of the experiment's config. --config.NAME=VALUE changes a setting",
     ),
+    "init_from": (
+        flags.DEFINE_string,
+        "",
+        "workdir of a trained run whose model this one starts from, as --config.init_from",
+    ),
     "workdir": (flags.DEFINE_string, None, "required; directory of the run or sweep"),
     "member": (flags.DEFINE_integer, None, "member of the sweep in --workdir"),
     "workdirs": (flags.DEFINE_list, [], "required; directories of trained runs"),
@@ -60,6 +65,11 @@ _SHARED: dict[str, tuple[Callable[..., Any], Any, str]] = {
     "format": (flags.DEFINE_list, ["png"], "formats of the plots, some of png, pdf and svg"),
     "seeds": (flags.DEFINE_integer, 3, "seeds per row, counted from 0"),
     "seed": (_define_seed, 0, "seed of everything that is drawn or fitted"),
+    "log": (
+        flags.DEFINE_list,
+        [],
+        "loggers that take the records too, some of mlflow, wandb and trackio",
+    ),
     "accept_data": (
         flags.DEFINE_bool,
         False,
@@ -119,6 +129,8 @@ def given_config() -> dict[str, Any]:
     content = factory.plain(python_file.call(path, "get_config", "config file", kinds, wanted))
     for name, text in command_line.config_overrides():
         content = factory.with_values(content, {name: factory.parse(content, name, text)})
+    if "init_from" in flags.FLAGS and flags.FLAGS.init_from:
+        content["init_from"] = flags.FLAGS.init_from
     return content
 
 

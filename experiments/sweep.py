@@ -22,18 +22,16 @@ from vae_jax.errors import UserError
 from vae_jax.sweeps import run, space
 from vae_jax.sweeps.space import Sweep
 
-shared.define("format", "config", "workdir", "accept_data")
+shared.define("format", "config", "workdir", "init_from", "accept_data", "log")
 
 _SWEEP = flags.DEFINE_string("sweep", "", "file of the sweep; see vae_jax/sweeps/space.py")
 _TRIALS = flags.DEFINE_integer("trials", None, "settings to try, in place of the sweep file's")
 _BATCH = flags.DEFINE_integer("batch", None, "settings to try at a time")
-_MEMORY_LIMIT = flags.DEFINE_string(
-    "memory_limit", "", "memory of a device to use, such as 8GiB or 500MiB"
-)
+_MEMORY_LIMIT = flags.DEFINE_string("memory_limit", "", "memory per device, as 8GiB or 500MiB")
 _STORAGE = flags.DEFINE_string(
     "storage", "", "Optuna URL of a search shared by machines without a common workdir"
 )
-_STUDY = flags.DEFINE_string("study", "", "name of the study in --storage; by default a digest")
+_STUDY = flags.DEFINE_string("study", "", "name of the study in --storage; else a digest")
 _RECLAIM_AFTER = flags.DEFINE_float(
     "reclaim_after",
     0.0,
@@ -86,6 +84,7 @@ def run_sweep(config: Any, sweep: Sweep, folder: Path) -> None:
         study=_STUDY.value,
         reclaim_after=_RECLAIM_AFTER.value,
         accept_data=flags.FLAGS.accept_data,
+        log=flags.FLAGS.log,
     )
 
 

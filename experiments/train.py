@@ -8,7 +8,6 @@ devices and on several processes.
 """
 
 import functools
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,10 @@ from vae_jax.evaluation import drawing
 from vae_jax.evaluation import summary as measuring
 from vae_jax.settings import flatten
 from vae_jax.trained import TrainedModel
-from vae_jax.training import parallel
 from vae_jax.training.loop import RunState
 from vae_jax.training.records import TensorBoardWriter
 
-shared.define("format", "config", "workdir", "accept_data")
+shared.define("format", "config", "workdir", "init_from", "accept_data", "log")
 flags.adopt_module_key_flags(process_flags)
 
 _PROFILE = flags.DEFINE_bool(
@@ -51,16 +49,15 @@ def _image_writer(
     return drawing.image_writer(model, images, config.tensorboard.images_every_epochs, tensorboard)
 
 
-def train(
-    config: Any,
-    folder: Path,
-    *,
-    devices: Sequence[jax.Device] | None = None,
-    kind: parallel.Kind = "jit",
-    profile: bool = False,
-    accept_data: bool = False,
-) -> None:
-    """Train, evaluate and plot a run and print a line about it; see `vae_jax.config.run.train`."""
+def train(config: Any, folder: Path, *, accept_data: bool = False, **options: Any) -> None:
+    """Train, evaluate and plot a run and print a line about it.
+
+    Args:
+      config: the experiment, or nested settings.
+      folder: the run's directory.
+      accept_data: whether to go on with other examples than those that the run began with.
+      options: others of `vae_jax.config.run.train`.
+    """
     experiment = factory.resolve(config, folder)
     summary, was_finished = run.train(
         experiment,
@@ -69,10 +66,8 @@ def train(
             folder, splits.test, experiment.evaluation.num_samples, accept_data=accept_data
         ),
         make_image_writer=functools.partial(_image_writer, experiment),
-        devices=devices,
-        kind=kind,
-        profile=profile,
         accept_data=accept_data,
+        **options,
     )
     if summary is not None:
         print(f"{folder}{' is finished' if was_finished else ''}: {measuring.describe(summary)}")
@@ -93,6 +88,7 @@ def main() -> None:
             kind=kind,
             profile=_PROFILE.value,
             accept_data=flags.FLAGS.accept_data,
+            log=flags.FLAGS.log,
         )
 
 

@@ -42,6 +42,7 @@ from vae_jax.config.forms import (
     from_metadata,
     to_metadata,
 )
+from vae_jax.config.initial_model import read_initial_arrays
 from vae_jax.config.keys import EvaluationKeys, build_evaluation_keys, make_key
 from vae_jax.config.modalities import (
     JointSplits,
@@ -106,6 +107,7 @@ __all__ = [
     "parse",
     "plain",
     "read_first_stage_arrays",
+    "read_initial_arrays",
     "read_member_states",
     "read_run_state",
     "refuse_other_config",

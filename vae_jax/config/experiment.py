@@ -19,7 +19,7 @@ from vae_jax.errors import UserError, first_line
 from vae_jax.models.code_prior import FirstStage
 from vae_jax.models.interfaces import MODELS, ModelPart
 from vae_jax.objectives import OBJECTIVES, Objective
-from vae_jax.settings import Setting, bounded, flag, integer, name_of, part, section, seed
+from vae_jax.settings import Setting, bounded, flag, integer, name_of, part, section, seed, text
 from vae_jax.training import checkpoints as saving
 from vae_jax.training.optimizers import OPTIMIZERS, Optimizer
 
@@ -93,6 +93,21 @@ class JointEvaluation(_Evaluation):
 
 
 @dataclasses.dataclass(frozen=True)
+class InitFrom:
+    """A run whose model a new run starts from. A config names its workdir; the rest is read there.
+
+    Attributes:
+      is_read: True, since a user does not give these settings one by one.
+    """
+
+    is_read: ClassVar[bool] = True
+
+    workdir: str = text("", "Workdir of the run, or empty; read once, before the first step.")
+    step: int = integer(0, "Step of its checkpoint.", at_least=0)
+    digest: str = text("", "Digest of the files of its checkpoint.")
+
+
+@dataclasses.dataclass(frozen=True)
 class _Run:
     seed: int = seed(0, "Seed of the initial parameters, the order of the data and all noise.")
     epochs: int = integer(60, "Passes over the training set.", at_least=1)
@@ -109,6 +124,9 @@ class _Run:
     objective: Objective = part("elbo", OBJECTIVES, Objective, "What is minimised.")
     optimizer: Optimizer = part("adam", OPTIMIZERS, Optimizer, "How it is minimised.")
     checkpoints: Checkpoints = section(Checkpoints, "When checkpoints are written.")
+    init_from: InitFrom = section(
+        InitFrom, "The run whose model this one starts from, named by its workdir."
+    )
 
     @property
     def hparams(self) -> dict[str, float]:
@@ -116,8 +134,14 @@ class _Run:
         return settings.traced_values(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every setting, nested, and the schema that they are of."""
-        return {"schema": SCHEMA, **settings.to_dict(self)}
+        """Return every setting, nested, and the schema that they are of.
+
+        A run that starts from no other has no `init_from` there.
+        """
+        content = {"schema": SCHEMA, **settings.to_dict(self)}
+        if not self.init_from.workdir:
+            del content["init_from"]
+        return content
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,13 +216,13 @@ def _model_setting() -> Setting:
 def resolve(config: Config, folder: Path | None = None) -> Any:
     """Return the experiment that a config describes, checked.
 
-    Settings that the config leaves out have their defaults. A first stage that is named by its
-    workdir is replaced by its settings.
+    Settings that the config leaves out have their defaults. A first stage, or a run to start from,
+    that is named by its workdir is replaced by its settings.
 
     Args:
       config: nested settings, of this schema or an earlier one; an experiment is returned as it is.
-      folder: the directory of the experiment's run or sweep, which may exist; a first stage that
-        was copied there is not read again.
+      folder: the directory of the experiment's run or sweep, which may exist; what was copied there
+        from another run is not read again.
 
     Raises:
       UserError: names the setting, its value, and what would be right.
@@ -210,9 +234,11 @@ def resolve(config: Config, folder: Path | None = None) -> Any:
     named = _named_run(content.get("model", {}))
     if named is not None:
         setting, run = named
-        known = None if folder is None else _copied_first_stage(folder, setting, run)
+        known = None if folder is None else _copied_run(folder, f"model.{setting}", run)
         first_stage = read_first_stage(run) if known is None else known
         content["model"] = {**content["model"], setting: first_stage}
+    if isinstance(content.get("init_from"), str):
+        content["init_from"] = _resolved_init_from(content["init_from"], folder)
     cls, sections, model = shape_of(content)
     content["model"] = model
     objective = content.get("objective", {})
@@ -235,18 +261,58 @@ def _named_run(model: Any) -> tuple[str, str] | None:
     return None
 
 
-def _copied_first_stage(folder: Path, setting: str, run: str) -> Any:
-    """Return the first stage in the config of a directory, if it is that run; else None."""
+def _copied_run(folder: Path, setting: str, run: str) -> Any:
+    """Return the section of a setting in the config of a directory, if it is of a run; else None.
+
+    Args:
+      folder: the directory of a run or sweep, which may exist.
+      setting: the dotted name of the setting that names the other run.
+      run: the workdir of that other run.
+    """
     sweep = workdir.read_sweep(folder)
     try:
-        found = workdir.read_config(folder) if sweep is None else sweep["config"]
+        found: Any = workdir.read_config(folder) if sweep is None else sweep["config"]
     except (UserError, KeyError):
         return None
-    model = found.get("model")
-    first_stage = model.get(setting) if isinstance(model, Mapping) else None
-    if isinstance(first_stage, Mapping) and first_stage.get("workdir") == run:
-        return first_stage
-    return None
+    for name in setting.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) and found.get("workdir") == run else None
+
+
+def _resolved_init_from(run: str, folder: Path | None) -> Any:
+    """Return the section of a run to start from, which a begun run has in its config already."""
+    if not run:
+        return {}
+    if folder is not None:
+        if Path(run).resolve() == folder.resolve():
+            raise UserError(
+                f"init_from={run!r} is the workdir of this run; name the finished run to start "
+                "from, and use another workdir for this one"
+            )
+        known = _copied_run(folder, "init_from", run)
+        if known is not None:
+            return known
+    return read_init_from(run)
+
+
+def read_init_from(run: str) -> InitFrom:
+    """Return the run in a workdir, with its newest checkpoint, as one to start from.
+
+    Raises:
+      UserError: there is no run, or it has no checkpoint.
+    """
+    where, folder = f"init_from={run!r}", Path(run)
+    if not folder.is_dir():
+        raise UserError(f"{where}: there is no such workdir; name the workdir of a finished run")
+    try:
+        folder = workdir.run_folder(folder, None)
+        resolve(workdir.read_config(folder))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    found = saving.find(folder / "checkpoints")
+    if found is None:
+        raise UserError(f"{where} has no checkpoint; train it first, or name another run")
+    return InitFrom(run, found.step, saving.digest(folder / "checkpoints", found.step))
 
 
 def first_stage_of(model: Any) -> tuple[str, FirstStage] | None:
@@ -299,7 +365,7 @@ def digest(config: Config) -> str:
     """Return 16 hexadecimal digits that identify an experiment by what its result depends on.
 
     Only settings that differ from their defaults count, so that a new setting changes no digest.
-    Folders of data and of a first stage, and how often files are written, do not count.
+    Folders of data and of other runs, and how often files are written, do not count.
     """
     experiment = resolve(config)
     somewhere = dataclasses.replace(experiment.data, dir=type(experiment.data)().dir)
@@ -309,6 +375,7 @@ def digest(config: Config) -> str:
     first_stage = first_stage_of(experiment.model)
     if first_stage is not None:
         content["model"][first_stage[0]].pop("workdir")
+    content.get("init_from", {}).pop("workdir", None)
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

@@ -36,7 +36,7 @@ def to_bytes(
       params: the model's parameters.
       extra: the model's state that is learned without a gradient.
     """
-    arrays = {name: np.asarray(jax.device_get(leaf)) for name, leaf in _named(params, extra)}
+    arrays = {name: np.asarray(jax.device_get(leaf)) for name, leaf in named_arrays(params, extra)}
     metadata = {
         _CONFIG: json.dumps(written_config),
         _FORM: json.dumps(to_metadata(form)),
@@ -68,7 +68,7 @@ def read(path: Path) -> tuple[dict[str, Any], AnyExperiment, DataForm, nnx.State
     except UserError as error:
         raise UserError(f"the config in {path}: {error}") from None
     _, params, extra = abstract_model(config, form)
-    shapes = {name: (leaf.shape, leaf.dtype) for name, leaf in _named(params, extra)}
+    shapes = {name: (leaf.shape, leaf.dtype) for name, leaf in named_arrays(params, extra)}
     if {name: (array.shape, array.dtype) for name, array in arrays.items()} != shapes:
         raise UserError(f"{path} has other arrays than the model of its config; export it again")
 
@@ -78,8 +78,13 @@ def read(path: Path) -> tuple[dict[str, Any], AnyExperiment, DataForm, nnx.State
     return written, config, form, filled("params", params), filled("extra", extra)
 
 
-def _named(params: nnx.State, extra: nnx.State) -> list[tuple[str, Any]]:
-    """Return the arrays of a model by name."""
+def named_arrays(params: nnx.State, extra: nnx.State) -> list[tuple[str, Any]]:
+    """Return the names and arrays of a model, "params.encoder.0.kernel" or "extra....", in order.
+
+    Args:
+      params: the model's parameters.
+      extra: the model's state that is learned without a gradient.
+    """
     return [
         (_name(part, path), leaf)
         for part, state in (("params", params), ("extra", extra))

@@ -19,6 +19,7 @@ from vae_jax.config.build import (
 from vae_jax.config.experiment import AnyExperiment
 from vae_jax.config.first_stage import FirstStageArrays, with_first_stage
 from vae_jax.config.forms import DataForm, mean_template
+from vae_jax.config.initial_model import InitialArrays, with_initial
 from vae_jax.config.keys import build_evaluation_keys, make_key
 from vae_jax.data.pixels import StoredExamples
 from vae_jax.errors import UserError
@@ -88,8 +89,9 @@ class Program(NamedTuple):
 
     Attributes:
       graphdef: the model without its parameters.
-      init: `init(mean_image, key, hparams, first_stage)` makes the state before the first step;
-        `first_stage` has the arrays of the model's first stage, if it has one.
+      init: `init(mean_image, key, hparams, first_stage, initial)` makes the state before the first
+        step; `first_stage` has the arrays of the model's first stage, if it has one, and `initial`
+        those of the model that training starts from, if it is that of another run.
       run_steps: `run_steps(state, examples, num_steps)` trains on examples that lie on the device.
       run_batches: `run_batches(state, batches)` trains on the batches given, a step each.
       validate: `validate(state, examples)` measures the objective on other examples.
@@ -139,10 +141,12 @@ def build_program(
         key: Key[Array, ""],
         hparams: Hparams,
         first_stage: FirstStageArrays | None = None,
+        initial: InitialArrays = None,
     ) -> RunState:
         model_key, run_key = jax.random.split(key)
         _, params, extra = split_model(build_model(experiment, form, model_key, mean_image))
         extra = with_first_stage(extra, first_stage or {})
+        params, extra = with_initial(params, extra, initial)
         # With a key of their own: the model draws as it would without them.
         networks = build_networks(experiment, form, jax.random.fold_in(model_key, 1))
         others = {name: nnx.split(network)[1] for name, network in networks.items()}

@@ -12,8 +12,8 @@ import jax
 from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.errors import UserError
-from vae_jax.settings import name_of
-from vae_jax.training import checkpoints, host, parallel, processes, profiling
+from vae_jax.settings import flatten, name_of
+from vae_jax.training import checkpoints, host, loggers, parallel, processes, profiling
 from vae_jax.training.interruption import deferred
 from vae_jax.training.loop import Plan, Progress, RunState, RunSteps, Validate, fit
 from vae_jax.training.records import JsonLinesWriter, ProgressWriter, TensorBoardWriter, Writer
@@ -46,6 +46,7 @@ def train(
     kind: parallel.Kind = "jit",
     profile: bool = False,
     accept_data: bool = False,
+    log: Sequence[str] = (),
 ) -> Finished:
     """Train to the end of the plan, from the newest checkpoint if there is one, and evaluate.
 
@@ -58,11 +59,14 @@ def train(
       kind: how several devices are used together.
       profile: whether to trace a compiled call.
       accept_data: whether to go on with other examples than those that the run began with.
+      log: names of loggers that take the records, beside metrics.jsonl and TensorBoard; a finished
+        run is given to those that lack it.
 
     Raises:
       UserError: the data or the directory do not fit the config, or training cannot go on.
       Interrupted: a signal came; a checkpoint has been written.
     """
+    loggers.require(log)
     devices = jax.local_devices()[:1] if devices is None else devices
     if kind == "pmap" and len(devices) > 1:
         factory.refuse_parts(config, "--parallel=pmap", "--parallel=jit")
@@ -80,7 +84,18 @@ def train(
     directory = folder / "checkpoints"
     # The first of several processes holds the directory for all.
     first = processes.is_first()
-    with factory.hold_run(folder, config) if first else contextlib.nullcontext():
+    with (
+        factory.hold_run(folder, config) if first else contextlib.nullcontext(),
+        contextlib.ExitStack() as logged,
+    ):
+
+        def open_loggers(names: Sequence[str]) -> list[loggers.LoggerWriter]:
+            described = loggers.Described(folder, flatten(config.to_dict()))
+            return [
+                logged.enter_context(contextlib.closing(loggers.LoggerWriter(name, described)))
+                for name in names
+            ]
+
         metadata = factory.to_metadata(form)
         if first:
             metadata["data"] = factory.data_digests(config, splits)
@@ -95,7 +110,11 @@ def train(
         is_evaluated = finished and summary is not None and summary.get("step") == first_step
         # The first process decides for all: the others do not read the summary.
         if processes.from_first(int(is_evaluated)):
+            if summary is not None:
+                for logger in open_loggers(loggers.unfinished(log, folder)):
+                    logger.finish(loggers.summary_metrics(summary), first_step)
             return Finished(summary, was_finished=True)
+        in_loggers: list[loggers.LoggerWriter] = []
         with contextlib.ExitStack() as stack:
             writers: list[Writer] = []
             on_epoch: OnEpoch | None = None
@@ -117,17 +136,19 @@ def train(
                     on_epoch = make_image_writer(splits, state, tensorboard)
             for writer in writers:
                 stack.enter_context(contextlib.closing(writer))
+            # They stay open for the summary.
+            in_loggers = open_loggers(log) if first else []
             run_steps, describe_call = _steps(config, compiled, splits, plan, state.train, stack)
             if profile:
                 run_steps = profiling.profiled(run_steps, folder / "tensorboard")
             interruption = stack.enter_context(deferred())
-            fit(
+            state, _ = fit(
                 state,
                 progress,
                 plan=plan,
                 run_steps=run_steps,
                 validate=_validation(compiled, splits),
-                writers=writers,
+                writers=[*writers, *in_loggers],
                 checkpoint_dir=directory,
                 metadata=metadata,
                 interruption=interruption,
@@ -136,6 +157,8 @@ def train(
             )
         # The rest is little work, which one process does on one device.
         summary = evaluate(splits) if first else None
+        for logger in in_loggers:
+            logger.finish(loggers.summary_metrics(summary or {}), int(state.train.step))
         return Finished(summary, was_finished=False)
 
 
@@ -165,7 +188,8 @@ def _initial_or_restored(
         return compiled.put(state), progress
     key, hparams = factory.make_key(config.seed), factory.build_hparams(config)
     first_stage = factory.read_first_stage_arrays(config)
-    start = compiled.put((splits.mean_image, key, hparams, first_stage))
+    initial = factory.read_initial_arrays(config, splits.form)
+    start = compiled.put((splits.mean_image, key, hparams, first_stage, initial))
     _refuse_large(config, jax.eval_shape(compiled.init, *start))
     return compiled.init(*start), Progress()
 

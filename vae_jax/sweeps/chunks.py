@@ -142,6 +142,7 @@ class _Group:
                     factory.make_key(config.seed),
                     factory.build_hparams(config),
                     factory.read_first_stage_arrays(config),
+                    factory.read_initial_arrays(config, self.form),
                 )
                 for config in configs
             ]

@@ -20,7 +20,7 @@ from typing import Any
 from vae_jax import workdir
 from vae_jax.config import resolve
 from vae_jax.errors import UserError, first_line
-from vae_jax.sweeps import fields, results, space
+from vae_jax.sweeps import fields, member_logs, results, space
 from vae_jax.sweeps.batches import Work
 from vae_jax.sweeps.checks import check, is_same
 from vae_jax.sweeps.chunks import DATA_FILE
@@ -30,6 +30,7 @@ from vae_jax.sweeps.results import Row
 from vae_jax.sweeps.search import Search
 from vae_jax.sweeps.space import Sweep
 from vae_jax.sweeps.storage import open_study, owner_of
+from vae_jax.training import loggers
 
 # The most seconds to wait for another process that holds the workdir.
 _PATIENCE = 60.0
@@ -47,6 +48,7 @@ def run_sweep(
     study: str = "",
     reclaim_after: float = 0.0,
     accept_data: bool = False,
+    log: Sequence[str] = (),
 ) -> None:
     """Train, measure and plot every member that no other process has taken on.
 
@@ -62,11 +64,13 @@ def run_sweep(
       reclaim_after: the seconds without a sign of life after which another machine's trials are
         taken over; 0 never does.
       accept_data: whether to go on with other examples than those that the sweep began with.
+      log: names of loggers that are given each member that has ended here.
 
     Raises:
       Interrupted: a signal came; the same call continues.
       UserError: the sweep cannot work, or the workdir or the storage cannot be used.
     """
+    loggers.require(log)
     base = fields.resolved(config)
     check(sweep, base)
     of_searches = {"storage": storage, "study": study, "reclaim_after": reclaim_after}
@@ -100,9 +104,13 @@ def run_sweep(
         with work.alone():
             set_damaged_aside(folder, range(sweep.size * len(sweep.seeds)))
 
+        logged = member_logs.MemberLogs(folder, log)
+
         def refresh() -> None:
             with work.alone():
-                results.write_results(folder, work.rows(), sweep.fields)
+                rows = work.rows()
+                results.write_results(folder, rows, sweep.fields)
+                logged.send([row["member"] for row in rows])
 
         while True:
             if search is not None and reclaim_after:

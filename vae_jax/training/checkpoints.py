@@ -282,6 +282,12 @@ def metadata_of(directory: Path, step: int) -> dict[str, Any]:
     return dict(json.loads((directory / str(step) / _METADATA).read_text(encoding="utf-8")))
 
 
+def digest(directory: Path, step: int) -> str:
+    """Return 16 hexadecimal digits that identify the files of a whole checkpoint."""
+    manifest = json.loads((directory / str(step) / _MANIFEST).read_text(encoding="utf-8"))
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def require(directory: Path) -> Found:
     """Return the newest whole checkpoint.
 

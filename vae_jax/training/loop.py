@@ -66,7 +66,7 @@ class Program(Protocol):
 
     @property
     def init(self) -> Callable[..., RunState]:
-        """`init(mean_image, key, hparams, first_stage)` returns the state before the first step."""
+        """`init(mean_image, key, hparams, ...)` returns the state before the first step."""
 
     @property
     def run_steps(self) -> Callable[..., tuple[TrainState, dict[str, Float[Array, " steps"]]]]:

@@ -224,13 +224,18 @@ class TensorBoardWriter:
     def write_hyperparameters(
         self, values: Mapping[str, Any], metrics: Mapping[str, float], step: int
     ) -> None:
-        """Write the settings and the final metrics of a run, for TensorBoard's HParams."""
+        """Write the settings and the final metrics of a run, for TensorBoard's HParams.
+
+        Without a list of all settings: of several lists TensorBoard takes any one, and of none it
+        shows the settings of all runs.
+        """
         from tensorboardX import summary
 
         settings = {
             name: v if isinstance(v, bool | int | float) else str(v) for name, v in values.items()
         }
-        for part in summary.hparams(settings, dict(metrics)):
+        _, begun, ended = summary.hparams(settings, dict(metrics))
+        for part in (begun, ended):
             self._add(step, summary=part)
         for name, value in metrics.items():
             self._add(step, summary=summary.scalar(name, value))
