@@ -18,6 +18,8 @@ from vae_jax.errors import UserError, first_line
 from vae_jax.training.compilation_cache import use_compilation_cache
 
 EXIT_USER_ERROR = 2
+# The mark of flags, in their descriptions, without which a command refuses to start.
+REQUIRED = "required; "
 
 # A disk that is full, over quota, read-only or broken, or a path that cannot be: a traceback would
 # not help.
@@ -79,7 +81,24 @@ def _with_home(argument: str) -> str:
     return f"{name}={','.join(map(os.path.expanduser, value.split(',')))}"
 
 
+def _help() -> str:
+    """Return what a command does, examples, and its flags, those that it requires first."""
+    # The module that runs has the name of its file among the flags.
+    own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+    own.sort(key=lambda flag: (REQUIRED not in flag.help, flag.name))
+    lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "flags:"]
+    for flag in own:
+        negation = "[no]" if flag.boolean else ""
+        default = f" (default: {flag.default_as_str})" if flag.default not in (None, "", []) else ""
+        lines.append(f"  --{negation}{flag.name}")
+        lines.append(flags.text_wrap(f"{flag.help}{default}", 88, indent=" " * 6))
+    return "\n".join(lines)
+
+
 def _parse_flags() -> None:
+    if {"--help", "-help", "-h"} & {*sys.argv[1:]}:
+        print(_help())
+        sys.exit(0)
     try:
         app.define_help_flags()
         rest = flags.FLAGS(_take_overrides([*map(_with_home, sys.argv)]))[1:]

@@ -27,7 +27,7 @@ from vae_jax.evaluation import foreign_images
 
 shared.define("workdir", "member", "output", input="images to edit; by default the test set")
 
-_ATTRIBUTE = flags.DEFINE_string("attribute", None, "thickness, slant, size, 7 or 4-9")
+_ATTRIBUTE = flags.DEFINE_string("attribute", None, "required; thickness, slant, size, 7 or 4-9")
 _DEGREE = flags.DEFINE_float("degree", 1.0, "amount of the change, any finite number")
 _METHOD = flags.DEFINE_enum(
     "method", "mean_difference", list(METHODS), "how the direction is computed"

@@ -26,7 +26,7 @@ from vae_jax.papers.runs import MAX_SEEDS, Runs
 
 shared.define("format", "results", "seeds", workdir="directory of the runs; by default runs/papers")
 
-_CARD = flags.DEFINE_list("card", [], "names of cards, or paths of their files; all for all")
+_CARD = flags.DEFINE_list("card", [], "required; names of cards, or paths of files; all for all")
 _BUDGET = flags.DEFINE_enum("budget", "cpu", list(BUDGETS), "budget of the table")
 _ROWS = flags.DEFINE_list("rows", [], "rows of the card to train; by default those of the budget")
 

@@ -24,7 +24,7 @@ from vae_jax.sweeps.space import Sweep
 
 shared.define("format", "config", "workdir", "init_from", "accept_data", "log")
 
-_SWEEP = flags.DEFINE_string("sweep", "", "file of the sweep; see vae_jax/sweeps/space.py")
+_SWEEP = flags.DEFINE_string("sweep", "", "required; file of the sweep (vae_jax/sweeps/space.py)")
 _TRIALS = flags.DEFINE_integer("trials", None, "settings to try, in place of the sweep file's")
 _BATCH = flags.DEFINE_integer("batch", None, "settings to try at a time")
 _MEMORY_LIMIT = flags.DEFINE_string("memory_limit", "", "memory per device, as 8GiB or 500MiB")

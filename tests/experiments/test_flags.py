@@ -58,6 +58,29 @@ def test_a_command_shows_an_example_and_the_flags_that_it_requires(name):
     assert all(f"--{flag}" in example for flag in REQUIRED[name])
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_flags_that_a_command_requires_say_so(name):
+    module = importlib.import_module(f"experiments.{name}")
+    own = flags.FLAGS.get_key_flags_for_module(module)
+    marked = {flag.name for flag in own if command_line.REQUIRED in flag.help}
+    assert marked == set(REQUIRED[name])
+
+
+def test_help_shows_an_example_and_then_the_required_flags(monkeypatch, capsys):
+    module = importlib.import_module("experiments.edit")
+    monkeypatch.setitem(sys.modules, "__main__", module)
+    # Among the flags a command that runs has the name of its file.
+    monkeypatch.setattr(sys, "argv", [module.__name__, "--help"])
+    with pytest.raises(SystemExit) as end:
+        command_line._parse_flags()
+    text = capsys.readouterr().out
+    assert end.value.code == 0
+    named = [line.strip() for line in text.splitlines() if line.startswith("  --")]
+    assert named[:4] == ["--attribute", "--output", "--workdir", "--degree"]
+    assert text.index("python -m experiments.edit") < text.index("required; thickness")
+    assert "amount of the change, any finite number (default: 1.0)" in text
+
+
 def test_a_command_has_no_flag_that_it_does_not_read():
     for name, unread in (("report", "workdir"), ("prepare", "member"), ("train", "member")):
         assert unread not in key_flags(importlib.import_module(f"experiments.{name}"))

@@ -326,6 +326,8 @@ WRONG = {
         --executor=processes --num_workers=-1
         --num_workers=0
         --ray_address=x
+        --init_from=x
+        --log=x
         --workdir=
         --workdir={run}
         --workdir={t}/sweep
@@ -347,6 +349,20 @@ WRONG = {
         --num_devices=3
         --num_devices=3 --parallel=pmap
         --profile=3
+        --init_from=x
+        --init_from={t}/empty
+        --init_from={t}/text
+        --init_from={t}/sweep
+        --init_from={run}
+        --init_from={autoencoder}
+        --init_from={run} --workdir={run}
+        --config.init_from=x
+        --config.init_from.workdir={run}
+        --config.init_from.step=-1
+        --log=x
+        --log=tensorboard
+        --log=mlflow,x
+        --log=wandb,wandb
         --config=
         --config=x
         --config={t}/empty

@@ -289,10 +289,9 @@ def test_tensorboard_reads_hyperparameters_and_metrics(tmp_path, events_of):
     assert hparams["model.encoder.remat"].bool_value is True
     assert hparams["optimizer.name"].string_value == "adam"
     assert hparams["model.encoder.widths"].string_value == "(16, 8)"
-    content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
-    experiment = plugin_data.HParamsPluginData.FromString(content).experiment
-    assert {info.name for info in experiment.hparam_infos} == set(values)
-    assert {info.name.tag for info in experiment.metric_infos} == {"test/elbo", "test/rate"}
+    # Of several lists of settings TensorBoard shows one alone, and without one those of all runs.
+    with pytest.raises(KeyError):
+        events.SummaryMetadata("_hparams_/experiment")
     assert scalars(events, "test/elbo") == [(30, -101.5)]
     assert scalars(events, "test/rate") == [(30, 4.25)]
     writer.close()

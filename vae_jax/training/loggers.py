@@ -15,7 +15,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -152,6 +152,8 @@ class _WandB:
 
         mode: Any = os.environ.get("WANDB_MODE", "offline")
         folder = os.environ.get("WANDB_DIR", str(described.folder.absolute()))
+        # Before the new file is there.
+        self._written = -1 if run is None else _last_step_in_files(Path(folder), run)
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", _PROJECT),
             id=run or uuid.uuid4().hex[:12],
@@ -172,10 +174,11 @@ class _WandB:
             ),
         )
         self.run = str(self._run.id)
-        self.where = str(self._run.url if mode == "online" else Path(self._run.dir).parent)
+        self._is_online = mode == "online"
+        self.where = str(self._run.url if self._is_online else Path(self._run.dir).parent)
 
     def last_step(self) -> int | None:
-        return None
+        return int(self._run.starting_step) - 1 if self._is_online else self._written
 
     def log(self, steps: Steps) -> None:
         for step, metrics in steps.items():
@@ -187,6 +190,46 @@ class _WandB:
 
     def close(self) -> None:
         self._run.finish(exit_code=1)
+
+
+def _last_step_in_files(folder: Path, run: str) -> int:
+    """Return the last step in the files of a run that was written offline; -1 if there is none.
+
+    A kill takes with it what the process of Weights & Biases has not written yet.
+    """
+    from wandb.proto.wandb_internal_pb2 import Record as Message
+
+    last = -1
+    for path in folder.glob(f"*wandb/offline-run-*-{run}/*.wandb"):
+        for content in wandb_messages(path.read_bytes()):
+            message = Message.FromString(content)
+            if message.WhichOneof("record_type") == "history":
+                last = max(last, int(message.history.step.num))
+    return last
+
+
+def wandb_messages(content: bytes) -> Iterator[bytes]:
+    """Yield the whole messages of a .wandb file: LevelDB's log format, after a header of 7 bytes.
+
+    Blocks of 2^15 bytes hold parts of messages: a checksum of 4 bytes, the size in 2, a kind in 1.
+    """
+    position, message = 7, b""
+    while position + 7 <= len(content):
+        left = 2**15 - position % 2**15
+        if left < 7:
+            position += left
+            continue
+        size = int.from_bytes(content[position + 4 : position + 6], "little")
+        kind = content[position + 6]
+        end = position + 7 + size
+        # 1 is a whole message; 2, 3 and 4 are the first, a middle and the last part of one.
+        if not 1 <= kind <= 4 or end > len(content):
+            return
+        part = content[position + 7 : end]
+        message = part if kind in (1, 2) else message + part
+        position = end
+        if kind in (1, 4):
+            yield message
 
 
 class _Trackio:
@@ -352,13 +395,17 @@ class LoggerWriter:
         self._logger = None
 
     def close(self) -> None:
-        """Send all records, and leave the run as one that may go on, unless it is finished."""
-        self.flush()
+        """Send the records of whole steps, and leave the run as one that may go on.
+
+        A finished run stays finished.
+        """
+        # What stopped the run may have come between the records of a step.
+        self._send(before=self._pending[-1]["step"] if self._pending else 0)
         if self._logger is not None:
             self._attempt(self._logger.close)
             self._logger = None
 
-    def _send(self, before: float) -> None:
+    def _send(self, before: int | float) -> None:
         steps: dict[int, dict[str, float]] = {}
         for record in self._pending:
             if record["step"] < before:
