@@ -1,6 +1,7 @@
 """The start and the end of every command; a user's mistake becomes one line."""
 
 import errno
+import inspect
 import os
 import re
 import signal
@@ -81,12 +82,12 @@ def _with_home(argument: str) -> str:
     return f"{name}={','.join(map(os.path.expanduser, value.split(',')))}"
 
 
-def _help() -> str:
+def _help(main: Callable[[], None]) -> str:
     """Return what a command does, examples, and its flags, those that it requires first."""
     # The module that runs has the name of its file among the flags.
     own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
     own.sort(key=lambda flag: (REQUIRED not in flag.help, flag.name))
-    lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "flags:"]
+    lines = [inspect.unwrap(main).__globals__["__doc__"].strip(), "", "flags:"]
     for flag in own:
         negation = "[no]" if flag.boolean else ""
         default = f" (default: {flag.default_as_str})" if flag.default not in (None, "", []) else ""
@@ -95,9 +96,9 @@ def _help() -> str:
     return "\n".join(lines)
 
 
-def _parse_flags() -> None:
+def _parse_flags(main: Callable[[], None]) -> None:
     if {"--help", "-help", "-h"} & {*sys.argv[1:]}:
-        print(_help())
+        print(_help(main))
         sys.exit(0)
     try:
         app.define_help_flags()
@@ -125,7 +126,7 @@ def run(main: Callable[[], None]) -> NoReturn:
         signal.signal(signal.SIGINT, _stop)
     code = 0
     try:
-        _parse_flags()
+        _parse_flags(main)
         use_compilation_cache()
         main()
     except (Exception, KeyboardInterrupt) as error:

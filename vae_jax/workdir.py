@@ -3,6 +3,7 @@
 config.json     the resolved config
 metrics.jsonl   one record per line
 summary.json    the test metrics, once the run is finished
+loggers.json    the run in each logger that takes the records too
 checkpoints/  plots/  tensorboard/
 
 A sweep has sweep.json, the resolved sweep, in place of config.json; each of its members is a run in
