@@ -499,7 +499,7 @@ def test_an_upgraded_config_is_of_the_present_schema():
     assert "hparams" not in upgraded
     assert upgrade(upgraded) == upgraded
     experiment = resolve(FLAT)
-    assert upgrade(experiment.to_dict()) == settings.to_dict(experiment)
+    assert {"schema": SCHEMA, **upgrade(experiment.to_dict())} == experiment.to_dict()
     assert upgrade({**FLAT, "schema": 1}) == upgraded
     assert experiment.to_dict()["schema"] == SCHEMA
     assert plain(FLAT) == upgraded

@@ -22,6 +22,7 @@ class MemberLogs:
         """
         self._folder, self._names = folder, list(names)
         self._sent: set[int] = set()
+        self._announced: set[str] = set()
 
     def send(self, members: Iterable[int]) -> None:
         """Send the records, the config and the metrics of members; those of elsewhere are not here.
@@ -41,7 +42,10 @@ class MemberLogs:
         described = loggers.Described(own, config, group=self._folder.absolute().name)
         metrics = loggers.summary_metrics(known)
         for name in loggers.unfinished(self._names, own):
-            with contextlib.closing(loggers.LoggerWriter(name, described)) as writer:
+            announce = name not in self._announced
+            self._announced.add(name)
+            writer = loggers.LoggerWriter(name, described, announce=announce)
+            with contextlib.closing(writer):
                 failed = known["status"] == "diverged"
                 writer.finish(metrics, known["step"], failed=failed)
             if writer.is_failed:

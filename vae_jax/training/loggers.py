@@ -314,9 +314,10 @@ def require(names: Sequence[str]) -> None:
                 f"pip install -e '.[{name}]'"
             ) from None
     if "mlflow" in names:
-        # It sets the levels of its own loggers when it is imported.
-        for logger in ("mlflow", "alembic"):
-            logging.getLogger(logger).setLevel(logging.WARNING)
+        # It sets the levels of its own when it is imported. Of a server that does not answer there
+        # is one warning, ours.
+        for own, level in (("mlflow", "WARNING"), ("alembic", "WARNING"), ("urllib3", "ERROR")):
+            logging.getLogger(own).setLevel(level)
 
 
 def _environment(names: Sequence[str]) -> dict[str, str]:
@@ -343,8 +344,14 @@ class LoggerWriter:
       is_failed: whether the logger has failed.
     """
 
-    def __init__(self, name: str, described: Described) -> None:
-        """Open the run, and give it the records in metrics.jsonl that it lacks."""
+    def __init__(self, name: str, described: Described, *, announce: bool = True) -> None:
+        """Open the run; it is given the records in metrics.jsonl that it lacks with the next ones.
+
+        Args:
+          name: of the logger.
+          described: the run.
+          announce: whether to print where the records go.
+        """
         self._name, self._described = name, described
         self._logger: Logger | None = None
         self.is_failed = False
@@ -361,7 +368,8 @@ class LoggerWriter:
         if there is not None:
             self._step = there
         self._note()
-        print(f"--log={name}: {opened.where}", file=sys.stderr, flush=True)
+        if announce:
+            print(f"--log={name}: {opened.where}", file=sys.stderr, flush=True)
         records = read_records(described.folder / "metrics.jsonl")
         self._pending = [record for record in records if record["step"] > self._step]
 
@@ -438,7 +446,7 @@ class LoggerWriter:
                 "what is missing there",
                 self._name,
                 type(error).__name__,
-                first_line(error)[:300],
+                first_line(error)[:200],
             )
             return None
 
