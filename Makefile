@@ -1,7 +1,7 @@
 # From nothing on a fresh machine: Python >= 3.11 and make are all that is needed.
 #   make train    train, evaluate and draw configs/vanilla.py into runs/vanilla
 #   make test     the whole test suite
-#   make docs     the site, into docs/_build/html
+#   make docs     the site, into docs/_build/html; runs the tutorials that have changed
 PYTHON ?= python3
 BIN := .venv/bin
 WORKDIR ?= runs/vanilla

@@ -1,5 +1,6 @@
 """Settings of the site (`make docs`)."""
 
+import functools
 import importlib
 import os
 import pkgutil
@@ -7,22 +8,45 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jax
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
 import vae_jax
 
 project = "vae_jax"
 author = "The vae_jax authors"
 version = release = vae_jax.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 highlight_language = "none"
 myst_heading_anchors = 3
+myst_enable_extensions = ["dollarmath"]
+html_math_renderer = "mathml"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_use_ivar = True
 napoleon_attr_annotations = False
 html_theme = "furo"
 html_title = "vae_jax"
+
+_ROOT = Path(__file__).parents[1]
+
+# The tutorials are run when the site is built. Outputs of unchanged ones are kept, apart for each
+# budget; `make clean` deletes them.
+_SMALL = os.environ.get("VAE_JAX_TUTORIALS") == "small"
+_CACHE = _ROOT / ".cache" / "tutorials" / ("small" if _SMALL else "full")
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(_CACHE / "outputs")
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 900
+# The progress of a training, whose rates differ from machine to machine.
+nb_output_stderr = "remove"
+nb_merge_streams = True
+# Their tables.
+nb_render_markdown_format = "gfm"
 
 # A page per package: one per module would take minutes, most of them for the navigation.
 _PACKAGES = ("distributions", "networks", "models", "objectives", "data", "training")
@@ -33,7 +57,52 @@ _PAGES = {
     "disentanglement_study": "results/disentanglement/README.md",
     "contributing": "CONTRIBUTING.md",
 }
-_ROOT = Path(__file__).parents[1]
+
+
+def _prepare_tutorials(app: Any) -> None:
+    """Let the tutorials import this checkout, and write nothing outside of it.
+
+    On the small budget programs are compiled for a fast start in place of a fast run.
+    """
+    del app
+    environment = {
+        "PYTHONPATH": str(_ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(_CACHE / "programs"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    # Jupyter, IPython and Matplotlib would write into the home.
+    folders = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")
+    environment |= {name: str(_CACHE / name.lower()) for name in (*folders, "MPLCONFIGDIR")}
+    if _SMALL:
+        environment["XLA_FLAGS"] = (
+            "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+        )
+        if jax.__version_info__ < (0, 11):
+            # Later versions do not have the flag and would stop at it.
+            environment["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    os.environ.update(environment)
+
+
+def _say_budget(app: Any, name: str, source: list[str]) -> None:
+    """Say on a tutorial's page that its numbers and pictures are not those of its text."""
+    del app
+    if _SMALL and name.startswith("tutorials/") and "{code-cell}" in source[0]:
+        note = (
+            "```{warning}\nThis page was built to check that the tutorial runs: models were hardly "
+            "trained, on few images. Its numbers and pictures are not those that the text "
+            "describes.\n```"
+        )
+        head, title, body = re.split(r"^(# .*)$", source[0], maxsplit=1, flags=re.MULTILINE)
+        source[0] = f"{head}{title}\n\n{note}\n{body}"
+
+
+def _write_math(writer: Any, node: Any, *, as_block: bool) -> None:
+    """Write an equation as MathML, which browsers draw without a script from elsewhere."""
+    writer.body.append(str(tex2mathml(node.astext(), as_block=as_block)))
+    raise nodes.SkipNode
 
 
 def _link_to_pages(app: Any, name: str, source: list[str]) -> None:
@@ -110,7 +179,14 @@ def _write_packages(app: Any) -> None:
 
 def setup(app: Any) -> None:
     """Register the events of this file."""
+    app.add_html_math_renderer(
+        "mathml",
+        (functools.partial(_write_math, as_block=False), None),
+        (functools.partial(_write_math, as_block=True), None),
+    )
     app.connect("builder-inited", _write_packages)
+    app.connect("builder-inited", _prepare_tutorials)
+    app.connect("source-read", _say_budget)
     app.connect("source-read", _link_to_pages)
     app.connect("autodoc-skip-member", _skip_fields)
     # Before napoleon, which has the default priority of 500.

@@ -18,7 +18,7 @@ LAYERS = (
     {"config"},
     {"trained", "sklearn"},
     {"evaluation"},
-    {"applications"},
+    {"applications", "run"},
     {"sweeps"},
     {"papers"},
     {"zoo"},
@@ -28,7 +28,7 @@ LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 WITHIN_LAYER = {("networks", "data"), ("data", "workdir")}
 
 # Folders and modules that may import `config`.
-USES_CONFIG = {"config", "trained", "sklearn", "sweeps", "papers", "zoo"}
+USES_CONFIG = {"config", "trained", "run", "sklearn", "sweeps", "papers", "zoo"}
 
 
 def modules():

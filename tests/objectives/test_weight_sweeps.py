@@ -8,7 +8,6 @@ from small_data import write_bars
 from configs import vanilla
 from vae_jax.config.overrides import with_values
 from vae_jax.sweeps import run, space
-from vae_jax.sweeps.executors import LocalExecutor
 
 
 class Compilations(logging.Handler):
@@ -57,7 +56,7 @@ def test_a_sweep_over_the_weights_compiles_the_training_once(tmp_path, caplog, o
     logging.getLogger("jax").addHandler(compilations)
     try:
         with jax.log_compiles(), caplog.at_level(logging.WARNING, "jax"):
-            run.run_sweep(config, sweep, tmp_path / "sweep", LocalExecutor)
+            run.run_sweep(config, sweep, tmp_path / "sweep")
     finally:
         logging.getLogger("jax").removeHandler(compilations)
     assert compilations.counts["jit(run_steps)"] == compilations.counts["jit(validate)"] == 1

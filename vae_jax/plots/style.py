@@ -116,6 +116,8 @@ def styled(
             figure = draw(*args, **kwargs)
             # Ticks are created when they are first drawn, in the style of that moment.
             figure.draw_without_rendering()
+        # Notebooks look for it; by themselves they show figures of pyplot only.
+        setattr(figure, "_repr_png_", functools.partial(_in_notebook, figure))  # noqa: B010
         return figure
 
     return draw_in_style
@@ -154,6 +156,11 @@ def save(figure: "matplotlib.figure.Figure", path: str | os.PathLike[str]) -> li
         finally:
             unfinished.unlink(missing_ok=True)
     return list(contents)
+
+
+def _in_notebook(figure: "matplotlib.figure.Figure") -> tuple[bytes, dict[str, int]]:
+    """Return the figure's PNG, and its width in the pixels of CSS, of which an inch has 96."""
+    return _rendered(figure, "png"), {"width": round(96 * figure.get_figwidth())}
 
 
 def _rendered(figure: "matplotlib.figure.Figure", name: str) -> bytes:

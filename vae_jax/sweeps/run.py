@@ -24,7 +24,7 @@ from vae_jax.sweeps import fields, member_logs, results, space
 from vae_jax.sweeps.batches import Work
 from vae_jax.sweeps.checks import check, is_same
 from vae_jax.sweeps.chunks import DATA_FILE
-from vae_jax.sweeps.executors import Executor
+from vae_jax.sweeps.executors import Executor, LocalExecutor
 from vae_jax.sweeps.member_files import set_damaged_aside
 from vae_jax.sweeps.results import Row
 from vae_jax.sweeps.search import Search
@@ -39,8 +39,8 @@ _PATIENCE = 60.0
 def run_sweep(
     config: Any,
     sweep: Sweep,
-    folder: Path,
-    make_executor: Callable[[], Executor],
+    folder: str | Path,
+    make_executor: Callable[[], Executor] = LocalExecutor,
     *,
     batch: int | None = None,
     memory_limit: int | None = None,
@@ -56,7 +56,8 @@ def run_sweep(
       config: the base of the sweep: an experiment, or nested settings.
       sweep: what is tried.
       folder: the workdir.
-      make_executor: makes what trains the chunks, once everything has been checked.
+      make_executor: makes what trains the chunks, once everything has been checked; by default
+        they are trained in this process.
       batch: the most trials that are dealt out at a time; None for those of the sweep.
       memory_limit: bytes per device; None for most of what there is.
       storage: the Optuna URL of a search that machines with workdirs of their own share.
@@ -71,7 +72,7 @@ def run_sweep(
       UserError: the sweep cannot work, or the workdir or the storage cannot be used.
     """
     loggers.require(log)
-    base = fields.resolved(config)
+    folder, base = Path(folder), fields.resolved(config)
     check(sweep, base)
     of_searches = {"storage": storage, "study": study, "reclaim_after": reclaim_after}
     for name, value in of_searches.items():
