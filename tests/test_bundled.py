@@ -4,6 +4,7 @@ import configparser
 import fnmatch
 import hashlib
 import json
+import tarfile
 from pathlib import Path
 
 import jax
@@ -79,18 +80,17 @@ def test_the_package_has_the_files():
         assert (file / "__init__.py").is_file()
 
 
-def test_a_model_is_written_measured_and_listed_beside_the_others(tmp_path, monkeypatch):
-    digits = str(Path("tests/old_runs/digits.npz").absolute())
-    changes = {"data.name": digits, "data.train_split": "train[:96]"}
-    changes |= {"data.validation_split": "", "data.test_split": "test[:20]"}
-    small_runs.save(tmp_path / "run", small_runs.make_model((8, 8, 1), **changes))
+def test_a_model_is_written_measured_and_listed_beside_the_others(tmp_path):
+    with tarfile.open("tests/old_runs/vanilla.tar.xz") as tar:
+        tar.extractall(tmp_path, filter="data")
     (tmp_path / bundled.RECORDS).write_text(json.dumps({"a": {"elbo": 1}}))
-    record = bundling.bundle(tmp_path / "run", "mine", "`x.py`", tmp_path, num_samples=2)
+    record = bundling.bundle(
+        tmp_path / "vanilla" / "finished", "mine", "`x.py`", tmp_path, num_samples=2
+    )
     assert bundled.records(tmp_path) == {"a": {"elbo": 1}, "mine": record}
-    assert record["num_examples"] == 20
     assert record["elbo"] == pytest.approx(record["elbo_of_run"], abs=0.05)
     assert record["elbo"] != record["elbo_of_run"]
     path = tmp_path / "mine.safetensors"
     assert path.stat().st_size == record["bytes"]
     (row,) = bundling.table({"mine": record}).splitlines()[2:]
-    assert row.startswith("| `mine` | `x.py` | 0 |")
+    assert row.startswith(f"| `mine` | `x.py` | {record['epochs']} | {record['elbo']:.2f} ± ")

@@ -820,7 +820,7 @@ def _file_of(path: str | Path) -> Path | None:
     if Path(path).suffix == model_file.SUFFIX:
         return Path(path)
     is_name = isinstance(path, str) and Path(path).name == path
-    return bundled.path_of(path) if is_name and not Path(path).exists() else None
+    return bundled.path_of(str(path)) if is_name and not Path(path).exists() else None
 
 
 def load_images(path: str | Path, member: int | None = None) -> TrainedModel:

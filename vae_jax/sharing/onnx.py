@@ -230,9 +230,12 @@ class _Graph:
         )
 
         def read(atom: Any) -> Value:
+            # What has no values has none in the graph either.
+            if not _has_values(atom):
+                return np.zeros(0, atom.aval.dtype)
             return np.asarray(atom.val) if isinstance(atom, core.Literal) else known[atom]
 
-        for equation in jaxpr.eqns:
+        for equation in _needed_equations(jaxpr):
             results = self._apply(equation, [read(atom) for atom in equation.invars])
             known.update(zip(equation.outvars, results, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
@@ -259,6 +262,26 @@ class _Graph:
             raise _Unwritten(f"it has the operation {name}")
         result = _RULES[name](self, equation, values)
         return result if isinstance(result, list) else [result]
+
+
+def _has_values(atom: Any) -> bool:
+    """Return False for an array with an axis of length 0; padding by nothing makes such."""
+    return all(not isinstance(size, int) or size > 0 for size in atom.aval.shape)
+
+
+def _needed_equations(jaxpr: Any) -> list[Any]:
+    """Return the equations that the outputs depend on by values."""
+    wanted = {atom for atom in jaxpr.outvars if not isinstance(atom, core.Literal)}
+    kept = []
+    for equation in reversed(jaxpr.eqns):
+        if wanted & set(equation.outvars):
+            wanted |= {
+                atom
+                for atom in equation.invars
+                if not isinstance(atom, core.Literal) and _has_values(atom)
+            }
+            kept.append(equation)
+    return kept[::-1]
 
 
 # Operations that call a program, and the parameter that it is.
@@ -410,7 +433,17 @@ def _broadcast(graph: _Graph, equation: Any, values: list[Value]) -> Value:
 
 @_rule("concatenate")
 def _concatenate(graph: _Graph, equation: Any, values: list[Value]) -> Value:
-    return graph.add("Concat", values, axis=equation.params["dimension"])
+    parts = [
+        value for value, atom in zip(values, equation.invars, strict=True) if _has_values(atom)
+    ]
+    return graph.add("Concat", parts, axis=equation.params["dimension"])
+
+
+@_rule("stack")
+def _stack(graph: _Graph, equation: Any, values: list[Value]) -> Value:
+    axis = equation.params["axis"]
+    at = np.array([axis], np.int64)
+    return graph.add("Concat", [graph.add("Unsqueeze", [v, at]) for v in values], axis=axis)
 
 
 @_rule("split")
@@ -479,20 +512,24 @@ def _argument(graph: _Graph, equation: Any, values: list[Value]) -> Value:
 @_rule("gather")
 def _gather(graph: _Graph, equation: Any, values: list[Value]) -> Value:
     numbers, sizes = equation.params["dimension_numbers"], equation.params["slice_sizes"]
-    rows, indices = (atom.aval.shape for atom in equation.invars)
-    last = tuple(range(len(indices) - 1, len(equation.outvars[0].aval.shape)))
+    dims, indices = (atom.aval.shape for atom in equation.invars)
     start = values[1]
     if isinstance(start, np.ndarray) and start.ndim == 1 and not numbers.collapsed_slice_dims:
         # JAX writes images[:, :height, :width] so if the batch size is free.
-        starts = [0] * len(rows)
+        starts = [0] * len(dims)
         for axis, number in zip(numbers.start_index_map, start, strict=True):
             starts[axis] = int(number)
         limits = [first + size for first, size in zip(starts, sizes, strict=True)]
-        return _part(graph, values[0], rows, starts, limits)
-    of_rows = (numbers.collapsed_slice_dims, numbers.start_index_map, numbers.offset_dims)
-    if of_rows != ((0,), (0,), last) or tuple(sizes) != (1, *rows[1:]):
-        raise _Unwritten("it gathers other than rows of a table")
-    return graph.add("Gather", [values[0], graph.reshape(values[1], indices[:-1])], axis=0)
+        return _part(graph, values[0], dims, starts, limits)
+    if len(numbers.start_index_map) == 1 and not numbers.operand_batching_dims:
+        (axis,) = numbers.start_index_map
+        kept = [*range(axis), *range(axis + len(indices) - 1, len(dims) + len(indices) - 2)]
+        whole = (*dims[:axis], 1, *dims[axis + 1 :])
+        written = (numbers.collapsed_slice_dims, list(numbers.offset_dims), tuple(sizes))
+        if written == ((axis,), kept, whole):
+            places = graph.reshape(start, indices[:-1])
+            return graph.add("Gather", [values[0], places], axis=axis)
+    raise _Unwritten("it gathers along several axes")
 
 
 @_rule("dot_general")
@@ -545,7 +582,7 @@ def _convolution(graph: _Graph, equation: Any, values: list[Value]) -> Value:
         if isinstance(kernel, str):
             raise _Unwritten("the kernel of a transposed convolution is computed")
         # ONNX has the kernel of the convolution that is transposed.
-        flipped = np.ascontiguousarray(np.flip(kernel.swapaxes(0, 1), range(2, kernel.ndim)))
+        flipped = np.ascontiguousarray(np.flip(kernel.swapaxes(0, 1), tuple(range(2, kernel.ndim))))
         out = graph.add(
             "ConvTranspose",
             [images, flipped],
