@@ -1,31 +1,50 @@
-"""Write the best model of a run into one file, for others to load.
+"""Write the best model of a run for others: into one file, for other programs, or to the hub.
 
     python -m experiments.export --workdir=runs/vanilla --output=vanilla.safetensors
+    python -m experiments.export --workdir=runs/vanilla --output=vanilla.stablehlo
+    python -m experiments.export --workdir=runs/vanilla --output=vanilla.onnx
+    python -m experiments.export --workdir=runs/vanilla --output=hf://USER/NAME
 
-`vae_jax.load("vanilla.safetensors")` reads it, on any machine and without the run. Other programs
-read the arrays with the safetensors package; the config is in the file's metadata.
+`vae_jax.load("vanilla.safetensors")` and `vae_jax.load("hf://USER/NAME")` read the model on any
+machine and without the run. A .stablehlo file runs with JAX alone. ONNX has a file per function,
+vanilla_encode.onnx and vanilla_decode.onnx. docs/guide/export.md has more.
 """
+
+from absl import flags
 
 from experiments import command_line
 from experiments import flags as shared
-from vae_jax import trained, workdir
+from vae_jax import hub, trained, workdir
 from vae_jax.config import model_file
-from vae_jax.errors import UserError
+from vae_jax.sharing import card, writing
 
-shared.define("workdir", "member", output="required; file to write, NAME.safetensors")
+shared.define(
+    "workdir",
+    "member",
+    output="required; NAME.safetensors, NAME.stablehlo, NAME.onnx or hf://USER/NAME",
+)
 
 
 def main() -> None:
-    """Write the model of --workdir into --output."""
-    folder, target = shared.existing_workdir(), shared.required_output()
-    if target.suffix != model_file.SUFFIX:
-        raise UserError(f"--output={target} must end in {model_file.SUFFIX}")
+    """Write the model of --workdir to --output."""
+    folder, output = shared.existing_workdir(), flags.FLAGS.output
+    if output.startswith(hub.PREFIX):
+        hub.require_upload(output)
+        model = trained.load(folder)
+        text = card.render(model, output, workdir.read_summary(folder))
+        files = {hub.MODEL: model.to_bytes(), hub.CARD: text.encode()}
+        print(f"{output}: {hub.upload(output, files)}")
+        return
+    target = shared.required_output()
+    writing.require_format(target, (model_file.SUFFIX,))
     model = trained.load(folder)
-    content = model_file.to_bytes(
-        workdir.read_config(folder), model.form, model.params, model.extra
-    )
-    workdir.write_atomically(target, content)
-    print(f"{target}: {len(content):,} bytes")
+    if target.suffix == model_file.SUFFIX:
+        contents = {target: model.to_bytes()}
+    else:
+        contents = writing.contents(model, target)
+    for path, content in contents.items():
+        workdir.write_atomically(path, content)
+        print(f"{path}: {len(content):,} bytes")
 
 
 if __name__ == "__main__":

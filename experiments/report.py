@@ -3,7 +3,8 @@
     python -m experiments.report
     python -m experiments.report --check
 
-README.md is written from the cards' `results/CARD.json`; docs/guide/first_run.md from
+README.md is written from the cards' `results/CARD.json`; docs/guide/export.md from models.json of
+the bundled models; docs/guide/first_run.md from
 `results/experiments/*.json`, each the summary.json of a run; docs/guide/sweeps.md,
 docs/guide/speed.md and docs/scaling.md from `benchmarks/results/*.json`; results/README.md from the
 cards' files and `results/uses/*.json`; results/disentanglement/README.md from the study.json beside
@@ -16,6 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import command_line
+from vae_jax import bundled
 from vae_jax.applications import USES
 from vae_jax.applications.disentanglement import report as disentanglement_report
 from vae_jax.errors import UserError
@@ -23,6 +25,7 @@ from vae_jax.evaluation import reports, tables
 from vae_jax.papers import card as cards
 from vae_jax.papers import overview
 from vae_jax.papers import report as card_report
+from vae_jax.sharing import bundling
 from vae_jax.workdir import write_atomically
 from vae_jax.zoo import report as zoo_report
 from vae_jax.zoo import results as zoo_results
@@ -57,6 +60,7 @@ def documents() -> dict[str, str]:
     has_zoo = zoo_results.path_of(results).is_file()
     with_tables = {
         "README.md": {"models": overview.table(results, cards.load)},
+        "docs/guide/export.md": {"bundled": bundling.table(bundled.records())},
         "docs/guide/first_run.md": {"results": tables.runs_table(results / "experiments")},
         "docs/guide/sweeps.md": {"sweeps": tables.sweeps_table(measured)},
         "docs/guide/speed.md": {"speed": tables.speed_table(measured)},

@@ -1,6 +1,10 @@
-"""Experiments of models with codes, small enough for a test."""
+"""Experiments of models with codes, and models, small enough for a test."""
+
+import jax
+from small_models import randomized
 
 from vae_jax import config as factory
+from vae_jax.trained import TrainedModel
 
 IMAGE_SHAPE = (6, 4, 1)
 # 3x2 codes of images of 6x4 pixels.
@@ -33,3 +37,13 @@ def coded_config(quantizer="vq", *, model_changes=None, **changes):
 def coded_experiment(quantizer="vq", **changes):
     """Return the experiment of `coded_config`, checked."""
     return factory.resolve(coded_config(quantizer, **changes))
+
+
+def make_model():
+    """Return a model of `IMAGE_SHAPE` with random parameters."""
+    experiment = coded_experiment()
+    model = randomized(
+        lambda: factory.build_model(experiment, IMAGE_SHAPE, jax.random.key(0)), 0, 0.4
+    )
+    _, params, extra = factory.split_model(model)
+    return TrainedModel(experiment, IMAGE_SHAPE, params, extra)

@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 from numpy.typing import ArrayLike
 
-from vae_jax import workdir
+from vae_jax import bundled, hub, workdir
 from vae_jax.config import model_file
 from vae_jax.config.build import (
     build_graphdef,
@@ -125,6 +125,26 @@ class _Trained:
     def state(self) -> nnx.State:
         """The model's parameters and extra state, for `nnx.merge`."""
         return nnx.merge_state(self.params, self.extra)
+
+    @property
+    def named_arrays(self) -> dict[str, np.ndarray]:
+        """Parameters and extra state by their names in a file, in the order of the trees."""
+        named = model_file.named_arrays(self.params, self.extra)
+        return {name: np.asarray(jax.device_get(leaf)) for name, leaf in named}
+
+    def to_bytes(self, *, half_precision: bool = False) -> bytes:
+        """Return the content of a .safetensors file that `load` reads.
+
+        Args:
+          half_precision: whether to store the arrays as float16.
+
+        Raises:
+          UserError: a value is too large for float16.
+        """
+        assert self.written_config is not None, "a run has a config"
+        return model_file.to_bytes(
+            self.written_config, self.form, self.params, self.extra, half_precision=half_precision
+        )
 
     @property
     def name(self) -> str:
@@ -764,20 +784,26 @@ def _within(array: np.ndarray, num_classes: int) -> bool:
 
 
 def load(path: str | Path, member: int | None = None) -> Any:
-    """Return the best model of a finished or unfinished run.
+    """Return the best model of a finished or unfinished run, or one that somebody exported.
 
     Args:
-      path: the run's workdir, or that of a sweep, or a file of `experiments.export`.
+      path: the run's workdir, or that of a sweep, or a file of `experiments.export`; the address
+        of a model on the Hugging Face Hub, "hf://USER/NAME"; or the name of a bundled model. A
+        folder or a file that exists goes before a bundled model of its name.
       member: index of the sweep's member.
 
     Returns:
       A `TrainedModel`, or a `TrainedMultimodal` for a run of several modalities.
 
     Raises:
-      UserError: there is no run or no such member, it has no checkpoint yet, or a file is damaged.
+      UserError: there is no run or no such member, it has no checkpoint yet, a file is damaged, or
+        the hub has no such model or is not reached.
     """
-    if Path(path).suffix == model_file.SUFFIX:
-        written, *read = model_file.read(Path(path))
+    file = _file_of(path)
+    if file is not None:
+        if member is not None:
+            raise UserError(f"{path} holds one model, so it has no member {member}")
+        written, *read = model_file.read(file)
         model = from_form(*read)
         model.written_config = written
         return model
@@ -785,6 +811,16 @@ def load(path: str | Path, member: int | None = None) -> Any:
     config = read_experiment(folder)
     stored = best_model(folder, config)
     return _of_run(folder, from_form(config, stored.form, stored.params, stored.extra), stored)
+
+
+def _file_of(path: str | Path) -> Path | None:
+    """Return the file with the model that `load` is given; None for a folder."""
+    if str(path).startswith(hub.PREFIX):
+        return hub.download(str(path))
+    if Path(path).suffix == model_file.SUFFIX:
+        return Path(path)
+    is_name = isinstance(path, str) and Path(path).name == path
+    return bundled.path_of(str(path)) if is_name and not Path(path).exists() else None
 
 
 def load_images(path: str | Path, member: int | None = None) -> TrainedModel:

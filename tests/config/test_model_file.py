@@ -9,7 +9,6 @@ from safetensors.numpy import load_file, save_file
 
 import vae_jax
 from configs import multimodal_label
-from vae_jax import workdir
 from vae_jax.config import model_file
 from vae_jax.errors import UserError
 
@@ -26,9 +25,7 @@ def exported(tmp_path_factory):
 
 
 def export(run, path):
-    model = vae_jax.load(run)
-    config = workdir.read_config(run)
-    path.write_bytes(model_file.to_bytes(config, model.form, model.params, model.extra))
+    path.write_bytes(vae_jax.load(run).to_bytes())
     return path
 
 
@@ -41,6 +38,21 @@ def test_a_model_from_its_file_is_bitwise_that_of_the_run(exported):
         assert getattr(here, name)(IMAGES).tobytes() == getattr(there, name)(IMAGES).tobytes()
     key = jax.random.key(1)
     assert here.sample(key, 3).tobytes() == there.sample(key, 3).tobytes()
+
+
+def test_half_precision_halves_the_file_and_rounds_the_arrays(exported, tmp_path):
+    run, path = exported
+    model, half = vae_jax.load(run), tmp_path / "half.safetensors"
+    half.write_bytes(model.to_bytes(half_precision=True))
+    assert {array.dtype for array in load_file(half).values()} == {np.dtype("float16")}
+    assert half.stat().st_size < path.stat().st_size
+    here = vae_jax.load(half)
+    for ours, theirs in zip(jax.tree.leaves(here.state), jax.tree.leaves(model.state), strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs.astype(np.float16))
+    model.params = jax.tree.map(lambda leaf: leaf + 1e6, model.params)
+    with pytest.raises(UserError, match="too large for half precision"):
+        model.to_bytes(half_precision=True)
 
 
 def test_arrays_are_named_by_their_paths(exported):

@@ -21,6 +21,7 @@ COMMANDS = sorted(
 )
 # Flags without which a command refuses to start.
 REQUIRED = {
+    "bundle": ["workdir", "output"],
     "classifier": ["workdir"],
     "compare": ["workdirs", "output"],
     "compress": ["workdir", "output"],

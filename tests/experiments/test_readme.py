@@ -1,5 +1,6 @@
 """Every command and program of the README and of the site works, on a small budget."""
 
+import importlib.util
 import json
 import os
 import re
@@ -26,6 +27,9 @@ PAGES = [
     *sorted((ROOT / "docs" / "uses").glob("*.md")),
 ]
 TEXT = "\n".join(path.read_text(encoding="utf-8") for path in dict.fromkeys(PAGES))
+
+# An optional package.
+HAS_ONNX = importlib.util.find_spec("onnx") is not None
 
 SMALL_RUN = {
     "epochs": "1",
@@ -107,6 +111,10 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
         # Not five convolutional networks of each kind.
         command += ["--config.model.encoder=mlp", "--config.model.encoder.widths=(16,)"]
         command += ["--config.data.modalities=('rendering_0', 'rendering_1')"]
+    if "experiments.bundle" in command:
+        command = [re.sub("--output=.*", "--output=bundled", part) for part in command]
+        command += ["--models=vanilla"]
+        command += [f"--config.{field}={value}" for field, value in SMALL_RUN.items()]
     if "experiments.measure" in command:
         command += ["--num_test_examples=10", "--num_chosen=5"]
     if "experiments.classifier" in command:
@@ -169,8 +177,8 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
     write_bars(tmp_path / "bars.npz")
     (tmp_path / "small.py").write_text(SMALL_CARD)
     (tmp_path / "small_study.py").write_text(SMALL_STUDY)
-    marks = ("savez", "interpolate", "member", "make_pipeline", "generate")
-    own_data, in_a_program, of_a_sweep, in_a_pipeline, of_modalities = (
+    marks = ("savez", "interpolate", "member", "make_pipeline", "generate", "zipfile")
+    own_data, in_a_program, of_a_sweep, in_a_pipeline, of_modalities, of_a_file = (
         next(block for block in blocks("python") if mark in block) for mark in marks
     )
     assert len(blocks("python")) == len(marks)
@@ -190,13 +198,18 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
 
     run(own_data)
     np.save(tmp_path / "new.npy", np.zeros((3, 28, 28), np.uint8))
-    small = [on_a_small_budget(command, idx_folder)[2:] for command in commands()]
+    small = [
+        on_a_small_budget(command, idx_folder)[2:]
+        for command in commands()
+        if HAS_ONNX or "onnx" not in command[-1]
+    ]
     run(IN_ONE_PROCESS, json.dumps(small))
     assert commands("examples") == [["python", "-m", "examples.vae_from_parts"]]
     run("from examples.vae_from_parts import main; main(1, 1000, 200)")
     run(in_a_program + "\nassert nats.shape == (16,) and samples.shape == (16, 28, 28, 1)")
     run(of_a_sweep)
     run(of_modalities)
+    run(of_a_file + "\nassert images.shape == (16, 28, 28, 1)")
     assert float(run(in_a_pipeline)) > 0.7
 
 
@@ -206,6 +219,7 @@ def test_the_tables_of_all_documents_come_from_the_result_files():
     has_zoo = (ROOT / "results" / "zoo.json").is_file()
     assert set(documents) == {
         "README.md",
+        "docs/guide/export.md",
         "docs/guide/first_run.md",
         "docs/guide/speed.md",
         "docs/guide/sweeps.md",

@@ -46,6 +46,19 @@ _NO_OUTPUTS = ("", "{t}/nowhere/a.npy", "{t}/empty", "{t}/a", "{t}/a.png", "x" *
 
 # A command and its wrong arguments, a line each, after those that are right.
 WRONG = {
+    ("bundle", "--workdir={t}/new --output={t}/empty "): """
+        --models=x
+        --models=vanila
+        --config={t}/text
+        --config=configs/vanilla.py
+        --config.x=3
+        --config.epochs=0
+        --output=
+        --output={t}/text
+        --output={t}/nowhere/new
+        --workdir=
+        junk
+    """,
     ("classifier", f"--workdir={{t}}/new --data={DATA} "): """
         --data=x
         --data=
@@ -96,6 +109,20 @@ WRONG = {
         --output={t}/a.vae --member=0
         --output={t}/a.vae --nonsense=1
         --output={t}/a.vae --workdir={several}
+    """,
+    ("export", "--workdir={run} --output={t}/a.onnx "): """
+        --output=
+        --output={t}/a.npz
+        --output={t}/a
+        --output={t}/nowhere/a.stablehlo
+        --output=hf://
+        --output=hf://name
+        --output=hf://user/name@main
+        --member=0
+        --workdir={several}
+        --workdir={t}/nowhere
+        --workdir=hf://user/name
+        junk
     """,
     ("detect", "--workdir={run} --input={t}/images.npy --output={t}/a.csv "): """
         --false_positive_rate=nan
@@ -634,7 +661,7 @@ def _refuse(name, arguments, names, monkeypatch):
 
 def test_there_are_many_and_of_every_command():
     assert len(COMMANDS) + len(_SWEEPS) >= 300
-    assert len({name for name, _ in COMMANDS}) == 21
+    assert len({name for name, _ in COMMANDS}) == 22
 
 
 @pytest.mark.usefixtures("parsed_flags")

@@ -1,7 +1,8 @@
 """A model in one file: its config and parameters in the safetensors format.
 
-The arrays are named by their paths in the model, "params.encoder.0.kernel" or "extra....". The
-header's metadata are the resolved config and the form of the examples, each as JSON.
+The arrays are named by their paths in the model, "params.encoder.0.kernel" or "extra....", and may
+be stored in half precision; computations are in float32 all the same. The header's metadata are the
+resolved config and the form of the examples, each as JSON.
 """
 
 import json
@@ -26,7 +27,12 @@ _CONFIG, _FORM = "vae_jax.config", "vae_jax.form"
 
 
 def to_bytes(
-    written_config: dict[str, Any], form: DataForm, params: nnx.State, extra: nnx.State
+    written_config: dict[str, Any],
+    form: DataForm,
+    params: nnx.State,
+    extra: nnx.State,
+    *,
+    half_precision: bool = False,
 ) -> bytes:
     """Return the content of a file with a model.
 
@@ -35,13 +41,28 @@ def to_bytes(
       form: of the run's examples.
       params: the model's parameters.
       extra: the model's state that is learned without a gradient.
+      half_precision: whether to store float32 arrays as float16, in half the size. The caller
+        measures what that costs.
+
+    Raises:
+      UserError: a value is too large for float16.
     """
     arrays = {name: np.asarray(jax.device_get(leaf)) for name, leaf in named_arrays(params, extra)}
+    if half_precision:
+        arrays = {name: _halved(name, array) for name, array in arrays.items()}
     metadata = {
         _CONFIG: json.dumps(written_config),
         _FORM: json.dumps(to_metadata(form)),
     }
     return save(arrays, metadata)
+
+
+def _halved(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.float32:
+        return array
+    if np.abs(array).max(initial=0) > np.finfo(np.float16).max:
+        raise UserError(f"{name} has values too large for half precision")
+    return array.astype(np.float16)
 
 
 def read(path: Path) -> tuple[dict[str, Any], AnyExperiment, DataForm, nnx.State, nnx.State]:
@@ -69,6 +90,9 @@ def read(path: Path) -> tuple[dict[str, Any], AnyExperiment, DataForm, nnx.State
         raise UserError(f"the config in {path}: {error}") from None
     _, params, extra = abstract_model(config, form)
     shapes = {name: (leaf.shape, leaf.dtype) for name, leaf in named_arrays(params, extra)}
+    for name, array in arrays.items():
+        if array.dtype == np.float16 and shapes.get(name) == (array.shape, np.float32):
+            arrays[name] = array.astype(np.float32)
     if {name: (array.shape, array.dtype) for name, array in arrays.items()} != shapes:
         raise UserError(f"{path} has other arrays than the model of its config; export it again")
 

@@ -103,7 +103,7 @@ class MultimodalVAE(nnx.Module):
         self, values: Mapping[str, Values], present: Bool[Array, "..."] | None
     ) -> Bool[Array, "batch modalities"]:
         """Return a mask of each example's modalities; None means that all are present."""
-        shape = (len(values[self.names[0]]), len(self.names))
+        shape = (values[self.names[0]].shape[0], len(self.names))
         return jnp.broadcast_to(jnp.asarray(True) if present is None else present, shape)
 
     def experts(self, values: Mapping[str, Values], present: Present) -> Encoded:

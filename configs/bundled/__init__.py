@@ -1,0 +1,1 @@
+"""Cards: the tables that `python -m experiments.reproduce --card=NAME` reproduces."""
