@@ -20,6 +20,8 @@ if jax.__version_info__ < (0, 11):
 os.environ.setdefault("XLA_FLAGS", _FAST_COMPILATION)
 # Several test processes share the cores, and idle OpenMP threads would spin on them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# UMAP's loops take half a minute to compile, and a moment to interpret for a few dozen points.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 # Simulated devices, in the tests' own processes and not in those of the commands.
 jax.config.update("jax_num_cpu_devices", 8)
 # Compiled programs are cached for the next test run, even those that compile fast. The environment

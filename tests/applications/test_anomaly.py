@@ -20,6 +20,7 @@ from vae_jax.applications.anomaly import (
     auroc,
     average_precision,
     baselines,
+    detection,
     threshold,
     with_intervals,
 )
@@ -61,7 +62,7 @@ def test_cases_that_can_be_counted(normal, anomalous, area, precision):
     assert average_precision(normal, anomalous) == pytest.approx(precision)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50)
 @given(normal=some_scores, anomalous=some_scores)
 def test_areas_are_those_of_scikit_learn_and_all_pairs(normal, anomalous):
     truth = np.repeat([0, 1], [len(normal), len(anomalous)])
@@ -75,9 +76,7 @@ def test_areas_are_those_of_scikit_learn_and_all_pairs(normal, anomalous):
 
 
 def test_the_intervals_cover_the_truth_about_as_often_as_they_say(monkeypatch):
-    from vae_jax.applications.anomaly import detection
-
-    monkeypatch.setattr(detection, "_NUM_DRAWS", 100)
+    monkeypatch.setattr(detection, "_NUM_DRAWS", 50)
     rng, covered = np.random.default_rng(0), 0
     for _ in range(40):
         area, precision = with_intervals(rng.normal(0, 1, 60), rng.normal(1, 1, 40))
@@ -87,7 +86,8 @@ def test_the_intervals_cover_the_truth_about_as_often_as_they_say(monkeypatch):
     assert 34 <= covered < 40
 
 
-def test_kinds_that_lie_apart_leave_no_doubt():
+def test_kinds_that_lie_apart_leave_no_doubt(monkeypatch):
+    monkeypatch.setattr(detection, "_NUM_DRAWS", 50)
     area, precision = with_intervals(np.zeros(5), np.ones(4))
     assert area == precision == (1.0, 1.0, 1.0)
 
@@ -104,7 +104,7 @@ def test_one_kind_alone_and_scores_that_are_not_finite_are_refused(metric):
             metric(some, np.array([1.0, bad]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50)
 @given(scores=some_scores, rate=st.floats(0.001, 0.999))
 def test_no_lower_threshold_keeps_to_the_rate(scores, rate):
     limit = threshold(scores, rate)
@@ -397,7 +397,8 @@ def test_black_and_white_and_floats_are_stored_as_the_run_has_them():
     assert stored.dtype == np.float32
 
 
-def test_a_measured_run_becomes_rows_a_plot_and_a_table(run, tmp_path):
+def test_a_measured_run_becomes_rows_a_plot_and_a_table(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(detection, "_NUM_DRAWS", 20)
     rows = anomaly_measuring.measure_run(run, 30, tmp_path)
     assert [row["score"] for row in rows] == list(SCORES)
     assert rows[0]["outliers"] == "outliers"

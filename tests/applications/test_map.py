@@ -67,10 +67,9 @@ def test_classes_that_lie_apart_stay_apart_and_a_seed_fixes_the_map(method):
     np.testing.assert_array_equal(plane_maps.plane_map(method, codes, seed=1), points)
 
 
-@pytest.mark.slow  # UMAP compiles its loops for half a minute
 def test_umap_keeps_classes_apart():
     pytest.importorskip("umap", reason="umap-learn is optional", exc_type=ImportError)
-    codes, labels = blobs()
+    codes, labels = blobs(30)
     assert_apart(plane_maps.plane_map("umap", codes), labels)
 
 
