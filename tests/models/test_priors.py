@@ -65,7 +65,7 @@ def test_a_mixture_is_the_weighted_sum_of_its_components():
     mixture, value = random_mixture(), 2 * normal(3, 5, 4, 3)
     expected = log_mixture(mixture, value)
     assert expected.shape == (5, 4)
-    np.testing.assert_allclose(mixture.log_prob(value), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(mixture.log_prob)(value), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("log_scale", "atol"), [(-3, 1e-3), (-6, 1e-2), (-8, 1e-2)])
@@ -75,7 +75,8 @@ def test_narrow_components_keep_their_digits(log_scale, atol):
         means, jnp.full((500, 40), float(log_scale)), jnp.full(500, -jnp.log(500.0))
     )
     value = means[:100] + np.exp(log_scale) * normal(1, 100, 40)
-    np.testing.assert_allclose(mixture.log_prob(value), log_mixture(mixture, value), atol=atol)
+    log_prob = jax.jit(mixture.log_prob)(value)
+    np.testing.assert_allclose(log_prob, log_mixture(mixture, value), atol=atol)
 
 
 def test_the_gradient_of_a_mixture_is_that_of_its_density():
@@ -86,15 +87,16 @@ def test_the_gradient_of_a_mixture_is_that_of_its_density():
         return jax.nn.logsumexp(densities + mixture.log_weights, axis=-1).sum()
 
     ours = jax.grad(lambda *arguments: NormalMixture.log_prob(*arguments).sum(), argnums=(0, 1))
-    expected = jax.grad(by_components, argnums=(0, 1))(mixture, value)
-    leaves = zip(*map(jax.tree.leaves, (ours(mixture, value), expected)), strict=True)
+    expected = jax.grad(by_components, argnums=(0, 1))
+    gradients = (jax.jit(gradient)(mixture, value) for gradient in (ours, expected))
+    leaves = zip(*map(jax.tree.leaves, gradients), strict=True)
     for actual, wanted in leaves:
         np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_values_far_from_every_component_have_a_finite_density_and_gradient():
     mixture = random_mixture()
-    value, gradient = jax.value_and_grad(mixture.log_prob)(jnp.full(3, 1e4))
+    value, gradient = jax.jit(jax.value_and_grad(mixture.log_prob))(jnp.full(3, 1e4))
     np.testing.assert_allclose(value, log_mixture(mixture, np.full(3, 1e4)), rtol=1e-5)
     assert (np.asarray(gradient) < 0).all()
 
@@ -133,7 +135,7 @@ def test_a_mixtures_samples_come_from_its_components_as_often_as_their_weights_s
 def test_every_prior_integrates_to_one_and_its_samples_have_its_moments(prior):
     axis = np.linspace(-15, 15, 601, dtype=np.float32)
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
-    density = np.exp(np.asarray(prior.log_prob(jnp.asarray(grid)), np.float64))
+    density = np.exp(np.asarray(jax.jit(prior.log_prob)(jnp.asarray(grid)), np.float64))
     density *= (axis[1] - axis[0]) ** 2
     assert density.sum() == pytest.approx(1, abs=2e-3)
     keys = jax.random.split(jax.random.key(0), 20_000)
@@ -148,9 +150,9 @@ def test_every_prior_integrates_to_one_and_its_samples_have_its_moments(prior):
 
 def test_every_prior_takes_axes_of_samples_and_batch(prior):
     latents = normal(0, 3, 4, 2)
-    log_prob = prior.log_prob(latents)
-    assert log_prob.shape == (3, 4)
-    np.testing.assert_allclose(log_prob[1, 2], prior.log_prob(latents[1, 2]), rtol=1e-4)
+    log_prob = jax.jit(prior.log_prob)
+    assert log_prob(latents).shape == (3, 4)
+    np.testing.assert_allclose(log_prob(latents)[1, 2], log_prob(latents[1, 2]), rtol=1e-4)
     assert prior.mean.shape == (2,)
 
 
@@ -165,24 +167,35 @@ def make_flow(size, num_layers=2):
 @pytest.mark.parametrize("size", [2, 5])
 def test_a_flow_priors_map_is_inverted_and_its_density_is_that_of_the_noise(size):
     flow, noise = make_flow(size), normal(0, 6, size)
-    latents = flow.forward(noise)
-    back, log_determinant = flow.inverse(latents)
+
+    @jax.jit
+    def there_and_back(noise):
+        latents = flow.forward(noise)
+        jacobians = jax.vmap(jax.jacfwd(flow.forward))(noise)
+        return flow.inverse(latents), jacobians, flow.log_prob(latents)
+
+    (back, log_determinant), jacobians, log_prob = there_and_back(noise)
     np.testing.assert_allclose(back, noise, rtol=1e-3, atol=1e-4)
-    jacobians = np.asarray(jax.vmap(jax.jacfwd(flow.forward))(noise), np.float64)
+    jacobians = np.asarray(jacobians, np.float64)
     assert (np.abs(jacobians) > 1e-6).all()
     expected = np.linalg.slogdet(jacobians)[1]
     np.testing.assert_allclose(log_determinant, -expected, rtol=1e-3, atol=1e-4)
     base = stats.norm.logpdf(noise).sum(axis=-1)
-    np.testing.assert_allclose(flow.log_prob(latents), base - expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(log_prob, base - expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_flow_prior_starts_as_the_standard_normal():
-    options = {"num_layers": 2, "width": 6, "activation": jnp.tanh, "rngs": nnx.Rngs(0)}
-    flow, standard = FlowPrior(3, **options)(unused_encoder), StandardNormalPrior(3)(unused_encoder)
-    latents = normal(0, 4, 3)
-    np.testing.assert_allclose(flow.log_prob(latents), standard.log_prob(latents), rtol=1e-5)
-    key = jax.random.key(0)
-    np.testing.assert_allclose(flow.sample(key), standard.sample(key), rtol=1e-6)
+    @jax.jit
+    def log_probs_and_samples(latents):
+        options = {"num_layers": 2, "width": 6, "activation": jnp.tanh, "rngs": nnx.Rngs(0)}
+        networks = FlowPrior(3, **options), StandardNormalPrior(3)
+        priors = [network(unused_encoder) for network in networks]
+        log_probs = [prior.log_prob(latents) for prior in priors]
+        return log_probs, [prior.sample(jax.random.key(0)) for prior in priors]
+
+    log_probs, samples = log_probs_and_samples(normal(0, 4, 3))
+    np.testing.assert_allclose(*log_probs, rtol=1e-5)
+    np.testing.assert_allclose(*samples, rtol=1e-6)
 
 
 def test_a_fresh_mixture_has_the_moments_of_the_standard_normal():
@@ -196,19 +209,24 @@ def test_a_fresh_mixture_has_the_moments_of_the_standard_normal():
 def test_a_vampprior_is_the_equal_mixture_of_the_posteriors_of_its_pseudo_inputs():
     model = randomized(lambda: build("vamp", components=4), scale=0.6)
     latents = normal(0, 5, 6, 2)
-    densities = [
-        model.encode(image).log_prob(latents) for image in model.prior_network.pseudo_inputs
-    ]
+    log_prob = jax.jit(lambda image: model.encode(image).log_prob(latents))
+    densities = [log_prob(image) for image in model.prior_network.pseudo_inputs]
     expected = special.logsumexp(np.asarray(densities, np.float64), axis=0) - np.log(4)
     assert np.ptp(np.asarray(densities), axis=0).min() > 1e-3
-    np.testing.assert_allclose(model.prior.log_prob(latents), expected, rtol=1e-4, atol=1e-4)
+    mixture = jax.jit(lambda latents: model.prior.log_prob(latents))(latents)
+    np.testing.assert_allclose(mixture, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_pseudo_inputs_start_near_the_mean_image_with_noise():
     mean_image = jnp.linspace(0, 1, 12).reshape(IMAGE_SHAPE)
     config = config_of("vamp", components=50)
-    model = factory.build_model(config, IMAGE_SHAPE, jax.random.key(0), mean_image)
-    pseudo_inputs = np.asarray(model.prior_network.pseudo_inputs)
+
+    @jax.jit
+    def start(key):
+        model = factory.build_model(config, IMAGE_SHAPE, key, mean_image)
+        return model.prior_network.pseudo_inputs[...]
+
+    pseudo_inputs = np.asarray(start(jax.random.key(0)))
     assert pseudo_inputs.shape == (50, *IMAGE_SHAPE)
     expected = np.clip(mean_image, 0.05, 0.95)
     np.testing.assert_allclose(pseudo_inputs.mean(axis=0), expected, atol=0.03)
@@ -227,7 +245,7 @@ def test_pseudo_inputs_stay_images_wherever_their_parameters_go():
 
 def test_a_vampprior_of_a_posterior_that_is_no_normal_is_refused():
     network = VampPrior(jnp.zeros(IMAGE_SHAPE), 3, rngs=nnx.Rngs(0))
-    flow = build(posterior="iaf").encode
+    flow = randomized(lambda: build(posterior="iaf")).encode
     with pytest.raises(TypeError, match="TransformedNormal is none"):
         network(flow)
 
@@ -254,7 +272,7 @@ def test_every_parameter_of_every_prior_and_posterior_gets_a_gradient(posterior,
 
 
 def test_the_standard_prior_is_a_normal_without_parameters():
-    prior = build().prior
+    prior = randomized(build).prior
     assert isinstance(prior, Normal)
     np.testing.assert_array_equal(prior.mean, np.zeros(2))
     np.testing.assert_array_equal(prior.log_scale, np.zeros(2))
@@ -262,7 +280,8 @@ def test_the_standard_prior_is_a_normal_without_parameters():
 
 
 def test_a_flow_is_built_with_its_settings():
-    flow = build("flow", layers=3, activation="tanh").prior_network
+    model = nnx.eval_shape(lambda: build("flow", layers=3, activation="tanh"))
+    flow = model.prior_network
     assert len(flow.first) == len(flow.second) == 3
     assert (6, 6) in {leaf.shape for leaf in jax.tree.leaves(nnx.split(flow)[1])}
 
