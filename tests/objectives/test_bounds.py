@@ -16,11 +16,14 @@ IMAGES = jnp.asarray(CASE.draw_images(1, 3))
 GRAPHDEF, PARAMS = nnx.split(CASE.model)
 
 
-def weights(num_samples, seed=0, case=CASE, **options):
-    terms = bounds.log_weight_terms(
-        case.model, IMAGES, IMAGES, jax.random.key(seed), num_samples=num_samples, **options
-    )
-    return terms.log_weights
+def weights(num_samples, seed=0, case=CASE):
+    @jax.jit
+    def draw(key):
+        return bounds.log_weight_terms(
+            case.model, IMAGES, IMAGES, key, num_samples=num_samples
+        ).log_weights
+
+    return draw(jax.random.key(seed))
 
 
 def bound_of(name, model, key, k, groups=1):
@@ -71,7 +74,8 @@ def test_the_bounds_lie_in_their_order_below_log_p():
     means, errors = [], []
     for k in sizes:
         samples = weights(k * draws, seed=k).reshape(k, draws, -1)
-        bound = np.asarray(jax.vmap(bounds.iwae_bound, in_axes=1)(samples), np.float64)
+        bound = jax.jit(jax.vmap(bounds.iwae_bound, in_axes=1))(samples)
+        bound = np.asarray(bound, np.float64)
         means.append(bound.mean(axis=0))
         errors.append(bound.std(axis=0) / np.sqrt(draws))
     log_p = CASE.log_likelihood(np.asarray(IMAGES))
@@ -85,23 +89,30 @@ def test_the_bounds_lie_in_their_order_below_log_p():
 
 def test_grouped_and_combined_bounds_are_made_of_their_parts():
     w = weights(12)
-    by_hand = np.mean([np.asarray(bounds.iwae_bound(w[i : i + 4])) for i in (0, 4, 8)], axis=0)
-    np.testing.assert_allclose(bounds.miwae_bound(w, 3), by_hand, rtol=1e-6)
-    np.testing.assert_allclose(bounds.miwae_bound(w, 12), bounds.elbo(w), rtol=1e-6)
-    np.testing.assert_allclose(bounds.miwae_bound(w, 1), bounds.iwae_bound(w), rtol=1e-6)
-    for share in (0.0, 0.05, 1.0):
-        combined = share * bounds.elbo(w) + (1 - share) * bounds.iwae_bound(w)
-        np.testing.assert_allclose(bounds.ciwae_bound(w, jnp.float32(share)), combined, rtol=1e-6)
+    elbo, iwae = jax.jit(lambda w: (bounds.elbo(w), bounds.iwae_bound(w)))(w)
+    miwae = jax.jit(bounds.miwae_bound, static_argnums=1)
+    group = jax.jit(bounds.iwae_bound)
+    by_hand = np.mean([group(each) for each in np.split(np.asarray(w), 3)], axis=0)
+    np.testing.assert_allclose(miwae(w, 3), by_hand, rtol=1e-6)
+    np.testing.assert_allclose(miwae(w, 12), elbo, rtol=1e-6)
+    np.testing.assert_allclose(miwae(w, 1), iwae, rtol=1e-6)
+    combined = jax.jit(bounds.ciwae_bound)
+    for share in np.float32([0.0, 0.05, 1.0]):
+        expected = share * np.asarray(elbo) + (1 - share) * np.asarray(iwae)
+        np.testing.assert_allclose(combined(w, share), expected, rtol=1e-6)
 
 
 def test_every_estimator_has_the_value_of_its_bound():
-    key = jax.random.key(3)
-    iwae = bound_of("iwae", CASE.model, key, 6)
-    assert bound_of("dreg", CASE.model, key, 6) == pytest.approx(float(iwae), abs=1e-5)
-    assert bound_of("piwae", CASE.model, key, 3, 2) == pytest.approx(float(iwae), abs=1e-5)
-    elbo = bound_of("elbo", CASE.model, key, 6)
-    assert bound_of("sticking elbo", CASE.model, key, 6) == pytest.approx(float(elbo), abs=1e-5)
-    assert float(elbo) < float(iwae)
+    @jax.jit
+    def values(key):
+        choices = ("iwae", 6), ("dreg", 6), ("piwae", 3, 2), ("elbo", 6), ("sticking elbo", 6)
+        return [bound_of(name, CASE.model, key, *sizes) for name, *sizes in choices]
+
+    iwae, dreg, piwae, elbo, sticking = map(float, values(jax.random.key(3)))
+    assert dreg == pytest.approx(iwae, abs=1e-5)
+    assert piwae == pytest.approx(iwae, abs=1e-5)
+    assert sticking == pytest.approx(elbo, abs=1e-5)
+    assert elbo < iwae
 
 
 def test_sticking_the_landing_keeps_the_expected_gradient_of_the_elbo():
@@ -129,7 +140,7 @@ def test_at_the_exact_posterior_these_estimators_have_no_noise(name, k):
     def value(params, key):
         return bound_of(name, nnx.merge(graphdef, params), key, k)
 
-    gradient = nnx.to_pure_dict(jax.grad(value)(params, jax.random.key(0)))
+    gradient = nnx.to_pure_dict(jax.jit(jax.grad(value))(params, jax.random.key(0)))
     for leaf in jax.tree.leaves(gradient["posterior"]):
         np.testing.assert_allclose(leaf, 0, atol=1e-4)
     assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient["decoder"])) > 1e-2
@@ -160,9 +171,8 @@ def test_the_sampled_kl_and_several_samples_have_the_expectation_of_the_closed_f
 
     keys = jax.random.split(jax.random.key(0), 3000)
     options = [{}, {"sampled_kl": True}, {"num_samples": 4}, {"num_samples": 4, "sampled_kl": True}]
-    draws = [
-        np.asarray(jax.vmap(functools.partial(terms, **each))(keys), np.float64) for each in options
-    ]
+    programs = [jax.jit(jax.vmap(functools.partial(terms, **each))) for each in options]
+    draws = [np.asarray(program(keys), np.float64) for program in programs]
     log_p = CASE.log_likelihood(np.asarray(IMAGES))
     for samples in draws:
         error = samples.std(axis=0) / np.sqrt(len(keys))
