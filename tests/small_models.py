@@ -21,6 +21,12 @@ def randomized(build, seed=0, scale=0.4):
     return nnx.merge(graphdef, jax.tree.map(draw, abstract))
 
 
+def initialized(build):
+    """Return the module of `build()`, whose initial parameters are one program."""
+    graphdef, _ = nnx.split(nnx.eval_shape(build))
+    return nnx.merge(graphdef, jax.jit(lambda: nnx.split(build())[1])())
+
+
 def normal(seed, *shape):
     """Return standard normal values by NumPy."""
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 from scipy import stats
 from small_configs import small_experiment
-from small_models import LinearGaussian, normal, randomized
+from small_models import LinearGaussian, initialized, normal, randomized
 
 from configs import vanilla
 from vae_jax import config as factory
@@ -37,13 +37,19 @@ def make_flow(num_layers=3, width=7, size=SIZE):
 @pytest.mark.parametrize(("event_ndim", "log_scale_shape"), [(1, (5, 3)), (1, ()), (2, (3,))])
 def test_a_draw_of_a_normal_knows_its_own_density(event_ndim, log_scale_shape):
     posterior = Normal(normal(0, 5, 3), 0.5 * normal(1, *log_scale_shape), event_ndim)
-    latents, log_prob = posterior.draw(normal(2, 7, 5, 3))
+
+    @jax.jit
+    def draw(noise):
+        latents, log_prob = posterior.draw(noise)
+        both = posterior.log_prob(latents), posterior.log_prob_by_dimension(latents)
+        return latents, log_prob, *both
+
+    latents, log_prob, again, by_dimension = draw(normal(2, 7, 5, 3))
     densities = stats.norm.logpdf(latents, posterior.mean, np.exp(posterior.log_scale))
     expected = densities.sum(axis=tuple(range(-event_ndim, 0)))
     assert log_prob.shape == expected.shape
     np.testing.assert_allclose(log_prob, expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(log_prob, posterior.log_prob(latents), rtol=1e-4, atol=1e-5)
-    by_dimension = posterior.log_prob_by_dimension(latents)
+    np.testing.assert_allclose(log_prob, again, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(by_dimension, densities, rtol=1e-4, atol=1e-4)
 
 
@@ -59,7 +65,7 @@ def test_the_density_of_a_narrow_draw_comes_from_its_noise_without_rounding():
     noise = normal(0, 100, 1)
     posterior = Normal(jnp.full(1, 1000.0), jnp.full(1, math.log(1e-4)))
     expected = stats.norm.logpdf(noise).sum(axis=-1) - math.log(1e-4)
-    np.testing.assert_allclose(posterior.draw(noise).log_prob, expected, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(posterior.draw)(noise).log_prob, expected, rtol=1e-5)
 
 
 def test_features_are_split_into_mean_and_bounded_log_scale():
@@ -109,7 +115,8 @@ def test_outputs_of_a_masked_network_see_only_the_dimensions_before_them(widths,
 
     network = randomized(build)
     x, context = normal(0, SIZE), normal(1, NUM_FEATURES)
-    for by_x, by_context in jax.jacfwd(network, argnums=(0, 1))(x, context):
+    jacobians = jax.jit(jax.jacfwd(lambda *inputs: network(*inputs), argnums=(0, 1)))
+    for by_x, by_context in jacobians(x, context):
         ordered = np.asarray(by_x)
         ordered = ordered[::-1, ::-1] if from_last else ordered
         np.testing.assert_array_equal(np.triu(ordered), np.zeros((SIZE, SIZE)))
@@ -120,14 +127,21 @@ def test_outputs_of_a_masked_network_see_only_the_dimensions_before_them(widths,
 
 @pytest.mark.parametrize("num_layers", [1, 3])
 def test_the_flows_log_density_is_the_bases_less_the_log_determinant(num_layers):
-    posterior = make_flow(num_layers)(normal(0, NUM_FEATURES))
+    flow = make_flow(num_layers)
+
+    @jax.jit
+    def draw(noise):
+        posterior = flow(normal(0, NUM_FEATURES))
+        jacobian = jax.jacfwd(lambda noise: posterior.draw(noise).latents)(noise)
+        return jacobian, posterior.draw(noise).log_prob
+
     for seed in range(3):
         noise = normal(seed + 1, SIZE)
-        jacobian = jax.jacfwd(lambda noise: posterior.draw(noise).latents)(noise)
+        jacobian, log_prob = draw(noise)
         sign, log_determinant = np.linalg.slogdet(np.asarray(jacobian, np.float64))
         assert sign == 1
         expected = stats.norm.logpdf(noise).sum() - log_determinant
-        assert float(posterior.draw(noise).log_prob) == pytest.approx(expected, abs=1e-4)
+        assert float(log_prob) == pytest.approx(expected, abs=1e-4)
     if num_layers == 1:
         np.testing.assert_array_equal(np.triu(jacobian, 1), np.zeros((SIZE, SIZE)))
     else:
@@ -137,37 +151,54 @@ def test_the_flows_log_density_is_the_bases_less_the_log_determinant(num_layers)
 def test_every_sample_of_every_image_goes_through_the_flow_of_its_own_image():
     flow = make_flow()
     features, noise = normal(0, 5, NUM_FEATURES), normal(1, 7, 5, SIZE)
-    latents, log_prob = flow(features).draw(noise)
+    draw = jax.jit(lambda features, noise: flow(features).draw(noise))
+    latents, log_prob = draw(features, noise)
     assert latents.shape == (7, 5, SIZE)
     assert log_prob.shape == (7, 5)
     for image in range(5):
-        alone = flow(features[image]).draw(noise[3, image])
+        alone = draw(features[image], noise[3, image])
         np.testing.assert_allclose(latents[3, image], alone.latents, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(log_prob[3, image], alone.log_prob, rtol=1e-4)
 
 
 def test_the_mean_of_a_flow_is_its_draw_at_zero_noise():
-    posterior = make_flow()(normal(0, 5, NUM_FEATURES))
-    np.testing.assert_array_equal(posterior.mean, posterior.draw(jnp.zeros((5, SIZE))).latents)
+    flow = make_flow()
+
+    @jax.jit
+    def mean_and_draw(noise):
+        posterior = flow(normal(0, 5, NUM_FEATURES))
+        return posterior.mean, posterior.draw(noise).latents
+
+    np.testing.assert_allclose(*mean_and_draw(jnp.zeros((5, SIZE))), rtol=1e-5, atol=1e-6)
 
 
 def test_a_fresh_flow_shrinks_its_base_by_the_gates_alone():
-    flow = AutoregressiveFlow(
-        NUM_FEATURES, SIZE, num_layers=2, width=6, activation=jnp.tanh, rngs=nnx.Rngs(0)
-    )
+    options = {"num_layers": 2, "width": 6, "activation": jnp.tanh}
+    flow = initialized(lambda: AutoregressiveFlow(NUM_FEATURES, SIZE, **options, rngs=nnx.Rngs(0)))
     features, noise = normal(0, 5, NUM_FEATURES), normal(1, 5, SIZE)
     gates = (1 / (1 + math.exp(-2))) ** 2
-    expected = gates * flow.base(features).draw(noise).latents
-    np.testing.assert_allclose(flow(features).draw(noise).latents, expected, rtol=1e-5)
+
+    @jax.jit
+    def draws(features, noise):
+        return flow.base(features).draw(noise).latents, flow(features).draw(noise).latents
+
+    base, latents = draws(features, noise)
+    np.testing.assert_allclose(latents, gates * base, rtol=1e-5)
 
 
 def test_gates_of_a_runaway_network_stay_open_and_their_densities_finite():
     flow = make_flow(num_layers=2)
     for step in flow.steps:
         step.output.bias[...] = jnp.asarray([0.0] * SIZE + [1e6, -1e6, 0, 0], jnp.float32)
-    posterior, noise = flow(normal(0, NUM_FEATURES)), normal(1, SIZE)
-    assert np.isfinite(posterior.draw(noise).log_prob)
-    jacobian = jax.jacfwd(lambda noise: posterior.draw(noise).latents)(noise)
+
+    @jax.jit
+    def draw(noise):
+        posterior = flow(normal(0, NUM_FEATURES))
+        jacobian = jax.jacfwd(lambda noise: posterior.draw(noise).latents)(noise)
+        return jacobian, posterior.draw(noise).log_prob
+
+    jacobian, log_prob = draw(normal(1, SIZE))
+    assert np.isfinite(log_prob)
     assert (np.abs(np.diag(jacobian)) > 0).all()
 
 
