@@ -1,9 +1,13 @@
 """Settings that every test runs under."""
 
+import contextlib
 import functools
+import gc
 import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -50,27 +54,49 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Check annotations and draw the plots of runs only in tests that prove them."""
     folder = item.path.relative_to(Path(__file__).parent).parts[0]
     jaxtyping.config.update("jaxtyping_disable", folder in _UNCHECKED)
-    drawing, functions = _drawing()
-    for name, function in functions.items():
-        setattr(drawing, name, function if item.get_closest_marker("plots") else _draw_nothing)
+    draws = item.get_closest_marker("plots")
+    for (module, name), function in _drawing().items():
+        setattr(module, name, function if draws else _draw_nothing)
 
 
 @functools.cache
-def _drawing() -> Any:
-    """Return the module that draws runs, and its functions before a test replaces them."""
+def _drawing() -> dict[tuple[ModuleType, str], Callable[..., None]]:
+    """Return what draws runs and sweeps before a test replaces it, by module and name."""
     # Imported now: what is imported with this file has no checks of its annotations.
     drawing = importlib.import_module("vae_jax.evaluation.drawing")
-    return drawing, {name: getattr(drawing, name) for name in ("draw_run", "draw_joint_run")}
+    results = importlib.import_module("vae_jax.sweeps.results")
+    places = (drawing, "draw_run"), (drawing, "draw_joint_run"), (results, "draw")
+    return {(module, name): getattr(module, name) for module, name in places}
 
 
 def _draw_nothing(*args: Any, **options: Any) -> None:
-    """Leave out the plots of a run, which take as long as a small training."""
+    """Leave out the plots of a run or sweep, which take as long as a small training."""
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from what was imported: a million objects that stay."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run files with slow tests first: at the end they would leave the other processes idle."""
     slow_files = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow_files)
+
+
+@pytest.fixture(scope="session")
+def drawing_plots():
+    """Return a context in which a fixture draws the plots of what it trains."""
+
+    @contextlib.contextmanager
+    def drawing():
+        # The first test that uses the fixture may do without.
+        with pytest.MonkeyPatch.context() as patch:
+            for (module, name), function in _drawing().items():
+                patch.setattr(module, name, function)
+            yield
+
+    return drawing
 
 
 @pytest.fixture(scope="module")

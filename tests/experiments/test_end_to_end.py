@@ -23,7 +23,7 @@ from vae_jax.evaluation import drawing
 from vae_jax.training import checkpoints
 from vae_jax.training.records import read_records
 
-pytestmark = [pytest.mark.usefixtures("parsed_flags"), pytest.mark.plots]
+pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 OVERRIDES = {
     "epochs": 3,
@@ -62,9 +62,10 @@ def config_of(data, **changes):
 
 
 @pytest.fixture(scope="module")
-def finished(data, tmp_path_factory):
+def finished(data, tmp_path_factory, drawing_plots):
     folder = tmp_path_factory.mktemp("runs") / "vanilla"
-    train.train(config_of(data), folder)
+    with drawing_plots():
+        train.train(config_of(data), folder)
     return folder
 
 
@@ -250,6 +251,7 @@ def test_an_evaluation_says_that_it_passed_over_a_damaged_checkpoint(finished, t
     assert said.endswith(f"of step {older}, since the checkpoint of step {newest} is damaged")
 
 
+@pytest.mark.plots
 def test_a_kill_between_training_and_the_summary_is_made_up_for(data, finished, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
@@ -304,6 +306,7 @@ def test_a_damaged_newest_checkpoint_costs_some_steps_and_no_bit(data, finished,
     assert workdir.read_summary(folder)["test"] == workdir.read_summary(finished)["test"]
 
 
+@pytest.mark.plots
 def test_a_denoising_autoencoder_has_its_own_keys_and_plots(data, tmp_path):
     folder = tmp_path / "run"
     changes = {

@@ -25,7 +25,7 @@ from vae_jax.training import checkpoints
 from vae_jax.training.interruption import Interruption
 from vae_jax.training.records import read_records
 
-pytestmark = [pytest.mark.usefixtures("parsed_flags"), pytest.mark.plots]
+pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 OVERRIDES = {
     "epochs": 4,
@@ -177,6 +177,7 @@ def test_a_member_is_bitwise_the_run_alone(data, grid, tmp_path):
     assert records[0] == records[1]
 
 
+@pytest.mark.plots
 def test_a_member_is_a_run_for_the_other_commands(grid, monkeypatch, capsys):
     row = next(row for row in members_of(grid) if row["status"] == "finished")
     model = vae_jax.load(grid, member=row["member"])
@@ -201,7 +202,11 @@ def test_a_pruned_member_can_be_loaded_and_measured(grid, monkeypatch, capsys):
         vae_jax.load(grid)
 
 
-def test_the_plots_and_tensorboard_are_there(grid, tpe):
+@pytest.mark.plots
+def test_the_plots_and_tensorboard_are_there(data, grid, tpe):
+    # A finished sweep is drawn anew.
+    for folder, swept in ((grid, GRID), (tpe, TPE)):
+        sweep.run_sweep(config_of(data), swept, folder)
     names = {path.name for path in (grid / "plots").iterdir()}
     assert names == {
         "heat_map_of_test_elbo_by_beta_and_latent_size.png",

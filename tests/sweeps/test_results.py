@@ -89,6 +89,7 @@ def test_choices_with_other_settings_are_drawn_as_texts_and_others_by_their_sett
     }
 
 
+@pytest.mark.plots
 def test_the_plots_of_a_sweep_over_sections_are_drawn(tmp_path):
     results.draw(tmp_path, SWEEP, rows_of(tmp_path))
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {
@@ -99,6 +100,7 @@ def test_the_plots_of_a_sweep_over_sections_are_drawn(tmp_path):
     }
 
 
+@pytest.mark.plots
 @pytest.mark.parametrize("is_grid", [True, False])
 def test_members_are_joined_on_a_grid_alone_and_each_other_axis_is_shown(
     tmp_path, monkeypatch, is_grid
