@@ -132,17 +132,19 @@ def test_the_scale_of_a_normal_likelihood_starts_where_the_config_says():
     for family in FAMILIES:
         if family.startswith("normal"):
             likelihood = likelihood_of(family)
-            distribution = likelihood(likelihood.output_for_mean(jnp.full((2, 2, 1), 0.4)))
+            start = jax.jit(lambda mean, own=likelihood: own(own.output_for_mean(mean)))
+            distribution = start(jnp.full((2, 2, 1), 0.4))
             np.testing.assert_allclose(np.exp(distribution.log_scale), 0.3, rtol=1e-5)
 
 
 def test_a_scale_per_pixel_is_the_second_output_of_each_channel():
     likelihood = NormalLikelihood(0.5, "per_pixel")
     outputs = normal(0, 4, 2, 2, 6)
-    distribution = likelihood(outputs)
+    distribution_of = jax.jit(lambda outputs: likelihood(outputs))
+    distribution = distribution_of(outputs)
     np.testing.assert_array_equal(distribution.mean, outputs[..., ::2])
     np.testing.assert_allclose(distribution.log_scale, outputs[..., 1::2], atol=0.15)
-    far = likelihood(outputs.at[..., 1::2].set(1e6)).log_scale
+    far = distribution_of(outputs.at[..., 1::2].set(1e6)).log_scale
     np.testing.assert_allclose(far, np.full((4, 2, 2, 3), 8))
 
 
@@ -238,7 +240,8 @@ def train(config, images, seed=0):
     """Return the program, the state after all epochs, and the loss of every step."""
     program = factory.build_program(config, images.shape[1:], len(images))
     mean = jnp.asarray(images.mean(axis=0) / (255 if images.dtype == np.uint8 else 1), jnp.float32)
-    state = program.init(mean, jax.random.key(seed), factory.build_hparams(config)).train
+    hparams = factory.build_hparams(config)
+    state = jax.jit(program.init)(mean, jax.random.key(seed), hparams).train
     run_steps = jax.jit(program.run_steps, static_argnames="num_steps")
     losses = []
     for _ in range(config.epochs):
@@ -273,10 +276,11 @@ def test_the_optimal_scale_follows_the_noise_of_the_data():
 
 def test_the_scale_of_evaluation_does_not_depend_on_the_image():
     likelihood = likelihood_of("normal optimal")
-    outputs, images = jnp.zeros((2, 2, 2, 1)), normal(0, 2, 2, 2, 1)
-    together = likelihood(outputs).log_prob(images)
-    fixed = NormalLikelihood(0.3)(outputs)
-    np.testing.assert_allclose(together, fixed.log_prob(images), rtol=1e-5)
+    outputs, images = np.zeros((2, 2, 2, 1), np.float32), np.asarray(normal(0, 2, 2, 2, 1))
+    log_prob = jax.jit(lambda outputs, images: likelihood(outputs).log_prob(images))
+    fixed = jax.jit(lambda outputs, images: NormalLikelihood(0.3)(outputs).log_prob(images))
+    together = log_prob(outputs, images)
+    np.testing.assert_allclose(together, fixed(outputs, images), rtol=1e-5)
     for i in range(2):
-        alone = likelihood(outputs[i : i + 1]).log_prob(images[i : i + 1])
+        alone = log_prob(outputs[i : i + 1], images[i : i + 1])
         np.testing.assert_allclose(alone, together[i : i + 1], rtol=1e-6)
