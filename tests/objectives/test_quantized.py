@@ -6,6 +6,7 @@ from flax import nnx
 from short_runs import leave_unmeasured, stops_after, trained
 from small_codes import IMAGE_SHAPE, QUANTIZERS, coded_config, coded_experiment
 from small_data import write_bars
+from small_models import initialized
 
 import vae_jax
 from configs import vanilla, vq_vae
@@ -41,7 +42,7 @@ def test_the_metrics_of_records_are_finished_from_the_use_of_codes():
 @pytest.mark.parametrize("name", list(QUANTIZERS))
 def test_the_loss_is_its_terms_summed_over_each_image(name):
     experiment = coded_experiment(name)
-    model = factory.build_model(experiment, IMAGE_SHAPE, KEY)
+    model = initialized(lambda: factory.build_model(experiment, IMAGE_SHAPE, KEY))
     _, params, extra = factory.split_model(model)
     (player,) = factory.build_players(experiment, IMAGE_SHAPE, 8)
     hparams = factory.build_hparams(experiment)
@@ -88,7 +89,8 @@ def test_validation_measures_the_use_of_codes_over_all_examples():
 def test_devices_report_the_use_of_codes_in_the_whole_batch():
     experiment = coded_experiment()
     (player,) = factory.build_players(experiment, IMAGE_SHAPE, 8)
-    _, params, extra = factory.split_model(factory.build_model(experiment, IMAGE_SHAPE, KEY))
+    model = initialized(lambda: factory.build_model(experiment, IMAGE_SHAPE, KEY))
+    _, params, extra = factory.split_model(model)
     hparams, images = factory.build_hparams(experiment), images_of(8)
     opt_state = jax.jit(player.init)({"model": params}, hparams)
 
