@@ -1,19 +1,33 @@
 # From nothing on a fresh machine: Python >= 3.11 and make are all that is needed.
 #   make train    train, evaluate and draw configs/vanilla.py into runs/vanilla
-#   make test     the whole test suite
+#   make test     the whole test suite; `make test-quick` is a part of it that takes a minute
 #   make docs     the site, into docs/_build/html; runs the tutorials that have changed
 PYTHON ?= python3
 BIN := .venv/bin
 WORKDIR ?= runs/vanilla
 ARGS ?=
 
-.PHONY: train test check docs clean
+.PHONY: train test test-quick check docs clean
 
 train: .venv/installed
 	$(BIN)/python -m experiments.train --config=configs/vanilla.py --workdir=$(WORKDIR) $(ARGS)
 
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+
 test: .venv/installed-dev
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) $(ARGS)
+
+# The mathematics; a training that resumes bit by bit; a sweep whose member is the run alone; refusals.
+QUICK := \
+	tests/experiments/test_sweep_command.py::test_a_member_is_bitwise_the_run_alone \
+	tests/experiments/test_end_to_end.py::test_a_damaged_newest_checkpoint_costs_some_steps_and_no_bit \
+	tests/distributions \
+	tests/objectives/test_bounds.py \
+	tests/objectives/test_objectives.py \
+	tests/experiments/test_sweep_command.py::test_bad_input_is_refused_in_one_line
+
+test-quick: .venv/installed-dev
+	$(PYTEST) $(QUICK) $(ARGS)
 
 # What CI asks beside the tests.
 check: .venv/installed-dev

@@ -224,6 +224,7 @@ def test_the_tables_of_all_documents_come_from_the_result_files():
         "docs/guide/speed.md",
         "docs/guide/sweeps.md",
         "docs/scaling.md",
+        "docs/testing.md",
         "results/README.md",
         "results/disentanglement/README.md",
         *(["results/zoo.md"] if has_zoo else []),

@@ -153,6 +153,23 @@ def sweeps_table(folder: Path) -> str:
 
 
 @_of_folder
+def suite_table(folder: Path) -> str:
+    """Return a table of the files of tests that take longest, if measured."""
+    path = folder / "suite_times_cpu.json"
+    if not path.is_file():
+        return "Not measured.\n"
+    measured = _read(path)
+    files = list(measured["files"].items())
+    rows = [[f"`{file}`", str(own["tests"]), f"{own['seconds']:.0f}"] for file, own in files[:15]]
+    total = sum(own["seconds"] for _, own in files)
+    rows.append([f"all {len(files)} files", str(measured["num_tests"]), f"{total:.0f}"])
+    seconds = (
+        f"The whole run took {measured['wall_seconds']:.0f} s on {measured['num_cores']} cores."
+    )
+    return reports.table(["file", "tests", "seconds"], rows) + f"\n{seconds}\n"
+
+
+@_of_folder
 def scaling_tables(folder: Path) -> dict[str, str]:
     """Return the tables of docs/scaling.md by name."""
     measured = _read(folder / "scaling_cpu.json")
