@@ -1,3 +1,4 @@
+import functools
 import json
 import shutil
 import signal
@@ -8,6 +9,7 @@ import time
 import jax
 import numpy as np
 import pytest
+import short_runs
 from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
@@ -69,15 +71,25 @@ def finished(data, tmp_path_factory, drawing_plots):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def programs_compiled_once(monkeypatch):
+    short_runs.compile_once(monkeypatch)
+
+
 def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@functools.cache
+def template():
+    """The shapes of the state of all runs here."""
+    config = factory.resolve(factory.with_values(vanilla.get_config(), OVERRIDES))
+    return factory.run_state_template(config, (8, 8, 1))
+
+
 def state_of(folder):
     """The bits of the newest checkpoint, and what stands beside them but for times."""
-    config = factory.resolve(workdir.read_config(folder))
-    template = factory.run_state_template(config, (8, 8, 1))
-    checkpoint = checkpoints.restore(folder / "checkpoints", template)
+    checkpoint = checkpoints.restore(folder / "checkpoints", template())
     is_key = [
         jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         for leaf in jax.tree.leaves(checkpoint.tree)
