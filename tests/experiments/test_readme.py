@@ -50,6 +50,16 @@ def get_card():
     return card
 """
 
+# The page's sweep with two of its weights.
+SMALL_CURVE = """
+from configs.sweeps import rate_distortion
+from vae_jax.sweeps import space
+
+def get_sweep():
+    (((field,), axis),) = rate_distortion.get_sweep().axes
+    return space.grid({field: axis.values[::8]}, seeds=(0, 1))
+"""
+
 SMALL_STUDY = """
 from vae_jax.sweeps import space
 
@@ -58,13 +68,15 @@ def get_sweep():
 """
 
 # Half of what a short command takes is the start of its process, and half of the rest the plots of
-# its run, which `draw` alone draws here.
+# its run or sweep, which `draw` alone draws here.
 IN_ONE_PROCESS = """
 import importlib, json, sys
 from absl.testing import flagsaver
 from experiments import command_line
 from vae_jax.evaluation import drawing
+from vae_jax.sweeps import results
 
+results.draw = lambda *_: None
 draw = {name: getattr(drawing, name) for name in ("draw_run", "draw_joint_run")}
 for name, *arguments in json.load(sys.stdin):
     for function in draw:
@@ -137,8 +149,12 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
             for field, value in small.items()
             if f"--config.{field}=" not in " ".join(command)
         ]
+        command = [re.sub("--sweep=.*/rate.*", "--sweep=small_curve.py", part) for part in command]
+    command = [part.replace("--member=17", "--member=3") for part in command]
     if "experiments.reproduce" in command:
-        command = [re.sub("--card=.*", "--card=small.py", part) for part in command]
+        small = {"card": "small.py", "seeds": "1"}
+        for flag, value in small.items():
+            command = [re.sub(f"--{flag}=.*", f"--{flag}={value}", part) for part in command]
     if "experiments.zoo" in command:
         # Categorical latents have no sampler that is fitted.
         small = {"families": "gumbel", "datasets": "bars.npz"}
@@ -177,6 +193,7 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
     write_bars(tmp_path / "bars.npz")
     (tmp_path / "small.py").write_text(SMALL_CARD)
     (tmp_path / "small_study.py").write_text(SMALL_STUDY)
+    (tmp_path / "small_curve.py").write_text(SMALL_CURVE)
     marks = ("savez", "interpolate", "member", "make_pipeline", "generate", "zipfile")
     own_data, in_a_program, of_a_sweep, in_a_pipeline, of_modalities, of_a_file = (
         next(block for block in blocks("python") if mark in block) for mark in marks
@@ -207,7 +224,7 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
     assert commands("examples") == [["python", "-m", "examples.vae_from_parts"]]
     run("from examples.vae_from_parts import main; main(1, 1000, 200)")
     run(in_a_program + "\nassert nats.shape == (16,) and samples.shape == (16, 28, 28, 1)")
-    run(of_a_sweep)
+    run(of_a_sweep.replace("member=17", "member=3"))
     run(of_modalities)
     run(of_a_file + "\nassert images.shape == (16, 28, 28, 1)")
     assert float(run(in_a_pipeline)) > 0.7
