@@ -101,21 +101,29 @@ def test_transposed_convolution_as_matrix_product_equals_xla(size, excess, strid
 @pytest.mark.parametrize(("kernel_size", "stride"), [(3, 1), (4, 2), (5, 2), (2, 2)])
 def test_convolutions_agree_with_same_padding_of_xla(kernel_size, stride):
     images, kernel = normal(0, 2, 7, 8, 2), normal(1, kernel_size, kernel_size, 2, 3)
-    expected = jax.lax.conv_general_dilated(
-        images, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    np.testing.assert_allclose(
-        conv_as_matmul(images, kernel, stride), expected, rtol=1e-4, atol=1e-4
-    )
+
+    @jax.jit
+    def both(images, kernel):
+        expected = jax.lax.conv_general_dilated(
+            images, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return conv_as_matmul(images, kernel, stride), expected
+
+    np.testing.assert_allclose(*both(images, kernel), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("kernel_size", "stride"), [(4, 2), (2, 2), (3, 1)])
 def test_transposed_convolution_is_the_adjoint_of_the_convolution(kernel_size, stride):
     small, large = normal(0, 1, 4, 5, 2), normal(1, 1, 4 * stride, 5 * stride, 3)
     kernel = normal(2, kernel_size, kernel_size, 2, 3)
-    up = conv_transpose_as_matmul(small, kernel, stride)
-    down = conv_as_matmul(large, jnp.swapaxes(kernel, 2, 3), stride)
-    np.testing.assert_allclose((up * large).sum(), (small * down).sum(), rtol=1e-4)
+
+    @jax.jit
+    def both(small, large, kernel):
+        up = conv_transpose_as_matmul(small, kernel, stride)
+        down = conv_as_matmul(large, jnp.swapaxes(kernel, 2, 3), stride)
+        return (up * large).sum(), (small * down).sum()
+
+    np.testing.assert_allclose(*both(small, large, kernel), rtol=1e-4)
 
 
 # (3, 2), (2, 3) and (5, 3) take the branch of overlap_add for windows that are not whole blocks.
@@ -153,9 +161,14 @@ def test_patches_and_overlap_add_are_each_others_transpose(kernel_size, stride):
 @pytest.mark.parametrize(("inputs", "outputs"), [(3, 7), (7, 3), (4, 4)])
 def test_tall_matmul_has_the_gradients_of_a_matrix_product(inputs, outputs):
     x, w, weight = normal(0, 50, inputs), normal(1, inputs, outputs), normal(2, 50, outputs)
-    out, backward = jax.vjp(tall_matmul, x, w)
-    np.testing.assert_allclose(out, x @ w, rtol=1e-5, atol=1e-5)
-    d_x, d_w = backward(weight)
+
+    @jax.jit
+    def both(x, w, weight):
+        out, backward = jax.vjp(tall_matmul, x, w)
+        return out, backward(weight)
+
+    out, (d_x, d_w) = both(x, w, weight)
+    np.testing.assert_allclose(out, np.asarray(x) @ np.asarray(w), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(d_x, np.asarray(weight) @ np.asarray(w).T, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(d_w, np.asarray(x).T @ np.asarray(weight), rtol=1e-4, atol=1e-4)
 
@@ -175,9 +188,12 @@ def test_resize_repeats_every_pixel_to_a_square():
 def test_a_gated_layer_is_its_value_times_the_sigmoid_of_its_gate():
     layer = randomized(lambda: GatedDense(3, 4, rngs=nnx.Rngs(0)))
     x = normal(0, 5, 3)
-    value = x @ layer.value.kernel[...] + layer.value.bias[...]
-    gate = x @ layer.gate.kernel[...] + layer.gate.bias[...]
-    np.testing.assert_allclose(layer(x), value / (1 + np.exp(-gate)), rtol=1e-5, atol=1e-6)
+    value, gate = (
+        np.asarray(x) @ np.asarray(part.kernel[...]) + np.asarray(part.bias[...])
+        for part in (layer.value, layer.gate)
+    )
+    actual = jax.jit(lambda x: layer(x))(x)
+    np.testing.assert_allclose(actual, value / (1 + np.exp(-gate)), rtol=1e-5, atol=1e-6)
 
 
 def make_mlp(image_shape, *, gated, activation=jnp.tanh):
@@ -262,10 +278,15 @@ def test_a_conv_encoder_without_hidden_layers_gives_its_last_feature_maps():
 def test_hidden_layers_apply_their_activation(name):
     encoder = randomized(lambda: make_mlp((2, 2, 1), gated=False, activation=ACTIVATIONS[name])[0])
     images = normal(0, 3, 2, 2, 1)
-    x = images.reshape(3, 4)
-    for layer in encoder.mlp.layers:
-        x = ACTIVATIONS[name](x @ layer.kernel[...] + layer.bias[...])
-    np.testing.assert_allclose(encoder(images), x, rtol=1e-5, atol=1e-6)
+
+    @jax.jit
+    def both(images):
+        x = images.reshape(3, 4)
+        for layer in encoder.mlp.layers:
+            x = ACTIVATIONS[name](x @ layer.kernel[...] + layer.bias[...])
+        return encoder(images), x
+
+    np.testing.assert_allclose(*both(images), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -275,14 +296,20 @@ def test_set_output_bias_starts_the_decoder_at_the_link_of_the_mean(body):
     image_shape = (6, 5, 3)
     _, decoder = make_pair(body, image_shape)
     image, latents = normal(0, *image_shape), normal(1, 4, 3)
-    decoder.set_output_bias(jnp.zeros(image_shape), lambda mean: mean)
-    from_zero = decoder(latents)
-    # Not linear: a convolution must average over the pixels first and link afterwards.
-    decoder.set_output_bias(image, jnp.exp)
+    graphdef, params = nnx.split(decoder)
+
+    @partial(jax.jit, static_argnums=1)
+    def decode(image, link):
+        decoder = nnx.merge(graphdef, params)
+        decoder.set_output_bias(image, link)
+        return decoder(latents)
+
+    from_zero = decode(jnp.zeros(image_shape), lambda mean: mean)
     mean = np.asarray(image)
     mean = mean if isinstance(decoder, MLPDecoder) else mean.mean(axis=(0, 1))
     expected = from_zero + np.exp(mean)
-    np.testing.assert_allclose(decoder(latents), expected, rtol=1e-4, atol=1e-5)
+    # Not linear: a convolution must average over the pixels first and link afterwards.
+    np.testing.assert_allclose(decode(image, jnp.exp), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("body", BODIES)
