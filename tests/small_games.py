@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from small_configs import small_experiment
 from small_models import randomized
 
@@ -30,7 +31,7 @@ class Game:
         def build(name):
             return lambda: build_networks(self.config, image_shape, KEY)[name]
 
-        names = build_networks(self.config, image_shape, KEY)
+        names = nnx.eval_shape(lambda: build_networks(self.config, image_shape, KEY))
         self.networks = {
             name: randomized(build(name), seed) for seed, name in enumerate(names, start=1)
         }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from small_codes import IMAGE_SHAPE, QUANTIZERS, coded_config, coded_experiment
-from small_models import normal
+from small_models import initialized, normal
 
 from vae_jax import config as factory
 from vae_jax.config.datasets import check_image_shape
@@ -171,7 +171,7 @@ def test_finite_scalars_are_the_nearest_levels_of_the_bounded_input():
 @pytest.mark.parametrize("name", list(QUANTIZERS))
 def test_a_model_decodes_the_latents_of_its_codes(name):
     experiment = coded_experiment(name)
-    model = factory.build_model(experiment, IMAGE_SHAPE, jax.random.key(0))
+    model = initialized(lambda: factory.build_model(experiment, IMAGE_SHAPE, jax.random.key(0)))
     graphdef, state = nnx.split(model)
     images = jax.random.uniform(jax.random.key(1), (2, 5, *IMAGE_SHAPE))
 

@@ -228,7 +228,7 @@ def test_a_model_starts_the_same_with_and_without_an_opponent():
     with_one, without = game_of(), game_of(objective="tc")
     programs = (factory.build_program(g.config, IMAGE_SHAPE, 48) for g in (with_one, without))
     states = [
-        program.init(jnp.full(IMAGE_SHAPE, 0.5), KEY, game.hparams).train
+        jax.jit(program.init)(jnp.full(IMAGE_SHAPE, 0.5), KEY, game.hparams).train
         for program, game in zip(programs, (with_one, without), strict=True)
     ]
     for a, b in zip(*(jax.tree.leaves(state.params["model"]) for state in states), strict=True):
