@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_data import write_bars
 from small_modalities import draw_texts
+from small_models import initialized
 
 import vae_jax
 from configs import multimodal, multimodal_label, multimodal_renderings, vanilla
@@ -70,12 +71,14 @@ KINDS = {
 def kind_config(kind, **changes):
     """The experiment of a kind of joint posterior with its objective."""
     values = {
-        "data.modalities": ("image", "text") if kind == "joint" else tuple(FORMS),
+        # A text takes the longest to compile.
+        "data.modalities": ("image", "label") if kind == "joint" else tuple(FORMS),
         "model.joint_posterior": kind,
         "objective": KINDS[kind],
-        "objective.word_dropout": 0.2,
         **changes,
     }
+    if "text" in values["data.modalities"]:
+        values["objective.word_dropout"] = 0.2
     return config_of("mnist", **values)
 
 
@@ -160,7 +163,7 @@ def test_what_a_training_example_lacks_changes_neither_loss_nor_gradient(kind):
     config = kind_config(kind)
     names = tuple(config.data.modalities)
     forms = {name: FORMS[name] for name in names}
-    model = factory.build_model(config, forms, jax.random.key(0))
+    model = initialized(lambda: factory.build_model(config, forms, jax.random.key(0)))
     _, params, extra = factory.split_model(model)
     loss = jax.jit(
         jax.value_and_grad(factory.build_players(config, forms, 96)[0].loss, has_aux=True)
@@ -245,7 +248,7 @@ def test_members_of_a_sweep_are_trained_on_all_modalities(kind):
 
 
 def test_the_memory_of_a_member_is_known_beforehand():
-    memory = _member_memory(kind_config("joint"), {n: FORMS[n] for n in ("image", "text")})
+    memory = _member_memory(kind_config("joint"), {n: FORMS[n] for n in ("image", "label")})
     assert memory.state > 0
     assert memory.step > 0
 
