@@ -44,6 +44,10 @@ class Browser:
         self.requests: list[str] = []
         self.errors: list[str] = []
 
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
         """Call a method of the DevTools protocol, and return its result."""
         number = next(self._numbers)
@@ -137,7 +141,11 @@ async def browsing(binary: str) -> AsyncIterator[Browser]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            yield await _connected(Path(folder) / "DevToolsActivePort")
+            browser = await _connected(Path(folder) / "DevToolsActivePort")
+            try:
+                yield browser
+            finally:
+                browser.close()
         finally:
             process.terminate()
             process.wait()

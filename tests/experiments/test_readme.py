@@ -137,6 +137,9 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
             for field, value in small.items()
             if f"--config.{field}=" not in " ".join(command)
         ]
+    if "experiments.explore" in command and "--export" not in " ".join(command):
+        # A page would be served for ever.
+        command += ["--export=explored.html"]
     if "experiments.reproduce" in command:
         command = [re.sub("--card=.*", "--card=small.py", part) for part in command]
     if "experiments.zoo" in command:

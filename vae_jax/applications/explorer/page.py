@@ -28,7 +28,6 @@ from bokeh.models import (
     Range1d,
     Select,
     Slider,
-    Title,
     WheelZoomTool,
 )
 from bokeh.plotting import figure
@@ -48,6 +47,8 @@ STEPS = 9
 _CHOICE = 40
 _CHOICE_COLUMNS = 10
 
+# Pixels of a figure before it is scaled to the page.
+_WIDTH = 400
 _TEMPLATE = jinja2.Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
 
 
@@ -128,11 +129,15 @@ class Page:
 
     def _add_picture(self) -> None:
         shape = self.explored.model.image_shape
-        self.picture, decoded = _picture("picture", shape, "decoded")
-        self.neighbour, nearest = _picture("neighbour", shape, "nearest test image")
+        self.picture, decoded = _picture("picture", shape)
+        self.neighbour, nearest = _picture("neighbour", shape)
         self.caption = Div(text="", sizing_mode="stretch_width")
         self.roots["picture"] = column(
-            row(decoded, nearest, sizing_mode="stretch_width"),
+            row(
+                _titled("decoded", decoded),
+                _titled("nearest test image", nearest),
+                sizing_mode="stretch_width",
+            ),
             self.caption,
             sizing_mode="stretch_width",
         )
@@ -140,7 +145,7 @@ class Page:
     def _add_map(self) -> None:
         explored = self.explored
         points = explored.plane.points(explored.latents)
-        plot = _plot("map", *explored.plane.labels, aspect_ratio=1.0, match_aspect=True)
+        plot = _plot("map", *explored.plane.labels, aspect=0.95, match_aspect=True)
         plot.add_tools(WheelZoomTool())
         plot.toolbar.active_scroll = plot.toolbar.tools[-1]
         labels = explored.examples.labels
@@ -240,7 +245,7 @@ class Page:
         self.degree.name = "degree"
         self._when_moved(self.degree, self._take_degree)
         mosaic = pictures.mosaic(images, columns)
-        _, chooser = _picture("choice", mosaic.shape, "", mosaic)
+        _, chooser = _picture("choice", mosaic.shape, mosaic)
         self._frames = ColumnDataSource({"x": [], "y": [], "colour": []})
         chooser.rect(
             "x", "y", width, height, fill_alpha=0, line_color="colour", line_width=3,
@@ -254,7 +259,7 @@ class Page:
                 self.choose(index)
 
         chooser.on_event(Tap, choose)
-        self.strip, strip = _picture("strip", (height, width * STEPS, 1), "")
+        self.strip, strip = _picture("strip", (height, width * STEPS, 1))
         self.roots["between"] = column(
             self.which, chooser, strip, self.degree, sizing_mode="stretch_width"
         )
@@ -323,16 +328,16 @@ class Page:
         shape = self.explored.model.image_shape
         self._given = np.zeros(shape, np.float32)
         self.drawn = ColumnDataSource({"xs": [], "ys": []}, name="drawn")
-        _, board = _picture("board", shape, "draw here")
+        _, board = _picture("board", shape)
         lines = board.multi_line(
-            "xs", "ys", source=self.drawn, line_color="white", line_width=14, line_cap="round"
+            "xs", "ys", source=self.drawn, line_color="white", line_width=24, line_cap="round"
         )
         board.background_fill_color = "black"
         pen = FreehandDrawTool(renderers=[lines])
         board.add_tools(pen)
         board.toolbar.active_drag = pen
-        self.given, given = _picture("given", shape, "given")
-        self.restored, restored = _picture("restored", shape, "reconstructed")
+        self.given, given = _picture("given", shape)
+        self.restored, restored = _picture("restored", shape)
         self.file = FileInput(accept=".png,.jpg,.jpeg,.bmp,.gif,.webp", name="file")
         self.inverted = Checkbox(label="dark on light", active=False)
         clear = Button(label="clear", width=70)
@@ -344,7 +349,16 @@ class Page:
         clear.on_click(self.clear)
         take.on_click(lambda: self.show(self.explored.encode(self._corrupted())))
         parts = [
-            row(board, given, restored, sizing_mode="stretch_width"),
+            row(
+                _titled("draw here", board, share=2),
+                column(
+                    _titled("given", given),
+                    _titled("reconstructed", restored),
+                    sizing_mode="stretch_width",
+                    styles=_flex(1),
+                ),
+                sizing_mode="stretch_width",
+            ),
             row(clear, take, self.inverted),
             self.file,
             self.problem,
@@ -357,7 +371,7 @@ class Page:
         )  # fmt: skip
         self._when_moved(self.level, self._restore)
         if level is not None and getattr(self.explored.model.corruption, "levels_around", 0) == 0:
-            parts.insert(1, self.level)
+            parts.insert(2, self.level)
         self.roots["own"] = column(*parts, sizing_mode="stretch_width")
 
     def clear(self) -> None:
@@ -398,7 +412,7 @@ class Page:
         if not names:
             self.roots["curves"] = Div(text="This run has no records.")
             return
-        plot = _plot("curves", "epoch", METRIC_LABELS[names[0]], aspect_ratio=1.6)
+        plot = _plot("curves", "epoch", METRIC_LABELS[names[0]], aspect=1.6)
         lines = {}
         for split, colour in (("train", QUIET), ("valid", ACCENT)):
             source = ColumnDataSource(_series(records, split, names[0]), name=split)
@@ -430,9 +444,7 @@ class Page:
         placed = [i for i, run in enumerate(runs) if None not in (run.rate, run.distortion)]
         parts: list[Any] = [menu]
         if placed:
-            plot = _plot(
-                "plane", METRIC_LABELS["rate"], METRIC_LABELS["distortion"], aspect_ratio=1.3
-            )
+            plot = _plot("plane", METRIC_LABELS["rate"], METRIC_LABELS["distortion"], aspect=1.3)
             rates, distortions = (
                 np.array([getattr(runs[i], name) for i in placed])
                 for name in ("rate", "distortion")
@@ -516,7 +528,7 @@ def _drawable(image: Image) -> dict[str, list[np.ndarray]]:
 
 
 def _picture(
-    name: str, shape: tuple[int, ...], title: str, image: np.ndarray | None = None
+    name: str, shape: tuple[int, ...], image: np.ndarray | None = None
 ) -> tuple[ColumnDataSource, figure]:
     """Return the source of an image, and a figure that shows it and nothing else."""
     height, width = shape[:2]
@@ -525,13 +537,13 @@ def _picture(
     plot = figure(
         x_range=Range1d(0, width),
         y_range=Range1d(0, height),
-        aspect_ratio=width / height,
-        sizing_mode="stretch_width",
+        width=_WIDTH,
+        height=round(_WIDTH * height / width),
+        sizing_mode="scale_width",
         tools="",
         toolbar_location=None,
         min_border=0,
         outline_line_color=None,
-        title=Title(text=title, text_font_style="normal", text_font_size="10pt"),
         name=f"{name}_figure",
     )
     plot.image_rgba("image", x=0, y=0, dw=width, dh=height, source=source)
@@ -540,9 +552,27 @@ def _picture(
     return source, plot
 
 
-def _plot(name: str, across: str, up: str, **options: Any) -> figure:
+def _titled(title: str, plot: figure, share: int = 1) -> Any:
+    """Return a figure below its title, which takes nothing from its height.
+
+    Args:
+      title: its text.
+      plot: the figure.
+      share: of the width of a row, among others.
+    """
+    return column(Div(text=title), plot, sizing_mode="stretch_width", styles=_flex(share))
+
+
+def _flex(share: int) -> dict[str, str]:
+    # Of the whole width, not of what the contents leave.
+    return {"flex": f"{share} 1 0", "min-width": "0"}
+
+
+def _plot(name: str, across: str, up: str, aspect: float, **options: Any) -> figure:
     plot = figure(
-        sizing_mode="stretch_width",
+        width=_WIDTH,
+        height=round(_WIDTH / aspect),
+        sizing_mode="scale_width",
         tools="reset",
         toolbar_location="above",
         x_axis_label=across or None,
@@ -573,7 +603,7 @@ def _class_of(explored: Explored, index: int) -> str:
     return "" if labels is None else f", class {labels[index]}"
 
 
-def _series(records: Sequence[dict[str, Any]], split: str, metric: str) -> dict[str, list[float]]:
+def _series(records: Sequence[dict[str, Any]], split: str, metric: str) -> dict[str, list[Any]]:
     """Return a metric against the epoch, without the first tenth of the training."""
     found = [
         (record["epoch"], record[metric])

@@ -5,6 +5,7 @@ import binascii
 import io
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt
@@ -50,7 +51,7 @@ def mosaic(
 
 
 def strokes(
-    xs: Sequence[Sequence[float]], ys: Sequence[Sequence[float]], shape: tuple[int, int, int]
+    xs: Sequence[Sequence[Any]], ys: Sequence[Sequence[Any]], shape: tuple[int, int, int]
 ) -> Float[np.ndarray, "height width channels"]:
     """Return drawn strokes as an image, white on black.
 
@@ -72,7 +73,9 @@ def strokes(
             (x * _OVERSAMPLING, (height - y) * _OVERSAMPLING)
             for x, y in zip(across, up, strict=True)
         ]
-        draw.line(line, fill=255, width=thickness, joint="curve")
+        if len(line) > 1:
+            draw.line(line, fill=255, width=thickness, joint="curve")
+        # Round ends, and a stroke of a single point.
         for x, y in line:
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
     grey = np.asarray(canvas.resize((width, height), Image.Resampling.BOX), np.float32) / 255
