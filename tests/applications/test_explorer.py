@@ -282,6 +282,7 @@ def _title(url):
         return re.search(r"<title>\s*(.*?)\s*</title>", answer.read().decode())[1]
 
 
+@pytest.mark.slow  # the start of a browser
 def test_a_browser_slides_and_clicks(folders, vanilla):
     binary = browser.find()
     if binary is None:

@@ -224,7 +224,7 @@ def open_run(folder: Path, like: Explored | None = None) -> Explored:
         )
     examples = None
     if like is not None:
-        if like.model.graphdef == model.graphdef and like.model.form == model.form:
+        if (like.model.network, like.model.form) == (model.network, model.form):
             loaded, model = model, like.model.with_params(model.config, model.params, model.extra)
             model.written_config, model.checkpoint = loaded.written_config, loaded.checkpoint
         if (like.model.data, like.model.evaluation) == (model.data, model.evaluation):

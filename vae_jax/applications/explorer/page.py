@@ -184,7 +184,7 @@ class Page:
         """Decode a point of the map."""
         # Outside the frame an event has no coordinates.
         if across is not None and up is not None:
-            self.show(self.explored.plane.latents(np.array([across, up])))
+            self.show(self.explored.plane.latents(np.array([across, up], float)))
 
     def _add_sliders(self) -> None:
         explored = self.explored
@@ -289,7 +289,7 @@ class Page:
         self.strip.data = _drawable(pictures.mosaic(images, STEPS))
 
     def _take_degree(self) -> None:
-        degrees = np.array([self.degree.value])
+        degrees = np.array([self.degree.value], np.float32)
         self.show(self.explored.between(*self._ends, degrees)[0], moved=self.degree)
 
     def _add_attributes(self) -> None:
@@ -352,8 +352,8 @@ class Page:
             row(
                 _titled("draw here", board, share=2),
                 column(
-                    _titled("given", given),
-                    _titled("reconstructed", restored),
+                    _titled("given", given, None),
+                    _titled("reconstructed", restored, None),
                     sizing_mode="stretch_width",
                     styles=_flex(1),
                 ),
@@ -552,15 +552,16 @@ def _picture(
     return source, plot
 
 
-def _titled(title: str, plot: figure, share: int = 1) -> Any:
+def _titled(title: str, plot: figure, share: int | None = 1) -> Any:
     """Return a figure below its title, which takes nothing from its height.
 
     Args:
       title: its text.
       plot: the figure.
-      share: of the width of a row, among others.
+      share: of the width of a row, among others; None in a column.
     """
-    return column(Div(text=title), plot, sizing_mode="stretch_width", styles=_flex(share))
+    styles = {} if share is None else _flex(share)
+    return column(Div(text=title), plot, sizing_mode="stretch_width", styles=styles)
 
 
 def _flex(share: int) -> dict[str, str]:
