@@ -37,7 +37,7 @@ DRAWN = "!!window.Bokeh?.documents?.[0]?.is_idle && Bokeh.documents[0].roots().l
 _ANSWER = """
 (() => new Promise(resolve => {{
   const page = Bokeh.documents[0], start = performance.now();
-  const changed = page.get_model_by_name("picture").properties.data.change;
+  const changed = page.get_model_by_name("picture_image").properties.data.change;
   const done = () => {{
     changed.disconnect(done);
     requestAnimationFrame(() => resolve(performance.now() - start));

@@ -144,7 +144,7 @@ def test_discrete_latents_are_refused(monkeypatch):
 
 def test_members_share_images_and_programs(folders):
     first, second = (_opened(folders["grid"] / "members" / name) for name in ("0000", "0001"))
-    alike = _opened(second.folder, like=first)
+    alike = explored.open_run(second.folder, like=first)
     assert alike.examples is first.examples
     assert alike.model._compiled is first.model._compiled
     np.testing.assert_array_equal(alike.decode(second.centre), second.decode(second.centre))
@@ -289,7 +289,9 @@ def test_a_browser_slides_and_clicks(folders, vanilla):
         pytest.skip("no Chromium is installed")
     listening = server.claim(0)
     url = server.url(listening)
-    picture = "Array.from(Bokeh.documents[0].get_model_by_name('picture').data.image[0]).join()"
+    picture = (
+        "Array.from(Bokeh.documents[0].get_model_by_name('picture_image').data.image[0]).join()"
+    )
     place = "Bokeh.documents[0].get_model_by_name('mark').data.x[0]"
 
     async def visit():

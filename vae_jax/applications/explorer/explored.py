@@ -56,7 +56,7 @@ class Examples(NamedTuple):
     morphology: Morphology
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Explored:
     """A run, with what its page shows before anything is touched.
 

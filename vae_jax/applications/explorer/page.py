@@ -533,7 +533,7 @@ def _picture(
     """Return the source of an image, and a figure that shows it and nothing else."""
     height, width = shape[:2]
     image = np.zeros((height, width, 1)) if image is None else image
-    source = ColumnDataSource(_drawable(image), name=name)
+    source = ColumnDataSource(_drawable(image), name=f"{name}_image")
     plot = figure(
         x_range=Range1d(0, width),
         y_range=Range1d(0, height),
