@@ -699,7 +699,7 @@ def _refuse(name, arguments, names, monkeypatch):
 
 def test_there_are_many_and_of_every_command():
     assert len(COMMANDS) + len(_SWEEPS) >= 300
-    assert len({name for name, _ in COMMANDS}) == 22
+    assert len({name for name, _ in COMMANDS}) == 23
 
 
 @pytest.mark.usefixtures("parsed_flags")
