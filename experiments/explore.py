@@ -54,6 +54,8 @@ def main() -> None:
     """Serve the pages of the runs, or write --export."""
     if _EXPORT.value is not None:
         target = Path(_EXPORT.value)
+        if flags.FLAGS.workdirs:
+            raise UserError("--export writes the page of one run; name it by --workdir")
         single_file.require_suffix(target)
         single_file.write(open_run(shared.existing_workdir()), target)
         print(f"wrote {target}, {target.stat().st_size / 1e6:.1f} MB")
@@ -67,13 +69,11 @@ def main() -> None:
             "the explorer needs bokeh, which is optional: pip install 'bokeh>=3.7,<4'; --export "
             "does without"
         ) from error
-    listening = server.claim(_PORT.value)
     chosen = runs.best(found) if first is None else folders.index(first)
-    print(f"reading {found[chosen].folder}", flush=True)
-    address = server.url(listening)
-    server.serve(
-        listening, found, chosen, lambda: print(f"open {address} (Ctrl-C stops it)", flush=True)
-    )
+    with server.claim(_PORT.value) as listening:
+        print(f"reading {found[chosen].folder}", flush=True)
+        ready = f"open {server.url(listening)} (Ctrl-C stops it)"
+        server.serve(listening, found, chosen, lambda: print(ready, flush=True))
 
 
 if __name__ == "__main__":
