@@ -3,6 +3,8 @@
 import contextlib
 import importlib
 import io
+import shutil
+import socket
 import sys
 import tarfile
 
@@ -180,6 +182,35 @@ WRONG = {
         --num_samples=nan
         --num_samples=1000000001
         --num_samples=9
+    """,
+    ("explore", "--workdir={run} "): """
+        --workdir=
+        --workdir={t}/nowhere
+        --workdir={t}/empty
+        --workdir={t}/text
+        --workdir=/dev/null
+        --workdir={several}
+        --workdir={t}/sweep --member=99
+        --workdir={t}/sweep --member=-1
+        --workdir={untrained}
+        --workdirs={run}
+        --workdir= --workdirs={run},{run}
+        --workdir= --workdirs={run},{t}/nowhere
+        --workdir= --workdirs={t}/sweep
+        --member=0
+        --port=-1
+        --port=65536
+        --port=a
+        --port={port}
+        --export=
+        --export={t}/a.png
+        --export={t}/a
+        --export={t}/nowhere/a.html
+        --export={t}/a.html --workdir={t}/sweep
+        --export={t}/a.html --workdir={several}
+        --export={t}/a.html --workdirs={run}
+        --export={t}/a.html --workdir={untrained}
+        junk
     """,
     ("export", "--workdir={run} "): """
         --output=
@@ -629,8 +660,13 @@ def names(tmp_path_factory):
         "stopped": "vanilla/stopped",
         "autoencoder": "autoencoder/finished",
         "several": "multimodal/finished",
+        "untrained": "untrained",
     }
-    return {"t": folder, **{name: folder / path for name, path in runs.items()}}
+    (folder / "untrained").mkdir()
+    shutil.copy(folder / "vanilla" / "finished" / "config.json", folder / "untrained")
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        paths = {name: folder / path for name, path in runs.items()}
+        yield {"t": folder, "port": used.getsockname()[1], **paths}
 
 
 def _sweep_file(expression):
@@ -638,7 +674,9 @@ def _sweep_file(expression):
 
 
 def _contents(names):
-    found = {path for folder in names.values() for path in folder.iterdir()}
+    found = {
+        path for folder in names.values() if folder != names["port"] for path in folder.iterdir()
+    }
     return {path for path in found if path.name != ".lock"}
 
 
@@ -661,7 +699,7 @@ def _refuse(name, arguments, names, monkeypatch):
 
 def test_there_are_many_and_of_every_command():
     assert len(COMMANDS) + len(_SWEEPS) >= 300
-    assert len({name for name, _ in COMMANDS}) == 22
+    assert len({name for name, _ in COMMANDS}) == 23
 
 
 @pytest.mark.usefixtures("parsed_flags")

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -21,10 +22,22 @@ _PERPLEXITY = 30.0
 _INSTALL_UMAP = "pip install 'umap-learn>=0.5.7,<0.6'"
 
 
-def principal_components(
-    codes: Codes,
-) -> tuple[Points, Float[np.ndarray, " 2"]]:
-    """Return the first two principal components of the codes, and the variance share of each.
+class PrincipalPlane(NamedTuple):
+    """The plane of the first two principal components.
+
+    Attributes:
+      mean: of the codes.
+      directions: unit vectors of the components.
+      explained_share: the share of the variance along each.
+    """
+
+    mean: Float[np.ndarray, " codes"]
+    directions: Float[np.ndarray, "2 codes"]
+    explained_share: Float[np.ndarray, " 2"]
+
+
+def principal_plane(codes: Codes) -> PrincipalPlane:
+    """Return the plane of the codes' first two principal components.
 
     The sign of a component is arbitrary in a singular value decomposition; here its largest
     loading is positive, so that the same codes always give the same plot.
@@ -32,8 +45,8 @@ def principal_components(
     n, num_latents = codes.shape
     if n < 2 or num_latents < 2:
         raise ValueError(f"codes of shape {codes.shape} have no two principal components")
-    centred = codes.astype(np.float64) - codes.mean(axis=0, dtype=np.float64)
-    _, scales, directions = np.linalg.svd(centred, full_matrices=False)
+    mean = codes.mean(axis=0, dtype=np.float64)
+    _, scales, directions = np.linalg.svd(codes.astype(np.float64) - mean, full_matrices=False)
     directions = directions[:2]
     largest = np.take_along_axis(
         directions, np.abs(directions).argmax(axis=1, keepdims=True), axis=1
@@ -41,7 +54,15 @@ def principal_components(
     directions = directions * np.where(largest < 0, -1, 1)
     total = np.sum(scales**2)
     explained_share = scales[:2] ** 2 / total if total > 0 else np.zeros(2)
-    return centred @ directions.T, explained_share
+    return PrincipalPlane(mean, directions, explained_share)
+
+
+def principal_components(
+    codes: Codes,
+) -> tuple[Points, Float[np.ndarray, " 2"]]:
+    """Return the first two principal components of the codes, and the variance share of each."""
+    plane = principal_plane(codes)
+    return (codes.astype(np.float64) - plane.mean) @ plane.directions.T, plane.explained_share
 
 
 def by_principal_components(codes: Codes, seed: int) -> Points:
