@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -110,7 +110,7 @@ class Explored:
         known = KnownImages(examples.train, latents, examples.train_labels, examples.morphology)
         labels = () if known.labels is None else np.unique(known.labels)
         classes = [int(label) for label in labels] if len(labels) <= _MOST_CLASSES else []
-        named = {name: name for name in Morphology._fields}
+        named: dict[str, Any] = {name: name for name in Morphology._fields}
         named |= {f"class {label}": ClassChange(label) for label in classes}
         for name, attribute in named.items():
             try:

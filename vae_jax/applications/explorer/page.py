@@ -290,7 +290,8 @@ class Page:
 
     def _take_degree(self) -> None:
         degrees = np.array([self.degree.value], np.float32)
-        self.show(self.explored.between(*self._ends, degrees)[0], moved=self.degree)
+        first, second = self._ends
+        self.show(self.explored.between(first, second, degrees)[0], moved=self.degree)
 
     def _add_attributes(self) -> None:
         found = self.explored.directions

@@ -86,7 +86,8 @@ def render(explored: Explored) -> str:
     latents = explored.latents[:_MOST_POINTS]
     labels = explored.examples.labels
     classes = [] if labels is None else np.unique(labels).tolist()
-    has_classes = labels is not None and len(classes) <= len(CLASS_COLOURS)
+    if len(classes) > len(CLASS_COLOURS):
+        labels, classes = None, []
     colour_of = dict(zip(classes, CLASS_COLOURS, strict=False))
     content = {
         "size": size,
@@ -98,10 +99,10 @@ def render(explored: Explored) -> str:
         "start": [float(explored.centre[index]) for index in (axes[0], axes[-1])],
         "points": np.round(latents[:, [axes[0], axes[-1]]], 2).tolist(),
         "colours": [
-            colour_of[label] if has_classes else ACCENT
-            for label in (labels[: len(latents)].tolist() if has_classes else latents)
+            ACCENT if labels is None else colour_of[label]
+            for label in (latents if labels is None else labels[: len(latents)].tolist())
         ],
-        "classes": [[f"{label:g}", colour_of[label]] for label in classes] if has_classes else [],
+        "classes": [[f"{label:g}", colour_of[label]] for label in classes],
         "sheet": "data:image/png;base64," + _png(sheet, small[0] * size, small[1] * size),
     }
     unit = "nats" if explored.in_nats else "variance"
