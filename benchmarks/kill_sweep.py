@@ -69,11 +69,17 @@ def _lasting(entry: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name not in _OF_THIS_START}
 
 
+# The shapes of a member's state by its latent size; nothing else that members differ in has one.
+_TEMPLATES: dict[int, Any] = {}
+
+
 def member_state(folder: Path) -> dict[str, Any]:
     """Return all that is to be equal of one member."""
     config = factory.resolve(workdir.read_config(folder))
-    template = factory.run_state_template(config, (28, 28, 1))
-    checkpoint = checkpoints.restore(folder / "checkpoints", template)
+    size = config.model.latent_size
+    if size not in _TEMPLATES:
+        _TEMPLATES[size] = factory.run_state_template(config, (28, 28, 1))
+    checkpoint = checkpoints.restore(folder / "checkpoints", _TEMPLATES[size])
     assert checkpoint is not None, f"no checkpoint of {folder} is whole"
     return {
         "state": bits(checkpoint.tree),

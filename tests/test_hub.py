@@ -5,6 +5,7 @@ import http.server
 import json
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -108,6 +109,8 @@ def test_a_model_that_is_sent_comes_back(server, tmp_path):
 def test_a_hub_that_is_not_reached_is_an_error_in_one_line(server, monkeypatch):
     from huggingface_hub import constants
 
+    # The client tries again, after longer and longer waits.
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     closed = "http://127.0.0.1:9"
     monkeypatch.setattr(constants, "ENDPOINT", closed)
     template = closed + "/{repo_id}/resolve/{revision}/{filename}"

@@ -133,7 +133,7 @@ def test_what_cannot_be_measured_is_refused_in_a_line(runs, classifiers, tmp_pat
     classifier.save(tmp_path / "clothes", other)
     with pytest.raises(UserError, match=r"trained on 'fashion_mnist' and the run on data.name="):
         measure([runs / "captions"], tmp_path / "clothes", tmp_path)
-    small_joint_runs.save(tmp_path / "begun", multimodal.get_config())
+    shutil.copytree(runs / "captions", tmp_path / "begun")
     (tmp_path / "begun" / "summary.json").unlink()
     with pytest.raises(UserError, match=r"has no summary.json yet; let the run end first"):
         measure([tmp_path / "begun"], classifiers, tmp_path)

@@ -1,3 +1,4 @@
+import functools
 import json
 import math
 
@@ -79,6 +80,7 @@ def test_a_fitted_flow_draws_what_it_was_fitted_to_and_knows_its_density(latents
     assert -entropy - 0.35 < density < -entropy + 0.03
 
 
+@functools.cache
 def distributions():
     flow = randomized(
         lambda: FlowPrior(2, num_layers=2, width=6, activation=jnp.tanh, rngs=samplers.nnx.Rngs(0)),
@@ -95,10 +97,7 @@ def distributions():
     }
 
 
-NAMES = list(distributions())
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["normal", "mixture", "correlated", "flow"])
 def test_temperature_0_gives_the_mean_and_1_changes_nothing(name):
     distribution, key = distributions()[name], jax.random.key(0)
     cold = samplers.sample_latents(distribution, key, 50, temperature=0.0)
@@ -108,7 +107,7 @@ def test_temperature_0_gives_the_mean_and_1_changes_nothing(name):
         assert len(np.unique(cold, axis=0)) == 2
     else:
         np.testing.assert_allclose(cold, np.tile(distribution.mean, (50, 1)), rtol=1e-5)
-    plain = jax.vmap(distribution.sample)(jax.random.split(key, 50))
+    plain = jax.jit(jax.vmap(distribution.sample))(jax.random.split(key, 50))
     np.testing.assert_allclose(
         samplers.sample_latents(distribution, key, 50), plain, rtol=1e-4, atol=1e-5
     )
@@ -127,7 +126,8 @@ def test_a_tempered_flow_still_integrates_to_one():
     tempered = samplers.tempered(distributions()["flow"], 0.6)
     axis = jnp.linspace(-15, 15, 401)
     grid = jnp.stack(jnp.meshgrid(axis, axis, indexing="ij"), axis=-1)
-    mass = float(jnp.exp(tempered.log_prob(grid)).sum()) * (30 / 400) ** 2
+    density = jax.jit(lambda grid: jnp.exp(tempered.log_prob(grid)))(grid)
+    mass = float(density.sum()) * (30 / 400) ** 2
     assert mass == pytest.approx(1, abs=5e-3)
 
 

@@ -70,11 +70,12 @@ def test_a_section_of_no_file_is_empty_and_a_damaged_file_is_named(tmp_path):
 
 def test_every_template_is_packaged():
     root = Path(vae_jax.__file__).parent
-    templates = [path for path in root.rglob("*.md") if "mnist" not in path.parts]
+    files = (*root.rglob("*.md"), *root.rglob("*.html"))
+    templates = [path for path in files if "mnist" not in path.parts]
     assert len(templates) >= 10
     assert all((path.parent / "__init__.py").is_file() for path in templates)
-    # setup.cfg takes the Markdown files of all packages.
-    assert "* =\n    *.md\n" in (root.parent / "setup.cfg").read_text()
+    # setup.cfg takes the Markdown and HTML files of all packages.
+    assert "* =\n    *.html\n    *.md\n" in (root.parent / "setup.cfg").read_text()
 
 
 def test_a_seed_counts_once_however_many_rows_it_has():

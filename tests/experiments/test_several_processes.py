@@ -1,5 +1,6 @@
 """Runs of several processes on this machine, started as a user starts them."""
 
+import functools
 import os
 import shutil
 import signal
@@ -109,9 +110,13 @@ def newest_step(folder):
     return checkpoints.steps(folder / "checkpoints")[-1]
 
 
+@functools.cache
+def template_of(data):
+    return config.run_state_template(config_of(data), (8, 8, 1))
+
+
 def final_state(data, folder):
-    template = config.run_state_template(config_of(data), (8, 8, 1))
-    checkpoint = checkpoints.restore(folder / "checkpoints", template)
+    checkpoint = checkpoints.restore(folder / "checkpoints", template_of(data))
     assert checkpoint.step == 6 * EPOCHS
     return [np.asarray(leaf) for leaf in jax.tree.leaves(checkpoint.tree.train.params)]
 

@@ -1,4 +1,5 @@
 import csv
+import functools
 import json
 import shutil
 import subprocess
@@ -85,9 +86,15 @@ def timeless(row):
     return {name: value for name, value in row.items() if name not in about_this_start}
 
 
+@functools.cache
+def template_of(latent_size):
+    """The shapes of a member's state; members differ in nothing else that has a shape."""
+    config = factory.resolve(small_config(OVERRIDES, **{**SMALL, "latent_size": latent_size}))
+    return factory.run_state_template(config, (8, 8, 1))
+
+
 def state_of(folder):
-    config = factory.resolve(workdir.read_config(folder))
-    template = factory.run_state_template(config, (8, 8, 1))
+    template = template_of(workdir.read_config(folder)["model"]["latent_size"])
     checkpoint = checkpoints.restore(folder / "checkpoints", template)
     leaves = [
         np.asarray(
