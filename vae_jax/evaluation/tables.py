@@ -102,7 +102,7 @@ def speed_table(folder: Path) -> str:
 
 _MISHAPS = {
     "files": "damaged files, taken or refused in one line",
-    "signals": "SIGINT, SIGTERM and SIGHUP that ended a training in one line and lost nothing",
+    "signals": "SIGINT, SIGTERM and SIGHUP that ended a training without traceback or loss",
     "rotations": "loads of a run while its only checkpoint is replaced",
 }
 
