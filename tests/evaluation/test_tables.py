@@ -48,4 +48,5 @@ def test_a_mishap_that_was_not_answered_well_is_counted(tmp_path):
     for failed in ([], ["SIGINT [1.0]: code 1"]):
         measured["signals"]["not_answered_well"] = failed
         (folder / "mishaps_cpu.json").write_text(json.dumps(measured))
-        assert f"traceback or loss | {tried - len(failed)} of {tried} |" in tables.speed_table(folder)
+        row = f"traceback or loss | {tried - len(failed)} of {tried} |"
+        assert row in tables.speed_table(folder)
