@@ -36,6 +36,7 @@ class Browser:
 
     Attributes:
       requests: the addresses that pages have asked for.
+      errors: the exceptions of their scripts, as JSON.
     """
 
     def __init__(self, connection: WebSocketClientConnection) -> None:

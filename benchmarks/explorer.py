@@ -4,8 +4,8 @@
         --output=benchmarks/results/explorer_cpu.json
 
 A load ends when all parts are drawn; the first fills the browser's cache. An answer lasts from the
-change of a slider, or of a point on the map, in the browser until the picture that the server
-decoded has come back and the next frame begins.
+change of a slider in the browser until the picture that the server decoded has come back and the
+next frame begins.
 """
 
 import asyncio

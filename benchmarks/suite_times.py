@@ -13,8 +13,9 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
+from experiments import command_line
 from experiments import flags as shared
 from vae_jax.errors import UserError
 from vae_jax.evaluation import results_file
@@ -55,9 +56,8 @@ def by_file(report: Path) -> dict[str, Any]:
     }
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Print the slowest files and write all of them."""
-    del argv
     measured = by_file(Path(_REPORT.value))
     for file, own in list(measured["files"].items())[:20]:
         print(f"{own['seconds']:8.1f} s  {own['tests']:4d} tests  {file}")
@@ -67,4 +67,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

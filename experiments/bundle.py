@@ -58,8 +58,7 @@ def _experiment(file: str, changes: dict[str, object]) -> tuple[factory.AnyExper
     """Return a model's experiment, and the config and its changes as text."""
     content = factory.plain(python_file.call(file, "get_config", "config file", object, "a config"))
     content = factory.with_values(content, changes)
-    for name, text in command_line.config_overrides():
-        content = factory.with_values(content, {name: factory.parse(content, name, text)})
+    content = factory.with_texts(content, command_line.config_overrides())
     changed = ", ".join(f"`{name}={value}`" for name, value in changes.items())
     return factory.resolve(content), f"`{file}`" + (f" with {changed}" if changed else "")
 

@@ -127,8 +127,7 @@ def given_config() -> dict[str, Any]:
     kinds = (ConfigDict, Mapping, factory.Experiment, factory.JointExperiment)
     wanted = "a ConfigDict, or nested dicts"
     content = factory.plain(python_file.call(path, "get_config", "config file", kinds, wanted))
-    for name, text in command_line.config_overrides():
-        content = factory.with_values(content, {name: factory.parse(content, name, text)})
+    content = factory.with_texts(content, command_line.config_overrides())
     if "init_from" in flags.FLAGS and flags.FLAGS.init_from:
         content["init_from"] = flags.FLAGS.init_from
     return content

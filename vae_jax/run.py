@@ -45,16 +45,15 @@ def train(config: Any, folder: str | Path, *, accept_data: bool = False) -> Run:
     experiment = factory.resolve(config, folder)
 
     def evaluate(splits: run.Splits) -> dict[str, Any]:
-        model = trained.load(folder)
-        model.require_test(folder, splits.test, accept=accept_data)
-        targets = measuring.prepare_examples(model, splits.test)
-        measured = measuring.measure(
-            model, targets, experiment.evaluation.num_samples, show_progress=False
+        num_samples = experiment.evaluation.num_samples
+        return measuring.evaluate_run(
+            folder,
+            splits.test,
+            num_samples,
+            accept_data=accept_data,
+            draw=False,
+            show_progress=False,
         )
-        saved = model.checkpoint
-        summary = measuring.summarize(model, measured, saved.metadata, saved.damaged)
-        workdir.write_summary(folder, summary)
-        return summary
 
     with workdir.left_as_it_was(folder):
         summary, _ = run.train(experiment, folder, evaluate=evaluate, accept_data=accept_data)

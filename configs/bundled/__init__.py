@@ -1,1 +1,1 @@
-"""Cards: the tables that `python -m experiments.reproduce --card=NAME` reproduces."""
+"""The models that come with the package, as `python -m experiments.bundle` trains them."""

@@ -51,7 +51,7 @@ from vae_jax.config.modalities import (
     load_test_examples,
     open_examples,
 )
-from vae_jax.config.overrides import parse, setting_at, with_values
+from vae_jax.config.overrides import parse, setting_at, with_texts, with_values
 from vae_jax.config.programs import (
     Program,
     build_hparams,
@@ -121,5 +121,6 @@ __all__ = [
     "split_model",
     "to_metadata",
     "unfinished",
+    "with_texts",
     "with_values",
 ]

@@ -295,20 +295,34 @@ def _resolved_init_from(run: str, folder: Path | None) -> Any:
     return read_init_from(run)
 
 
+def _open_named(where: str, run: str, advice: str) -> tuple[Path, Any]:
+    """Return the directory and the experiment of a run that a setting names by its workdir.
+
+    Args:
+      where: the setting and its value, for messages.
+      run: the workdir.
+      advice: what to do if it does not exist.
+
+    Raises:
+      UserError: there is no such run, or its config cannot be used.
+    """
+    if not Path(run).is_dir():
+        raise UserError(f"{where}: there is no such workdir; {advice}")
+    try:
+        folder = workdir.run_folder(Path(run), None)
+        return folder, resolve(workdir.read_config(folder))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
 def read_init_from(run: str) -> InitFrom:
     """Return the run in a workdir, with its newest checkpoint, as one to start from.
 
     Raises:
       UserError: there is no run, or it has no checkpoint.
     """
-    where, folder = f"init_from={run!r}", Path(run)
-    if not folder.is_dir():
-        raise UserError(f"{where}: there is no such workdir; name the workdir of a finished run")
-    try:
-        folder = workdir.run_folder(folder, None)
-        resolve(workdir.read_config(folder))
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+    where = f"init_from={run!r}"
+    folder, _ = _open_named(where, run, "name the workdir of a finished run")
     found = saving.find(folder / "checkpoints")
     if found is None:
         raise UserError(f"{where} has no checkpoint; train it first, or name another run")
@@ -330,14 +344,7 @@ def read_first_stage(run: str) -> FirstStage:
       UserError: there is no finished run, or its model has no codes, or a prior over them already.
     """
     where, other = f"model.first_stage={run!r}", "name a finished run of model='vq_vae'"
-    folder = Path(run)
-    if not folder.is_dir():
-        raise UserError(f"{where}: there is no such workdir; {other}")
-    try:
-        folder = workdir.run_folder(folder, None)
-        experiment = resolve(workdir.read_config(folder))
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+    folder, experiment = _open_named(where, run, other)
     whose = f"{where} holds a run of model={name_of(experiment.model)!r}"
     if not getattr(experiment.model, "has_codes", False):
         raise UserError(f"{whose}, which has no codes; {other}")

@@ -2,7 +2,7 @@
 
 import ast
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vae_jax import settings
@@ -59,6 +59,21 @@ def parse(config: Config, path: str, text: str) -> Any:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     return _literal(text)
+
+
+def with_texts(config: Any, texts: Iterable[tuple[str, str]]) -> Any:
+    """Return nested settings in which a command line sets some, in order.
+
+    Args:
+      config: nested settings.
+      texts: dotted names and the texts of their values.
+
+    Raises:
+      UserError: there is no such setting.
+    """
+    for name, text in texts:
+        config = with_values(config, {name: parse(config, name, text)})
+    return config
 
 
 def setting_at(content: Mapping[str, Any], path: str) -> Setting:

@@ -172,6 +172,8 @@ def evaluate_run(
     output: Path | None = None,
     *,
     accept_data: bool = False,
+    draw: bool = True,
+    show_progress: bool = True,
 ) -> dict[str, Any]:
     """Measure and plot a run, write summary.json and return its content.
 
@@ -181,6 +183,8 @@ def evaluate_run(
       num_samples: importance samples per image.
       output: the file to write in place of summary.json and the plots.
       accept_data: whether to measure on other examples than those that the run began with.
+      draw: whether to plot.
+      show_progress: whether to show a progress bar.
 
     Raises:
       UserError: there is no checkpoint that can be read, or the examples do not fit the run.
@@ -190,13 +194,14 @@ def evaluate_run(
     assert saved is not None, "a run has one"
     model.require_test(folder, test, accept=accept_data)
     targets = prepare_examples(model, test)
-    measured = measure(model, targets, num_samples)
+    measured = measure(model, targets, num_samples, show_progress=show_progress)
     summary = summarize(model, measured, saved.metadata, saved.damaged)
     if output is not None:
         workdir.write_json(output, summary)
         return summary
     # The summary comes last, since it marks the run as finished.
-    draw_run(folder, model, test, measured, targets=targets)
+    if draw:
+        draw_run(folder, model, test, measured, targets=targets)
     workdir.write_summary(folder, summary)
     return summary
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae_jax.config import python_file
-from vae_jax.config.overrides import parse, with_values
+from vae_jax.config.overrides import with_texts, with_values
 from vae_jax.errors import UserError
 from vae_jax.papers.card import BUDGETS, Budget, Card, Row
 
@@ -51,10 +51,7 @@ class Zoo:
         Raises:
           UserError: a setting does not exist.
         """
-        base = self.base
-        for name, text in overrides:
-            base = with_values(base, {name: parse(base, name, text)})
-        return dataclasses.replace(self, base=base)
+        return dataclasses.replace(self, base=with_texts(self.base, overrides))
 
     def named(self, names: Sequence[str]) -> list[str]:
         """Return the named families in the zoo's order; by default all.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -19,6 +20,7 @@ from vae_jax.applications.generation.samplers import training_latents
 from vae_jax.data.captions.morphology import Morphology
 from vae_jax.data.corruptions import at_any_level
 from vae_jax.data.dataset import evenly_spaced
+from vae_jax.distributions import Normal, kl_by_dimension
 from vae_jax.errors import UserError
 from vae_jax.evaluation import denoising
 from vae_jax.evaluation import summary as measuring
@@ -199,9 +201,8 @@ def _importance(
     """Return the mean KL of each latent in nats, or its variance, and whether it is the KL."""
     if not (model.has_density and model.has_normal_posterior and model.has_standard_prior):
         return latents.var(axis=0), False
-    posterior = model.posterior(images)
-    mean, log_scale = np.asarray(posterior.mean), np.asarray(posterior.log_scale)
-    kl = (np.square(mean) + np.exp(2 * log_scale) - 1) / 2 - log_scale
+    standard = Normal(jnp.zeros(()), jnp.zeros(()))
+    kl = np.asarray(kl_by_dimension(model.posterior(images), standard))
     return kl.mean(axis=0), True
 
 

@@ -592,11 +592,10 @@ def _plot(name: str, across: str, up: str, aspect: float, **options: Any) -> fig
 
 def _colours(labels: np.ndarray | None, num: int) -> tuple[list[str], list[tuple[str, int]]]:
     """Return a colour per image, and the name and an image of each class that has its own."""
-    classes = [] if labels is None else np.unique(labels).tolist()
-    if labels is None or len(classes) > len(CLASS_COLOURS):
+    colours = pictures.class_colours(labels)
+    if labels is None or not colours:
         return [ACCENT] * num, []
-    colours = dict(zip(classes, CLASS_COLOURS, strict=False))
-    named = [(f"{label:g}", int(np.argmax(labels == label))) for label in classes]
+    named = [(f"{label:g}", int(np.argmax(labels == label))) for label in colours]
     return [colours[label] for label in labels.tolist()], named
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt
 
 from vae_jax.errors import UserError
+from vae_jax.plots.style import CLASS_COLOURS
 
 # Bytes and pixels per side of an uploaded file, at most.
 MOST_BYTES = 8 * 2**20
@@ -36,6 +37,14 @@ def rgba(image: Float[np.ndarray, "height width channels"]) -> UInt[np.ndarray, 
     pixels = np.full((*image.shape[:2], 4), 255, np.uint8)
     pixels[..., :3] = grey_or_colour(image)
     return pixels.view(np.uint32)[::-1, :, 0]
+
+
+def class_colours(labels: np.ndarray | None) -> dict[Any, str]:
+    """Return a colour per class of some labels; none where there are more classes than colours."""
+    classes = [] if labels is None else np.unique(labels).tolist()
+    if len(classes) > len(CLASS_COLOURS):
+        return {}
+    return dict(zip(classes, CLASS_COLOURS, strict=False))
 
 
 def mosaic(

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from vae_jax.applications.explorer import pictures
 from vae_jax.applications.explorer.explored import Explored
 from vae_jax.errors import UserError
-from vae_jax.plots.style import ACCENT, CLASS_COLOURS
+from vae_jax.plots.style import ACCENT
 from vae_jax.workdir import write_atomically
 
 SUFFIX = ".html"
@@ -85,10 +85,7 @@ def render(explored: Explored) -> str:
     axes = leading(explored)
     latents = explored.latents[:_MOST_POINTS]
     labels = explored.examples.labels
-    classes = [] if labels is None else np.unique(labels).tolist()
-    if len(classes) > len(CLASS_COLOURS):
-        labels, classes = None, []
-    colour_of = dict(zip(classes, CLASS_COLOURS, strict=False))
+    colours = pictures.class_colours(labels)
     content = {
         "size": size,
         "height": small[0],
@@ -99,10 +96,12 @@ def render(explored: Explored) -> str:
         "start": [float(explored.centre[index]) for index in (axes[0], axes[-1])],
         "points": np.round(latents[:, [axes[0], axes[-1]]], 2).tolist(),
         "colours": [
-            ACCENT if labels is None else colour_of[label]
-            for label in (latents if labels is None else labels[: len(latents)].tolist())
+            colours.get(label, ACCENT)
+            for label in (
+                [None] * len(latents) if labels is None else labels[: len(latents)].tolist()
+            )
         ],
-        "classes": [[f"{label:g}", colour_of[label]] for label in classes],
+        "classes": [[f"{label:g}", colour] for label, colour in colours.items()],
         "sheet": "data:image/png;base64," + _png(sheet, small[0] * size, small[1] * size),
     }
     unit = "nats" if explored.in_nats else "variance"
