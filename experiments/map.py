@@ -5,7 +5,7 @@
 
 Writes plots/map_METHOD.png of the first 5,000 test images' posterior means, coloured by class. The
 principal components, --methods=pca, are those of plots/latents.png, which evaluation draws. With
---projector it also writes the projector's files into the run's tensorboard/. umap needs
+--projector it also writes the projector's files into the run. umap needs
 `pip install 'umap-learn>=0.5.7,<0.6'`.
 """
 
@@ -15,7 +15,7 @@ from absl import flags
 
 from experiments import command_line
 from experiments import flags as shared
-from vae_jax import plots, trained
+from vae_jax import plots, trained, workdir
 from vae_jax.applications.representation import projector
 from vae_jax.errors import UserError
 from vae_jax.evaluation import plane_maps
@@ -60,7 +60,7 @@ def main() -> None:
     if _PROJECTOR.value:
         num = min(len(codes), projector.most_images(model.image_shape))
         few = None if labels is None else labels[:num]
-        projector.write(out / "tensorboard", codes[:num], few, targets[:num])
+        projector.write(workdir.tensorboard_folder(out), codes[:num], few, targets[:num])
         print(f"wrote {num} codes; look at them with tensorboard --logdir={out}")
 
 

@@ -33,7 +33,7 @@ shared.define("format", "config", "workdir", "init_from", "accept_data", "log")
 flags.adopt_module_key_flags(process_flags)
 
 _PROFILE = flags.DEFINE_bool(
-    "profile", False, "trace one compiled call of the training into the workdir's tensorboard/"
+    "profile", False, "trace one compiled call of the training, for TensorBoard"
 )
 
 

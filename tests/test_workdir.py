@@ -261,3 +261,9 @@ def test_a_run_and_a_sweep_cannot_share_a_workdir(tmp_path):
         workdir.hold(tmp_path / "sweep", CONFIG).__enter__()
     assert not (tmp_path / "run" / "sweep.json").exists()
     assert not (tmp_path / "sweep" / "config.json").exists()
+
+
+def test_tensorboard_names_a_run_by_its_folder_and_earlier_runs_keep_theirs(tmp_path):
+    assert workdir.tensorboard_folder(tmp_path) == tmp_path
+    (tmp_path / "tensorboard").mkdir()
+    assert workdir.tensorboard_folder(tmp_path) == tmp_path / "tensorboard"

@@ -4,7 +4,8 @@ config.json     the resolved config
 metrics.jsonl   one record per line
 summary.json    the test metrics, once the run is finished
 loggers.json    the run in each logger that takes the records too
-checkpoints/  plots/  tensorboard/
+events.out.*    scalars and images, for TensorBoard
+checkpoints/  plots/
 
 A sweep has sweep.json, the resolved sweep, in place of config.json; each of its members is a run in
 members/NNNN.
@@ -118,6 +119,15 @@ def read_json(path: Path, required: Mapping[str, Any] | None = None) -> dict[str
         if not isinstance(content[name], kind):
             raise UserError(f"{path} is damaged: {name!r} is {str(content[name])[:40]!r}")
     return content
+
+
+def tensorboard_folder(folder: Path) -> Path:
+    """Return the directory of a run's files for TensorBoard, which names the run by it.
+
+    It is the run's own; runs of earlier versions have one inside theirs, which they keep.
+    """
+    inner = folder / "tensorboard"
+    return inner if inner.is_dir() else folder
 
 
 def member_folder(workdir: Path, member: int) -> Path:

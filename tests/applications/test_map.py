@@ -182,7 +182,7 @@ def test_the_command_draws_maps_and_writes_for_the_projector(run, tmp_path, caps
     model = trained.load(folder)
     with np.load(model.config.data.name) as data:
         codes = model.encode(data["test_images"][..., None])
-    written = read_table(folder / "tensorboard/projector/tensors.tsv")
+    written = read_table(folder / "projector/tensors.tsv")
     np.testing.assert_allclose(written, codes, rtol=1e-4, atol=1e-6)
     before = sorted(folder.rglob("*"))
     command(workdir=str(folder), methods=["pca"], projector=True, output=str(tmp_path / "out"))

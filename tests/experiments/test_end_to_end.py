@@ -185,7 +185,7 @@ def test_every_plot_shows_something(finished, name):
 
 def test_tensorboard_has_the_records_and_the_images(finished):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    events = accumulator.EventAccumulator(str(finished / "tensorboard"))
+    events = accumulator.EventAccumulator(str(finished))
     events.Reload()
     records = [r for r in read_records(finished / "metrics.jsonl") if r["split"] == "valid"]
     shown = [(event.step, event.value) for event in events.Scalars("valid/elbo")]

@@ -224,7 +224,8 @@ def test_the_plots_and_tensorboard_are_there(data, grid, tpe):
         "training_curves.png",
     }
     assert "search_history.png" in {path.name for path in (tpe / "plots").iterdir()}
-    assert len(list((grid / "tensorboard").iterdir())) == 8
+    events = list(grid.glob("members/*/events.out.*"))
+    assert len({path.parent for path in events}) == len(events) == 8
 
 
 def test_a_finished_sweep_is_only_described(data, grid, capsys):

@@ -319,14 +319,15 @@ def _pack(archive: str, names: Sequence[str]) -> None:
     """Pack the workdirs of some runs."""
     content = io.BytesIO()
     # "figures" is what "plots" was called.
-    left_out = {"tensorboard", "figures", "plots", ".lock"}
+    left_out = {"figures", "plots", ".lock"}
     with tarfile.open(fileobj=content, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name in names:
             for state in sorted((SCRATCH / name).rglob("checkpoints/*/state")):
                 _drop_leftovers(state.parent)
             for path in sorted((SCRATCH / name).rglob("*")):
                 inside = path.relative_to(SCRATCH)
-                if path.is_file() and not left_out & set(inside.parts):
+                is_kept = path.is_file() and not path.name.startswith("events.")
+                if is_kept and not left_out & set(inside.parts):
                     entry = tarfile.TarInfo(str(inside))
                     entry.size = path.stat().st_size
                     tar.addfile(entry, io.BytesIO(path.read_bytes()))

@@ -132,6 +132,21 @@ def test_tensorboard_gets_the_settings_of_sections(tmp_path, monkeypatch):
     assert seen == [{"objective": "tc", "objective.beta": 4.0, "model.latent_size": 2, "seed": 0}]
 
 
+def test_a_member_is_written_for_tensorboard_once_into_its_own_folder(tmp_path):
+    row = rows_of(tmp_path)[2]
+    for _ in range(2):
+        results.write_tensorboard(tmp_path, [row], SWEEP.fields)
+    (events,) = tmp_path.rglob("events.out.*")
+    assert events.parent == workdir.member_folder(tmp_path, row["member"])
+
+
+def test_what_an_earlier_version_wrote_for_tensorboard_is_not_written_again(tmp_path):
+    row = rows_of(tmp_path)[2]
+    (tmp_path / "tensorboard" / f"{row['member']:04d}").mkdir(parents=True)
+    results.write_tensorboard(tmp_path, [row], SWEEP.fields)
+    assert not list(tmp_path.rglob("events.out.*"))
+
+
 @pytest.mark.parametrize("axes", [["objective"], ["objective", "objective.beta"]])
 def test_a_column_is_there_once(axes):
     rows = [{"member": 0, "objective": "tc", "objective.beta": 1.0, "objectives": 3}]

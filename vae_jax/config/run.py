@@ -119,7 +119,7 @@ def train(
             writers: list[Writer] = []
             on_epoch: OnEpoch | None = None
             if first:
-                tensorboard = TensorBoardWriter(folder / "tensorboard", first_step)
+                tensorboard = TensorBoardWriter(workdir.tensorboard_folder(folder), first_step)
                 writers = [
                     JsonLinesWriter(folder / "metrics.jsonl", first_step),
                     tensorboard,
@@ -140,7 +140,7 @@ def train(
             in_loggers = open_loggers(log) if first else []
             run_steps, describe_call = _steps(config, compiled, splits, plan, state.train, stack)
             if profile:
-                run_steps = profiling.profiled(run_steps, folder / "tensorboard")
+                run_steps = profiling.profiled(run_steps, workdir.tensorboard_folder(folder))
             interruption = stack.enter_context(deferred())
             state, _ = fit(
                 state,

@@ -283,8 +283,10 @@ def _draw_history(out: Path, rows: Sequence[Row], sweep: Sweep) -> None:
 def write_tensorboard(folder: Path, rows: Sequence[Row], axes: Sequence[str]) -> None:
     """Write each member as a session of TensorBoard's HParams, with its curves."""
     for row in rows:
-        target = folder / "tensorboard" / f"{row['member']:04d}"
-        if target.exists():
+        target = workdir.member_folder(folder, row["member"])
+        # Sweeps of earlier versions have a folder per member in one of their own.
+        earlier = folder / "tensorboard" / target.name
+        if earlier.exists() or any(target.glob("events.out.*")):
             continue
         with contextlib.closing(TensorBoardWriter(target, 0)) as writer:
             records = read_records(Path(row["workdir"]) / "metrics.jsonl")
