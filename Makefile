@@ -1,15 +1,24 @@
 # From nothing on a fresh machine: Python >= 3.11 and make are all that is needed.
-#   make train    train, evaluate and draw configs/vanilla.py into runs/vanilla
+#   make train    train, evaluate and draw configs/vanilla.py into runs/vanilla; on an accelerator
+#                 `make train JAX=cuda13` (or cuda12, tpu)
 #   make test     the whole test suite; `make test-quick` is a part of it that takes a minute
 #   make docs     the site, into docs/_build/html; runs the tutorials that have changed
 PYTHON ?= python3
 BIN := .venv/bin
 WORKDIR ?= runs/vanilla
 ARGS ?=
+# JAX's package for an accelerator; the CPU's if empty.
+JAX ?=
+INSTALLED := .venv/installed$(if $(JAX),-$(JAX))
+ifeq ($(filter $(JAX),cuda12 cuda13 tpu),)
+ifneq ($(JAX),)
+$(error JAX=$(JAX) must be cuda12, cuda13 or tpu, or empty for the CPU)
+endif
+endif
 
 .PHONY: train test test-quick check docs clean
 
-train: .venv/installed
+train: $(INSTALLED)
 	$(BIN)/python -m experiments.train --config=configs/vanilla.py --workdir=$(WORKDIR) $(ARGS)
 
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
@@ -47,6 +56,10 @@ docs: .venv/installed-docs
 .venv/installed: .venv/bin/python requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
+
+.venv/installed-cuda12 .venv/installed-cuda13 .venv/installed-tpu: .venv/bin/python requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt 'jax[$(JAX)]'
+	touch $@ .venv/installed
 
 .venv/installed-dev: .venv/bin/python requirements.txt requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
