@@ -8,82 +8,37 @@ faster of the two counts. Compilation is counted apart. With
 --repeats=1 it takes about 6 min on 2 cores.
 """
 
-import time
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from absl import app, flags
 
+from benchmarks.members_speed import Experiment
 from configs import vanilla
-from vae_jax import config
 from vae_jax.evaluation import results_file
-from vae_jax.sweeps.members import InTurn, MemberFunctions, SideBySide, prefers_side_by_side, stack
+from vae_jax.sweeps.members import InTurn, MemberFunctions, SideBySide, prefers_side_by_side
 
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
 _MEMBERS = flags.DEFINE_list("members", ["1", "4", "16", "64", "256"], "numbers of members")
+_HOW = flags.DEFINE_list("how", ["in turn", "side by side"], "how the members are trained")
 _REPEATS = flags.DEFINE_integer("repeats", 3, "timed calls; the fastest counts")
 
 _NUM_STEPS = 100
 _BATCH_SIZE = 128
 
 
-class Experiment:
-    """The program 784-400-20-400-784 with dynamic binarisation, and its runs."""
-
-    def __init__(self) -> None:
-        given = vanilla.get_config()
-        given.model.latent_size, given.batch_size = 20, _BATCH_SIZE
-        given.model.encoder.activation = "relu"
-        self.config = config.resolve(given)
-        splits = config.load_splits(self.config)
-        num_examples = _NUM_STEPS * _BATCH_SIZE
-        self.images = jnp.asarray(splits.train_examples[:num_examples])
-        self.program = config.build_program(self.config, (28, 28, 1), num_examples)
-        self.mean_image = config.mean_image(splits.train)
-        self.init = jax.jit(self.program.init)
-        self.solo = jax.jit(self.program.run_steps, static_argnames="num_steps", donate_argnums=0)
-
-    def state(self, member: int) -> Any:
-        """Return the initial state of a member, each with a seed and a beta of its own."""
-        hparams = config.build_hparams(self.config)
-        hparams["objective.beta"] = jnp.float32(1 + member / 256)
-        return self.init(self.mean_image, config.make_key(member), hparams)
-
-    def solo_seconds(self) -> float:
-        """Return the seconds of the fastest call of a run alone."""
-        state, fastest = self.state(0).train, float("inf")
-        for repeat in range(_REPEATS.value + 1):
-            start = time.perf_counter()
-            state, metrics = self.solo(state, self.images, num_steps=_NUM_STEPS)
-            jax.block_until_ready(metrics)
-            if repeat:
-                fastest = min(fastest, time.perf_counter() - start)
-        return fastest
-
-    def measure(self, functions: MemberFunctions[Any], num_members: int) -> dict[str, float]:
-        """Return seconds of the first call, which compiles, and of the fastest of the others."""
-        active = np.ones(num_members, bool)
-        states = functions.place(stack([self.state(m) for m in range(num_members)]), num_members)
-        seconds = []
-        for _ in range(_REPEATS.value + 1):
-            start = time.perf_counter()
-            states, _, finite, _ = functions.run_steps(states, active, _NUM_STEPS, lambda: False)
-            seconds.append(time.perf_counter() - start)
-            assert finite.all()
-        fastest = min(seconds[1:])
-        return {
-            "examples_per_second": num_members * _NUM_STEPS * _BATCH_SIZE / fastest,
-            "call_seconds": fastest,
-            "compile_seconds": max(0.0, seconds[0] - fastest),
-        }
+def _experiment() -> Experiment:
+    """Return the network 784-400-20-400-784 with dynamic binarisation."""
+    given = vanilla.get_config()
+    given.model.latent_size, given.batch_size = 20, _BATCH_SIZE
+    given.model.encoder.activation = "relu"
+    return Experiment(given, _NUM_STEPS)
 
 
 def main(argv: list[str]) -> None:
     """Measure every number of members, print a line each, write the JSON."""
     del argv
-    experiment = Experiment()
+    experiment, repeats = _experiment(), _REPEATS.value
     results: dict[str, Any] = {
         **results_file.circumstances("benchmarks.sweep_throughput"),
         "network": "784-400-20-400-784, batch 128, dynamic binarisation",
@@ -91,19 +46,19 @@ def main(argv: list[str]) -> None:
         "members": [],
     }
     for num_members in map(int, _MEMBERS.value):
-        for name in ("in turn", "side by side"):
+        for name in _HOW.value:
             functions: MemberFunctions[Any] = (
                 InTurn(experiment.program, experiment.images, None)
                 if name == "in turn"
                 else SideBySide(experiment.program, experiment.images, None, jax.devices()[:1])
             )
-            before = experiment.solo_seconds()
-            measured: dict[str, Any] = experiment.measure(functions, num_members)
-            solo = min(before, experiment.solo_seconds())
+            before = experiment.solo_seconds(repeats)
+            measured: dict[str, Any] = experiment.measure(functions, num_members, repeats)
+            solo = min(before, experiment.solo_seconds(repeats))
             measured |= {
                 "num_members": num_members,
                 "how": name,
-                "solo_examples_per_second": _NUM_STEPS * _BATCH_SIZE / solo,
+                "solo_examples_per_second": experiment.num_examples / solo,
                 "share_of_sequential": num_members * solo / measured["call_seconds"],
                 "times_of_one_run": measured["call_seconds"] / solo,
             }
