@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import jax
-from absl import flags
+from absl import flags, logging
 
 from experiments import command_line
 from vae_jax.errors import UserError
-from vae_jax.training import parallel, processes
+from vae_jax.training import host, parallel, processes
 from vae_jax.training.loop import Interrupted
 
 _COORDINATOR = flags.DEFINE_string(
@@ -52,6 +52,14 @@ def together(settings: Mapping[str, Any]) -> Iterator[None]:
 
 
 def devices_and_kind() -> tuple[list[jax.Device], parallel.Kind]:
-    """Return the devices of all processes to train on, and how they are used together."""
+    """Return the devices of all processes to train on, and how they are used together.
+
+    The first process prints a line about them, and a warning if an accelerator stays unused.
+    """
     kind = cast(parallel.Kind, _PARALLEL.value)
-    return parallel.choose_devices(_NUM_DEVICES.value, kind), kind
+    devices = parallel.choose_devices(_NUM_DEVICES.value, kind)
+    if jax.process_index() == 0:
+        print(f"devices: {host.describe_devices(devices)}", flush=True)
+        if (unused := host.unused_accelerator()) is not None:
+            logging.warning("%s", unused)
+    return devices, kind

@@ -256,7 +256,7 @@ def summarize(
         "epochs": saved["epoch"],
         "wall_seconds": saved["train_seconds"],
         "examples_per_second": saved["examples_seen"] / max(saved["train_seconds"], 1e-9),
-        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "device": host.describe_devices(jax.devices()),
         "processor": host.processor(),
         "num_cores": host.num_cores(),
         "versions": host.versions(),

@@ -5,12 +5,19 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from vae_jax import __version__
+
+# By name: a file of the system's driver, and the extra of JAX that uses it.
+_ACCELERATORS = (
+    ("an NVIDIA GPU", "dev/nvidia0", "cuda13"),
+    ("a TPU", "dev/accel0", "tpu"),
+)
 
 
 def num_cores() -> int:
@@ -39,6 +46,31 @@ def processor() -> str:
         lines = []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return named[0] if named else platform.processor() or platform.machine()
+
+
+def describe_devices(devices: Sequence[jax.Device]) -> str:
+    """Return the number and the kind of devices, as in "1 x cpu"."""
+    return f"{len(devices)} x {devices[0].device_kind}"
+
+
+def unused_accelerator(root: Path = Path("/")) -> str | None:
+    """Return a line on an accelerator that the system has and JAX does not use; None if none.
+
+    Someone who sets JAX_PLATFORMS, or hides NVIDIA's devices, wants it so.
+
+    Args:
+      root: of the file system.
+    """
+    if jax.default_backend() != "cpu" or os.environ.get("JAX_PLATFORMS"):
+        return None
+    for name, file, extra in _ACCELERATORS:
+        hidden = name == "an NVIDIA GPU" and os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+        if (root / file).exists() and not hidden:
+            return (
+                f"this machine has {name}, which JAX does not see: the CPU is used; "
+                f"pip install 'jax[{extra}]' adds what it needs (make train JAX={extra})"
+            )
+    return None
 
 
 def versions() -> dict[str, str]:
