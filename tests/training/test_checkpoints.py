@@ -274,3 +274,25 @@ def test_a_disk_without_files_left_is_refused_before_orbax_begins(
     with refused if is_refused else contextlib.nullcontext():
         save(directory, 6)
     assert checkpoints.steps(directory) == ([2, 4] if is_refused else [2, 4, 6])
+
+
+@pytest.mark.parametrize("function", ["read", "read_part"])
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        (
+            "kernel",
+            (3, 4),
+            r"params.kernel has shape \(3, 5\) there, and here it has shape \(3, 4\)",
+        ),
+        ("scale", (2,), r"params.scale is not there, and here it has shape \(2,\)"),
+    ],
+)
+def test_arrays_of_another_model_are_refused_by_name(saved, capfd, function, name, shape, message):
+    wanted = template()
+    wanted["params"] |= {name: jax.ShapeDtypeStruct(shape, jnp.float32)}
+    with pytest.raises(UserError, match=message) as refused:
+        getattr(checkpoints, function)(saved, checkpoints.newest(saved), wanted)
+    assert "\n" not in str(refused.value)
+    # Threads of orbax would print tracebacks.
+    assert "Event loop" not in capfd.readouterr().err

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
@@ -318,6 +319,43 @@ def _alone() -> dict[str, Any]:
     return {"multiprocessing_options": alone}
 
 
+def _refuse_other_arrays(folder: Path, state: Path, checkpointer: Any, template: PyTree) -> None:
+    """Refuse a checkpoint whose arrays have other names or shapes than the template.
+
+    A run cannot be the cause: it happens when the source of a part has changed.
+
+    Args:
+      folder: the checkpoint.
+      state: its arrays, as `_for_orbax` names them.
+      checkpointer: reads their metadata; a refusal by orbax prints tracebacks of its threads.
+      template: what is to be read.
+
+    Raises:
+      UserError: the first array that differs is named.
+    """
+    stored = checkpointer.metadata(state).item_metadata
+    there = {_name(keys): leaf for keys, leaf in jax.tree.leaves_with_path(stored)}
+    for keys, leaf in jax.tree.leaves_with_path(template):
+        name = _name(keys)
+        # Of typed keys the words are stored, one axis more; they are no part of a model.
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        if is_key or (name in there and there[name].shape == leaf.shape):
+            continue
+        found = f"has shape {tuple(there[name].shape)} there" if name in there else "is not there"
+        raise UserError(
+            f"{folder} is of another model: {name} {found}, and here it has shape "
+            f"{tuple(leaf.shape)}; undo what has changed in a part of your own since, or use "
+            "another workdir"
+        )
+
+
+def _name(keys: tuple[Any, ...]) -> str:
+    """Return the name of an entry of a pytree, where orbax has a dictionary for every node."""
+    return ".".join(
+        str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in keys
+    )
+
+
 def read_part(directory: Path, step: int, template: dict[str, PyTree]) -> dict[str, Any]:
     """Read some entries of a checkpoint's pytree, and not the others (see `read`).
 
@@ -325,6 +363,9 @@ def read_part(directory: Path, step: int, template: dict[str, PyTree]) -> dict[s
       directory: the run's `checkpoints` folder.
       step: a step with a whole checkpoint.
       template: the entries by name, with `jax.ShapeDtypeStruct` leaves.
+
+    Raises:
+      UserError: the checkpoint has other arrays.
     """
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     placed = jax.tree.map(
@@ -340,6 +381,7 @@ def read_part(directory: Path, step: int, template: dict[str, PyTree]) -> dict[s
         _for_orbax(directory / str(step)) as folder,
         ocp.Checkpointer(ocp.PyTreeCheckpointHandler(**options), **options) as checkpointer,
     ):
+        _refuse_other_arrays(directory / str(step), folder / "state", checkpointer, template)
         restored = checkpointer.restore(folder / "state", args=arguments)
     return dict(restored)
 
@@ -351,6 +393,9 @@ def read(directory: Path, step: int, template: PyTree) -> Checkpoint:
       directory: the run's `checkpoints` folder.
       step: a step with a whole checkpoint.
       template: the pytree with `jax.ShapeDtypeStruct` leaves.
+
+    Raises:
+      UserError: the checkpoint has other arrays.
     """
     folder = directory / str(step)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -359,6 +404,7 @@ def read(directory: Path, step: int, template: PyTree) -> Checkpoint:
     )
     metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
     with _for_orbax(folder) as path, ocp.StandardCheckpointer(**_alone()) as checkpointer:
+        _refuse_other_arrays(folder, path / "state", checkpointer, template)
         tree = checkpointer.restore(path / "state", placed)
     return Checkpoint(step, tree, metadata)
 
