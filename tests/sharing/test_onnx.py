@@ -57,6 +57,7 @@ def test_posteriors_and_means_are_those_of_the_library(changes):
     for num in (1, 3):
         images = np.random.default_rng(0).random((num, 10, 7, 1), np.float32)
         posterior, found = model.posterior(images), run(files["encode"], images)
+        assert list(found) == ["mean", "log_scale"]
         np.testing.assert_allclose(found["mean"], posterior.mean, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(found["log_scale"], posterior.log_scale, rtol=1e-5, atol=1e-5)
         latents = np.asarray(posterior.mean)

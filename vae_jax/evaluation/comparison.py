@@ -38,7 +38,7 @@ def compare(folders: Mapping[str, Path], out: Path) -> str:
         mean different things.
     """
     summaries, records, panels, test_sets = {}, {}, [], set()
-    seen: dict[tuple[str, str], str] = {}
+    seen: dict[tuple[str, str], tuple[str, str]] = {}
     for name, folder in folders.items():
         model = trained.load_images(folder)
         summary = workdir.read_summary(folder)
@@ -52,11 +52,13 @@ def compare(folders: Mapping[str, Path], out: Path) -> str:
                 "compare runs with the same data.name and data.test_split"
             )
         # Binarised and grey images are different images, and densities are no probabilities.
-        seen[model.data.binarization.name, model.likelihood.support] = name
+        kind = model.data.binarization.name, model.likelihood.support
+        seen[kind] = name, model.likelihood_name
         if len(seen) > 1:
             described = ", ".join(
-                f"{run} has data.binarization={binarization!r} and values that are {support}"
-                for (binarization, support), run in seen.items()
+                f"{run} has data.binarization={binarization!r} and model.likelihood={chosen!r} "
+                f"({support})"
+                for (binarization, support), (run, chosen) in seen.items()
             )
             raise UserError(
                 f"nats of these runs cannot be compared: {described}; compare runs with the same "

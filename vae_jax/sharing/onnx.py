@@ -94,16 +94,14 @@ class _Graph:
         names = list(function.inputs)
         self._batch_source = names[0]
         outputs = self._inline(program, [*named.values(), *names])
-        output_names = sorted(function.meanings)
-        for value, output in zip(outputs, output_names, strict=True):
+        # A dict's values are in the order of its sorted names.
+        for value, output in zip(outputs, sorted(function.meanings), strict=True):
             self.add("Identity", [value], output=output)
-        return self._serialize(name, function, traced.out_info, output_names)
+        return self._serialize(name, function, traced.out_info)
 
-    def _serialize(
-        self, name: str, function: Function, out_info: Any, output_names: Sequence[str]
-    ) -> bytes:
+    def _serialize(self, name: str, function: Function, out_info: Any) -> bytes:
         helper = self.onnx.helper
-        nodes = self._needed(output_names)
+        nodes = self._needed([*function.meanings])
         used = {given for node in nodes for given in node.input}
 
         def described(key: str, shape: Sequence[Any], dtype: Any, meaning: str) -> Any:
@@ -120,8 +118,8 @@ class _Graph:
                 for key, given in function.inputs.items()
             ],
             [
-                described(key, out_info[key].shape, out_info[key].dtype, function.meanings[key])
-                for key in output_names
+                described(key, out_info[key].shape, out_info[key].dtype, meaning)
+                for key, meaning in function.meanings.items()
             ],
             [
                 self.onnx.numpy_helper.from_array(array, key)
