@@ -113,7 +113,7 @@ def test_interpolations_are_labelled_with_their_degrees():
     degrees = np.linspace(0, 1, 5, dtype=np.float32)
     figure = plots.interpolations(some_images(2, 5, 28, 28, 1), degrees, "slerp")
     assert texts(figure.axes[0].get_xticklabels()) == ["0", "0.25", "0.5", "0.75", "1"]
-    assert figure.axes[0].get_title() == "slerp"
+    assert figure.axes[0].get_xlabel() == "degree of slerp"
 
 
 def test_degrees_are_labelled_with_all_their_decimals():

@@ -123,7 +123,7 @@ def _draw_interpolations(
     paths: list[Literal["linear", "spherical"]] = ["linear", "spherical"]
     for path in paths[1:] if model.has_spherical_latents else paths:
         images = model.interpolate(start, end, degrees, path=path)
-        figure = plots.interpolations(images, degrees, title=f"{path} interpolation")
+        figure = plots.interpolations(images, degrees, f"{path} interpolation")
         plots.save(figure, out / f"interpolation_{path}.png")
 
 

@@ -78,14 +78,19 @@ def recovery(
 def interpolations(
     images: Num[np.ndarray, "rows steps height width channels"],
     degrees: Float[np.ndarray, " steps"],
-    title: str = "",
+    path: str = "interpolation",
 ) -> "matplotlib.figure.Figure":
-    """Return one path between two codes per row, with the degree of interpolation per column."""
+    """Return one path between two codes per row, and one degree of it per column.
+
+    Args:
+      images: per path and degree.
+      degrees: 0 at the first code, 1 at the second.
+      path: its name, as in "linear interpolation".
+    """
     return picture(
         tiled(as_rgb(images)),
         column_labels=[_short(degree) for degree in degrees],
-        column_caption="degree of interpolation",
-        title=title,
+        column_caption=f"degree of {path}",
     )
 
 
@@ -259,7 +264,7 @@ def picture(
     """Plot a tiling: labels left of the rows and above the columns, a title on top."""
     margin = 6
     left = margin + (round(max(map(text_width, row_labels))) + 12 if row_labels else 0)
-    top = margin + 24 * bool(column_labels) + 26 * bool(column_caption) + 34 * bool(title)
+    top = margin + 24 * bool(column_labels) + 28 * bool(column_caption) + 34 * bool(title)
     height, width = tiling.mosaic.shape[:2]
     figure, axes = _axes_for(
         height,
@@ -283,7 +288,7 @@ def picture(
     axes.set_xticks(
         tiling.column_centres[::every] if column_labels else [], column_labels[::every] or None
     )
-    axes.set_xlabel(column_caption, labelpad=3, fontsize=8)
+    axes.set_xlabel(column_caption, labelpad=5, fontsize=8)
     axes.set_title(title, pad=7)
     axes.spines[:].set_visible(False)
     return figure
