@@ -103,12 +103,33 @@ def _parse_flags(main: Callable[[], None]) -> None:
     try:
         app.define_help_flags()
         rest = flags.FLAGS(_take_overrides([*map(_with_home, sys.argv)]))[1:]
+    except flags.UnrecognizedFlagError as error:
+        raise UserError(_describe(f"{error}{_as_setting(error)}")) from None
     except flags.Error as error:
         raise UserError(_describe(str(error))) from None
     if rest:
         raise UserError(f"{rest[0]!r} is not a flag; flags begin with -- and take =value")
     if _OVERRIDES and "config" not in flags.FLAGS:
         raise UserError(f"--config.{_OVERRIDES[0][0]} is for commands that train, with --config")
+
+
+def _as_setting(error: flags.UnrecognizedFlagError) -> str:
+    """Return how the config's setting of an unknown flag's name is set, for commands with one."""
+    if "config" not in flags.FLAGS:
+        return ""
+    # Imported here, since it is for a mistake only.
+    from vae_jax.config.experiment import Experiment
+    from vae_jax.settings import flatten
+
+    name = error.flagname
+    paths = [path for path in flatten(Experiment().to_dict()) if f".{path}".endswith(f".{name}")]
+    if not paths:
+        return "; a setting of the config is set by --config.NAME=VALUE"
+    # Of several the outermost, such as seed.
+    path = min(paths, key=lambda path: path.count("."))
+    # absl has the whole argument there.
+    value = str(error.flagvalue).partition("=")[2] or "VALUE"
+    return f"; for the setting of the config write --config.{path}={value}"
 
 
 def _describe(message: str) -> str:

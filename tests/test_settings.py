@@ -2,6 +2,7 @@ import dataclasses
 import math
 from typing import ClassVar, Protocol
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -249,6 +250,21 @@ def test_missing_settings_have_their_defaults_with_and_without_a_choice():
 )
 def test_unknown_settings_and_choices_are_refused_with_the_nearest_known_one(content, message):
     assert message in refused(content)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            np.zeros((300, 8, 8)),
+            "picture.title=an array of shape [300, 8, 8] and type float64 must be a text; write an "
+            "array into a .npz file with np.savez, and name the file",
+        ),
+        ([0.5] * 999, f"picture.title=[{'0.5, ' * 19}0.5,... must be a text"),
+    ],
+)
+def test_long_values_are_shown_in_a_short_line(value, message):
+    assert refused({"title": value}) == message
 
 
 def test_a_setting_of_a_part_without_settings_is_refused():

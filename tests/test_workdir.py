@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -87,6 +88,14 @@ def test_fields_that_differ_are_named_with_both_values(tmp_path):
     assert (tmp_path / "config.json").read_bytes() == before
 
 
+def test_the_refusal_of_more_epochs_says_how_to_train_for_longer(tmp_path):
+    with workdir.hold(tmp_path, {"epochs": 2}):
+        pass
+    longer = f"use another workdir, there with --init_from={str(tmp_path)!r} to train this model"
+    with pytest.raises(UserError, match=re.escape(longer)):
+        workdir.hold(tmp_path, {"epochs": 3}).__enter__()
+
+
 def test_a_config_of_an_earlier_version_is_upgraded_for_the_comparison(tmp_path):
     old = {"seed": 0, "beta": 1.0}
     with workdir.hold(tmp_path, old):
@@ -101,7 +110,7 @@ def test_a_config_of_an_earlier_version_is_upgraded_for_the_comparison(tmp_path)
     assert workdir.read_config(tmp_path) == old
     other = {"seed": 0, "objective": {"beta": 2.0}}
     with pytest.raises(
-        UserError, match=r"objective\.beta=2\.0 \(there: 1\.0\); use another workdir"
+        UserError, match=r"objective\.beta=2\.0 \(there: 1\.0\); use another workdir$"
     ):
         workdir.hold(tmp_path, other, as_now=as_now).__enter__()
 

@@ -41,6 +41,8 @@ _PartClass = TypeVar("_PartClass", bound=type)
 
 # Integers are counted in 32 bits.
 _TOO_LARGE = 2**31
+# Characters of a value in a message.
+_LONGEST = 100
 # A network of more layers takes hours to compile.
 _MOST_SIZES = 1000
 
@@ -185,6 +187,8 @@ def text(default: str, sentence: str, *, may_be_empty: bool = True) -> Any:
     limits = "a text" if may_be_empty else "a text that is not empty"
 
     def check(value: Any) -> str | None:
+        if hasattr(value, "shape"):
+            return f"{limits}; write an array into a .npz file with np.savez, and name the file"
         return None if isinstance(value, str) and (value or may_be_empty) else limits
 
     return declare(default, Setting(sentence, check, limits))
@@ -308,6 +312,14 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: in one line, which is short."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array of shape {list(value.shape)} and type {value.dtype}"
+    written = " ".join(repr(value).split("\n"))
+    return written if len(written) <= _LONGEST else f"{written[:_LONGEST]}..."
+
+
 def import_outside(path: str, name: str) -> Any:
     """Import the object that "package.module:Name" names.
 
@@ -397,7 +409,7 @@ def chosen_class(setting: Setting, path: str, name: Any = None) -> type:
     known = sorted(setting.choices)
     hint = nearest(name, known) if isinstance(name, str) else ""
     own = ", or a part of your own as 'package.module:Name'" if setting.kind is not None else ""
-    raise UserError(f"{path}.name={name!r} must be one of {', '.join(known)}{own}{hint}")
+    raise UserError(f"{path}.name={shown(name)} must be one of {', '.join(known)}{own}{hint}")
 
 
 def _class_of(value: Any, setting: Setting, path: str) -> type:
@@ -407,7 +419,7 @@ def _class_of(value: Any, setting: Setting, path: str) -> type:
         return _check_kind(_check_declared(cls, f"{path}.name={name!r}"), setting, path, name)
     if cls is (chosen_class(setting, path, name) if setting.choices else setting.section):
         return cls
-    raise UserError(f"{path}={value!r} is the wrong kind of part")
+    raise UserError(f"{path}={shown(value)} is the wrong kind of part")
 
 
 def resolve(setting: Setting, value: Any, path: str) -> Any:
@@ -425,7 +437,7 @@ def resolve(setting: Setting, value: Any, path: str) -> Any:
     if not setting.is_part:
         expected = setting.check(value)
         if expected is not None:
-            raise UserError(f"{path}={value!r} must be {expected}")
+            raise UserError(f"{path}={shown(value)} must be {expected}")
         if isinstance(value, tuple | list):
             return tuple(map(float, value)) if setting.is_number else tuple(value)
         return float(value) if setting.is_number else value
@@ -434,20 +446,26 @@ def resolve(setting: Setting, value: Any, path: str) -> Any:
         return resolve_part(cls, {name: getattr(value, name) for name in settings_of(cls)}, path)
     if setting.section is not None:
         if not isinstance(value, Mapping):
-            raise UserError(f"{path}={value!r} must be settings, such as {{...}}")
+            raise UserError(f"{path}={shown(value)} must be settings, such as {{...}}")
         return resolve_part(setting.section, value, path)
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, Mapping):
         raise UserError(
-            f"{path}={value!r} must be a choice, one of {', '.join(sorted(setting.choices or ()))},"
-            " or {'name': ..., and its settings}"
+            f"{path}={shown(value)} must be a choice, one of "
+            f"{', '.join(sorted(setting.choices or ()))}, or {{'name': ..., and its settings}}"
         )
-    return resolve_part(chosen_class(setting, path, value.get("name")), value, path)
+    name = value.get("name")
+    return resolve_part(chosen_class(setting, path, name), value, path, choice=name)
 
 
 def resolve_part(
-    cls: type, section: Mapping[str, Any], path: str, sections: Mapping[str, type] | None = None
+    cls: type,
+    section: Mapping[str, Any],
+    path: str,
+    sections: Mapping[str, type] | None = None,
+    *,
+    choice: str | None = None,
 ) -> Any:
     """Return the part of a class with the settings of a config's section.
 
@@ -456,6 +474,7 @@ def resolve_part(
       section: settings by name; a "name" is ignored.
       path: the dotted name of the section, "" for the whole config.
       sections: classes that replace the declared ones of sections without a choice, by name.
+      choice: the name by which the part was chosen, for messages.
 
     Raises:
       UserError: names the setting, its value, and the values that are right.
@@ -472,7 +491,7 @@ def resolve_part(
         if name == "name" and "name" not in declared:
             continue
         if name not in declared:
-            raise UserError(unknown_setting(cls, path, str(name)))
+            raise UserError(unknown_setting(cls, path, str(name), choice))
         values[name] = resolve(declared[name], value, f"{prefix}{name}")
     for name, replaced in (sections or {}).items():
         if name in declared and name not in values:
@@ -480,9 +499,20 @@ def resolve_part(
     return cls(**values)
 
 
-def unknown_setting(cls: type, path: str, name: str) -> str:
-    """Return the message that refuses a setting which a part does not have."""
+def unknown_setting(cls: type, path: str, name: str, choice: str | None = None) -> str:
+    """Return the message that refuses a setting which a part does not have.
+
+    Args:
+      cls: the part's class.
+      path: the dotted name of its section.
+      name: the setting that it lacks.
+      choice: the name by which the part was chosen, if it was.
+    """
     known = list(settings_of(cls))
+    if choice is not None and ":" in choice:
+        # Nothing lists the settings of a part from outside.
+        there = f"it has {', '.join(known)}" if known else "it has none"
+        return f"{path}.{name} is not a setting of {path}={choice!r}; {there}{nearest(name, known)}"
     whose = f" of {path}={vars(cls)['name']!r}" if "name" in {*vars(cls)} - {*known} else ""
     if not whose and path:
         what = (cls.__doc__ or "").split(".")[0]

@@ -266,9 +266,12 @@ def _claim(workdir: Path, content: dict[str, Any], name: str, as_now: AsNow) -> 
     if is_of_our_schema and all(field.startswith(_WITHOUT_EFFECT) for field in differing):
         write_json(workdir / name, content)
         return
+    longer = ""
+    if kind == "run" and "epochs" in differing:
+        longer = f", there with --init_from={str(workdir)!r} to train this model for longer"
     raise UserError(
         f"workdir={str(workdir)!r} holds a {kind} of another config: "
-        f"{', '.join(differing.values())}; use another workdir"
+        f"{', '.join(differing.values())}; use another workdir{longer}"
     )
 
 

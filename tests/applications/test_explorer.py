@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import dataclasses
 import functools
 import io
+import logging
 import re
 import tarfile
 import urllib.request
@@ -207,6 +209,41 @@ def test_attributes_add_up_from_where_the_latents_were(shown, vanilla):
     assert {slider.value for slider in shown.degrees} == {0}
 
 
+def test_images_in_colour_have_no_attributes_of_strokes(vanilla):
+    colour = np.repeat(vanilla.examples.train, 3, axis=-1)
+    model = SimpleNamespace(
+        image_shape=(*vanilla.model.image_shape[:2], 3),
+        keys=vanilla.model.keys,
+        latents=lambda images: vanilla.model.latents(images[..., :1]),
+        has_normal_posterior=False,
+    )
+    examples = vanilla.examples._replace(train=colour)
+    named = dataclasses.replace(vanilla, model=model, examples=examples).directions
+    assert all(name.startswith("class ") for name in named)
+    assert len(named) == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("/a/b/own.npz", "own.npz"),
+        ("b/own.npz", "own.npz"),
+        ("~/photographs", "photographs"),
+        ("mnist", "mnist"),
+        ("smallnorb/azimuth", "smallnorb/azimuth"),
+        ("mine:points", "mine:points"),
+    ],
+)
+def test_pages_name_data_without_their_folders(name, shown):
+    assert explored.without_folders(name) == shown
+
+
+def test_a_visitor_who_leaves_is_not_reported():
+    record = logging.makeLogRecord({"msg": "Failed sending message as connection was closed"})
+    assert not server._is_shown(record)
+    assert server._is_shown(logging.makeLogRecord({"msg": "another"}))
+
+
 def test_a_drawn_and_an_uploaded_image_are_reconstructed(shown, vanilla):
     shown.drawn.data = {"xs": [[1, 4]], "ys": [[1, 4]]}
     drawn = _image(shown.given)
@@ -235,6 +272,8 @@ def test_the_file_has_the_decoded_images_and_asks_for_nothing(vanilla, tmp_path)
     single_file.write(vanilla, target)
     text = target.read_text()
     assert not re.search(r"(src|href)=|https?:", text)
+    assert "data digits.npz" in text
+    assert str(Path("tests").resolve()) not in text
     assert len(text) < 3e6
     images, across, up = single_file.decoded_grid(vanilla)
     latents = vanilla.centre.copy()

@@ -188,6 +188,11 @@ def test_names_are_read_as_a_tuple():
         ("seed.beta=1", "seed.beta is not a setting: seed has none of its own"),
         ("model.encoder.widths.first=1", "model.encoder.widths.first is not a setting: model."),
         ("model.encoder.blocks=3", "model.encoder.blocks is not a setting of model.encoder='mlp'"),
+        (
+            "model.encoder={'name': 'own_parts:Encoder', 'widht': 3}",
+            "model.encoder.widht is not a setting of model.encoder='own_parts:Encoder'; it has "
+            "width; did you mean width?",
+        ),
         ("checkpoints.every=1", "checkpoints.every is not a setting here"),
         ("evaluation.num_sample=1", "evaluation.num_sample is not a setting here"),
         ("model=vea", "model.name='vea' must be one of autoencoder,"),

@@ -202,6 +202,18 @@ def refused(monkeypatch):
         ("--config.data.train_split=foo", ["data.train_split", "'foo'", "train", "test"]),
         ("--config.data.test_split=test[:0]", ["data.test_split", "empty"]),
         (
+            "--config.data.train_split=train[:55000]",
+            [
+                "'55000', but 'train' has 256 examples; slices that fit are "
+                "--config.data.train_split='train[:90%]' "
+                "--config.data.validation_split='train[90%:]' --config.data.test_split='test'",
+            ],
+        ),
+        (
+            "--config.data.validation_split=validation",
+            ["'validation', which is not known", "--config.data.validation_split='train[90%:]'"],
+        ),
+        (
             "--config.data.validation_split=train[100:]",
             ["data.train_split", "data.validation_split", "92 examples"],
         ),
@@ -219,7 +231,15 @@ def refused(monkeypatch):
         ),
         # No flags.
         ("junk", ["'junk' is not a flag"]),
-        ("--nonsense=3", ["nonsense"]),
+        ("--nonsense=3", ["nonsense", "a setting of the config is set by --config.NAME=VALUE"]),
+        ("--epochs=2", ["'epochs'", "for the setting of the config write --config.epochs=2"]),
+        ("--latent_size=2", ["write --config.model.latent_size=2"]),
+        ("--seed=3", ["write --config.seed=3"]),
+        ("--objective.beta=4", ["write --config.objective.beta=4"]),
+        (
+            "--config.model.encoder=examples.own_encoder:Wide --config.model.encoder.widht=3",
+            ["widht is not a setting of model.encoder='examples.own_encoder:Wide'; it has width;"],
+        ),
         ("--config.epochs", ["--config.epochs has no value; write --config.epochs=VALUE"]),
     ],
 )

@@ -16,6 +16,7 @@ import examples.own_encoder
 import vae_jax
 from experiments import train
 from vae_jax.config import resolve
+from vae_jax.config.build import abstract_model
 from vae_jax.data import sources
 from vae_jax.errors import UserError
 from vae_jax.training.loop import Interrupted
@@ -214,6 +215,80 @@ def test_a_source_that_gives_no_data_is_refused_in_a_line(mine, source, message)
     with pytest.raises(UserError, match=message) as refused:
         train.train(config, Path("never"))
     assert "\n" not in str(refused.value)
+
+
+FEATURES = """
+
+class Unnamed(nnx.Module):
+    def __init__(self, size, num_features, *, rngs):
+        self.layer = nnx.Linear(size, 7, rngs=rngs)
+        if num_features is not None:
+            self.num_features = num_features
+
+    def __call__(self, images):
+        return self.layer(images.reshape(*images.shape[:-3], -1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Nameless:
+    def build(self, image_shape, *, rngs):
+        return Unnamed(math.prod(image_shape), None, rngs=rngs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Miscounted:
+    def build(self, image_shape, *, rngs):
+        return Unnamed(math.prod(image_shape), 5, rngs=rngs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Nothing:
+    def build(self, image_shape, *, rngs):
+        return None
+
+
+class Stateful(Unnamed):
+    def __init__(self, size, num_features, *, rngs):
+        super().__init__(size, num_features, rngs=rngs)
+        self.norm = nnx.BatchNorm(7, rngs=rngs)
+
+    def __call__(self, images):
+        return self.norm(super().__call__(images))
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalised:
+    def build(self, image_shape, *, rngs):
+        return Stateful(math.prod(image_shape), 7, rngs=rngs)
+"""
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        ("Nameless", r"gives shape \[2, 7\], and its network has no num_features; set self\.num_"),
+        ("Miscounted", r"gives shape \[2, 7\], .* num_features=5, so that it must be \[2, 5\]$"),
+        ("Nothing", "its build returns no network, but None$"),
+    ],
+)
+def test_an_encoder_that_breaks_its_contract_is_refused_before_compilation(
+    mine, tmp_path, monkeypatch, encoder, message
+):
+    (tmp_path / "mine.py").write_text(MODULE + FEATURES)
+    config = config_of(mine)
+    config["model"] = {**config["model"], "encoder": f"mine:{encoder}"}
+    monkeypatch.setattr("vae_jax.training.parallel.compile_program", None)
+    with pytest.raises(UserError, match=f"^model.encoder='mine:{encoder}'.*{message}") as refused:
+        vae_jax.train(config, tmp_path / "run")
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_encoder_may_have_state_that_its_calls_change(mine, tmp_path):
+    (tmp_path / "mine.py").write_text(MODULE + FEATURES)
+    config = config_of(mine)
+    config["model"] = {**config["model"], "encoder": "mine:Normalised"}
+    assert jax.tree.leaves(abstract_model(resolve(config), (6, 5, 1))[2])
 
 
 def test_a_source_reads_any_indices_of_its_ranges(mine):

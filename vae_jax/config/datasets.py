@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -172,7 +173,7 @@ def split_names(config: AnyExperiment) -> dict[str, str]:
         try:
             splits.parse(name, sizes)
         except UserError as error:
-            raise UserError(f"{field}: {error}") from None
+            raise UserError(f"{field}: {error}; {_fitting_slices(names, sizes)}") from None
     for field, other in itertools.combinations(names, 2):
         shared = splits.overlap(names[field], names[other], sizes)
         if shared:
@@ -181,6 +182,18 @@ def split_names(config: AnyExperiment) -> dict[str, str]:
                 "use splits that do not overlap"
             )
     return names
+
+
+def _fitting_slices(fields: Iterable[str], sizes: Mapping[str, int]) -> str:
+    """Return flags whose slices are there and do not overlap, for the fields that are read."""
+    train = "train" if "train" in sizes else next(iter(sizes))
+    tests = [name for name in sizes if name != train]
+    ends = ("90%", "100%") if tests else ("80%", "90%")
+    slices = {TRAIN: f"{train}[:{ends[0]}]", VALIDATION: f"{train}[{ends[0]}:{ends[1]}]"}
+    slices[VALIDATION] = slices[VALIDATION].replace(":100%]", ":]")
+    slices[TEST] = ("test" if "test" in tests else tests[0]) if tests else f"{train}[90%:]"
+    flags = " ".join(f"--config.{name}='{slices[name]}'" for name in slices if name in fields)
+    return f"slices that fit are {flags}"
 
 
 def open_split(config: AnyExperiment, field: str, name: str) -> LazyDataset:

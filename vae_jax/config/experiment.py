@@ -179,7 +179,9 @@ def plain(config: Config) -> dict[str, Any]:
     if isinstance(config, Experiment | JointExperiment):
         return config.to_dict()
     if not isinstance(config, ConfigDict | Mapping):
-        raise UserError(f"the config is {config!r}; it must be a ConfigDict, or nested dicts")
+        raise UserError(
+            f"the config is {settings.shown(config)}; it must be a ConfigDict, or nested dicts"
+        )
     if isinstance(config, Mapping):
         return upgrade(config)
     try:

@@ -86,12 +86,13 @@ def setting_at(content: Mapping[str, Any], path: str) -> Setting:
     cls, sections, model = shape_of(content)
     *parents, last = _without_name(path).split(".")
     inner: Any = content
-    seen = ""
+    seen, chosen = "", None
     for name in parents:
         setting = _declared(cls, seen, name, path)
         if not setting.is_part:
             raise UserError(f"{path} is not a setting: {seen}{name} has none of its own")
         inner = inner.get(name, {}) if isinstance(inner, Mapping) else {}
+        chosen = None
         if setting.section is not None:
             cls = setting.section if seen else sections.get(name, setting.section)
         else:
@@ -100,7 +101,7 @@ def setting_at(content: Mapping[str, Any], path: str) -> Setting:
                 chosen = getattr(model, "default_objective", None)
             cls = settings.chosen_class(setting, f"{seen}{name}", chosen)
         seen += f"{name}."
-    return _declared(cls, seen, last, path)
+    return _declared(cls, seen, last, path, chosen)
 
 
 def _without_name(path: str) -> str:
@@ -108,13 +109,13 @@ def _without_name(path: str) -> str:
     return path if path == "data.name" else path.removesuffix(".name")
 
 
-def _declared(cls: type, seen: str, name: str, path: str) -> Setting:
+def _declared(cls: type, seen: str, name: str, path: str, choice: str | None = None) -> Setting:
     declared = settings.settings_of(cls)
     if name in declared:
         return declared[name]
     if path in RENAMED:
         raise UserError(f"{path} is not a setting any more; it is {RENAMED[path]} now")
-    raise UserError(settings.unknown_setting(cls, seen.rstrip("."), name))
+    raise UserError(settings.unknown_setting(cls, seen.rstrip("."), name, choice))
 
 
 def _set(content: dict[str, Any], path: str, value: Any) -> None:

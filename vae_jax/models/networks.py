@@ -3,10 +3,12 @@
 import dataclasses
 from typing import Any, ClassVar, Literal
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from vae_jax.errors import UserError
 from vae_jax.models.interfaces import Decoder, Encoder, Likelihood, StartsAtMean
 from vae_jax.networks.choices import (
     DECODERS,
@@ -28,6 +30,40 @@ class MirrorSettings:
     ) -> Decoder:
         """Raise TypeError: the encoder's settings build the decoder (`Networks.decoder_part`)."""
         raise TypeError("a mirror has no layers of its own")
+
+
+def _check_features(encoder: Any, image_shape: ImageShape, name: str) -> None:
+    """Refuse an encoder from outside the package that gives other features than it says.
+
+    Only shapes are computed, and models are built for their shapes before anything is compiled.
+
+    Raises:
+      UserError: it has no `num_features`, or the last axis of what it returns has another size.
+    """
+    if ":" not in name:
+        return
+    if not callable(encoder):
+        raise UserError(f"model.encoder={name!r}: its build returns no network, but {encoder!r}")
+
+    def call(images: Array) -> Any:
+        # A copy, whose state may change here.
+        return nnx.clone(encoder)(images) if isinstance(encoder, nnx.Module) else encoder(images)
+
+    found = jax.eval_shape(call, jax.ShapeDtypeStruct((2, *image_shape), jnp.float32))
+    shape = getattr(found, "shape", None)
+    gives = f"{type(found).__name__}" if shape is None else f"shape {list(shape)}"
+    where = f"model.encoder={name!r}, called with 2 images of {list(image_shape)}, gives {gives}"
+    num_features = getattr(encoder, "num_features", None)
+    if num_features is None:
+        raise UserError(
+            f"{where}, and its network has no num_features; set self.num_features to the number of "
+            "features per image"
+        )
+    if shape != (2, num_features):
+        raise UserError(
+            f"{where}, and its network has num_features={num_features!r}, so that it must be "
+            f"[2, {num_features}]"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +120,7 @@ class Networks:
         The decoder starts at the mean image or at grey, unless `mean_image` is None.
         """
         encoder = self.encoder.build(image_shape, rngs=rngs)
+        _check_features(encoder, image_shape, name_of(self.encoder))
         decoder = self.decoder_part.build(
             self.latent_size, image_shape, likelihood.outputs_per_channel, rngs=rngs
         )

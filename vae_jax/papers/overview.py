@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from vae_jax.evaluation import reports
 from vae_jax.papers import results as card_results
-from vae_jax.papers.card import BUDGETS, METRICS, Card
+from vae_jax.papers.card import BUDGETS, METRICS, Card, Row
 
 
 class Family(NamedTuple):
@@ -131,5 +131,11 @@ def _values(family: Family, folder: Path, load: Callable[[str], Card]) -> tuple[
         found = measured[budget]
         if found is not None and metric in found["figures"]:
             mean = statistics.fmean(found["figures"][metric]["by_seed"])
-            return theirs, f"{mean:.{digits}f} ({budget} budget)"
+            return theirs, f"{mean:.{digits}f} ({_share(card, row, budget)})"
     return theirs, "not measured"
+
+
+def _share(card: Card, row: Row, budget: str) -> str:
+    """Return how much of the full budget a row was trained for, in epochs where they differ."""
+    ours, full = (card.config(row, name)["epochs"] for name in (budget, "full"))
+    return f"{budget} budget" if ours == full else f"{ours:,} of {full:,} epochs"

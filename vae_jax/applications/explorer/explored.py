@@ -81,6 +81,11 @@ class Explored:
     in_nats: bool
     plane: Plane
 
+    @property
+    def data_name(self) -> str:
+        """The name of the data; of a file or a folder without the folders that it lies in."""
+        return without_folders(self.model.data.name)
+
     @functools.cached_property
     def order(self) -> Int[np.ndarray, " sliders"]:
         """The latents that have a slider, the most important first."""
@@ -106,13 +111,17 @@ class Explored:
 
     @functools.cached_property
     def directions(self) -> dict[str, Latents]:
-        """The vectors of the attributes that the training images differ in, by name."""
+        """The vectors of the attributes that the training images differ in, by name.
+
+        Thickness, slant and size are those of strokes, which images in colour do not have.
+        """
         examples, found = self.examples, {}
         latents = training_latents(self.model, examples.train, self.model.keys.editing)
         known = KnownImages(examples.train, latents, examples.train_labels, examples.morphology)
         labels = () if known.labels is None else np.unique(known.labels)
         classes = [int(label) for label in labels] if len(labels) <= _MOST_CLASSES else []
-        named: dict[str, Any] = {name: name for name in Morphology._fields}
+        measured = Morphology._fields if self.model.image_shape[2] == 1 else ()
+        named: dict[str, Any] = {name: name for name in measured}
         named |= {f"class {label}": ClassChange(label) for label in classes}
         for name, attribute in named.items():
             try:
@@ -166,6 +175,12 @@ class Explored:
         """The level of the corruption trained at; None for a model without."""
         level = getattr(self.model.corruption, "level", None)
         return None if level is None else float(level)
+
+
+def without_folders(data_name: str) -> str:
+    """Return the name of data without the folders of a file or of an absolute path."""
+    is_path = data_name.endswith(".npz") or data_name.startswith((".", "/", "~"))
+    return Path(data_name).name if is_path else data_name
 
 
 @functools.cache

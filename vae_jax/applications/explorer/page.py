@@ -514,7 +514,7 @@ def build_refusal(document: Document, message: str) -> None:
 def _head(explored: Explored, runs: Sequence[Run], chosen: int) -> str:
     model = explored.model
     parts = [f"model {model.name}", f"objective {name_of(model.config.objective)}"]
-    parts += [f"data {model.data.name}", f"{model.latent_size} latents"]
+    parts += [f"data {explored.data_name}", f"{model.latent_size} latents"]
     test = (read_summary(explored.folder) or {}).get("test", {})
     if test.get("elbo") is not None:
         parts.append(f"test ELBO {test['elbo']:.2f} nats")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vae_jax import workdir
+from vae_jax.applications.explorer.explored import without_folders
 from vae_jax.errors import UserError
 from vae_jax.settings import flatten
 
@@ -70,7 +71,7 @@ def describe(folders: Sequence[Path]) -> list[Run]:
         settings = ", ".join(
             f"{field.split('.')[-1]}={config[field]:g}"
             if isinstance(config[field], float)
-            else f"{field.split('.')[-1]}={config[field]}"
+            else f"{field.split('.')[-1]}={_without_folders(field, config[field])}"
             for field in differing
             if field in config
         )
@@ -85,6 +86,10 @@ def best(runs: Sequence[Run]) -> int:
         for run in runs
     ]
     return int(np.argmin(sums))
+
+
+def _without_folders(field: str, value: Any) -> Any:
+    return without_folders(value) if field == "data.name" else value
 
 
 def _name(folder: Path) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import functools
+import logging
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from vae_jax.applications.explorer.runs import Run
 from vae_jax.errors import UserError
 
 _ADDRESS = "127.0.0.1"
+# A visitor who leaves while an answer is on its way is no mistake.
+_WHEN_LEFT = "Failed sending message as connection was closed"
 # Runs that stay in memory.
 _MOST_OPEN = 8
 
@@ -69,6 +72,7 @@ def start(listening: socket.socket, runs: Sequence[Run], chosen: int) -> BaseSer
     Raises:
       UserError: as `open_run`, of the first run.
     """
+    logging.getLogger("bokeh.server.views.ws").addFilter(_is_shown)
     first = open_run(runs[chosen].folder)
     warm(first, page.STEPS)
     port = listening.getsockname()[1]
@@ -84,6 +88,10 @@ def start(listening: socket.socket, runs: Sequence[Run], chosen: int) -> BaseSer
     server = BaseServer(IOLoop.current(), tornado, http)
     server.start()
     return server
+
+
+def _is_shown(record: logging.LogRecord) -> bool:
+    return record.getMessage() != _WHEN_LEFT
 
 
 def serve(

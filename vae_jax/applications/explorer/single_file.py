@@ -111,9 +111,7 @@ def render(explored: Explored) -> str:
     template = string.Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(explored.folder.resolve().name),
-        about=escape(
-            f"model {explored.model.name}, data {explored.model.data.name}; {measured}{others}"
-        ),
+        about=escape(f"model {explored.model.name}, data {explored.data_name}; {measured}{others}"),
         # No text in it ends the script.
         content=json.dumps(content, separators=(",", ":")).replace("</", "<\\/"),
     )
