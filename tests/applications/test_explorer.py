@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import dataclasses
 import functools
 import io
 import logging
@@ -209,16 +208,16 @@ def test_attributes_add_up_from_where_the_latents_were(shown, vanilla):
     assert {slider.value for slider in shown.degrees} == {0}
 
 
-def test_images_in_colour_have_no_attributes_of_strokes(vanilla):
-    colour = np.repeat(vanilla.examples.train, 3, axis=-1)
-    model = SimpleNamespace(
-        image_shape=(*vanilla.model.image_shape[:2], 3),
-        keys=vanilla.model.keys,
-        latents=lambda images: vanilla.model.latents(images[..., :1]),
-        has_normal_posterior=False,
+def test_images_in_colour_have_no_attributes_of_strokes(vanilla, monkeypatch):
+    examples = vanilla.examples
+    latents = np.resize(vanilla.latents, (len(examples.train), 3))
+    monkeypatch.setattr(explored, "training_latents", lambda model, images, key: latents)
+    keys, (height, width, _) = vanilla.model.keys, vanilla.model.image_shape
+    opened = SimpleNamespace(
+        model=SimpleNamespace(image_shape=(height, width, 3), keys=keys),
+        examples=examples._replace(train=np.repeat(examples.train, 3, axis=-1)),
     )
-    examples = vanilla.examples._replace(train=colour)
-    named = dataclasses.replace(vanilla, model=model, examples=examples).directions
+    named = explored.Explored.directions.func(opened)
     assert all(name.startswith("class ") for name in named)
     assert len(named) == 10
 
