@@ -16,7 +16,7 @@ from benchmarks.members_speed import Experiment
 from configs.papers import iwae_mnist_1layer
 from experiments import flags as shared
 from vae_jax.evaluation import results_file
-from vae_jax.sweeps.members import SideBySide
+from vae_jax.sweeps.members import MemberFunctions, SideBySide
 
 shared.define(output="JSON file to write; empty prints only")
 
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
         solo = experiment.solo_seconds(_REPEATS.value)
         measured = {1: solo}
         for num_seeds in map(int, _SEEDS.value):
-            functions: SideBySide[Any] = SideBySide(
+            functions: MemberFunctions[Any] = SideBySide(
                 experiment.program, experiment.images, None, jax.devices()[:1]
             )
             found = experiment.measure(functions, num_seeds, _REPEATS.value)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 # Products of these sizes reach the peak.
-_SIZES = {"cpu": (1024, 1536, 2048, 3072)}
+_SIZES: dict[str, tuple[int, ...]] = {"cpu": (1024, 1536, 2048, 3072)}
 _SIZES_OF_ACCELERATORS = (2048, 4096, 8192)
 
 
@@ -28,7 +28,9 @@ def matmul_peak(
     """
     matmul = jax.jit(lambda a, b: jnp.matmul(a, b, precision=precision))
     best = 0.0
-    for size in sizes or _SIZES.get(jax.default_backend(), _SIZES_OF_ACCELERATORS):
+    if sizes is None:
+        sizes = _SIZES.get(jax.default_backend(), _SIZES_OF_ACCELERATORS)
+    for size in sizes:
         matrix = jax.random.normal(jax.random.key(0), (size, size)).astype(dtype)
         matmul(matrix, matrix).block_until_ready()
         for _ in range(repeats):
