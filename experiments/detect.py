@@ -1,8 +1,9 @@
-"""Score the images of a file by a trained run, and flag those unlike its training images.
+"""Score the images or rows of a file by a trained run, and flag those unlike its training ones.
 
     python -m experiments.detect --workdir=runs/anomaly --input=new.npy --output=scores.csv
 
---input is a .npy file, or an .npz file with `images`. --output gets one row per image: its index in
+--input is a .npy file, or an .npz file with `images`; of a run on a table, a .csv or .parquet file,
+or an .npz file with `rows`. --output gets one row per image: its index in
 the file, its score, higher for the more anomalous, and 1 where the score is above a threshold, else
 0. The threshold is exceeded by a share --false_positive_rate of the run's validation images, or of
 its training images if it has no validation split.
@@ -21,9 +22,9 @@ from vae_jax.applications.anomaly import SCORES, Scorer, threshold
 from vae_jax.applications.anomaly import data as anomaly_data
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
-from vae_jax.evaluation import foreign_images
+from vae_jax.evaluation import foreign_images, foreign_rows
 
-shared.define("workdir", "member", "output", input="required; images to score")
+shared.define("workdir", "member", "output", input="required; images or rows to score")
 
 _SCORE = flags.DEFINE_enum("score", "elbo", list(SCORES), "the score")
 _RATE = flags.DEFINE_float("false_positive_rate", 0.05, "share of normal images to be flagged")
@@ -43,15 +44,19 @@ def main() -> None:
     folder, name, rate = shared.existing_workdir(), _SCORE.value, _RATE.value
     if not 0 < rate < 1:
         raise UserError(f"--false_positive_rate={rate} must lie between 0 and 1, such as 0.05")
-    source = shared.required_input("a .npy or .npz file of images")
+    source = shared.required_input("a .npy or .npz file of images, or a table")
     target = shared.required_output()
     if target.suffix != ".csv":
         raise UserError(f"--output={target} must end in .csv")
-    images = image_arrays.read(source)
     model = trained.load_images(folder)
-    images = image_arrays.with_channels(images, model.image_shape)
+    what = "images" if model.columns is None else "rows"
+    stored = None if model.columns is None else foreign_rows.read(model, source).rows
+    # Read before the data of the run: a wrong file is refused at once.
+    if stored is None:
+        images = image_arrays.with_channels(image_arrays.read(source), model.image_shape)
     normal = anomaly_data.load_normal(model)
-    stored = foreign_images.as_stored(model, images, normal.test.dtype)
+    if stored is None:
+        stored = foreign_images.as_stored(model, images, normal.test.dtype)
     seen_keys, sample_keys = anomaly_data.build_keys(model)
     scorer = Scorer(
         model, normal.training, sample_keys.training, num_samples=model.evaluation.num_samples
@@ -63,9 +68,9 @@ def main() -> None:
     workdir.write_atomically(target, _table(scores, scores > limit))
     has_validation = bool(model.data.validation_split)
     print(
-        f"{target}: {len(scores):,} images, {np.count_nonzero(scores > limit):,} of them with a "
+        f"{target}: {len(scores):,} {what}, {np.count_nonzero(scores > limit):,} of them with a "
         f"{SCORES[name]} above {limit:.6g}, as {np.mean(known > limit):.1%} of the {len(known):,} "
-        f"{'validation' if has_validation else 'training'} images, {normal.held_out_split!r}"
+        f"{'validation' if has_validation else 'training'} {what}, {normal.held_out_split!r}"
         + ("" if has_validation else "; the run has no validation split")
     )
 

@@ -1,4 +1,4 @@
-"""Draw images from a trained run, by a sampler of your choice.
+"""Draw images or rows of a table from a trained run, by a sampler of your choice.
 
     python -m experiments.sample --workdir=runs/vanilla --sampler=mixture --output=samples.npz
 
@@ -6,23 +6,30 @@
 the training images: 8-bit pixels are in [0, 1], which a normal likelihood may exceed a little. A
 grid of the first hundred, clipped to [0, 1], is written beside it as a PNG or in the formats of
 --format.
+
+    python -m experiments.sample --workdir=runs/table --num_rows=500 --output=synthetic.csv
+
+Of a run on a table --output is a .csv or .parquet file of rows like those of its file, draws of
+p(x|z); the columns of 1,000 test rows and of these are plotted beside it.
 """
 
 import math
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import numpy as np
 from absl import flags
+from jaxtyping import Array, Key
 
 from experiments import command_line
 from experiments import flags as shared
 from vae_jax import config, plots, trained
 from vae_jax.applications.generation import samplers
-from vae_jax.data import image_arrays
+from vae_jax.data import image_arrays, tables
 from vae_jax.errors import UserError
-from vae_jax.evaluation import metrics
+from vae_jax.evaluation import drawing, metrics
 from vae_jax.evaluation.progress import progress_bar
 from vae_jax.training import host
 
@@ -35,8 +42,10 @@ _SAMPLER = flags.DEFINE_string(
 )
 _TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "factor of the noise's standard deviation")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 100, "number of images to draw")
+flags.DEFINE_alias("num_rows", "num_images")
 
 _MOST_SHOWN = 100
+_MOST_ROWS_SHOWN = 1000
 # Images that are in memory at a time.
 _PART = 10_000
 
@@ -45,12 +54,12 @@ _PART = 10_000
 def main() -> None:
     """Draw --num_images from the run of --workdir."""
     folder, target = shared.existing_workdir(), shared.required_output()
-    image_arrays.require_suffix(target)
     samplers.require_known(_SAMPLER.value)
     samplers.require_temperature(_TEMPERATURE.value)
     if _NUM_IMAGES.value < 1:
         raise UserError(f"--num_images={_NUM_IMAGES.value} must be at least 1")
     model = trained.load_images(folder)
+    (image_arrays if model.columns is None else tables).require_suffix(target)
     # Images are decoded and written in parts; their latents are drawn at once.
     for values, there, where in (
         (math.prod(model.image_shape), shutil.disk_usage(target.parent).free, "disk"),
@@ -70,6 +79,9 @@ def main() -> None:
         print(f"fitting a {_SAMPLER.value} to {len(images):,} training images", flush=True)
     distribution = samplers.build(_SAMPLER.value, model, images, fit_key)
     latents = samplers.sample_latents(distribution, draw_key, _NUM_IMAGES.value, _TEMPERATURE.value)
+    if model.columns is not None:
+        _write_rows(target, model, latents, jax.random.fold_in(draw_key, 1))
+        return
     first = model.decode(latents[:_MOST_SHOWN])
     parts = np.split(latents, range(_PART, len(latents), _PART))
     with progress_bar(len(latents), "img", "decoding") as bar:
@@ -85,6 +97,19 @@ def main() -> None:
     files = plots.save(plots.image_grid(first), grid)
     shown = " and ".join(map(str, files))
     print(f"{target}: {len(latents):,} images; {shown} shows {len(first)}")
+
+
+def _write_rows(
+    target: Path, model: trained.TrainedModel, latents: np.ndarray, key: Key[Array, ""]
+) -> None:
+    """Write a draw of p(x|z) at each latent vector as a table, and plot its columns."""
+    assert model.columns is not None, "a run on a table has columns"
+    rows = model.draw(latents, key)
+    tables.write(target, model.columns.plain_columns, rows)
+    test = model.load_test().images[:_MOST_ROWS_SHOWN]
+    files = drawing.draw_columns(target.with_suffix(".png"), model, test, rows)
+    shown = " and ".join(map(str, files))
+    print(f"{target}: {len(rows):,} rows; {shown} shows their columns and those of test rows")
 
 
 if __name__ == "__main__":

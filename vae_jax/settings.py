@@ -65,6 +65,7 @@ class Setting:
       section: the class of a part without a choice.
       default_choice: the choice of a config that names none.
       is_number: whether integers are converted to floats.
+      entry: the declaration of the value under each name, of a setting that is values by name.
     """
 
     sentence: str
@@ -76,6 +77,7 @@ class Setting:
     section: type | None = None
     default_choice: str = ""
     is_number: bool = False
+    entry: "Setting | None" = None
 
     @property
     def is_part(self) -> bool:
@@ -238,6 +240,26 @@ def names(default: tuple[str, ...], sentence: str) -> Any:
         return None if good and len(set(value)) == len(value) else limits
 
     return declare(default, Setting(sentence, check, limits))
+
+
+def by_name(sentence: str, names: Sequence[str]) -> Any:
+    """Declare values by free names, each one of several; the default is none.
+
+    A config has a mapping; the part has its pairs, `((name, value), ...)`.
+    """
+    limits = f"values by name, each one of {', '.join(sorted(names))}"
+    one = f"one of {', '.join(sorted(names))}"
+
+    def check(value: Any) -> str | None:
+        try:
+            pairs = dict(value)
+        except (TypeError, ValueError):
+            return limits
+        good = all(isinstance(name, str) and name for name in pairs)
+        return None if good and all(v in names for v in pairs.values()) else limits
+
+    entry = Setting(sentence, lambda v: None if v in names else one, one)
+    return declare((), Setting(sentence, check, limits, entry=entry))
 
 
 def part(default: str, choices: Mapping[str, type], kind: type | None, sentence: str) -> Any:
@@ -437,7 +459,9 @@ def resolve(setting: Setting, value: Any, path: str) -> Any:
     if not setting.is_part:
         expected = setting.check(value)
         if expected is not None:
-            raise UserError(f"{path}={shown(value)} must be {expected}")
+            raise UserError(_refused(setting, value, path, expected))
+        if setting.entry is not None:
+            return tuple(sorted(dict(value).items()))
         if isinstance(value, tuple | list):
             return tuple(map(float, value)) if setting.is_number else tuple(value)
         return float(value) if setting.is_number else value
@@ -457,6 +481,16 @@ def resolve(setting: Setting, value: Any, path: str) -> Any:
         )
     name = value.get("name")
     return resolve_part(chosen_class(setting, path, name), value, path, choice=name)
+
+
+def _refused(setting: Setting, value: Any, path: str, expected: str) -> str:
+    """Return the message that refuses a value; of values by name the first wrong one."""
+    if setting.entry is not None and isinstance(value, Mapping):
+        for name, inner in value.items():
+            problem = setting.entry.check(inner)
+            if problem is not None:
+                return f"{path}.{name}={shown(inner)} must be {problem}"
+    return f"{path}={shown(value)} must be {expected}"
 
 
 def resolve_part(
@@ -538,7 +572,7 @@ def _as_section(value: Any, is_choice: bool) -> dict[str, Any]:
         inner = getattr(value, name)
         if setting.is_part:
             inner = _as_section(inner, setting.choices is not None)
-        content[name] = inner
+        content[name] = inner if setting.entry is None else dict(inner)
     return content
 
 
@@ -596,6 +630,8 @@ def changed(value: Any) -> dict[str, Any]:
                 content[name] = nested
             continue
         field = next(f for f in dataclasses.fields(value) if f.name == name)
-        if inner != field.default:
+        if inner != field.default and setting.entry is not None:
+            content[name] = dict(inner)
+        elif inner != field.default:
             content[name] = list(inner) if isinstance(inner, tuple) else inner
     return content

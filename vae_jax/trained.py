@@ -46,13 +46,14 @@ from vae_jax.config.stored import Stored, best_model, read_experiment
 from vae_jax.config.upgrades import is_flat
 from vae_jax.data import Dataset
 from vae_jax.data.captions.vocabulary import Vocabulary
+from vae_jax.data.columns import RowShape
 from vae_jax.data.image_shapes import advice
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.data.pixels import Prepare, black_ones, to_unit_interval
 from vae_jax.data.simulators import Simulator
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
-from vae_jax.models import DensityModel, latent_paths
+from vae_jax.models import DensityModel, Model, latent_paths
 from vae_jax.models.interfaces import Accepted, Prior
 from vae_jax.models.likelihoods import unaccepted
 from vae_jax.models.modalities import Form, Forms, placeholder
@@ -317,7 +318,8 @@ class _Trained:
 class TrainedModel(_Trained):
     """A model and its parameters. Images are `[num, height, width, channels]`.
 
-    Images may be 8-bit, or floating point in the unit interval; they are not binarised. Results are
+    So are the rows of a table, `[num, 1, columns, 1]`, in the units of its file (see
+    `vae_jax.data.columns`), with NaN where a cell was not seen. Images may be 8-bit, or floating point in the unit interval; they are not binarised. Results are
     NumPy arrays. Functions are compiled once per batch shape.
 
     Attributes:
@@ -334,9 +336,14 @@ class TrainedModel(_Trained):
     ) -> None:
         super().__init__(config, image_shape, params, extra)
         self.image_shape = image_shape
-        self.likelihood = build_likelihood(config)
+        self.likelihood = build_likelihood(config, image_shape)
         outputs = math.prod(image_shape) * self.likelihood.outputs_per_channel
         self._batch_size = max(1, min(_BATCH_SIZE, _MAX_OUTPUTS // outputs))
+
+    @property
+    def columns(self) -> RowShape | None:
+        """The columns of the rows of a table, `[num, 1, columns, 1]`; None for images."""
+        return self.image_shape if isinstance(self.image_shape, RowShape) else None
 
     @property
     def network(self) -> dict[str, Any]:
@@ -375,7 +382,7 @@ class TrainedModel(_Trained):
 
     def refused_values(self, images: np.ndarray) -> str | None:
         """Return why the likelihood does not accept these finite images; None if it does."""
-        return refused_values(self.config, images)
+        return refused_values(self.config, self.image_shape, images)
 
     def _targets(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
         targets = self._images(images)
@@ -529,15 +536,41 @@ class TrainedModel(_Trained):
         self, key: Key[Array, ""], num: int
     ) -> Float[np.ndarray, "num height width channels"]:
         """Return mean images of `num` draws from the prior."""
+        return self.decode(self.sample_latents(key, num))
+
+    def sample_latents(self, key: Key[Array, ""], num: int) -> Float[np.ndarray, "num latents"]:
+        """Return `num` draws from the prior."""
         if not self.has_samples:
             self._require_density("sampling")
         if num < 1:
             raise UserError(f"num={num} must be at least 1")
         keys = jax.random.split(key, num)
         if not self.has_density:
-            return self.decode(jax.jit(jax.vmap(self.prior.sample))(keys))
+            return np.asarray(jax.jit(jax.vmap(self.prior.sample))(keys))
         draw = jax.vmap(lambda model, key: model.prior.sample(key), in_axes=(None, 0))
-        return self.decode(self._run("sample", draw, keys))
+        latents: np.ndarray = self._run("sample", draw, keys)
+        return latents
+
+    def draw_rows(
+        self, key: Key[Array, ""], num: int
+    ) -> Float[np.ndarray, "num height width channels"]:
+        """Return `num` draws of p(x): of the prior, then of p(x|z)."""
+        latents_key, draw_key = jax.random.split(key)
+        return self.draw(self.sample_latents(latents_key, num), draw_key)
+
+    def draw(
+        self, latents: ArrayLike, key: Key[Array, ""]
+    ) -> Float[np.ndarray, "num height width channels"]:
+        """Return one draw of p(x|z) at each latent vector."""
+        array = self._latents(latents)
+        keys = jax.random.split(key, len(array))
+
+        def each(model: Model, latents: Array, keys: Array) -> Array:
+            return jax.vmap(lambda z, key: model.decode(model.project(z)).sample(key))(
+                latents, keys
+            )
+
+        return self._run("draw", each, array, keys)
 
     def interpolate(
         self,
@@ -766,6 +799,9 @@ def _refuse_values(name: str, images: np.ndarray, accepts: Accepted) -> None:
         finite, or lie outside the unit interval and the likelihood refuses that.
     """
     floating = np.issubdtype(images.dtype, np.floating)
+    # Those of a table are checked column by column.
+    if floating and accepts == "columns":
+        return
     if not floating and images.dtype not in (np.uint8, np.bool_):
         raise UserError(f"{name}: type {images.dtype}; use uint8, bool or floats in [0, 1]")
     if floating and not np.isfinite(images).all():

@@ -12,22 +12,26 @@ from vae_jax import settings
 from vae_jax.config.datasets import build_prepare
 from vae_jax.config.experiment import AnyExperiment
 from vae_jax.config.forms import DataForm
+from vae_jax.data.columns import RowShape
 from vae_jax.data.multimodal import PRESENT
 from vae_jax.data.pixels import StoredExamples
 from vae_jax.models.likelihoods import unaccepted
+from vae_jax.models.rows import build_likelihood as likelihood_of
 from vae_jax.objectives import Batch, Objective
 from vae_jax.objectives.multimodal import Batch as JointBatch
 from vae_jax.training.players import Batches, Hparams, Metrics, Params, Player, Scalar
 
 
-def build_likelihood(experiment: AnyExperiment) -> Any:
+def build_likelihood(experiment: AnyExperiment, form: DataForm) -> Any:
     """Return the likelihood that an experiment names, as it starts."""
-    return experiment.model.likelihood.build()
+    return likelihood_of(experiment.model.likelihood, form)
 
 
-def refused_values(experiment: AnyExperiment, images: np.ndarray) -> str | None:
-    """Return what the likelihood does not accept of finite images; None if it accepts all."""
-    return unaccepted(build_likelihood(experiment).accepts, images)
+def refused_values(experiment: AnyExperiment, form: DataForm, images: np.ndarray) -> str | None:
+    """Return what the likelihood does not accept of images; None if it accepts all."""
+    if isinstance(form, RowShape):
+        return form.problem(images)
+    return unaccepted(build_likelihood(experiment, form).accepts, images)
 
 
 def build_model(

@@ -11,6 +11,7 @@ from vae_jax.config.datasets import TEST, TRAIN, VALIDATION, Splits, StreamedSpl
 from vae_jax.config.experiment import AnyExperiment
 from vae_jax.config.forms import DataForm, described, refuse_other_form
 from vae_jax.config.modalities import JointSplits
+from vae_jax.data.columns import RowShape, refuse_other
 from vae_jax.data.dataset import Dataset, LazyDataset, evenly_spaced
 from vae_jax.data.multimodal import PRESENT, MultimodalDataset
 from vae_jax.data.sprites.dataset import SpritesDataset
@@ -113,6 +114,8 @@ def refuse_other_shape(form: DataForm, examples: Examples, field: str) -> None:
     if isinstance(examples, MultimodalDataset):
         assert isinstance(form, dict)
         refuse_other_form(form, examples, field)
+    elif isinstance(form, RowShape):
+        refuse_other(form, getattr(examples, "columns", None), field)
     elif examples.shape[1:] != form:
         raise UserError(
             f"the examples of {field} are {described(examples.shape[1:])}; this run was trained on "

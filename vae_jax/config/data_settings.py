@@ -4,8 +4,21 @@ import dataclasses
 from typing import ClassVar, Protocol, runtime_checkable
 
 from vae_jax.data.captions.vocabulary import UNKNOWN_WORDS
+from vae_jax.data.columns import KINDS
 from vae_jax.data.multimodal import MODALITIES
-from vae_jax.settings import bounded, integer, names, numbers, one_of, part, register, seed, text
+from vae_jax.data.tables import TableOptions
+from vae_jax.settings import (
+    bounded,
+    by_name,
+    integer,
+    names,
+    numbers,
+    one_of,
+    part,
+    register,
+    seed,
+    text,
+)
 
 BINARIZATIONS: dict[str, type] = {}
 MODES: dict[str, type] = {}
@@ -101,6 +114,44 @@ class OwnCaptions:
         at_least=2,
         zero=True,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class TableData:
+    """The rows of a table, kept in memory."""
+
+    dir: ClassVar[str] = ""
+    image_size: ClassVar[int] = 0
+    binarization: ClassVar[Choice] = NoBinarization()
+    mode: ClassVar[Choice] = InMemory()
+
+    name: str = text(
+        "table.csv", "A .csv or .parquet file, or an .npz file with rows.", may_be_empty=False
+    )
+    columns: tuple[tuple[str, str], ...] = by_name(
+        "Kinds of columns by their name, as --config.data.columns.age=count; the others are told "
+        "by their values. An exposure is what a row's counts are proportional to; label is the "
+        "class of the row, which no model sees.",
+        KINDS,
+    )
+    train_split: str = text("train", "Training set, in TFDS's syntax.", may_be_empty=False)
+    validation_split: str = text(
+        "validation", "Validation set; without one the last parameters are kept."
+    )
+    test_split: str = text("test", "Test set.", may_be_empty=False)
+    split_seed: int = seed(
+        0, "Seed of the draw of 80 % training, 10 % validation and 10 % test rows of one file."
+    )
+    unknown_categories: str = one_of(
+        "refuse",
+        ["missing", "refuse"],
+        "A category that no training row has is refused, or taken for a cell that was not seen.",
+    )
+
+    @property
+    def table(self) -> TableOptions:
+        """How the file becomes a table."""
+        return TableOptions(self.columns, self.split_seed)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import logging
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,8 @@ from vae_jax import data
 from vae_jax.config.experiment import AnyExperiment
 from vae_jax.config.forms import ImageShape
 from vae_jax.config.keys import make_key
-from vae_jax.data import Dataset, LazyDataset, splits
+from vae_jax.data import Dataset, LazyDataset, columns, splits
+from vae_jax.data.columns import RowShape
 from vae_jax.data.dataset import ImagesShape, evenly_spaced, num_bytes, read_all
 from vae_jax.data.pixels import (
     Prepare,
@@ -30,6 +32,7 @@ from vae_jax.data.sprites.dataset import SpritesDataset, resolve_image_size
 from vae_jax.data.sprites.rendering import draw_within_cells, render_apart
 from vae_jax.data.sprites.variants import VARIANTS
 from vae_jax.data.streaming import num_read_threads, read_ahead
+from vae_jax.data.tables import TableOptions
 from vae_jax.errors import UserError
 from vae_jax.models.likelihoods import unaccepted
 from vae_jax.settings import name_of
@@ -64,15 +67,16 @@ class _Parts:
         """The number of training examples."""
         return self.train.shape[0]
 
-    @property
+    @functools.cached_property
     def form(self) -> ImageShape:
-        """The shape of an image."""
-        return self.train.shape[1:]
+        """The shape of an image, or of a row with its columns."""
+        return form_of(self.train)
 
     @property
     def mean_image(self) -> Float[Array, "height width channels"]:
-        """The mean training image, where the decoder starts."""
-        return mean_image(self.train)
+        """The mean training image, where the decoder starts; of rows zeros."""
+        # A likelihood of rows knows where its decoder starts.
+        return jnp.zeros(self.form) if is_table(self.train) else mean_image(self.train)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +96,22 @@ class Splits(_Parts):
 
 class StreamedSplits(_Parts):
     """The three parts of a data set, whose training set is read while it is trained on."""
+
+
+def is_table(dataset: LazyDataset) -> bool:
+    """Return whether a data set holds the rows of a table."""
+    return getattr(dataset, "columns", None) is not None
+
+
+def form_of(train: LazyDataset) -> ImageShape:
+    """Return the shape of an image, or of a row with the columns' statistics.
+
+    Raises:
+      UserError: a column is the same in all training rows.
+    """
+    if not isinstance(train, Dataset) or train.columns is None:
+        return train.shape[1:]
+    return columns.fit(train.columns, train.images, TRAIN)
 
 
 def _check_images(config: AnyExperiment, field: str, images: np.ndarray) -> None:
@@ -158,6 +178,21 @@ def check_image_shape(config: AnyExperiment, image_shape: ImageShape) -> None:
         raise UserError(f"corruption.{problem}, with corruption={name_of(corruption)!r}")
 
 
+def _table(config: AnyExperiment) -> TableOptions | None:
+    """Return how the config's file becomes a table; None for images."""
+    options: TableOptions | None = getattr(config.data, "table", None)
+    return options
+
+
+def _refuse_prior_of_images(config: AnyExperiment) -> None:
+    prior: Any = getattr(config.model, "prior", None)
+    if getattr(prior, "needs_unit_interval", False):
+        raise UserError(
+            f"model.prior={name_of(prior)!r} learns images in the unit interval, and data.name="
+            f"{config.data.name!r} is a table; use another prior"
+        )
+
+
 def split_names(config: AnyExperiment) -> dict[str, str]:
     """Return the split expressions by field, checked.
 
@@ -165,7 +200,7 @@ def split_names(config: AnyExperiment) -> dict[str, str]:
       UserError: a split is unknown or empty, or two share examples.
     """
     section = config.data
-    sizes = data.split_sizes(section.name, section.dir)
+    sizes = data.split_sizes(section.name, section.dir, _table(config))
     names = {TRAIN: section.train_split, TEST: section.test_split}
     if section.validation_split:
         names[VALIDATION] = section.validation_split
@@ -208,7 +243,10 @@ def open_split(config: AnyExperiment, field: str, name: str) -> LazyDataset:
       UserError: unknown, damaged or unfit data.
     """
     section = config.data
-    dataset = data.open_lazily(section.name, name, section.dir, section.image_size)
+    dataset = data.open_lazily(section.name, name, section.dir, section.image_size, _table(config))
+    if is_table(dataset):
+        _refuse_prior_of_images(config)
+        return dataset
     if dataset.dtype == np.uint8:
         return dataset
     if not isinstance(dataset, Dataset):
@@ -219,6 +257,8 @@ def open_split(config: AnyExperiment, field: str, name: str) -> LazyDataset:
 
 def _load(config: AnyExperiment, field: str, dataset: LazyDataset) -> Dataset:
     loaded = read_all(dataset)
+    if is_table(loaded):
+        return loaded
     problem = black_ones(loaded.images)
     if problem is not None:
         raise UserError(f"{field}: images of {config.data.name!r} {problem}")
@@ -257,7 +297,15 @@ def _load_held_out(config: AnyExperiment, field: str, name: str) -> Dataset:
     problem = _too_large(config, field, name, dataset)
     if problem is not None:
         raise UserError(f"{problem}: only the training set can be streamed")
-    return _load(config, field, dataset)
+    loaded = _load(config, field, dataset)
+    if not is_table(loaded):
+        return loaded
+    # Once a file is read, its training rows cost nothing.
+    train = open_split(config, TRAIN, split_names(config)[TRAIN])
+    shape, unknown = form_of(train), config.data.unknown_categories
+    assert isinstance(shape, RowShape), "both are splits of one file"
+    rows = columns.unseen_categories(shape, loaded.images, field, unknown)
+    return loaded._replace(images=rows)
 
 
 def refuse_stream(config: AnyExperiment) -> None:

@@ -11,13 +11,14 @@ from ml_collections import ConfigDict
 
 from vae_jax import settings, workdir
 from vae_jax.config import rules
-from vae_jax.config.data_settings import ImageData, JointData
+from vae_jax.config.data_settings import ImageData, JointData, TableData
 from vae_jax.config.forms import from_metadata
 from vae_jax.config.upgrades import SCHEMA, is_flat, upgrade
 from vae_jax.data.corruptions import CORRUPTIONS, CorruptionPart
 from vae_jax.errors import UserError, first_line
 from vae_jax.models.code_prior import FirstStage
 from vae_jax.models.interfaces import MODELS, ModelPart
+from vae_jax.models.rows import takes_rows
 from vae_jax.objectives import OBJECTIVES, Objective
 from vae_jax.settings import Setting, bounded, flag, integer, name_of, part, section, seed, text
 from vae_jax.training import checkpoints as saving
@@ -146,9 +147,9 @@ class _Run:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment(_Run):
-    """An experiment on images."""
+    """An experiment on images, or on the rows of a table."""
 
-    data: ImageData = section(ImageData, "The data.")
+    data: Any = section(ImageData, "The data.")
     corruption: CorruptionPart = part(
         "none", CORRUPTIONS, CorruptionPart, "What the encoder sees in place of the image."
     )
@@ -207,8 +208,10 @@ def shape_of(content: Mapping[str, Any]) -> tuple[type, dict[str, type], Any]:
     if model.takes == "modalities":
         return JointExperiment, {}, model
     samples = model.has_density and not getattr(model, "has_exact_posterior", False)
-    evaluation = Evaluation if samples else ReconstructionEvaluation
-    return Experiment, {"evaluation": evaluation}, model
+    sections = {"evaluation": Evaluation if samples else ReconstructionEvaluation}
+    if takes_rows(getattr(model, "likelihood", None)):
+        sections["data"] = TableData
+    return Experiment, sections, model
 
 
 def _model_setting() -> Setting:
@@ -377,7 +380,9 @@ def digest(config: Config) -> str:
     Folders of data and of other runs, and how often files are written, do not count.
     """
     experiment = resolve(config)
-    somewhere = dataclasses.replace(experiment.data, dir=type(experiment.data)().dir)
+    somewhere = experiment.data
+    if "dir" in settings.settings_of(type(somewhere)):
+        somewhere = dataclasses.replace(somewhere, dir=type(somewhere)().dir)
     content = settings.changed(dataclasses.replace(experiment, data=somewhere))
     for name in ("checkpoints", "tensorboard", "steps_per_call"):
         content.pop(name, None)

@@ -1,4 +1,4 @@
-"""The form of a run's examples: images of one shape, or several modalities."""
+"""The form of a run's examples: images of one shape, rows of a table, or several modalities."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.config.upgrades import SCHEMA, check_schema
+from vae_jax.data.columns import RowShape
 from vae_jax.data.dataset import count_classes
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.data.pixels import StoredExamples
@@ -61,6 +62,8 @@ def refuse_other_form(forms: Forms, dataset: MultimodalDataset, field: str) -> N
 
 def described(form: DataForm) -> str:
     """Return a form in words."""
+    if isinstance(form, RowShape):
+        return f"rows of {len(form.columns)} columns"
     if not isinstance(form, dict):
         return f"images of {'x'.join(map(str, form))} (height, width, channels)"
     parts = [f"{name} of {'x'.join(map(str, part.shape))}" for name, part in form.items()]
@@ -72,6 +75,8 @@ def to_metadata(form: DataForm) -> dict[str, Any]:
     described: dict[str, Any] = {"schema": SCHEMA}
     if isinstance(form, dict):
         described["modalities"] = {name: part._asdict() for name, part in form.items()}
+    elif isinstance(form, RowShape):
+        described["columns"] = form.to_metadata()
     else:
         described["image_shape"] = form
     return described
@@ -89,6 +94,8 @@ def from_metadata(metadata: Mapping[str, Any]) -> DataForm:
             name: Form(part["kind"], tuple(part["shape"]), tuple(part["words"]))
             for name, part in metadata["modalities"].items()
         }
+    if "columns" in metadata:
+        return RowShape.from_metadata(metadata["columns"])
     height, width, channels = metadata["image_shape"]
     return int(height), int(width), int(channels)
 

@@ -13,6 +13,7 @@ from vae_jax.config.datasets import (
     Splits,
     StreamedSplits,
     check_image_shape,
+    form_of,
     load_splits,
     load_test,
     open_split,
@@ -28,6 +29,7 @@ from vae_jax.data.captions.vocabulary import Vocabulary, split_words
 from vae_jax.data.dataset import read_all
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.models.modalities import Forms
+from vae_jax.models.rows import takes_rows
 
 
 class JointSplits(NamedTuple):
@@ -128,6 +130,9 @@ def form_of_first(config: AnyExperiment) -> DataForm:
       UserError: the data are not there.
     """
     section = config.data
+    if takes_rows(getattr(config.model, "likelihood", None)):
+        # The statistics of columns are of all rows.
+        return form_of(open_split(config, TRAIN, split_names(config)[TRAIN]))
     split = f"{next(iter(data.split_sizes(section.name, section.dir)))}[:1]"
     if config.model.takes == "modalities":
         return forms_of(_load_joint(config, TRAIN, split))

@@ -89,6 +89,8 @@ def setting_at(content: Mapping[str, Any], path: str) -> Setting:
     seen, chosen = "", None
     for name in parents:
         setting = _declared(cls, seen, name, path)
+        if setting.entry is not None:
+            return setting.entry
         if not setting.is_part:
             raise UserError(f"{path} is not a setting: {seen}{name} has none of its own")
         inner = inner.get(name, {}) if isinstance(inner, Mapping) else {}
@@ -105,8 +107,25 @@ def setting_at(content: Mapping[str, Any], path: str) -> Setting:
 
 
 def _without_name(path: str) -> str:
-    """Return the path of a part for that of its name; `data.name` is a setting of its own."""
-    return path if path == "data.name" else path.removesuffix(".name")
+    """Return the path of a part for that of its name; `data.name` is a setting of its own.
+
+    So is the kind of a column with that name.
+    """
+    is_own = path == "data.name" or path.startswith("data.columns.")
+    return path if is_own else path.removesuffix(".name")
+
+
+def _names(content: Mapping[str, Any], path: str) -> list[str]:
+    """Return the names of a path; one that is free, of values by name, may have dots."""
+    names = _without_name(path).split(".")
+    for num in range(1, len(names)):
+        try:
+            setting = setting_at(content, ".".join(names[:num]))
+        except UserError:
+            break
+        if setting.entry is not None:
+            return [*names[:num], ".".join(names[num:])]
+    return names
 
 
 def _declared(cls: type, seen: str, name: str, path: str, choice: str | None = None) -> Setting:
@@ -120,7 +139,7 @@ def _declared(cls: type, seen: str, name: str, path: str, choice: str | None = N
 
 def _set(content: dict[str, Any], path: str, value: Any) -> None:
     setting = setting_at(content, path)
-    *parents, last = _without_name(path).split(".")
+    *parents, last = _names(content, path)
     inner = content
     for name in parents:
         below = inner.get(name)

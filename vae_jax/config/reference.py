@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from vae_jax import settings
+from vae_jax.config.data_settings import TableData
 from vae_jax.config.experiment import Experiment, JointExperiment
 from vae_jax.errors import UserError
 from vae_jax.settings import Setting
@@ -32,6 +33,7 @@ def entries() -> list[Entry]:
     for path, setting in [*_parts(Experiment, ""), *_parts(JointExperiment, "")]:
         first = Entry(path, setting.sentence, setting.default_choice, {})
         found.setdefault(path, first).classes.update(_classes(setting))
+    found["data"].classes["TableData"] = TableData
     top = Entry("", "The experiment.", "", {"of images": Experiment})
     return [top, *sorted(found.values())]
 

@@ -15,6 +15,7 @@ from vae_jax.config.experiment import AnyExperiment, resolve
 from vae_jax.config.forms import DataForm, described, from_metadata
 from vae_jax.config.programs import build_hparams, run_state_template
 from vae_jax.config.upgrades import check_schema
+from vae_jax.data.columns import RowShape
 from vae_jax.errors import UserError
 from vae_jax.training import checkpoints
 from vae_jax.training.loop import RunState
@@ -93,6 +94,11 @@ def _read(
     check_schema(schema, str(directory / str(step)))
     recorded = from_metadata(metadata)
     if recorded != form:
+        if isinstance(recorded, RowShape) and isinstance(form, RowShape):
+            raise UserError(
+                f"{directory / str(step)} is of a run on a table with other columns, or other "
+                "statistics of its training rows; bring those back, or use another workdir"
+            )
         raise UserError(
             f"the examples of data.train_split are {described(form)}, and {directory / str(step)} "
             f"is of a run on {described(recorded)}; bring those back, or use another workdir"

@@ -6,6 +6,7 @@ from vae_jax import settings
 from vae_jax.data import multimodal
 from vae_jax.data.sprites.variants import VARIANTS
 from vae_jax.errors import UserError
+from vae_jax.models.rows import takes_rows
 from vae_jax.settings import name_of
 
 
@@ -104,6 +105,8 @@ def _check_run(experiment: Any) -> None:
             f"objective={name_of(experiment.objective)!r} cannot compare with means of p(x|z); use "
             "data.binarization='none'"
         )
+    if takes_rows(likelihood):
+        _check_rows(experiment)
     if likelihood is None or binarization == "none":
         return
     if likelihood.build().support != "zeros and ones":
@@ -111,6 +114,26 @@ def _check_run(experiment: Any) -> None:
             f"data.binarization={binarization!r} does not fit model.likelihood="
             f"{name_of(likelihood)!r}; use data.binarization='none', or "
             "model.likelihood='bernoulli'"
+        )
+
+
+def _check_rows(experiment: Any) -> None:
+    """Refuse parts that are defined for images, of an experiment on the rows of a table."""
+    if experiment.objective.compares_means:
+        raise UserError(
+            f"objective={name_of(experiment.objective)!r} compares images with means of p(x|z), "
+            "which rows of model.likelihood='columns' have not; use another objective, such as "
+            "'elbo'"
+        )
+    corruption = getattr(experiment, "corruption", None)
+    if corruption is not None and name_of(corruption) != "none":
+        raise UserError(
+            f"corruption={name_of(corruption)!r} is one of images, and model.likelihood='columns' "
+            "is for rows of a table; use corruption='none'"
+        )
+    if experiment.evaluation.disentanglement:
+        raise UserError(
+            "evaluation.disentanglement=True needs known factors, which a table has not; use False"
         )
 
 

@@ -11,6 +11,7 @@ import jax
 
 from vae_jax import config as factory
 from vae_jax import workdir
+from vae_jax.data.columns import RowShape
 from vae_jax.errors import UserError
 from vae_jax.settings import flatten, name_of
 from vae_jax.training import checkpoints, host, loggers, parallel, processes, profiling
@@ -130,7 +131,9 @@ def train(
                     ),
                 ]
                 wants_images = (
-                    config.model.takes == "images" and config.tensorboard.images_every_epochs > 0
+                    config.model.takes == "images"
+                    and not isinstance(form, RowShape)
+                    and config.tensorboard.images_every_epochs > 0
                 )
                 if make_image_writer is not None and wants_images:
                     on_epoch = make_image_writer(splits, state, tensorboard)

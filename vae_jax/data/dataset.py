@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from vae_jax.data import factors as known_factors
+from vae_jax.data.columns import Column
 from vae_jax.data.factors import Factors
 from vae_jax.errors import UserError
 
@@ -26,11 +27,14 @@ class Dataset(NamedTuple):
         images: [num_examples, height, width, channels]; uint8 in 0..255, or float32 as stored.
         labels: [num_examples], int32; None where the source has no labels.
         factors: of every example; None where the source has no factors.
+        columns: of the rows of a table, `[num_examples, 1, columns, 1]` (see `columns`); None for
+            images.
     """
 
     images: np.ndarray
     labels: np.ndarray | None
     factors: Factors | None = None
+    columns: tuple[Column, ...] | None = None
 
     @property
     def shape(self) -> ImagesShape:
@@ -49,6 +53,7 @@ class Dataset(NamedTuple):
             self.images[indices],
             None if self.labels is None else self.labels[indices],
             None if self.factors is None else self.factors.read(indices),
+            self.columns,
         )
 
 
@@ -125,4 +130,5 @@ def concatenate(parts: Sequence[Dataset]) -> Dataset:
         # One part without labels leaves the whole without labels.
         labels=np.concatenate(labels) if len(labels) == len(parts) else None,
         factors=known_factors.concatenate(factors) if len(factors) == len(parts) else None,
+        columns=parts[0].columns,
     )

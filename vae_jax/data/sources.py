@@ -1,4 +1,4 @@
-"""All sources of data by name: bundled, rendered, .npz, a folder of images, TFDS, or outside."""
+"""All sources of data by name: bundled, rendered, files, a folder of images, TFDS, or outside."""
 
 import os
 import re
@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from vae_jax.data import arrays, bundled, image_folder, outside, prepared, splits
+from vae_jax.data import arrays, bundled, image_folder, outside, prepared, splits, tables
 from vae_jax.data.dataset import Dataset, LazyDataset, Ranges, read_all
 from vae_jax.data.sprites import dataset
+from vae_jax.data.tables import TableOptions
 from vae_jax.errors import UserError
 
 
@@ -18,10 +19,12 @@ class _Source(NamedTuple):
     open: Callable[[Ranges], LazyDataset]
 
 
-def open_lazily(name: str, split: str, data_dir: str, image_size: int = 0) -> LazyDataset:
+def open_lazily(
+    name: str, split: str, data_dir: str, image_size: int = 0, table: TableOptions | None = None
+) -> LazyDataset:
     """Open a split of a data set, which is read on demand.
 
-    Only bundled data and .npz files are read into memory at once.
+    Only bundled data, .npz files and tables are read into memory at once.
 
     Args:
         name: `mnist`, which is bundled; `sprites`, `sprites_smooth` or `sprites_color`, which are
@@ -34,6 +37,7 @@ def open_lazily(name: str, split: str, data_dir: str, image_size: int = 0) -> La
         data_dir: folder of prepared data sets; "" is TFDS's default.
         image_size: height and width that the central squares of image files are resized to; 0 keeps
             them as they are. Rendered images have this size; 0 means 64.
+        table: how a file becomes a table (see `tables`); None for images.
 
     Returns:
         A data set with images [num_examples, height, width, channels], uint8 or float32, in the
@@ -42,29 +46,38 @@ def open_lazily(name: str, split: str, data_dir: str, image_size: int = 0) -> La
     Raises:
         UserError: the name or split is unknown, or the data are damaged or have a wrong form.
     """
-    source = _find(name, data_dir, image_size)
+    source = _find(name, data_dir, image_size, table)
     return source.open(splits.parse(split, source.sizes()))
 
 
-def load(name: str, split: str, data_dir: str, image_size: int = 0) -> Dataset:
+def load(
+    name: str, split: str, data_dir: str, image_size: int = 0, table: TableOptions | None = None
+) -> Dataset:
     """Read a split of a data set into memory; the arguments are those of `open_lazily`.
 
     Raises:
         UserError: as `open_lazily`.
     """
-    return read_all(open_lazily(name, split, data_dir, image_size))
+    return read_all(open_lazily(name, split, data_dir, image_size, table))
 
 
-def split_sizes(name: str, data_dir: str) -> dict[str, int]:
+def split_sizes(name: str, data_dir: str, table: TableOptions | None = None) -> dict[str, int]:
     """Return the number of examples in each split of a data set, without reading images.
 
     Raises:
         UserError: as `open_lazily`.
     """
-    return _find(name, data_dir, 0).sizes()
+    return _find(name, data_dir, 0, table).sizes()
 
 
-def _find(name: str, data_dir: str, image_size: int) -> _Source:
+def _find(name: str, data_dir: str, image_size: int, table: TableOptions | None = None) -> _Source:
+    if table is not None:
+        return _find_table(name, table)
+    if tables.is_table(name):
+        raise UserError(
+            f"data.name={name!r} holds a table; use model.likelihood='columns', as in "
+            "configs/table.py"
+        )
     if image_size and (name in bundled.NAMES or name.endswith(".npz")):
         raise UserError(
             f"data.image_size={image_size} is for folders of images and prepared data sets, but "
@@ -105,6 +118,16 @@ def _find(name: str, data_dir: str, image_size: int) -> _Source:
         f"rendered: {', '.join(dataset.VARIANTS)}; or give a .npz file or a folder of images, or "
         "see python -m experiments.prepare --help"
     )
+
+
+def _find_table(name: str, options: TableOptions) -> _Source:
+    path = str(Path(os.path.expanduser(name)))
+    if Path(name).suffix not in tables.SUFFIXES:
+        raise UserError(
+            f"data.name={name!r} is no table, which model.likelihood='columns' is for; give a file "
+            f"that ends in {', '.join(tables.SUFFIXES)}"
+        )
+    return _Source(partial(tables.sizes, path, options), partial(tables.read, path, options))
 
 
 def _looks_like_a_path(name: str) -> bool:

@@ -21,6 +21,7 @@ NUM_MAPPED = 5000
 _NUM_IMAGES = 20
 _MANIFOLD_SIZE = 20
 _TRAVERSED = 10
+_LEAST_ROWS = 1000
 
 
 def draw_run(
@@ -44,6 +45,9 @@ def draw_run(
       out: folder of the plots; by default `plots/` of the workdir.
     """
     keys, out = model.keys, out or folder / "plots"
+    if model.columns is not None:
+        _draw_table_run(folder, model, targets, labels, measured, out)
+        return
     first = targets[:_NUM_IMAGES]
     reconstructed = plots.reconstructions(first, model.reconstruct(first))
     plots.save(reconstructed, out / "reconstructions.png")
@@ -61,6 +65,42 @@ def draw_run(
         draw_manifold(out / "manifold.png", model)
     if "denoising" in measured:
         _draw_recovery(out, model, first, measured["denoising"], keys.corruption)
+
+
+def _draw_table_run(
+    folder: Path,
+    model: TrainedModel,
+    targets: np.ndarray,
+    labels: np.ndarray | None,
+    measured: dict[str, Any],
+    out: Path,
+) -> None:
+    """Draw the plots of a run on a table: those that need no image, and the columns."""
+    draw_training_curves(folder, out)
+    _draw_latents(out, model, targets[:NUM_MAPPED], None if labels is None else labels[:NUM_MAPPED])
+    if measured.get("kl_by_dimension") is not None:
+        kl = np.asarray(measured["kl_by_dimension"])
+        plots.save(plots.kl_by_dimension(kl, 0.01), out / "kl_by_dimension.png")
+    if model.has_samples:
+        drawn = model.draw_rows(model.keys.prior, max(len(targets), _LEAST_ROWS))
+        draw_columns(out / "columns.png", model, targets, drawn)
+
+
+def draw_columns(
+    path: Path, model: TrainedModel, rows: np.ndarray, drawn: np.ndarray
+) -> list[Path]:
+    """Draw the distribution of each column of a table in given rows and in drawn ones.
+
+    Returns:
+      The files.
+    """
+    assert model.columns is not None, "a run on a table has columns"
+    columns = [
+        plots.Marginal(c.name, rows[:, 0, i, 0], drawn[:, 0, i, 0], c.values)
+        for i, c in enumerate(model.columns.plain_columns)
+        if c.kind != "exposure"
+    ]
+    return plots.save(plots.marginals(columns), path)
 
 
 def draw_joint_run(

@@ -32,8 +32,14 @@ def prepare_targets(
 def reconstruction_error(
     model: TrainedModel, targets: Float[np.ndarray, "examples height width channels"]
 ) -> float:
-    """Return the mean squared error per pixel of the reconstructions."""
-    return float(np.square(model.reconstruct(targets) - targets).mean())
+    """Return the mean squared error of the reconstructions per pixel, or per seen cell of a row.
+
+    Numbers of a row are standardised, and other values count one where they are wrong.
+    """
+    reconstructed = model.reconstruct(targets)
+    if model.columns is None:
+        return float(np.square(reconstructed - targets).mean())
+    return float(np.nanmean(model.columns.squared_errors(reconstructed, targets)))
 
 
 def distortion(

@@ -17,6 +17,7 @@ from vae_jax.models.interfaces import (
     Model,
 )
 from vae_jax.models.networks import Networks
+from vae_jax.models.rows import build_likelihood
 from vae_jax.networks.choices import ImageShape
 from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
 from vae_jax.settings import one_of, part, register
@@ -75,7 +76,7 @@ class AutoencoderSettings(Networks):
         rngs: nnx.Rngs,
     ) -> Autoencoder:
         """Return the model with fresh parameters."""
-        likelihood: Any = self.likelihood.build()
+        likelihood: Any = build_likelihood(self.likelihood, spec)
         encoder, decoder = self.build_networks(spec, likelihood, mean_image, rngs=rngs)
         kernel_init = INITIALIZERS[self.initializer]
         return Autoencoder(

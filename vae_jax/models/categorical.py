@@ -18,6 +18,7 @@ from vae_jax.models.interfaces import (
     LikelihoodPart,
 )
 from vae_jax.models.networks import Networks
+from vae_jax.models.rows import build_likelihood
 from vae_jax.networks.choices import ImageShape
 from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
 from vae_jax.settings import integer, one_of, part, register
@@ -106,7 +107,7 @@ class CategoricalSettings(Networks):
         rngs: nnx.Rngs,
     ) -> CategoricalVAE:
         """Return the model with fresh parameters."""
-        likelihood: Any = self.likelihood.build()
+        likelihood: Any = build_likelihood(self.likelihood, spec)
         encoder, decoder = self.build_networks(spec, likelihood, mean_image, rngs=rngs)
         return CategoricalVAE(
             encoder,

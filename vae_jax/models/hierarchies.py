@@ -29,6 +29,7 @@ from vae_jax.models.interfaces import (
 )
 from vae_jax.models.networks import Networks
 from vae_jax.models.posteriors import DiagonalNormal
+from vae_jax.models.rows import build_likelihood
 from vae_jax.networks.choices import LAYERS, ImageShape, LayersPart
 from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
 from vae_jax.networks.mlp import MLP
@@ -257,7 +258,7 @@ class _TwoLayerSettings(Networks):
         rngs: nnx.Rngs,
     ) -> tuple[Any, ...]:
         """Return the arguments of the model's constructor, with fresh parameters."""
-        likelihood: Any = self.likelihood.build()
+        likelihood: Any = build_likelihood(self.likelihood, image_shape)
         encoder, decoder = self.build_networks(image_shape, likelihood, mean_image, rngs=rngs)
         dense: dict[str, Any] = {"kernel_init": INITIALIZERS[self.initializer], "rngs": rngs}
         bottom = DiagonalNormal(encoder.num_features, self.latent_size, **dense)

@@ -84,10 +84,11 @@ class PriorNetwork(Protocol):
         """Return p(z), which may depend on the model's own posterior, given as `encode`."""
 
 
-# The values of images that a likelihood accepts, all finite.
-Accepted = Literal["unit interval", "any finite", "256 levels"]
+# The values of images that a likelihood accepts, all finite; those of columns, or NaN where not
+# seen, are checked by column.
+Accepted = Literal["unit interval", "any finite", "256 levels", "columns"]
 # The values that have probability. If continuous, `log_prob` is a log density.
-Support = Literal["zeros and ones", "256 levels", "continuous"]
+Support = Literal["zeros and ones", "256 levels", "whole numbers", "continuous"]
 
 
 @runtime_checkable

@@ -312,7 +312,7 @@ def nats_of(likelihood: Likelihood, images: np.ndarray) -> Nats:
 
     That of a Bernoulli at grey values is a cross-entropy: the values are no outcomes.
     """
-    if likelihood.support == "256 levels":
+    if likelihood.support in ("256 levels", "whole numbers"):
         return "log probability"
     if likelihood.support == "continuous":
         return "log density"
@@ -321,7 +321,7 @@ def nats_of(likelihood: Likelihood, images: np.ndarray) -> Nats:
 
 def unaccepted(accepted: Accepted, images: np.ndarray) -> str | None:
     """Return why a likelihood does not accept these finite images; None if it does."""
-    if accepted == "any finite":
+    if accepted in ("any finite", "columns"):
         return None
     low, high = float(images.min()), float(images.max())
     if low < 0 or high > 1:

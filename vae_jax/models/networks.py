@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.errors import UserError
 from vae_jax.models.interfaces import Decoder, Encoder, Likelihood, StartsAtMean
+from vae_jax.models.rows import ColumnsLikelihood, build_row_networks
 from vae_jax.networks.choices import (
     DECODERS,
     ENCODERS,
@@ -117,13 +118,26 @@ class Networks:
     ) -> tuple[Encoder, Decoder]:
         """Return the encoder and the decoder with fresh parameters.
 
-        The decoder starts at the mean image or at grey, unless `mean_image` is None.
+        The decoder starts at the mean image or at grey, unless `mean_image` is None; of the rows of
+        a table it starts at the columns' means.
         """
-        encoder = self.encoder.build(image_shape, rngs=rngs)
-        _check_features(encoder, image_shape, name_of(self.encoder))
-        decoder = self.decoder_part.build(
-            self.latent_size, image_shape, likelihood.outputs_per_channel, rngs=rngs
-        )
+
+        def build_encoder(shape: ImageShape) -> Encoder:
+            encoder: Encoder = self.encoder.build(shape, rngs=rngs)
+            _check_features(encoder, shape, name_of(self.encoder))
+            return encoder
+
+        def build_decoder(shape: ImageShape, outputs_per_channel: int = 1) -> Decoder:
+            decoder: Decoder = self.decoder_part.build(
+                self.latent_size, shape, outputs_per_channel, rngs=rngs
+            )
+            return decoder
+
+        if isinstance(likelihood, ColumnsLikelihood):
+            encoder, decoder = build_row_networks(likelihood, build_encoder, build_decoder)
+        else:
+            encoder = build_encoder(image_shape)
+            decoder = build_decoder(image_shape, likelihood.outputs_per_channel)
         # A decoder from outside the package need not have `set_output_bias`.
         if mean_image is not None and isinstance(decoder, StartsAtMean):
             grey = self.decoder_start == "grey"

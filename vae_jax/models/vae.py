@@ -26,6 +26,7 @@ from vae_jax.models.interfaces import (
     PriorPart,
 )
 from vae_jax.models.networks import Networks
+from vae_jax.models.rows import build_likelihood
 from vae_jax.networks.choices import ImageShape
 from vae_jax.settings import name_of, part, register
 
@@ -154,7 +155,7 @@ class VAESettings(Networks):
         rngs: nnx.Rngs,
     ) -> VAE:
         """Return the model with fresh parameters."""
-        likelihood: Any = self.likelihood.build()
+        likelihood: Any = build_likelihood(self.likelihood, spec)
         encoder, decoder = self.build_networks(spec, likelihood, mean_image, rngs=rngs)
         start = jnp.full(spec, 0.5) if mean_image is None else mean_image
         posterior = self.posterior.build(encoder.num_features, self.latent_size, rngs=rngs)

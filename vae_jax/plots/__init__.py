@@ -23,6 +23,7 @@ from vae_jax.plots.images import (
     traversals,
 )
 from vae_jax.plots.latents import kl_by_dimension, latent_map, latent_maps_side_by_side
+from vae_jax.plots.marginals import Marginal, marginals
 from vae_jax.plots.rate_distortion_plane import lower_convex_hull, rate_distortion
 from vae_jax.plots.style import FORMATS, formats, save
 from vae_jax.plots.sweeps import (
@@ -35,6 +36,7 @@ from vae_jax.plots.sweeps import (
 
 __all__ = [
     "FORMATS",
+    "Marginal",
     "accuracy_by_labels",
     "compared_curves",
     "curves_by_level",
@@ -48,6 +50,7 @@ __all__ = [
     "latent_maps_side_by_side",
     "lower_convex_hull",
     "manifold",
+    "marginals",
     "member_curves",
     "metric_by_value",
     "nearest_neighbours",

@@ -28,6 +28,8 @@ SCORES = {
     "isolation_forest": "isolation forest",
 }
 
+# They take all pixels for numbers of one kind.
+_OF_IMAGES = ("pca", "isolation_forest")
 _BOUNDS = ("elbo", "iwae_bound", "distortion", "rate")
 
 Images = Float[np.ndarray, "_images height width channels"]
@@ -82,6 +84,12 @@ class Scorer:
         Raises:
           UserError: the model has no such score, or one is not finite.
         """
+        of_images = [name for name in names if name in _OF_IMAGES]
+        if of_images and self.model.columns is not None:
+            raise UserError(
+                f"the {SCORES[of_images[0]]} compares pixels, and this run is on a table; use "
+                "another score, such as elbo"
+            )
         bounds_key, regret_key = jax.random.split(key)
         scores: dict[str, Scores] = {}
         if {*_BOUNDS, "typicality"} & set(names):
@@ -92,8 +100,7 @@ class Scorer:
             elif name == "likelihood_regret":
                 scores[name] = self._likelihood_regret(images, regret_key)
             elif name == "reconstruction_error":
-                squares = np.square(self.model.reconstruct(images) - images)
-                scores[name] = squares.mean(axis=(1, 2, 3))
+                scores[name] = self._squares(images)
             elif name == "mahalanobis":
                 codes = self.model.latents(images)
                 scores[name] = mahalanobis_distance(codes, self._known_codes)
@@ -111,6 +118,15 @@ class Scorer:
                     f"{bad[0]}; the model may have diverged, use another score or another run"
                 )
         return {name: scores[name] for name in names}
+
+    def _squares(self, images: Images) -> Scores:
+        found = self.model.reconstruct(images)
+        if self.model.columns is None:
+            return np.square(found - images).mean(axis=(1, 2, 3))
+        errors = self.model.columns.squared_errors(found, images)
+        # A row without a seen cell has no error.
+        num = np.maximum(1, (~np.isnan(errors)).sum(axis=(1, 2, 3)))
+        return (np.nansum(errors, axis=(1, 2, 3)) / num).astype(np.float32)
 
     def _bounds(self, images: Images, key: Key[Array, ""]) -> dict[str, Scores]:
         return bound_scores(self.model, images, key, num_samples=self.num_samples)

@@ -1,0 +1,396 @@
+"""Columns of a table: what their values are, and the statistics that a model takes of them.
+
+A table is a `Dataset` whose images are its rows, `[num, 1, columns, 1]`, in the units of the file,
+with NaN where a cell was not seen. A category, and a binary value, is the index of its text.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from vae_jax.errors import UserError
+
+# `exposure` is what the counts of a row are proportional to; it is given, and not modelled.
+Kind = Literal["real", "positive", "count", "binary", "category", "exposure"]
+# A label is kept beside the rows; a skipped column is left out.
+ToldKind = Kind | Literal["label", "skip"]
+KINDS: tuple[str, ...] = (*get_args(Kind), "label", "skip")
+
+# A text column with more distinct values, most of which stand in one row, names rows.
+_MOST_CATEGORIES = 50
+# The largest value of a positive column over its median.
+_SKEWED = 5.0
+_MOST_DECIMALS = 6
+# Whole numbers up to here are exact in float32.
+_LARGEST_COUNT = 2**24
+_SHOWN = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column as a file has it.
+
+    Attributes:
+        name: its name.
+        kind: what its values are.
+        values: the texts of a category or a binary value by their index; () for numbers.
+        decimals: digits after the point that write all of its values; -1 if there is no such
+            number.
+    """
+
+    name: str
+    kind: Kind
+    values: tuple[str, ...] = ()
+    decimals: int = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedColumn:
+    """A column and its statistics over training rows.
+
+    Attributes:
+        column: the column.
+        center: mean of what `transformed` makes of its values.
+        scale: their standard deviation.
+        mean: mean of the values, of a category 0.
+        frequencies: share of each text of a category or a binary value.
+        has_missing: whether a training row lacks it.
+    """
+
+    column: Column
+    center: float
+    scale: float
+    mean: float
+    frequencies: tuple[float, ...]
+    has_missing: bool
+
+
+class RowShape(tuple[int, int, int]):
+    """The shape of a row, 1, columns, 1, which knows its columns.
+
+    Attributes:
+        columns: the columns, fitted to training rows.
+    """
+
+    columns: tuple[FittedColumn, ...]
+
+    def __new__(cls, columns: Sequence[FittedColumn]) -> "RowShape":
+        shape = super().__new__(cls, (1, len(columns), 1))
+        shape.columns = tuple(columns)
+        return shape
+
+    def __getnewargs__(self) -> tuple[tuple[FittedColumn, ...]]:
+        return (self.columns,)
+
+    def __eq__(self, other: object) -> bool:
+        same = tuple.__eq__(self, other) if isinstance(other, tuple) else False
+        return same and (not isinstance(other, RowShape) or self.columns == other.columns)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((*self, *self.columns))
+
+    @property
+    def plain_columns(self) -> tuple[Column, ...]:
+        """The columns without their statistics."""
+        return tuple(fitted.column for fitted in self.columns)
+
+    def to_metadata(self) -> list[dict[str, Any]]:
+        """Return what JSON holds of the columns."""
+        return [dataclasses.asdict(column) for column in self.columns]
+
+    @classmethod
+    def from_metadata(cls, described: Sequence[Mapping[str, Any]]) -> "RowShape":
+        """Return the inverse of `to_metadata`."""
+        return cls([_fitted_from(content) for content in described])
+
+    def squared_errors(
+        self,
+        rows: Float[np.ndarray, "num 1 columns 1"],
+        known: Float[np.ndarray, "num 1 columns 1"],
+    ) -> Float[np.ndarray, "num 1 columns 1"]:
+        """Return the squared error of each cell, NaN where it is not known or not modelled.
+
+        Numbers are standardised as the encoder sees them. A wrong category counts 1.
+        """
+        errors = np.full(known.shape, np.nan)
+        for index, fitted in enumerate(self.columns):
+            kind, cells = fitted.column.kind, (slice(None), 0, index, 0)
+            if kind in ("binary", "category"):
+                wrong = (rows[cells] != known[cells]).astype(np.float64)
+                errors[cells] = np.where(np.isnan(known[cells]), np.nan, wrong)
+            elif kind != "exposure":
+                difference = transformed(kind, rows[cells]) - transformed(kind, known[cells])
+                errors[cells] = np.square(difference / fitted.scale)
+        return errors
+
+    def problem(self, rows: Float[np.ndarray, "num 1 columns 1"]) -> str | None:
+        """Return why rows cannot be of these columns; None if they can."""
+        for index, column in enumerate(self.plain_columns):
+            found = unfit(column, rows[:, 0, index, 0])
+            if found is not None:
+                return found
+        return None
+
+
+def _fitted_from(content: Mapping[str, Any]) -> FittedColumn:
+    column = Column(**{**content["column"], "values": tuple(content["column"]["values"])})
+    frequencies = tuple(content["frequencies"])
+    return FittedColumn(**{**content, "column": column, "frequencies": frequencies})
+
+
+def transformed(kind: str, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Return numbers as they are standardised: the log of positive ones, log(1 + count)."""
+    if kind in ("positive", "exposure"):
+        return np.log(values)
+    return np.log1p(values) if kind == "count" else values
+
+
+def unfit(column: Column, values: Float[np.ndarray, " num"]) -> str | None:
+    """Return why seen values are none of a column; None if they are."""
+    seen = values[~np.isnan(values)]
+    wrong = ~np.isfinite(seen)
+    expected = "finite numbers"
+    if not wrong.any():
+        if column.kind in ("positive", "exposure"):
+            wrong, expected = seen <= 0, "numbers above 0"
+        elif column.kind == "count":
+            wrong = (seen < 0) | (seen != np.round(seen)) | (seen > _LARGEST_COUNT)
+            expected = f"whole numbers from 0 to {_LARGEST_COUNT}"
+        elif column.kind in ("binary", "category"):
+            wrong = (seen < 0) | (seen >= len(column.values)) | (seen != np.round(seen))
+            expected = f"indices of its {len(column.values)} values"
+    if not wrong.any():
+        return None
+    return (
+        f"column {column.name!r}: {seen[wrong][0]:g}, where values of kind {column.kind} are "
+        + (expected)
+    )
+
+
+def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, str | None]:
+    """Return the kind of a column, and why it has none that can be told without a word.
+
+    Texts are categories, or binary if there are two. Numbers are binary if they are 0 and 1. They
+    are counts if they are whole, none is negative, and their variance is at least half their mean.
+    They are positive if all are above 0 and the largest is at least five times the median. All
+    others are real.
+
+    Args:
+        name: the column's name.
+        content: numbers, with NaN where there is none, or texts, with None.
+    """
+    if not isinstance(content, np.ndarray):
+        texts = [text for text in content if text is not None]
+        num = len(set(texts))
+        if num > _MOST_CATEGORIES and num > len(texts) / 2:
+            shown = ", ".join(map(repr, sorted(set(texts))[:2]))
+            return "category", (
+                f"column {name!r} holds {num} different texts in {len(texts)} rows, such as "
+                f"{shown}; leave it out by data.columns.{name}=skip, or say category, label or the "
+                "kind of its numbers"
+            )
+        return ("binary" if num == 2 else "category"), None
+    seen = content[~np.isnan(content)]
+    if np.isin(seen, (0, 1)).all():
+        return "binary", None
+    if (seen == np.round(seen)).all() and seen.min() >= 0 and seen.max() <= _LARGEST_COUNT:
+        if seen.var() >= seen.mean() / 2:
+            return "count", None
+    elif seen.min() > 0 and seen.max() >= _SKEWED * np.median(seen):
+        return "positive", None
+    return "real", None
+
+
+def encode(
+    column: Column, content: Sequence[str | None] | np.ndarray, unknown: str = "refuse"
+) -> Float[np.ndarray, " num"]:
+    """Return a column's cells as numbers, NaN where they are empty.
+
+    Args:
+        column: the column.
+        content: numbers or texts.
+        unknown: "refuse", or "missing", by which a text that the column does not have is NaN.
+
+    Raises:
+        UserError: a cell is none of the column's kind.
+    """
+    if column.kind in ("binary", "category"):
+        index = {value: float(i) for i, value in enumerate(column.values)}
+        found = [math.nan if t is None else index.get(t, -1.0) for t in as_texts(content)]
+        codes = np.array(found, np.float64)
+        unknown_rows = np.flatnonzero(codes < 0)
+        if len(unknown_rows) and unknown == "refuse":
+            row = int(unknown_rows[0])
+            raise UserError(
+                f"column {column.name!r} holds {as_texts(content)[row]!r} in row {row + 1}, which "
+                f"is none of {_listed(column.values)}"
+            )
+        codes[unknown_rows] = math.nan
+        return codes
+    values = as_numbers(column.name, content, column.kind)
+    problem = unfit(column, values)
+    if problem is not None:
+        raise UserError(problem)
+    return values
+
+
+def as_texts(content: Sequence[str | None] | np.ndarray) -> Sequence[str | None]:
+    """Return cells as texts, whole numbers without a point."""
+    if not isinstance(content, np.ndarray):
+        return content
+    return [None if math.isnan(v) else f"{v:.0f}" if v == round(v) else f"{v:g}" for v in content]
+
+
+def as_numbers(
+    name: str, content: Sequence[str | None] | np.ndarray, kind: str
+) -> Float[np.ndarray, " num"]:
+    """Return cells as numbers.
+
+    Raises:
+        UserError: one is a text.
+    """
+    if isinstance(content, np.ndarray):
+        return content
+    values = np.full(len(content), math.nan)
+    for row, text in enumerate(content):
+        try:
+            values[row] = math.nan if text is None else float(text)
+        except ValueError:
+            raise UserError(
+                f"column {name!r} holds {text!r} in row {row + 1}, where values of kind {kind} "
+                "are numbers; leave the cell empty if it was not seen"
+            ) from None
+    return values
+
+
+def num_decimals(values: Float[np.ndarray, " num"]) -> int:
+    """Return the digits after the point that write all seen values; -1 if more than six."""
+    seen = values[np.isfinite(values)]
+    for decimals in range(_MOST_DECIMALS + 1):
+        if np.array_equal(np.round(seen, decimals), seen):
+            return decimals
+    return -1
+
+
+def distinct_texts(content: Sequence[str | None] | np.ndarray) -> tuple[str, ...]:
+    """Return the different texts of cells: numbers by size, others by alphabet."""
+    found = {text for text in as_texts(content) if text is not None}
+    try:
+        return tuple(sorted(found, key=float))
+    except ValueError:
+        return tuple(sorted(found))
+
+
+def fit(
+    columns: Sequence[Column], rows: Float[np.ndarray, "num 1 columns 1"], where: str
+) -> RowShape:
+    """Return the shape of a row with the columns' statistics over training rows.
+
+    Statistics have six digits, so that machines that add in another order have the same.
+
+    Args:
+        columns: one or more.
+        rows: the training rows.
+        where: the rows' name, for errors.
+
+    Raises:
+        UserError: a column has a single value, or none, or a category is not among the rows.
+    """
+    fitted = []
+    for index, column in enumerate(columns):
+        values = rows[:, 0, index, 0].astype(np.float64)
+        seen = values[~np.isnan(values)]
+        out = f"leave it out by data.columns.{column.name}=skip"
+        if len(seen) == 0:
+            raise UserError(f"{where}: column {column.name!r} is empty; {out}")
+        if column.kind != "exposure" and seen.min() == seen.max():
+            value = column.values[int(seen[0])] if column.values else f"{seen[0]:g}"
+            raise UserError(f"{where}: column {column.name!r} is {value} in every row; {out}")
+        center = scale = mean = 0.0
+        frequencies: tuple[float, ...] = ()
+        if column.kind in ("binary", "category"):
+            counts = np.bincount(seen.astype(int), minlength=len(column.values))
+            frequencies = tuple(map(_rounded, (counts / counts.sum()).tolist()))
+            scale = 1.0
+        else:
+            numbers = transformed(column.kind, seen)
+            center, scale = _rounded(numbers.mean()), _rounded(numbers.std()) or 1.0
+            mean = _rounded(seen.mean())
+        missing = len(seen) < len(values)
+        fitted.append(FittedColumn(column, center, scale, mean, frequencies, missing))
+    return RowShape(fitted)
+
+
+def unseen_categories(
+    shape: RowShape, rows: Float[np.ndarray, "num 1 columns 1"], field: str, unknown: str
+) -> Float[np.ndarray, "num 1 columns 1"]:
+    """Return rows in which categories that no training row has are NaN, or refuse them.
+
+    Args:
+        shape: fitted to the training rows.
+        rows: of another split.
+        field: the setting that names it, for errors.
+        unknown: "refuse" or "missing".
+
+    Raises:
+        UserError: there is such a category, and it is refused.
+    """
+    for index, fitted in enumerate(shape.columns):
+        if not fitted.frequencies:
+            continue
+        unseen = np.flatnonzero(np.array(fitted.frequencies) == 0)
+        wrong = np.isin(rows[:, 0, index, 0], unseen)
+        if not wrong.any():
+            continue
+        column = fitted.column
+        text = column.values[int(rows[wrong.argmax(), 0, index, 0])]
+        if unknown == "refuse":
+            raise UserError(
+                f"{field}: column {column.name!r} holds {text!r}, which no row of data.train_split "
+                "has; use a training set with every category, or take it for an empty cell by "
+                "data.unknown_categories=missing"
+            )
+        rows = rows.copy()
+        rows[wrong, 0, index, 0] = math.nan
+    return rows
+
+
+def refuse_other(shape: RowShape, columns: Sequence[Column] | None, where: str) -> None:
+    """Refuse examples of other columns than those that a run was trained on.
+
+    Raises:
+        UserError: they are others.
+    """
+    ours = shape.plain_columns
+    theirs = tuple(columns or ())
+    if [c.name for c in ours] != [c.name for c in theirs]:
+        raise UserError(
+            f"{where} has the columns {_listed([c.name for c in theirs])}; this run was trained on "
+            f"{_listed([c.name for c in ours])}"
+        )
+    for our, their in zip(ours, theirs, strict=True):
+        if (our.kind, our.values) != (their.kind, their.values):
+            raise UserError(
+                f"{where}: column {our.name!r} is {_described(their)}; this run was trained on "
+                f"{_described(our)}"
+            )
+
+
+def _described(column: Column) -> str:
+    return f"{column.kind} of {_listed(column.values)}" if column.values else column.kind
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(map(str, names[:_SHOWN]))
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown or "none"
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")

@@ -1,0 +1,474 @@
+"""Tables in files: CSV, Parquet, or NumPy's .npz with `rows` `[num, columns]`.
+
+A file of a single part is divided into `train`, `validation` and `test`, a seeded draw of 80, 10
+and 10 % of its rows. An .npz file with `train_rows`, `test_rows` and so on has those splits; it may
+name its `columns`. Empty cells, NaN, NA and null are cells that were not seen.
+"""
+
+import csv
+import functools
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from vae_jax.data import columns as kinds_of
+from vae_jax.data.columns import KINDS, Column, Kind
+from vae_jax.data.dataset import Dataset, Ranges, concatenate
+from vae_jax.errors import UserError, first_line, numpy_file_errors
+from vae_jax.workdir import written_at_once
+
+SUFFIXES = (".csv", ".parquet", ".npz")
+_SEPARATORS = ",;\t|"
+_SHARES = {"train": 0.8, "validation": 0.1}
+# Cells as a file has them: numbers, NaN where there is none, or texts, None where there is none.
+_Content = np.ndarray | list[str | None]
+
+
+class TableOptions(NamedTuple):
+    """How a file becomes a table.
+
+    Attributes:
+        kinds: told kinds by column; the others are inferred.
+        split_seed: seed of the draw of the splits.
+    """
+
+    kinds: tuple[tuple[str, str], ...] = ()
+    split_seed: int = 0
+
+
+def is_table(name: str) -> bool:
+    """Return whether a file holds a table by its name; an .npz file may hold images, too."""
+    return Path(name).suffix in (".csv", ".parquet")
+
+
+def sizes(path: str, options: TableOptions) -> dict[str, int]:
+    """Return the number of rows in each split.
+
+    Raises:
+        UserError: as `read`.
+    """
+    return {name: len(part.images) for name, part in _splits(path, options).items()}
+
+
+def read(path: str, options: TableOptions, ranges: Ranges) -> Dataset:
+    """Read ranges of a file's rows, `[num, 1, columns, 1]`, float32, with their columns.
+
+    Raises:
+        UserError: the file is missing, damaged or no table; a column is not of the kind that it is
+            told to be, or has none that can be told without a word.
+    """
+    splits = _splits(path, options)
+    return concatenate([splits[name].read(np.arange(start, stop)) for name, start, stop in ranges])
+
+
+def from_arrays(rows: Float[np.ndarray, "num columns"], columns: Sequence[Column]) -> Dataset:
+    """Return a table of encoded rows, with NaN where a cell was not seen."""
+    return Dataset(rows.astype(np.float32)[:, None, :, None], None, columns=tuple(columns))
+
+
+class Cells(NamedTuple):
+    """A user's table to score or to fill.
+
+    Attributes:
+        rows: encoded by the columns of a run, `[num, 1, columns, 1]`.
+        table: the whole file, an Arrow table.
+    """
+
+    rows: Float[np.ndarray, "num 1 columns 1"]
+    table: Any
+
+
+def read_like(path: Path, columns: Sequence[Column], kinds: Mapping[str, str]) -> Cells:
+    """Read a file whose rows have the columns of a run, in any order.
+
+    Args:
+        path: a .csv, .parquet or .npz file.
+        columns: of the run.
+        kinds: told kinds of the run; skipped columns and labels may be there or not.
+
+    Raises:
+        UserError: the file is missing, damaged, has other columns, or a cell is none of its column.
+    """
+    described = {**{column.name: column.kind for column in columns}, **kinds}
+    table = _open(path, described)
+    names = table.column_names
+    ignored = {name for name, kind in kinds.items() if kind in ("skip", "label")}
+    missing = [column.name for column in columns if column.name not in names]
+    others = [n for n in names if n not in {c.name for c in columns} and n not in ignored]
+    if missing or others:
+        parts = [f"lacks {', '.join(missing[:5])}"] if missing else []
+        parts += [f"has {', '.join(others[:5])}"] if others else []
+        raise UserError(
+            f"{path} {' and '.join(parts)}, unlike the table of the run; give its "
+            f"{len(columns)} columns, and no others"
+        )
+    if table.num_rows == 0:
+        raise UserError(f"{path} has no rows")
+    encoded = [_named(path, column, _content(table, column.name)) for column in columns]
+    return Cells(_float32(path, np.stack(encoded, axis=-1))[:, None, :, None], table)
+
+
+def _named(path: Path, column: Column, content: _Content) -> np.ndarray:
+    try:
+        return kinds_of.encode(column, content)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def write(
+    path: Path, columns: Sequence[Column], rows: Float[np.ndarray, "num 1 columns 1"]
+) -> None:
+    """Write rows as a .csv or .parquet file like the one that the columns are of.
+
+    Numbers are rounded to the digits of the column; NaN is an empty cell.
+
+    Raises:
+        UserError: another suffix, or the file cannot be written.
+    """
+    import pyarrow
+
+    arrays = {c.name: decode(c, rows[:, 0, i, 0]) for i, c in enumerate(columns)}
+    write_table(path, pyarrow.table(arrays))
+
+
+def fill(table: Any, columns: Sequence[Column], rows: Float[np.ndarray, "num 1 columns 1"]) -> Any:
+    """Return an Arrow table whose empty cells have the values of rows; all others stay."""
+    import pyarrow
+    import pyarrow.compute
+
+    for index, column in enumerate(columns):
+        place = table.column_names.index(column.name)
+        there = table.column(column.name)
+        filled = decode(column, rows[:, 0, index, 0])
+        if pyarrow.types.is_floating(there.type):
+            there = pyarrow.compute.if_else(pyarrow.compute.is_nan(there), None, there)
+        if there.null_count == 0:
+            continue
+        if pyarrow.types.is_null(there.type):
+            whole = filled
+        elif pyarrow.types.is_integer(there.type) and pyarrow.types.is_floating(filled.type):
+            whole = pyarrow.compute.coalesce(there.cast(pyarrow.float64()), filled)
+        else:
+            whole = pyarrow.compute.coalesce(there, filled.cast(there.type))
+        table = table.set_column(place, column.name, whole)
+    return table
+
+
+def decode(column: Column, values: Float[np.ndarray, " num"]) -> Any:
+    """Return the cells of a column as an Arrow array: texts, or rounded numbers; NaN is null."""
+    import pyarrow
+
+    missing = np.isnan(values)
+    filled = np.where(missing, 0, values).astype(np.float64)
+    if column.values:
+        texts = np.array(column.values, object)[np.round(filled).astype(int)]
+        whole = all(re.fullmatch(r"-?\d{1,15}", value) for value in column.values)
+        return pyarrow.array(
+            [int(text) if whole else text for text in texts],
+            mask=missing,
+            type=pyarrow.int64() if whole else pyarrow.string(),
+        )
+    if column.decimals == 0:
+        return pyarrow.array(np.round(filled).astype(np.int64), mask=missing)
+    if column.decimals > 0:
+        filled = np.round(filled, column.decimals)
+    else:
+        # The digits that float32 has.
+        filled = np.array([float(f"{value:.7g}") for value in filled])
+    return pyarrow.array(filled, mask=missing)
+
+
+def write_table(path: Path, table: Any) -> None:
+    """Write an Arrow table as a .csv or .parquet file; a kill leaves the old or the new file.
+
+    Raises:
+        UserError: another suffix, or the file cannot be written.
+    """
+    import pyarrow.parquet
+
+    require_suffix(path)
+    with written_at_once(path) as file:
+        if path.suffix == ".parquet":
+            pyarrow.parquet.write_table(table, file)
+            return
+        # Arrow would put quotes around every text.
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(table.column_names)
+        writer.writerows(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        text.flush()
+        text.detach()
+
+
+def require_suffix(path: Path) -> None:
+    """Refuse a path with another suffix than a table to write has.
+
+    Raises:
+        UserError: it ends in neither .csv nor .parquet.
+    """
+    if path.suffix not in (".csv", ".parquet"):
+        raise UserError(f"{path} must end in .csv or .parquet")
+
+
+def _splits(path: str, options: TableOptions) -> dict[str, Dataset]:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        raise UserError(f"data.name={path!r} does not exist; give a file that does") from None
+    return _read_splits(path, options, status.st_mtime_ns, status.st_size)
+
+
+# A run opens each of its splits, and asks for their sizes before.
+@functools.lru_cache(maxsize=2)
+def _read_splits(path: str, options: TableOptions, _: int, __: int) -> dict[str, Dataset]:
+    told = dict(options.kinds)
+    for name, kind in told.items():
+        if kind not in KINDS:
+            raise UserError(f"data.columns.{name}={kind!r} must be one of {', '.join(KINDS)}")
+    tables = _open_parts(Path(path), told)
+    names = next(iter(tables.values())).column_names
+    for name in told:
+        if name not in names:
+            from vae_jax.settings import nearest
+
+            hint = nearest(name, names) or f"; it has {', '.join(names[:10])}"
+            raise UserError(f"data.columns.{name}: {path} has no column {name!r}{hint}")
+    contents = {
+        name: {part: _content(table, name) for part, table in tables.items()}
+        for name in names
+        if told.get(name) != "skip"
+    }
+    labels = [name for name in contents if told.get(name) == "label"]
+    if len(labels) > 1:
+        raise UserError(f"data.columns: {labels[0]!r} and {labels[1]!r} are labels; say one")
+    columns = [
+        _column(path, name, _joined([*parts.values()]), told.get(name))
+        for name, parts in contents.items()
+        if name not in labels
+    ]
+    modelled = [column for column in columns if column.kind != "exposure"]
+    exposures = [column.name for column in columns if column.kind == "exposure"]
+    if not modelled:
+        raise UserError(f"{path} has no column to model")
+    if len(exposures) > 1:
+        raise UserError(f"data.columns: {' and '.join(exposures)} are exposures; say one")
+    parts = {part: _dataset(path, columns, contents, labels, part) for part in tables}
+    return _drawn(parts["all"], options.split_seed) if "all" in parts else parts
+
+
+def _joined(parts: Sequence[_Content]) -> _Content:
+    if all(isinstance(part, np.ndarray) for part in parts):
+        return np.concatenate(parts)
+    return [text for part in parts for text in kinds_of.as_texts(part)]
+
+
+def _column(path: str, name: str, content: _Content, told: str | None) -> Column:
+    texts = isinstance(content, list)
+    seen = [t for t in content if t is not None] if texts else content[~np.isnan(content)]
+    if len(seen) == 0:
+        raise UserError(
+            f"{path}: column {name!r} is empty; leave it out by data.columns.{name}=skip"
+        )
+    kind: Kind
+    if told is None:
+        kind, problem = kinds_of.infer(name, content)
+        if problem is not None:
+            raise UserError(f"{path}: {problem}")
+    else:
+        kind = told  # type: ignore[assignment]
+    if kind in ("binary", "category"):
+        values = kinds_of.distinct_texts(content)
+        if kind == "binary" and len(values) > 2:
+            raise UserError(
+                f"{path}: data.columns.{name}='binary', and the column has {len(values)} different "
+                f"values, such as {', '.join(values[:3])}; say category or the kind of its numbers"
+            )
+        return Column(name, kind, values)
+    try:
+        values_as_numbers = kinds_of.as_numbers(name, content, kind)
+        column = Column(name, kind, (), kinds_of.num_decimals(values_as_numbers))
+        kinds_of.encode(column, values_as_numbers)
+    except UserError as error:
+        whose = f"data.columns.{name}={told!r}: " if told else ""
+        raise UserError(f"{path}: {whose}{error}") from None
+    return column
+
+
+def _dataset(
+    path: str,
+    columns: Sequence[Column],
+    contents: Mapping[str, Mapping[str, _Content]],
+    labels: Sequence[str],
+    part: str,
+) -> Dataset:
+    encoded = [kinds_of.encode(column, contents[column.name][part]) for column in columns]
+    rows = _float32(Path(path), np.stack(encoded, axis=-1))
+    classes = None
+    for name in labels:
+        values = kinds_of.distinct_texts(_joined([*contents[name].values()]))
+        label = kinds_of.encode(Column(name, "category", values), contents[name][part])
+        if np.isnan(label).any():
+            row = int(np.isnan(label).argmax()) + 1
+            raise UserError(f"{path}: the label {name!r} is empty in row {row}; each row needs one")
+        classes = label.astype(np.int32)
+    return Dataset(rows[:, None, :, None], classes, columns=tuple(columns))
+
+
+def _float32(path: Path, rows: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        converted = rows.astype(np.float32)
+    bad = np.isinf(converted).any(axis=1)
+    if bad.any():
+        raise UserError(
+            f"{path}: row {int(bad.argmax()) + 1} holds a number that is infinite in float32; "
+            "leave the cell empty, or change its unit"
+        )
+    return converted
+
+
+def _drawn(dataset: Dataset, seed: int) -> dict[str, Dataset]:
+    """Return training, validation and test rows, drawn by a seed."""
+    num = len(dataset.images)
+    order = np.random.default_rng(seed).permutation(num)
+    ends = [0, *(round(num * share) for share in np.cumsum([*_SHARES.values()])), num]
+    names = [*_SHARES, "test"]
+    return {
+        name: dataset.read(order[start:stop])
+        for name, start, stop in zip(names, ends[:-1], ends[1:], strict=True)
+    }
+
+
+def _open_parts(path: Path, kinds: Mapping[str, str]) -> dict[str, Any]:
+    """Return Arrow tables by split; a file of a single part has the split "all"."""
+    if path.suffix != ".npz":
+        return {"all": _open(path, kinds)}
+    import pyarrow
+
+    with numpy_file_errors(path, f"{path} does not exist"), np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    parts = {
+        "all" if name == "rows" else name.removesuffix("_rows"): array
+        for name, array in arrays.items()
+        if name == "rows" or name.endswith("_rows")
+    }
+    widths = {array.shape[1:] for array in parts.values()}
+    if not parts or ("all" in parts and len(parts) > 1) or len(widths) > 1:
+        raise UserError(
+            f"{path} holds {sorted(arrays)}; a table is 'rows' [num, columns], or 'train_rows' and "
+            "so on of as many columns, and perhaps 'columns', their names"
+        )
+    for name, array in parts.items():
+        number = np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_
+        if array.ndim != 2 or not number or 0 in array.shape:
+            raise UserError(
+                f"{path}: the rows of {name!r} have shape {list(array.shape)} and type "
+                f"{array.dtype}; a table is numbers [num, columns]"
+            )
+    (width,) = next(iter(widths))
+    names = [*map(str, arrays.get("columns", [f"column_{i}" for i in range(width)]))]
+    _check_names(path, names)
+    if len(names) != width:
+        raise UserError(f"{path} names {len(names)} columns, and its rows have {width}")
+    return {
+        part: pyarrow.table({n: array[:, i].astype(np.float64) for i, n in enumerate(names)})
+        for part, array in parts.items()
+    }
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if not name or names.count(name) > 1:
+            what = f"{name!r} {names.count(name)} times" if name else "one without a name"
+            raise UserError(f"{path} has the column {what}; each column needs a name of its own")
+
+
+def _open(path: Path, kinds: Mapping[str, str]) -> Any:
+    """Return a file as an Arrow table.
+
+    Raises:
+        UserError: it is missing, damaged or no table.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    if path.suffix == ".npz":
+        parts = _open_parts(path, kinds)
+        if "all" not in parts:
+            raise UserError(f"{path} holds several parts; it must hold 'rows' alone")
+        return parts["all"]
+    try:
+        if path.suffix == ".parquet":
+            table = pyarrow.parquet.read_table(path)
+        elif path.suffix == ".csv":
+            table = _open_csv(path, kinds)
+        else:
+            raise UserError(f"{path} must end in {', '.join(SUFFIXES)}")
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; give a file that does") from None
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no whole table: {first_line(error)}") from None
+    _check_names(path, table.column_names)
+    if table.num_rows == 0:
+        raise UserError(f"{path} has no rows")
+    return table
+
+
+def _open_csv(path: Path, kinds: Mapping[str, str]) -> Any:
+    import pyarrow
+    import pyarrow.csv
+
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        header, first = file.readline(), file.readline()
+    separator = max(_SEPARATORS, key=header.count)
+    names = next(csv.reader([header], delimiter=separator), [])
+    if names and all(re.fullmatch(r"-?[\d.]+(e-?\d+)?", name.strip()) for name in names):
+        raise UserError(
+            f"{path} begins with the numbers {', '.join(names[:3])}; its first line must name the "
+            "columns"
+        )
+    comma = separator == ";" and re.search(r"\d,\d", first) and not re.search(r"\d\.\d", first)
+    texts = {n: pyarrow.string() for n, k in kinds.items() if k in ("skip", "label", "category")}
+    return pyarrow.csv.read_csv(
+        path,
+        # One thread, which names the row of an error.
+        pyarrow.csv.ReadOptions(use_threads=False),
+        pyarrow.csv.ParseOptions(delimiter=separator),
+        pyarrow.csv.ConvertOptions(
+            column_types=texts, strings_can_be_null=True, decimal_point="," if comma else "."
+        ),
+    )
+
+
+def _content(table: Any, name: str) -> _Content:
+    """Return a column of an Arrow table as numbers or texts.
+
+    Raises:
+        UserError: it is neither.
+    """
+    import pyarrow
+
+    column = table.column(name)
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    if pyarrow.types.is_null(kind):
+        return np.full(len(column), math.nan)
+    if pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind):
+        return column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
+    if pyarrow.types.is_decimal(kind):
+        return column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
+    if pyarrow.types.is_boolean(kind):
+        return [None if v is None else str(v).lower() for v in column.to_pylist()]
+    if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
+        found: list[str | None] = column.to_pylist()
+        return found
+    raise UserError(
+        f"column {name!r} is of type {kind}, which is neither number nor text; leave it out by "
+        f"data.columns.{name}=skip"
+    )

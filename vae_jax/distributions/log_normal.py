@@ -1,0 +1,40 @@
+"""Log-normals, the likelihood of numbers above 0."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LogNormal:
+    """Numbers whose logs are independent normals.
+
+    Attributes:
+      log_median: mean of the log, `[*batch, event]`.
+      log_scale: log standard deviation of the log, which broadcasts to `log_median`.
+    """
+
+    log_median: Float[Array, "*batch event"]
+    log_scale: Float[Array, "..."]
+
+    @property
+    def mean(self) -> Float[Array, "*batch event"]:
+        """The expected value."""
+        return jnp.exp(self.log_median + 0.5 * jnp.exp(2 * self.log_scale))
+
+    def log_prob_by_dimension(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Return log density of each element in nats: their sum is that of the event."""
+        log_value = jnp.log(value)
+        standardised = (log_value - self.log_median) * jnp.exp(-self.log_scale)
+        return -0.5 * (jnp.square(standardised) + _LOG_2PI) - self.log_scale - log_value
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, "*batch event"]:
+        """Return one reparameterised draw."""
+        noise = jax.random.normal(key, self.log_median.shape, self.log_median.dtype)
+        return jnp.exp(self.log_median + jnp.exp(self.log_scale) * noise)
