@@ -13,14 +13,13 @@ _MISSING = 0.1
 
 
 def columns(num, rng):
-    """Return the columns by name: all depend on wealth, age and activity, which are not among them."""
+    """Return the columns by name: most depend on wealth and activity, which are not among them."""
     wealth, activity = rng.normal(size=(2, num))
     age = np.clip(rng.gamma(9, 5, num), 18, 95)
     regions = np.array(["east", "north", "south", "west"])
     plans = np.array(["basic", "plus", "premium"])
-    region = np.argmax(
-        np.stack([0 * age, wealth, age / 40, activity]) + rng.gumbel(size=(4, num)), 0
-    )
+    pull = np.stack([0 * age, wealth, age / 40, activity])
+    region = np.argmax(pull + rng.gumbel(size=(4, num)), 0)
     plan = np.digitize(wealth + 0.5 * rng.normal(size=num), [0.2, 1.2])
     visits = rng.poisson(np.exp(1.5 + 0.8 * activity))
     purchases = rng.negative_binomial(2, 2 / (2 + 0.3 * visits + 0.2 * plan + 0.05))

@@ -36,6 +36,7 @@ from vae_jax.config.datasets import (
     VALIDATION,
     build_prepare,
     build_simulator,
+    load_complete,
     load_validation,
 )
 from vae_jax.config.experiment import AnyExperiment, Experiment, JointExperiment, digest
@@ -54,6 +55,7 @@ from vae_jax.data.simulators import Simulator
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import DensityModel, Model, latent_paths
+from vae_jax.models.imputation import Imputed, impute, rows_at_once
 from vae_jax.models.interfaces import Accepted, Prior
 from vae_jax.models.likelihoods import unaccepted
 from vae_jax.models.modalities import Form, Forms, placeholder
@@ -319,8 +321,9 @@ class TrainedModel(_Trained):
     """A model and its parameters. Images are `[num, height, width, channels]`.
 
     So are the rows of a table, `[num, 1, columns, 1]`, in the units of its file (see
-    `vae_jax.data.columns`), with NaN where a cell was not seen. Images may be 8-bit, or floating point in the unit interval; they are not binarised. Results are
-    NumPy arrays. Functions are compiled once per batch shape.
+    `vae_jax.data.columns`), with NaN where a cell was not seen. Images may be 8-bit, or floating
+    point in the unit interval; they are not binarised. Results are NumPy arrays. Functions are
+    compiled once per batch shape.
 
     Attributes:
       image_shape: height, width, channels.
@@ -364,6 +367,14 @@ class TrainedModel(_Trained):
     def likelihood_name(self) -> str:
         """The name of the likelihood's choice."""
         return name_of(self.config.model.likelihood)
+
+    def load_complete(self) -> Float[np.ndarray, "num height width channels"]:
+        """Read the training rows of a table without the holes that `data.missing_share` made.
+
+        Raises:
+          UserError: the data are missing or damaged.
+        """
+        return load_complete(self.config)
 
     def _images(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
         array = np.asarray(images)
@@ -571,6 +582,50 @@ class TrainedModel(_Trained):
             )
 
         return self._run("draw", each, array, keys)
+
+    def impute(
+        self,
+        rows: ArrayLike,
+        key: Key[Array, ""],
+        *,
+        num_samples: int = 10_000,
+        num_draws: int = 200,
+        on_batch: Callable[[int], None] = lambda num: None,
+    ) -> Imputed:
+        """Return rows of a table with their missing cells filled (see `models.imputation`).
+
+        Args:
+          rows: `[num, 1, columns, 1]`, with NaN where a cell was not seen.
+          key: of the samples.
+          num_samples: importance samples per row.
+          num_draws: draws per row.
+          on_batch: called with the number of rows done.
+
+        Raises:
+          UserError: the run is on images, has no density, or a cell is none of its column.
+        """
+        self._require_density("imputation")
+        if self.columns is None:
+            raise UserError("imputation needs a run on a table, and this one is on images")
+        given = self._targets(rows)
+        keys = jax.random.split(key, len(given))
+        at_once = rows_at_once(num_samples, self.latent_size)
+
+        def each(model: DensityModel, rows: Array, keys: Array) -> Imputed:
+            found = impute(model, rows, keys, num_samples=num_samples, num_draws=num_draws)
+            return found._replace(draws=jnp.moveaxis(found.draws, 0, 1))
+
+        parts = []
+        for first in range(0, len(given), at_once):
+            # All calls have as many rows, so that one program serves them.
+            indices = np.minimum(np.arange(first, first + at_once), len(given) - 1)
+            name = f"impute {num_samples} {num_draws}"
+            found = self._run(name, each, given[indices], keys[indices])
+            num = min(at_once, len(given) - first)
+            parts.append(jax.tree.map(lambda leaf, num=num: leaf[:num], found))
+            on_batch(num)
+        joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        return Imputed(joined.point, np.moveaxis(joined.draws, 1, 0), joined.effective_samples)
 
     def interpolate(
         self,

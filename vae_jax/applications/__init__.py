@@ -7,6 +7,7 @@ USES = {
     "compression": "compression",
     "lossy_compression": "lossy_compression",
     "recovery": "recovery",
+    "imputation": "imputation",
     "anomaly": "anomaly",
     "representation": "representation",
     "multimodal": "multimodal",

@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from vae_jax.data.captions.vocabulary import UNKNOWN_WORDS
 from vae_jax.data.columns import KINDS
 from vae_jax.data.multimodal import MODALITIES
-from vae_jax.data.tables import TableOptions
+from vae_jax.data.tables import BUNDLED, TableOptions
 from vae_jax.settings import (
     bounded,
     by_name,
@@ -122,17 +122,25 @@ class TableData:
 
     dir: ClassVar[str] = ""
     image_size: ClassVar[int] = 0
-    binarization: ClassVar[Choice] = NoBinarization()
-    mode: ClassVar[Choice] = InMemory()
+    binarization: ClassVar[NoBinarization] = NoBinarization()
+    mode: ClassVar[InMemory] = InMemory()
 
     name: str = text(
-        "table.csv", "A .csv or .parquet file, or an .npz file with rows.", may_be_empty=False
+        "table.csv",
+        "A .csv or .parquet file, an .npz file with rows, or a table of scikit-learn's: "
+        f"{', '.join(BUNDLED)}.",
+        may_be_empty=False,
     )
     columns: tuple[tuple[str, str], ...] = by_name(
         "Kinds of columns by their name, as --config.data.columns.age=count; the others are told "
         "by their values. An exposure is what a row's counts are proportional to; label is the "
         "class of the row, which no model sees.",
         KINDS,
+    )
+    numbers: str = one_of(
+        "inferred",
+        ["inferred", "real"],
+        "Kind of the columns of numbers that data.columns does not name.",
     )
     train_split: str = text("train", "Training set, in TFDS's syntax.", may_be_empty=False)
     validation_split: str = text(
@@ -142,6 +150,13 @@ class TableData:
     split_seed: int = seed(
         0, "Seed of the draw of 80 % training, 10 % validation and 10 % test rows of one file."
     )
+    missing_share: float = bounded(
+        0.0,
+        "Share of the cells that are made empty, completely at random, to measure imputation.",
+        at_least=0.0,
+        below=1.0,
+    )
+    missing_seed: int = seed(0, "Seed of the draw of those cells.")
     unknown_categories: str = one_of(
         "refuse",
         ["missing", "refuse"],
@@ -151,7 +166,9 @@ class TableData:
     @property
     def table(self) -> TableOptions:
         """How the file becomes a table."""
-        return TableOptions(self.columns, self.split_seed)
+        return TableOptions(
+            self.columns, self.numbers, self.split_seed, self.missing_share, self.missing_seed
+        )
 
 
 @dataclasses.dataclass(frozen=True)

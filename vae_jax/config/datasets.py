@@ -414,6 +414,18 @@ def load_validation(config: AnyExperiment) -> Dataset:
     return _load_held_out(config, VALIDATION, names[VALIDATION])
 
 
+def load_complete(config: AnyExperiment) -> Float[np.ndarray, "num 1 columns 1"]:
+    """Read the training rows of a table without the holes that `data.missing_share` makes.
+
+    Raises:
+      UserError: as `open_splits`.
+    """
+    section = dataclasses.replace(config.data, missing_share=0.0)
+    whole = dataclasses.replace(config, data=section)
+    rows: np.ndarray = _load(whole, TRAIN, open_split(whole, TRAIN, section.train_split)).images
+    return rows
+
+
 def mean_image(train: LazyDataset) -> Float[Array, "height width channels"]:
     """Return the mean of the training images in the unit interval, where the decoder starts.
 

@@ -208,7 +208,7 @@ def shape_of(content: Mapping[str, Any]) -> tuple[type, dict[str, type], Any]:
     if model.takes == "modalities":
         return JointExperiment, {}, model
     samples = model.has_density and not getattr(model, "has_exact_posterior", False)
-    sections = {"evaluation": Evaluation if samples else ReconstructionEvaluation}
+    sections: dict[str, type] = {"evaluation": Evaluation if samples else ReconstructionEvaluation}
     if takes_rows(getattr(model, "likelihood", None)):
         sections["data"] = TableData
     return Experiment, sections, model

@@ -25,6 +25,7 @@ class EvaluationKeys(NamedTuple):
     anomaly: Key[Array, ""]
     editing: Key[Array, ""]
     recovery: Key[Array, ""]
+    imputation: Key[Array, ""]
 
 
 def build_evaluation_keys(experiment: AnyExperiment) -> EvaluationKeys:

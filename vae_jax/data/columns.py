@@ -152,6 +152,13 @@ def transformed(kind: str, values: Float[np.ndarray, "..."]) -> Float[np.ndarray
     return np.log1p(values) if kind == "count" else values
 
 
+def inverse_transformed(kind: str, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Return the inverse of `transformed`."""
+    if kind in ("positive", "exposure"):
+        return np.exp(values)
+    return np.expm1(values) if kind == "count" else values
+
+
 def unfit(column: Column, values: Float[np.ndarray, " num"]) -> str | None:
     """Return why seen values are none of a column; None if they are."""
     seen = values[~np.isnan(values)]

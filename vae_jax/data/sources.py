@@ -75,8 +75,7 @@ def _find(name: str, data_dir: str, image_size: int, table: TableOptions | None 
         return _find_table(name, table)
     if tables.is_table(name):
         raise UserError(
-            f"data.name={name!r} holds a table; use model.likelihood='columns', as in "
-            "configs/table.py"
+            f"data.name={name!r} is a table; use model.likelihood='columns', as in configs/table.py"
         )
     if image_size and (name in bundled.NAMES or name.endswith(".npz")):
         raise UserError(
@@ -122,10 +121,10 @@ def _find(name: str, data_dir: str, image_size: int, table: TableOptions | None 
 
 def _find_table(name: str, options: TableOptions) -> _Source:
     path = str(Path(os.path.expanduser(name)))
-    if Path(name).suffix not in tables.SUFFIXES:
+    if Path(name).suffix not in tables.SUFFIXES and name not in tables.BUNDLED:
         raise UserError(
             f"data.name={name!r} is no table, which model.likelihood='columns' is for; give a file "
-            f"that ends in {', '.join(tables.SUFFIXES)}"
+            f"that ends in {', '.join(tables.SUFFIXES)}, or one of {', '.join(tables.BUNDLED)}"
         )
     return _Source(partial(tables.sizes, path, options), partial(tables.read, path, options))
 

@@ -1,4 +1,4 @@
-"""Tables in files: CSV, Parquet, or NumPy's .npz with `rows` `[num, columns]`.
+"""Tables: CSV, Parquet, or NumPy's .npz with `rows` `[num, columns]`; some of scikit-learn's.
 
 A file of a single part is divided into `train`, `validation` and `test`, a seeded draw of 80, 10
 and 10 % of its rows. An .npz file with `train_rows`, `test_rows` and so on has those splits; it may
@@ -24,6 +24,9 @@ from vae_jax.errors import UserError, first_line, numpy_file_errors
 from vae_jax.workdir import written_at_once
 
 SUFFIXES = (".csv", ".parquet", ".npz")
+# Tables that come with scikit-learn.
+BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
+_TARGET = "target"
 _SEPARATORS = ",;\t|"
 _SHARES = {"train": 0.8, "validation": 0.1}
 # Cells as a file has them: numbers, NaN where there is none, or texts, None where there is none.
@@ -35,16 +38,22 @@ class TableOptions(NamedTuple):
 
     Attributes:
         kinds: told kinds by column; the others are inferred.
+        numbers: "inferred", or "real" for all columns of numbers without a told kind.
         split_seed: seed of the draw of the splits.
+        missing_share: share of the cells that are made empty, completely at random.
+        missing_seed: seed of their draw.
     """
 
     kinds: tuple[tuple[str, str], ...] = ()
+    numbers: str = "inferred"
     split_seed: int = 0
+    missing_share: float = 0.0
+    missing_seed: int = 0
 
 
 def is_table(name: str) -> bool:
-    """Return whether a file holds a table by its name; an .npz file may hold images, too."""
-    return Path(name).suffix in (".csv", ".parquet")
+    """Return whether data are a table by their name; an .npz file may hold images, too."""
+    return Path(name).suffix in (".csv", ".parquet") or name in BUNDLED
 
 
 def sizes(path: str, options: TableOptions) -> dict[str, int]:
@@ -217,6 +226,8 @@ def require_suffix(path: Path) -> None:
 
 
 def _splits(path: str, options: TableOptions) -> dict[str, Dataset]:
+    if path in BUNDLED:
+        return _read_splits(path, options, 0, 0)
     try:
         status = Path(path).stat()
     except OSError:
@@ -227,7 +238,7 @@ def _splits(path: str, options: TableOptions) -> dict[str, Dataset]:
 # A run opens each of its splits, and asks for their sizes before.
 @functools.lru_cache(maxsize=2)
 def _read_splits(path: str, options: TableOptions, _: int, __: int) -> dict[str, Dataset]:
-    told = dict(options.kinds)
+    told = {**({_TARGET: "label"} if path in BUNDLED else {}), **dict(options.kinds)}
     for name, kind in told.items():
         if kind not in KINDS:
             raise UserError(f"data.columns.{name}={kind!r} must be one of {', '.join(KINDS)}")
@@ -248,7 +259,7 @@ def _read_splits(path: str, options: TableOptions, _: int, __: int) -> dict[str,
     if len(labels) > 1:
         raise UserError(f"data.columns: {labels[0]!r} and {labels[1]!r} are labels; say one")
     columns = [
-        _column(path, name, _joined([*parts.values()]), told.get(name))
+        _column(path, name, _joined([*parts.values()]), told.get(name), options.numbers)
         for name, parts in contents.items()
         if name not in labels
     ]
@@ -259,24 +270,37 @@ def _read_splits(path: str, options: TableOptions, _: int, __: int) -> dict[str,
     if len(exposures) > 1:
         raise UserError(f"data.columns: {' and '.join(exposures)} are exposures; say one")
     parts = {part: _dataset(path, columns, contents, labels, part) for part in tables}
+    parts = {name: _with_holes(part, options) for name, part in parts.items()}
     return _drawn(parts["all"], options.split_seed) if "all" in parts else parts
 
 
+def _with_holes(dataset: Dataset, options: TableOptions) -> Dataset:
+    """Return rows with cells made empty, completely at random."""
+    if options.missing_share == 0:
+        return dataset
+    uniform = np.random.default_rng(options.missing_seed).random(dataset.images.shape)
+    exposed = np.array([c.kind == "exposure" for c in dataset.columns or ()])
+    missing = (uniform < options.missing_share) & ~exposed[None, None, :, None]
+    rows = np.where(missing, np.float32(np.nan), dataset.images)
+    return dataset._replace(images=rows)
+
+
 def _joined(parts: Sequence[_Content]) -> _Content:
-    if all(isinstance(part, np.ndarray) for part in parts):
-        return np.concatenate(parts)
+    arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    if len(arrays) == len(parts):
+        return np.concatenate(arrays)
     return [text for part in parts for text in kinds_of.as_texts(part)]
 
 
-def _column(path: str, name: str, content: _Content, told: str | None) -> Column:
-    texts = isinstance(content, list)
-    seen = [t for t in content if t is not None] if texts else content[~np.isnan(content)]
-    if len(seen) == 0:
+def _column(path: str, name: str, content: _Content, told: str | None, numbers: str) -> Column:
+    if all(text is None for text in kinds_of.as_texts(content)):
         raise UserError(
             f"{path}: column {name!r} is empty; leave it out by data.columns.{name}=skip"
         )
     kind: Kind
-    if told is None:
+    if told is None and numbers == "real" and isinstance(content, np.ndarray):
+        kind = "real"
+    elif told is None:
         kind, problem = kinds_of.infer(name, content)
         if problem is not None:
             raise UserError(f"{path}: {problem}")
@@ -346,6 +370,8 @@ def _drawn(dataset: Dataset, seed: int) -> dict[str, Dataset]:
 
 def _open_parts(path: Path, kinds: Mapping[str, str]) -> dict[str, Any]:
     """Return Arrow tables by split; a file of a single part has the split "all"."""
+    if str(path) in BUNDLED:
+        return {"all": _bundled(str(path))}
     if path.suffix != ".npz":
         return {"all": _open(path, kinds)}
     import pyarrow
@@ -379,6 +405,16 @@ def _open_parts(path: Path, kinds: Mapping[str, str]) -> dict[str, Any]:
         part: pyarrow.table({n: array[:, i].astype(np.float64) for i, n in enumerate(names)})
         for part, array in parts.items()
     }
+
+
+def _bundled(name: str) -> Any:
+    """Return a table of scikit-learn's, with its classes as the column `target`."""
+    import pyarrow
+    import sklearn.datasets
+
+    found = getattr(sklearn.datasets, f"load_{name}")()
+    cells = {str(n): found.data[:, i] for i, n in enumerate(found.feature_names)}
+    return pyarrow.table({**cells, _TARGET: found.target})
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:

@@ -83,7 +83,7 @@ class RowEncoder(nnx.Module):
         """Return what the encoder takes of each row."""
         row = images[..., 0, :, 0]
         seen = ~jnp.isnan(row)
-        center, scale = np.float32(self.center), np.float32(self.scale)
+        center, scale = np.array(self.center, np.float32), np.array(self.scale, np.float32)
         parts = []
         for kinds, indices in self.groups:
             if not indices:
@@ -215,7 +215,7 @@ class ColumnsLikelihood(nnx.Module):
         num, family = len(indices), self.families[kind]
         fitted = [self.columns[i] for i in indices]
         if family == "exposure":
-            mean = np.float32([math.exp(f.center) for f in fitted])
+            mean = np.array([math.exp(f.center) for f in fitted], np.float32)
             return Constant(jnp.broadcast_to(mean, (*own.shape[:-1], num)))
         if family == "categorical":
             return Classes(own.reshape(*own.shape[:-1], num, size))
@@ -225,15 +225,17 @@ class ColumnsLikelihood(nnx.Module):
         shapes = parts[-len(_shapes_of(family)) :] if self.per_cell else []
         if not self.per_cell:
             shapes = [self.learned[f"{kind}_{name}"][...] for name in _shapes_of(family)]
-        center, scale = (np.float32([getattr(f, s) for f in fitted]) for s in ("center", "scale"))
+        center = np.array([f.center for f in fitted], np.float32)
+        scale = np.array([f.scale for f in fitted], np.float32)
         if kind in _CONTINUOUS:
-            location = center + scale * parts[0]
-            log_scale = np.log(scale) + bounded_log_scale(shapes[0])
+            location = jnp.asarray(center) + scale * parts[0]
+            log_scale = jnp.log(scale) + bounded_log_scale(shapes[0])
             if family == "student_t":
                 return StudentT(location, log_scale, _LEAST_DEGREES + softplus(shapes[1]))
             return {"normal": Normal, "log_normal": LogNormal}[family](location, log_scale)
         # Means start at those of the columns.
-        log_mean = np.log(np.float32([f.mean for f in fitted])) + bounded_log_scale(parts[0])
+        means = np.array([f.mean for f in fitted], np.float32)
+        log_mean = jnp.log(means) + bounded_log_scale(parts[0])
         if family == "poisson":
             return Poisson(log_mean)
         counts = NegativeBinomial(log_mean, bounded_log_scale(shapes[0]))
@@ -290,8 +292,8 @@ class ColumnsSettings:
           UserError: always.
         """
         raise UserError(
-            "model.likelihood='columns' is for rows of a table, which this model does not take; use "
-            "model='vae', or a likelihood of images such as 'bernoulli'"
+            "model.likelihood='columns' is for rows of a table, which this model does not take; "
+            "use model='vae', or a likelihood of images such as 'bernoulli'"
         )
 
     def build_for(self, columns: Sequence[FittedColumn]) -> ColumnsLikelihood:

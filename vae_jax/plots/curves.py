@@ -129,7 +129,7 @@ def overlaid_losses(
 def curves_by_level(
     levels: Float[np.ndarray, " levels"],
     curves: Mapping[str, Float[np.ndarray, " levels"]],
-    trained_level: SupportsFloat,
+    trained_level: SupportsFloat | None,
     *,
     level_label: str,
     label: str,
@@ -137,7 +137,7 @@ def curves_by_level(
     """Plot a metric of recovered images against the level of corruption, one curve per method.
 
     The first curve is that of the corrupted images themselves, the second the model's. The dashed
-    line marks the level that the model was trained with.
+    line marks the level that the model was trained with, if it is one.
     """
     from matplotlib.figure import Figure
 
@@ -146,18 +146,19 @@ def curves_by_level(
     order = np.argsort(levels)
     figure = Figure(figsize=(4.2, 2.8), layout="constrained")
     axes = figure.add_subplot()
-    axes.axvline(
-        float(trained_level), color=INK, linewidth=0.7, linestyle=(0, (4, 3)), label="_trained"
-    )
-    axes.annotate(
-        f"trained at {float(trained_level):g}",
-        (float(trained_level), 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        horizontalalignment="center",
-        fontsize=8,
-    )
+    if trained_level is not None:
+        axes.axvline(
+            float(trained_level), color=INK, linewidth=0.7, linestyle=(0, (4, 3)), label="_trained"
+        )
+        axes.annotate(
+            f"trained at {float(trained_level):g}",
+            (float(trained_level), 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            horizontalalignment="center",
+            fontsize=8,
+        )
     colours = (QUIET, ACCENT, *CLASS_COLOURS[1:])
     for (name, values), colour in zip(curves.items(), colours, strict=False):
         axes.plot(levels[order], values[order], "o-", color=colour, label=name)

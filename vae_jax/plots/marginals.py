@@ -73,9 +73,11 @@ def _draw_numbers(axes: "matplotlib.axes.Axes", column: Marginal) -> None:
     else:
         margin = 0.1 * (high - low)
         bins = np.linspace(low - margin, high + margin, _NUM_BINS)
-    options = {"bins": bins, "density": True}
-    axes.hist(data, color=CLASS_COLOURS[0], alpha=0.35, label="data", **options)
-    axes.hist(sample, color=INK, histtype="step", linewidth=1.2, label="sample", **options)
+    edges = bins.tolist()
+    axes.hist(data, edges, density=True, color=CLASS_COLOURS[0], alpha=0.35, label="data")
+    axes.hist(
+        sample, edges, density=True, color=INK, histtype="step", linewidth=1.2, label="sample"
+    )
 
 
 def _draw_categories(axes: "matplotlib.axes.Axes", column: Marginal) -> None:

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import Tags, check_array, check_random_state
+from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from vae_jax.config.experiment import Experiment
@@ -28,10 +27,9 @@ from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.objectives.elbo import ELBO
 from vae_jax.settings import settings_of
-from vae_jax.training import step as training
-from vae_jax.training.optimizers import Adam, scale_by_adam
-from vae_jax.training.players import Batches, Hparams, Metrics, Params, Player
-from vae_jax.training.step import TrainState
+from vae_jax.sklearn import fitting
+from vae_jax.training.optimizers import Adam
+from vae_jax.training.players import Hparams, Metrics
 
 # Rows in one compiled call of a fitted model.
 _BATCH_SIZE = 1000
@@ -58,6 +56,23 @@ class _Architecture(NamedTuple):
     num_features: int
     widths: tuple[int, ...]
     latent_size: int
+
+    def build(self, mean_image: Float[Array, "1 features 1"], key: Key[Array, ""]) -> VAE:
+        """Return the model with fresh parameters."""
+        normal = NormalSettings(1.0, "learned")
+        settings = VAESettings(
+            latent_size=self.latent_size,
+            encoder=MLPEncoderSettings(widths=self.widths),
+            likelihood=normal if self.likelihood == "normal" else BernoulliSettings(),
+        )
+        return settings.build((1, self.num_features, 1), mean_image, rngs=nnx.Rngs(key))
+
+    def loss(
+        self, model: VAE, batch: fitting.Images, hparams: Hparams, key: Key[Array, ""]
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Return the negative ELBO with a weighted KL, and its terms."""
+        means = elbo_terms(model, batch, batch, key).means()
+        return means["distortion"] + hparams["beta"] * means["rate"], means
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -130,28 +145,16 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             tuple(int(width) for width in self.widths),
             int(self.n_components),
         )
-        images = jnp.asarray(self._images(rows))
-        seed = check_random_state(self.random_state).randint(2**32, dtype=np.uint32)
-        state = _init(
+        images = self._images(rows)
+        self.params_, self.losses_ = fitting.fit(
             architecture,
-            images.mean(axis=0),
-            jax.random.key(int(seed), impl="threefry2x32"),
-            {
-                "learning_rate": jnp.float32(float(self.learning_rate)),
-                "beta": jnp.float32(float(self.beta)),
-            },
+            images,
+            jnp.asarray(images).mean(axis=0),
+            hparams={"learning_rate": float(self.learning_rate), "beta": float(self.beta)},
+            batch_size=min(int(self.batch_size), len(rows)),
+            epochs=int(self.epochs),
+            random_state=self.random_state,
         )
-        batch_size = min(int(self.batch_size), len(rows))
-        losses = []
-        for _ in range(self.epochs):
-            state, metrics = _train_epoch(architecture, batch_size, int(self.epochs), state, images)
-            losses.append(float(metrics["loss"].mean()))
-        self.losses_ = np.array(losses)
-        if not all(np.isfinite(leaf).all() for leaf in [*jax.tree.leaves(state.params), losses]):
-            raise ValueError(
-                f"the loss is not finite with learning_rate={self.learning_rate!r}; use a lower one"
-            )
-        self.params_ = jax.tree.map(np.asarray, nnx.to_pure_dict(state.params["model"]))
         # Kept apart from the parameters, which may be set to other values after fitting.
         self._architecture = architecture
         return self
@@ -204,12 +207,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _check_parameters(self) -> None:
         if self.likelihood not in ("bernoulli", "normal"):
             raise ValueError(f"likelihood={self.likelihood!r} must be 'bernoulli' or 'normal'")
-        for name, setting in _SETTINGS.items():
-            value = getattr(self, name)
-            # A search over np.arange sets numbers of NumPy's types.
-            expected = setting.check(value.item() if isinstance(value, np.generic) else value)
-            if expected is not None:
-                raise ValueError(f"{name}={value!r} must be {expected}")
+        fitting.check_parameters(self, _SETTINGS)
 
     def _validated(self, X: Any) -> _Rows:  # noqa: N803
         check_is_fitted(self)
@@ -260,100 +258,12 @@ def _clipped(rows: _Rows) -> _Rows:
     return np.clip(rows, 0, 1)
 
 
-def _build(
-    architecture: _Architecture, mean_image: Float[Array, "1 features 1"], key: Key[Array, ""]
-) -> VAE:
-    normal = NormalSettings(1.0, "learned")
-    settings = VAESettings(
-        latent_size=architecture.latent_size,
-        encoder=MLPEncoderSettings(widths=architecture.widths),
-        likelihood=normal if architecture.likelihood == "normal" else BernoulliSettings(),
-    )
-    return settings.build((1, architecture.num_features, 1), mean_image, rngs=nnx.Rngs(key))
-
-
-@functools.cache
-def _abstract(architecture: _Architecture) -> tuple[nnx.GraphDef, nnx.State]:
-    """Return the model without its parameters, and their shapes."""
-    mean_image = jnp.zeros((1, architecture.num_features, 1))
-    return nnx.split(nnx.eval_shape(lambda: _build(architecture, mean_image, jax.random.key(0))))
-
-
-def _merge(architecture: _Architecture, params: PyTree) -> VAE:
-    graphdef, state = _abstract(architecture)
-    filled = jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(params))
-    return nnx.merge(graphdef, filled)
-
-
-def _player(architecture: _Architecture, num_steps: int) -> Player:
-    """Return the player: the negative ELBO with a weighted KL, trained by Adam."""
-
-    def loss(
-        params: Params,
-        extra: nnx.State,
-        batches: Batches,
-        hparams: Hparams,
-        epoch: Float[Array, ""],
-        key: Key[Array, ""],
-    ) -> tuple[Float[Array, ""], tuple[Metrics, nnx.State]]:
-        del epoch
-        (batch,) = batches
-        assert not isinstance(batch, dict)
-        means = elbo_terms(_merge(architecture, params["model"]), batch, batch, key).means()
-        return means["distortion"] + hparams["beta"] * means["rate"], (means, extra)
-
-    schedule = optax.cosine_decay_schedule(1.0, num_steps)
-
-    def make_optimizer(hparams: Hparams) -> optax.GradientTransformation:
-        return optax.chain(
-            scale_by_adam(0.9, 0.999, 1e-8),
-            optax.scale_by_learning_rate(lambda count: hparams["learning_rate"] * schedule(count)),
-        )
-
-    return Player("model", loss, ("model",), make_optimizer)
-
-
-# The functions below are compiled once per architecture and shape of the data, not for each fit.
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _init(
-    architecture: _Architecture,
-    mean_image: Float[Array, "1 features 1"],
-    key: Key[Array, ""],
-    hparams: Hparams,
-) -> TrainState:
-    model_key, run_key = jax.random.split(key)
-    params = nnx.split(_build(architecture, mean_image, model_key))[1]
-    # The state before the first step does not depend on the number of steps.
-    players = [_player(architecture, 1)]
-    return training.init_state({"model": params}, nnx.State({}), hparams, players, run_key)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _train_epoch(
-    architecture: _Architecture,
-    batch_size: int,
-    epochs: int,
-    state: TrainState,
-    images: Float[Array, "rows 1 features 1"],
-) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
-    num_steps = len(images) // batch_size
-
-    step_fn = functools.partial(
-        training.train_step, players=(_player(architecture, epochs * num_steps),)
-    )
-    return training.train_epoch(
-        state, images, step_fn=step_fn, batch_size=batch_size, num_steps=num_steps
-    )
-
-
 @functools.partial(jax.jit, static_argnums=0)
 @full_precision
 def _encode(
     architecture: _Architecture, params: PyTree, images: Float[Array, "rows 1 features 1"]
 ) -> Float[Array, "rows latents"]:
-    return _merge(architecture, params).latents(images)
+    return fitting.merge(architecture, params).latents(images)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -361,7 +271,7 @@ def _encode(
 def _decode(
     architecture: _Architecture, params: PyTree, latents: Float[Array, "rows latents"]
 ) -> Float[Array, "rows 1 features 1"]:
-    return _merge(architecture, params).decode(latents).mean
+    return fitting.merge(architecture, params).decode(latents).mean
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -369,7 +279,7 @@ def _decode(
 def _elbo(
     architecture: _Architecture, params: PyTree, images: Float[Array, "rows 1 features 1"]
 ) -> Float[Array, " rows"]:
-    model = _merge(architecture, params)
+    model = fitting.merge(architecture, params)
     keys = jax.random.split(jax.random.key(0, impl="threefry2x32"), _NUM_SAMPLES)
 
     # One row at a time, so that each has the same noise; one sample at a time, to save memory.

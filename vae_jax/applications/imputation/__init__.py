@@ -1,0 +1,1 @@
+"""Imputation of cells of a table that were not seen."""

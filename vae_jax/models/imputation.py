@@ -1,0 +1,124 @@
+"""Values that were not seen, given those that were, by self-normalised importance sampling.
+
+With latents z_k drawn from q(z|x_seen) and weights w_k = p(x_seen|z_k) p(z_k) / q(z_k|x_seen), the
+mean of p(x_missing|z_k) with weights w_k / sum w approaches p(x_missing|x_seen), and so do draws at
+latents that are drawn again by these weights (Mattei & Frellsen 2019, arXiv 1812.02633, section
+3.3).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from vae_jax.data import random_bits
+from vae_jax.distributions import Columns
+from vae_jax.models.interfaces import DensityModel
+from vae_jax.networks.precision import full_precision
+
+# Decoded values that are alive at once.
+_VALUES_PER_CHUNK = 2**21
+# Latents, and weights, that are kept for a second draw.
+_VALUES_KEPT = 2**22
+
+
+class Imputed(NamedTuple):
+    """Rows whose cells that were not seen have values; those that were seen are as given.
+
+    Attributes:
+      point: expected numbers, and the likeliest category or binary value.
+      draws: of p(x_missing|x_seen).
+      effective_samples: (sum w)^2 / sum w^2, how many of the samples count.
+    """
+
+    point: Float[np.ndarray | Array, "batch 1 columns 1"]
+    draws: Float[np.ndarray | Array, "draws batch 1 columns 1"]
+    effective_samples: Float[np.ndarray | Array, " batch"]
+
+
+def rows_at_once(num_samples: int, latent_size: int) -> int:
+    """Return how many rows are imputed together, so that memory does not grow with the table."""
+    return max(1, min(64, _VALUES_KEPT // (num_samples * (latent_size + 1))))
+
+
+@full_precision
+def impute(
+    model: DensityModel,
+    rows: Float[Array, "batch 1 columns 1"],
+    keys: Key[Array, " batch"],
+    *,
+    num_samples: int,
+    num_draws: int,
+) -> Imputed:
+    """Return rows with their missing cells imputed.
+
+    Args:
+      model: of the rows of a table.
+      rows: with NaN where a cell was not seen.
+      keys: one per row, so that the result does not depend on the batch.
+      num_samples: importance samples per row.
+      num_draws: draws per row.
+    """
+    batch = rows.shape[0]
+    posterior, prior = model.encode(rows), model.prior
+    outputs = rows.size * model.likelihood.outputs_per_channel
+    chunk = min(max(1, _VALUES_PER_CHUNK // outputs), num_samples)
+    noise_keys, chosen_keys, draw_keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys).T
+
+    def decode(latents: Float[Array, "num batch latents"]) -> Columns:
+        decoded = model.decode(latents)
+        assert isinstance(decoded, Columns), "of a table"
+        return decoded
+
+    def noise(first: Array) -> Float[Array, "chunk batch noise"]:
+        def of_row(key: Key[Array, ""]) -> Float[Array, "chunk noise"]:
+            return random_bits.normal(key, first, chunk, model.noise_size)
+
+        return jax.vmap(of_row, out_axes=1)(noise_keys)
+
+    def add_chunk(sums: tuple[Array, tuple[Any, ...]], first: Array) -> tuple[Any, Any]:
+        largest, weighted = sums
+        latents, log_posterior = posterior.draw(noise(first))
+        decoded = decode(latents)
+        log_weights = decoded.log_prob(rows) + prior.log_prob(latents) - log_posterior
+        wanted = first + jnp.arange(chunk) < num_samples
+        log_weights = jnp.where(wanted[:, None], log_weights, -jnp.inf)
+        new = jnp.maximum(largest, log_weights.max(axis=0))
+        weights = jnp.exp(log_weights - new)
+        scale = jnp.exp(largest - new)
+
+        def add(total: Array, expected: Array) -> Array:
+            more = (1,) * (expected.ndim - 2)
+            old = total * scale.reshape(batch, *more)
+            return old + (weights.reshape(chunk, batch, *more) * expected).sum(axis=0)
+
+        expectations = (jnp.ones((chunk, batch)), *decoded.given(rows).expectations)
+        return (new, jax.tree.map(add, weighted, expectations)), (latents, log_weights)
+
+    single = decode(posterior.mean[None]).given(rows)
+    shapes = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:]), single.expectations)
+    start = (jnp.full(batch, -jnp.inf), (jnp.zeros(batch), *shapes))
+    firsts = jnp.arange(0, num_samples, chunk)
+    (_, (total, *weighted)), kept = jax.lax.scan(add_chunk, start, firsts)
+    latents, log_weights = (leaf.reshape(-1, *leaf.shape[2:]) for leaf in kept)
+    expectations = tuple(w / total.reshape(batch, *(1,) * (w.ndim - 1)) for w in weighted)
+
+    def choose(key: Key[Array, ""], log_weights: Array, latents: Array) -> Array:
+        chosen = jax.random.categorical(key, log_weights, shape=(num_draws,))
+        return latents[chosen]
+
+    again = jax.vmap(choose, in_axes=(0, 1, 1), out_axes=1)(chosen_keys, log_weights, latents)
+
+    def sample(key: Key[Array, ""], latents: Array, row: Array) -> Array:
+        return decode(latents).given(row).sample(key)
+
+    draws = jax.vmap(sample, in_axes=(0, 1, 0), out_axes=1)(draw_keys, again, rows)
+    missing = jnp.isnan(rows)
+    normalised = jax.nn.softmax(log_weights, axis=0)
+    return Imputed(
+        jnp.where(missing, single.point(expectations), rows),
+        jnp.where(missing, draws, rows),
+        1 / jnp.square(normalised).sum(axis=0),
+    )
