@@ -28,7 +28,8 @@ SUFFIXES = (".csv", ".parquet", ".npz")
 BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
 _TARGET = "target"
 _SEPARATORS = ",;\t|"
-_SHARES = {"train": 0.8, "validation": 0.1}
+_DRAWN = ("train", "validation", "test")
+_HELD_OUT_SHARE = 0.1
 # Cells as a file has them: numbers, NaN where there is none, or texts, None where there is none.
 _Content = np.ndarray | list[str | None]
 
@@ -360,11 +361,13 @@ def _drawn(dataset: Dataset, seed: int) -> dict[str, Dataset]:
     """Return training, validation and test rows, drawn by a seed."""
     num = len(dataset.images)
     order = np.random.default_rng(seed).permutation(num)
-    ends = [0, *(round(num * share) for share in np.cumsum([*_SHARES.values()])), num]
-    names = [*_SHARES, "test"]
+    num_held_out = max(1, round(num * _HELD_OUT_SHARE))
+    if num < 3:
+        raise UserError(f"a table of {num} rows has no training, validation and test set; add rows")
+    ends = [0, num - 2 * num_held_out, num - num_held_out, num]
     return {
         name: dataset.read(order[start:stop])
-        for name, start, stop in zip(names, ends[:-1], ends[1:], strict=True)
+        for name, start, stop in zip(_DRAWN, ends[:-1], ends[1:], strict=True)
     }
 
 

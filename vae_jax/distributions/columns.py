@@ -146,7 +146,7 @@ class Columns:
             filled = jnp.where(seen, cells, _PLACEHOLDER)
             distribution = self._exposed(group.distribution, row)
             if isinstance(distribution, Classes):
-                log_prob = distribution.log_prob(filled)
+                log_prob = distribution.log_prob(filled.astype(jnp.int32))
             else:
                 log_prob = distribution.log_prob_by_dimension(filled)
             parts.append(jnp.where(seen, log_prob, 0))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -64,20 +64,30 @@ def marginals(columns: Sequence[Marginal]) -> "matplotlib.figure.Figure":
 
 def _draw_numbers(axes: "matplotlib.axes.Axes", column: Marginal) -> None:
     data, sample = (values[np.isfinite(values)] for values in (column.data, column.sample))
-    low, high = float(data.min()), float(data.max())
+    # A few rows may all lack a column.
+    shown = data if len(data) else sample
+    if len(shown) == 0:
+        return
+    low, high = float(shown.min()), float(shown.max())
     if low > 0 and high / low > _LARGE_RATIO:
         bins = np.geomspace(low / 1.1, high * 1.1, _NUM_BINS)
         axes.set_xscale("log")
-    elif high - low < _NUM_BINS and np.array_equal(data, np.round(data)):
+    elif high - low < _NUM_BINS and np.array_equal(shown, np.round(shown)):
         bins = np.arange(low, high + 2) - 0.5
     else:
-        margin = 0.1 * (high - low)
+        margin = 0.1 * (high - low) or 1.0
         bins = np.linspace(low - margin, high + margin, _NUM_BINS)
     edges = bins.tolist()
-    axes.hist(data, edges, density=True, color=CLASS_COLOURS[0], alpha=0.35, label="data")
-    axes.hist(
-        sample, edges, density=True, color=INK, histtype="step", linewidth=1.2, label="sample"
-    )
+    filled: dict[str, Any] = {"color": CLASS_COLOURS[0], "alpha": 0.35, "label": "data"}
+    outlined: dict[str, Any] = {
+        "color": INK,
+        "histtype": "step",
+        "linewidth": 1.2,
+        "label": "sample",
+    }
+    for values, look in ((data, filled), (sample, outlined)):
+        weights = np.full(len(values), 1 / max(1, len(values)))
+        axes.hist(values, edges, weights=weights, **look)
 
 
 def _draw_categories(axes: "matplotlib.axes.Axes", column: Marginal) -> None:

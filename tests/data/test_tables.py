@@ -1,0 +1,205 @@
+"""Tables in files: kinds, splits, cells that were not seen, and what is refused."""
+
+import numpy as np
+import pytest
+
+from vae_jax import data
+from vae_jax.data import columns, tables
+from vae_jax.data.columns import Column, RowShape
+from vae_jax.data.tables import TableOptions
+from vae_jax.errors import UserError
+
+HEADER = "size,income,visits,member,plan,code"
+LINES = [
+    f"{170 + i % 7}.5,{10 ** (i % 5)},{i * i % 11},{['no', 'yes'][i % 2]},{'abc'[i % 3]},{i % 2}"
+    for i in range(50)
+]
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Write a table; return its path."""
+
+    def write(*lines, name="table.csv"):
+        path = tmp_path / name
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def load(path, split="train+validation+test", **options):
+    kinds = tuple(options.pop("kinds", {}).items())
+    return data.load(path, split, "", 0, TableOptions(kinds, **options))
+
+
+def test_kinds_are_told_by_the_values(table):
+    found = load(table(HEADER, *LINES))
+    assert {column.name: column.kind for column in found.columns} == {
+        "size": "real",
+        "income": "count",
+        "visits": "count",
+        "member": "binary",
+        "plan": "category",
+        "code": "binary",
+    }
+    assert found.images.shape == (50, 1, 6, 1)
+    assert found.images.dtype == np.float32
+
+
+def test_a_told_kind_goes_before_the_inferred_one(table):
+    kinds = {"income": "positive", "visits": "category", "code": "label", "plan": "skip"}
+    found = load(table(HEADER, *LINES), kinds=kinds)
+    assert [column.name for column in found.columns] == ["size", "income", "visits", "member"]
+    assert found.columns[1].kind == "positive"
+    # Numbers by size.
+    assert found.columns[2].values == ("0", "1", "3", "4", "5", "9")
+    assert set(found.labels) == {0, 1}
+
+
+def test_wide_positive_numbers_and_years_are_told_apart():
+    rng = np.random.default_rng(0)
+    assert columns.infer("a", np.exp(rng.normal(size=200)))[0] == "positive"
+    assert columns.infer("a", rng.integers(1990, 2020, 200).astype(float))[0] == "real"
+    assert columns.infer("a", rng.normal(size=200))[0] == "real"
+    assert columns.infer("a", rng.poisson(3.0, 200).astype(float))[0] == "count"
+
+
+def test_the_splits_are_drawn_by_a_seed_and_share_no_row(table):
+    path = table("id,x", *(f"{i}.5,{i % 2}" for i in range(100)))
+    sizes = data.split_sizes(path, "", TableOptions())
+    assert sizes == {"train": 80, "validation": 10, "test": 10}
+    parts = [load(path, split).images[:, 0, 0, 0] for split in sizes]
+    assert sorted(np.concatenate(parts)) == [i + 0.5 for i in range(100)]
+    other = load(path, "train", split_seed=1).images[:, 0, 0, 0]
+    assert not np.array_equal(other, parts[0])
+
+
+def test_empty_cells_and_their_names_are_not_seen(table):
+    found = load(table("x,y,word", "1.5,,a", "NA,2.5,b", "2.5,nan,", "0.5,1.5,a"))
+    assert np.isnan(found.images).sum() == 4
+
+
+def test_separators_and_decimal_commas_are_found(table):
+    for separator in ",;\t|":
+        path = table(*(line.replace(",", separator) for line in (HEADER, *LINES)))
+        assert len(load(path).columns) == 6
+    path = table("x;y", *(f"{i},5;{i},25" for i in range(4)))
+    assert sorted(load(path).images[:, 0, 0, 0]) == [0.5, 1.5, 2.5, 3.5]
+
+
+def test_parquet_and_npz_hold_the_same_table(table, tmp_path):
+    path = table(HEADER, *LINES)
+    whole = tables._open(tmp_path / "table.csv", {})
+    tables.write_table(tmp_path / "table.parquet", whole)
+    read = load(str(tmp_path / "table.parquet"))
+    np.testing.assert_array_equal(read.images, load(path).images)
+    rows = np.random.default_rng(0).normal(size=(20, 2))
+    np.savez(tmp_path / "a.npz", train_rows=rows[:15], test_rows=rows[15:], columns=["a", "b"])
+    sizes = data.split_sizes(str(tmp_path / "a.npz"), "", TableOptions())
+    assert sizes == {"train": 15, "test": 5}
+    found = load(str(tmp_path / "a.npz"), "test")
+    np.testing.assert_array_equal(found.images[:, 0, :, 0], rows[15:].astype(np.float32))
+
+
+def test_a_written_table_is_read_back(table, tmp_path):
+    found = load(table(HEADER, *LINES))
+    rows = found.images.copy()
+    rows[3, 0, 4, 0] = rows[4, 0, 0, 0] = np.nan
+    tables.write(tmp_path / "again.csv", found.columns, rows)
+    again = tables.read_like(tmp_path / "again.csv", found.columns, {})
+    np.testing.assert_array_equal(again.rows, rows)
+    assert (tmp_path / "again.csv").read_text().startswith(HEADER)
+
+
+def test_filling_leaves_what_was_there_and_columns_that_are_not_modelled(tmp_path):
+    path = tmp_path / "holes.csv"
+    path.write_text("zip,x,n,plan\n01234,1.123456789,3,a\n00007,,,\n", encoding="utf-8")
+    described = (Column("x", "real", (), 1), Column("n", "count", (), 0))
+    described += (Column("plan", "category", ("a", "b")),)
+    cells = tables.read_like(path, described, {"zip": "skip"})
+    rows = np.where(np.isnan(cells.rows), np.float32([2.25, 3.7, 1])[None, :, None], cells.rows)
+    tables.write_table(tmp_path / "filled.csv", tables.fill(cells.table, described, rows))
+    lines = (tmp_path / "filled.csv").read_text().splitlines()
+    assert lines[1:] == ["01234,1.123456789,3,a", "00007,2.2,4,b"]
+
+
+def test_holes_are_made_by_share_and_seed():
+    options = {"kinds": {}, "numbers": "real"}
+    whole = load("iris", **options)
+    holes = load("iris", missing_share=0.5, **options)
+    missing = np.isnan(holes.images)
+    assert 0.4 < missing.mean() < 0.6
+    np.testing.assert_array_equal(holes.images[~missing], whole.images[~missing])
+    assert set(whole.labels) == {0, 1, 2}
+    other = load("iris", missing_share=0.5, missing_seed=1, **options)
+    assert not np.array_equal(np.isnan(other.images), missing)
+
+
+def shape_of(path, **options):
+    found = load(path, **options)
+    return columns.fit(found.columns, found.images, "data.train_split"), found
+
+
+def test_statistics_travel_as_json_and_tell_tables_apart(table):
+    shape, _ = shape_of(table(HEADER, *LINES))
+    again = RowShape.from_metadata(shape.to_metadata())
+    assert again == shape == (1, 6, 1)
+    assert hash(again) == hash(shape)
+    other, _ = shape_of(table(HEADER, *LINES[:40], name="other.csv"))
+    assert other != shape
+
+
+@pytest.mark.parametrize(
+    ("lines", "kinds", "message"),
+    [
+        (["a,b", "1.5,2.5", "3.5"], {}, r"no whole table: CSV parse error.*Expected 2 columns"),
+        (["a;b;c", "1,2,3", "4,5,6"], {}, r"no whole table: CSV parse error"),
+        (["1.5,2.5", "3.5,4.5"], {}, "begins with the numbers 1.5, 2.5; its first line must name"),
+        (["a,a", "1.5,2.5"], {}, "has the column 'a' 2 times"),
+        (["a,b", "-1,2.5", "3,1.5"], {"a": "count"}, r"data.columns.a='count': .*-1, where values"),
+        (["a,b", "0,2.5", "3,1.5"], {"a": "positive"}, "values of kind positive are numbers above"),
+        (["a,b", "x,2.5", "3,1.5"], {"a": "real"}, "'a' holds 'x' in row 1, where values of kind"),
+        (["a,b", "1,2.5", "2,2.5", "3,1"], {"a": "binary"}, "has 3 different values"),
+        (
+            ["a,b", "1.5,2.5", "3,1.5"],
+            {"c": "real"},
+            "data.columns.c: .* has no column 'c'; it has",
+        ),
+        (["a,b", "1.5,", "3,"], {}, "column 'b' is empty; leave it out by data.columns.b=skip"),
+        (["a,b", "1.5,1e99", "3,2.5"], {}, "row 1 holds a number that is infinite in float32"),
+        (["a"], {}, "has no rows"),
+        (["a,b", *(f"n{i},1.5" for i in range(99))], {}, "'a' holds 99 different texts in 99 rows"),
+    ],
+)
+def test_bad_tables_are_refused_in_a_line(table, lines, kinds, message):
+    with pytest.raises(UserError, match=message) as error:
+        load(table(*lines), kinds=kinds)
+    assert "\n" not in str(error.value)
+
+
+def test_a_constant_column_and_an_unseen_category_are_refused(table):
+    path = table("a,b", *(f"{i}.5,7" for i in range(20)))
+    with pytest.raises(UserError, match="column 'b' is 7 in every row; leave it out"):
+        shape_of(path)
+    _, found = shape_of(table(HEADER, *LINES, name="other.csv"))
+    train = found.images[found.images[:, 0, 4, 0] != 2]
+    shape = columns.fit(found.columns, train, "data.train_split")
+    message = "data.test_split: column 'plan' holds 'c', which no row of data.train_split has"
+    with pytest.raises(UserError, match=message):
+        columns.unseen_categories(shape, found.images, "data.test_split", "refuse")
+    rows = columns.unseen_categories(shape, found.images, "data.test_split", "missing")
+    assert np.isnan(rows[:, 0, 4, 0]).sum() == np.sum(found.images[:, 0, 4, 0] == 2)
+
+
+def test_an_input_with_other_columns_is_refused(table, tmp_path):
+    found = load(table(HEADER, *LINES))
+    other = tmp_path / "other.csv"
+    other.write_text("size,weight\n1.5,2.5\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"lacks income, visits.* and has weight, unlike"):
+        tables.read_like(other, found.columns, {})
+    other.write_text(f"{HEADER}\n1.5,1,2,maybe,a,0\n", encoding="utf-8")
+    with pytest.raises(UserError, match="'member' holds 'maybe' in row 1, which is none of no"):
+        tables.read_like(other, found.columns, {})
+    with pytest.raises(UserError, match="does not exist"):
+        tables.read_like(tmp_path / "none.csv", found.columns, {})
