@@ -34,7 +34,7 @@ _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 10_000, "importance samples p
 _MOST_FILES = 1000
 _MOST_SAMPLES = 10**6
 # Draws by which intervals are measured.
-_NUM_DRAWS = 500
+_NUM_DRAWS = 200
 
 
 def main() -> None:

@@ -33,6 +33,7 @@ REQUIRED = {
     "evaluate": ["workdir"],
     "explore": ["workdir"],
     "export": ["workdir", "output"],
+    "impute": ["workdir", "input", "output"],
     "map": ["workdir"],
     "measure": ["use", "workdirs"],
     "prepare": [],

@@ -217,6 +217,7 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
         return result.stdout
 
     run(own_data)
+    run("from examples.customers import write; write('customers.csv')")
     np.save(tmp_path / "new.npy", np.zeros((3, 28, 28), np.uint8))
     small = [
         on_a_small_budget(command, idx_folder)[2:]
@@ -224,7 +225,10 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
         if HAS_ONNX or "onnx" not in command[-1]
     ]
     run(IN_ONE_PROCESS, json.dumps(small))
-    assert commands("examples") == [["python", "-m", "examples.vae_from_parts"]]
+    assert sorted(commands("examples")) == [
+        ["python", "-m", "examples.customers", "customers.csv"],
+        ["python", "-m", "examples.vae_from_parts"],
+    ]
     run("from examples.vae_from_parts import main; main(1, 1000, 200)")
     run(in_a_program + "\nassert nats.shape == (16,) and samples.shape == (16, 28, 28, 1)")
     run(of_a_sweep.replace("member=17", "member=3"))

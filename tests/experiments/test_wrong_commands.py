@@ -31,6 +31,7 @@ _OF_A_RUN = {
     "edit": "--attribute=slant --output={t}/a.npy",
     "evaluate": "",
     "export": "--output={t}/a.safetensors",
+    "impute": "--input={t}/holes.csv --output={t}/a.csv",
     "map": "",
     "sample": "--output={t}/a.npy",
 }
@@ -125,6 +126,21 @@ WRONG = {
         --workdir={t}/nowhere
         --workdir=hf://user/name
         junk
+    """,
+    ("impute", "--workdir={run} --input={t}/holes.csv --output={t}/a.csv "): """
+        --multiple=-1
+        --multiple=1001
+        --multiple=a
+        --num_samples=0
+        --num_samples=1000001
+        --input=
+        --output=
+        --output={t}/a.npy
+        --output={t}/holes.csv
+        --seed=-1
+        --workdir={several}
+        --workdir={autoencoder}
+
     """,
     ("detect", "--workdir={run} --input={t}/images.npy --output={t}/a.csv "): """
         --false_positive_rate=nan
@@ -633,6 +649,7 @@ def names(tmp_path_factory):
     (folder / "text").write_text("x")
     (folder / "raises.py").write_text("1 / 0")
     (folder / "exits.py").write_text("import sys\nsys.exit(0)")
+    (folder / "holes.csv").write_text("a,b\n1.5,\n2.5,3.5\n")
     (folder / "binary.py").write_bytes(b"\xff\x00")
     (folder / "none.py").write_text("def get_card():\n    return None")
     (folder / "grid.py").write_text(_sweep_file("space.grid({'objective.beta': (0.5, 2.0)})"))
@@ -699,7 +716,7 @@ def _refuse(name, arguments, names, monkeypatch):
 
 def test_there_are_many_and_of_every_command():
     assert len(COMMANDS) + len(_SWEEPS) >= 300
-    assert len({name for name, _ in COMMANDS}) == 23
+    assert len({name for name, _ in COMMANDS}) == 24
 
 
 @pytest.mark.usefixtures("parsed_flags")

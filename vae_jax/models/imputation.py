@@ -67,7 +67,7 @@ def impute(
     chunk = min(max(1, _VALUES_PER_CHUNK // outputs), num_samples)
     noise_keys, chosen_keys, draw_keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys).T
 
-    def decode(latents: Float[Array, "num batch latents"]) -> Columns:
+    def decode(latents: Float[Array, "*shape latents"]) -> Columns:
         decoded = model.decode(latents)
         assert isinstance(decoded, Columns), "of a table"
         return decoded

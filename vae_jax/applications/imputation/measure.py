@@ -20,7 +20,7 @@ from vae_jax.evaluation.reports import Measured, grouped
 from vae_jax.trained import TrainedModel
 
 _NUM_SAMPLES = 10_000
-_NUM_DRAWS = 500
+_NUM_DRAWS = 200
 
 
 def measure(folders: Sequence[Path], plots_folder: Path | None) -> Iterator[Measured]:

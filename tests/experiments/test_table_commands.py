@@ -1,0 +1,192 @@
+"""From a table to a model, and to a filled table, scores and synthetic rows, by the commands."""
+
+import csv
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+
+import vae_jax
+from configs import table as table_config
+from examples import customers
+from experiments import detect, impute, sample
+from vae_jax import config as factory
+from vae_jax.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("parsed_flags")
+
+
+def config_of(path, **changes):
+    small = {
+        "data.name": str(path),
+        "epochs": 4,
+        "patience": 0,
+        "model.latent_size": 2,
+        "model.encoder.widths": (8,),
+        "objective.num_samples": 2,
+        "evaluation.num_samples": 5,
+        **changes,
+    }
+    return factory.with_values(factory.plain(table_config.get_config()), small)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("table") / "customers.csv"
+    customers.write(path, num=300)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(table):
+    return vae_jax.train(config_of(table), table.parent / "run")
+
+
+@pytest.fixture
+def run(trained, table, monkeypatch):
+    """Run a command on the trained run; return the rows that it writes, as dicts."""
+    monkeypatch.chdir(table.parent)
+
+    def command(module, output, **given):
+        with flagsaver.flagsaver(workdir="run", output=output, **given):
+            module.main()
+        with open(output, encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    return command
+
+
+def read(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_is_measured_and_learns(trained):
+    assert trained.test["nats_of"] == "log density"
+    losses = [r["loss"] for r in trained.records if "loss" in r]
+    assert losses[-1] < losses[0]
+    assert 0 < trained.test["reconstruction_error"] < 2
+    assert trained.model.columns.columns[0].column.name == "age"
+
+
+def test_a_run_goes_on_and_travels_with_its_statistics(trained, table, tmp_path):
+    again = vae_jax.train(config_of(table), trained.folder)
+    assert again.test == trained.test
+    (tmp_path / "model.safetensors").write_bytes(trained.model.to_bytes())
+    other = vae_jax.load(tmp_path / "model.safetensors")
+    rows = trained.model.load_test().images
+    np.testing.assert_array_equal(other.latents(rows), trained.model.latents(rows))
+    assert other.columns == trained.model.columns
+
+
+def test_a_table_with_other_rows_is_refused_when_a_run_goes_on(trained, table, tmp_path):
+    shutil.copytree(trained.folder, tmp_path / "run")
+    customers.write(tmp_path / "customers.csv", num=300, seed=1)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["data"]["name"] = str(tmp_path / "customers.csv")
+    with pytest.raises(UserError, match=r"of another experiment|other columns|data\.name"):
+        vae_jax.train(config, tmp_path / "run")
+
+
+def test_synthetic_rows_are_like_those_of_the_file(run, table):
+    rows = run(sample, "synthetic.csv", num_images=40)
+    known = read(table)
+    assert len(rows) == 40
+    assert list(rows[0]) == list(known[0])
+    for name in ("member", "region", "plan", "newsletter"):
+        assert {row[name] for row in rows} <= {row[name] for row in known}
+    assert all(float(row["spent"]) > 0 and row["visits"].isdigit() for row in rows)
+    assert table.with_name("synthetic.png").is_file()
+    with pytest.raises(UserError, match=r"must end in \.csv or \.parquet"):
+        run(sample, "synthetic.npy")
+
+
+def test_every_row_gets_a_score(run, table):
+    rows = run(detect, "scores.csv", input=str(table))
+    assert len(rows) == 300
+    assert all(np.isfinite(float(row["score"])) for row in rows)
+    with pytest.raises(UserError, match="compares pixels, and this run is on a table"):
+        run(detect, "scores.csv", input=str(table), score="pca")
+
+
+def test_empty_cells_are_filled_and_others_stay(run, table):
+    rows, known = run(impute, "filled.csv", input=str(table), num_samples=20), read(table)
+    assert [list(row) for row in rows] == [list(row) for row in known]
+    for row, before in zip(rows, known, strict=True):
+        for name, cell in before.items():
+            assert row[name]
+            if cell:
+                same = row[name] == cell or float(row[name]) == float(cell)
+                assert same
+    cells = read(table.with_name("filled_cells.csv"))
+    assert len(cells) == sum(not cell for row in known for cell in row.values())
+    numbers = [cell for cell in cells if cell["low"]]
+    assert all(float(cell["low"]) <= float(cell["high"]) for cell in numbers)
+    others = [cell for cell in cells if not cell["low"]]
+    assert {cell["column"] for cell in others} == {"member", "newsletter", "region", "plan"}
+    assert all(0 <= float(cell["probability"]) <= 1 for cell in others)
+
+
+def test_multiple_imputations_are_different_draws(run, table, caplog):
+    lines = table.read_text().splitlines()[:4]
+    (table.parent / "few.csv").write_text("\n".join([*lines, "," * 11]) + "\n")
+    run(impute, "few_filled.csv", input="few.csv", num_samples=20, multiple=2)
+    first, second = (read(table.parent / f"few_filled_{i}.csv") for i in (1, 2))
+    assert first != second
+    assert all(first[3].values())
+    assert "1 rows have nothing but empty cells, first row 4" in caplog.text
+
+
+def test_wrong_inputs_are_refused_in_a_line(run, table, tmp_path):
+    lines = table.read_text().splitlines()
+    wrong = {
+        "torn.csv": ([*lines[:3], lines[3][:20]], "is no whole table"),
+        "whole.csv": ([lines[0], "57,1.5,1,1,1,1,1,1,yes,1,south,plus"], "no empty cell to fill"),
+        "unknown.csv": ([lines[0], "57,,1,1,1,1,1,1,yes,1,moon,plus"], "'region' holds 'moon' in"),
+        "negative.csv": ([lines[0], "57,,1,1,1,1,-1,1,yes,1,south,plus"], "'visits': -1, where"),
+        "other.csv": (["age,weight", "57,"], "lacks height, income, .* and has weight"),
+        "none.csv": (lines[:1], "has no rows"),
+    }
+    for name, (content, message) in wrong.items():
+        (tmp_path / name).write_text("\n".join(content) + "\n")
+        with pytest.raises(UserError, match=message) as error:
+            run(impute, "out.csv", input=str(tmp_path / name))
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.columns.agee": "real"}, "has no column 'agee'; did you mean age"),
+        ({"data.columns.age": "reel"}, r"data.columns.age='reel' must be one of binary"),
+        ({"data.columns.income": "count"}, "'income'.*where values of kind count are whole"),
+        ({"model.likelihood": "bernoulli"}, r"is a table; use model.likelihood='columns'"),
+        ({"model.likelihood": {"name": "columns"}, "data.name": "mnist"}, "is no table, which"),
+        ({"corruption": "gaussian"}, "corruption='gaussian' is one of images"),
+        ({"model.encoder": "conv"}, "too small for model.encoder='conv'"),
+        ({"model.prior": "vamp"}, "learns images in the unit interval.*is a table"),
+        ({"batch_size": 9999}, "is larger than the 240"),
+        ({"data.test_split": "train"}, "shares 240 examples"),
+    ],
+)
+def test_wrong_configs_are_refused_in_a_line(table, tmp_path, changes, message):
+    config = {k: v for k, v in changes.items() if k != "model.likelihood"}
+    if "data.name" in config:
+        config = {"data": {"name": config["data.name"]}}
+    content = config_of(table)
+    if "model.likelihood" in changes and "data.name" not in changes:
+        # Of images: it has no settings of a table.
+        content["model"]["likelihood"] = changes["model.likelihood"]
+    with pytest.raises(UserError, match=message) as error:
+        vae_jax.train(factory.with_values(content, config), tmp_path / "run")
+    assert "\n" not in str(error.value)
+
+
+def test_the_images_of_a_model_of_rows_are_checked_by_column(trained):
+    rows = trained.model.load_test().images.copy()
+    rows[0, 0, 6, 0] = -2
+    with pytest.raises(UserError, match="images column 'visits': -2"):
+        trained.model.elbo(rows, jax.random.key(0))
