@@ -25,10 +25,7 @@ shared.define(
     "member",
     "accept_data",
     output="JSON file to write; by default the run's summary.json is written, and its plots",
-)
-
-_NUM_SAMPLES = flags.DEFINE_integer(
-    "num_samples", None, "importance samples per image, in place of config.evaluation.num_samples"
+    num_samples="importance samples per image, in place of config.evaluation.num_samples",
 )
 
 
@@ -38,8 +35,9 @@ def main() -> None:
     folder = shared.existing_workdir()
     config = trained.read_experiment(folder)
     num_samples = config.evaluation.num_samples
-    if _NUM_SAMPLES.value is not None and "num_samples" in settings_of(type(config.evaluation)):
-        num_samples = _NUM_SAMPLES.value
+    given = flags.FLAGS.num_samples
+    if given is not None and "num_samples" in settings_of(type(config.evaluation)):
+        num_samples = given
     if not 1 <= num_samples <= MAX_SAMPLES:
         raise UserError(f"--num_samples={num_samples} must be at least 1 and at most {MAX_SAMPLES}")
     output = Path(flags.FLAGS.output) if flags.FLAGS.output else None

@@ -65,6 +65,7 @@ _SHARED: dict[str, tuple[Callable[..., Any], Any, str]] = {
     "format": (flags.DEFINE_list, ["png"], "formats of the plots, some of png, pdf and svg"),
     "seeds": (flags.DEFINE_integer, 3, "seeds per row, counted from 0"),
     "seed": (_define_seed, 0, "seed of everything that is drawn or fitted"),
+    "num_samples": (flags.DEFINE_integer, None, "importance samples per example"),
     "log": (
         flags.DEFINE_list,
         [],

@@ -26,13 +26,19 @@ from vae_jax.errors import UserError
 from vae_jax.evaluation import foreign_rows
 from vae_jax.evaluation.progress import progress_bar
 
-shared.define("workdir", "member", "output", "seed", input="required; table with empty cells")
+shared.define(
+    "workdir",
+    "member",
+    "output",
+    "seed",
+    input="required; table with empty cells",
+    num_samples="importance samples per row; by default 10,000",
+)
 
 _MULTIPLE = flags.DEFINE_integer("multiple", 0, "further files, whose cells are draws")
-_NUM_SAMPLES = flags.DEFINE_integer("num_samples", 10_000, "importance samples per row")
 
 _MOST_FILES = 1000
-_MOST_SAMPLES = 10**6
+_NUM_SAMPLES, _MOST_SAMPLES = 10_000, 10**6
 # Draws by which intervals are measured.
 _NUM_DRAWS = 200
 
@@ -42,17 +48,15 @@ def main() -> None:
     folder, source = shared.existing_workdir(), shared.required_input("a table with empty cells")
     target = shared.required_output()
     tables.require_suffix(target)
-    num_files, num_samples = _MULTIPLE.value, _NUM_SAMPLES.value
+    num_files, num_samples = _MULTIPLE.value, flags.FLAGS.num_samples
     if not 0 <= num_files <= _MOST_FILES:
         raise UserError(f"--multiple={num_files} must be from 0 to {_MOST_FILES}")
+    num_samples = _NUM_SAMPLES if num_samples is None else num_samples
     if not 1 <= num_samples <= _MOST_SAMPLES:
         raise UserError(f"--num_samples={num_samples} must be from 1 to {_MOST_SAMPLES}")
     model = trained.load_images(folder)
     if model.columns is None:
-        raise UserError(
-            f"workdir={str(folder)!r} holds a run on images; impute with a run on a table, such as "
-            "configs/table.py"
-        )
+        raise UserError(f"workdir={str(folder)!r} holds a run on images; name one on a table")
     cells = foreign_rows.read(model, source)
     columns = model.columns.plain_columns
     with_holes = np.flatnonzero(np.isnan(cells.rows).any(axis=(1, 2, 3)))

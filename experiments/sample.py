@@ -16,12 +16,10 @@ p(x|z); the columns of 1,000 test rows and of these are plotted beside it.
 import math
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import jax
 import numpy as np
 from absl import flags
-from jaxtyping import Array, Key
 
 from experiments import command_line
 from experiments import flags as shared
@@ -29,7 +27,7 @@ from vae_jax import config, plots, trained
 from vae_jax.applications.generation import samplers
 from vae_jax.data import image_arrays, tables
 from vae_jax.errors import UserError
-from vae_jax.evaluation import drawing, metrics
+from vae_jax.evaluation import metrics, synthetic_rows
 from vae_jax.evaluation.progress import progress_bar
 from vae_jax.training import host
 
@@ -45,7 +43,6 @@ _NUM_IMAGES = flags.DEFINE_integer("num_images", 100, "number of images to draw"
 flags.DEFINE_alias("num_rows", "num_images")
 
 _MOST_SHOWN = 100
-_MOST_ROWS_SHOWN = 1000
 # Images that are in memory at a time.
 _PART = 10_000
 
@@ -80,7 +77,8 @@ def main() -> None:
     distribution = samplers.build(_SAMPLER.value, model, images, fit_key)
     latents = samplers.sample_latents(distribution, draw_key, _NUM_IMAGES.value, _TEMPERATURE.value)
     if model.columns is not None:
-        _write_rows(target, model, latents, jax.random.fold_in(draw_key, 1))
+        files = synthetic_rows.write(target, model, latents, jax.random.fold_in(draw_key, 1))
+        print(f"{target}: {len(latents):,} rows; {files[0]} shows their columns beside the test's")
         return
     first = model.decode(latents[:_MOST_SHOWN])
     parts = np.split(latents, range(_PART, len(latents), _PART))
@@ -97,19 +95,6 @@ def main() -> None:
     files = plots.save(plots.image_grid(first), grid)
     shown = " and ".join(map(str, files))
     print(f"{target}: {len(latents):,} images; {shown} shows {len(first)}")
-
-
-def _write_rows(
-    target: Path, model: trained.TrainedModel, latents: np.ndarray, key: Key[Array, ""]
-) -> None:
-    """Write a draw of p(x|z) at each latent vector as a table, and plot its columns."""
-    assert model.columns is not None, "a run on a table has columns"
-    rows = model.draw(latents, key)
-    tables.write(target, model.columns.plain_columns, rows)
-    test = model.load_test().images[:_MOST_ROWS_SHOWN]
-    files = drawing.draw_columns(target.with_suffix(".png"), model, test, rows)
-    shown = " and ".join(map(str, files))
-    print(f"{target}: {len(rows):,} rows; {shown} shows their columns and those of test rows")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from vae_jax import settings
+from vae_jax.config.data_settings import TableData
 from vae_jax.config.experiment import Experiment, JointExperiment, ReconstructionEvaluation
 from vae_jax.errors import UserError
 from vae_jax.settings import (
@@ -503,6 +504,7 @@ LIMITS = {
     "remat": FLAGS,
     "sampled_kl": FLAGS,
     "scale": NUMBERS_ABOVE_0,
+    "ColumnsSettings.scale_kind": names_of("learned", "per_cell"),
     "scale_kind": names_of("fixed", "learned", "optimal", "per_pixel"),
     "seed": SEEDS,
     "steps_per_call": INTEGERS_1,
@@ -547,7 +549,7 @@ def every_part():
                 for choice in setting.choices.values():
                     visit(choice)
 
-    for cls in (Experiment, JointExperiment, ReconstructionEvaluation):
+    for cls in (Experiment, JointExperiment, ReconstructionEvaluation, TableData):
         visit(cls)
     return list(classes), tables
 
@@ -617,3 +619,23 @@ def test_every_choice_with_any_of_its_values_is_the_same_after_a_round_trip(data
     assert settings.resolve(setting, chosen, "part") == chosen
     shortest = {"name": name, **settings.changed(chosen)}
     assert settings.resolve(setting, shortest, "part") == chosen
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """Values by free names."""
+
+    kinds: tuple = settings.by_name("Kinds by name.", ["count", "real"])
+
+
+def test_values_by_name_are_a_mapping_in_a_config_and_pairs_in_the_part():
+    part = settings.resolve_part(Named, {"kinds": {"b": "real", "a.b c": "count"}}, "data")
+    assert part.kinds == (("a.b c", "count"), ("b", "real"))
+    assert settings.resolve_part(Named, {"kinds": part.kinds}, "data") == part
+    assert settings.to_dict(part)["kinds"] == {"a.b c": "count", "b": "real"}
+    assert settings.changed(part) == {"kinds": {"a.b c": "count", "b": "real"}}
+    assert settings.changed(Named()) == {}
+    with pytest.raises(UserError, match=r"data\.kinds\.b='x' must be one of count, real"):
+        settings.resolve_part(Named, {"kinds": {"b": "x"}}, "data")
+    with pytest.raises(UserError, match=r"data\.kinds=3 must be values by name"):
+        settings.resolve_part(Named, {"kinds": 3}, "data")

@@ -254,3 +254,14 @@ def test_a_new_name_is_one_that_a_config_can_have(old):
     }
     for new in RENAMED[old].split(" (")[0].split(" or "):
         assert setting_at(choices.get(new, {}), new).sentence
+
+
+def test_kinds_of_columns_are_set_by_name_also_by_names_with_dots():
+    table = {"model": {"likelihood": "columns"}, "data": {"name": "a.csv"}}
+    arguments = ("data.columns.age=count", "data.columns.a.b c=real", "data.columns.name=skip")
+    found = overridden(table, *arguments)
+    assert found["data"]["columns"] == {"age": "count", "a.b c": "real", "name": "skip"}
+    assert dict(resolve(found).data.columns) == found["data"]["columns"]
+    line = refused("data.columns.age=x", config=table)
+    assert line.startswith("data.columns.age='x' must be one of binary")
+    assert refused("data.binarization=none", config=table).startswith("data.binarization is not a")

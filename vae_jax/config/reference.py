@@ -169,7 +169,8 @@ def _rows(cls: type) -> list[_Row]:
         elif setting.section is not None:
             shown, limits = "{}", "settings of its own"
         else:
-            shown, limits = repr(default), setting.limits
+            shown = "{}" if setting.entry is not None else repr(default)
+            limits = setting.limits
         kind = "traced" if setting.is_traced else "static"
         rows.append(_Row(name, shown, limits, kind, setting.sentence))
     return rows

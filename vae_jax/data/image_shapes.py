@@ -12,7 +12,7 @@ def advice(shape: tuple[int, ...]) -> str:
         return "; its channels come first, so use array.transpose(0, 2, 3, 1)"
     if len(shape) == 2:
         return (
-            "; rows of numbers are trained on by vae_jax.sklearn.VAETransformer, or by a config as "
-            "images of one row: array[:, None, :]"
+            "; rows of numbers are trained on by vae_jax.sklearn.VAETransformer, or as 'rows' of a "
+            "table by configs/table.py"
         )
     return ""

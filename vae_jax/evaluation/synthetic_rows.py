@@ -1,0 +1,39 @@
+"""Rows that a model draws, in a file like that of its table."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from vae_jax.data import tables
+from vae_jax.evaluation import drawing
+from vae_jax.trained import TrainedModel
+
+_MOST_SHOWN = 1000
+
+
+def write(
+    path: Path,
+    model: TrainedModel,
+    latents: Float[np.ndarray, "num latents"],
+    key: Key[Array, ""],
+) -> list[Path]:
+    """Write a draw of p(x|z) at each latent vector, and plot its columns beside those of test rows.
+
+    Args:
+      path: a .csv or .parquet file; the plot has its name.
+      model: of a run on a table.
+      latents: such as draws of the prior.
+      key: of the draws.
+
+    Returns:
+      The files of the plot.
+
+    Raises:
+      UserError: a file cannot be written, or the run's data are missing.
+    """
+    assert model.columns is not None, "a run on a table has columns"
+    rows = model.draw(latents, key)
+    tables.write(path, model.columns.plain_columns, rows)
+    test = model.load_test().images[:_MOST_SHOWN]
+    return drawing.draw_columns(path.with_suffix(".png"), model, test, rows)
