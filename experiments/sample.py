@@ -9,8 +9,7 @@ grid of the first hundred, clipped to [0, 1], is written beside it as a PNG or i
 
     python -m experiments.sample --workdir=runs/table --num_rows=500 --output=synthetic.csv
 
-Of a run on a table --output is a .csv or .parquet file of rows like those of its file, draws of
-p(x|z); the columns of 1,000 test rows and of these are plotted beside it.
+Of a run on a table --output is a .csv or .parquet file of rows; their columns are plotted beside.
 """
 
 import math

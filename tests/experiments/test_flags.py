@@ -112,17 +112,9 @@ def test_a_command_without_a_config_refuses_a_setting_of_one():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_that_draws_takes_the_format_of_its_plots(name):
     # These write no plots.
-    writes_none = {
-        "classifier",
-        "compress",
-        "decompress",
-        "detect",
-        "edit",
-        "explore",
-        "export",
-    } | {"impute"}
+    writes_none = {"classifier", "compress", "decompress", "detect", "edit", "explore", "export"}
     module = importlib.import_module(f"experiments.{name}")
-    draws = name not in writes_none | {"prepare", "report", "runs", "settings"}
+    draws = name not in writes_none | {"impute", "prepare", "report", "runs", "settings"}
     assert ("format" in key_flags(module)) == draws
     assert hasattr(module.main, "__wrapped__") == draws
 

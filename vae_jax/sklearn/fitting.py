@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Hashable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from vae_jax.training.step import TrainState
 Images = Float[Array, "rows 1 features 1"]
 
 
+@runtime_checkable
 class Architecture(Hashable, Protocol):
     """What a model and its loss are, without parameters. It is hashable: programs are kept by it.
 
