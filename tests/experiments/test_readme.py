@@ -112,12 +112,14 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
         given = " ".join(command)
         # Without a density nothing is sampled.
         unread = "evaluation.num_samples" if re.search("autoencoder|upscaling", given) else ""
+        # Data that have other splits, or fewer examples.
+        other_splits = "own.npz" in given or "configs/imputation.py" in given
         command += [
             f"--config.{field}={value}"
             for field, value in SMALL_RUN.items()
-            if f"--config.{field}=" not in given and "own.npz" not in given and field != unread
+            if f"--config.{field}=" not in given and not other_splits and field != unread
         ]
-        if "own.npz" in given:
+        if other_splits:
             command += ["--config.epochs=1", "--config.evaluation.num_samples=2"]
     if any("multimodal_renderings" in part for part in command):
         # Not five convolutional networks of each kind.
@@ -128,7 +130,8 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
         command += ["--models=vanilla"]
         command += [f"--config.{field}={value}" for field, value in SMALL_RUN.items()]
     if "experiments.measure" in command:
-        command += ["--num_test_examples=10", "--num_chosen=5"]
+        chosen = [] if "--use=imputation" in command else ["--num_chosen=5"]
+        command += ["--num_test_examples=10", *chosen]
     if "experiments.classifier" in command:
         command += ["--epochs=1", "--train_split=train[:1000]", "--test_split=test[:200]"]
     if "experiments.disentanglement" in command:

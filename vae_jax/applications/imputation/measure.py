@@ -23,19 +23,22 @@ _NUM_SAMPLES = 10_000
 _NUM_DRAWS = 200
 
 
-def measure(folders: Sequence[Path], plots_folder: Path | None) -> Iterator[Measured]:
+def measure(
+    folders: Sequence[Path], plots_folder: Path | None, *, num_test_examples: int | None = None
+) -> Iterator[Measured]:
     """Impute the missing cells of runs; yield the results so far after each run.
 
     Args:
       folders: workdirs of the runs.
       plots_folder: where to plot the errors by share of missing cells; None plots nothing.
+      num_test_examples: rows to impute, at most; None is all.
     """
     models = [trained.load_images(folder) for folder in folders]
     for folder, model in zip(folders, models, strict=True):
         refuse_without_holes(folder, model)
     rows: list[dict[str, Any]] = []
     for model in models:
-        rows.append(measure_run(model))
+        rows.append(measure_run(model, num_test_examples))
         print(_line(rows[-1]), flush=True)
         yield {"num_samples": _NUM_SAMPLES, "rows": rows}
     if plots_folder is not None:
@@ -55,8 +58,10 @@ def refuse_without_holes(folder: Path, model: TrainedModel) -> None:
         )
 
 
-def measure_run(model: TrainedModel) -> dict[str, Any]:
+def measure_run(model: TrainedModel, num_rows: int | None = None) -> dict[str, Any]:
     """Return the errors of a run and of the other methods on the same missing cells.
+
+    The other methods see all training rows, of which the first `num_rows` are imputed and counted.
 
     Errors are means over missing cells: squared ones of numbers in units of the standard deviation
     of their column (of its log, for positive numbers and counts) among all cells, and the share of
@@ -67,13 +72,15 @@ def measure_run(model: TrainedModel) -> dict[str, Any]:
     holes, complete = model.load_splits().train.images, model.load_complete()
     # The columns' deviations among all cells.
     known = columns.fit(model.columns.plain_columns, complete, "the complete rows")
-    hidden = np.where(np.isnan(holes), complete, np.nan)
+    counted = slice(num_rows)
+    hidden = np.where(np.isnan(holes), complete, np.nan)[counted]
     found = model.impute(
-        holes, model.keys.imputation, num_samples=_NUM_SAMPLES, num_draws=_NUM_DRAWS
+        holes[counted], model.keys.imputation, num_samples=_NUM_SAMPLES, num_draws=_NUM_DRAWS
     )
     errors = {"model": _error(known, np.asarray(found.point), hidden)}
     for method in baselines.METHODS:
-        errors[method] = _error(known, baselines.impute(method, model.columns, holes), hidden)
+        filled = baselines.impute(method, model.columns, holes)[counted]
+        errors[method] = _error(known, filled, hidden)
     are_numbers = np.array([not column.values for column in known.plain_columns])
     low, high = interval(np.asarray(found.draws))
     inside = ((low <= hidden) & (hidden <= high))[:, 0, are_numbers, 0]
@@ -84,9 +91,9 @@ def measure_run(model: TrainedModel) -> dict[str, Any]:
         "missing_seed": model.data.missing_seed,
         "seed": model.seed,
         "config_digest": model.digest,
-        "num_rows": len(holes),
+        "num_rows": len(hidden),
         "num_columns": len(known.columns),
-        "num_missing": int(np.isnan(holes).sum()),
+        "num_missing": int(np.isfinite(hidden).sum()),
         "coverage": float(inside[wanted].mean()) if wanted.any() else None,
         "effective_samples": float(np.median(found.effective_samples)),
         "errors": errors,
