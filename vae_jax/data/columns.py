@@ -229,15 +229,14 @@ def encode(
         UserError: a cell is none of the column's kind.
     """
     if column.kind in ("binary", "category"):
-        index = {value: float(i) for i, value in enumerate(column.values)}
-        found = [math.nan if t is None else index.get(t, -1.0) for t in as_texts(content)]
-        codes = np.array(found, np.float64)
+        codes = _codes(column.values, content)
         unknown_rows = np.flatnonzero(codes < 0)
         if len(unknown_rows) and unknown == "refuse":
             row = int(unknown_rows[0])
+            (text,) = as_texts(content[row : row + 1])
             raise UserError(
-                f"column {column.name!r} holds {as_texts(content)[row]!r} in row {row + 1}, which "
-                f"is none of {_listed(column.values)}"
+                f"column {column.name!r} holds {text!r} in row {row + 1}, which is none of "
+                f"{_listed(column.values)}"
             )
         codes[unknown_rows] = math.nan
         return codes
@@ -246,6 +245,19 @@ def encode(
     if problem is not None:
         raise UserError(problem)
     return values
+
+
+def _codes(
+    values: Sequence[str], content: Sequence[str | None] | np.ndarray
+) -> Float[np.ndarray, " num"]:
+    """Return the index of each cell's text, NaN of an empty cell, -1 of one that is not known."""
+    if isinstance(content, np.ndarray):
+        distinct, place = np.unique(content, return_inverse=True)
+        codes: np.ndarray = _codes(values, as_texts(distinct))[place]
+        return codes
+    index = {value: float(i) for i, value in enumerate(values)}
+    found = [math.nan if text is None else index.get(text, -1.0) for text in content]
+    return np.array(found, np.float64)
 
 
 def as_texts(content: Sequence[str | None] | np.ndarray) -> Sequence[str | None]:
@@ -288,7 +300,9 @@ def num_decimals(values: Float[np.ndarray, " num"]) -> int:
 
 def distinct_texts(content: Sequence[str | None] | np.ndarray) -> tuple[str, ...]:
     """Return the different texts of cells: numbers by size, others by alphabet."""
-    found = {text for text in as_texts(content) if text is not None}
+    if isinstance(content, np.ndarray):
+        content = as_texts(np.unique(content))
+    found = {text for text in content if text is not None}
     try:
         return tuple(sorted(found, key=float))
     except ValueError:

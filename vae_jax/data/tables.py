@@ -293,8 +293,14 @@ def _joined(parts: Sequence[_Content]) -> _Content:
     return [text for part in parts for text in kinds_of.as_texts(part)]
 
 
+def _is_empty(content: _Content) -> bool:
+    if isinstance(content, np.ndarray):
+        return bool(np.isnan(content).all())
+    return all(text is None for text in content)
+
+
 def _column(path: str, name: str, content: _Content, told: str | None, numbers: str) -> Column:
-    if all(text is None for text in kinds_of.as_texts(content)):
+    if _is_empty(content):
         raise UserError(
             f"{path}: column {name!r} is empty; leave it out by data.columns.{name}=skip"
         )
