@@ -48,7 +48,7 @@ def main() -> None:
     target = shared.required_output()
     if target.suffix != ".csv":
         raise UserError(f"--output={target} must end in .csv")
-    model = trained.load_images(folder)
+    model = trained.load_images(folder, rows=True)
     what = "images" if model.columns is None else "rows"
     stored = None if model.columns is None else foreign_rows.read(model, source).rows
     # Read before the data of the run: a wrong file is refused at once.

@@ -54,7 +54,7 @@ def main() -> None:
     num_samples = _NUM_SAMPLES if num_samples is None else num_samples
     if not 1 <= num_samples <= _MOST_SAMPLES:
         raise UserError(f"--num_samples={num_samples} must be from 1 to {_MOST_SAMPLES}")
-    model = trained.load_images(folder)
+    model = trained.load_images(folder, rows=True)
     if model.columns is None:
         raise UserError(f"workdir={str(folder)!r} holds a run on images; name one on a table")
     cells = foreign_rows.read(model, source)

@@ -45,7 +45,7 @@ def main() -> None:
                 f"--methods={','.join(_METHODS.value)} must be some of "
                 f"{', '.join(plane_maps.METHODS)}"
             )
-    model = trained.load_images(folder)
+    model = trained.load_images(folder, rows=True)
     test = model.load_test()
     targets = measuring.prepare_test(model, test)[:NUM_MAPPED]
     labels = None if test.labels is None else test.labels[:NUM_MAPPED]

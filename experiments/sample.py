@@ -54,7 +54,7 @@ def main() -> None:
     samplers.require_temperature(_TEMPERATURE.value)
     if _NUM_IMAGES.value < 1:
         raise UserError(f"--num_images={_NUM_IMAGES.value} must be at least 1")
-    model = trained.load_images(folder)
+    model = trained.load_images(folder, rows=True)
     (image_arrays if model.columns is None else tables).require_suffix(target)
     # Images are decoded and written in parts; their latents are drawn at once.
     for values, there, where in (

@@ -914,11 +914,16 @@ def _file_of(path: str | Path) -> Path | None:
     return bundled.path_of(str(path)) if is_name and not Path(path).exists() else None
 
 
-def load_images(path: str | Path, member: int | None = None) -> TrainedModel:
+def load_images(path: str | Path, member: int | None = None, *, rows: bool = False) -> TrainedModel:
     """Return the best model of a run of images, as `load` does.
 
+    Args:
+      path: the run's workdir, or that of a sweep.
+      member: index of the sweep's member.
+      rows: whether the rows of a table will do, too.
+
     Raises:
-      UserError: as `load`, or the run has several modalities.
+      UserError: as `load`, or the run has several modalities, or is on a table.
     """
     folder = workdir.run_folder(Path(path), member)
     config = read_experiment(folder)
@@ -929,6 +934,11 @@ def load_images(path: str | Path, member: int | None = None) -> TrainedModel:
         )
     stored = best_model(folder, config)
     assert isinstance(stored.form, tuple), "a model of images has one shape"
+    if isinstance(stored.form, RowShape) and not rows:
+        raise UserError(
+            f"workdir={str(folder)!r} holds a run on a table, and this is for images; its rows are "
+            "for experiments.impute, sample, detect, map and evaluate"
+        )
     model = TrainedModel(config, stored.form, stored.params, stored.extra)
     return _of_run(folder, model, stored)
 

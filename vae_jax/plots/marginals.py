@@ -76,6 +76,8 @@ def _draw_numbers(axes: "matplotlib.axes.Axes", column: Marginal) -> None:
         bins = np.arange(low, high + 2) - 0.5
     else:
         margin = 0.1 * (high - low) or 1.0
+        # Long numbers would run into each other.
+        axes.locator_params(axis="x", nbins=4)
         bins = np.linspace(low - margin, high + margin, _NUM_BINS)
     edges = bins.tolist()
     filled: dict[str, Any] = {"color": CLASS_COLOURS[0], "alpha": 0.35, "label": "data"}

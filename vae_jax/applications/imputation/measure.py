@@ -33,7 +33,7 @@ def measure(
       plots_folder: where to plot the errors by share of missing cells; None plots nothing.
       num_test_examples: rows to impute, at most; None is all.
     """
-    models = [trained.load_images(folder) for folder in folders]
+    models = [trained.load_images(folder, rows=True) for folder in folders]
     for folder, model in zip(folders, models, strict=True):
         refuse_without_holes(folder, model)
     rows: list[dict[str, Any]] = []
