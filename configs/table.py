@@ -1,8 +1,13 @@
-"""A VAE of the rows of a table: columns of mixed kinds, cells that may be empty.
+r"""A VAE of the rows of a table: columns of mixed kinds, cells that may be empty.
 
-python -m examples.customers customers.csv
-python -m experiments.train --config=configs/table.py --config.data.name=customers.csv \
+    python -m examples.customers customers.csv
+    python -m experiments.train --config=configs/table.py --config.data.name=customers.csv \
         --workdir=runs/table
+
+On one of two cores, shared with others, it trains for 50 s on these 2,000 rows of 12 columns.
+Expect a test ELBO of -33.0 and an IWAE bound (500 samples) of -32.7 nats per row, in the units of
+the file. For a table of your own change `data.name`; docs/guide/tables.md has the kinds of columns
+and what to do with the run.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""Fill the empty cells of a table by a trained run.
+r"""Fill the empty cells of a table by a trained run.
 
     python -m experiments.impute --workdir=runs/table --input=holes.csv --output=filled.csv
     python -m experiments.impute --workdir=runs/table --input=holes.csv --output=filled.csv \
