@@ -67,7 +67,8 @@ def grey_bytes(seed, num, image_shape=(4, 4, 1)):
 
 
 def test_every_likelihood_is_tried_here():
-    assert {family.split()[0] for family in FAMILIES} == set(LIKELIHOODS)
+    # Rows of a table have their own tests.
+    assert {family.split()[0] for family in FAMILIES} == set(LIKELIHOODS) - {"columns"}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

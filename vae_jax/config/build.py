@@ -22,8 +22,8 @@ from vae_jax.objectives.multimodal import Batch as JointBatch
 from vae_jax.training.players import Batches, Hparams, Metrics, Params, Player, Scalar
 
 
-def build_likelihood(experiment: AnyExperiment, form: DataForm) -> Any:
-    """Return the likelihood that an experiment names, as it starts."""
+def build_likelihood(experiment: AnyExperiment, form: DataForm | None = None) -> Any:
+    """Return the likelihood that an experiment names, as it starts; that of rows needs a form."""
     return likelihood_of(experiment.model.likelihood, form)
 
 

@@ -21,7 +21,6 @@ from vae_jax.data import columns as kinds_of
 from vae_jax.data.columns import KINDS, Column, Kind
 from vae_jax.data.dataset import Dataset, Ranges, concatenate
 from vae_jax.errors import UserError, first_line, numpy_file_errors
-from vae_jax.workdir import written_at_once
 
 SUFFIXES = (".csv", ".parquet", ".npz")
 # Tables that come with scikit-learn.
@@ -201,6 +200,9 @@ def write_table(path: Path, table: Any) -> None:
         UserError: another suffix, or the file cannot be written.
     """
     import pyarrow.parquet
+
+    # Imported here, since it imports JAX.
+    from vae_jax.workdir import written_at_once
 
     require_suffix(path)
     with written_at_once(path) as file:
