@@ -34,6 +34,9 @@ _SAMPLER = flags.DEFINE_string(
     "prior, or mixture (of normals) or flow, fitted to the training images' latents",
 )
 _TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "factor of the noise's standard deviation")
+_CONDITION = flags.DEFINE_integer(
+    "condition", None, "class of every image, for a run with model.condition='label'"
+)
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 100, "number of images to draw")
 
 _MOST_SHOWN = 100
@@ -62,29 +65,47 @@ def main() -> None:
                 f"--num_images={_NUM_IMAGES.value} would take {needed / 2**30:.3g} GiB of "
                 f"{where}, where {there / 2**30:.3g} GiB are there; draw fewer"
             )
+    condition = model.checked_condition(_CONDITION.value, _NUM_IMAGES.value)
+    if condition is not None and _SAMPLER.value != "prior":
+        raise UserError(
+            f"--sampler={_SAMPLER.value} is fitted to latents of images alone, and this run has "
+            "conditions; use --sampler=prior"
+        )
     images_key, fit_key, draw_key = jax.random.split(config.make_key(flags.FLAGS.seed), 3)
     images = np.empty((0, *model.image_shape), np.float32)
     if _SAMPLER.value != "prior":
         train = config.load_splits(model.config).train_examples
         images = metrics.prepare_targets(config.build_prepare(model.config), train, images_key)
         print(f"fitting a {_SAMPLER.value} to {len(images):,} training images", flush=True)
-    distribution = samplers.build(_SAMPLER.value, model, images, fit_key)
-    latents = samplers.sample_latents(distribution, draw_key, _NUM_IMAGES.value, _TEMPERATURE.value)
-    first = model.decode(latents[:_MOST_SHOWN])
-    parts = np.split(latents, range(_PART, len(latents), _PART))
+    if model.has_conditional_prior:
+        if _TEMPERATURE.value != 1:
+            raise UserError(
+                f"--temperature={_TEMPERATURE.value:g} is for a prior without conditions; use 1"
+            )
+        latents = model.draw_latents(draw_key, condition)
+    else:
+        distribution = samplers.build(_SAMPLER.value, model, images, fit_key)
+        latents = samplers.sample_latents(
+            distribution, draw_key, _NUM_IMAGES.value, _TEMPERATURE.value
+        )
+
+    def decode(first: int, number: int) -> np.ndarray:
+        rows = slice(first, first + number)
+        return model.decode(latents[rows], None if condition is None else condition[rows])
+
+    shown = decode(0, _MOST_SHOWN)
     with progress_bar(len(latents), "img", "decoding") as bar:
 
         def decoded() -> Iterator[np.ndarray]:
-            for part in parts:
-                yield model.decode(part)
+            for start in range(0, len(latents), _PART):
+                yield (part := decode(start, _PART))
                 bar.update(len(part))
 
         shape = (len(latents), *model.image_shape)
-        image_arrays.write_parts(target, decoded(), shape, first.dtype)
+        image_arrays.write_parts(target, decoded(), shape, shown.dtype)
     grid = target.with_suffix(".png")
-    files = plots.save(plots.image_grid(first), grid)
-    shown = " and ".join(map(str, files))
-    print(f"{target}: {len(latents):,} images; {shown} shows {len(first)}")
+    files = " and ".join(map(str, plots.save(plots.image_grid(shown), grid)))
+    print(f"{target}: {len(latents):,} images; {files} shows {len(shown)}")
 
 
 if __name__ == "__main__":

@@ -30,10 +30,12 @@ def prepare_targets(
 
 
 def reconstruction_error(
-    model: TrainedModel, targets: Float[np.ndarray, "examples height width channels"]
+    model: TrainedModel,
+    targets: Float[np.ndarray, "examples height width channels"],
+    condition: np.ndarray | None = None,
 ) -> float:
     """Return the mean squared error per pixel of the reconstructions."""
-    return float(np.square(model.reconstruct(targets) - targets).mean())
+    return float(np.square(model.reconstruct(targets, condition) - targets).mean())
 
 
 def distortion(
@@ -62,6 +64,7 @@ def vae_metrics(
     *,
     num_samples: int,
     batch_size: int,
+    condition: np.ndarray | None = None,
     on_batch: Callable[[int], None] = lambda num_images: None,
 ) -> dict[str, Any]:
     """Return bounds, their terms and the use of the latents, averaged over the test set.
@@ -72,6 +75,8 @@ def vae_metrics(
       key: of the samples.
       num_samples: importance samples per image.
       batch_size: images per compiled call.
+      condition: of each image, for a model of p(x|c): bounds are of log p(x|c), and where the prior
+        depends on c, there is no aggregate prior to compare with.
       on_batch: called with the number of images done.
 
     Returns:
@@ -100,6 +105,7 @@ def vae_metrics(
         samples_key,
         num_samples=num_samples,
         batch_size=batch_size,
+        condition=condition,
         on_batch=on_batch,
     )
 
@@ -142,14 +148,16 @@ def vae_metrics(
         metrics["collapsed_share"] = collapse.collapsed_share(kl.mean(axis=0))
     upper_bounds = [metrics["rate"]]
     if model.has_normal_posterior:
-        aggregate = collapse.aggregate_posterior(model.posterior(targets), information_key)
+        posterior = model.posterior(targets, condition)
+        aggregate = collapse.aggregate_posterior(posterior, information_key)
         metrics["mutual_information"] = aggregate.mutual_information
         metrics["total_correlation"] = aggregate.total_correlation
         upper_bounds.append(aggregate.leave_one_out)
-        metrics["aggregate_kl"] = metrics["rate"] - aggregate.mutual_information
+        if not model.has_conditional_prior:
+            metrics["aggregate_kl"] = metrics["rate"] - aggregate.mutual_information
         if model.has_standard_prior:
             metrics["dimensionwise_kl"] = metrics["aggregate_kl"] - aggregate.total_correlation
-    elif model.has_posterior_density:
+    elif model.has_posterior_density and condition is None:
         metrics["mutual_information"] = collapse.mutual_information(
             model.graphdef, model.state, targets, information_key
         )

@@ -113,16 +113,21 @@ class Networks:
         likelihood: Likelihood,
         mean_image: Float[Array, "height width channels"] | None,
         *,
+        condition_size: int = 0,
         rngs: nnx.Rngs,
     ) -> tuple[Encoder, Decoder]:
         """Return the encoder and the decoder with fresh parameters.
 
-        The decoder starts at the mean image or at grey, unless `mean_image` is None.
+        The decoder starts at the mean image or at grey, unless `mean_image` is None. With features
+        of a condition, `condition_size` of them follow the latents that it takes.
         """
         encoder = self.encoder.build(image_shape, rngs=rngs)
         _check_features(encoder, image_shape, name_of(self.encoder))
         decoder = self.decoder_part.build(
-            self.latent_size, image_shape, likelihood.outputs_per_channel, rngs=rngs
+            self.latent_size + condition_size,
+            image_shape,
+            likelihood.outputs_per_channel,
+            rngs=rngs,
         )
         # A decoder from outside the package need not have `set_output_bias`.
         if mean_image is not None and isinstance(decoder, StartsAtMean):
