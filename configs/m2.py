@@ -1,0 +1,25 @@
+"""M2: a hundred labels and 55,000 images of MNIST make a classifier, and digits of any class.
+
+python -m experiments.train --config=configs/m2.py --workdir=runs/m2
+"""
+
+from ml_collections import ConfigDict
+
+from configs import vanilla
+
+
+def get_config() -> ConfigDict:
+    """Return the settings."""
+    config = vanilla.get_config()
+    config.epochs = 40
+    config.batch_size = 200
+    config.data["labelled"] = 100
+    config.model = {
+        "name": "m2",
+        "latent_size": 50,
+        "encoder": {"name": "mlp", "widths": (500,), "activation": "softplus"},
+        "classifier": {"name": "mlp", "widths": (500,), "activation": "softplus"},
+    }
+    config.objective = {"name": "m2"}
+    config.optimizer = {"name": "adam", "learning_rate": 1e-3}
+    return config
