@@ -371,6 +371,36 @@ class TrainedModel(_Trained):
         return bool(getattr(self.config.model, "condition", NoCondition()).conditional_prior)
 
     @property
+    def has_guess(self) -> bool:
+        """True if a network without latents guesses what a condition leaves open."""
+        return bool(getattr(getattr(self.config.model, "condition", None), "has_guess", False))
+
+    def guess(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
+        """Return images completed by the network without latents, from the part that is seen."""
+        x = self._images(images)
+        assert self.has_guess, "asked before"
+        return self._run_given("guess", lambda model: model.guess().mean, x)
+
+    def seen(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
+        """Return the part of images that is a condition; the rest is grey."""
+        x, blocks = self._images(images), self._shape.condition.blocks
+        grey = np.full((len(x), 1, blocks.num_pixels, x.shape[-1]), 0.5, np.float32)
+        return np.asarray(blocks.fill(jnp.asarray(x), jnp.asarray(grey)))
+
+    def guess_log_likelihood(self, images: ArrayLike) -> Float[np.ndarray, " num"]:
+        """Return log p(x|c) in nats of the network without latents, for each image."""
+        x = self._targets(images)
+        log_prob = lambda model, x: model.guess().log_prob(x)  # noqa: E731
+        return self._run_given("guess_log_likelihood", log_prob, x, x)
+
+    @property
+    def num_values(self) -> int:
+        """The number of values of an image that the model is of, those not seen in a condition."""
+        if self.condition_reads != "images":
+            return math.prod(self.image_shape)
+        return int(self._shape.condition.blocks.num_pixels * self.image_shape[2])
+
+    @property
     def classifies(self) -> bool:
         """True if the model has a classifier q(class|x)."""
         return bool(getattr(self.config.model, "classifies", False))

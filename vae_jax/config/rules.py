@@ -170,6 +170,11 @@ def _check_condition(experiment: Any) -> None:
             f"objective={name!r} trains an opponent, which sees no condition, and {chosen}; use "
             "another objective"
         )
+    if getattr(model.condition, "has_guess", False) and model.default_objective != name:
+        raise UserError(
+            f"objective={name!r} does not train the guess of {chosen}; use "
+            f"{model.default_objective!r}, or model.condition.guess_widths=()"
+        )
     if objective.compares_examples and model.condition.conditional_prior:
         raise UserError(
             f"objective={name!r} compares the latents of a batch with one prior, and "

@@ -8,8 +8,9 @@ import numpy as np
 from vae_jax import plots
 from vae_jax.trained import TrainedModel
 
-# Rows, and at most so many classes in columns.
+# Rows, draws of each, and at most so many classes in columns.
 _NUM_ROWS = 8
+_NUM_DRAWS = 5
 _MOST_CLASSES = 20
 
 
@@ -27,6 +28,8 @@ def draw_conditional_run(
     if model.condition_reads == "labels":
         draw_class_samples(out / "samples.png", model, model.keys.prior)
         draw_styles(out / "styles.png", model, targets[:_NUM_ROWS], condition[:_NUM_ROWS])
+    else:
+        draw_completions(out / "completions.png", model, targets[:_NUM_ROWS], model.keys.prior)
 
 
 def _classes(model: TrainedModel) -> np.ndarray:
@@ -48,6 +51,30 @@ def draw_class_samples(path: Path, model: TrainedModel, key: jax.Array) -> None:
     samples = model.sample(key, _NUM_ROWS * len(classes), np.tile(classes, _NUM_ROWS))
     grid = samples.reshape(_NUM_ROWS, len(classes), *model.image_shape)
     plots.save(plots.edited_images(grid, [str(c) for c in classes], "class"), path)
+
+
+def draw_completions(
+    path: Path, model: TrainedModel, images: np.ndarray, key: jax.Array
+) -> None:
+    """Draw what is seen of images, one per row, and draws of the rest given that.
+
+    The guess of a network without latents stands before them, if there is one, and the image itself
+    after them.
+
+    Args:
+      path: of the plot.
+      model: a model whose conditions are parts of images.
+      images: as the model sees them.
+      key: of the draws.
+    """
+    columns, labels = [model.seen(images)], ["seen"]
+    if model.has_guess:
+        columns, labels = [*columns, model.guess(images)], [*labels, "guess"]
+    for index in range(_NUM_DRAWS):
+        drawn = model.sample(jax.random.fold_in(key, index), len(images), images)
+        columns, labels = [*columns, drawn], [*labels, "" if index else "draws"]
+    grid = np.stack([*columns, images], axis=1)
+    plots.save(plots.edited_images(grid, [*labels, "image"], "completed images"), path)
 
 
 def draw_styles(

@@ -170,5 +170,5 @@ def vae_metrics(
     metrics["nats_of"] = nats_of(model.likelihood, targets)
     if metrics["nats_of"] == "log probability":
         bits = -metrics["elbo"] / np.log(2)
-        metrics["bits_per_dim"] = float(bits / np.prod(targets.shape[1:]))
+        metrics["bits_per_dim"] = float(bits / model.num_values)
     return metrics

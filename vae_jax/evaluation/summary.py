@@ -139,6 +139,8 @@ def measure(
             )
     else:
         measured["distortion"] = metrics.distortion(model, targets)
+    if model.has_guess:
+        measured["guess_nll"] = float(-model.guess_log_likelihood(targets).mean(dtype=np.float64))
     if model.classifies:
         assert condition is not None, "a classifier's classes are the condition"
         measured |= few_labels.accuracies(model, targets, condition)
@@ -324,6 +326,8 @@ def _describe_test(test: dict[str, Any]) -> str:
     units = test["active_units"]
     if units is not None:
         text = f"{text}; {units} active units"
+    if "guess_nll" in test:
+        text += f"; without latents {_nats(-test['guess_nll'])} nats"
     if "accuracy" in test:
         text += (
             f"; accuracy {test['accuracy']:.1%} with {test['num_labels']} labels, "

@@ -115,7 +115,7 @@ class Conditioned(_Parts):
         self.condition = model.condition
         self.conditional_prior = model.conditional_prior
         self.given = nnx.data(condition)
-        self.features = nnx.data(model.condition(condition))
+        self.features = nnx.data(model.condition(condition, model.likelihood))
 
     @property
     def has_standard_prior(self) -> bool:
@@ -137,6 +137,11 @@ class Conditioned(_Parts):
         """Return p(x|z, c) over `[*batch, height, width, channels]`."""
         outputs = self.decoder(joined([latents, self.features]))
         return self.condition.likelihood(self.likelihood, outputs, self.given)
+
+    def guess(self) -> Distribution:
+        """Return p(x|c) of the network without latents, if the condition has one."""
+        network: Any = self.condition
+        return network.guess(self.given, self.likelihood)
 
 
 class ConditionalVAE(_Parts):
@@ -200,6 +205,11 @@ class VAESettings(Networks):
 
     has_density: ClassVar[bool] = True
     decoder_parts: ClassVar[tuple[str, ...]] = ("decoder", "likelihood")
+
+    @property
+    def default_objective(self) -> str:
+        """The objective that a config need not name: one that trains every part."""
+        return "cvae" if getattr(self.condition, "has_guess", False) else "elbo"
 
     posterior: PosteriorPart = part("diagonal", POSTERIORS, PosteriorPart, "q(z|x).")
     prior: PriorPart = part("standard", PRIORS, PriorPart, "p(z).")
@@ -284,9 +294,9 @@ class VAESettings(Networks):
         rngs: nnx.Rngs,
     ) -> VAE | ConditionalVAE:
         """Return the model with fresh parameters."""
-        condition = self.condition.build(spec, rngs=rngs)
-        condition_size = 0 if condition is None else condition.num_features
         likelihood: Any = self.likelihood.build()
+        condition = self.condition.build(spec, likelihood.outputs_per_channel, rngs=rngs)
+        condition_size = 0 if condition is None else condition.num_features
         encoder, decoder = self.build_networks(
             spec, likelihood, mean_image, condition_size=condition_size, rngs=rngs
         )
