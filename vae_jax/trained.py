@@ -74,6 +74,8 @@ _NOT_OF_THE_NETWORK = ("decoder_start", "initializer", "remat", "workdir", "step
 
 # Images `[num, height, width, channels]`, classes `[num]` or texts, or a single example.
 Given = ArrayLike | str | list[str]
+# A class, one per image, or images of which a part is seen.
+Conditions = ArrayLike | int
 
 
 class _Trained:
@@ -418,7 +420,7 @@ class TrainedModel(_Trained):
         return condition
 
     def checked_condition(
-        self, condition: ArrayLike | None, num: int, images: np.ndarray | None = None
+        self, condition: Conditions | None, num: int, images: np.ndarray | None = None
     ) -> np.ndarray | None:
         """Return `num` conditions; None for a model without.
 
@@ -509,7 +511,7 @@ class TrainedModel(_Trained):
                 "does not have"
             )
 
-    def encode(self, images: ArrayLike, condition: ArrayLike | None = None) -> np.ndarray:
+    def encode(self, images: ArrayLike, condition: Conditions | None = None) -> np.ndarray:
         """Return the codes of each image, integers `[num, *code_shape]`; if it has none, `latents`.
 
         See `has_codes`.
@@ -519,7 +521,7 @@ class TrainedModel(_Trained):
         return self._run("codes", lambda model, x: model.codes(x), self._images(images))
 
     def latents(
-        self, images: ArrayLike, condition: ArrayLike | None = None
+        self, images: ArrayLike, condition: Conditions | None = None
     ) -> Float[np.ndarray, "num latents"]:
         """Return the latent vector of each image; for a VAE the posterior mean.
 
@@ -589,7 +591,7 @@ class TrainedModel(_Trained):
         """The shape of the code that `encode` returns for one image."""
         return tuple(self._shape.code_shape)
 
-    def posterior(self, images: ArrayLike, condition: ArrayLike | None = None) -> Normal:
+    def posterior(self, images: ArrayLike, condition: Conditions | None = None) -> Normal:
         """Return q(z|x) over `[num, latents]`, with JAX arrays; see `latents` for conditions."""
         self._require_density("a posterior")
         if not self.has_normal_posterior:
@@ -608,7 +610,7 @@ class TrainedModel(_Trained):
         return Normal(jnp.asarray(mean), jnp.asarray(log_scale))
 
     def decode(
-        self, latents: ArrayLike, condition: ArrayLike | None = None
+        self, latents: ArrayLike, condition: Conditions | None = None
     ) -> Float[np.ndarray, "num height width channels"]:
         """Return the mean image of each latent vector, or of integer codes if the model has such.
 
@@ -647,7 +649,7 @@ class TrainedModel(_Trained):
         return array.astype(np.int32)
 
     def reconstruct(
-        self, images: ArrayLike, condition: ArrayLike | None = None
+        self, images: ArrayLike, condition: Conditions | None = None
     ) -> Float[np.ndarray, "num height width channels"]:
         """Return `decode(encode(images))`; a denoising model restores corrupted images."""
         x = self._images(images)
@@ -667,7 +669,7 @@ class TrainedModel(_Trained):
         )
 
     def sample(
-        self, key: Key[Array, ""], num: int, condition: ArrayLike | None = None
+        self, key: Key[Array, ""], num: int, condition: Conditions | None = None
     ) -> Float[np.ndarray, "num height width channels"]:
         """Return mean images of `num` draws from the prior; see `latents` for conditions."""
         if not self.has_samples:
@@ -728,7 +730,7 @@ class TrainedModel(_Trained):
         return images.reshape(len(first), len(steps), *self.image_shape)
 
     def elbo(
-        self, images: ArrayLike, key: Key[Array, ""], condition: ArrayLike | None = None
+        self, images: ArrayLike, key: Key[Array, ""], condition: Conditions | None = None
     ) -> Float[np.ndarray, " num"]:
         """Return a one-sample estimate of each image's evidence lower bound, in nats.
 

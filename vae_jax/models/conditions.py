@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
-from numpy.typing import ArrayLike
 
 from vae_jax.distributions import Distribution, Normal, bounded_log_scale
 from vae_jax.errors import UserError
@@ -77,7 +76,7 @@ class ConditionPart(Protocol):
     ) -> Any:
         """Return the condition (`Condition`) with fresh parameters; None without one."""
 
-    def checked(self, condition: ArrayLike, num: int, image_shape: ImageShape) -> np.ndarray:
+    def checked(self, condition: Any, num: int, image_shape: ImageShape) -> np.ndarray:
         """Return `num` conditions from what a user gave.
 
         Raises:
@@ -99,7 +98,7 @@ class NoCondition:
         """Return None."""
         del image_shape, outputs_per_channel, rngs
 
-    def checked(self, condition: ArrayLike, num: int, image_shape: ImageShape) -> np.ndarray:
+    def checked(self, condition: Any, num: int, image_shape: ImageShape) -> np.ndarray:
         """Raise UserError: the model takes no condition."""
         raise UserError(
             f"condition={condition!r}: this model is of p(x) and takes no condition; leave it out"
@@ -158,7 +157,7 @@ class LabelSettings:
         del image_shape, outputs_per_channel, rngs
         return LabelCondition(self.classes)
 
-    def checked(self, condition: ArrayLike, num: int, image_shape: ImageShape) -> np.ndarray:
+    def checked(self, condition: Any, num: int, image_shape: ImageShape) -> np.ndarray:
         """Return `num` classes; one class stands for all.
 
         Raises:
@@ -233,9 +232,12 @@ class Blocks:
     def fill(
         self,
         images: Float[Array, "..."],
-        pixels: Float[Array, "*batch 1 pixels channels"],
+        pixels: Float[Array, "..."],
     ) -> Float[Array, "*batch height width channels"]:
-        """Return images with other pixels in the rectangles."""
+        """Return images `[*batch, height, width, channels]` with other pixels in the rectangles.
+
+        Pixels are as `take` returns them. Leading axes are broadcast.
+        """
         batch = jnp.broadcast_shapes(images.shape[:-3], pixels.shape[:-3])
         images = jnp.broadcast_to(images, (*batch, *images.shape[-3:]))
         ends = np.cumsum([height * width for height, width in self._shapes])
@@ -381,7 +383,7 @@ class QuadrantSettings:
             rngs=rngs,
         )
 
-    def checked(self, condition: ArrayLike, num: int, image_shape: ImageShape) -> np.ndarray:
+    def checked(self, condition: Any, num: int, image_shape: ImageShape) -> np.ndarray:
         """Return `num` images, of which a part is seen; one image stands for all.
 
         Raises:
