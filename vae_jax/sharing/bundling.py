@@ -44,7 +44,7 @@ def bundle(
     write_atomically(path, content)
     targets = measuring.prepare_examples(model, model.load_test())
     of_run, of_file = (
-        measuring.measure(each, targets, num_samples) for each in (model, trained.load(path))
+        measuring.measure(each, targets, num_samples, condition) for each in (model, trained.load(path))
     )
     record = {
         "config": config,
