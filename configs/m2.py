@@ -11,15 +11,17 @@ from configs import vanilla
 def get_config() -> ConfigDict:
     """Return the settings."""
     config = vanilla.get_config()
-    config.epochs = 40
+    config.epochs = 60
     config.batch_size = 200
     config.data["labelled"] = 100
+    layers = {"name": "mlp", "widths": (500,), "activation": "softplus"}
     config.model = {
         "name": "m2",
         "latent_size": 50,
-        "encoder": {"name": "mlp", "widths": (500,), "activation": "softplus"},
-        "classifier": {"name": "mlp", "widths": (500,), "activation": "softplus"},
+        "encoder": layers,
+        "classifier": layers,
+        "condition": {"name": "label", "classes": 10},
     }
-    config.objective = {"name": "m2"}
-    config.optimizer = {"name": "adam", "learning_rate": 1e-3}
+    config.objective = {"name": "m2", "classification_weight": 0.1}
+    config.optimizer = {"name": "adam", "learning_rate": 4.2e-4}
     return config

@@ -1,6 +1,7 @@
 """Draw images from a trained run, by a sampler of your choice.
 
     python -m experiments.sample --workdir=runs/vanilla --sampler=mixture --output=samples.npz
+    python -m experiments.sample --workdir=runs/digits --condition=7 --output=sevens.npz
 
 --output is a .npz or .npy file of mean images, `[num, height, width, channels]`, in the units of
 the training images: 8-bit pixels are in [0, 1], which a normal likelihood may exceed a little. A
@@ -8,8 +9,6 @@ grid of the first hundred, clipped to [0, 1], is written beside it as a PNG or i
 --format.
 """
 
-import math
-import shutil
 from collections.abc import Iterator
 
 import jax
@@ -24,7 +23,6 @@ from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 from vae_jax.evaluation import metrics
 from vae_jax.evaluation.progress import progress_bar
-from vae_jax.training import host
 
 shared.define("format", "workdir", "member", "output", "seed")
 
@@ -35,7 +33,9 @@ _SAMPLER = flags.DEFINE_string(
 )
 _TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "factor of the noise's standard deviation")
 _CONDITION = flags.DEFINE_integer(
-    "condition", None, "class of every image, for a run with model.condition='label'"
+    "condition",
+    None,
+    "class of every image; where the condition is a part of an image, index of the test image",
 )
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 100, "number of images to draw")
 
@@ -54,23 +54,10 @@ def main() -> None:
     if _NUM_IMAGES.value < 1:
         raise UserError(f"--num_images={_NUM_IMAGES.value} must be at least 1")
     model = trained.load_images(folder)
-    # Images are decoded and written in parts; their latents are drawn at once.
-    for values, there, where in (
-        (math.prod(model.image_shape), shutil.disk_usage(target.parent).free, "disk"),
-        (4 * model.latent_size, host.memory(jax.devices()[0]), "memory"),
-    ):
-        needed = _NUM_IMAGES.value * 4 * values
-        if needed > there:
-            raise UserError(
-                f"--num_images={_NUM_IMAGES.value} would take {needed / 2**30:.3g} GiB of "
-                f"{where}, where {there / 2**30:.3g} GiB are there; draw fewer"
-            )
-    condition = model.checked_condition(_CONDITION.value, _NUM_IMAGES.value)
-    if condition is not None and _SAMPLER.value != "prior":
-        raise UserError(
-            f"--sampler={_SAMPLER.value} is fitted to latents of images alone, and this run has "
-            "conditions; use --sampler=prior"
-        )
+    samplers.require_room(model, _NUM_IMAGES.value, target.parent)
+    condition = samplers.chosen_condition(
+        model, _CONDITION.value, _NUM_IMAGES.value, _SAMPLER.value
+    )
     images_key, fit_key, draw_key = jax.random.split(config.make_key(flags.FLAGS.seed), 3)
     images = np.empty((0, *model.image_shape), np.float32)
     if _SAMPLER.value != "prior":
@@ -78,16 +65,11 @@ def main() -> None:
         images = metrics.prepare_targets(config.build_prepare(model.config), train, images_key)
         print(f"fitting a {_SAMPLER.value} to {len(images):,} training images", flush=True)
     if model.has_conditional_prior:
-        if _TEMPERATURE.value != 1:
-            raise UserError(
-                f"--temperature={_TEMPERATURE.value:g} is for a prior without conditions; use 1"
-            )
-        latents = model.draw_latents(draw_key, condition)
+        prior = samplers.tempered(model.prior_given(condition), _TEMPERATURE.value)
+        latents = np.asarray(prior.sample(draw_key))
     else:
-        distribution = samplers.build(_SAMPLER.value, model, images, fit_key)
-        latents = samplers.sample_latents(
-            distribution, draw_key, _NUM_IMAGES.value, _TEMPERATURE.value
-        )
+        prior = samplers.build(_SAMPLER.value, model, images, fit_key)
+        latents = samplers.sample_latents(prior, draw_key, _NUM_IMAGES.value, _TEMPERATURE.value)
 
     def decode(first: int, number: int) -> np.ndarray:
         rows = slice(first, first + number)

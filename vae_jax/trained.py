@@ -410,7 +410,9 @@ class TrainedModel(_Trained):
     @property
     def num_classes(self) -> int | None:
         """The number of classes that are conditions; None if conditions are no classes."""
-        return int(self.config.model.condition.classes) if self.condition_reads == "labels" else None
+        return (
+            int(self.config.model.condition.classes) if self.condition_reads == "labels" else None
+        )
 
     def condition_of(self, images: Any, labels: np.ndarray | None) -> np.ndarray | None:
         """Return the condition of each image of a data set; None for a model without conditions."""
@@ -677,24 +679,23 @@ class TrainedModel(_Trained):
         if num < 1:
             raise UserError(f"num={num} must be at least 1")
         given = self.checked_condition(condition, num)
+        if given is not None and self.has_conditional_prior:
+            return self.decode(self.prior_given(given).sample(key), given)
         keys = jax.random.split(key, num)
         if not self.has_density:
             return self.decode(jax.jit(jax.vmap(self.prior.sample))(keys))
-        if given is not None:
-            return self.decode(self.draw_latents(key, given), given)
         draw = jax.vmap(lambda model, key: model.prior.sample(key), in_axes=(None, 0))
-        return self.decode(self._run("sample", draw, keys))
+        return self.decode(self._run("sample", draw, keys), given)
 
-    def draw_latents(
-        self, key: Key[Array, ""], condition: np.ndarray
-    ) -> Float[np.ndarray, "num latents"]:
-        """Return a draw of p(z|c) for each condition, as `checked_condition` returns them."""
-        keys = jax.random.split(key, len(condition))
+    def prior_given(self, condition: np.ndarray) -> Normal:
+        """Return p(z|c) over `[num, latents]` of conditions as `checked_condition` returns them."""
 
-        def draw(model: ConditionalVAE, keys: Array, condition: Array) -> Array:
-            return jax.vmap(lambda key, c: model.given(c).prior.sample(key))(keys, condition)
+        def parameters(model: ConditionalVAE, condition: Array) -> tuple[Array, Array]:
+            prior = model.given(condition).prior
+            assert isinstance(prior, Normal), "a conditional prior is one"
+            return prior.mean, prior.log_scale
 
-        return self._run("sample", draw, keys, condition)
+        return Normal(*map(jnp.asarray, self._run("prior", parameters, condition)))
 
     def interpolate(
         self,

@@ -206,10 +206,11 @@ def test_samples_have_the_class_asked_for_and_plots_are_drawn(runs, tmp_path, ca
         (sample.main, ["--output={t}/a.npy"], "condition is missing"),
         (sample.main, ["--output={t}/a.npy", "--condition=4"], "condition=4 is not a class"),
         (sample.main, ["--output={t}/a.npy", "--condition=-1"], "condition=-1 is not a class"),
+        (sample.main, ["--output={t}/a.npy", "--condition=a"], "condition"),
         (
             sample.main,
             ["--output={t}/a.npy", "--condition=1", "--sampler=mixture"],
-            "this run has conditions; use --sampler=prior",
+            "with --condition use --sampler=prior",
         ),
         (compress.main, ["--output={t}/a.vae"], "condition"),
         (detect.main, ["--output={t}/a.csv", "--input={t}/images.npy"], "condition"),

@@ -108,7 +108,9 @@ def test_known_classes_leave_the_classifier_to_the_cross_entropy(trained):
             built = factory.build.nnx.merge(graphdef, merged)
             options = {"epoch": jnp.float32(0), "num_examples": 5}
             bounded = type(objective)(classification_weight=0.0)
-            return bounded.loss(built, known._replace(labels=labels), jax.random.key(1), **options)[0]
+            return bounded.loss(built, known._replace(labels=labels), jax.random.key(1), **options)[
+                0
+            ]
 
         return jax.grad(loss)(params)["class_output"]["kernel"][...]
 

@@ -53,9 +53,7 @@ def draw_class_samples(path: Path, model: TrainedModel, key: jax.Array) -> None:
     plots.save(plots.edited_images(grid, [str(c) for c in classes], "class"), path)
 
 
-def draw_completions(
-    path: Path, model: TrainedModel, images: np.ndarray, key: jax.Array
-) -> None:
+def draw_completions(path: Path, model: TrainedModel, images: np.ndarray, key: jax.Array) -> None:
     """Draw what is seen of images, one per row, and draws of the rest given that.
 
     The guess of a network without latents stands before them, if there is one, and the image itself
@@ -77,9 +75,7 @@ def draw_completions(
     plots.save(plots.edited_images(grid, [*labels, "image"], "completed images"), path)
 
 
-def draw_styles(
-    path: Path, model: TrainedModel, images: np.ndarray, condition: np.ndarray
-) -> None:
+def draw_styles(path: Path, model: TrainedModel, images: np.ndarray, condition: np.ndarray) -> None:
     """Draw images, one per row, with their latents kept while the class changes.
 
     Args:

@@ -190,9 +190,7 @@ def estimate(
         images = jnp.asarray(targets[rows])
         keys = image_keys(key, rows.start, len(images))
         given = None if condition is None else jnp.asarray(condition[rows])
-        result = _compiled_estimate(
-            graphdef, params, images, keys, given, num_samples=num_samples
-        )
+        result = _compiled_estimate(graphdef, params, images, keys, given, num_samples=num_samples)
         return LikelihoodEstimates(*(np.asarray(leaf)[num_done:] for leaf in result))
 
     first, *others = full_batches(len(targets), batch_size)

@@ -71,9 +71,7 @@ class ConditionPart(Protocol):
     conditional_prior: bool
     prior_layers: LayersPart
 
-    def build(
-        self, image_shape: ImageShape, outputs_per_channel: int, *, rngs: nnx.Rngs
-    ) -> Any:
+    def build(self, image_shape: ImageShape, outputs_per_channel: int, *, rngs: nnx.Rngs) -> Any:
         """Return the condition (`Condition`) with fresh parameters; None without one."""
 
     def checked(self, condition: Any, num: int, image_shape: ImageShape) -> np.ndarray:
