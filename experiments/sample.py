@@ -64,7 +64,7 @@ def main() -> None:
         train = config.load_splits(model.config).train_examples
         images = metrics.prepare_targets(config.build_prepare(model.config), train, images_key)
         print(f"fitting a {_SAMPLER.value} to {len(images):,} training images", flush=True)
-    if model.has_conditional_prior:
+    if condition is not None and model.has_conditional_prior:
         prior = samplers.tempered(model.prior_given(condition), _TEMPERATURE.value)
         latents = np.asarray(prior.sample(draw_key))
     else:

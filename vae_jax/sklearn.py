@@ -269,7 +269,9 @@ def _build(
         encoder=MLPEncoderSettings(widths=architecture.widths),
         likelihood=normal if architecture.likelihood == "normal" else BernoulliSettings(),
     )
-    return settings.build((1, architecture.num_features, 1), mean_image, rngs=nnx.Rngs(key))
+    built: Any = settings.build((1, architecture.num_features, 1), mean_image, rngs=nnx.Rngs(key))
+    assert isinstance(built, VAE)
+    return built
 
 
 @functools.cache

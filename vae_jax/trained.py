@@ -529,8 +529,8 @@ class TrainedModel(_Trained):
 
         Args:
           images: the images.
-          condition: for a model of p(x|c) (see `condition_reads`): a class, one per image, or images
-            of which a part is seen, by default the same images.
+          condition: for a model of p(x|c) (see `condition_reads`): a class, one per image, or
+            images of which a part is seen, by default the same images.
 
         Raises:
           UserError: images or conditions do not fit the model.
@@ -695,7 +695,8 @@ class TrainedModel(_Trained):
             assert isinstance(prior, Normal), "a conditional prior is one"
             return prior.mean, prior.log_scale
 
-        return Normal(*map(jnp.asarray, self._run("prior", parameters, condition)))
+        mean, log_scale = self._run("prior", parameters, condition)
+        return Normal(jnp.asarray(mean), jnp.asarray(log_scale))
 
     def interpolate(
         self,

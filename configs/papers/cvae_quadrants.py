@@ -40,9 +40,8 @@ def get_card() -> Card:
     ]
     return Card(
         title="Quadrants of MNIST given others",
-        source="Sohn, Lee, Yan 2015, NeurIPS; values of the tutorial of Pyro, which prints -ELBO of "
-        "the pixels that are not seen, and the negative log likelihood of a network without "
-        "latents.",
+        source="Sohn, Lee, Yan 2015, NeurIPS; values of Pyro's tutorial, which prints -ELBO of the "
+        "pixels that are not seen, and the negative log likelihood of a network without latents.",
         setup="Layers of 500-500 rectifiers, 200 latents, batch 128, Adam at 0.001, patience of 3 "
         "epochs; Bernoulli cross-entropy of grey values, as there. The prior sees the quadrants "
         "and the guess of the network without latents, which is trained beside the model; there "

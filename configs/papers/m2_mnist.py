@@ -30,8 +30,8 @@ def get_card() -> Card:
     ]
     return Card(
         title="M2 on MNIST",
-        source="Kingma, Rezende, Mohamed, Welling 2014 (arXiv 1406.5298); values of the tutorial of "
-        "Pyro.",
+        source="Kingma, Rezende, Mohamed, Welling 2014 (arXiv 1406.5298); values of Pyro's "
+        "tutorial.",
         setup="50 latents, one hidden layer of 500 softplus units in every network, Adam at "
         "4.2e-4, batch 200. The classifier's mean cross-entropy on labelled images has the weight "
         "0.1 against the mean bound, alpha = 0.1 N of the paper; Pyro's multiplier 46 per label "

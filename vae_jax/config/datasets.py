@@ -25,7 +25,6 @@ from vae_jax.data.pixels import (
     LABELLED_IMAGE,
     LABELLED_LABEL,
     Prepare,
-    StoredExamples,
     StoredPictures,
     binarize,
     black_ones,
@@ -63,7 +62,7 @@ class _Parts:
     with_labels: bool = False
 
     @property
-    def validation_examples(self) -> StoredExamples | None:
+    def validation_examples(self) -> Any:
         """The examples of validation, with labels if a model sees them; None without any."""
         if self.validation is None:
             return None
@@ -100,7 +99,7 @@ class Splits(_Parts):
     labelled: np.ndarray | None = None
 
     @property
-    def train_examples(self) -> StoredExamples:
+    def train_examples(self) -> Any:
         """The examples for compiled steps: images, or the factors that they render them from.
 
         Where a model sees labels, they are arrays by name; labels that are not seen are -1.

@@ -240,8 +240,8 @@ class Blocks:
         images = jnp.broadcast_to(images, (*batch, *images.shape[-3:]))
         ends = np.cumsum([height * width for height, width in self._shapes])
         parts = jnp.split(pixels, ends[:-1], axis=-2)
-        for (rows, columns), shape, part in zip(self._slices, self._shapes, parts, strict=True):
-            block = part.reshape(*part.shape[:-3], *shape, part.shape[-1])
+        for (rows, columns), shape, row in zip(self._slices, self._shapes, parts, strict=True):
+            block = row.reshape(*row.shape[:-3], *shape, row.shape[-1])
             images = images.at[..., rows, columns, :].set(block)
         return images
 

@@ -218,7 +218,7 @@ class VAESettings(Networks):
         "none",
         CONDITIONS,
         ConditionPart,
-        "What encoder, decoder and prior see beside the image; the model then is of p(x|condition).",
+        "What encoder, decoder and prior see beside the image; the model is of p(x|condition).",
     )
 
     @property
