@@ -36,6 +36,7 @@ from vae_jax.config.datasets import (
     VALIDATION,
     build_prepare,
     build_simulator,
+    load_labelled,
     load_validation,
 )
 from vae_jax.config.experiment import AnyExperiment, Experiment, JointExperiment, digest
@@ -201,6 +202,14 @@ class _Trained:
           UserError: the data are missing or damaged.
         """
         return self._fitting(TEST, load_test_examples(self.config))
+
+    def load_labelled(self) -> Dataset:
+        """Read the training images whose labels the run saw, with these labels.
+
+        Raises:
+          UserError: the data are missing or damaged.
+        """
+        return load_labelled(self.config)
 
     def load_validation(self) -> Dataset:
         """Read the run's validation set into memory.

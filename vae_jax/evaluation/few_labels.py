@@ -8,7 +8,6 @@ from jaxtyping import Float, Int
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from vae_jax import config
 from vae_jax.evaluation.metrics import prepare_targets
 from vae_jax.trained import TrainedModel
 
@@ -32,7 +31,7 @@ def accuracies(
       labels: their classes.
     """
     right = model.classify(targets).argmax(axis=1) == labels
-    seen = config.load_labelled(model.config)
+    seen = model.load_labelled()
     num = len(seen.images)
     images = prepare_targets(model.prepare(), seen.images, model.keys.training_targets)
     epochs = max(1, min(_MOST_EPOCHS, _MOST_EXAMPLES // num))
