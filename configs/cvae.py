@@ -9,15 +9,17 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """Return the settings."""
+    """Return the settings of the card configs/papers/cvae_quadrants.py, with one quadrant seen."""
     config = vanilla.get_config()
-    config.epochs = 20
+    config.epochs = 15
+    config.patience = 3
     config.data["binarization"] = {"name": "none"}
+    layers = {"widths": (500, 500), "activation": "relu"}
     config.model = {
         "name": "vae",
-        "latent_size": 50,
-        "encoder": {"name": "mlp", "widths": (500,)},
-        "condition": {"name": "quadrants", "seen": 1, "widths": (500,), "guess_widths": (500,)},
+        "latent_size": 200,
+        "encoder": {"name": "mlp", **layers},
+        "condition": {"name": "quadrants", "guess_widths": (500, 500), **layers},
     }
     config.optimizer = {"name": "adam", "learning_rate": 1e-3}
     return config

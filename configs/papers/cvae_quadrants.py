@@ -17,14 +17,6 @@ _TOLERANCE = 2.0
 def get_card() -> Card:
     """Return a row for each number of quadrants that is seen."""
     base = cvae.get_config()
-    base.patience = 3
-    layers = {"widths": (500, 500), "activation": "relu"}
-    base.model = {
-        "name": "vae",
-        "latent_size": 200,
-        "encoder": {"name": "mlp", **layers},
-        "condition": {"name": "quadrants", "guess_widths": (500, 500), **layers},
-    }
     base.evaluation = {"num_samples": 100}
     rows = [
         Row(

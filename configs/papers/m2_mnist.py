@@ -3,6 +3,8 @@
 python -m experiments.reproduce --card=m2_mnist --seeds=1 --budget=full
 
 Kingma, Rezende, Mohamed, Welling 2014 (arXiv 1406.5298), in the setting of the tutorial of Pyro.
+Its time on two cores and its values are not measured: Expect more than an hour per row at the full
+budget without an accelerator, since every step decodes ten classes of each image.
 """
 
 from configs import m2
