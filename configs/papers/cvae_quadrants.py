@@ -2,8 +2,11 @@
 
 python -m experiments.reproduce --card=cvae_quadrants --seeds=1
 
-Sohn, Lee, Yan 2015 (Learning Structured Output Representation using Deep Conditional Generative
-Models), in the setting of the tutorial of Pyro.
+Sohn, Lee, Yan, NeurIPS 2015 (Learning Structured Output Representation using Deep Conditional
+Generative Models), in the setting of the tutorial of Pyro.
+
+A row of the CPU budget trained in 35 minutes on one of two cores that other work kept busy. Expect a
+-ELBO of 70.3 with one quadrant seen, and 97.9 without latents; the other rows are not measured.
 """
 
 from configs import cvae
@@ -43,5 +46,7 @@ def get_card() -> Card:
         base=base,
         rows=rows,
         checks=(Check("negative_elbo", ("seen_1", "seen_2", "seen_3"), least=15.0),),
+        findings="With one quadrant seen the bound is 1.5 nats better than the tutorial's and the "
+        "network without latents 2.5; both still improve at the end of the CPU budget.",
         budgets={"full": Budget({"epochs": 50}), "cpu": Budget({"epochs": 15}, judged=True)},
     )

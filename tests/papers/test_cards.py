@@ -74,7 +74,7 @@ def test_every_card_says_what_it_reproduces():
         text = (cards.FOLDER / f"{name}.py").read_text(encoding="utf-8")
         docstring = text.split('"""')[1]
         assert f"python -m experiments.reproduce --card={name} " in docstring
-        assert "arXiv" in docstring or "google/flax" in docstring
+        assert any(source in docstring for source in ("arXiv", "google/flax", "NeurIPS 2015"))
         assert "Expect" in docstring
         assert "two cores" in " ".join(docstring.split())
 
