@@ -5,8 +5,8 @@ python -m experiments.reproduce --card=cvae_quadrants --seeds=1
 Sohn, Lee, Yan, NeurIPS 2015 (Learning Structured Output Representation using Deep Conditional
 Generative Models), in the setting of the tutorial of Pyro.
 
-A row of the CPU budget trained in 35 minutes on one of two cores that other work kept busy. Expect a
--ELBO of 70.3 with one quadrant seen, and 97.9 without latents; the other rows are not measured.
+A row of the CPU budget trained in 35 minutes on one of two cores that other work kept busy. Expect
+a -ELBO of 70.3 with one quadrant seen, and 97.9 without latents; the other rows are not measured.
 """
 
 from configs import cvae
