@@ -1,19 +1,16 @@
 """Draw images or rows of a table from a trained run, by a sampler of your choice.
 
     python -m experiments.sample --workdir=runs/vanilla --sampler=mixture --output=samples.npz
+    python -m experiments.sample --workdir=runs/digits --condition=7 --output=sevens.npz
+    python -m experiments.sample --workdir=runs/table --num_rows=500 --output=synthetic.csv
 
 --output is a .npz or .npy file of mean images, `[num, height, width, channels]`, in the units of
 the training images: 8-bit pixels are in [0, 1], which a normal likelihood may exceed a little. A
 grid of the first hundred, clipped to [0, 1], is written beside it as a PNG or in the formats of
---format.
-
-    python -m experiments.sample --workdir=runs/table --num_rows=500 --output=synthetic.csv
-
-Of a run on a table --output is a .csv or .parquet file of rows; their columns are plotted beside.
+--format. Of a run on a table --output is a .csv or .parquet file of rows; their columns are plotted
+beside.
 """
 
-import math
-import shutil
 from collections.abc import Iterator
 
 import jax
@@ -28,7 +25,6 @@ from vae_jax.data import image_arrays, tables
 from vae_jax.errors import UserError
 from vae_jax.evaluation import metrics, synthetic_rows
 from vae_jax.evaluation.progress import progress_bar
-from vae_jax.training import host
 
 shared.define("format", "workdir", "member", "output", "seed")
 
@@ -38,12 +34,16 @@ _SAMPLER = flags.DEFINE_string(
     "prior, or mixture (of normals) or flow, fitted to the training images' latents",
 )
 _TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "factor of the noise's standard deviation")
+_CONDITION = flags.DEFINE_integer(
+    "condition",
+    None,
+    "class of every image; where the condition is a part of an image, index of the test image",
+)
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 100, "number of images to draw")
 flags.DEFINE_alias("num_rows", "num_images")
 
-_MOST_SHOWN = 100
-# Images that are in memory at a time.
-_PART = 10_000
+# Images in the grid, and images that are in memory at a time.
+_MOST_SHOWN, _PART = 100, 10_000
 
 
 @shared.in_formats
@@ -56,44 +56,44 @@ def main() -> None:
         raise UserError(f"--num_images={_NUM_IMAGES.value} must be at least 1")
     model = trained.load_images(folder, rows=True)
     (image_arrays if model.columns is None else tables).require_suffix(target)
-    # Images are decoded and written in parts; their latents are drawn at once.
-    for values, there, where in (
-        (math.prod(model.image_shape), shutil.disk_usage(target.parent).free, "disk"),
-        (4 * model.latent_size, host.memory(jax.devices()[0]), "memory"),
-    ):
-        needed = _NUM_IMAGES.value * 4 * values
-        if needed > there:
-            raise UserError(
-                f"--num_images={_NUM_IMAGES.value} would take {needed / 2**30:.3g} GiB of "
-                f"{where}, where {there / 2**30:.3g} GiB are there; draw fewer"
-            )
+    samplers.require_room(model, _NUM_IMAGES.value, target.parent)
+    condition = samplers.chosen_condition(
+        model, _CONDITION.value, _NUM_IMAGES.value, _SAMPLER.value
+    )
     images_key, fit_key, draw_key = jax.random.split(config.make_key(flags.FLAGS.seed), 3)
     images = np.empty((0, *model.image_shape), np.float32)
     if _SAMPLER.value != "prior":
         train = config.load_splits(model.config).train_examples
         images = metrics.prepare_targets(config.build_prepare(model.config), train, images_key)
         print(f"fitting a {_SAMPLER.value} to {len(images):,} training images", flush=True)
-    distribution = samplers.build(_SAMPLER.value, model, images, fit_key)
-    latents = samplers.sample_latents(distribution, draw_key, _NUM_IMAGES.value, _TEMPERATURE.value)
+    if condition is not None and model.has_conditional_prior:
+        prior = samplers.tempered(model.prior_given(condition), _TEMPERATURE.value)
+        latents = np.asarray(prior.sample(draw_key))
+    else:
+        prior = samplers.build(_SAMPLER.value, model, images, fit_key)
+        latents = samplers.sample_latents(prior, draw_key, _NUM_IMAGES.value, _TEMPERATURE.value)
     if model.columns is not None:
-        files = synthetic_rows.write(target, model, latents, jax.random.fold_in(draw_key, 1))
-        print(f"{target}: {len(latents):,} rows; {files[0]} shows their columns beside the test's")
+        drawn = synthetic_rows.write(target, model, latents, jax.random.fold_in(draw_key, 1))
+        print(f"{target}: {len(latents):,} rows; {drawn[0]} shows their columns beside the test's")
         return
-    first = model.decode(latents[:_MOST_SHOWN])
-    parts = np.split(latents, range(_PART, len(latents), _PART))
+
+    def decode(first: int, number: int) -> np.ndarray:
+        rows = slice(first, first + number)
+        return model.decode(latents[rows], None if condition is None else condition[rows])
+
+    shown = decode(0, _MOST_SHOWN)
     with progress_bar(len(latents), "img", "decoding") as bar:
 
         def decoded() -> Iterator[np.ndarray]:
-            for part in parts:
-                yield model.decode(part)
+            for start in range(0, len(latents), _PART):
+                yield (part := decode(start, _PART))
                 bar.update(len(part))
 
         shape = (len(latents), *model.image_shape)
-        image_arrays.write_parts(target, decoded(), shape, first.dtype)
+        image_arrays.write_parts(target, decoded(), shape, shown.dtype)
     grid = target.with_suffix(".png")
-    files = plots.save(plots.image_grid(first), grid)
-    shown = " and ".join(map(str, files))
-    print(f"{target}: {len(latents):,} images; {shown} shows {len(first)}")
+    files = " and ".join(map(str, plots.save(plots.image_grid(shown), grid)))
+    print(f"{target}: {len(latents):,} images; {files} shows {len(shown)}")
 
 
 if __name__ == "__main__":

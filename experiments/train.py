@@ -42,11 +42,14 @@ def _image_writer(
 ) -> run.OnEpoch:
     assert not isinstance(splits, factory.JointSplits), "a joint run has no images for TensorBoard"
     shown_from = splits.validation or splits.train
-    shown = jnp.asarray(shown_from.read(np.arange(min(40, shown_from.shape[0]))).images)
+    first = shown_from.read(np.arange(min(40, shown_from.shape[0])))
+    shown = jnp.asarray(first.images)
     host = jax.device_get((state.train.params["model"], state.train.extra))
     model = TrainedModel(config, splits.form, *host)
     images = np.asarray(to_unit_interval(shown))
-    return drawing.image_writer(model, images, config.tensorboard.images_every_epochs, tensorboard)
+    condition = model.condition_of(images, first.labels)
+    every = config.tensorboard.images_every_epochs
+    return drawing.image_writer(model, images, every, tensorboard, condition)
 
 
 def train(config: Any, folder: Path, *, accept_data: bool = False, **options: Any) -> None:

@@ -37,6 +37,7 @@ from vae_jax.config.datasets import (
     build_prepare,
     build_simulator,
     load_complete,
+    load_labelled,
     load_validation,
 )
 from vae_jax.config.experiment import AnyExperiment, Experiment, JointExperiment, digest
@@ -55,11 +56,13 @@ from vae_jax.data.simulators import Simulator
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import DensityModel, Model, latent_paths
+from vae_jax.models.conditions import NoCondition, Reads, reads_of
 from vae_jax.models.imputation import Imputed, impute, rows_at_once
 from vae_jax.models.interfaces import Accepted, Prior
 from vae_jax.models.likelihoods import unaccepted
 from vae_jax.models.modalities import Form, Forms, placeholder
 from vae_jax.models.multimodal import MultimodalVAE
+from vae_jax.models.vae import ConditionalVAE
 from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.settings import changed, name_of
@@ -75,6 +78,8 @@ _NOT_OF_THE_NETWORK = ("decoder_start", "initializer", "remat", "workdir", "step
 
 # Images `[num, height, width, channels]`, classes `[num]` or texts, or a single example.
 Given = ArrayLike | str | list[str]
+# A class, one per image, or images of which a part is seen.
+Conditions = ArrayLike | int
 
 
 class _Trained:
@@ -200,6 +205,14 @@ class _Trained:
           UserError: the data are missing or damaged.
         """
         return self._fitting(TEST, load_test_examples(self.config))
+
+    def load_labelled(self) -> Dataset:
+        """Read the training images whose labels the run saw, with these labels.
+
+        Raises:
+          UserError: the data are missing or damaged.
+        """
+        return load_labelled(self.config)
 
     def load_validation(self) -> Dataset:
         """Read the run's validation set into memory.
@@ -376,6 +389,123 @@ class TrainedModel(_Trained):
         """
         return load_complete(self.config)
 
+    @property
+    def condition_reads(self) -> Reads:
+        """What the condition of p(x|c) is made from: labels, images, or nothing for p(x)."""
+        return reads_of(self.config.model)
+
+    @property
+    def has_conditional_prior(self) -> bool:
+        """True if the prior is p(z|c)."""
+        return bool(getattr(self.config.model, "condition", NoCondition()).conditional_prior)
+
+    @property
+    def has_guess(self) -> bool:
+        """True if a network without latents guesses what a condition leaves open."""
+        return bool(getattr(getattr(self.config.model, "condition", None), "has_guess", False))
+
+    def guess(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
+        """Return images completed by the network without latents, from the part that is seen."""
+        x = self._images(images)
+        assert self.has_guess, "asked before"
+        return self._run_given("guess", lambda model: model.guess().mean, x)
+
+    def seen(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
+        """Return the part of images that is a condition; the rest is grey."""
+        x, blocks = self._images(images), self._shape.condition.blocks
+        grey = np.full((len(x), 1, blocks.num_pixels, x.shape[-1]), 0.5, np.float32)
+        return np.asarray(blocks.fill(jnp.asarray(x), jnp.asarray(grey)))
+
+    def guess_log_likelihood(self, images: ArrayLike) -> Float[np.ndarray, " num"]:
+        """Return log p(x|c) in nats of the network without latents, for each image."""
+        x = self._targets(images)
+        log_prob = lambda model, x: model.guess().log_prob(x)  # noqa: E731
+        return self._run_given("guess_log_likelihood", log_prob, x, x)
+
+    @property
+    def num_values(self) -> int:
+        """The number of values of an image that the model is of, those not seen in a condition."""
+        if self.condition_reads != "images":
+            return math.prod(self.image_shape)
+        return int(self._shape.condition.blocks.num_pixels * self.image_shape[2])
+
+    @property
+    def classifies(self) -> bool:
+        """True if the model has a classifier q(class|x)."""
+        return bool(getattr(self.config.model, "classifies", False))
+
+    @property
+    def num_classes(self) -> int | None:
+        """The number of classes that are conditions; None if conditions are no classes."""
+        return (
+            int(self.config.model.condition.classes) if self.condition_reads == "labels" else None
+        )
+
+    def condition_of(self, images: Any, labels: np.ndarray | None) -> np.ndarray | None:
+        """Return the condition of each image of a data set; None for a model without conditions."""
+        condition: np.ndarray | None = {"nothing": None, "labels": labels, "images": images}[
+            self.condition_reads
+        ]
+        return condition
+
+    def checked_condition(
+        self, condition: Conditions | None, num: int, images: np.ndarray | None = None
+    ) -> np.ndarray | None:
+        """Return `num` conditions; None for a model without.
+
+        Args:
+          condition: as a user gave it: a class or classes, or images of which a part is seen.
+          num: number of examples.
+          images: the examples, which stand for a missing condition if that is a part of them.
+
+        Raises:
+          UserError: it is missing, there is no such condition, or a wrong number of them.
+        """
+        reads = self.condition_reads
+        if condition is None and reads == "images":
+            condition = images
+        if condition is None and reads == "nothing":
+            return None
+        if condition is None:
+            known = f"a class from 0 to {(self.num_classes or 1) - 1}, or one per image"
+            raise UserError(
+                "condition is missing: this model is of p(x|condition); give "
+                f"{known if reads == 'labels' else 'images, of which a part is seen'}"
+            )
+        chosen: Any = getattr(self.config.model, "condition", NoCondition())
+        if reads == "images":
+            given = self._images(condition)
+            return np.asarray(chosen.checked(given, num, self.image_shape))
+        return np.asarray(chosen.checked(condition, num, self.image_shape))
+
+    def _run_given(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        condition: np.ndarray | None,
+        *batched: Any,
+    ) -> Any:
+        """Return `function(model, *trees)` as `_run` does, of the model given its conditions."""
+        if condition is None:
+            return self._run(name, function, *batched)
+
+        def given(model: ConditionalVAE, condition: Array, *trees: Any) -> Any:
+            return function(model.given(condition), *trees)
+
+        return self._run(name, given, condition, *batched)
+
+    def classify(self, images: ArrayLike) -> Float[np.ndarray, "num classes"]:
+        """Return q(class|x) of each image, the probabilities of all classes.
+
+        Raises:
+          UserError: the model has no classifier.
+        """
+        if not self.classifies:
+            raise UserError(
+                f"model={self.name!r} has no classifier; model='m2' has one (configs/m2.py)"
+            )
+        return self._run("classify", lambda model, x: model.classify(x).mean, self._images(images))
+
     def _images(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
         array = np.asarray(images)
         if array.shape == self.image_shape:
@@ -410,18 +540,31 @@ class TrainedModel(_Trained):
                 "does not have"
             )
 
-    def encode(self, images: ArrayLike) -> np.ndarray:
+    def encode(self, images: ArrayLike, condition: Conditions | None = None) -> np.ndarray:
         """Return the codes of each image, integers `[num, *code_shape]`; if it has none, `latents`.
 
         See `has_codes`.
         """
         if not self.has_codes:
-            return self.latents(images)
+            return self.latents(images, condition)
         return self._run("codes", lambda model, x: model.codes(x), self._images(images))
 
-    def latents(self, images: ArrayLike) -> Float[np.ndarray, "num latents"]:
-        """Return the latent vector of each image; for a VAE the posterior mean."""
-        return self._run("encode", lambda model, x: model.latents(x), self._images(images))
+    def latents(
+        self, images: ArrayLike, condition: Conditions | None = None
+    ) -> Float[np.ndarray, "num latents"]:
+        """Return the latent vector of each image; for a VAE the posterior mean.
+
+        Args:
+          images: the images.
+          condition: for a model of p(x|c) (see `condition_reads`): a class, one per image, or
+            images of which a part is seen, by default the same images.
+
+        Raises:
+          UserError: images or conditions do not fit the model.
+        """
+        x = self._images(images)
+        given = self.checked_condition(condition, len(x), x)
+        return self._run_given("encode", lambda model, x: model.latents(x), given, x)
 
     @property
     def num_codes(self) -> int | None:
@@ -477,8 +620,8 @@ class TrainedModel(_Trained):
         """The shape of the code that `encode` returns for one image."""
         return tuple(self._shape.code_shape)
 
-    def posterior(self, images: ArrayLike) -> Normal:
-        """Return q(z|x) over `[num, latents]`, with JAX arrays."""
+    def posterior(self, images: ArrayLike, condition: Conditions | None = None) -> Normal:
+        """Return q(z|x) over `[num, latents]`, with JAX arrays; see `latents` for conditions."""
         self._require_density("a posterior")
         if not self.has_normal_posterior:
             raise UserError(
@@ -490,26 +633,33 @@ class TrainedModel(_Trained):
             assert isinstance(posterior, Normal)
             return posterior.mean, posterior.log_scale
 
-        mean, log_scale = self._run("posterior", parameters, self._images(images))
+        x = self._images(images)
+        given = self.checked_condition(condition, len(x), x)
+        mean, log_scale = self._run_given("posterior", parameters, given, x)
         return Normal(jnp.asarray(mean), jnp.asarray(log_scale))
 
-    def decode(self, latents: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
+    def decode(
+        self, latents: ArrayLike, condition: Conditions | None = None
+    ) -> Float[np.ndarray, "num height width channels"]:
         """Return the mean image of each latent vector, or of integer codes if the model has such.
 
-        Vectors are normalised if latents are points on the sphere.
+        Vectors are normalised if latents are points on the sphere. See `latents` for conditions.
 
         Raises:
-          UserError: the shape is neither that of latents nor of codes, or there is no such code.
+          UserError: the shape is neither that of latents nor of codes, or there is no such code, or
+            no such condition.
         """
         if self.has_codes and np.issubdtype(np.asarray(latents).dtype, np.integer):
             codes = self._codes(latents)
             return self._run(
                 "decode_codes", lambda model, c: model.decode(model.embed(c)).mean, codes
             )
-        return self._run(
+        z = self._latents(latents)
+        return self._run_given(
             "decode",
             lambda model, z: model.decode(model.project(z)).mean,
-            self._latents(latents),
+            self.checked_condition(condition, len(z)),
+            z,
         )
 
     def _codes(self, codes: ArrayLike) -> np.ndarray:
@@ -527,12 +677,16 @@ class TrainedModel(_Trained):
             )
         return array.astype(np.int32)
 
-    def reconstruct(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
+    def reconstruct(
+        self, images: ArrayLike, condition: Conditions | None = None
+    ) -> Float[np.ndarray, "num height width channels"]:
         """Return `decode(encode(images))`; a denoising model restores corrupted images."""
-        return self._run(
+        x = self._images(images)
+        return self._run_given(
             "reconstruct",
             lambda model, x: model.decode(model.latents(x)).mean,
-            self._images(images),
+            self.checked_condition(condition, len(x), x),
+            x,
         )
 
     def reconstruction_log_likelihood(self, images: ArrayLike) -> Float[np.ndarray, " num"]:
@@ -544,17 +698,22 @@ class TrainedModel(_Trained):
         )
 
     def sample(
-        self, key: Key[Array, ""], num: int
+        self, key: Key[Array, ""], num: int, condition: Conditions | None = None
     ) -> Float[np.ndarray, "num height width channels"]:
-        """Return mean images of `num` draws from the prior."""
-        return self.decode(self.sample_latents(key, num))
+        """Return mean images of `num` draws from the prior; see `latents` for conditions."""
+        given = self.checked_condition(condition, num)
+        return self.decode(self.sample_latents(key, num, given), given)
 
-    def sample_latents(self, key: Key[Array, ""], num: int) -> Float[np.ndarray, "num latents"]:
-        """Return `num` draws from the prior."""
+    def sample_latents(
+        self, key: Key[Array, ""], num: int, condition: np.ndarray | None = None
+    ) -> Float[np.ndarray, "num latents"]:
+        """Return `num` draws from the prior, of conditions as `checked_condition` returns them."""
         if not self.has_samples:
             self._require_density("sampling")
         if num < 1:
             raise UserError(f"num={num} must be at least 1")
+        if condition is not None and self.has_conditional_prior:
+            return np.asarray(self.prior_given(condition).sample(key))
         keys = jax.random.split(key, num)
         if not self.has_density:
             return np.asarray(jax.jit(jax.vmap(self.prior.sample))(keys))
@@ -627,6 +786,17 @@ class TrainedModel(_Trained):
         joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
         return Imputed(joined.point, np.moveaxis(joined.draws, 1, 0), joined.effective_samples)
 
+    def prior_given(self, condition: np.ndarray) -> Normal:
+        """Return p(z|c) over `[num, latents]` of conditions as `checked_condition` returns them."""
+
+        def parameters(model: ConditionalVAE, condition: Array) -> tuple[Array, Array]:
+            prior = model.given(condition).prior
+            assert isinstance(prior, Normal), "a conditional prior is one"
+            return prior.mean, prior.log_scale
+
+        mean, log_scale = self._run("prior", parameters, condition)
+        return Normal(jnp.asarray(mean), jnp.asarray(log_scale))
+
     def interpolate(
         self,
         start: ArrayLike,
@@ -660,8 +830,12 @@ class TrainedModel(_Trained):
         images = self.decode(latents.reshape(-1, self.latent_size))
         return images.reshape(len(first), len(steps), *self.image_shape)
 
-    def elbo(self, images: ArrayLike, key: Key[Array, ""]) -> Float[np.ndarray, " num"]:
+    def elbo(
+        self, images: ArrayLike, key: Key[Array, ""], condition: Conditions | None = None
+    ) -> Float[np.ndarray, " num"]:
         """Return a one-sample estimate of each image's evidence lower bound, in nats.
+
+        That of a model of p(x|c) bounds log p(x|c); see `latents` for conditions.
 
         For a model trained on binarised images, binarise them first: grey values give a
         cross-entropy, which is no bound on a log probability.
@@ -673,13 +847,16 @@ class TrainedModel(_Trained):
         prepared = self._targets(images)
         keys = jax.random.split(key, len(prepared))
 
-        def each(model: DensityModel, x: Array, keys: Array) -> Array:
-            def single(image: Array, key: Array) -> Array:
-                return elbo_terms(model, image[None], image[None], key).elbo[0]
+        given = self.checked_condition(condition, len(prepared), prepared)
 
-            return jax.vmap(single)(x, keys)
+        def each(model: Any, x: Array, keys: Array, *conditions: Array) -> Array:
+            def single(image: Array, key: Array, *condition: Array) -> Array:
+                own = model.given(condition[0][None]) if condition else model
+                return elbo_terms(own, image[None], image[None], key).elbo[0]
 
-        return self._run("elbo", each, prepared, keys)
+            return jax.vmap(single)(x, keys, *conditions)
+
+        return self._run("elbo", each, prepared, keys, *([] if given is None else [given]))
 
 
 class TrainedMultimodal(_Trained):

@@ -201,10 +201,12 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
     (tmp_path / "small_study.py").write_text(SMALL_STUDY)
     (tmp_path / "small_curve.py").write_text(SMALL_CURVE)
     marks = ("savez", "interpolate", "member", "make_pipeline", "generate", "zipfile")
-    own_data, in_a_program, of_a_sweep, in_a_pipeline, of_modalities, of_a_file = (
-        next(block for block in blocks("python") if mark in block) for mark in marks
+    of_conditions = ("runs/by_class", "runs/m2", "latents.npz")
+    own_data, in_a_program, of_a_sweep, in_a_pipeline, of_modalities, of_a_file, *conditional = (
+        next(block for block in blocks("python") if mark in block)
+        for mark in (*marks, *of_conditions)
     )
-    assert len(blocks("python")) == len(marks)
+    assert len(blocks("python")) == len(marks) + len(of_conditions)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning"}
 
     def run(program, told=""):
@@ -221,6 +223,7 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
 
     run(own_data)
     run("from examples.customers import write; write('customers.csv')")
+    run(conditional[2])
     np.save(tmp_path / "new.npy", np.zeros((3, 28, 28), np.uint8))
     small = [
         on_a_small_budget(command, idx_folder)[2:]
@@ -236,6 +239,8 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
     run(in_a_program + "\nassert nats.shape == (16,) and samples.shape == (16, 28, 28, 1)")
     run(of_a_sweep.replace("member=17", "member=3"))
     run(of_modalities)
+    run(conditional[0] + "\nassert threes.shape == sevens.shape")
+    run(conditional[1] + "\nassert classes.shape == (5,)")
     run(of_a_file + "\nassert images.shape == (16, 28, 28, 1)")
     assert float(run(in_a_pipeline)) > 0.7
 

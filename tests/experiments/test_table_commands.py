@@ -163,6 +163,7 @@ def test_wrong_inputs_are_refused_in_a_line(run, table, tmp_path):
         ({"data.columns.agee": "real"}, "has no column 'agee'; did you mean age"),
         ({"data.columns.age": "reel"}, r"data.columns.age='reel' must be one of binary"),
         ({"data.columns.income": "count"}, "'income'.*where values of kind count are whole"),
+        ({"model.condition": "label"}, "model.condition='label' is one of images"),
         ({"model.likelihood": "bernoulli"}, r"is a table; use model.likelihood='columns'"),
         ({"model.likelihood": {"name": "columns"}, "data.name": "mnist"}, "is no table, which"),
         ({"corruption": "gaussian"}, "corruption='gaussian' is one of images"),

@@ -352,6 +352,9 @@ WRONG = {
         --sampler=x
         --sampler=
         --sampler=prior,flow
+        --condition=7
+        --condition=a
+        --condition=7 --sampler=mixture
         --seed=-1
         --seed=4294967296
         --seed=99999999999999999999
@@ -466,6 +469,17 @@ WRONG = {
         --config.model=os.path:join
         --config.model=vq_vae
         --config.model=vae_gan
+        --config.model=m2
+        --config.model=m2 --config.data.labelled=9
+        --config.model=m2 --config.data.labelled=97
+        --config.model.condition=x
+        --config.model.condition=label --config.model.condition.classes=3
+        --config.model.condition=label --config.data.labelled=10
+        --config.model.condition=quadrants --config.model.condition.seen=0
+        --config.model.condition=quadrants --config.objective=elbo
+        --config.objective=m2
+        --config.objective=cvae
+        --config.data.labelled=-1
         --config.model=code_prior
         --config.model=code_prior --config.model.first_stage=x
         --config.model=code_prior --config.model.first_stage={run}

@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
@@ -14,10 +15,19 @@ from vae_jax.config.experiment import AnyExperiment
 from vae_jax.config.forms import DataForm
 from vae_jax.data.columns import RowShape
 from vae_jax.data.multimodal import PRESENT
-from vae_jax.data.pixels import StoredExamples
+from vae_jax.data.pixels import (
+    IMAGE,
+    LABEL,
+    LABELLED_IMAGE,
+    LABELLED_LABEL,
+    StoredExamples,
+    StoredPictures,
+)
+from vae_jax.models.conditions import reads_of
 from vae_jax.models.likelihoods import unaccepted
 from vae_jax.models.rows import build_likelihood as likelihood_of
 from vae_jax.objectives import Batch, Objective
+from vae_jax.objectives.base import LabelledBatch
 from vae_jax.objectives.multimodal import Batch as JointBatch
 from vae_jax.training.players import Batches, Hparams, Metrics, Params, Player, Scalar
 
@@ -147,12 +157,22 @@ class _Game:
         epoch: Scalar,
         prepare_key: Key[Array, ""],
         corrupt_key: Key[Array, ""],
-    ) -> Batch | JointBatch:
+    ) -> Batch | LabelledBatch | JointBatch:
         """Return stored examples as targets and what the encoder sees, or as values."""
         if not isinstance(examples, dict):
-            targets = self._prepare_images(prepare_key, examples)
-            corruption = settings.substitute(self._experiment.corruption, hparams, "corruption")
-            return Batch(corruption.corrupt(corrupt_key, targets), targets)
+            return self._corrupted(examples, hparams, prepare_key, corrupt_key)
+        if self._experiment.model.takes == "images":
+            batch = self._corrupted(examples[IMAGE], hparams, prepare_key, corrupt_key)
+            if not self._experiment.objective.takes_labels:
+                return batch
+            # In validation all labels are known: there they tell the accuracy, and the bound is
+            # that of unknown ones.
+            if LABELLED_IMAGE not in examples:
+                labels = examples[LABEL]
+                return LabelledBatch(*batch, jnp.full_like(labels, -1), batch.inputs, labels)
+            own = (jax.random.fold_in(key, 1) for key in (prepare_key, corrupt_key))
+            labelled = self._corrupted(examples[LABELLED_IMAGE], hparams, *own)
+            return LabelledBatch(*batch, examples[LABEL], labelled.inputs, examples[LABELLED_LABEL])
         keys = jax.random.split(prepare_key, len(model.names))
         values: dict[str, Array] = {}
         for name, key in zip(model.names, keys, strict=True):
@@ -163,6 +183,26 @@ class _Game:
             model, JointBatch(values, present), corrupt_key, epoch=epoch
         )
         return prepared
+
+    def _corrupted(
+        self,
+        images: StoredPictures,
+        hparams: Hparams,
+        prepare_key: Key[Array, ""],
+        corrupt_key: Key[Array, ""],
+    ) -> Batch:
+        targets = self._prepare_images(prepare_key, images)
+        corruption = settings.substitute(self._experiment.corruption, hparams, "corruption")
+        return Batch(corruption.corrupt(corrupt_key, targets), targets)
+
+    def _given(self, model: Any, examples: StoredExamples, batch: Any) -> Any:
+        """Return the model with the condition of each example of a batch, if it has conditions."""
+        if self._experiment.objective.takes_labels:
+            return model
+        reads = reads_of(self._experiment.model)
+        if reads == "nothing":
+            return model
+        return model.given(examples[LABEL] if reads == "labels" else batch.targets)
 
     def _loss(
         self,
@@ -177,7 +217,7 @@ class _Game:
         model = self._model(params, extra)
         batch = self._prepare(model, batches[0], hparams, epoch, prepare_key, corrupt_key)
         loss, metrics = self._objective(hparams).loss(
-            model,
+            self._given(model, batches[0], batch),
             batch,
             sample_key,
             epoch=epoch,

@@ -17,6 +17,7 @@ from vae_jax.data.multimodal import PRESENT, MultimodalDataset
 from vae_jax.data.sprites.dataset import SpritesDataset
 from vae_jax.data.sprites.variants import VARIANTS
 from vae_jax.errors import UserError
+from vae_jax.models.conditions import reads_of
 
 # By the setting that names the split.
 DataDigests = Mapping[str, str]
@@ -42,8 +43,8 @@ def digest_of_split(config: AnyExperiment, examples: Examples) -> str:
     """Return 16 hexadecimal digits of the examples of a split, as they are stored.
 
     Of images that are not in memory 1,000, evenly spaced, stand for all. Of rendered images the
-    factors count, since the last bit of a pixel depends on the device that renders it. Labels do
-    not count where no model sees them.
+    factors count, since the last bit of a pixel depends on the device that renders it. Labels
+    count only where a model sees them.
     """
     if isinstance(examples, MultimodalDataset):
         num, arrays = examples.num_examples, dict(examples.modalities)
@@ -66,7 +67,11 @@ def _arrays_of_images(config: AnyExperiment, examples: LazyDataset) -> dict[str,
         assert examples.factors is not None, "a renderer knows them"
         return {"factors": examples.factors.values}
     if isinstance(examples, Dataset):
-        return {"images": examples.images}
+        arrays = {"images": examples.images}
+        if reads_of(config.model) == "labels":
+            assert examples.labels is not None, "they are checked when they are read"
+            arrays["labels"] = examples.labels
+        return arrays
     return {"images": examples.read(evenly_spaced(examples.shape[0], _MOST_READ)).images}
 
 

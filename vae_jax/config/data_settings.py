@@ -124,6 +124,7 @@ class TableData:
     image_size: ClassVar[int] = 0
     binarization: ClassVar[NoBinarization] = NoBinarization()
     mode: ClassVar[InMemory] = InMemory()
+    labelled: ClassVar[int] = 0
 
     name: str = text(
         "table.csv",
@@ -202,6 +203,13 @@ class ImageData(_Data):
         "dynamic", BINARIZATIONS, None, "How grey values become zeros and ones."
     )
     mode: Choice = part("auto", MODES, None, "Where the training set is while it is trained on.")
+    labelled: int = integer(
+        0,
+        "Training examples whose label is seen, balanced over the classes, for objective='m2'; 0 "
+        "hides none.",
+        at_least=0,
+    )
+    labelled_seed: int = seed(0, "Seed of the choice of those examples.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,12 @@ from vae_jax.config.keys import make_key
 from vae_jax.data import Dataset, LazyDataset, columns, splits
 from vae_jax.data.columns import RowShape
 from vae_jax.data.dataset import ImagesShape, evenly_spaced, num_bytes, read_all
+from vae_jax.data.labelled import draw_labelled
 from vae_jax.data.pixels import (
+    IMAGE,
+    LABEL,
+    LABELLED_IMAGE,
+    LABELLED_LABEL,
     Prepare,
     StoredPictures,
     binarize,
@@ -34,6 +39,7 @@ from vae_jax.data.sprites.variants import VARIANTS
 from vae_jax.data.streaming import num_read_threads, read_ahead
 from vae_jax.data.tables import TableOptions
 from vae_jax.errors import UserError
+from vae_jax.models.conditions import reads_of
 from vae_jax.models.likelihoods import unaccepted
 from vae_jax.settings import name_of
 
@@ -56,11 +62,15 @@ class _Parts:
     train: LazyDataset
     validation: Dataset | None
     test: Dataset
+    with_labels: bool = False
 
     @property
-    def validation_examples(self) -> np.ndarray | None:
-        """The examples of validation; None without a validation set."""
-        return None if self.validation is None else self.validation.images
+    def validation_examples(self) -> Any:
+        """The examples of validation, with labels if a model sees them; None without any."""
+        if self.validation is None:
+            return None
+        images, labels = self.validation.images, self.validation.labels
+        return {IMAGE: images, LABEL: labels} if self.with_labels else images
 
     @property
     def num_examples(self) -> int:
@@ -84,14 +94,37 @@ class Splits(_Parts):
     """The three parts of a data set, in memory; of rendered training images only the factors.
 
     There is no validation set where the config names none.
+
+    Attributes:
+      labelled: indices of the training examples whose labels are seen; None if all are.
     """
 
     train: Dataset | SpritesDataset
+    labelled: np.ndarray | None = None
 
     @property
-    def train_examples(self) -> np.ndarray:
-        """The examples for compiled steps: images, or the factors that they render them from."""
-        return self.train.images if isinstance(self.train, Dataset) else self.train.factor_rows
+    def train_examples(self) -> Any:
+        """The examples for compiled steps: images, or the factors that they render them from.
+
+        Where a model sees labels, they are arrays by name; labels that are not seen are -1.
+        """
+        if not isinstance(self.train, Dataset):
+            return self.train.factor_rows
+        images, labels = self.train.images, self.train.labels
+        if not self.with_labels:
+            return images
+        if self.labelled is None:
+            return {IMAGE: images, LABEL: labels}
+        assert labels is not None, "they are checked when they are read"
+        seen = labels[self.labelled]
+        hidden = np.full_like(labels, -1)
+        hidden[self.labelled] = seen
+        return {
+            IMAGE: images,
+            LABEL: hidden,
+            LABELLED_IMAGE: images[self.labelled],
+            LABELLED_LABEL: seen,
+        }
 
 
 class StreamedSplits(_Parts):
@@ -128,6 +161,28 @@ def _check_images(config: AnyExperiment, field: str, images: np.ndarray) -> None
         raise UserError(
             f"{field}: pixels of {config.data.name!r} {problem}, where the learned images of "
             f"model.prior={name_of(prior)!r} lie; rescale them, or use another prior"
+        )
+
+
+def _check_labels(config: AnyExperiment, field: str, dataset: Dataset) -> None:
+    """Refuse labels that are not those of the model's condition; warn of classes without any."""
+    whose, num = f"{field} of {config.data.name!r}", config.model.condition.classes
+    needs = f"model.condition={name_of(config.model.condition)!r}"
+    if dataset.labels is None:
+        raise UserError(f"{whose} has no labels, which {needs} needs; use data with labels")
+    low, high = int(dataset.labels.min()), int(dataset.labels.max())
+    if low < 0 or high >= num:
+        raise UserError(
+            f"{whose} has the label {low if low < 0 else high}, and model.condition.classes={num} "
+            f"are 0 to {num - 1}; use model.condition.classes={high + 1}, with labels from 0"
+        )
+    missing = sorted(set(range(num)) - set(np.unique(dataset.labels).tolist()))
+    if field == TRAIN and missing:
+        logging.warning(
+            "%s has no example of class %s: what the model draws of it means nothing; set "
+            "model.condition.classes",
+            whose,
+            ", ".join(map(str, missing)),
         )
 
 
@@ -259,6 +314,8 @@ def _load(config: AnyExperiment, field: str, dataset: LazyDataset) -> Dataset:
     loaded = read_all(dataset)
     if is_table(loaded):
         return loaded
+    if reads_of(config.model) == "labels":
+        _check_labels(config, field, loaded)
     problem = black_ones(loaded.images)
     if problem is not None:
         raise UserError(f"{field}: images of {config.data.name!r} {problem}")
@@ -356,6 +413,13 @@ def open_splits(config: AnyExperiment) -> Splits | StreamedSplits:
             "'dynamic'"
         )
     streamed = section.mode.name == "stream" or problem is not None
+    with_labels = reads_of(config.model) == "labels"
+    if with_labels and (rendered or streamed):
+        raise UserError(
+            f"{problem or f'data.mode={section.mode.name!r}'}: no labels come with such images, "
+            f"which model.condition={name_of(config.model.condition)!r} needs; use "
+            "data.mode='memory', with a smaller slice if need be"
+        )
     loaded: Dataset | SpritesDataset | None = None
     if rendered:
         assert isinstance(train, SpritesDataset), "validate refuses other data"
@@ -376,7 +440,26 @@ def open_splits(config: AnyExperiment) -> Splits | StreamedSplits:
         _simulator(config, test)
     if loaded is None:
         return StreamedSplits(train, validation, test)
-    return Splits(loaded, validation, test)
+    return Splits(loaded, validation, test, with_labels, _labelled(config, loaded))
+
+
+def _labelled(config: AnyExperiment, train: Any) -> np.ndarray | None:
+    """Return the indices of the examples whose labels are seen; None if all are."""
+    if config.data.labelled == 0:
+        return None
+    return draw_labelled(train.labels, config.data.labelled, config.data.labelled_seed)
+
+
+def load_labelled(config: AnyExperiment) -> Dataset:
+    """Read the training examples whose labels a model sees.
+
+    Raises:
+      UserError: as `load_splits`.
+    """
+    name = split_names(config)[TRAIN]
+    train = _load(config, TRAIN, open_split(config, TRAIN, name))
+    chosen = _labelled(config, train)
+    return train if chosen is None else train.read(chosen)
 
 
 def load_splits(config: AnyExperiment) -> Splits:

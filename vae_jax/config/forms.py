@@ -11,7 +11,7 @@ from vae_jax.config.upgrades import SCHEMA, check_schema
 from vae_jax.data.columns import RowShape
 from vae_jax.data.dataset import count_classes
 from vae_jax.data.multimodal import MultimodalDataset
-from vae_jax.data.pixels import StoredExamples
+from vae_jax.data.pixels import IMAGE, LABEL, StoredExamples
 from vae_jax.errors import UserError
 from vae_jax.models.modalities import Form, Forms
 
@@ -111,10 +111,11 @@ def mean_template(form: DataForm) -> Any:
     }
 
 
-def blank_examples(form: DataForm, num: int) -> StoredExamples:
-    """Return `num` examples of zeros, as they are stored."""
+def blank_examples(form: DataForm, num: int, *, with_labels: bool = False) -> StoredExamples:
+    """Return `num` examples of zeros, as they are stored, with labels if a model sees them."""
     if not isinstance(form, dict):
-        return jnp.zeros((num, *form), jnp.uint8)
+        images = jnp.zeros((num, *form), jnp.uint8)
+        return {IMAGE: images, LABEL: jnp.zeros(num, jnp.int32)} if with_labels else images
     return {
         name: jnp.zeros((num, *part.array_shape), jnp.uint8 if part.kind == "image" else jnp.int32)
         for name, part in form.items()

@@ -6,6 +6,7 @@ from vae_jax import settings
 from vae_jax.data import multimodal
 from vae_jax.data.sprites.variants import VARIANTS
 from vae_jax.errors import UserError
+from vae_jax.models.conditions import reads_of
 from vae_jax.models.rows import takes_rows
 from vae_jax.settings import name_of
 
@@ -125,6 +126,12 @@ def _check_rows(experiment: Any) -> None:
             "which rows of model.likelihood='columns' have not; use another objective, such as "
             "'elbo'"
         )
+    if reads_of(experiment.model) != "nothing":
+        raise UserError(
+            f"model.condition={name_of(experiment.model.condition)!r} is one of images, and "
+            "model.likelihood='columns' is for rows of a table; use model='vae' with "
+            "model.condition='none'"
+        )
     corruption = getattr(experiment, "corruption", None)
     if corruption is not None and name_of(corruption) != "none":
         raise UserError(
@@ -158,6 +165,7 @@ def refuse_parts(experiment: Any, cause: str, remedy: str) -> None:
 def _check_images(experiment: Any) -> None:
     data = experiment.data
     mode = data.mode.name
+    _check_condition(experiment)
     if mode in ("render", "stream") and data.binarization.name == "static":
         raise UserError(
             f"data.binarization='static' keeps a draw of every image, which data.mode={mode!r} "
@@ -167,6 +175,49 @@ def _check_images(experiment: Any) -> None:
         raise UserError(
             f"data.mode='render' draws images from their factors, which data.name={data.name!r} "
             f"cannot; use data.mode='auto', or data.name={' or '.join(map(repr, VARIANTS))}"
+        )
+
+
+def _check_condition(experiment: Any) -> None:
+    model, objective, data = experiment.model, experiment.objective, experiment.data
+    name, reads = name_of(objective), reads_of(model)
+    if objective.takes_labels and data.labelled == 0:
+        raise UserError(
+            f"data.labelled=0 names no training examples whose labels objective={name!r} may see; "
+            "use a number, such as data.labelled=100, or that of all examples"
+        )
+    if data.labelled > 0 and not objective.takes_labels:
+        raise UserError(
+            f"data.labelled={data.labelled} hides labels, which objective={name!r} cannot do "
+            "without; use data.labelled=0, or model='m2' with objective='m2'"
+        )
+    if reads == "nothing":
+        return
+    chosen = f"model.condition={name_of(model.condition)!r}"
+    if objective.opponents():
+        raise UserError(
+            f"objective={name!r} trains an opponent, which sees no condition, and {chosen}; use "
+            "another objective"
+        )
+    if getattr(model.condition, "has_guess", False) and model.default_objective != name:
+        raise UserError(
+            f"objective={name!r} does not train the guess of {chosen}; use "
+            f"{model.default_objective!r}, or model.condition.guess_widths=()"
+        )
+    if objective.compares_examples and model.condition.conditional_prior:
+        raise UserError(
+            f"objective={name!r} compares the latents of a batch with one prior, and "
+            f"{chosen} has one for each condition; use model.condition.conditional_prior=False"
+        )
+    if getattr(model, "classifies", False) and not objective.takes_labels:
+        raise UserError(
+            f"objective={name!r} does not train the classifier of model={name_of(model)!r}; use "
+            f"{model.default_objective!r}, or model='vae'"
+        )
+    if experiment.evaluation.disentanglement:
+        raise UserError(
+            f"evaluation.disentanglement=True measures latents of images alone, and {chosen}; use "
+            "False"
         )
 
 

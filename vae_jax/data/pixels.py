@@ -19,6 +19,11 @@ StoredPictures = StoredImages | UInt8[Array, "batch factors"]
 # row i belongs to example i.
 StoredExamples = StoredPictures | dict[str, Array]
 
+# Names of arrays where examples are images with labels, -1 where a label is not known, and of
+# those with a label, which are cycled through.
+IMAGE, LABEL = "image", "label"
+LABELLED_IMAGE, LABELLED_LABEL = "labelled_image", "labelled_label"
+
 # prepare(key, stored pictures) -> targets in the unit interval.
 Prepare = Callable[[Key[Array, ""], StoredPictures], Float[Array, "..."]]
 

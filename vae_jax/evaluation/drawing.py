@@ -9,7 +9,7 @@ import numpy as np
 
 from vae_jax import plots
 from vae_jax.data.corruptions import at_any_level
-from vae_jax.evaluation import denoising, joint_drawing, plane_maps
+from vae_jax.evaluation import conditional_drawing, denoising, joint_drawing, plane_maps
 from vae_jax.models import latent_paths
 from vae_jax.settings import name_of
 from vae_jax.trained import TrainedModel, TrainedMultimodal
@@ -49,16 +49,24 @@ def draw_run(
         _draw_table_run(folder, model, targets, labels, measured, out)
         return
     first = targets[:_NUM_IMAGES]
-    reconstructed = plots.reconstructions(first, model.reconstruct(first))
+    condition = model.condition_of(targets, labels)
+    of_first = None if condition is None else condition[:_NUM_IMAGES]
+    reconstructed = plots.reconstructions(first, model.reconstruct(first, of_first))
     plots.save(reconstructed, out / "reconstructions.png")
     draw_training_curves(folder, out)
-    _draw_latents(out, model, targets[:NUM_MAPPED], None if labels is None else labels[:NUM_MAPPED])
+    mapped = slice(NUM_MAPPED)
+    latents = model.latents(targets[mapped], None if condition is None else condition[mapped])
+    _draw_latents(out, latents, None if labels is None else labels[mapped])
+    if measured.get("kl_by_dimension") is not None:
+        _draw_kl(out, measured)
+    if condition is not None:
+        conditional_drawing.draw_conditional_run(out, model, targets, condition)
+        return
     _draw_interpolations(out, model, targets, degrees)
     if model.has_samples:
         plots.save(plots.image_grid(model.sample(keys.prior, 100)), out / "samples.png")
     if measured.get("kl_by_dimension") is not None:
         kl = np.asarray(measured["kl_by_dimension"])
-        plots.save(plots.kl_by_dimension(kl, 0.01), out / "kl_by_dimension.png")
         draw_traversals(out / "traversals.png", model, targets[0], kl)
     in_plane = not (model.has_discrete_latents or model.has_spherical_latents)
     if model.latent_size == 2 and in_plane:
@@ -77,10 +85,10 @@ def _draw_table_run(
 ) -> None:
     """Draw the plots of a run on a table: those that need no image, and the columns."""
     draw_training_curves(folder, out)
-    _draw_latents(out, model, targets[:NUM_MAPPED], None if labels is None else labels[:NUM_MAPPED])
+    latents = model.latents(targets[:NUM_MAPPED])
+    _draw_latents(out, latents, None if labels is None else labels[:NUM_MAPPED])
     if measured.get("kl_by_dimension") is not None:
-        kl = np.asarray(measured["kl_by_dimension"])
-        plots.save(plots.kl_by_dimension(kl, 0.01), out / "kl_by_dimension.png")
+        _draw_kl(out, measured)
     if model.has_samples:
         drawn = model.draw_rows(model.keys.prior, max(len(targets), _LEAST_ROWS))
         draw_columns(out / "columns.png", model, targets, drawn)
@@ -138,13 +146,16 @@ def draw_manifold(path: Path, model: TrainedModel) -> None:
     plots.save(plots.manifold(images.reshape(shape)), path)
 
 
-def _draw_latents(
-    out: Path, model: TrainedModel, targets: np.ndarray, labels: np.ndarray | None
-) -> None:
-    latents = model.latents(targets)
-    if model.latent_size == 2:
+def _draw_kl(out: Path, measured: dict[str, Any]) -> None:
+    kl = np.asarray(measured["kl_by_dimension"])
+    plots.save(plots.kl_by_dimension(kl, 0.01), out / "kl_by_dimension.png")
+
+
+def _draw_latents(out: Path, latents: np.ndarray, labels: np.ndarray | None) -> None:
+    size = latents.shape[1]
+    if size == 2:
         figure = plots.latent_map(latents, labels)
-    elif model.latent_size > 2 and len(latents) > 1:
+    elif size > 2 and len(latents) > 1:
         points, shares = plane_maps.principal_components(latents)
         axis_labels = (f"first component ({shares[0]:.0%})", f"second ({shares[1]:.0%})")
         figure = plots.latent_map(points, labels, axis_labels)
@@ -205,7 +216,11 @@ def _draw_recovery(
 
 
 def image_writer(
-    model: TrainedModel, images: np.ndarray, every_epochs: int, tensorboard: TensorBoardWriter
+    model: TrainedModel,
+    images: np.ndarray,
+    every_epochs: int,
+    tensorboard: TensorBoardWriter,
+    condition: np.ndarray | None = None,
 ) -> Callable[[RunState, int], None]:
     """Return a function of state and epoch that writes images, reconstructions and samples.
 
@@ -214,6 +229,7 @@ def image_writer(
       images: in the unit interval.
       every_epochs: how often it writes.
       tensorboard: takes them.
+      condition: of each image, which samples then have too.
     """
 
     def write(state: RunState, epoch: int) -> None:
@@ -223,8 +239,9 @@ def image_writer(
         model.params, model.extra = jax.device_get((state.train.params["model"], state.train.extra))
         step = int(state.train.step)
         tensorboard.write_images("originals", images, step)
-        tensorboard.write_images("reconstructions", model.reconstruct(images), step)
+        tensorboard.write_images("reconstructions", model.reconstruct(images, condition), step)
         if model.has_samples:
-            tensorboard.write_images("samples", model.sample(jax.random.key(0), len(images)), step)
+            samples = model.sample(jax.random.key(0), len(images), condition)
+            tensorboard.write_images("samples", samples, step)
 
     return write

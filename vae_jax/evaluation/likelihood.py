@@ -143,10 +143,19 @@ def estimate_batch(
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "num_samples"))
 def _compiled_estimate(
-    graphdef: nnx.GraphDef, params: nnx.State, batch: Array, keys: Array, *, num_samples: int
+    graphdef: nnx.GraphDef,
+    params: nnx.State,
+    batch: Array,
+    keys: Array,
+    condition: Array | None = None,
+    *,
+    num_samples: int,
 ) -> LikelihoodEstimates:
     """Return the estimates; compiled once per network, whatever its parameters."""
-    return estimate_batch(nnx.merge(graphdef, params), batch, keys, num_samples=num_samples)
+    model = nnx.merge(graphdef, params)
+    if condition is not None:
+        model = model.given(condition)
+    return estimate_batch(model, batch, keys, num_samples=num_samples)
 
 
 def estimate(
@@ -157,6 +166,7 @@ def estimate(
     *,
     num_samples: int,
     batch_size: int,
+    condition: np.ndarray | None = None,
     on_batch: Callable[[int], None] = lambda num_images: None,
 ) -> LikelihoodEstimates:
     """Return the estimates for every image, the last partial batch included.
@@ -168,6 +178,7 @@ def estimate(
       key: of the samples.
       num_samples: importance samples per image.
       batch_size: images per compiled call.
+      condition: of each image, for a model of p(x|c), whose bounds are then of log p(x|c).
       on_batch: called with the number of images done in each call.
 
     Returns:
@@ -178,7 +189,8 @@ def estimate(
         rows, num_done = batch
         images = jnp.asarray(targets[rows])
         keys = image_keys(key, rows.start, len(images))
-        result = _compiled_estimate(graphdef, params, images, keys, num_samples=num_samples)
+        given = None if condition is None else jnp.asarray(condition[rows])
+        result = _compiled_estimate(graphdef, params, images, keys, given, num_samples=num_samples)
         return LikelihoodEstimates(*(np.asarray(leaf)[num_done:] for leaf in result))
 
     first, *others = full_batches(len(targets), batch_size)

@@ -30,13 +30,15 @@ def prepare_targets(
 
 
 def reconstruction_error(
-    model: TrainedModel, targets: Float[np.ndarray, "examples height width channels"]
+    model: TrainedModel,
+    targets: Float[np.ndarray, "examples height width channels"],
+    condition: np.ndarray | None = None,
 ) -> float:
     """Return the mean squared error of the reconstructions per pixel, or per seen cell of a row.
 
     Numbers of a row are standardised, and other values count one where they are wrong.
     """
-    reconstructed = model.reconstruct(targets)
+    reconstructed = model.reconstruct(targets, condition)
     if model.columns is None:
         return float(np.square(reconstructed - targets).mean())
     return float(np.nanmean(model.columns.squared_errors(reconstructed, targets)))
@@ -68,6 +70,7 @@ def vae_metrics(
     *,
     num_samples: int,
     batch_size: int,
+    condition: np.ndarray | None = None,
     on_batch: Callable[[int], None] = lambda num_images: None,
 ) -> dict[str, Any]:
     """Return bounds, their terms and the use of the latents, averaged over the test set.
@@ -78,6 +81,8 @@ def vae_metrics(
       key: of the samples.
       num_samples: importance samples per image.
       batch_size: images per compiled call.
+      condition: of each image, for a model of p(x|c): bounds are of log p(x|c), and where the prior
+        depends on c, there is no aggregate prior to compare with.
       on_batch: called with the number of images done.
 
     Returns:
@@ -106,6 +111,7 @@ def vae_metrics(
         samples_key,
         num_samples=num_samples,
         batch_size=batch_size,
+        condition=condition,
         on_batch=on_batch,
     )
 
@@ -148,14 +154,16 @@ def vae_metrics(
         metrics["collapsed_share"] = collapse.collapsed_share(kl.mean(axis=0))
     upper_bounds = [metrics["rate"]]
     if model.has_normal_posterior:
-        aggregate = collapse.aggregate_posterior(model.posterior(targets), information_key)
+        posterior = model.posterior(targets, condition)
+        aggregate = collapse.aggregate_posterior(posterior, information_key)
         metrics["mutual_information"] = aggregate.mutual_information
         metrics["total_correlation"] = aggregate.total_correlation
         upper_bounds.append(aggregate.leave_one_out)
-        metrics["aggregate_kl"] = metrics["rate"] - aggregate.mutual_information
+        if not model.has_conditional_prior:
+            metrics["aggregate_kl"] = metrics["rate"] - aggregate.mutual_information
         if model.has_standard_prior:
             metrics["dimensionwise_kl"] = metrics["aggregate_kl"] - aggregate.total_correlation
-    elif model.has_posterior_density:
+    elif model.has_posterior_density and condition is None:
         metrics["mutual_information"] = collapse.mutual_information(
             model.graphdef, model.state, targets, information_key
         )
@@ -168,5 +176,5 @@ def vae_metrics(
     metrics["nats_of"] = nats_of(model.likelihood, targets)
     if metrics["nats_of"] == "log probability":
         bits = -metrics["elbo"] / np.log(2)
-        metrics["bits_per_dim"] = float(bits / np.prod(targets.shape[1:]))
+        metrics["bits_per_dim"] = float(bits / model.num_values)
     return metrics

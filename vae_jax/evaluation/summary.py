@@ -1,5 +1,6 @@
 """The test metrics of a run, measured, plotted and written into summary.json."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from vae_jax.data import Dataset
 from vae_jax.data.captions.vocabulary import Vocabulary
 from vae_jax.data.corruptions import at_any_level, levels_around
 from vae_jax.data.multimodal import MultimodalDataset
-from vae_jax.evaluation import denoising, drawing, joint_metrics, metrics, reports
+from vae_jax.evaluation import denoising, drawing, few_labels, joint_metrics, metrics, reports
 from vae_jax.evaluation.disentanglement import MetricSizes, disentanglement_metrics
 from vae_jax.evaluation.progress import progress_bar
 from vae_jax.trained import TrainedModel, TrainedMultimodal
@@ -91,14 +92,31 @@ def integer_test_images(model: Trained, test: Dataset) -> np.ndarray:
     return prepare_test(model, test).astype(np.uint8)
 
 
+def condition_of(model: Trained, test: Dataset | MultimodalDataset, targets: Targets) -> Any:
+    """Return the condition of each test example; None for a model without conditions."""
+    if isinstance(model, TrainedMultimodal):
+        return None
+    assert isinstance(test, Dataset)
+    return model.condition_of(targets, test.labels)
+
+
 def measure(
     model: TrainedModel | TrainedMultimodal,
     targets: Targets,
     num_samples: int,
+    condition: np.ndarray | None = None,
     *,
     show_progress: bool = True,
 ) -> dict[str, Any]:
-    """Return the "test" part of the summary."""
+    """Return the "test" part of the summary.
+
+    Args:
+      model: the trained model.
+      targets: test examples as it sees them.
+      num_samples: importance samples per example.
+      condition: of each example, for a model of p(x|c); see `condition_of`.
+      show_progress: whether to show a progress bar.
+    """
     if isinstance(model, TrainedMultimodal):
         assert isinstance(targets, dict)
         return _measure_joint(model, targets, num_samples, show_progress=show_progress)
@@ -106,7 +124,7 @@ def measure(
     keys = model.keys
     measured: dict[str, Any] = {
         "num_examples": len(targets),
-        "reconstruction_error": metrics.reconstruction_error(model, targets),
+        "reconstruction_error": metrics.reconstruction_error(model, targets, condition),
     }
     if model.has_density:
         with progress_bar(len(targets), "img", show=show_progress) as bar:
@@ -116,15 +134,21 @@ def measure(
                 keys.samples,
                 num_samples=num_samples,
                 batch_size=model.evaluation.batch_size,
+                condition=condition,
                 on_batch=bar.update,
             )
     else:
         measured["distortion"] = metrics.distortion(model, targets)
+    if model.has_guess:
+        measured["guess_nll"] = float(-model.guess_log_likelihood(targets).mean(dtype=np.float64))
+    if model.classifies:
+        assert condition is not None, "a classifier's classes are the condition"
+        measured |= few_labels.accuracies(model, targets, condition)
     if model.has_codes:
         measured |= metrics.code_metrics(model, targets)
     if hasattr(model.corruption, "level"):
         errors = denoising.denoising_errors(
-            model.reconstruct,
+            functools.partial(model.reconstruct, condition=condition),
             targets,
             at_any_level(model.corruption),
             levels_around(model.corruption, model.image_shape),
@@ -194,7 +218,8 @@ def evaluate_run(
     assert saved is not None, "a run has one"
     model.require_test(folder, test, accept=accept_data)
     targets = prepare_examples(model, test)
-    measured = measure(model, targets, num_samples, show_progress=show_progress)
+    condition = condition_of(model, test, targets)
+    measured = measure(model, targets, num_samples, condition, show_progress=show_progress)
     summary = summarize(model, measured, saved.metadata, saved.damaged)
     if output is not None:
         workdir.write_json(output, summary)
@@ -299,7 +324,16 @@ def _describe_test(test: dict[str, Any]) -> str:
     if test.get("nats_of") == "cross-entropy":
         text += " (cross-entropy of grey values, not a log probability)"
     units = test["active_units"]
-    return text if units is None else f"{text}; {units} active units"
+    if units is not None:
+        text = f"{text}; {units} active units"
+    if "guess_nll" in test:
+        text += f"; without latents {_nats(-test['guess_nll'])} nats"
+    if "accuracy" in test:
+        text += (
+            f"; accuracy {test['accuracy']:.1%} with {test['num_labels']} labels, "
+            f"{test['accuracy_of_classifier_alone']:.1%} of a classifier alone"
+        )
+    return text
 
 
 def _nats(value: float | None, digits: int = 2) -> str:

@@ -18,7 +18,8 @@ from vae_jax.models.priors import (
     UniformSpherePrior,
     VampPrior,
 )
-from vae_jax.models.vae import VAE
+from vae_jax.models.semi_supervised import SemiSupervisedVAE
+from vae_jax.models.vae import VAE, ConditionalVAE
 
 __all__ = [
     "VAE",
@@ -27,6 +28,7 @@ __all__ = [
     "BernoulliLikelihood",
     "CategoricalVAE",
     "ConditionalNormal",
+    "ConditionalVAE",
     "DensityModel",
     "DiagonalNormal",
     "FlowPrior",
@@ -36,6 +38,7 @@ __all__ = [
     "Model",
     "MultimodalVAE",
     "NormalLikelihood",
+    "SemiSupervisedVAE",
     "StandardNormalPrior",
     "UniformSpherePrior",
     "VampPrior",

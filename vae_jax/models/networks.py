@@ -114,12 +114,14 @@ class Networks:
         likelihood: Likelihood,
         mean_image: Float[Array, "height width channels"] | None,
         *,
+        condition_size: int = 0,
         rngs: nnx.Rngs,
     ) -> tuple[Encoder, Decoder]:
         """Return the encoder and the decoder with fresh parameters.
 
         The decoder starts at the mean image or at grey, unless `mean_image` is None; of the rows of
-        a table it starts at the columns' means.
+        a table it starts at the columns' means. With features of a condition, `condition_size` of
+        them follow the latents that it takes.
         """
 
         def build_encoder(shape: ImageShape) -> Encoder:
@@ -129,7 +131,7 @@ class Networks:
 
         def build_decoder(shape: ImageShape, outputs_per_channel: int = 1) -> Decoder:
             decoder: Decoder = self.decoder_part.build(
-                self.latent_size, shape, outputs_per_channel, rngs=rngs
+                self.latent_size + condition_size, shape, outputs_per_channel, rngs=rngs
             )
             return decoder
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 Images = Float[Array, "batch height width channels"]
 Scalar = Float[Array, ""]
@@ -26,6 +26,24 @@ class Batch(NamedTuple):
 
     inputs: Images
     targets: Images
+
+
+class LabelledBatch(NamedTuple):
+    """The images of one step, some of them with classes, and a batch of labelled images.
+
+    Attributes:
+      inputs: images for the encoder.
+      targets: images for the likelihood.
+      labels: their classes; -1 where the class is not known.
+      labelled_inputs: images for the classifier, each with a known class.
+      labelled_labels: their classes.
+    """
+
+    inputs: Images
+    targets: Images
+    labels: Int[Array, " batch"]
+    labelled_inputs: Images
+    labelled_labels: Int[Array, " batch"]
 
 
 class Opponent(NamedTuple):
@@ -71,6 +89,7 @@ class Objective(abc.ABC):
         and ones drawn from grey values.
       matches_codes: whether codes of a model without a prior are matched to N(0, I), from which new
         ones can be drawn.
+      takes_labels: whether a batch is a `LabelledBatch`, of which some classes may be unknown.
       warmup_epochs: epochs that do not count as patience.
     """
 
@@ -82,6 +101,7 @@ class Objective(abc.ABC):
     measures_gradients: ClassVar[bool] = False
     compares_means: ClassVar[bool] = False
     matches_codes: ClassVar[bool] = False
+    takes_labels: ClassVar[bool] = False
     warmup_epochs: Any = 0.0
 
     @abc.abstractmethod

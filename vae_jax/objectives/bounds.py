@@ -39,17 +39,19 @@ LogWeights = Float[Array, "num_samples batch"]
 class ElboTerms(NamedTuple):
     """The two terms of the evidence lower bound, one value per example, in nats.
 
+    With several conditions per example, they are the first axis of all.
+
     Attributes:
       log_likelihood: log p(x|z), averaged over the samples.
       kl: KL(q(z|x) || p(z)) in parts: one per latent dimension if posterior and prior factorise,
         else a single one.
     """
 
-    log_likelihood: Float[Array, " batch"]
-    kl: Float[Array, "batch parts"]
+    log_likelihood: Float[Array, "*batch"]
+    kl: Float[Array, "*batch parts"]
 
     @property
-    def elbo(self) -> Float[Array, " batch"]:
+    def elbo(self) -> Float[Array, "*batch"]:
         """An estimate of the bound, log p(x|z) - KL(q(z|x) || p(z)), in nats."""
         return self.log_likelihood - self.kl.sum(axis=-1)
 

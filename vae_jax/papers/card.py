@@ -62,6 +62,9 @@ METRICS = {
     "image_nll_given_others": Metric("NLL of the image given the others", -1, 2),
     "gain_for_image": Metric("gain on the image from the others (nats)", 1, 2),
     **{name: Metric(label, 1, 1) for name, label in COHERENCE_METRICS.items()},
+    "guess_nll": Metric("NLL without latents", -1, 2),
+    "accuracy": Metric("accuracy (%)", 1, 1),
+    "accuracy_of_classifier_alone": Metric("accuracy (%), classifier alone", 1, 1),
 }
 
 

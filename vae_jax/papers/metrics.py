@@ -15,8 +15,8 @@ from vae_jax.evaluation.reports import Number
 from vae_jax.papers.card import COHERENCE_METRICS, NEIGHBOUR_METRICS
 from vae_jax.trained import TrainedModel
 
-# By metric: the key in the "test" part of a summary, the sign, and the key of the standard error; a
-# dot separates nested keys.
+# By metric: the key in the "test" part of a summary, its factor, and the key of the standard error;
+# a dot separates nested keys.
 _OF_SUMMARY = {
     "nll": ("iwae_bound", -1, "iwae_bound_standard_error"),
     "negative_elbo": ("elbo", -1, "elbo_standard_error"),
@@ -30,6 +30,9 @@ _OF_SUMMARY = {
         -1,
         "conditional_standard_error.image",
     ),
+    "guess_nll": ("guess_nll", 1, None),
+    "accuracy": ("accuracy", 100, None),
+    "accuracy_of_classifier_alone": ("accuracy_of_classifier_alone", 100, None),
 }
 
 # The maximal number of test examples for coherence.

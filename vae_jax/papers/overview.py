@@ -86,6 +86,18 @@ FAMILIES = (
     Family("VQ-VAE, and a prior", "van den Oord et al. 2017 (1711.00937)", "configs/vq_vae.py"),
     Family("FSQ", "Mentzer et al. 2023 (2309.15505)", "model.quantizer=fsq"),
     Family(
+        "conditional VAE",
+        "Sohn et al. 2015",
+        "configs/cvae.py",
+        ("cvae_quadrants", "seen_1", "negative_elbo"),
+    ),
+    Family(
+        "M2, 100 labels",
+        "Kingma et al. 2014 (1406.5298)",
+        "configs/m2.py",
+        ("m2_mnist", "labels_100", "accuracy"),
+    ),
+    Family(
         "JMVAE",
         "Suzuki et al. 2016 (1611.01891)",
         "configs/multimodal_label.py",

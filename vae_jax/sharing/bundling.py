@@ -42,9 +42,12 @@ def bundle(
     content = model.to_bytes(half_precision=True)
     path = out / f"{name}.safetensors"
     write_atomically(path, content)
-    targets = measuring.prepare_examples(model, model.load_test())
+    test = model.load_test()
+    targets = measuring.prepare_examples(model, test)
+    condition = measuring.condition_of(model, test, targets)
     of_run, of_file = (
-        measuring.measure(each, targets, num_samples) for each in (model, trained.load(path))
+        measuring.measure(each, targets, num_samples, condition)
+        for each in (model, trained.load(path))
     )
     record = {
         "config": config,

@@ -58,7 +58,9 @@ class _Architecture(NamedTuple):
         # Rows are standardised before, so that one program serves data of other statistics.
         standard = FittedColumn(Column("", "real"), 0.0, 1.0, 0.0, (), True)
         shape = RowShape([standard] * self.num_features)
-        return settings.build(shape, mean_image, rngs=nnx.Rngs(key))
+        built: Any = settings.build(shape, mean_image, rngs=nnx.Rngs(key))
+        assert isinstance(built, VAE)
+        return built
 
     def loss(
         self, model: VAE, batch: fitting.Images, hparams: Hparams, key: Key[Array, ""]

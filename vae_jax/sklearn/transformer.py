@@ -65,7 +65,9 @@ class _Architecture(NamedTuple):
             encoder=MLPEncoderSettings(widths=self.widths),
             likelihood=normal if self.likelihood == "normal" else BernoulliSettings(),
         )
-        return settings.build((1, self.num_features, 1), mean_image, rngs=nnx.Rngs(key))
+        built: Any = settings.build((1, self.num_features, 1), mean_image, rngs=nnx.Rngs(key))
+        assert isinstance(built, VAE)
+        return built
 
     def loss(
         self, model: VAE, batch: fitting.Images, hparams: Hparams, key: Key[Array, ""]

@@ -347,7 +347,10 @@ def _write_member(
         if progress.status in ("finished", "stopped_early"):
             model = group.model.with_params(config, state.best_params, state.best_extra)
             num_samples = config.evaluation.num_samples
-            test = measuring.measure(model, group.targets, num_samples, show_progress=False)
+            condition = measuring.condition_of(model, group.splits.test, group.targets)
+            test = measuring.measure(
+                model, group.targets, num_samples, condition, show_progress=False
+            )
             workdir.write_summary(folder, measuring.summarize(model, test, facts))
             known["test"] = test
         write_member(folder, known)

@@ -11,6 +11,7 @@ from flax import nnx
 
 from vae_jax import config as factory
 from vae_jax.errors import UserError
+from vae_jax.models.conditions import reads_of
 from vae_jax.sweeps import fields
 from vae_jax.sweeps.chunks import Chunk, Entry, HalvingRule
 from vae_jax.sweeps.members import prefers_side_by_side
@@ -103,7 +104,8 @@ def _member_memory(config: factory.AnyExperiment, form: factory.DataForm) -> Mem
     player = factory.build_players(config, form, config.batch_size)[0]
     state = factory.run_state_template(config, form)
     hparams, key = factory.build_hparams(config), factory.make_key(config.seed)
-    batches = (factory.blank_examples(form, config.batch_size),)
+    with_labels = reads_of(config.model) == "labels"
+    batches = (factory.blank_examples(form, config.batch_size, with_labels=with_labels),)
 
     def backward(params: Params, extra: nnx.State) -> Any:
         def loss(params: Params) -> jax.Array:

@@ -66,8 +66,8 @@ def whole_batch(batch: Array) -> Array:
 
 
 def num_rows(examples: StoredExamples) -> int:
-    """Return the number of examples, in one array or in several by name."""
-    return int(jax.tree.leaves(examples)[0].shape[0])
+    """Return the number of examples, in one array or in the longest of several by name."""
+    return max(int(leaf.shape[0]) for leaf in jax.tree.leaves(examples))
 
 
 def init_state(
@@ -162,7 +162,8 @@ def train_epoch(
     Args:
       state: the state; its step gives the epoch and the position in it.
       examples: the training set: images `[num_examples, height, width, channels]` as stored, or
-        `[num_examples, factors]`, or arrays by the name of their modality.
+        `[num_examples, factors]`, or arrays by name. A shorter array is cycled through, so that
+        each step takes as many of its rows.
       step_fn: `train_step` with its players.
       batch_size: examples per step.
       num_steps: number of steps to take.
@@ -179,13 +180,14 @@ def train_epoch(
     order = epoch_order(state.order_key, epoch, num_examples)
     order = jax.lax.dynamic_slice_in_dim(order, first * batch_size, num_steps * batch_size)
 
-    rows = jax.tree.map(lambda array: array.reshape(num_examples, -1), examples)
+    rows = jax.tree.map(lambda array: array.reshape(len(array), -1), examples)
 
     def batch_of(indices: Int[Array, " whole_batch"]) -> StoredExamples:
         indices = split_batch(indices)
 
         def gather(rows: Array, array: Array) -> Array:
-            chosen = rows.at[indices].get(mode="promise_in_bounds")
+            own = indices if len(rows) == num_examples else indices % len(rows)
+            chosen = rows.at[own].get(mode="promise_in_bounds")
             return chosen.reshape(-1, *array.shape[1:])
 
         return jax.tree.map(gather, rows, examples)

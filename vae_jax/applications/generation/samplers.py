@@ -8,7 +8,9 @@ gap after training, and lets a deterministic autoencoder generate too (Ghosh et 
 
 import dataclasses
 import math
+import shutil
 import warnings
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -20,10 +22,12 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from vae_jax.distributions import Normal, NormalMixture
 from vae_jax.errors import UserError
+from vae_jax.evaluation import summary as measuring
 from vae_jax.models import FlowPrior
 from vae_jax.models.interfaces import Posterior
 from vae_jax.models.priors import NormalizingFlow
 from vae_jax.trained import TrainedModel
+from vae_jax.training import host
 
 SAMPLERS = ("prior", "mixture", "flow")
 
@@ -138,6 +142,53 @@ def require_temperature(temperature: float) -> None:
     """
     if not (math.isfinite(temperature) and temperature >= 0):
         raise UserError(f"temperature={temperature:g} must be a finite number of at least 0")
+
+
+def require_room(model: TrainedModel, num_images: int, folder: Path) -> None:
+    """Refuse more images than a disk or the memory takes.
+
+    Images are decoded and written in parts; their latents are drawn at once.
+
+    Raises:
+      UserError: there is too little room.
+    """
+    for values, there, where in (
+        (math.prod(model.image_shape), shutil.disk_usage(folder).free, "disk"),
+        (4 * model.latent_size, host.memory(jax.devices()[0]), "memory"),
+    ):
+        needed = num_images * 4 * values
+        if needed > there:
+            raise UserError(
+                f"--num_images={num_images} would take {needed / 2**30:.3g} GiB of "
+                f"{where}, where {there / 2**30:.3g} GiB are there; draw fewer"
+            )
+
+
+def chosen_condition(
+    model: TrainedModel, chosen: int | None, num_images: int, sampler: str
+) -> np.ndarray | None:
+    """Return the condition that a number stands for, for each image; None for a model without.
+
+    Args:
+      model: the trained model.
+      chosen: a class; where conditions are parts of images, the index of a test image.
+      num_images: how many to return.
+      sampler: the sampler's name, of which the prior alone is one given a condition.
+
+    Raises:
+      UserError: it is missing, or there is no such condition.
+    """
+    if chosen is not None and sampler != "prior":
+        raise UserError(
+            f"--sampler={sampler} is fitted to latents of images alone; with --condition use "
+            "--sampler=prior"
+        )
+    if chosen is None or model.condition_reads != "images":
+        return model.checked_condition(chosen, num_images)
+    test = measuring.prepare_test(model, model.load_test())
+    if not 0 <= chosen < len(test):
+        raise UserError(f"--condition={chosen} must be a test image, from 0 to {len(test) - 1}")
+    return model.checked_condition(test[chosen], num_images)
 
 
 def training_latents(
