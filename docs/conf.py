@@ -54,6 +54,7 @@ _PACKAGES = ("distributions", "networks", "models", "objectives", "data", "train
 # Files of the repository outside this folder, by the page that shows them.
 _PAGES = {
     "results": "results/README.md",
+    "zoo": "results/zoo.md",
     "disentanglement_study": "results/disentanglement/README.md",
     "contributing": "CONTRIBUTING.md",
 }

@@ -1,6 +1,7 @@
 """A run that a program trains: it continues, is like any other, and refuses what is wrong."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -39,6 +40,11 @@ def test_a_run_returns_what_its_folder_has(run):
     loaded = vae_jax.load(run.folder)
     np.testing.assert_array_equal(loaded.latents(images), run.model.latents(images))
     assert not (run.folder / "plots").exists()
+
+
+def test_a_run_and_its_model_are_shown_in_a_line(run):
+    assert repr(run).startswith(f"<Run in {run.folder}: test elbo ")
+    assert re.fullmatch(r"<TrainedModel vae of \S+, \d+ latents>", repr(run.model))
 
 
 def test_a_finished_run_is_read_and_not_trained_again(config, run, monkeypatch):

@@ -526,6 +526,14 @@ def test_latents_of_another_shape_are_refused(joint, shape):
         joint.sample(KEY, 0)
 
 
+@pytest.mark.parametrize("key", [0, "0", None, np.zeros(2, np.uint32)])
+def test_what_is_no_key_is_refused(key):
+    # By the check itself: in these tests annotations are checked before it.
+    with pytest.raises(UserError, match=r"is no key; give one, such as jax.random.key\(0\)"):
+        trained._require_key(key)
+    trained._require_key(KEY)
+
+
 def test_a_run_of_several_modalities_is_loaded(tmp_path):
     folder = tmp_path / "run"
     small_joint_runs.save(folder, multimodal_label.get_config())

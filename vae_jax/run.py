@@ -25,6 +25,9 @@ class Run(NamedTuple):
     records: list[Record]
     folder: Path
 
+    def __repr__(self) -> str:
+        return f"<Run in {self.folder}: {measuring.describe({'test': self.test})}>"
+
 
 def train(config: Any, folder: str | Path, *, accept_data: bool = False) -> Run:
     """Train and evaluate an experiment; called again, continue where it stopped.

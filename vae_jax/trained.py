@@ -120,6 +120,10 @@ class _Trained:
         self.latent_size = int(self._shape.latent_size)
         self._compiled: dict[str, Callable[..., Any]] = {}
 
+    def __repr__(self) -> str:
+        data = getattr(self.data, "name", "")
+        return f"<{type(self).__name__} {self.name} of {data}, {self.latent_size} latents>"
+
     def with_params(
         self, config: AnyExperiment, params: nnx.State, extra: nnx.State | None = None
     ) -> Any:
@@ -710,6 +714,7 @@ class TrainedModel(_Trained):
         """Return `num` draws from the prior, of conditions as `checked_condition` returns them."""
         if not self.has_samples:
             self._require_density("sampling")
+        _require_key(key)
         if num < 1:
             raise UserError(f"num={num} must be at least 1")
         if condition is not None and self.has_conditional_prior:
@@ -844,6 +849,7 @@ class TrainedModel(_Trained):
           UserError: the likelihood does not accept a value.
         """
         self._require_density("the ELBO")
+        _require_key(key)
         prepared = self._targets(images)
         keys = jax.random.split(key, len(prepared))
 
@@ -1045,6 +1051,19 @@ def _refuse_values(name: str, images: np.ndarray, accepts: Accepted) -> None:
             problem += "; use uint8 for 8-bit values, or divide them by 255"
     if problem is not None:
         raise UserError(f"{name}: values {problem}")
+
+
+def _require_key(key: Any) -> None:
+    """Refuse what is no key, such as a seed.
+
+    Raises:
+      UserError: it is none.
+    """
+    is_key = isinstance(key, jax.Array) and (
+        jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == jnp.uint32
+    )
+    if not is_key:
+        raise UserError(f"key={str(key)[:40]} is no key; give one, such as jax.random.key(0)")
 
 
 def _within(array: np.ndarray, num_classes: int) -> bool:

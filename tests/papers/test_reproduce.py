@@ -133,6 +133,20 @@ def test_the_same_command_again_changes_nothing(card, reproduced, capsys):
     assert (reproduced / "results" / "bars.json").read_bytes() == before
 
 
+def test_a_workdir_from_before_a_setting_came_is_gone_on_with(card, reproduced, tmp_path):
+    shutil.copytree(reproduced / "runs", tmp_path / "runs")
+    written = workdir.read_sweep(tmp_path / "runs")
+    assert written["config"].pop("patience") == 0
+    workdir.write_json(tmp_path / "runs" / "sweep.json", written)
+    run(runs_of(card, tmp_path / "runs"), tmp_path / "results")
+    assert timeless(content(tmp_path / "results")) == timeless(content(reproduced / "results"))
+    # Another value is another config.
+    written["config"]["patience"] = 3
+    workdir.write_json(tmp_path / "runs" / "sweep.json", written)
+    with pytest.raises(UserError, match=r"patience=0 \(there: 3\)"):
+        run(runs_of(card, tmp_path / "runs"), tmp_path / "results")
+
+
 def test_stopped_again_and_again_it_comes_to_the_same(card, reproduced, tmp_path, monkeypatch):
     num_stops = stopped_again_and_again(
         monkeypatch, lambda: run(runs_of(card, tmp_path / "runs"), tmp_path / "results")

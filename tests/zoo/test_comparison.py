@@ -1,6 +1,7 @@
 """A small zoo, trained, measured and reported."""
 
 import json
+import shutil
 
 import pytest
 import small_zoo as small_zoo_file
@@ -14,7 +15,7 @@ from vae_jax import workdir
 from vae_jax.applications.generation import samplers
 from vae_jax.errors import UserError
 from vae_jax.sweeps.executors import LocalExecutor
-from vae_jax.zoo import comparison, measure, report, results
+from vae_jax.zoo import comparison, measure, report, results, shown_images
 from vae_jax.zoo.families import Family
 
 COMMAND = "python -m experiments.zoo"
@@ -121,6 +122,40 @@ def test_the_page_is_what_the_report_writes_and_shows_the_plots(compared):
     for name in ("images", "plane"):
         assert f"(zoo/bars_{name}.png)" in page
         assert (compared / "results" / "zoo" / f"bars_{name}.png").stat().st_size > 1000
+
+
+def test_another_workdir_adds_to_results_whose_own_is_gone(compared, data, tmp_path):
+    shutil.copytree(compared / "results", tmp_path / "results")
+    vae, staged = rows_of(compared)
+    images = tmp_path / "results" / "zoo" / "bars_images.npz"
+    # As if the other family alone had been measured.
+    found = workdir.read_json(tmp_path / "results" / "zoo.json")
+    del found["digest"]
+    found["rows"] = [staged]
+    workdir.write_json(
+        tmp_path / "results" / "zoo.json", {**found, "digest": workdir.config_digest(found)}
+    )
+    kept = {name: part for name, part in shown_images.read(images).items() if "vae/" not in name}
+    shown_images.write(images, kept)
+    compare(small_zoo(), data, tmp_path, names=["vae"], seeds=1)
+    again, unchanged = rows_of(tmp_path)
+    assert unchanged == staged
+    assert {**again, "train_seconds": 0} == {**vae, "train_seconds": 0}
+    now = shown_images.read(images)
+    assert set(now) == set(kept) | {"vae/reconstructions", "vae/samples"}
+    # Both are measured with one classifier.
+    parameters = "bars_classifier/parameters.npz"
+    assert (tmp_path / "runs" / "bars" / "classifier" / "parameters.npz").read_bytes() == (
+        compared / "results" / "zoo" / parameters
+    ).read_bytes()
+
+
+def test_rows_of_another_budget_are_not_added(compared, data, tmp_path):
+    shutil.copytree(compared / "results", tmp_path / "results")
+    longer = small_zoo().with_overrides([("epochs", "9")])
+    with pytest.raises(UserError, match=r"has rows of another budget: epochs=\d there and 9 here"):
+        compare(longer, data, tmp_path)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_best_of_a_column_is_bold():

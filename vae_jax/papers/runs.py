@@ -19,7 +19,7 @@ from vae_jax import data, workdir
 from vae_jax.data import idx_builder, splits
 from vae_jax.errors import UserError
 from vae_jax.papers.card import Card, Row
-from vae_jax.sweeps import checks, chunks
+from vae_jax.sweeps import checks, chunks, fields
 from vae_jax.sweeps import plan as sweep_plan
 from vae_jax.sweeps import space as search_space
 from vae_jax.sweeps.chunks import Chunk
@@ -126,7 +126,12 @@ def train(runs: Runs, executor: Executor, on_progress: Callable[[], None]) -> No
         "budget": runs.budget,
         "config": runs.card.base_config(runs.budget),
     }
-    with workdir.hold(runs.folder, sweep=described):
+
+    def as_now(found: dict[str, Any]) -> dict[str, Any]:
+        # A setting that came later has its default there.
+        return {**found, "config": fields.resolved(found.get("config", {}))}
+
+    with workdir.hold(runs.folder, sweep=described, as_now=as_now):
         missing = {member for member in runs.members() if not runs.is_done(member)}
         begun = _begun(runs, missing)
         left = missing - {entry["member"] for chunk in begun for entry in chunk["members"]}

@@ -3,6 +3,9 @@
 The workdir has a folder per data set: the runs of a card with a row per family, `second_stages`
 with those of second stages, and the classifier. A run's metrics are stored in its own folder once
 it is measured, so that the same command continues after it was stopped or killed.
+
+Results stay when their workdir is gone: another one adds to them. For this they have the classifier
+and the images that are shown.
 """
 
 import dataclasses
@@ -12,16 +15,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from vae_jax import plots, trained, workdir
+from vae_jax.evaluation import classifier
 from vae_jax.evaluation.results_file import Row
 from vae_jax.papers import runs as card_runs
 from vae_jax.papers.card import BUDGETS, Card
 from vae_jax.papers.runs import MAX_SEEDS, Runs
 from vae_jax.sweeps.executors import Executor
 from vae_jax.sweeps.member_files import read_member
-from vae_jax.zoo import measure, plot, report, results
+from vae_jax.zoo import measure, plot, report, results, shown_images
 from vae_jax.zoo.families import Zoo
 from vae_jax.zoo.measure import Yardstick
 
@@ -159,9 +161,10 @@ def compare(
         Table(zoo, data, zoo.named(names), seeds, folder / Path(data).stem) for data in datasets
     ]
     workdir.make_folder(out)
-    results.read(out)
+    results.require_same_budget(out, zoo)
     for table in tables:
         card_runs.check(table.first_stages())
+        _share_classifier(table, out)
     progress = _Progress(tables)
 
     def refresh() -> None:
@@ -169,6 +172,7 @@ def compare(
             for run in table.runs():
                 if run.has_ended and measure.read(run.stages[-1]) is None:
                     table.measure(run)
+                    _share_classifier(table, out)
                     _write(tables, out, command)
                     progress.print(f"{table.data}, {run.family}, seed {run.seed}")
 
@@ -232,22 +236,41 @@ def _write(tables: Sequence[Table], out: Path, command: str) -> None:
     workdir.write_atomically(report.path_of(out), report.render(out))
 
 
+def _share_classifier(table: Table, out: Path) -> None:
+    """Give the classifier of a data set to the results, or the results' one to a new workdir."""
+    own = table.folder / "classifier"
+    published = out / results.NAME / f"{table.folder.name}_classifier"
+    for source, target in ((published, own), (own, published)):
+        if classifier.exists(source) and not classifier.exists(target):
+            workdir.make_folder(target)
+            classifier.save(target, classifier.load(source))
+
+
 def _draw(tables: Sequence[Table], out: Path) -> None:
     """Draw the images of the first seed of each family and the plane, per data set."""
+    rows = results.read(out).get("rows", [])
     for table in tables:
-        found = [part for part in _measured(table.zoo, table.folder) if not part[1]["diverged"]]
-        if not found:
+        folder, name = out / results.NAME, table.folder.name
+        whole = [row for row in rows if row["data"] == table.data and not row["diverged"]]
+        if not whole:
             continue
-        first = {row["label"]: (folder, row) for folder, row in reversed(found)}
-        strips, test = {}, np.empty(0)
-        for label in reversed(first):
-            folder, row = first[label]
-            images, sampler = measure.read_images(folder), report.best_sampler([row])
-            test = images["test"]
-            name = f"{label}, {sampler}" if sampler else label
-            strips[name] = images["reconstructions"], images.get(sampler or "")
-        folder = out / results.NAME
-        name = table.folder.name
-        plots.save(plot.reconstructions_and_samples(test, strips), folder / f"{name}_images.png")
-        plane = plot.quality_plane(report.points([row for _, row in found]))
-        plots.save(plane, folder / f"{name}_plane.png")
+        own = {
+            (row["family"], row["seed"]): measured
+            for measured, row in _measured(table.zoo, table.folder)
+        }
+        shown = shown_images.read(folder / f"{name}_images.npz")
+        first = {row["family"]: row for row in reversed(whole)}
+        strips = {}
+        for family in reversed(first):
+            row = first[family]
+            sampler = report.best_sampler([row])
+            if (family, row["seed"]) in own:
+                images = measure.read_images(own[family, row["seed"]])
+                shown |= shown_images.of_family(family, images, sampler)
+            label = f"{row['label']}, {sampler}" if sampler else row["label"]
+            if (strip := shown_images.strip(shown, family)) is not None:
+                strips[label] = strip
+        shown_images.write(folder / f"{name}_images.npz", shown)
+        figure = plot.reconstructions_and_samples(shown["test"], strips)
+        plots.save(figure, folder / f"{name}_images.png")
+        plots.save(plot.quality_plane(report.points(whole)), folder / f"{name}_plane.png")

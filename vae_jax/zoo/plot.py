@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import UInt8
 
 from vae_jax.plots.images import as_rgb, picture, tiled
 from vae_jax.plots.labels import label_dots
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     # Imported in the functions that draw: it is slow, and most programs draw nothing.
     import matplotlib.figure
 
-Images = Float[np.ndarray, "num height width channels"]
+Images = UInt8[np.ndarray, "num height width channels"]
 
 
 @styled
@@ -27,9 +27,9 @@ def reconstructions_and_samples(
       test: test images, in the first row.
       strips: reconstructions and samples by label; None without samples.
     """
-    blank = np.ones_like(test)
+    blank = np.full_like(test, 255)
     rows = [(test, blank), *strips.values()]
-    between = np.ones_like(test[:1])
+    between = blank[:1]
     cells = [
         np.concatenate([left, between, blank if right is None else right]) for left, right in rows
     ]
