@@ -526,6 +526,24 @@ def test_latents_of_another_shape_are_refused(joint, shape):
         joint.sample(KEY, 0)
 
 
+def test_grey_images_may_lack_the_axis_of_their_channels():
+    model = small_runs.make_model((4, 3, 1))
+    images = np.random.default_rng(0).random((2, 4, 3, 1), np.float32)
+    np.testing.assert_array_equal(model.encode(images[..., 0]), model.encode(images))
+
+
+def test_floats_that_look_like_8_bit_values_are_warned_of(caplog):
+    normal = {"model.likelihood": "normal", "data.binarization": "none"}
+    model = small_runs.make_model((4, 3, 1), **normal)
+    images = np.full((2, 4, 3, 1), 7.0, np.float32)
+    with caplog.at_level(logging.WARNING):
+        model.encode(images)
+        assert not caplog.text
+        images[0, 0] = 255
+        model.encode(images)
+    assert "give 8-bit values as uint8, or divided by 255" in caplog.text
+
+
 @pytest.mark.parametrize("key", [0, "0", None, np.zeros(2, np.uint32)])
 def test_what_is_no_key_is_refused(key):
     # By the check itself: in these tests annotations are checked before it.

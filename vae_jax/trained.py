@@ -339,8 +339,8 @@ class TrainedModel(_Trained):
 
     So are the rows of a table, `[num, 1, columns, 1]`, in the units of its file (see
     `vae_jax.data.columns`), with NaN where a cell was not seen. Images may be 8-bit, or floating
-    point in the unit interval; they are not binarised. Results are NumPy arrays. Functions are
-    compiled once per batch shape.
+    point in the unit interval; they are not binarised. Grey ones may be `[num, height, width]`.
+    Results are NumPy arrays. Functions are compiled once per batch shape.
 
     Attributes:
       image_shape: height, width, channels.
@@ -512,6 +512,9 @@ class TrainedModel(_Trained):
 
     def _images(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
         array = np.asarray(images)
+        *sides, channels = self.image_shape
+        if channels == 1 and array.ndim == 3 and array.shape[1:] == tuple(sides):
+            array = array[..., None]
         if array.shape == self.image_shape:
             array = array[None]
         if array.shape[1:] != self.image_shape or len(array) == 0:
@@ -1051,6 +1054,18 @@ def _refuse_values(name: str, images: np.ndarray, accepts: Accepted) -> None:
             problem += "; use uint8 for 8-bit values, or divide them by 255"
     if problem is not None:
         raise UserError(f"{name}: values {problem}")
+    if floating and _look_like_8_bits(images):
+        logging.warning(
+            "%s: floats up to %g, all whole, are taken as they are; give 8-bit values as uint8, or "
+            "divided by 255",
+            name,
+            images.max(),
+        )
+
+
+def _look_like_8_bits(images: np.ndarray) -> bool:
+    is_in_range = images.min() >= 0 and 100 < images.max() <= 255
+    return bool(is_in_range and (images == np.round(images)).all())
 
 
 def _require_key(key: Any) -> None:
