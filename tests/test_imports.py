@@ -13,7 +13,7 @@ LAYERS = (
     {"settings"},
     {"workdir", "data", "distributions", "networks", "plots", "bundled", "hub"},
     {"models"},
-    {"objectives"},
+    {"objectives", "arguments"},
     {"training"},
     {"config"},
     {"trained", "sklearn"},

@@ -15,8 +15,8 @@ from small_models import randomized
 
 import vae_jax
 from configs import multimodal_label
+from vae_jax import arguments, trained, workdir
 from vae_jax import config as factory
-from vae_jax import trained, workdir
 from vae_jax.errors import UserError
 from vae_jax.models.modalities import Form
 from vae_jax.objectives.bounds import elbo_terms
@@ -546,10 +546,10 @@ def test_floats_that_look_like_8_bit_values_are_warned_of(caplog):
 
 @pytest.mark.parametrize("key", [0, "0", None, np.zeros(2, np.uint32)])
 def test_what_is_no_key_is_refused(key):
-    # By the check itself: in these tests annotations are checked before it.
+    # By the check itself: before it, tests check annotations.
     with pytest.raises(UserError, match=r"is no key; give one, such as jax.random.key\(0\)"):
-        trained._require_key(key)
-    trained._require_key(KEY)
+        arguments.require_key(key)
+    arguments.require_key(KEY)
 
 
 def test_a_run_of_several_modalities_is_loaded(tmp_path):

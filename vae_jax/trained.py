@@ -14,7 +14,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 from numpy.typing import ArrayLike
 
-from vae_jax import bundled, hub, workdir
+from vae_jax import arguments, bundled, hub, workdir
+from vae_jax.arguments import Given
 from vae_jax.config import model_file
 from vae_jax.config.build import (
     build_graphdef,
@@ -51,15 +52,14 @@ from vae_jax.data.captions.vocabulary import Vocabulary
 from vae_jax.data.columns import RowShape
 from vae_jax.data.image_shapes import advice
 from vae_jax.data.multimodal import MultimodalDataset
-from vae_jax.data.pixels import Prepare, black_ones, to_unit_interval
+from vae_jax.data.pixels import Prepare, to_unit_interval
 from vae_jax.data.simulators import Simulator
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import DensityModel, Model, latent_paths
 from vae_jax.models.conditions import NoCondition, Reads, reads_of
 from vae_jax.models.imputation import Imputed, impute, rows_at_once
-from vae_jax.models.interfaces import Accepted, Prior
-from vae_jax.models.likelihoods import unaccepted
+from vae_jax.models.interfaces import Prior
 from vae_jax.models.modalities import Form, Forms, placeholder
 from vae_jax.models.multimodal import MultimodalVAE
 from vae_jax.models.vae import ConditionalVAE
@@ -76,8 +76,6 @@ _MAX_OUTPUTS = 2**25
 # Settings that do not change the function that given parameters compute.
 _NOT_OF_THE_NETWORK = ("decoder_start", "initializer", "remat", "workdir", "step", "digest")
 
-# Images `[num, height, width, channels]`, classes `[num]` or texts, or a single example.
-Given = ArrayLike | str | list[str]
 # A class, one per image, or images of which a part is seen.
 Conditions = ArrayLike | int
 
@@ -524,7 +522,9 @@ class TrainedModel(_Trained):
             )
         # Noise takes the images that a denoising model restores out of the unit interval.
         is_clean = name_of(self.corruption) == "none"
-        _refuse_values("images", array, self.likelihood.accepts if is_clean else "any finite")
+        arguments.refuse_values(
+            "images", array, self.likelihood.accepts if is_clean else "any finite"
+        )
         stored = array if array.dtype == np.uint8 else array.astype(np.float32)
         return np.asarray(to_unit_interval(jnp.asarray(stored)))
 
@@ -677,7 +677,7 @@ class TrainedModel(_Trained):
                 f"codes have shape {array.shape}; this model takes (num, "
                 f"{', '.join(map(str, self.code_shape))})"
             )
-        if not _within(array, num_codes):
+        if not arguments.are_below(array, num_codes):
             raise UserError(
                 f"codes lie from {array.min()} to {array.max()}; this model's are 0 to "
                 f"{num_codes - 1}"
@@ -717,7 +717,7 @@ class TrainedModel(_Trained):
         """Return `num` draws from the prior, of conditions as `checked_condition` returns them."""
         if not self.has_samples:
             self._require_density("sampling")
-        _require_key(key)
+        arguments.require_key(key)
         if num < 1:
             raise UserError(f"num={num} must be at least 1")
         if condition is not None and self.has_conditional_prior:
@@ -852,7 +852,7 @@ class TrainedModel(_Trained):
           UserError: the likelihood does not accept a value.
         """
         self._require_density("the ELBO")
-        _require_key(key)
+        arguments.require_key(key)
         prepared = self._targets(images)
         keys = jax.random.split(key, len(prepared))
 
@@ -973,9 +973,9 @@ class TrainedMultimodal(_Trained):
                 )
         unknown_words = self.config.data.unknown_words
         arrays = {
-            name: _texts(name, self.forms[name], value, unknown_words)
+            name: arguments.encoded_texts(name, self.forms[name], value, unknown_words)
             if self.forms[name].kind == "text"
-            else _array(name, self.forms[name], value)
+            else arguments.stored_array(name, self.forms[name], value)
             for name, value in given.items()
         }
         numbers = {name: len(array) for name, array in arrays.items()}
@@ -999,90 +999,6 @@ def _without(nested: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
         if name not in names
     }
     return {name: value for name, value in found.items() if value != {}}
-
-
-def _texts(name: str, form: Form, value: Given, unknown_words: str) -> np.ndarray:
-    """Return texts as rows of word indices."""
-    texts = [value] if isinstance(value, str) else list(np.asarray(value).ravel())
-    if not all(isinstance(text, str) for text in texts):
-        raise UserError(f"{name} must be a text or a list of texts, not {value!r}")
-    encoded = Vocabulary(form.words).encode(texts, form.shape[0], unknown_words)
-    if encoded.unknown:
-        logging.warning("unknown words, taken for any: %s", ", ".join(encoded.unknown))
-    return encoded.ids
-
-
-def _array(name: str, form: Form, value: Given) -> np.ndarray:
-    """Return classes or images in the model's type and shape."""
-    array = np.asarray(value)
-    if form.kind == "class":
-        array, num_classes = np.atleast_1d(array), form.shape[0]
-        whole = np.issubdtype(array.dtype, np.integer)
-        if not whole or array.ndim != 1 or (array.size and not _within(array, num_classes)):
-            raise UserError(
-                f"{name} must be whole numbers from 0 to {num_classes - 1}, not {value!r}"
-            )
-        return array.astype(np.int32)
-    array = array[None] if array.shape == form.shape else array
-    if array.shape[1:] != form.shape:
-        shape = ", ".join(map(str, form.shape))
-        raise UserError(f"{name} has shape {array.shape}; this model takes (num, {shape})")
-    _refuse_values(name, array, "unit interval")
-    scale = 255 if array.dtype == np.uint8 else 1
-    return array.astype(np.float32) / scale
-
-
-def _refuse_values(name: str, images: np.ndarray, accepts: Accepted) -> None:
-    """Refuse images of a type or of values that no image has.
-
-    Raises:
-      UserError: they are neither 8-bit nor bool nor floating, are 8-bit zeros and ones, are not
-        finite, or lie outside the unit interval and the likelihood refuses that.
-    """
-    floating = np.issubdtype(images.dtype, np.floating)
-    # Those of a table are checked column by column.
-    if floating and accepts == "columns":
-        return
-    if not floating and images.dtype not in (np.uint8, np.bool_):
-        raise UserError(f"{name}: type {images.dtype}; use uint8, bool or floats in [0, 1]")
-    if floating and not np.isfinite(images).all():
-        raise UserError(f"{name}: values that are not finite")
-    problem = black_ones(images)
-    if floating and accepts != "any finite":
-        problem = unaccepted("unit interval", images)
-        if problem is not None and images.min() >= 0 and images.max() <= 255:
-            problem += "; use uint8 for 8-bit values, or divide them by 255"
-    if problem is not None:
-        raise UserError(f"{name}: values {problem}")
-    if floating and _look_like_8_bits(images):
-        logging.warning(
-            "%s: floats up to %g, all whole, are taken as they are; give 8-bit values as uint8, or "
-            "divided by 255",
-            name,
-            images.max(),
-        )
-
-
-def _look_like_8_bits(images: np.ndarray) -> bool:
-    is_in_range = images.min() >= 0 and 100 < images.max() <= 255
-    return bool(is_in_range and (images == np.round(images)).all())
-
-
-def _require_key(key: Any) -> None:
-    """Refuse what is no key, such as a seed.
-
-    Raises:
-      UserError: it is none.
-    """
-    is_key = isinstance(key, jax.Array) and (
-        jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == jnp.uint32
-    )
-    if not is_key:
-        raise UserError(f"key={str(key)[:40]} is no key; give one, such as jax.random.key(0)")
-
-
-def _within(array: np.ndarray, num_classes: int) -> bool:
-    return bool(array.min() >= 0 and array.max() < num_classes)
 
 
 def load(path: str | Path, member: int | None = None) -> Any:
