@@ -232,9 +232,11 @@ def refused(monkeypatch):
         # No flags.
         ("junk", ["'junk' is not a flag"]),
         ("--nonsense=3", ["nonsense", "a setting of the config is set by --config.NAME=VALUE"]),
-        ("--epochs=2", ["'epochs'", "for the setting of the config write --config.epochs=2"]),
-        ("--latent_size=2", ["write --config.model.latent_size=2"]),
-        ("--seed=3", ["write --config.seed=3"]),
+        # Of names that no command of this process has as a flag.
+        (
+            "--latent_size=2",
+            ["'latent_size'", "for the setting of the config write --config.model.latent_size=2"],
+        ),
         ("--objective.beta=4", ["write --config.objective.beta=4"]),
         (
             "--config.model.encoder=examples.own_encoder:Wide --config.model.encoder.widht=3",

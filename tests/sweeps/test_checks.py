@@ -148,12 +148,18 @@ def test_a_setting_that_cannot_work_is_named():
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        ({"objective.wieght": (1, 2)}, "objective.wieght is not a setting here"),
+        (
+            {"objective.wieght": (1, 2)},
+            "objective.wieght is not a setting of objective='own_parts:Loss'; it has weight",
+        ),
         ({"objective.wieght": (1, 2)}, "did you mean weight?"),
         ({"objective.weight": (1, -2)}, "objective.weight=-2.0 must be a number of at least 0"),
         ({"objective.weight": space.Uniform(-1, 2)}, "objective.weight=-1.0 must be a number"),
         ({"model.encoder.width": (2, 0)}, "model.encoder.width=0 must be an integer of at least 1"),
-        ({"objective.beta": (1, 2)}, "objective.beta is not a setting here"),
+        (
+            {"objective.beta": (1, 2)},
+            "objective.beta is not a setting of objective='own_parts:Loss'; it has weight",
+        ),
     ],
 )
 def test_axes_over_settings_of_parts_from_outside_are_checked_by_their_declarations(axes, message):
