@@ -188,6 +188,13 @@ def test_folder_without_splits_or_classes(tmp_path):
     assert data.labels is None
 
 
+def test_a_folder_goes_before_the_table_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused("digits", "data.name='digits' is a table; use model.likelihood='columns'")
+    save_image(tmp_path / "digits" / "a.png", GREY[0])
+    np.testing.assert_array_equal(load("digits", "train", "").images[0, ..., 0], GREY[0])
+
+
 def test_folder_with_classes(tmp_path):
     save_image(tmp_path / "dog" / "a.png", COLOUR[0])
     save_image(tmp_path / "cat" / "deep" / "b.bmp", COLOUR[1])

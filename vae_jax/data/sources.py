@@ -73,10 +73,11 @@ def split_sizes(name: str, data_dir: str, table: TableOptions | None = None) -> 
 def _find(name: str, data_dir: str, image_size: int, table: TableOptions | None = None) -> _Source:
     if table is not None:
         return _find_table(name, table)
+    is_a_table = UserError(
+        f"data.name={name!r} is a table; use model.likelihood='columns', as in configs/table.py"
+    )
     if tables.is_table(name):
-        raise UserError(
-            f"data.name={name!r} is a table; use model.likelihood='columns', as in configs/table.py"
-        )
+        raise is_a_table
     if image_size and (name in bundled.NAMES or name.endswith(".npz")):
         raise UserError(
             f"data.image_size={image_size} is for folders of images and prepared data sets, but "
@@ -106,6 +107,9 @@ def _find(name: str, data_dir: str, image_size: int, table: TableOptions | None 
             partial(image_folder.sizes, path),
             partial(image_folder.FolderDataset, path, image_size=image_size),
         )
+    # Images of that name go before.
+    if name in tables.BUNDLED:
+        raise is_a_table
     if _looks_like_a_path(name):
         what = "is a file" if Path(path).exists() else "does not exist"
         raise UserError(

@@ -52,8 +52,8 @@ class TableOptions(NamedTuple):
 
 
 def is_table(name: str) -> bool:
-    """Return whether data are a table by their name; an .npz file may hold images, too."""
-    return Path(name).suffix in (".csv", ".parquet") or name in BUNDLED
+    """Return whether a file holds a table by its name; an .npz file may hold images, too."""
+    return Path(name).suffix in (".csv", ".parquet")
 
 
 def sizes(path: str, options: TableOptions) -> dict[str, int]:
