@@ -57,7 +57,7 @@ from vae_jax.data.simulators import Simulator
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import DensityModel, Model, latent_paths
-from vae_jax.models.conditions import NoCondition, Reads, reads_of
+from vae_jax.models.conditions import Reads, condition_of, has_guess, reads_of
 from vae_jax.models.imputation import Imputed, impute, rows_at_once
 from vae_jax.models.interfaces import Prior
 from vae_jax.models.modalities import Form, Forms, placeholder
@@ -399,12 +399,12 @@ class TrainedModel(_Trained):
     @property
     def has_conditional_prior(self) -> bool:
         """True if the prior is p(z|c)."""
-        return bool(getattr(self.config.model, "condition", NoCondition()).conditional_prior)
+        return bool(condition_of(self.config.model).conditional_prior)
 
     @property
     def has_guess(self) -> bool:
         """True if a network without latents guesses what a condition leaves open."""
-        return bool(getattr(getattr(self.config.model, "condition", None), "has_guess", False))
+        return has_guess(self.config.model)
 
     def guess(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
         """Return images completed by the network without latents, from the part that is seen."""
@@ -474,7 +474,7 @@ class TrainedModel(_Trained):
                 "condition is missing: this model is of p(x|condition); give "
                 f"{known if reads == 'labels' else 'images, of which a part is seen'}"
             )
-        chosen: Any = getattr(self.config.model, "condition", NoCondition())
+        chosen = condition_of(self.config.model)
         if reads == "images":
             given = self._images(condition)
             return np.asarray(chosen.checked(given, num, self.image_shape))

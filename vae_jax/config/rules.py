@@ -6,7 +6,7 @@ from vae_jax import settings
 from vae_jax.data import multimodal
 from vae_jax.data.sprites.variants import VARIANTS
 from vae_jax.errors import UserError
-from vae_jax.models.conditions import reads_of
+from vae_jax.models.conditions import has_guess, reads_of
 from vae_jax.models.rows import takes_rows
 from vae_jax.settings import name_of
 
@@ -199,7 +199,7 @@ def _check_condition(experiment: Any) -> None:
             f"objective={name!r} trains an opponent, which sees no condition, and {chosen}; use "
             "another objective"
         )
-    if getattr(model.condition, "has_guess", False) and model.default_objective != name:
+    if has_guess(model) and model.default_objective != name:
         raise UserError(
             f"objective={name!r} does not train the guess of {chosen}; use "
             f"{model.default_objective!r}, or model.condition.guess_widths=()"

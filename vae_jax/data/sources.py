@@ -73,11 +73,8 @@ def split_sizes(name: str, data_dir: str, table: TableOptions | None = None) -> 
 def _find(name: str, data_dir: str, image_size: int, table: TableOptions | None = None) -> _Source:
     if table is not None:
         return _find_table(name, table)
-    is_a_table = UserError(
-        f"data.name={name!r} is a table; use model.likelihood='columns', as in configs/table.py"
-    )
     if tables.is_table(name):
-        raise is_a_table
+        raise _no_images(name)
     if image_size and (name in bundled.NAMES or name.endswith(".npz")):
         raise UserError(
             f"data.image_size={image_size} is for folders of images and prepared data sets, but "
@@ -109,7 +106,7 @@ def _find(name: str, data_dir: str, image_size: int, table: TableOptions | None 
         )
     # Images of that name go before.
     if name in tables.BUNDLED:
-        raise is_a_table
+        raise _no_images(name)
     if _looks_like_a_path(name):
         what = "is a file" if Path(path).exists() else "does not exist"
         raise UserError(
@@ -131,6 +128,12 @@ def _find_table(name: str, options: TableOptions) -> _Source:
             f"that ends in {', '.join(tables.SUFFIXES)}, or one of {', '.join(tables.BUNDLED)}"
         )
     return _Source(partial(tables.sizes, path, options), partial(tables.read, path, options))
+
+
+def _no_images(name: str) -> UserError:
+    return UserError(
+        f"data.name={name!r} is a table; use model.likelihood='columns', as in configs/table.py"
+    )
 
 
 def _looks_like_a_path(name: str) -> bool:

@@ -103,10 +103,20 @@ class NoCondition:
         )
 
 
+def condition_of(model: Any) -> Any:
+    """Return the condition, a `ConditionPart`, of a model with these settings."""
+    return getattr(model, "condition", NoCondition())
+
+
 def reads_of(model: Any) -> Reads:
     """Return what the condition of a model with these settings is made from."""
-    reads: Reads = getattr(model, "condition", NoCondition()).reads
+    reads: Reads = condition_of(model).reads
     return reads
+
+
+def has_guess(model: Any) -> bool:
+    """Return whether a network without latents guesses what the condition leaves open."""
+    return bool(getattr(condition_of(model), "has_guess", False))
 
 
 class LabelCondition(nnx.Module):

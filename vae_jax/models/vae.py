@@ -14,6 +14,7 @@ from vae_jax.models.conditions import (
     Condition,
     ConditionalPrior,
     ConditionPart,
+    has_guess,
     joined,
 )
 from vae_jax.models.interfaces import (
@@ -210,7 +211,7 @@ class VAESettings(Networks):
     @property
     def default_objective(self) -> str:
         """The objective that a config need not name: one that trains every part."""
-        return "cvae" if getattr(self.condition, "has_guess", False) else "elbo"
+        return "cvae" if has_guess(self) else "elbo"
 
     posterior: PosteriorPart = part("diagonal", POSTERIORS, PosteriorPart, "q(z|x).")
     prior: PriorPart = part("standard", PRIORS, PriorPart, "p(z).")

@@ -11,6 +11,7 @@ from typing import Any
 from flax import nnx
 from jaxtyping import Array, Key
 
+from vae_jax.models.conditions import has_guess
 from vae_jax.objectives.base import OBJECTIVES, Batch, Metrics, Scalar
 from vae_jax.objectives.elbo import ELBO
 from vae_jax.settings import name_of, register
@@ -23,7 +24,7 @@ class CVAE(ELBO):
 
     def problem(self, model: Any) -> str | None:
         """Return why this objective cannot train a model; None if it can."""
-        if getattr(getattr(model, "condition", None), "has_guess", False):
+        if has_guess(model):
             return super().problem(model)
         return (
             f"objective='cvae' trains the guess of a condition, which model={name_of(model)!r} "

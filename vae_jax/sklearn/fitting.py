@@ -12,12 +12,24 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 from sklearn.utils import check_random_state
 
+from vae_jax.config.experiment import Experiment
 from vae_jax.models import VAE
-from vae_jax.settings import Setting
+from vae_jax.models.vae import VAESettings
+from vae_jax.networks.mlp import MLPEncoderSettings
+from vae_jax.settings import Setting, settings_of
 from vae_jax.training import step as training
-from vae_jax.training.optimizers import scale_by_adam
+from vae_jax.training.optimizers import Adam, scale_by_adam
 from vae_jax.training.players import Batches, Hparams, Metrics, Params, Player
 from vae_jax.training.step import TrainState
+
+# The settings whose limits the parameters that all estimators have in common have.
+SETTINGS: dict[str, Setting] = {
+    "n_components": settings_of(VAESettings)["latent_size"],
+    "widths": settings_of(MLPEncoderSettings)["widths"],
+    "epochs": settings_of(Experiment)["epochs"],
+    "batch_size": settings_of(Experiment)["batch_size"],
+    "learning_rate": settings_of(Adam)["learning_rate"],
+}
 
 Images = Float[Array, "rows 1 features 1"]
 

@@ -12,7 +12,6 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from vae_jax.config.experiment import Experiment
 from vae_jax.data.columns import Column, FittedColumn, RowShape
 from vae_jax.models import VAE
 from vae_jax.models.imputation import Imputed, impute, rows_at_once
@@ -22,17 +21,12 @@ from vae_jax.networks.mlp import MLPEncoderSettings
 from vae_jax.objectives.bounds import IWAE, iwae_bound, log_weight_terms
 from vae_jax.settings import settings_of
 from vae_jax.sklearn import fitting
-from vae_jax.training.optimizers import Adam
 from vae_jax.training.players import Hparams, Metrics
 
 # The settings whose limits the estimator's parameters have.
 _SETTINGS = {
-    "n_components": settings_of(VAESettings)["latent_size"],
-    "widths": settings_of(MLPEncoderSettings)["widths"],
+    **fitting.SETTINGS,
     "num_samples": settings_of(IWAE)["num_samples"],
-    "epochs": settings_of(Experiment)["epochs"],
-    "batch_size": settings_of(Experiment)["batch_size"],
-    "learning_rate": settings_of(Adam)["learning_rate"],
     "num_imputation_samples": settings_of(IWAE)["num_samples"],
 }
 

@@ -18,7 +18,6 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from vae_jax.config.experiment import Experiment
 from vae_jax.models import VAE
 from vae_jax.models.likelihoods import BernoulliSettings, NormalSettings, unaccepted
 from vae_jax.models.vae import VAESettings
@@ -28,7 +27,6 @@ from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.objectives.elbo import ELBO
 from vae_jax.settings import settings_of
 from vae_jax.sklearn import fitting
-from vae_jax.training.optimizers import Adam
 from vae_jax.training.players import Hparams, Metrics
 
 # Rows in one compiled call of a fitted model.
@@ -38,12 +36,8 @@ _NUM_SAMPLES = 16
 
 # The settings whose limits the estimator's parameters have.
 _SETTINGS = {
-    "n_components": settings_of(VAESettings)["latent_size"],
-    "widths": settings_of(MLPEncoderSettings)["widths"],
+    **fitting.SETTINGS,
     "beta": settings_of(ELBO)["beta"],
-    "epochs": settings_of(Experiment)["epochs"],
-    "batch_size": settings_of(Experiment)["batch_size"],
-    "learning_rate": settings_of(Adam)["learning_rate"],
 }
 
 _Rows = Float[np.ndarray, "rows features"]
