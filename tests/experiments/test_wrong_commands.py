@@ -296,6 +296,12 @@ WRONG = {
         --name=sprites --num_examples=-1
         --name=sprites --num_examples=999999999
         --name=sprites --num_examples=a
+        --name=avatars --source=x
+        --name=avatars --without_label=1
+        --name=avatars --image_size=16
+        --name=avatars --image_size=257
+        --name=avatars --num_examples=-1
+        --name=avatars --num_examples=40001
         --name=mnist --source={t}/empty --data_dir={t}/text
         junk
     """,

@@ -11,7 +11,7 @@ from configs import celeba
 from experiments import train
 from vae_jax import config as factory
 from vae_jax import workdir
-from vae_jax.networks import ResidualDecoder, ResidualEncoder
+from vae_jax.networks import ResidualDecoder, ResidualEncoder, residual
 from vae_jax.networks.normalization import GroupNorm
 from vae_jax.networks.residual import ResidualStage
 from vae_jax.training.records import read_records
@@ -24,10 +24,10 @@ CHANNELS = (4, 6, 8)
     "image_shape",
     [(32, 32, 3), (64, 64, 3), (128, 128, 1), (218, 178, 3), (65, 33, 1), (8, 8, 3), (1, 5, 1)],
 )
-@pytest.mark.parametrize("upsampling", ["transpose", "resize"])
-def test_decoded_images_have_the_size_of_the_encoded_ones(image_shape, upsampling):
+@pytest.mark.parametrize(("upsampling", "square"), [("transpose", 1), ("resize", 1), ("resize", 3)])
+def test_decoded_images_have_the_size_of_the_encoded_ones(image_shape, upsampling, square):
     def run(images, latents):
-        options = {**OPTIONS, "rngs": nnx.Rngs(0)}
+        options = {**OPTIONS, "square": square, "rngs": nnx.Rngs(0)}
         encoder = ResidualEncoder(image_shape, CHANNELS, (), downsampling="stride", **options)
         decoder = ResidualDecoder(
             2, image_shape, CHANNELS, (), upsampling=upsampling, outputs_per_channel=2, **options
@@ -37,9 +37,20 @@ def test_decoded_images_have_the_size_of_the_encoded_ones(image_shape, upsamplin
         return features, decoder(latents)
 
     features, outputs = jax.eval_shape(run, jnp.zeros((2, *image_shape)), jnp.zeros((2, 2)))
-    rows, columns = (-(-size // 8) for size in image_shape[:2])
+    rows, columns = (-(-size // (8 * square)) for size in image_shape[:2])
     assert features.shape[1] == rows * columns * CHANNELS[-1]
     assert outputs.shape == (2, *image_shape[:2], 2 * image_shape[2])
+
+
+def test_squares_of_pixels_become_channels_and_squares_again():
+    images = np.arange(2 * 6 * 4 * 3).reshape(2, 6, 4, 3)
+    squares = residual.squares_to_channels(images, 2)
+    assert squares.shape == (2, 3, 2, 12)
+    np.testing.assert_array_equal(squares[1, 2, 1].reshape(2, 2, 3), images[1, 4:6, 2:4])
+    np.testing.assert_array_equal(residual.channels_to_squares(squares, 2), images)
+    # A square that the image does not fill is continued from its edge.
+    last = residual.squares_to_channels(images, 4)[0, 1, 0].reshape(4, 4, 3)
+    np.testing.assert_array_equal(last, images[0, [4, 5, 5, 5], :4])
 
 
 def build_stage(num_blocks, *, remat=False, dtype=jnp.float32, channels=4):
@@ -116,13 +127,13 @@ def test_normalisation_of_rounded_images_is_computed_in_float32():
     np.testing.assert_allclose(out.std(axis=(1, 2, 3)), 1, atol=1e-3)
 
 
-@pytest.mark.parametrize("upsampling", ["transpose", "resize"])
-def test_a_decoder_starts_near_its_bias_but_parts_its_outputs(upsampling):
+@pytest.mark.parametrize(("upsampling", "square"), [("transpose", 1), ("resize", 1), ("resize", 2)])
+def test_a_decoder_starts_near_its_bias_but_parts_its_outputs(upsampling, square):
     shape = (64, 64, 3)
 
     @jax.jit
     def start(latents):
-        options = {**OPTIONS, "rngs": nnx.Rngs(0)}
+        options = {**OPTIONS, "square": square, "rngs": nnx.Rngs(0)}
         decoder = ResidualDecoder(4, shape, (8, 8, 8, 8), (), upsampling=upsampling, **options)
         decoder.set_output_bias(jnp.full(shape, 0.5), lambda mean: mean)
         return decoder(latents)

@@ -224,8 +224,8 @@ def check_image_shape(config: AnyExperiment, image_shape: ImageShape) -> None:
     if min(image_shape[:2]) < smallest:
         raise UserError(
             f"images of {image_shape[0]}x{image_shape[1]} pixels are too small for model.encoder="
-            f"{name_of(config.model.encoder)!r}, which halves them {smallest.bit_length() - 1} "
-            f"times; use images of at least {smallest}x{smallest} or name fewer channels"
+            f"{name_of(config.model.encoder)!r}, whose levels halve them; use images of at least "
+            f"{smallest}x{smallest} or name fewer channels"
         )
     corruption: Any = getattr(config, "corruption", None)
     problem = getattr(corruption, "unfit", lambda shape: None)(image_shape)
@@ -580,7 +580,7 @@ def _simulator(config: AnyExperiment, test: Dataset) -> Simulator:
     if test.factors is None:
         raise UserError(
             f"data.name={section.name!r} has no factors of variation; {', '.join(VARIANTS)} have, "
-            "and dsprites and shapes3d of TFDS, and .npz files with test_factors"
+            "and prepared avatars, dsprites and shapes3d, and .npz files with test_factors"
         )
     try:
         return StoredSimulator(test)

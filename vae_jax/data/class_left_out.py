@@ -2,9 +2,11 @@
 
 import io
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
+from vae_jax import workdir
 from vae_jax.data import sources
 from vae_jax.data.dataset import Dataset
 from vae_jax.errors import UserError
@@ -41,19 +43,20 @@ def leave_out(splits: Mapping[str, Dataset], label: int) -> dict[str, np.ndarray
     return arrays
 
 
-def npz_without(name: str, data_dir: str, label: int) -> tuple[bytes, dict[str, int]]:
-    """Return the content of an .npz file of a data set without a class.
+def write_npz(name: str, data_dir: str, label: int) -> tuple[Path, dict[str, int]]:
+    """Write a data set without a class as `<name>_without_<label>.npz`.
 
     Args:
         name: of the data set.
-        data_dir: folder of prepared data sets.
+        data_dir: folder of prepared data sets, and of the file; "" is the current folder.
         label: the class.
 
     Returns:
-        The content, and the number of examples by split.
+        The file, and the number of examples by split.
 
     Raises:
-        UserError: there is no such data set, or `label` cannot be left out of it.
+        UserError: there is no such data set, `label` cannot be left out of it, or the file cannot
+            be written.
     """
     splits = sources.split_sizes(name, data_dir)
     loaded = {split: sources.load(name, split, data_dir) for split in splits}
@@ -61,7 +64,11 @@ def npz_without(name: str, data_dir: str, label: int) -> tuple[bytes, dict[str, 
     content = io.BytesIO()
     # mypy thinks that the arrays may be the option `allow_pickle`.
     np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    folder = Path(data_dir or ".")
+    workdir.make_folder(folder)
+    path = folder / f"{name}_without_{label}.npz"
+    workdir.write_atomically(path, content.getvalue())
     suffix = "_labels"
-    return content.getvalue(), {
+    return path, {
         key.removesuffix(suffix): len(arrays[key]) for key in arrays if key.endswith(suffix)
     }

@@ -14,11 +14,13 @@ class Factors(NamedTuple):
         names: of the factors, such as "shape" or "scale".
         sizes: the number of values of each factor.
         values: [num_examples, num_factors], int32; the value's index, from 0.
+        value_names: of each factor's values, where the source has names; else ().
     """
 
     names: tuple[str, ...]
     sizes: tuple[int, ...]
     values: Int[np.ndarray, "num_examples num_factors"]
+    value_names: tuple[tuple[str, ...], ...] = ()
 
     def read(self, indices: Int[np.ndarray, " num"]) -> "Factors":
         """Return the factors of the examples at these indices."""

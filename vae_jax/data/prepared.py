@@ -139,8 +139,8 @@ class PreparedDataset:
             features["label"].shape == () and np.issubdtype(features["label"].np_dtype, np.integer)
         ):
             raise UserError(f"{folder}: the feature 'label' is {features['label']}, not an integer")
-        self._factor_sizes = {
-            name.removeprefix(_FACTOR): feature.num_classes
+        self._factor_values = {
+            name.removeprefix(_FACTOR): tuple(feature.names)
             for name, feature in sorted(features.items())
             if name.startswith(_FACTOR) and isinstance(feature, tfds.features.ClassLabel)
         }
@@ -192,7 +192,7 @@ class PreparedDataset:
         chosen = indices.tolist()
         images = np.empty((len(chosen), *self._image_shape), self._dtype)
         labels = np.empty(len(chosen), np.int32) if self._has_labels else None
-        values = np.empty((len(chosen), len(self._factor_sizes)), np.int32)
+        values = np.empty((len(chosen), len(self._factor_values)), np.int32)
         for position, (image, example) in enumerate(self._examples(chosen)):
             if image.shape not in (self._image_shape, self._image_shape[:-1]):
                 raise UserError(
@@ -203,7 +203,7 @@ class PreparedDataset:
             images[position] = image.reshape(self._image_shape)
             if labels is not None:
                 labels[position] = example["label"]
-            values[position] = [example[f"{_FACTOR}{name}"] for name in self._factor_sizes]
+            values[position] = [example[f"{_FACTOR}{name}"] for name in self._factor_values]
         if images.dtype == np.float32:
             bad = ~np.isfinite(images).all(axis=(1, 2, 3))
             if bad.any():
@@ -211,10 +211,12 @@ class PreparedDataset:
                     f"{self._name(chosen[int(np.argmax(bad))])} has NaN or infinite values; all "
                     "must be finite"
                 )
-        if not self._factor_sizes:
+        if not self._factor_values:
             return Dataset(images, labels)
-        names, sizes = tuple(self._factor_sizes), tuple(self._factor_sizes.values())
-        return Dataset(images, labels, Factors(names, sizes, values))
+        names, value_names = tuple(self._factor_values), tuple(self._factor_values.values())
+        return Dataset(
+            images, labels, Factors(names, tuple(map(len, value_names)), values, value_names)
+        )
 
     def _examples(self, indices: list[int]) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
         """Yield the image and all features of each example."""

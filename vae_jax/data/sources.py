@@ -7,7 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from vae_jax.data import arrays, bundled, image_folder, outside, prepared, splits, tables
+from vae_jax.data import (
+    arrays,
+    bundled,
+    idx_builder,
+    image_folder,
+    outside,
+    prepared,
+    splits,
+    tables,
+)
+from vae_jax.data.avatars import builder as avatars
 from vae_jax.data.dataset import Dataset, LazyDataset, Ranges, read_all
 from vae_jax.data.sprites import dataset
 from vae_jax.data.tables import TableOptions
@@ -111,6 +121,11 @@ def _find(name: str, data_dir: str, image_size: int, table: TableOptions | None 
         what = "is a file" if Path(path).exists() else "does not exist"
         raise UserError(
             f"data.name={name!r} {what}; give a folder of images, a .npz file or a known name"
+        )
+    if name in (*idx_builder.FAMILY, avatars.NAME):
+        raise UserError(
+            f"data.name={name!r} is not prepared under data.dir={data_dir!r}: run python -m "
+            f"experiments.prepare --name={name} --data_dir={data_dir}"
         )
     raise UserError(
         f"data.name={name!r} is not known; bundled: {', '.join(bundled.NAMES)}; prepared under "

@@ -4,6 +4,8 @@ Each level of an encoder has blocks that keep the image's size, then a convoluti
 decoder runs the same in reverse. Images are normalised inside the blocks but not on the skip path,
 not even at its end. There they would lose their brightness and contrast, without which the networks
 learn much more slowly.
+
+Most of the arithmetic is at the level next to the image, unless it sees squares of pixels as one.
 """
 
 import dataclasses
@@ -39,6 +41,29 @@ Images = Float[Array, "batch height width channels"]
 
 # Side of the kernels that keep the size; an even kernel would shift the image by half a pixel.
 _KERNEL_SIZE = 3
+
+
+def squares_to_channels(images: Images, side: int) -> Images:
+    """Return images whose pixels are the squares of `side` pixels, with all their channels.
+
+    Images are continued at the edge to whole squares.
+    """
+    batch, height, width, channels = images.shape
+    edges = ((0, 0), (0, -height % side), (0, -width % side), (0, 0))
+    images = jnp.pad(images, edges, mode="edge")
+    rows, columns = images.shape[1] // side, images.shape[2] // side
+    squares = images.reshape(batch, rows, side, columns, side, channels).swapaxes(2, 3)
+    return squares.reshape(batch, rows, columns, side * side * channels)
+
+
+def channels_to_squares(images: Images, side: int) -> Images:
+    """Return images `side` times the size, with each pixel's channels as a square of pixels.
+
+    Shi et al. 2016 (arXiv 1609.05158, section 2.2).
+    """
+    batch, rows, columns, channels = images.shape
+    squares = images.reshape(batch, rows, columns, side, side, -1).swapaxes(2, 3)
+    return squares.reshape(batch, rows * side, columns * side, channels // side**2)
 
 
 # No activation follows the layers that halve and double an image, and they keep its variance. A
@@ -128,8 +153,9 @@ class ResidualStage(nnx.Module):
 class ResidualEncoder(nnx.Module):
     """Images to features: `num_blocks` residual blocks per level, then hidden layers of `widths`.
 
-    `channels` has the number of channels of each level. A level ends in a convolution of
-    `kernel_size` that halves the image: "stride" (strided) or "pool" (max pooling after it).
+    The first level sees squares of `square` pixels as one. `channels` has the number of channels of
+    each level. A level ends in a convolution of `kernel_size` that halves the image: "stride"
+    (strided) or "pool" (max pooling after it).
     `kernel_init` starts the hidden layers; products run in `dtype`.
     """
 
@@ -143,13 +169,15 @@ class ResidualEncoder(nnx.Module):
         kernel_size: int,
         downsampling: Downsampling,
         activation: Activation,
+        square: int = 1,
         remat: bool = False,
         dtype: ComputeDtype = jnp.float32,
         kernel_init: Initializer = LECUN,
         rngs: nnx.Rngs,
     ) -> None:
         options: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
-        self.input = Conv(image_shape[2], channels[0], _KERNEL_SIZE, kernel_init=LECUN, **options)
+        inputs = image_shape[2] * square**2
+        self.input = Conv(inputs, channels[0], _KERNEL_SIZE, kernel_init=LECUN, **options)
         self.stages = nnx.List(
             [
                 ResidualStage(size, num_blocks, activation=activation, remat=remat, **options)
@@ -165,7 +193,7 @@ class ResidualEncoder(nnx.Module):
                 for i in range(len(channels))
             ]
         )
-        smallest = level_sizes(image_shape, len(channels))[-1]
+        smallest = level_sizes(_in_squares(image_shape, square), len(channels))[-1]
         self.mlp = MLP(
             math.prod(smallest) * channels[-1],
             widths,
@@ -175,13 +203,14 @@ class ResidualEncoder(nnx.Module):
             **options,
         )
         self.pool = downsampling == "pool"
+        self.square = square
         self.activation = activation
         self.num_features = self.mlp.num_features
 
     def __call__(
         self, images: Float[Array, "*batch height width channels"]
     ) -> Float[Array, "*batch features"]:
-        x = self.input(images.reshape(-1, *images.shape[-3:]))
+        x = self.input(squares_to_channels(images.reshape(-1, *images.shape[-3:]), self.square))
         for stage, halving in zip(self.stages, self.halvings, strict=True):
             x = halving(stage(x))
             if self.pool:
@@ -209,6 +238,7 @@ class ResidualDecoder(nnx.Module):
         upsampling: Upsampling,
         activation: Activation,
         outputs_per_channel: int = 1,
+        square: int = 1,
         remat: bool = False,
         dtype: ComputeDtype = jnp.float32,
         kernel_init: Initializer = LECUN,
@@ -216,7 +246,7 @@ class ResidualDecoder(nnx.Module):
     ) -> None:
         options: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         dense: dict[str, Any] = {"kernel_init": kernel_init, **options}
-        sizes = level_sizes(image_shape, len(channels))[::-1]
+        sizes = level_sizes(_in_squares(image_shape, square), len(channels))[::-1]
         outputs = channels[::-1]
         inputs = [channels[-1], *outputs]
         self.start_shape = (*sizes[0], channels[-1])
@@ -241,19 +271,21 @@ class ResidualDecoder(nnx.Module):
                 for size in outputs
             ]
         )
-        num_outputs = image_shape[2] * outputs_per_channel
+        num_outputs = image_shape[2] * outputs_per_channel * square**2
         self.output = Conv(
             channels[0], num_outputs, _KERNEL_SIZE, kernel_init=_OUTPUT_INIT, **options
         )
         self.resize = upsampling == "resize"
         self.activation = activation
         self.sizes = tuple(sizes[1:])
+        self.square, self.image_size = square, image_shape[:2]
 
     def set_output_bias(
         self, mean_image: Float[Array, "height width channels"], link: Link
     ) -> None:
         """Start the last layer's bias, one value per output, at `link` of the mean pixel."""
-        self.output.bias = nnx.Param(link(mean_image.mean(axis=(0, 1))))
+        bias = link(mean_image.mean(axis=(0, 1)))
+        self.output.bias = nnx.Param(jnp.tile(bias, self.square**2))
 
     def __call__(
         self, latents: Float[Array, "*batch latents"]
@@ -263,21 +295,40 @@ class ResidualDecoder(nnx.Module):
             self.doublings, self.stages, self.sizes, strict=True
         ):
             x = stage(doubling(resize_nearest(x) if self.resize else x)[:, :height, :width])
-        x = self.output(self.activation(x))
+        x = channels_to_squares(self.output(self.activation(x)), self.square)
+        height, width = self.image_size
+        x = x[:, :height, :width]
         return x.reshape(*latents.shape[:-1], *x.shape[1:])
+
+
+def _in_squares(image_shape: tuple[int, int, int], square: int) -> tuple[int, int, int]:
+    height, width, channels = image_shape
+    return -(-height // square), -(-width // square), channels * square**2
 
 
 @dataclasses.dataclass(frozen=True)
 class _Residual(ConvolutionalSettings):
     """The settings that residual encoders and decoders share."""
 
+    square: int = integer(
+        1,
+        "Side of the squares of pixels that the level next to the image sees as one pixel; 4 takes "
+        "a sixteenth of the arithmetic there.",
+        at_least=1,
+        at_most=64,
+    )
     blocks: int = integer(2, "Residual blocks per level.", at_least=1, at_most=1000)
     remat: bool = flag(
         False, "Compute the inside of blocks again in the backward pass, to save memory."
     )
 
     def _options(self, rngs: nnx.Rngs) -> dict[str, Any]:
-        return {"num_blocks": self.blocks, "remat": self.remat, **self.options(rngs)}
+        own = {"num_blocks": self.blocks, "remat": self.remat, "square": self.square}
+        return {**own, **self.options(rngs)}
+
+    def smallest_side(self) -> int:
+        """Return the smallest side, in pixels, that every level can halve."""
+        return self.square * super().smallest_side()
 
 
 @register(DECODERS, "resnet")

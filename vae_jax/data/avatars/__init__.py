@@ -1,0 +1,1 @@
+"""Drawn faces in colour with known factors of variation: avatars."""

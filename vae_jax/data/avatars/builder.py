@@ -1,0 +1,209 @@
+"""Writes drawn faces as a TFDS data set."""
+
+import concurrent.futures
+import contextlib
+import functools
+import hashlib
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from vae_jax.data import prepared, tfds_writing
+from vae_jax.data.avatars import rendering
+from vae_jax.data.avatars.faces import FACTORS, LABEL, SIZES, draw_factors
+from vae_jax.data.tfds_writing import Description, Prepared
+from vae_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+NAME = "avatars"
+VERSION = "1.0.0"
+
+DEFAULT_IMAGE_SIZE = 64
+# In smaller images eyes and mouths are a few pixels; drawings of lines gain nothing in larger ones.
+_IMAGE_SIZES = (32, 256)
+
+# Faces that a process renders before it hands them over; as many are rendered without processes.
+_FACES_AT_ONCE = 250
+
+# SHA-256 of the digests of all faces at 64x64, training faces first, and of the first training
+# faces, which is checked before many are rendered. The versions are those in `rendering`.
+_DIGEST = ""
+_NUM_FIRST = 16
+_DIGEST_OF_FIRST = "fb784e219c4f6867df96f12eed19b1deff2a90758633a6be7384b23b8c24fb8f"
+_OTHER_PIXELS = (
+    "%s rendered by %s have other pixels than by %s; results on them can be compared only with "
+    "each other (SHA-256 %s)"
+)
+
+
+class _Face(NamedTuple):
+    """A rendered face.
+
+    Attributes:
+        png: its image.
+        digest: SHA-256 of its pixels, then its factors as little-endian int32.
+    """
+
+    png: bytes
+    digest: bytes
+
+
+def sizes(num_examples: int) -> dict[str, int]:
+    """Return the number of faces in each split.
+
+    Args:
+        num_examples: training faces, 0 for all; a tenth as many are for testing, at least one.
+
+    Raises:
+        UserError: the number is out of range.
+    """
+    if not 0 <= num_examples <= SIZES["train"]:
+        raise UserError(
+            f"num_examples={num_examples} must be from 1 to {SIZES['train']}, or 0 for all"
+        )
+    if not num_examples:
+        return dict(SIZES)
+    tests = max(1, num_examples * SIZES["test"] // SIZES["train"])
+    return {"train": num_examples, "test": tests}
+
+
+def prepare(
+    image_size: int, num_examples: int, data_dir: str, progress: Callable[[int], "tqdm"]
+) -> Prepared:
+    """Write faces with the features `image`, `label` (see `faces.LABEL`) and `label_<factor>`.
+
+    Their name is `avatars`; with another image size or a number of examples it is such as
+    `avatars/32x32` or `avatars/64x64_first_1000`. They are rendered by all cores.
+
+    Pixels that differ from those of the recorded versions are written after a warning.
+
+    Args:
+        image_size: height and width; 0 is 64.
+        num_examples: the first training faces, 0 for all; see `sizes`.
+        data_dir: where to write; "" is TFDS's default.
+        progress: returns a bar, given the number of faces.
+
+    Raises:
+        UserError: the image size or the number is out of range, or a package that renders is not
+            installed; otherwise as `tfds_writing.prepare_once`.
+    """
+    low, high = _IMAGE_SIZES
+    if image_size and not low <= image_size <= high:
+        raise UserError(
+            f"image_size={image_size} must be from {low} to {high} for avatars, or 0 for "
+            f"{DEFAULT_IMAGE_SIZE}"
+        )
+    image_size = image_size or DEFAULT_IMAGE_SIZE
+    num_by_split = sizes(num_examples)
+    is_whole = num_by_split == SIZES
+    part = "" if is_whole else f"_first_{num_examples}"
+    is_default = is_whole and image_size == DEFAULT_IMAGE_SIZE
+    described = Description(
+        name=NAME,
+        config="" if is_default else f"{image_size}x{image_size}{part}",
+        version=VERSION,
+        text="Faces drawn by python_avatars (MIT licence) and rendered by resvg, with the factors "
+        "and the order of vae_jax.",
+        homepage="https://github.com/ibonn/python_avatars",
+        citation="Avataaars by Pablo Stanley; python_avatars by Ibon Escartin",
+    )
+
+    def write_into(root: Path) -> None:
+        rendering.import_packages()
+        rows = {split: draw_factors(split)[:num] for split, num in num_by_split.items()}
+        _check_first_faces()
+        digest, num_faces = hashlib.sha256(), sum(num_by_split.values())
+        with progress(num_faces) as bar, _mapped_by_cores(num_faces) as mapped:
+            splits = {
+                split: _examples(of_split, image_size, mapped, digest.update, bar.update)
+                for split, of_split in rows.items()
+            }
+            tfds_writing.write(root, described, _features(image_size), splits)
+        if is_default and digest.hexdigest() != _DIGEST:
+            logging.warning(_OTHER_PIXELS, "the faces", *_versions(), digest.hexdigest())
+
+    return tfds_writing.prepare_once(described, data_dir, write_into)
+
+
+def _check_first_faces() -> None:
+    """Warn if the packages render other pixels than the recorded versions do."""
+    rows = draw_factors("train")[:_NUM_FIRST]
+    digest = hashlib.sha256(b"".join(face.digest for face in _render(rows, DEFAULT_IMAGE_SIZE)))
+    if digest.hexdigest() != _DIGEST_OF_FIRST:
+        logging.warning(_OTHER_PIXELS, "the first faces", *_versions(), digest.hexdigest())
+
+
+def _versions() -> tuple[str, str]:
+    there = " and ".join(
+        f"{name} {version}" for name, version in rendering.installed_versions().items()
+    )
+    recorded = " and ".join(f"{name} {version}" for name, version in rendering.VERSIONS.items())
+    return there, recorded
+
+
+@contextlib.contextmanager
+def _mapped_by_cores(num_faces: int) -> Iterator[Callable[..., Iterator[list[_Face]]]]:
+    """Yield `map` for few faces, else the same with a process per core."""
+    if num_faces <= _FACES_AT_ONCE:
+        yield map
+        return
+    # A forked process would inherit the threads of JAX, if there are any.
+    context = multiprocessing.get_context("spawn")
+    executor = concurrent.futures.ProcessPoolExecutor(_num_cores(), mp_context=context)
+    try:
+        yield executor.map
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _num_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _render(rows: Int[np.ndarray, "num factors"], image_size: int) -> list[_Face]:
+    faces = []
+    for row in rows:
+        pixels = rendering.render(row, image_size)
+        content = pixels.tobytes() + row.astype("<i4").tobytes()
+        faces.append(_Face(tfds_writing.encode_png(pixels), hashlib.sha256(content).digest()))
+    return faces
+
+
+def _features(image_size: int) -> dict[str, Any]:
+    tfds = prepared.import_tfds()
+    names = {"label": LABEL} | {f"label_{name}": name for name in FACTORS}
+    return {"image": tfds.features.Image(shape=(image_size, image_size, 3))} | {
+        feature: tfds.features.ClassLabel(names=FACTORS[name].values)
+        for feature, name in names.items()
+    }
+
+
+def _examples(
+    rows: Int[np.ndarray, "num factors"],
+    image_size: int,
+    mapped: Callable[..., Iterator[list[_Face]]],
+    on_digest: Callable[[bytes], object],
+    on_rendered: Callable[[int], object],
+) -> Iterator[dict[str, Any]]:
+    parts = [rows[first : first + _FACES_AT_ONCE] for first in range(0, len(rows), _FACES_AT_ONCE)]
+    rendered = mapped(functools.partial(_render, image_size=image_size), parts)
+    for part, faces in zip(parts, rendered, strict=True):
+        for row, face in zip(part.tolist(), faces, strict=True):
+            on_digest(face.digest)
+            values = dict(zip(FACTORS, row, strict=True))
+            yield {
+                "image": face.png,
+                "label": values[LABEL],
+                **{f"label_{name}": value for name, value in values.items()},
+            }
+        on_rendered(len(faces))
