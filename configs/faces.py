@@ -1,7 +1,7 @@
 r"""A residual VAE of drawn faces in colour, at 64x64 pixels.
 
-    python -m experiments.prepare --name=avatars
-    python -m experiments.train --config=configs/faces.py --workdir=runs/faces
+python -m experiments.prepare --name=avatars
+python -m experiments.train --config=configs/faces.py --workdir=runs/faces
 
 """
 

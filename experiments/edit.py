@@ -4,7 +4,8 @@ r"""Give images more of an attribute, or less, by a trained run.
         --input=digits.npy --output=thicker.npy
 
 --attribute is thickness, slant or size, as measured by vae_jax/data/captions/morphology.py, or, for
-data with classes, 7 to make it a 7 or 4-9 to make a 9 of a 4. Degree 1 is the distance from the
+data with classes, 7 to make it a 7 or 4-9 to make a 9 of a 4, or, for data with known factors,
+accessory:sunglasses or accessory:none-sunglasses. Degree 1 is the distance from the
 quarter of the training images with the least of the attribute to the quarter with the most, where
 classes and the other attributes are balanced, or from one class or all others to the named one.
 Degree 0 only reconstructs; a negative degree removes the attribute.
@@ -27,7 +28,9 @@ from vae_jax.evaluation import foreign_images
 
 shared.define("workdir", "member", "output", input="images to edit; by default the test set")
 
-_ATTRIBUTE = flags.DEFINE_string("attribute", None, "required; thickness, slant, size, 7 or 4-9")
+_ATTRIBUTE = flags.DEFINE_string(
+    "attribute", None, "required; such as thickness, 4-9 or accessory:sunglasses"
+)
 _DEGREE = flags.DEFINE_float("degree", 1.0, "amount of the change, any finite number")
 _METHOD = flags.DEFINE_enum(
     "method", "mean_difference", list(METHODS), "how the direction is computed"

@@ -44,6 +44,12 @@ _OPTIONS = {
     "classifier": flags.DEFINE_string(
         "classifier", None, "directory of a classifier by experiments.classifier for the same data"
     ),
+    "attribute": flags.DEFINE_string(
+        "attribute", None, "factor that is edited, such as accessory:none-sunglasses"
+    ),
+    "classifiers": flags.DEFINE_list(
+        "classifiers", None, "directories of classifiers by experiments.classifier --factor=NAME"
+    ),
     "temperatures": flags.DEFINE_list("temperatures", None, "temperatures of each sampler"),
 }
 # Uses where a run's rows do not depend on other runs.

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -344,7 +345,7 @@ def test_training_images_without_measurements_or_classes_are_refused():
         directions.contrast(known, "size")
     with pytest.raises(UserError, match="the run's data have no classes, and --attribute=7 is one"):
         directions.contrast(known, directions.parse("7"))
-    one_class = known._replace(labels=np.full(6, 7, np.int32))
+    one_class = dataclasses.replace(known, labels=np.full(6, 7, np.int32))
     with pytest.raises(UserError, match="must differ from another; the images have 1"):
         directions.contrast(one_class, directions.parse("7"))
 

@@ -15,6 +15,7 @@ from vae_jax.evaluation.progress import progress_bar
 pytest.importorskip("array_record", reason="has no Windows version")
 
 NAMES = tuple(faces.FACTORS)
+SIZES = {"train": 30, "test": 3, "twins": 3}
 # Of the pixels, from the top and from the left: what glasses cover at 64x64.
 EYES = (slice(20, 40), slice(8, 56))
 
@@ -41,7 +42,7 @@ def packages():
 def data_dir(packages, tmp_path_factory):
     root = tmp_path_factory.mktemp("prepared")
     made = prepare(root, image_size=32, num_examples=30)
-    assert made.sizes == {"train": 30, "test": 3}
+    assert made.sizes == SIZES
     assert not made.was_there
     return root
 
@@ -53,6 +54,14 @@ def test_factors_are_the_same_everywhere_and_other_faces_are_tested():
     assert digest == "9b119ef9921db0ff216965ed5c58941cd8d97a8eadf73115a1e8de68f8b12ca0"
     seen = set(map(tuple, train.tolist()))
     assert not any(tuple(row) in seen for row in test.tolist())
+
+
+def test_twins_differ_in_their_sunglasses_alone():
+    test, twins = faces.draw_factors("test"), faces.draw_factors("twins")
+    column, dark = NAMES.index("accessory"), faces.FACTORS["accessory"].values.index("sunglasses")
+    np.testing.assert_array_equal(np.delete(test, column, 1), np.delete(twins, column, 1))
+    np.testing.assert_array_equal(test[:, column] != dark, twins[:, column] == dark)
+    assert set(twins[:, column]) == {0, dark}
 
 
 def test_shares_are_as_stated_and_factors_are_independent():
@@ -108,7 +117,7 @@ def test_every_value_of_every_factor_is_seen_in_the_image():
 
 
 def test_a_prepared_set_is_read_with_its_labels_and_named_factors(data_dir):
-    assert split_sizes("avatars", str(data_dir)) == {"train": 30, "test": 3}
+    assert split_sizes("avatars", str(data_dir)) == SIZES
     train = load("avatars", "train", str(data_dir))
     rows = faces.draw_factors("train")[:30]
     assert train.images.shape == (30, 32, 32, 3)
@@ -128,7 +137,7 @@ def test_a_prepared_set_is_read_with_its_labels_and_named_factors(data_dir):
 def test_several_processes_write_the_same_set(data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(builder, "_FACES_AT_ONCE", 16)
     prepare(tmp_path, image_size=32, num_examples=30)
-    for split in ("train", "test"):
+    for split in SIZES:
         one, several = (load("avatars", split, str(root)) for root in (data_dir, tmp_path))
         np.testing.assert_array_equal(one.images, several.images)
         np.testing.assert_array_equal(one.factors.values, several.factors.values)

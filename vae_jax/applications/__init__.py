@@ -12,5 +12,6 @@ USES = {
     "representation": "representation",
     "multimodal": "multimodal",
     "editing": "latent_arithmetic",
+    "factor_editing": "factor_editing",
     "generation": "generation",
 }

@@ -56,6 +56,16 @@ class Dataset(NamedTuple):
             self.columns,
         )
 
+    def labelled_by(self, factor: str) -> "Dataset":
+        """Return the examples with the values of a factor as their labels.
+
+        Raises:
+            UserError: they have no such factor.
+        """
+        if self.factors is None:
+            raise UserError(f"the data have no factors, and {factor!r} is to be one")
+        return self._replace(labels=self.factors.column(factor))
+
 
 @runtime_checkable
 class LazyDataset(Protocol):

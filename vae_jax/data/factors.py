@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from vae_jax.errors import UserError
+
 
 class Factors(NamedTuple):
     """The factors of examples, each with a finite number of values.
@@ -25,6 +27,34 @@ class Factors(NamedTuple):
     def read(self, indices: Int[np.ndarray, " num"]) -> "Factors":
         """Return the factors of the examples at these indices."""
         return self._replace(values=self.values[indices])
+
+    def column(self, name: str) -> Int[np.ndarray, " num_examples"]:
+        """Return the values of one factor.
+
+        Raises:
+            UserError: there is no such factor.
+        """
+        if name not in self.names:
+            raise UserError(f"{name!r} is no factor of the data; they are {', '.join(self.names)}")
+        return self.values[:, self.names.index(name)]
+
+    def value(self, factor: str, name: str) -> int:
+        """Return the index of a value of a factor.
+
+        Args:
+            factor: its name.
+            name: of the value; its index, where values have no names.
+
+        Raises:
+            UserError: there is no such factor or value.
+        """
+        self.column(factor)
+        index = self.names.index(factor)
+        names = self.value_names[index] if self.value_names else range(self.sizes[index])
+        known = [str(known) for known in names]
+        if name not in known:
+            raise UserError(f"{name!r} is no value of {factor}; they are {', '.join(known)}")
+        return known.index(name)
 
 
 def concatenate(parts: Sequence[Factors]) -> Factors:

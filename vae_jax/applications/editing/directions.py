@@ -1,5 +1,7 @@
 """The directions of attributes in a run's latent space, and edits along them."""
 
+import dataclasses
+import functools
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -17,6 +19,7 @@ from vae_jax.applications.generation.samplers import training_latents
 from vae_jax.data import LazyDataset
 from vae_jax.data.captions.morphology import Morphology, measure
 from vae_jax.data.dataset import evenly_spaced
+from vae_jax.data.factors import Factors
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
 from vae_jax.models import latent_paths
@@ -35,24 +38,40 @@ class ClassChange(NamedTuple):
     source: int | None = None
 
 
-# A field of `Morphology`, or a change of class.
-Attribute = str | ClassChange
+class FactorChange(NamedTuple):
+    """A change of a factor to one of its values, from another or from any other, by name."""
+
+    factor: str
+    target: str
+    source: str | None = None
 
 
-class KnownImages(NamedTuple):
-    """Training images, their latents, classes and attributes.
+# A field of `Morphology`, or a change of class or of a factor.
+Attribute = str | ClassChange | FactorChange
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownImages:
+    """Training images, their latents, classes, factors and attributes.
 
     Attributes:
       images: as stored.
       latents: a draw from each posterior, or the encoding where that is not a diagonal normal.
       labels: classes; None where the data have none.
-      morphology: thickness, slant and size.
+      measured: thickness, slant and size, where they have been measured before.
+      factors: of variation; None where the data have none.
     """
 
     images: np.ndarray
     latents: Float[np.ndarray, "n latents"]
     labels: Int[np.ndarray, " n"] | None
-    morphology: Morphology
+    measured: Morphology | None = None
+    factors: Factors | None = None
+
+    @functools.cached_property
+    def morphology(self) -> Morphology:
+        """Thickness, slant and size of the images."""
+        return measure_stored(self.images) if self.measured is None else self.measured
 
 
 def parse(text: str) -> Attribute:
@@ -63,11 +82,16 @@ def parse(text: str) -> Attribute:
     """
     if text in Morphology._fields:
         return text
+    change = re.fullmatch(r"([^:]+):(?:([^-]+)-)?([^-]+)", text)
+    if change is not None:
+        factor, before, after = change.groups()
+        return FactorChange(factor, after, before)
     classes = re.fullmatch(r"(?:(\d{1,9})-)?(\d{1,9})", text, re.ASCII)
     if classes is None:
         raise UserError(
             f"--attribute={text!r} must be one of {', '.join(Morphology._fields)}, a class such as "
-            "7, or a class and the one to make of it such as 4-9"
+            "7, a class and the one to make of it such as 4-9, or a factor and its values such as "
+            "accessory:none-sunglasses"
         )
     source, target = classes.groups()
     return ClassChange(int(target), None if source is None else int(source))
@@ -83,7 +107,7 @@ def load_known(model: TrainedModel, train: LazyDataset) -> KnownImages:
     known = train.read(evenly_spaced(train.shape[0], _MOST_IMAGES))
     key = model.keys.editing
     latents = training_latents(model, known.images, key)
-    return KnownImages(known.images, latents, known.labels, measure_stored(known.images))
+    return KnownImages(known.images, latents, known.labels, factors=known.factors)
 
 
 def measure_stored(images: np.ndarray) -> Morphology:
@@ -104,8 +128,10 @@ def contrast(known: KnownImages, attribute: Attribute, *, balanced: bool = True)
       balanced: make classes and the other attributes equal; for measured attributes only.
 
     Raises:
-      UserError: the images do not differ in the attribute, or have no classes.
+      UserError: the images do not differ in the attribute, or have no such classes or factors.
     """
+    if isinstance(attribute, FactorChange):
+        return _between_values(known, attribute)
     if isinstance(attribute, ClassChange):
         if known.labels is None:
             raise UserError(
@@ -123,6 +149,21 @@ def contrast(known: KnownImages, attribute: Attribute, *, balanced: bool = True)
         return between_quarters(known.latents, values, others, labels)
     except UserError as error:
         raise UserError(f"--attribute={attribute!r}: {error}") from None
+
+
+def _between_values(known: KnownImages, change: FactorChange) -> Contrast:
+    if known.factors is None:
+        raise UserError(
+            f"the run's data have no factors, and --attribute={change.factor}:{change.target} is "
+            "a value of one; use data with factors, such as avatars"
+        )
+    values = known.factors.column(change.factor)
+    target, source = (
+        None if name is None else known.factors.value(change.factor, name)
+        for name in (change.target, change.source)
+    )
+    assert target is not None
+    return between_classes(known.latents, values, target, source)
 
 
 def edits(

@@ -60,7 +60,8 @@ def sizes(num_examples: int) -> dict[str, int]:
     """Return the number of faces in each split.
 
     Args:
-        num_examples: training faces, 0 for all; a tenth as many are for testing, at least one.
+        num_examples: training faces, 0 for all; a tenth as many, at least one, are in each other
+            split.
 
     Raises:
         UserError: the number is out of range.
@@ -71,8 +72,7 @@ def sizes(num_examples: int) -> dict[str, int]:
         )
     if not num_examples:
         return dict(SIZES)
-    tests = max(1, num_examples * SIZES["test"] // SIZES["train"])
-    return {"train": num_examples, "test": tests}
+    return {split: max(1, num_examples * size // SIZES["train"]) for split, size in SIZES.items()}
 
 
 def prepare(

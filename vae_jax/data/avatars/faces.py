@@ -12,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-SIZES = {"train": 40_000, "test": 4_000}
+# Twins are the faces of `test` in the same order: those without sunglasses wear them, the others
+# wear none. A face whose sunglasses are changed should become its twin.
+SIZES = {"train": 40_000, "test": 4_000, "twins": 4_000}
 
 # Philox is a counter run through a fixed function: its bits do not depend on NumPy's version, as
 # the distributions of its Generator do.
@@ -106,7 +108,7 @@ def draw_factors(split: str) -> Int[np.ndarray, "num_examples num_factors"]:
     Args:
         split: a key of `SIZES`.
     """
-    total = sum(SIZES.values())
+    total = SIZES["train"] + SIZES["test"]
     first = 0 if split == "train" else SIZES["train"]
     columns = []
     for index, factor in enumerate(FACTORS.values()):
@@ -117,4 +119,9 @@ def draw_factors(split: str) -> Int[np.ndarray, "num_examples num_factors"]:
         shares = np.array(factor.shares or [1] * num)
         ends = np.cumsum(shares) / shares.sum()
         columns.append(np.searchsorted(ends, uniform, side="right"))
-    return np.stack(columns, axis=1)[first : first + SIZES[split]].astype(np.int32)
+    values = np.stack(columns, axis=1)[first : first + SIZES[split]].astype(np.int32)
+    if split == "twins":
+        column, names = list(FACTORS).index("accessory"), FACTORS["accessory"].values
+        bare, dark = names.index("none"), names.index("sunglasses")
+        values[:, column] = np.where(values[:, column] == dark, bare, dark)
+    return values

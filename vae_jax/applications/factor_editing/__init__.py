@@ -1,0 +1,1 @@
+"""Known factors of images changed by degree, such as sunglasses put on."""

@@ -1,0 +1,257 @@
+"""Measure how one factor of images changes by degree, and what else changes with it.
+
+Held-out images move along the direction from the training images without a value of the factor,
+such as sunglasses, to those with it. Classifiers that were trained on real images, one per factor,
+read the decoded images: whether they have the value, and whether the other factors are read as in
+the reconstruction at degree 0. Images that have the value are moved back, which removes it.
+
+Where the data have a split `twins`, the test images in the same order with the factor changed, the
+edited images are compared with them, and a path leads from an image to its twin.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from vae_jax import data, plots, trained
+from vae_jax.applications.editing import directions
+from vae_jax.applications.editing.attribute_vectors import METHODS
+from vae_jax.applications.editing.directions import FactorChange
+from vae_jax.applications.factor_editing.plot import factor_curves
+from vae_jax.data import Dataset
+from vae_jax.data.pixels import to_unit_interval
+from vae_jax.errors import UserError
+from vae_jax.evaluation import classifier
+from vae_jax.evaluation.classifier import Classifier
+from vae_jax.evaluation.reports import Measured
+from vae_jax.models import latent_paths
+from vae_jax.trained import TrainedModel
+
+DEGREES = np.linspace(-0.5, 1.5, 9)
+# Of a path from an image to its twin.
+_PATH_DEGREES = np.linspace(0, 1, 9)
+_NUM_SHOWN = 6
+_TWINS = "twins"
+
+
+class Readings(NamedTuple):
+    """The values of factors that classifiers read from the edited images.
+
+    Attributes:
+      by_factor: by the name of the factor, the value of each image at each degree.
+      images: edited images at degree 1.
+    """
+
+    by_factor: dict[str, Int[np.ndarray, "degrees n"]]
+    images: Float[np.ndarray, "n height width channels"]
+
+
+def measure(
+    folders: Sequence[Path],
+    plots_folder: Path | None,
+    *,
+    attribute: str = "accessory:none-sunglasses",
+    classifiers: Sequence[str] = (),
+    num_test_examples: int = 1000,
+) -> Iterator[Measured]:
+    """Edit a factor of runs' test images; yield the results so far after each, finally plot them.
+
+    Args:
+      folders: workdirs of runs of one config with several seeds.
+      plots_folder: where to plot; None plots nothing.
+      attribute: such as `accessory:none-sunglasses`.
+      classifiers: directories of classifiers, one per factor, among them the edited one.
+      num_test_examples: test images of which those with and without the value are edited, at most.
+
+    Raises:
+      UserError: the attribute is no factor, or its classifier is missing.
+    """
+    change = directions.parse(attribute)
+    if not isinstance(change, FactorChange):
+        raise UserError(f"--attribute={attribute} is no factor's; name one such as mouth:sad-smile")
+    readers = _readers(classifiers, change.factor)
+    rows: list[dict[str, Any]] = []
+    for folder in folders:
+        found = measure_run(
+            folder, change, readers, num_test_examples, None if rows else plots_folder
+        )
+        rows += found
+        print("\n".join([f"{folder}:", *map(_line, found)]), flush=True)
+        yield {"rows": rows, "accuracies": _accuracies(readers)}
+    if plots_folder is not None:
+        plots.save(factor_curves(rows), plots_folder / "curves.png")
+
+
+def _readers(folders: Sequence[str], edited: str) -> dict[str, Classifier]:
+    """Return classifiers by their factor, the edited one first."""
+    readers: dict[str, Classifier] = {}
+    for folder in folders:
+        reader = classifier.load(Path(folder))
+        factor = reader.facts.get("factor")
+        if factor is None:
+            raise UserError(
+                f"--classifiers={folder} tells classes; train one with experiments.classifier "
+                "--factor=NAME"
+            )
+        readers[factor] = reader
+    if edited not in readers:
+        raise UserError(
+            f"--classifiers has none of the factor {edited!r}, which is edited; train it with "
+            f"experiments.classifier --factor={edited}"
+        )
+    return {edited: readers.pop(edited), **readers}
+
+
+def _accuracies(readers: Mapping[str, Classifier]) -> dict[str, float]:
+    return {name: reader.facts["test_accuracy"] for name, reader in readers.items()}
+
+
+def _line(row: dict[str, Any]) -> str:
+    zero, one = (row["degrees"].index(degree) for degree in (0, 1))
+    added, removed = row["added"], row["removed"]
+    kept = ", ".join(f"{name} {shares[one]:.1%}" for name, shares in added["unchanged"].items())
+    return (
+        f"{row['attribute']}, {row['method']}: read at degree 0 {added['read'][zero]:.1%}, at 1 "
+        f"{added['read'][one]:.1%}; unchanged {kept}; removed, read at 1 "
+        f"{removed['read'][one]:.1%}"
+    )
+
+
+def measure_run(
+    folder: Path,
+    change: FactorChange,
+    readers: Mapping[str, Classifier],
+    num_images: int,
+    plots_folder: Path | None,
+) -> list[dict[str, Any]]:
+    """Return a row per method that finds the direction.
+
+    Args:
+      folder: the run's workdir.
+      change: of a factor.
+      readers: classifiers by the factor that they read, the edited one first.
+      num_images: test images, at most.
+      plots_folder: where edited images are drawn; None draws nothing.
+
+    Raises:
+      UserError: the run's data have no such factor or value, or no test image has the value.
+    """
+    model = trained.load_images(folder)
+    opened = model.open_splits()
+    known = directions.load_known(model, opened.train)
+    contrast = directions.contrast(known, change)
+    test = opened.test.read(np.arange(min(num_images, opened.test.shape[0])))
+    twins = _twins(model, len(test.images))
+    values = test.factors.column(change.factor)
+    target = test.factors.value(change.factor, change.target)
+    with_value = values == target
+    without = ~with_value
+    if change.source is not None:
+        without = values == test.factors.value(change.factor, change.source)
+    if not with_value.any() or not without.any():
+        raise UserError(
+            f"the {len(values):,} test images do not all differ in {change.factor!r}; use more"
+        )
+    latents = model.latents(test.images)
+    run = {
+        "data": model.data.name,
+        "seed": model.seed,
+        "config_digest": model.digest,
+        "attribute": f"{change.factor}:{change.target}",
+        "source": change.source,
+        "degrees": DEGREES.tolist(),
+    }
+    rows = []
+    for method, find in METHODS.items():
+        vector = find(contrast)
+        row: dict[str, Any] = {"method": method}
+        for name, chosen, sign in (("added", without, 1), ("removed", with_value, -1)):
+            read = _read(model, readers, latents[chosen], sign * vector)
+            row[name] = _shares(read, target, change.factor)
+            if twins is not None:
+                row[name]["psnr_to_twins"] = _psnr(read.images, twins.images[chosen])
+                again = model.decode(model.latents(twins.images[chosen]))
+                row[name]["psnr_of_reconstructed_twins"] = _psnr(again, twins.images[chosen])
+        rows.append(run | row)
+        if plots_folder is not None and method == "mean_difference":
+            for name, chosen, sign in (("added", without, 1), ("removed", with_value, -1)):
+                shown = np.flatnonzero(chosen)[:_NUM_SHOWN]
+                path = plots_folder / f"{name}.png"
+                _draw_edits(model, test.images[shown], latents[shown], sign * vector, path)
+    if plots_folder is not None and twins is not None:
+        shown = np.flatnonzero(without)[:_NUM_SHOWN]
+        _draw_paths(model, latents[shown], model.latents(twins.images[shown]), plots_folder)
+    return rows
+
+
+def _twins(model: TrainedModel, num: int) -> Dataset | None:
+    """Return the twins of the first test images; None where the data have none."""
+    section = model.data
+    sizes = data.split_sizes(section.name, section.dir)
+    if _TWINS not in sizes or section.test_split != "test":
+        return None
+    return data.load(section.name, f"{_TWINS}[:{num}]", section.dir, section.image_size)
+
+
+def _read(
+    model: TrainedModel,
+    readers: Mapping[str, Classifier],
+    latents: Float[np.ndarray, "n latents"],
+    vector: Float[np.ndarray, " latents"],
+) -> Readings:
+    by_factor: dict[str, list[np.ndarray]] = {name: [] for name in readers}
+    at_one = np.empty(0)
+    for degree, edited in zip(
+        DEGREES, directions.edits(model, latents, vector, DEGREES), strict=True
+    ):
+        images = np.clip(edited, 0, 1)
+        for name, reader in readers.items():
+            by_factor[name].append(reader.predict(images))
+        at_one = images if degree == 1 else at_one
+    return Readings({name: np.stack(values) for name, values in by_factor.items()}, at_one)
+
+
+def _shares(read: Readings, target: int, edited: str) -> dict[str, Any]:
+    """Return the share of images with the value, and with each other factor as at degree 0."""
+    zero = DEGREES.tolist().index(0)
+    unchanged = {
+        name: (values == values[zero]).mean(axis=1).tolist()
+        for name, values in read.by_factor.items()
+        if name != edited
+    }
+    values = read.by_factor[edited]
+    return {
+        "num_images": values.shape[1],
+        "read": (values == target).mean(axis=1).tolist(),
+        "unchanged": unchanged,
+    }
+
+
+def _psnr(images: np.ndarray, stored: np.ndarray) -> float:
+    """Return the peak signal-to-noise ratio in dB, of the squared error over all images."""
+    error = np.mean(np.square(np.clip(images, 0, 1) - np.asarray(to_unit_interval(stored))))
+    return float(-10 * np.log10(error))
+
+
+def _draw_edits(
+    model: TrainedModel, stored: np.ndarray, latents: np.ndarray, vector: np.ndarray, path: Path
+) -> None:
+    """Plot images, then their edits by degree."""
+    edited = np.stack(list(directions.edits(model, latents, vector, DEGREES)), axis=1)
+    whole = np.concatenate([np.asarray(to_unit_interval(stored))[:, None], edited], axis=1)
+    minus = "\N{MINUS SIGN}"
+    labels = ["image", *(f"{degree:g}".replace("-", minus) for degree in DEGREES)]
+    plots.save(plots.edited_images(np.clip(whole, 0, 1), labels, "degree"), path)
+
+
+def _draw_paths(
+    model: TrainedModel, latents: np.ndarray, ends: np.ndarray, plots_folder: Path
+) -> None:
+    """Plot paths from images to their twins."""
+    paths = latent_paths.linear_interpolation(latents, ends, _PATH_DEGREES.astype(np.float32))
+    images = np.stack([model.decode(points) for points in paths], axis=1)
+    figure = plots.interpolations(np.clip(images, 0, 1), _PATH_DEGREES, "linear interpolation")
+    plots.save(figure, plots_folder / "twins.png")
