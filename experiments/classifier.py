@@ -3,9 +3,8 @@
     python -m experiments.classifier --data=mnist --workdir=runs/classifier_mnist
     python -m experiments.classifier --data=avatars --factor=mouth --workdir=runs/classifier_mouth
 
-With --factor it tells the values of a factor of variation instead of the classes.
-
-Two to three minutes on one core. Expect a test accuracy of 99.2 % on MNIST.
+Two to three minutes on one core. Expect a test accuracy of 99.2 % on MNIST. The second one tells
+the values of a factor of variation instead of the classes.
 """
 
 import contextlib
@@ -75,8 +74,7 @@ def _held(folder: Path) -> Iterator[None]:
 def _load() -> tuple[Dataset, Dataset]:
     """Return training and test examples, which must be others."""
     splits = (_TRAIN_SPLIT.value, _TEST_SPLIT.value)
-    sizes = data.split_sizes(_DATA.value, flags.FLAGS.data_dir)
-    shared_examples = overlap(*splits, sizes)
+    shared_examples = overlap(*splits, data.split_sizes(_DATA.value, flags.FLAGS.data_dir))
     if shared_examples:
         raise UserError(
             f"--train_split={_TRAIN_SPLIT.value} shares {shared_examples} examples with "

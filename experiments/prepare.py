@@ -8,18 +8,16 @@
 
 The first form downloads the official files; in the second they come from a folder or a URL. Each
 takes about ten seconds on two cores. A config names the set: `--config.data.name=fashion_mnist
---config.data.dir=data`.
-
-avatars are 44,000 drawn faces in colour with known factors (docs/guide/faces.md). They take MINUTES
-minutes on two cores and `pip install 'python_avatars>=1.4.1,<1.5' 'resvg-py>=0.5,<0.6'`.
+--config.data.dir=data`. avatars, drawn faces with known factors (docs/guide/faces.md), take two
+minutes of one core and two optional packages.
 
 Training renders sprites itself; the fourth form is for other programs, and a config reads it as
-`--config.data.name=sprites/64x64_first_100000`, all 737,280 as `sprites/64x64`.
-
-The fifth leaves a class out of a bundled or prepared data set. The file, read as
-`--config.data.name=data/mnist_without_4.npz`, has the left-out test images as its split `outliers`.
+`--config.data.name=sprites/64x64_first_100000`, all 737,280 as `sprites/64x64`. The fifth leaves a
+class out of a bundled or prepared set. The file, read as
+`--config.data.name=data/mnist_without_4.npz`, has the left-out test images as split `outliers`.
 """
 
+import functools
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,8 +44,7 @@ _NAME = flags.DEFINE_enum(
 _SOURCE = flags.DEFINE_string(
     "source",
     "",
-    "A folder with the four idx files, gzipped or plain, or the http, https or file URL of one "
-    "with the gzipped files. Empty means the official URL.",
+    "Folder of the four idx files, gzipped or plain, or URL of the gzipped ones. Empty: official.",
 )
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 0, "Height and width of rendered images. 0: 64.")
 _NUM_EXAMPLES = flags.DEFINE_integer(
@@ -70,15 +67,12 @@ def _refuse_unread(name: str) -> None:
 
 
 def _prepare(name: str) -> Prepared:
+    rendered = _IMAGE_SIZE.value, _NUM_EXAMPLES.value
     if name in VARIANTS:
-        return builder.prepare(name, _IMAGE_SIZE.value, _NUM_EXAMPLES.value, flags.FLAGS.data_dir)
+        return builder.prepare(name, *rendered, flags.FLAGS.data_dir)
     if name == avatars.NAME:
-        return avatars.prepare(
-            _IMAGE_SIZE.value,
-            _NUM_EXAMPLES.value,
-            flags.FLAGS.data_dir,
-            lambda num: progress_bar(num, "face", "rendering"),
-        )
+        bar = functools.partial(progress_bar, unit="face", name="rendering")
+        return avatars.prepare(*rendered, flags.FLAGS.data_dir, bar)
     return idx_builder.prepare(name, _SOURCE.value, flags.FLAGS.data_dir)
 
 
@@ -89,14 +83,13 @@ def _listed(sizes: Mapping[str, int]) -> str:
 def main() -> None:
     """Prepare the data set that the flags name and print a line about it."""
     _refuse_unread(_NAME.value)
-    if _WITHOUT_LABEL.value is not None:
-        path, sizes = class_left_out.write_npz(
-            _NAME.value, flags.FLAGS.data_dir, _WITHOUT_LABEL.value
-        )
+    data_dir, label = flags.FLAGS.data_dir, _WITHOUT_LABEL.value
+    if label is not None:
+        path, sizes = class_left_out.write_npz(_NAME.value, data_dir, label)
         print(f"{path}: {_listed(sizes)}")
         return
-    start, folder = time.perf_counter(), Path(flags.FLAGS.data_dir)
-    with workdir.left_as_it_was(folder):
+    start = time.perf_counter()
+    with workdir.left_as_it_was(Path(data_dir)):
         prepared = _prepare(_NAME.value)
     seconds, listed = time.perf_counter() - start, _listed(prepared.sizes)
     did = "was prepared before in" if prepared.was_there else f"took {seconds:.1f} s to prepare in"

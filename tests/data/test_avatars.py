@@ -133,16 +133,6 @@ def test_a_prepared_set_is_read_with_its_labels_and_named_factors(data_dir):
     assert prepare(data_dir, image_size=32, num_examples=30).was_there
 
 
-@pytest.mark.usefixtures("packages")
-def test_several_processes_write_the_same_set(data_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(builder, "_FACES_AT_ONCE", 16)
-    prepare(tmp_path, image_size=32, num_examples=30)
-    for split in SIZES:
-        one, several = (load("avatars", split, str(root)) for root in (data_dir, tmp_path))
-        np.testing.assert_array_equal(one.images, several.images)
-        np.testing.assert_array_equal(one.factors.values, several.factors.values)
-
-
 @pytest.mark.parametrize(
     ("image_size", "num_examples", "message"),
     [

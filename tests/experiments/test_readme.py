@@ -154,6 +154,8 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
         ]
         command = [re.sub("--sweep=.*/rate.*", "--sweep=small_curve.py", part) for part in command]
     command = [part.replace("--member=17", "--member=3") for part in command]
+    if "--name=avatars" in command:
+        command += ["--num_examples=20"]
     if "experiments.explore" in command and "--export" not in " ".join(command):
         # A page would be served for ever.
         command += ["--export=explored.html"]

@@ -1,12 +1,7 @@
 """Writes drawn faces as a TFDS data set."""
 
-import concurrent.futures
-import contextlib
-import functools
 import hashlib
 import logging
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,14 +25,11 @@ DEFAULT_IMAGE_SIZE = 64
 # In smaller images eyes and mouths are a few pixels; drawings of lines gain nothing in larger ones.
 _IMAGE_SIZES = (32, 256)
 
-# Faces that a process renders before it hands them over; as many are rendered without processes.
-_FACES_AT_ONCE = 250
-
 # SHA-256 of the digests of all faces at 64x64, training faces first, and of the first training
 # faces, which is checked before many are rendered. The versions are those in `rendering`.
-_DIGEST = ""
+_DIGEST = "f85a72c55c3d789e9c8da28f3a75fd05ba0bd60db91581b31bfda3c240375a95"
 _NUM_FIRST = 16
-_DIGEST_OF_FIRST = "fb784e219c4f6867df96f12eed19b1deff2a90758633a6be7384b23b8c24fb8f"
+_DIGEST_OF_FIRST = "855a827b81cefee6006e76dfa71f56cdb398f53e17931b24f2da256a148213c3"
 _OTHER_PIXELS = (
     "%s rendered by %s have other pixels than by %s; results on them can be compared only with "
     "each other (SHA-256 %s)"
@@ -81,7 +73,7 @@ def prepare(
     """Write faces with the features `image`, `label` (see `faces.LABEL`) and `label_<factor>`.
 
     Their name is `avatars`; with another image size or a number of examples it is such as
-    `avatars/32x32` or `avatars/64x64_first_1000`. They are rendered by all cores.
+    `avatars/32x32` or `avatars/64x64_first_1000`.
 
     Pixels that differ from those of the recorded versions are written after a warning.
 
@@ -121,9 +113,9 @@ def prepare(
         rows = {split: draw_factors(split)[:num] for split, num in num_by_split.items()}
         _check_first_faces()
         digest, num_faces = hashlib.sha256(), sum(num_by_split.values())
-        with progress(num_faces) as bar, _mapped_by_cores(num_faces) as mapped:
+        with progress(num_faces) as bar:
             splits = {
-                split: _examples(of_split, image_size, mapped, digest.update, bar.update)
+                split: _examples(of_split, image_size, digest.update, bar.update)
                 for split, of_split in rows.items()
             }
             tfds_writing.write(root, described, _features(image_size), splits)
@@ -136,7 +128,8 @@ def prepare(
 def _check_first_faces() -> None:
     """Warn if the packages render other pixels than the recorded versions do."""
     rows = draw_factors("train")[:_NUM_FIRST]
-    digest = hashlib.sha256(b"".join(face.digest for face in _render(rows, DEFAULT_IMAGE_SIZE)))
+    digests = [_render(row, DEFAULT_IMAGE_SIZE).digest for row in rows]
+    digest = hashlib.sha256(b"".join(digests))
     if digest.hexdigest() != _DIGEST_OF_FIRST:
         logging.warning(_OTHER_PIXELS, "the first faces", *_versions(), digest.hexdigest())
 
@@ -149,34 +142,10 @@ def _versions() -> tuple[str, str]:
     return there, recorded
 
 
-@contextlib.contextmanager
-def _mapped_by_cores(num_faces: int) -> Iterator[Callable[..., Iterator[list[_Face]]]]:
-    """Yield `map` for few faces, else the same with a process per core."""
-    if num_faces <= _FACES_AT_ONCE:
-        yield map
-        return
-    # A forked process would inherit the threads of JAX, if there are any.
-    context = multiprocessing.get_context("spawn")
-    executor = concurrent.futures.ProcessPoolExecutor(_num_cores(), mp_context=context)
-    try:
-        yield executor.map
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _render(rows: Int[np.ndarray, "num factors"], image_size: int) -> list[_Face]:
-    faces = []
-    for row in rows:
-        pixels = rendering.render(row, image_size)
-        content = pixels.tobytes() + row.astype("<i4").tobytes()
-        faces.append(_Face(tfds_writing.encode_png(pixels), hashlib.sha256(content).digest()))
-    return faces
+def _render(values: Int[np.ndarray, " factors"], image_size: int) -> _Face:
+    pixels = rendering.render(values, image_size)
+    content = pixels.tobytes() + values.astype("<i4").tobytes()
+    return _Face(tfds_writing.encode_png(pixels), hashlib.sha256(content).digest())
 
 
 def _features(image_size: int) -> dict[str, Any]:
@@ -191,19 +160,13 @@ def _features(image_size: int) -> dict[str, Any]:
 def _examples(
     rows: Int[np.ndarray, "num factors"],
     image_size: int,
-    mapped: Callable[..., Iterator[list[_Face]]],
     on_digest: Callable[[bytes], object],
-    on_rendered: Callable[[int], object],
+    on_rendered: Callable[[], object],
 ) -> Iterator[dict[str, Any]]:
-    parts = [rows[first : first + _FACES_AT_ONCE] for first in range(0, len(rows), _FACES_AT_ONCE)]
-    rendered = mapped(functools.partial(_render, image_size=image_size), parts)
-    for part, faces in zip(parts, rendered, strict=True):
-        for row, face in zip(part.tolist(), faces, strict=True):
-            on_digest(face.digest)
-            values = dict(zip(FACTORS, row, strict=True))
-            yield {
-                "image": face.png,
-                "label": values[LABEL],
-                **{f"label_{name}": value for name, value in values.items()},
-            }
-        on_rendered(len(faces))
+    for row in rows:
+        face = _render(row, image_size)
+        on_digest(face.digest)
+        on_rendered()
+        values = dict(zip(FACTORS, row.tolist(), strict=True))
+        labels = {f"label_{name}": value for name, value in values.items()}
+        yield {"image": face.png, "label": values[LABEL], **labels}

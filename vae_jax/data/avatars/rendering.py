@@ -1,4 +1,6 @@
-"""Renders faces: python_avatars composes the drawing of a face, resvg makes pixels of it.
+"""Renders faces: python_avatars makes the drawings, resvg makes pixels of them.
+
+A face is several layers, one over the other. Many faces share a layer, which is rendered once.
 
 Both packages are optional. python_avatars (MIT licence) has the drawings, which are those of
 Avataaars by Pablo Stanley, free for personal and commercial use.
@@ -8,11 +10,12 @@ import functools
 import importlib
 import importlib.metadata
 import io
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from vae_jax.data.avatars.faces import FACTORS
 from vae_jax.errors import UserError
@@ -71,6 +74,15 @@ _PARTS = {
 # The values of `top` that follow its hair.
 _HATS = ("HatType", "HAT TURBAN WINTER_HAT_1 WINTER_HAT_2 WINTER_HAT_3")
 
+# The colours of a top and of what it is drawn with, by argument of python_avatars' `Avatar`.
+_COLOURS_OF_TOPS = {
+    "hair_color": "hair_color",
+    "facial_hair_color": "hair_color",
+    "hat_color": "clothing_color",
+}
+# The identifier of the head in the drawing, where the other layers leave it out.
+_WITHOUT_BODY = "#transparent_Body { display: none }"
+
 
 def import_packages() -> tuple[ModuleType, ModuleType]:
     """Return the modules python_avatars and resvg_py.
@@ -116,26 +128,64 @@ def render(
     Raises:
         UserError: a package is not installed.
     """
+    indices = dict(zip(FACTORS, values.tolist(), strict=True))
+    background = _BACKGROUND[FACTORS["background"].values[indices.pop("background")]]
+    image = np.array([int(background[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
+    for names in _layers(indices):
+        parts = tuple((name, indices[name]) for name in names)
+        colour, uncovered = _layer(parts, image_size)
+        image = colour + image * uncovered
+    return np.rint(image).astype(np.uint8)
+
+
+def _layers(indices: Mapping[str, int]) -> Iterator[tuple[str, ...]]:
+    """Yield the factors that each layer of a drawing depends on, the lowest layer first."""
+    yield ("skin_color",)
+    yield ("clothing", "clothing_color")
+    yield ("mouth",)
+    yield ("eyes",)
+    yield ("eyebrows",)
+    # A top is drawn around what it leaves free: glasses lie above some hair and below other.
+    has_hat = indices["top"] >= len(_PARTS["top"][1].split())
+    has_beard = indices["facial_hair"] != 0
+    yield (
+        "top",
+        "facial_hair",
+        "accessory",
+        *(("clothing_color",) if has_hat else ()),
+        *(("hair_color",) if has_beard or not has_hat else ()),
+    )
+
+
+# Few faces have the same hat, beard and two colours.
+@functools.lru_cache(maxsize=4096)
+def _layer(
+    parts: tuple[tuple[str, int], ...], image_size: int
+) -> tuple[Float[np.ndarray, "height width 3"], Float[np.ndarray, "height width 1"]]:
+    """Return the colour that a layer adds, and the share of what is below that stays visible."""
     from PIL import Image
 
     avatars, resvg = import_packages()
-    members = _members()
-    indices = dict(zip(FACTORS, values.tolist(), strict=True))
-    background = FACTORS["background"].values[indices.pop("background")]
-    parts = {name: members[name][index] for name, index in indices.items()}
+    chosen = {name: _members()[name][index] for name, index in parts}
+    colours = {name: chosen.get(source) for name, source in _COLOURS_OF_TOPS.items()}
+    absent = dict.fromkeys(("top", "eyebrows", "eyes", "mouth", "facial_hair", "clothing"))
     drawing = avatars.Avatar(
-        style=avatars.AvatarStyle.TRANSPARENT,
-        nose=avatars.NoseType.DEFAULT,
-        facial_hair_color=parts["hair_color"],
-        hat_color=parts["clothing_color"],
-        **parts,
+        **{
+            **absent,
+            "style": avatars.AvatarStyle.TRANSPARENT,
+            "nose": avatars.NoseType.DEFAULT if "skin_color" in chosen else None,
+            **chosen,
+            **colours,
+        }
     ).render()
     assert _WHOLE in drawing, "so it is in every version that the bounds allow"
     size = f'width="{image_size}px" height="{image_size}px" viewBox="{_SQUARE}"'
     png = resvg.svg_to_bytes(
         svg_string=drawing.replace(_WHOLE, size, 1),
-        background=_BACKGROUND[background],
+        style_sheet="" if "skin_color" in chosen else _WITHOUT_BODY,
         skip_system_fonts=True,
     )
     with Image.open(io.BytesIO(png)) as image:
-        return np.asarray(image.convert("RGB"))
+        pixels = np.asarray(image.convert("RGBA"), np.float32)
+    opacity = pixels[..., 3:] / 255
+    return pixels[..., :3] * opacity, 1 - opacity

@@ -1,0 +1,180 @@
+"""Tests of factors changed by degree, with a model that knows what it draws."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+import small_runs
+
+from vae_jax import trained
+from vae_jax.applications.editing import directions
+from vae_jax.applications.editing.attribute_vectors import mean_difference
+from vae_jax.applications.editing.directions import FactorChange
+from vae_jax.applications.factor_editing import measure as measuring
+from vae_jax.applications.factor_editing import report
+from vae_jax.applications.factor_editing.plot import factor_curves
+from vae_jax.data.dataset import Dataset
+from vae_jax.data.factors import Factors
+from vae_jax.errors import UserError
+
+SIZE = 8
+NAMES = ("dark", "shade")
+CHANGE = FactorChange("dark", "1")
+
+
+def draw(values):
+    """A dark or light upper half, and a lower half in one of three shades."""
+    images = np.empty((len(values), SIZE, SIZE, 1), np.float32)
+    images[:, : SIZE // 2] = 0.8 - 0.6 * np.clip(values[:, 0], 0, 1)[:, None, None, None]
+    images[:, SIZE // 2 :] = 0.2 + 0.3 * np.clip(values[:, 1], 0, 2)[:, None, None, None]
+    return images
+
+
+class Artist(trained.TrainedModel):
+    """Its latents are the values that it draws, which it finds again in an image."""
+
+    has_normal_posterior = False
+
+    def __init__(self, config):
+        self.config = config
+        self.form = self.image_shape = (SIZE, SIZE, 1)
+
+    def latents(self, images):
+        grey = np.asarray(images) / 255
+        values = (0.8 - grey[:, 0, 0, 0]) / 0.6, (grey[:, -1, 0, 0] - 0.2) / 0.3
+        return np.stack(values, axis=1).astype(np.float32)
+
+    def decode(self, latents):
+        return draw(np.asarray(latents))
+
+
+def reader(factor):
+    """A classifier that reads a factor without error."""
+    row, low, step = {"dark": (0, 0.8, -0.6), "shade": (-1, 0.2, 0.3)}[factor]
+    return types.SimpleNamespace(
+        facts={"factor": factor, "test_accuracy": 0.99},
+        predict=lambda images: np.round((images[:, row, 0, 0] - low) / step).astype(int),
+    )
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    path, arrays = tmp_path_factory.mktemp("data") / "halves.npz", {}
+    rng = np.random.default_rng(0)
+    for split, num in (("train", 60), ("test", 12)):
+        values = np.stack([rng.integers(0, 2, num), rng.integers(0, 3, num)], axis=1)
+        arrays[f"{split}_factors"] = values
+        arrays[f"{split}_images"] = np.round(255 * draw(values)).astype(np.uint8)
+    twins = arrays["test_factors"] ^ np.array([1, 0])
+    arrays |= {"twins_factors": twins, "twins_images": np.round(255 * draw(twins)).astype(np.uint8)}
+    np.savez(path, factors_names=NAMES, **arrays)
+    changes = {"data.name": str(path), "data.train_split": "train", "data.validation_split": ""}
+    return small_runs.make_model(
+        (SIZE, SIZE, 1), **changes, **{"data.binarization": "none", "batch_size": 8}
+    ).config
+
+
+@pytest.fixture(scope="module")
+def measured(config, tmp_path_factory):
+    """The rows of the artist, and the folder of its plots."""
+    folder = tmp_path_factory.mktemp("plots")
+    readers = {name: reader(name) for name in NAMES}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trained, "load_images", lambda _: Artist(config))
+        rows = measuring.measure_run(folder, CHANGE, readers, 12, folder)
+    return rows, folder
+
+
+def test_a_known_model_changes_the_factor_alone_by_degree(measured):
+    rows, _ = measured
+    assert [row["method"] for row in rows] == ["mean_difference", "linear_classifier"]
+    row = rows[0]
+    zero, one = row["degrees"].index(0), row["degrees"].index(1)
+    added, removed = row["added"], row["removed"]
+    assert added["num_images"] + removed["num_images"] == 12
+    assert (added["read"][zero], added["read"][one]) == (0, 1)
+    assert (removed["read"][zero], removed["read"][one]) == (1, 0)
+    assert added["unchanged"]["shade"] == removed["unchanged"]["shade"] == [1] * 9
+    # Edited images are their twins but for the rounding to 8 bits and the groups' uneven shades.
+    for part in (added, removed):
+        assert part["psnr_to_twins"] > 20
+        assert part["psnr_of_reconstructed_twins"] > part["psnr_to_twins"]
+    json.dumps(rows, allow_nan=False)
+
+
+def test_what_changes_with_a_direction_is_seen(config, measured, monkeypatch):
+    monkeypatch.setattr(trained, "load_images", lambda _: Artist(config))
+    monkeypatch.setitem(measuring.METHODS, "mean_difference", lambda contrast: np.array([1, 1.0]))
+    readers = {name: reader(name) for name in NAMES}
+    row = measuring.measure_run(measured[1], CHANGE, readers, 12, None)[0]
+    assert row["added"]["read"][-3] == 1
+    assert row["added"]["unchanged"]["shade"][-3] < 0.9
+
+
+def test_plots_and_report_are_made_from_the_rows(measured, tmp_path):
+    rows, folder = measured
+    assert {path.name for path in folder.iterdir()} == {"added.png", "removed.png", "twins.png"}
+    rows = json.loads(json.dumps([*rows, *({**row, "seed": 1} for row in rows)]))
+    left, right = factor_curves(rows).axes
+    assert [line.get_label() for line in left.lines] == ["read as dark:1", "shade unchanged"]
+    np.testing.assert_allclose(
+        right.lines[0].get_ydata(), 100 * np.array(rows[0]["removed"]["read"])
+    )
+    path = tmp_path / "factor_editing.json"
+    assert report.section(path) == ""
+    path.write_text(json.dumps({"rows": rows, "accuracies": {"dark": 0.99, "shade": 0.98}}))
+    text = report.section(path)
+    assert "over 2 seeds" in text
+    assert "dark 99.0%, shade 98.0%" in text
+    assert "| added | mean difference | 1 | 100.0 ± 0.0 % | 100.0 ± 0.0 % |" in text
+    assert "| removed | mean difference | 1 | 0.0 ± 0.0 % | 100.0 ± 0.0 % |" in text
+
+
+def test_a_direction_needs_a_factor_and_values_that_there_are():
+    values = np.array([[0, 0], [1, 1], [2, 1]], np.int32)
+    factors = Factors(("a", "b"), (3, 2), values, (("x", "y", "z"), ("0", "1")))
+    known = directions.KnownImages(np.zeros((3, 4, 4, 1)), np.eye(3), None, factors=factors)
+
+    def vector(text):
+        return mean_difference(directions.contrast(known, directions.parse(text)))
+
+    np.testing.assert_allclose(vector("a:y"), [-0.5, 1, -0.5])
+    np.testing.assert_allclose(vector("a:x-z"), [-1, 0, 1])
+    np.testing.assert_allclose(vector("b:1"), [-1, 0.5, 0.5])
+    for text, message in (
+        ("c:x", "'c' is no factor of the data; they are a, b"),
+        ("a:w", "'w' is no value of a; they are x, y, z"),
+        ("a:w-x", "'w' is no value of a"),
+        ("a:x-x", "class 0 must differ"),
+    ):
+        with pytest.raises(UserError, match=message):
+            vector(text)
+    without = directions.KnownImages(np.zeros((3, 4, 4, 1)), np.eye(3), None)
+    with pytest.raises(UserError, match="have no factors, and --attribute=a:y is a value of one"):
+        directions.contrast(without, directions.parse("a:y"))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"attribute": "thickness"}, "--attribute=thickness is no factor's"),
+        ({"attribute": "dark:1"}, "has none of the factor 'dark', which is edited"),
+        ({"classifiers": ["classes"]}, "--classifiers=classes tells classes; train one with"),
+    ],
+)
+def test_wrong_options_are_refused(given, message, monkeypatch):
+    loaded = {"classes": types.SimpleNamespace(facts={})}
+    monkeypatch.setattr(measuring.classifier, "load", lambda folder: loaded[folder.name])
+    with pytest.raises(UserError, match=message):
+        next(measuring.measure([], None, **{"attribute": "dark:1", **given}))
+
+
+def test_examples_are_labelled_by_a_factor():
+    factors = Factors(("a", "b"), (3, 2), np.array([[2, 1], [0, 1]], np.int32))
+    dataset = Dataset(np.zeros((2, 4, 4, 1), np.uint8), None, factors)
+    np.testing.assert_array_equal(dataset.labelled_by("a").labels, [2, 0])
+    with pytest.raises(UserError, match="'c' is no factor of the data"):
+        dataset.labelled_by("c")
+    with pytest.raises(UserError, match="the data have no factors, and 'a' is to be one"):
+        dataset._replace(factors=None).labelled_by("a")
