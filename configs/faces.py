@@ -1,8 +1,13 @@
 r"""A residual VAE of drawn faces in colour, at 64x64 pixels.
 
-python -m experiments.prepare --name=avatars
-python -m experiments.train --config=configs/faces.py --workdir=runs/faces
+    python -m experiments.prepare --name=avatars
+    python -m experiments.train --config=configs/faces.py --workdir=runs/faces
 
+The level next to the image sees squares of 4x4 pixels as one: on a CPU most of the time would pass
+at full resolution otherwise. Test metrics include bits per dimension: the likelihood is one of
+8-bit values.
+
+Not measured yet: neither the time nor the result.
 """
 
 from ml_collections import ConfigDict
@@ -11,7 +16,7 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """Return a network that sees squares of four pixels, on grids of 16x16, 8x8 and 4x4."""
+    """Return a network of two levels, from grids of 16x16 down to 4x4."""
     config = vanilla.get_config()
     config.epochs = 20
     config.batch_size = 64
@@ -22,7 +27,7 @@ def get_config() -> ConfigDict:
     network = {
         "name": "resnet",
         "square": 4,
-        "channels": (64, 128),
+        "channels": (48, 96),
         "blocks": 1,
         "widths": (256,),
     }

@@ -1,7 +1,6 @@
 """Tests of factors changed by degree, with a model that knows what it draws."""
 
 import json
-import types
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from vae_jax.applications.factor_editing.plot import factor_curves
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.factors import Factors
 from vae_jax.errors import UserError
+from vae_jax.evaluation.classifier import Classifier
 
 SIZE = 8
 NAMES = ("dark", "shade")
@@ -49,13 +49,15 @@ class Artist(trained.TrainedModel):
         return draw(np.asarray(latents))
 
 
-def reader(factor):
+class Reader(Classifier):
     """A classifier that reads a factor without error."""
-    row, low, step = {"dark": (0, 0.8, -0.6), "shade": (-1, 0.2, 0.3)}[factor]
-    return types.SimpleNamespace(
-        facts={"factor": factor, "test_accuracy": 0.99},
-        predict=lambda images: np.round((images[:, row, 0, 0] - low) / step).astype(int),
-    )
+
+    def __init__(self, factor):
+        self.facts = {"factor": factor, "test_accuracy": 0.99}
+
+    def predict(self, images):
+        row, low, step = {"dark": (0, 0.8, -0.6), "shade": (-1, 0.2, 0.3)}[self.facts["factor"]]
+        return np.round((images[:, row, 0, 0] - low) / step).astype(int)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ def config(tmp_path_factory):
 def measured(config, tmp_path_factory):
     """The rows of the artist, and the folder of its plots."""
     folder = tmp_path_factory.mktemp("plots")
-    readers = {name: reader(name) for name in NAMES}
+    readers = {name: Reader(name) for name in NAMES}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trained, "load_images", lambda _: Artist(config))
         rows = measuring.measure_run(folder, CHANGE, readers, 12, folder)
@@ -106,7 +108,7 @@ def test_a_known_model_changes_the_factor_alone_by_degree(measured):
 def test_what_changes_with_a_direction_is_seen(config, measured, monkeypatch):
     monkeypatch.setattr(trained, "load_images", lambda _: Artist(config))
     monkeypatch.setitem(measuring.METHODS, "mean_difference", lambda contrast: np.array([1, 1.0]))
-    readers = {name: reader(name) for name in NAMES}
+    readers = {name: Reader(name) for name in NAMES}
     row = measuring.measure_run(measured[1], CHANGE, readers, 12, None)[0]
     assert row["added"]["read"][-3] == 1
     assert row["added"]["unchanged"]["shade"][-3] < 0.9
@@ -164,8 +166,7 @@ def test_a_direction_needs_a_factor_and_values_that_there_are():
     ],
 )
 def test_wrong_options_are_refused(given, message, monkeypatch):
-    loaded = {"classes": types.SimpleNamespace(facts={})}
-    monkeypatch.setattr(measuring.classifier, "load", lambda folder: loaded[folder.name])
+    monkeypatch.setattr(measuring.classifier, "load", lambda folder: Reader(None))
     with pytest.raises(UserError, match=message):
         next(measuring.measure([], None, **{"attribute": "dark:1", **given}))
 

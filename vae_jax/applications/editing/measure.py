@@ -192,6 +192,7 @@ def _metrics(
         others = examples.labels != attribute.target
         is_target = edited.classes[:, others] == attribute.target
         return found | {"class_reached": is_target.mean(axis=1).tolist()}
+    assert isinstance(attribute, str), "factors have a use of their own, factor_editing"
     values = edited.measured[attribute]
     whole = values[:, np.isfinite(values).all(axis=0)]
     return found | {

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -232,7 +233,9 @@ def _shares(read: Readings, target: int, edited: str) -> dict[str, Any]:
 
 def _psnr(images: np.ndarray, stored: np.ndarray) -> float:
     """Return the peak signal-to-noise ratio in dB, of the squared error over all images."""
-    error = np.mean(np.square(np.clip(images, 0, 1) - np.asarray(to_unit_interval(stored))))
+    error = np.mean(
+        np.square(np.clip(images, 0, 1) - np.asarray(to_unit_interval(jnp.asarray(stored))))
+    )
     return float(-10 * np.log10(error))
 
 
@@ -241,7 +244,9 @@ def _draw_edits(
 ) -> None:
     """Plot images, then their edits by degree."""
     edited = np.stack(list(directions.edits(model, latents, vector, DEGREES)), axis=1)
-    whole = np.concatenate([np.asarray(to_unit_interval(stored))[:, None], edited], axis=1)
+    whole = np.concatenate(
+        [np.asarray(to_unit_interval(jnp.asarray(stored)))[:, None], edited], axis=1
+    )
     minus = "\N{MINUS SIGN}"
     labels = ["image", *(f"{degree:g}".replace("-", minus) for degree in DEGREES)]
     plots.save(plots.edited_images(np.clip(whole, 0, 1), labels, "degree"), path)
