@@ -44,8 +44,8 @@ _OPTIONS = {
     "classifier": flags.DEFINE_string(
         "classifier", None, "directory of a classifier by experiments.classifier for the same data"
     ),
-    "attribute": flags.DEFINE_string(
-        "attribute", None, "factor that is edited, such as accessory:none-sunglasses"
+    "change": flags.DEFINE_string(
+        "change", None, "factor that is edited, such as accessory:none-sunglasses"
     ),
     "classifiers": flags.DEFINE_list(
         "classifiers", None, "directories of classifiers by experiments.classifier --factor=NAME"

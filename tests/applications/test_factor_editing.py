@@ -160,15 +160,15 @@ def test_a_direction_needs_a_factor_and_values_that_there_are():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"attribute": "thickness"}, "--attribute=thickness is no factor's"),
-        ({"attribute": "dark:1"}, "has none of the factor 'dark', which is edited"),
+        ({"change": "thickness"}, "--change=thickness is of no factor"),
+        ({"change": "dark:1"}, "has none of the factor 'dark', which is edited"),
         ({"classifiers": ["classes"]}, "--classifiers=classes tells classes; train one with"),
     ],
 )
 def test_wrong_options_are_refused(given, message, monkeypatch):
     monkeypatch.setattr(measuring.classifier, "load", lambda folder: Reader(None))
     with pytest.raises(UserError, match=message):
-        next(measuring.measure([], None, **{"attribute": "dark:1", **given}))
+        next(measuring.measure([], None, **{"change": "dark:1", **given}))
 
 
 def test_examples_are_labelled_by_a_factor():

@@ -289,6 +289,8 @@ def test_without_input_the_test_images_are_edited_and_empty_ones_are_no_error(
         ({"attribute": "-3"}, "--attribute='-3' must be one of"),
         ({"attribute": "9"}, "no image is of class 9; the classes are 0, 1"),
         ({"attribute": "1-1"}, "class 1 must differ"),
+        ({"attribute": "shape:square"}, "the run's data have no factors, and --attribute=shape:"),
+        ({"attribute": "shape:"}, "--attribute='shape:' must be one of"),
         ({"degree": "nan"}, "--degree=nan must be finite"),
         ({"degree": "inf"}, "--degree=inf must be finite"),
         ({"output": "b.png"}, "b.png must end in .npy or .npz"),

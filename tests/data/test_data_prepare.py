@@ -121,7 +121,7 @@ def test_a_folder_in_the_way_does_not_hide_a_prepared_set(data_dir, tmp_path, mo
 
 
 def test_unknown_names_versions_and_configs(data_dir):
-    refused("prepared under .*: fashion_mnist;", "kmnist", data_dir)
+    refused("prepared under .*, which has fashion_mnist: run ", "kmnist", data_dir)
     refused("prepared versions are 3.0.1", "fashion_mnist:1.0.0", data_dir)
     refused("prepared configs are none", "fashion_mnist/big", data_dir)
 
@@ -232,7 +232,7 @@ def test_an_interrupted_preparation_leaves_no_data_set(tmp_path, monkeypatch):
     left_over = data_dir / "fashion_mnist" / "incomplete.ABC_3.0.1"
     left_over.mkdir(parents=True)
     (left_over / "dataset_info.json").write_text("{}")
-    refused("not known", data_dir=data_dir)
+    refused("is not prepared", data_dir=data_dir)
     assert not idx_builder.prepare("fashion_mnist", source, str(data_dir)).was_there
     assert not left_over.exists()
     check(load("fashion_mnist", "train", str(data_dir)), "train")

@@ -29,7 +29,7 @@ def refused(name, message, split="train", data_dir="/nowhere"):
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path):
     refused("mnst", r"data\.name='mnst' is not known; bundled: mnist; prepared .*: nothing")
-    refused("fashion_mnist", "rendered: sprites, .*experiments.prepare")
+    refused("fashion_mnist", "which has nothing: run .*experiments.prepare --name=fashion_mnist")
     refused("a/b", "not known")
     refused("", "not known")
     refused(tmp_path / "nowhere", "does not exist")

@@ -7,7 +7,6 @@ from vae_jax import config as factory
 from vae_jax.applications.anomaly import data as anomaly_data
 from vae_jax.applications.editing import directions
 from vae_jax.data import Dataset
-from vae_jax.data.captions.morphology import Morphology
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.evaluation import likelihood, metrics, summary
 
@@ -19,12 +18,11 @@ def bits(keys):
     return np.asarray(jax.random.key_data(keys)).reshape(-1, 2)
 
 
-def key_of(monkeypatch, module, name, call):
+def key_of(monkeypatch, module, name, call, result=np.zeros((5, 2, 2, 1))):
     """The key that `call` hands to a function of a module, which is not run."""
     found = []
     with monkeypatch.context() as patch:
-        patch.setattr(module, name, lambda *args: found.append(args[2]) or np.zeros((5, 2, 2, 1)))
-        patch.setattr(directions, "measure_stored", lambda images: Morphology(*np.zeros((3, 5))))
+        patch.setattr(module, name, lambda *args: found.append(args[2]) or result)
         call()
     return found
 
@@ -45,6 +43,7 @@ def test_no_two_things_that_are_measured_of_a_run_share_a_key(monkeypatch):
             directions,
             "training_latents",
             lambda: directions.load_known(model, IMAGES),
+            np.zeros((5, 4)),
         ),
         keys.samples,
         keys.prior,

@@ -75,6 +75,7 @@ WRONG = {
         --train_split=train[:9999]
         --test_split=train[50:]
         --test_split=test[:0]
+        --factor=x
         --epochs=0
         --epochs=-1
         --epochs=a
@@ -263,6 +264,10 @@ WRONG = {
         --use=generation --classifier={run} --temperatures=-1
         --use=generation --classifier={run} --temperatures=a
         --use=editing --classifier=x
+        --use=editing --change=slant
+        --use=factor_editing
+        --use=factor_editing --change=slant
+        --use=factor_editing --classifiers={t}/empty
         --use=editing --workdirs={several}
         --use=multimodal
         --use=representation --num_draws=0

@@ -43,14 +43,14 @@ def test_decoded_images_have_the_size_of_the_encoded_ones(image_shape, upsamplin
 
 
 def test_squares_of_pixels_become_channels_and_squares_again():
-    images = np.arange(2 * 6 * 4 * 3).reshape(2, 6, 4, 3)
+    images = jnp.arange(2.0 * 6 * 4 * 3).reshape(2, 6, 4, 3)
     squares = residual.squares_to_channels(images, 2)
     assert squares.shape == (2, 3, 2, 12)
     np.testing.assert_array_equal(squares[1, 2, 1].reshape(2, 2, 3), images[1, 4:6, 2:4])
     np.testing.assert_array_equal(residual.channels_to_squares(squares, 2), images)
     # A square that the image does not fill is continued from its edge.
     last = residual.squares_to_channels(images, 4)[0, 1, 0].reshape(4, 4, 3)
-    np.testing.assert_array_equal(last, images[0, [4, 5, 5, 5], :4])
+    np.testing.assert_array_equal(last, images[0, np.array([4, 5, 5, 5]), :4])
 
 
 def build_stage(num_blocks, *, remat=False, dtype=jnp.float32, channels=4):

@@ -43,20 +43,19 @@ def leave_out(splits: Mapping[str, Dataset], label: int) -> dict[str, np.ndarray
     return arrays
 
 
-def write_npz(name: str, data_dir: str, label: int) -> tuple[Path, dict[str, int]]:
-    """Write a data set without a class as `<name>_without_<label>.npz`.
+def npz_without(name: str, data_dir: str, label: int) -> tuple[bytes, dict[str, int]]:
+    """Return the content of an .npz file of a data set without a class.
 
     Args:
         name: of the data set.
-        data_dir: folder of prepared data sets, and of the file; "" is the current folder.
+        data_dir: folder of prepared data sets.
         label: the class.
 
     Returns:
-        The file, and the number of examples by split.
+        The content, and the number of examples by split.
 
     Raises:
-        UserError: there is no such data set, `label` cannot be left out of it, or the file cannot
-            be written.
+        UserError: there is no such data set, or `label` cannot be left out of it.
     """
     splits = sources.split_sizes(name, data_dir)
     loaded = {split: sources.load(name, split, data_dir) for split in splits}
@@ -64,11 +63,23 @@ def write_npz(name: str, data_dir: str, label: int) -> tuple[Path, dict[str, int
     content = io.BytesIO()
     # mypy thinks that the arrays may be the option `allow_pickle`.
     np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    suffix = "_labels"
+    return content.getvalue(), {
+        key.removesuffix(suffix): len(arrays[key]) for key in arrays if key.endswith(suffix)
+    }
+
+
+def write_npz(name: str, data_dir: str, label: int) -> tuple[Path, dict[str, int]]:
+    """Write a data set without a class as `<name>_without_<label>.npz` into `data_dir`.
+
+    Args and Raises are those of `npz_without`; "" is the current folder.
+
+    Returns:
+        The file, and the number of examples by split.
+    """
+    content, sizes = npz_without(name, data_dir, label)
     folder = Path(data_dir or ".")
     workdir.make_folder(folder)
     path = folder / f"{name}_without_{label}.npz"
-    workdir.write_atomically(path, content.getvalue())
-    suffix = "_labels"
-    return path, {
-        key.removesuffix(suffix): len(arrays[key]) for key in arrays if key.endswith(suffix)
-    }
+    workdir.write_atomically(path, content)
+    return path, sizes

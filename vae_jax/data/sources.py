@@ -124,7 +124,8 @@ def _find(name: str, data_dir: str, image_size: int, table: TableOptions | None 
         )
     if name in (*idx_builder.FAMILY, avatars.NAME):
         raise UserError(
-            f"data.name={name!r} is not prepared under data.dir={data_dir!r}: run python -m "
+            f"data.name={name!r} is not prepared under data.dir={data_dir!r}, which has "
+            f"{', '.join(prepared.list_names(data_dir)) or 'nothing'}: run python -m "
             f"experiments.prepare --name={name} --data_dir={data_dir}"
         )
     raise UserError(

@@ -38,12 +38,13 @@ from vae_jax.networks.precision import ComputeDtype, Dense
 from vae_jax.settings import flag, integer, one_of, register
 
 Images = Float[Array, "batch height width channels"]
+Squares = Float[Array, "batch rows columns square"]
 
 # Side of the kernels that keep the size; an even kernel would shift the image by half a pixel.
 _KERNEL_SIZE = 3
 
 
-def squares_to_channels(images: Images, side: int) -> Images:
+def squares_to_channels(images: Images, side: int) -> Squares:
     """Return images whose pixels are the squares of `side` pixels, with all their channels.
 
     Images are continued at the edge to whole squares.
@@ -56,14 +57,14 @@ def squares_to_channels(images: Images, side: int) -> Images:
     return squares.reshape(batch, rows, columns, side * side * channels)
 
 
-def channels_to_squares(images: Images, side: int) -> Images:
+def channels_to_squares(squares: Squares, side: int) -> Images:
     """Return images `side` times the size, with each pixel's channels as a square of pixels.
 
     Shi et al. 2016 (arXiv 1609.05158, section 2.2).
     """
-    batch, rows, columns, channels = images.shape
-    squares = images.reshape(batch, rows, columns, side, side, -1).swapaxes(2, 3)
-    return squares.reshape(batch, rows * side, columns * side, channels // side**2)
+    batch, rows, columns, channels = squares.shape
+    images = squares.reshape(batch, rows, columns, side, side, -1).swapaxes(2, 3)
+    return images.reshape(batch, rows * side, columns * side, channels // side**2)
 
 
 # No activation follows the layers that halve and double an image, and they keep its variance. A

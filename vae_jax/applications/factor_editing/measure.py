@@ -54,7 +54,7 @@ def measure(
     folders: Sequence[Path],
     plots_folder: Path | None,
     *,
-    attribute: str = "accessory:none-sunglasses",
+    change: str = "accessory:none-sunglasses",
     classifiers: Sequence[str] = (),
     num_test_examples: int = 1000,
 ) -> Iterator[Measured]:
@@ -63,21 +63,21 @@ def measure(
     Args:
       folders: workdirs of runs of one config with several seeds.
       plots_folder: where to plot; None plots nothing.
-      attribute: such as `accessory:none-sunglasses`.
+      change: of a factor, such as `accessory:none-sunglasses`.
       classifiers: directories of classifiers, one per factor, among them the edited one.
       num_test_examples: test images of which those with and without the value are edited, at most.
 
     Raises:
-      UserError: the attribute is no factor, or its classifier is missing.
+      UserError: `change` is of no factor, or its classifier is missing.
     """
-    change = directions.parse(attribute)
-    if not isinstance(change, FactorChange):
-        raise UserError(f"--attribute={attribute} is no factor's; name one such as mouth:sad-smile")
-    readers = _readers(classifiers, change.factor)
+    parsed = directions.parse(change)
+    if not isinstance(parsed, FactorChange):
+        raise UserError(f"--change={change} is of no factor; name one such as mouth:sad-smile")
+    readers = _readers(classifiers, parsed.factor)
     rows: list[dict[str, Any]] = []
     for folder in folders:
         found = measure_run(
-            folder, change, readers, num_test_examples, None if rows else plots_folder
+            folder, parsed, readers, num_test_examples, None if rows else plots_folder
         )
         rows += found
         print("\n".join([f"{folder}:", *map(_line, found)]), flush=True)
