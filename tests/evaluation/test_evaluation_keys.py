@@ -18,11 +18,11 @@ def bits(keys):
     return np.asarray(jax.random.key_data(keys)).reshape(-1, 2)
 
 
-def key_of(monkeypatch, module, name, call, result=np.zeros((5, 2, 2, 1))):
+def key_of(monkeypatch, module, name, call, shape=(5, 2, 2, 1)):
     """The key that `call` hands to a function of a module, which is not run."""
     found = []
     with monkeypatch.context() as patch:
-        patch.setattr(module, name, lambda *args: found.append(args[2]) or result)
+        patch.setattr(module, name, lambda *args: found.append(args[2]) or np.zeros(shape))
         call()
     return found
 
@@ -43,7 +43,7 @@ def test_no_two_things_that_are_measured_of_a_run_share_a_key(monkeypatch):
             directions,
             "training_latents",
             lambda: directions.load_known(model, IMAGES),
-            np.zeros((5, 4)),
+            (5, 4),
         ),
         keys.samples,
         keys.prior,
