@@ -105,7 +105,7 @@ def prepare(
         text="Faces drawn by python_avatars (MIT licence) and rendered by resvg, with the factors "
         "and the order of vae_jax.",
         homepage="https://github.com/ibonn/python_avatars",
-        citation="Avataaars by Pablo Stanley; python_avatars by Ibon Escartin",
+        citation="python_avatars by Ibon Escartin; avatars designed by Pablo Stanley",
     )
 
     def write_into(root: Path) -> None:

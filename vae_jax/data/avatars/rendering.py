@@ -2,8 +2,8 @@
 
 A face is several layers, one over the other. Many faces share a layer, which is rendered once.
 
-Both packages are optional. python_avatars (MIT licence) has the drawings, which are those of
-Avataaars by Pablo Stanley, free for personal and commercial use.
+Both packages are optional. python_avatars has the drawings and is under the MIT licence, as is
+resvg-py.
 """
 
 import functools
