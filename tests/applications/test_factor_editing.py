@@ -64,7 +64,7 @@ class Reader(Classifier):
 def config(tmp_path_factory):
     path, arrays = tmp_path_factory.mktemp("data") / "halves.npz", {}
     rng = np.random.default_rng(0)
-    for split, num in (("train", 60), ("test", 12)):
+    for split, num in (("train", 60), ("test", 14)):
         values = np.stack([rng.integers(0, 2, num), rng.integers(0, 3, num)], axis=1)
         arrays[f"{split}_factors"] = values
         arrays[f"{split}_images"] = np.round(255 * draw(values)).astype(np.uint8)
@@ -72,6 +72,8 @@ def config(tmp_path_factory):
     arrays |= {"twins_factors": twins, "twins_images": np.round(255 * draw(twins)).astype(np.uint8)}
     np.savez(path, factors_names=NAMES, **arrays)
     changes = {"data.name": str(path), "data.train_split": "train", "data.validation_split": ""}
+    # A slice, whose twins are that slice of theirs.
+    changes["data.test_split"] = "test[2:]"
     return small_runs.make_model(
         (SIZE, SIZE, 1), **changes, **{"data.binarization": "none", "batch_size": 8}
     ).config

@@ -9,6 +9,7 @@ Where the data have a split `twins`, the test images in the same order with the 
 edited images are compared with them, and a path leads from an image to its twin.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -191,10 +192,12 @@ def measure_run(
 def _twins(model: TrainedModel, num: int) -> Dataset | None:
     """Return the twins of the first test images; None where the data have none."""
     section = model.data
-    sizes = data.split_sizes(section.name, section.dir)
-    if _TWINS not in sizes or section.test_split != "test":
+    # The test set, or a slice of it.
+    split = re.fullmatch(r"test(\[[^+]*\])?", section.test_split)
+    if split is None or _TWINS not in data.split_sizes(section.name, section.dir):
         return None
-    return data.load(section.name, f"{_TWINS}[:{num}]", section.dir, section.image_size)
+    twins = f"{_TWINS}{split[1] or ''}"
+    return data.load(section.name, twins, section.dir, section.image_size).read(np.arange(num))
 
 
 def _read(
