@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 from prepared_data import write_prepared
 
-from vae_jax.data import Dataset, LazyDataset, load, open_lazily
+from vae_jax.data import Dataset, LazyDataset, load, open_lazily, streaming
 from vae_jax.data.dataset import num_bytes
 from vae_jax.data.streaming import Stream, read_ahead
 from vae_jax.errors import UserError
@@ -18,6 +19,8 @@ from vae_jax.errors import UserError
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (50, 6, 5, 3), dtype=np.uint8)
 BATCH_SIZE, STEPS_PER_EPOCH, TOTAL_STEPS = 8, 6, 18
+# A bound for what hangs; the tests wait for events.
+SECONDS = 120
 
 
 def order(epoch):
@@ -133,28 +136,35 @@ def test_batches_go_to_the_device_as_they_are_stored():
 
 
 class Counting:
-    """Images that count what is read of them, and may wait before they give it."""
+    """Images that count what is read of them.
+
+    Attributes:
+      opened: an event that every read waits for; set at first.
+      on_read: called after every read.
+    """
 
     shape, dtype = IMAGES.shape, IMAGES.dtype
 
-    def __init__(self, seconds=0.0):
-        self.num_read, self.threads = 0, set()
-        self._seconds, self._lock = seconds, threading.Lock()
+    def __init__(self, on_read=lambda: None):
+        self.num_read, self.threads, self.on_read = 0, set(), on_read
+        self.opened, self._changed = threading.Event(), threading.Condition()
+        self.opened.set()
 
     def read(self, indices):
-        time.sleep(self._seconds)
-        with self._lock:
+        assert self.opened.wait(SECONDS)
+        with self._changed:
             self.num_read += len(indices)
             self.threads.add(threading.current_thread().name)
+            self.on_read()
+            self._changed.notify_all()
         return Dataset(IMAGES[indices], None)
 
-
-def settled(count):
-    """Return `count()` once it has stopped growing."""
-    value = -1
-    while value != (value := count()):
-        time.sleep(0.2)
-    return value
+    def wait_for(self, num_batches):
+        """Wait until so many batches have been read."""
+        with self._changed:
+            assert self._changed.wait_for(
+                lambda: self.num_read >= num_batches * BATCH_SIZE, SECONDS
+            )
 
 
 @pytest.mark.parametrize(("num_threads", "num_ahead"), [(1, 1), (3, 5)])
@@ -163,27 +173,46 @@ def test_what_is_read_ahead_is_bounded(num_threads, num_ahead):
     with stream_of(
         counting, total_steps=10**6, num_threads=num_threads, num_ahead=num_ahead
     ) as stream:
-        assert settled(lambda: counting.num_read) == (4 + num_ahead) * BATCH_SIZE
-        stream.take(4)
-        assert settled(lambda: counting.num_read) == (4 + 2 + num_ahead) * BATCH_SIZE
+        for taken_or_next in (4, 4 + 2):
+            counting.wait_for(taken_or_next + num_ahead)
+            # Time for one too many, which a slow machine may miss; it finds none where none is.
+            time.sleep(0.1)
+            assert counting.num_read == (taken_or_next + num_ahead) * BATCH_SIZE
+            if taken_or_next == 4:
+                stream.take(4)
     assert len(counting.threads) <= num_threads
 
 
-def test_the_next_call_is_read_while_a_call_trains():
-    with stream_of(Counting(seconds=0.05), num_threads=1) as stream:
+def test_the_next_call_is_read_while_a_call_trains(monkeypatch):
+    """By a clock that reading alone moves, and no batch is read before it is looked at."""
+    clock = SimpleNamespace(now=0.0)
+
+    def read_one():
+        clock.now += 1.0
+
+    counting = Counting(read_one)
+    counting.opened.clear()
+
+    def look():
+        counting.opened.set()
+        return clock.now
+
+    monkeypatch.setattr(streaming, "time", SimpleNamespace(perf_counter=look))
+    with stream_of(counting, num_threads=1, num_ahead=4) as stream:
         stream.take(4)
-        assert stream.seconds_waited > 0.15
-        time.sleep(0.5)
+        assert stream.seconds_waited >= 4
+        counting.wait_for(4 + 2 + 4)
         stream.take(2)
-        assert stream.seconds_waited < 0.05
+        assert stream.seconds_waited == 0
 
 
 def test_a_closed_stream_leaves_no_threads_behind():
     before = threading.active_count()
-    stream = stream_of(Counting(seconds=0.02))
+    # Batches are being read when it is closed.
+    stream = stream_of(Counting(lambda: time.sleep(0.02)))
     stream.take(4)
     stream.close()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + SECONDS
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() <= before

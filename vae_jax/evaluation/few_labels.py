@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPClassifier
 
 from vae_jax.evaluation.metrics import prepare_targets
 from vae_jax.trained import TrainedModel
@@ -30,6 +28,10 @@ def accuracies(
       targets: the test images as the model sees them.
       labels: their classes.
     """
+    # Imported here, as every training imports this module and few have a classifier.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+
     right = model.classify(targets).argmax(axis=1) == labels
     seen = model.load_labelled()
     num = len(seen.images)

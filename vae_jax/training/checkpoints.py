@@ -13,6 +13,8 @@ the run does not delete it.
 Several processes must share the directory. Each writes a part of the arrays, and the first process
 all other files. Each process reads whole arrays, so that a run may continue with another number of
 processes.
+
+Orbax is imported by the functions that use it: its import takes longer than a refused command.
 """
 
 import contextlib
@@ -29,7 +31,6 @@ from typing import IO, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from vae_jax.errors import UserError, first_line
@@ -140,6 +141,8 @@ def save(
       UserError: it cannot be written; the earlier checkpoints stay as they were.
       jax.errors.JaxRuntimeError, ValueError: another process is gone (see `processes.lost`).
     """
+    import orbax.checkpoint as ocp
+
     final = directory / str(step)
     if processes.from_first(int(final.exists())):
         return
@@ -311,6 +314,8 @@ def _alone() -> dict[str, Any]:
     """Return orbax's options to read without waiting for the other processes."""
     if jax.process_count() == 1:
         return {}
+    import orbax.checkpoint as ocp
+
     alone = ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(),
         active_processes={jax.process_index()},
@@ -367,6 +372,8 @@ def read_part(directory: Path, step: int, template: dict[str, PyTree]) -> dict[s
     Raises:
       UserError: the checkpoint has other arrays.
     """
+    import orbax.checkpoint as ocp
+
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     placed = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), template
@@ -397,6 +404,8 @@ def read(directory: Path, step: int, template: PyTree) -> Checkpoint:
     Raises:
       UserError: the checkpoint has other arrays.
     """
+    import orbax.checkpoint as ocp
+
     folder = directory / str(step)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     placed = jax.tree.map(
