@@ -73,9 +73,16 @@ def _draw_nothing(*args: Any, **options: Any) -> None:
     """Leave out the plots of a run or sweep, which take as long as a small training."""
 
 
+# What is imported stays, so that a collection during it finds nothing.
+gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Keep the garbage collector from what was imported: a million objects that stay."""
     gc.freeze()
+    # Tracing makes many objects that live, and each collection also visits XLA.
+    gc.set_threshold(50_000, 20, 50)
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
