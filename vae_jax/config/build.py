@@ -69,8 +69,31 @@ def split_model(model: nnx.Module) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
 def abstract_model(
     experiment: AnyExperiment, form: DataForm
 ) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
-    """Return what `split_model` does of a model with shapes in place of arrays."""
-    return split_model(nnx.eval_shape(lambda: build_model(experiment, form, jax.random.key(0))))
+    """Return what `split_model` does of a model with shapes in place of arrays.
+
+    A training asks for it half a dozen times, and to build a large model takes seconds.
+    """
+    joint = isinstance(form, dict)
+    key = tuple(form.items()) if isinstance(form, dict) else form
+    try:
+        graphdef, *states = _abstract_model(experiment.model, key, joint)
+    except TypeError:
+        # A part from outside may have settings without a hash.
+        graphdef, *states = _abstract_model.__wrapped__(experiment.model, key, joint)
+    # Its own states: a caller may change them.
+    params, extra = jax.tree.map(lambda leaf: leaf, states)
+    return graphdef, params, extra
+
+
+# Typed: the shape of rows equals that of images.
+@functools.lru_cache(maxsize=32, typed=True)
+def _abstract_model(
+    model: Any, form: Any, joint: bool
+) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
+    built = nnx.eval_shape(
+        lambda: model.build(dict(form) if joint else form, None, rngs=nnx.Rngs(jax.random.key(0)))
+    )
+    return split_model(built)
 
 
 def build_graphdef(experiment: AnyExperiment, form: DataForm) -> nnx.GraphDef:

@@ -1,19 +1,24 @@
 """Paths and grids through latent space for plots.
 
 Paths between two codes, walks along one latent dimension, and the grid that covers a
-two-dimensional prior evenly. Everything here is geometry: no model, no randomness.
+two-dimensional prior evenly. Everything here is geometry: no model, no randomness. Each function is
+one compiled program; run as they are called, its operations would be dozens.
 """
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtri
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 # Below this sine of the angle between two codes, float32 cannot resolve the great circle between
 # them: the weights grow like the inverse of the sine, and so does their rounding error.
 _SMALLEST_TRUSTED_SINE = 1e-3
 
 
+@jax.jit
 def linear_interpolation(
     start: Float[Array | np.ndarray, "*batch latents"],
     end: Float[Array | np.ndarray, "*batch latents"],
@@ -29,6 +34,7 @@ def linear_interpolation(
     return (1 - t) * start + t * end
 
 
+@jax.jit
 def spherical_interpolation(
     start: Float[Array | np.ndarray, "*batch latents"],
     end: Float[Array | np.ndarray, "*batch latents"],
@@ -87,15 +93,25 @@ def traversal(
     Raises:
       IndexError: `dimension` is not the index of a latent.
     """
-    latents = jnp.asarray(latents)
     if not 0 <= dimension < latents.shape[-1]:
         # JAX would drop the write and give back the same code `steps` times.
         raise IndexError(f"dimension={dimension} is not one of {latents.shape[-1]} latents")
+    return _with_dimension(latents, dimension, values)
+
+
+# The dimension is traced, so that the walks along all of them are one program.
+@jax.jit
+def _with_dimension(
+    latents: Float[Array, "*batch latents"],
+    dimension: Int[Array, ""],
+    values: Float[Array, " steps"],
+) -> Float[Array, "steps *batch latents"]:
     copies = jnp.broadcast_to(latents[None], (len(values), *latents.shape))
     steps = _along_first_axis(values, latents.ndim)
     return copies.at[..., dimension].set(jnp.broadcast_to(steps, copies.shape[:-1]))
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def normal_quantile_grid(size: int) -> Float[Array, "size size 2"]:
     """Return a grid of latents (z1, z2) whose cells have equal mass under a unit normal prior.
 
