@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
@@ -344,48 +343,63 @@ def test_a_denoising_autoencoder_has_its_own_keys_and_plots(data, tmp_path):
 
 
 LONG = {
-    "epochs": 150,
+    "epochs": 12,
     "checkpoints.every_seconds": 1e6,
     "tensorboard.images_every_epochs": 0,
     "evaluation.num_samples": 2,
 }
 
+# The command, which waits for a line once it has written four records.
+WAITING = """
+import sys
+from experiments import command_line, train
+from vae_jax.training.records import JsonLinesWriter
 
-@pytest.fixture(scope="module")
-def uninterrupted(data, tmp_path_factory):
-    """A run long enough that a signal meets it in the middle."""
-    folder = tmp_path_factory.mktemp("runs") / "long"
-    train.train(config_of(data, **LONG), folder)
-    return folder
+write, written = JsonLinesWriter.write, []
+
+def write_and_wait(self, record):
+    write(self, record)
+    written.append(record)
+    if len(written) == 4:
+        print("waiting", flush=True)
+        sys.stdin.readline()
+
+JsonLinesWriter.write = write_and_wait
+command_line.run(train.main)
+"""
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_the_same_config_continues_bit_for_bit(
-    data, uninterrupted, tmp_path, number
-):
-    folder = tmp_path / "run"
+def test_a_run_outlives_signals_and_a_kill_bit_for_bit(data, tmp_path):
+    folder, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
     overrides = {**OVERRIDES, **LONG, "data.name": data}
     arguments = ["--config=configs/vanilla.py", f"--workdir={folder}"]
     arguments += [f"--config.{field}={value}" for field, value in overrides.items()]
-    with subprocess.Popen(
-        [sys.executable, "-m", "experiments.train", *arguments], stderr=subprocess.PIPE, text=True
-    ) as process:
-        deadline = time.monotonic() + 60
-        while len(read_records(folder / "metrics.jsonl")) < 9 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        process.send_signal(number)
-        _, error = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
-    assert f"stopped by {number.name} at step " in error
-    assert "Traceback" not in error
-    step = checkpoints.steps(folder / "checkpoints")[-1]
-    assert f"at step {step};" in error
-    assert 0 < step < 900
-    assert read_records(folder / "metrics.jsonl")[-1]["step"] == step
-    assert not (folder / "summary.json").exists()
-    train.train(config_of(data, **LONG), folder)
-    assert state_of(folder) == state_of(uninterrupted)
-    assert timeless_records(folder) == timeless_records(uninterrupted)
-    resumed, reference = workdir.read_summary(folder), workdir.read_summary(uninterrupted)
+    step, pipe = 0, subprocess.PIPE
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+        command = [sys.executable, "-c", WAITING, *arguments]
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+            for line in process.stdout:
+                if line == "waiting\n":
+                    process.send_signal(number)
+                    break
+            _, error = process.communicate("\n" if number != signal.SIGKILL else None)
+        assert not (folder / "summary.json").exists(), error
+        if number == signal.SIGKILL:
+            assert process.returncode == -number
+            assert read_records(folder / "metrics.jsonl")[-1]["step"] > step
+            break
+        assert process.returncode == 128 + number, error
+        assert f"stopped by {number.name} at step " in error
+        assert "Traceback" not in error
+        previous, step = step, checkpoints.steps(folder / "checkpoints")[-1]
+        assert f"at step {step};" in error
+        assert previous < step < 6 * LONG["epochs"]
+        assert read_records(folder / "metrics.jsonl")[-1]["step"] == step
+    assert checkpoints.steps(folder / "checkpoints")[-1] == step
+    for path in (folder, undisturbed):
+        train.train(config_of(data, **LONG), path)
+    assert state_of(folder) == state_of(undisturbed)
+    assert timeless_records(folder) == timeless_records(undisturbed)
+    resumed, reference = workdir.read_summary(folder), workdir.read_summary(undisturbed)
     assert resumed["test"] == reference["test"]
     assert resumed["best_epoch"] == reference["best_epoch"]

@@ -1,7 +1,7 @@
 """Sweeps on several machines, which are processes here."""
 
+import contextlib
 import os
-import random
 import signal
 import subprocess
 import time
@@ -17,11 +17,25 @@ from vae_jax.training.records import read_records
 ROOT = Path(__file__).parents[2]
 
 
-def undisturbed(folder, executor):
-    """The sweep without kills, its members on as many cores: bits depend on their number."""
-    alone = [f"--executor={executor}"] if executor == "processes" else []
-    command = [*kill_sweep.command(folder), "--trials=4", *alone]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+@contextlib.contextmanager
+def on_one_core():
+    """Let processes that begin here use one core; the bits of a run depend on the number."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The sweep without kills, in one process."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "sweep"
+    with on_one_core():
+        subprocess.run(
+            [*kill_sweep.command(folder), "--trials=4"], cwd=ROOT, check=True, capture_output=True
+        )
     return folder
 
 
@@ -38,41 +52,41 @@ def workers_marked(mark, name):
     return found
 
 
-# Each begins several processes anew, and is killed in the middle of its work.
+def is_half_done(folder):
+    """Return whether some chunk is being trained and has a checkpoint."""
+    return any(folder.glob("chunks/*/checkpoints/[0-9]*/manifest.json"))
+
+
+# Each begins several processes anew.
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers through /proc")
 @pytest.mark.parametrize(
     ("executor", "worker_name"),
     [("ray", b"ray::_train_in_worker"), ("processes", b"multiprocessing.spawn")],
 )
-def test_workers_killed_in_mid_task_change_nothing(tmp_path, executor, worker_name):
+def test_workers_killed_in_mid_task_change_nothing(tmp_path, undisturbed, executor, worker_name):
     if executor == "ray":
         pytest.importorskip("ray", reason="Ray is an optional requirement")
-    folder, mark, rng = tmp_path / "sweep", uuid.uuid4().hex, random.Random(0)
+    folder, mark, log = tmp_path / "sweep", uuid.uuid4().hex, tmp_path / "log"
     command = [*kill_sweep.command(folder), "--trials=4", f"--executor={executor}"]
-    environment = {**os.environ, "SWEEP_TEST_MARK": mark}
-    log = tmp_path / "log"
-    kills = 0
-    with open(log, "wb") as output:
+    # Ray gives way to all other processes, which are none of a test's business.
+    environment = {**os.environ, "SWEEP_TEST_MARK": mark, "RAY_worker_niceness": "0"}
+    with open(log, "wb") as output, on_one_core():
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
-        try:
-            while process.poll() is None:
-                workers = workers_marked(mark, worker_name)
-                if workers and kills < 2:
-                    # Late enough for a chunk to have begun, whose worker imports JAX first.
-                    time.sleep(rng.uniform(2, 6))
-                    for worker in workers[:1]:
-                        try:
-                            os.kill(worker, signal.SIGKILL)
-                            kills += 1
-                        except ProcessLookupError:
-                            pass
-                time.sleep(0.2)
-        finally:
-            process.kill()
-    assert process.returncode == 0, log.read_text(errors="replace")
-    assert kills >= 1
-    assert kill_sweep.differences(folder, undisturbed(tmp_path / "undisturbed", executor)) == []
+    try:
+        while not is_half_done(folder):
+            assert process.poll() is None, log.read_text(errors="replace")
+            time.sleep(0.02)
+        workers = workers_marked(mark, worker_name)
+        for worker in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+        code = process.wait()
+    finally:
+        process.kill()
+    assert code == 0, log.read_text(errors="replace")
+    assert workers
+    assert kill_sweep.differences(folder, undisturbed) == []
 
 
 SHARED = """
