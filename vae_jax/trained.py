@@ -594,6 +594,11 @@ class TrainedModel(_Trained):
         return bool(self._shape.has_standard_prior)
 
     @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """The number of latents of each stochastic layer, from the one nearest to the image up."""
+        return tuple(self._shape.layer_sizes)
+
+    @property
     def has_discrete_latents(self) -> bool:
         """True if latents are one of finitely many vectors."""
         return bool(self._shape.has_discrete_latents)

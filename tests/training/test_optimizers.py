@@ -106,6 +106,7 @@ OTHER_PARAMETERS = {
     "resnet": ({"model.encoder": {"name": "resnet", "channels": (2, 2)}}, {"scale"}),
     "gated": ({"model.encoder": "gated_mlp"}, set()),
     "ladder": ({"model": {"name": "ladder", "top": {"widths": (3,)}}}, set()),
+    "top_down": ({"model": {"name": "top_down", "channels": (2, 2), "width": 2}}, {"start"}),
 }
 
 
@@ -194,3 +195,73 @@ def test_an_experiments_optimizer_runs_over_all_of_its_steps_at_its_traced_learn
         assert float(updates["bias"][0]) == pytest.approx(float(same["bias"][0]), rel=1e-6)
         states = state, other
     assert Adam() == Adam(schedule=Cosine())
+
+
+SKIPPED_GRADIENTS = [np.full(3, 1e3), np.array([0.1, np.nan, 0.1]), np.array([np.inf, 0, 0])]
+
+
+def steps(optimizer, gradients):
+    """Return parameters and the optimiser's state after each of the gradients."""
+
+    @jax.jit
+    def step(params, state, gradient):
+        updates, state = optimizer.update({"bias": gradient}, state, params)
+        return optax.apply_updates(params, updates), state
+
+    params = {"bias": jnp.ones(3)}
+    state = optimizer.init(params)
+    found = []
+    for gradient in gradients:
+        params, state = step(params, state, jnp.asarray(gradient, jnp.float32))
+        found.append((params, state))
+    return found
+
+
+def test_steps_of_large_or_non_finite_gradients_are_left_out_and_counted():
+    optimizer = Adam(gradient_skip_norm=10.0, schedule=Constant()).build(10, 1)
+    good = [np.array([0.5, -1.0, 2.0]), np.array([-3.0, 0.5, 1.0])]
+    *_, (expected, expected_state) = steps(optimizer, good)
+    *_, (found, state) = steps(optimizer, [SKIPPED_GRADIENTS[0], good[0], *SKIPPED_GRADIENTS, good[1]])
+    np.testing.assert_array_equal(found["bias"], expected["bias"])
+    assert np.isfinite(found["bias"]).all()
+    assert state.num_skipped == 4
+    assert expected_state.num_skipped == 0
+    jax.tree.map(np.testing.assert_array_equal, state.inner, expected_state.inner)
+
+
+def test_a_bound_on_gradients_changes_no_other_step():
+    gradients = [np.array([0.5, -1.0, 2.0]), np.array([-3.0, 0.5, 1.0])]
+    plain, bounded = (
+        steps(Adam(gradient_skip_norm=norm).build(10, 1), gradients)[-1][0] for norm in (0.0, 4.0)
+    )
+    np.testing.assert_array_equal(plain["bias"], bounded["bias"])
+
+
+@pytest.mark.parametrize(("norm", "share"), [(1e-9, 1.0), (1e9, 0.0)])
+def test_whether_a_step_was_left_out_is_a_metric_of_training(norm, share):
+    game = Game({"batch_size": 10, "optimizer.gradient_skip_norm": norm}, num_examples=40)
+    (player,) = game.players
+    images = jax.random.uniform(jax.random.key(0), (10, 3, 4, 1))
+
+    @jax.jit
+    def move(params, state):
+        return player.move(
+            params,
+            game.extra,
+            state,
+            (images,),
+            game.hparams,
+            jnp.float32(0),
+            jax.random.key(1),
+            accumulation_steps=1,
+            axis_name=None,
+        )
+
+    params = game.params
+    after, _, state, metrics = move(params, player.init(params, game.hparams))
+    assert float(metrics["skipped_share"]) == share
+    assert int(state.num_skipped) == share
+    moved = [
+        bool((a != b).any()) for a, b in zip(*map(jax.tree.leaves, (after, params)), strict=True)
+    ]
+    assert any(moved) == (share == 0)

@@ -7,6 +7,8 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
+# Normals in a vector of `normal`, whose counts have 64 bits.
+LONGEST = 2 * (2**16 - 1)
 
 
 def threefry(
@@ -52,12 +54,12 @@ def normal(
     with `jax.random.normal`.
 
     Raises:
-      ValueError: `size` is above 131,070.
+      ValueError: `size` is above `LONGEST`.
     """
     blocks = -(-size // 2)
-    if blocks >= 2**16:
+    if size > LONGEST:
         raise ValueError(
-            f"vectors of {size} normals are too long to be counted; use 131,070 at most"
+            f"vectors of {size} normals are too long to be counted; use {LONGEST:,} at most"
         )
     low, high = _product(first.astype(jnp.uint32), blocks)
     # All counts in one row: XLA's CPU backend vectorises over the last axis.

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import plots
 from vae_jax.data.corruptions import at_any_level
 from vae_jax.evaluation import conditional_drawing, denoising, joint_drawing, plane_maps
 from vae_jax.models import latent_paths
+from vae_jax.models.interfaces import LayeredPrior
 from vae_jax.settings import name_of
 from vae_jax.trained import TrainedModel, TrainedMultimodal
 from vae_jax.training.loop import RunState
@@ -19,6 +21,8 @@ from vae_jax.training.records import TensorBoardWriter, read_records
 DEGREES = np.linspace(0, 1, 9, dtype=np.float32)
 NUM_MAPPED = 5000
 _NUM_IMAGES = 20
+_NUM_SHOWN = 12
+_TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.15)
 _MANIFOLD_SIZE = 20
 _TRAVERSED = 10
 _LEAST_ROWS = 1000
@@ -65,6 +69,7 @@ def draw_run(
     _draw_interpolations(out, model, targets, degrees)
     if model.has_samples:
         plots.save(plots.image_grid(model.sample(keys.prior, 100)), out / "samples.png")
+    draw_samples_by_layer(out, model)
     if measured.get("kl_by_dimension") is not None:
         kl = np.asarray(measured["kl_by_dimension"])
         draw_traversals(out / "traversals.png", model, targets[0], kl)
@@ -131,11 +136,53 @@ def draw_joint_run(
 
 
 def draw_training_curves(folder: Path, out: Path | None = None) -> None:
-    """Draw the training curves of a run that has records, by default into its `plots/`."""
+    """Draw the training curves of a run that has records, by default into its `plots/`.
+
+    The rates of layers have a plot of their own.
+    """
     records = read_records(folder / "metrics.jsonl")
+    out = out or folder / "plots"
     if records:
-        path = (out or folder / "plots") / "training_curves.png"
-        plots.save(plots.training_curves(records), path)
+        plots.save(plots.training_curves(records), out / "training_curves.png")
+    if plots.layer_metrics(records):
+        plots.save(plots.rates_by_layer(records), out / "rates_by_layer.png")
+
+
+def draw_samples_by_layer(out: Path, model: TrainedModel) -> None:
+    """Draw samples of a prior of several layers by temperature, and by the layers drawn anew.
+
+    Nothing is drawn of other priors. In each column of the first plot the noise is the same; in the
+    second the layers above those drawn anew are those of a single sample.
+    """
+    if not (model.has_density and len(model.layer_sizes) > 1):
+        return
+    prior = model.prior
+    if not isinstance(prior, LayeredPrior):
+        return
+    first_key, *keys = jax.random.split(jax.random.fold_in(model.keys.prior, 1), 1 + _NUM_SHOWN)
+    keys = jnp.stack(keys)
+
+    def shown(rows: list[jax.Array]) -> np.ndarray:
+        latents = np.asarray(jnp.concatenate(rows))
+        return model.decode(latents).reshape(len(rows), _NUM_SHOWN, *model.image_shape)
+
+    draw = jax.jit(lambda temperature: jax.vmap(prior.tempered(temperature).sample)(keys))
+    by_temperature = shown([draw(jnp.float32(temperature)) for temperature in _TEMPERATURES])
+    labels = [f"{temperature:g}" for temperature in _TEMPERATURES]
+    figure = plots.samples_by_row(by_temperature, labels, "samples by temperature")
+    plots.save(figure, out / "samples_by_temperature.png")
+    num_layers = len(prior.layer_sizes)
+    numbers = sorted({max(1, num_layers * part // 6) for part in range(1, 7)})
+    first = jax.jit(prior.sample)(first_key)
+    rows = [
+        jax.jit(
+            jax.vmap(lambda key, number=number: prior.sample_below(first, number, key))
+        )(keys)
+        for number in numbers
+    ]
+    labels = ["layer 1" if number == 1 else f"layers 1 to {number}" for number in numbers]
+    figure = plots.samples_by_row(shown(rows), labels, "samples by the layers drawn anew")
+    plots.save(figure, out / "samples_by_layer.png")
 
 
 def draw_manifold(path: Path, model: TrainedModel) -> None:

@@ -22,6 +22,7 @@ from vae_jax.distributions import Normal, closed_kl
 from vae_jax.evaluation.full_batches import full_batches
 from vae_jax.evaluation.streamed_means import LogMeanExp, Moments
 from vae_jax.models import DensityModel
+from vae_jax.models.interfaces import Posterior, Prior, TopDown
 from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.bounds import sampled_kl_parts
 
@@ -38,7 +39,8 @@ class LikelihoodEstimates(NamedTuple):
       iwae_bound: log mean_k p(x|z_k) p(z_k) / q(z_k|x) (Burda et al. 2015, equation 8).
       distortion: -log p(x|z), averaged over the same samples.
       kl: KL(q(z|x) || p(z)) of each latent dimension, or a single value where posterior and prior
-        do not both factorise; averaged over the samples where it has no closed form.
+        do not both factorise; averaged over the samples where it has no closed form, or one given
+        the layers above alone.
       posterior_mean: E[z|x] of each latent dimension (no unit); the mean of the samples where the
         posterior is not a normal.
       posterior_mean_variance: variance of that mean, estimated from the samples; zero where the
@@ -80,6 +82,39 @@ class _Sums(NamedTuple):
     latents: Moments
 
 
+class _Draws(NamedTuple):
+    """Draws of the posterior and the terms of their weights, `[chunk, batch, ...]`, in nats."""
+
+    latents: Float[Array, "chunk batch latents"]
+    log_likelihood: Float[Array, "chunk batch"]
+    log_prior: Float[Array, "chunk batch"]
+    log_posterior: Float[Array, "chunk batch"]
+    kl: Float[Array, "chunk batch parts"]
+
+
+def _draw_weighted(
+    model: DensityModel,
+    posterior: Posterior,
+    prior: Prior,
+    targets: Float[Array, "batch height width channels"],
+    noise: Float[Array, "chunk batch noise"],
+) -> _Draws:
+    if isinstance(posterior, TopDown):
+        passed = posterior.descend(noise)
+        log_likelihood = passed.likelihood.log_prob(targets)
+        return _Draws(
+            passed.latents, log_likelihood, passed.log_prior, passed.log_posterior, passed.kl
+        )
+    latents, log_posterior = posterior.draw(noise)
+    return _Draws(
+        latents,
+        model.decode(latents).log_prob(targets),
+        prior.log_prob(latents),
+        log_posterior,
+        sampled_kl_parts(posterior, prior, latents, log_posterior),
+    )
+
+
 @full_precision
 def estimate_batch(
     model: DensityModel,
@@ -110,19 +145,19 @@ def estimate_batch(
 
     def add_chunk(sums: _Sums, first: Array) -> tuple[_Sums, None]:
         wanted = first + jnp.arange(chunk) < num_samples
-        latents, log_posterior = posterior.draw(noise(first))
-        log_likelihood = model.decode(latents).log_prob(targets)
-        log_weights = log_likelihood + prior.log_prob(latents) - log_posterior
+        draws = _draw_weighted(model, posterior, prior, targets, noise(first))
+        log_weights = draws.log_likelihood + draws.log_prior - draws.log_posterior
         return _Sums(
             sums.log_weight.add(log_weights, wanted),
-            sums.log_likelihood.add(log_likelihood, wanted),
-            sums.kl if exact_kl is not None else sums.kl.add(kl(latents, log_posterior), wanted),
-            sums.latents if exact_mean is not None else sums.latents.add(latents, wanted),
+            sums.log_likelihood.add(draws.log_likelihood, wanted),
+            sums.kl if exact_kl is not None else sums.kl.add(draws.kl, wanted),
+            sums.latents if exact_mean is not None else sums.latents.add(draws.latents, wanted),
         ), None
 
-    kl = functools.partial(sampled_kl_parts, posterior, prior)
-    latents_shape = jax.ShapeDtypeStruct((chunk, batch, model.latent_size), jnp.float32)
-    kl_shape = jax.eval_shape(kl, latents_shape, jnp.zeros((chunk, batch))).shape[1:]
+    shapes = jax.eval_shape(
+        lambda first: _draw_weighted(model, posterior, prior, targets, noise(first)), jnp.int32(0)
+    )
+    kl_shape = shapes.kl.shape[1:]
     start = _Sums(
         LogMeanExp.empty((batch,)),
         Moments.empty((batch,)),

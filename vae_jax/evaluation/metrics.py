@@ -92,7 +92,8 @@ def vae_metrics(
       "active_units", None where the posterior means are single samples, or where single latents
       have no meaning of their own.
       "kl_by_dimension" in nats and "collapsed_share", None where the KL is not a sum over
-      dimensions. "mutual_information" of images and latents and "aggregate_kl" of the aggregate
+      dimensions, and "rate_by_layer", from the layer nearest to the image up, None also with a
+      single layer. "mutual_information" of images and latents and "aggregate_kl" of the aggregate
       posterior from the prior, in nats, None where the posterior has no density at given latents.
       The mutual information is one of N test images and at most "mutual_information_cap", log N:
       "mutual_information_at_cap" says that it is so near that it only counts images, and with it
@@ -141,6 +142,7 @@ def vae_metrics(
         ),
         "kl_by_dimension": None,
         "collapsed_share": None,
+        "rate_by_layer": None,
         "mutual_information": None,
         "mutual_information_cap": float(np.log(len(targets))),
         "mutual_information_at_cap": None,
@@ -152,6 +154,10 @@ def vae_metrics(
     if kl.shape[1] == model.latent_size:
         metrics["kl_by_dimension"] = [float(nats) for nats in kl.mean(axis=0)]
         metrics["collapsed_share"] = collapse.collapsed_share(kl.mean(axis=0))
+        if len(model.layer_sizes) > 1:
+            starts = np.cumsum((0, *model.layer_sizes[:-1]))
+            rates = np.add.reduceat(kl.mean(axis=0, dtype=np.float64), starts)
+            metrics["rate_by_layer"] = rates.tolist()
     upper_bounds = [metrics["rate"]]
     if model.has_normal_posterior:
         posterior = model.posterior(targets, condition)

@@ -19,6 +19,7 @@ from vae_jax.models.priors import (
     VampPrior,
 )
 from vae_jax.models.semi_supervised import SemiSupervisedVAE
+from vae_jax.models.top_down import TopDownVAE
 from vae_jax.models.vae import VAE, ConditionalVAE
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "NormalLikelihood",
     "SemiSupervisedVAE",
     "StandardNormalPrior",
+    "TopDownVAE",
     "UniformSpherePrior",
     "VampPrior",
     "VonMisesFisherPosterior",

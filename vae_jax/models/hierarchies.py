@@ -111,6 +111,35 @@ class NormalChain(Chain):
 
     first: Normal
 
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """The numbers of latents of h1 and h2."""
+        top = self.first if self.top_first else self.second(self.first.mean)
+        return (self.bottom_size, top.mean.shape[-1])
+
+    def tempered(self, temperature: float) -> "NormalChain":
+        """Return the chain with the standard deviations of both layers times `temperature`."""
+
+        def scaled(normal: Normal) -> Normal:
+            return Normal(normal.mean, normal.log_scale + jnp.log(jnp.float32(temperature)))
+
+        return dataclasses.replace(
+            self, first=scaled(self.first), second=lambda first: scaled(self.second(first))
+        )
+
+    def sample_below(self, latents: Latents, num_drawn: int, key: Key[Array, ""]) -> Latents:
+        """Return latents with the lowest `num_drawn` layers drawn anew, given those above.
+
+        Raises:
+          ValueError: the first layer of the chain is h1, so that h1 is not given h2.
+        """
+        if not self.top_first:
+            raise ValueError("h1 of this chain is not given h2")
+        if num_drawn != 1:
+            return self.sample(key) if num_drawn else latents
+        top, _ = self._split(latents)
+        return self._join(top, self.second(top).sample(key))
+
     def log_prob_by_dimension(self, latents: Latents) -> Latents:
         """Return log density per dimension given the first layer, in nats; sums to `log_prob`."""
         first, second = self._split(latents)
@@ -161,6 +190,11 @@ class _TwoLayers(DensityModel):
         self.generative = generative
         self.bottom_size = bottom.latent_size
         self.latent_size = bottom.latent_size + top.latent_size
+
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """The numbers of latents of h1 and h2."""
+        return (self.bottom_size, self.latent_size - self.bottom_size)
 
     @property
     def has_posterior_density(self) -> bool:
@@ -233,6 +267,11 @@ class _TwoLayerSettings(Networks):
     initializer: str = one_of("lecun", list(INITIALIZERS), "Initializer of the normals.")
     prior: PriorPart = part("standard", PRIORS, PriorPart, "p(h2).")
     likelihood: LikelihoodPart = part("bernoulli", LIKELIHOODS, LikelihoodPart, "p(x|h1).")
+
+    @property
+    def num_layers(self) -> int | None:
+        """The number of stochastic layers; None where their rates are not told apart."""
+        return 2 if getattr(self.prior, "is_standard", False) else None
 
     def problem(self) -> str | None:
         """Return why these parts do not fit together; None if they do."""

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
@@ -47,6 +47,56 @@ class Prior(Protocol):
 
     def sample(self, key: Key[Array, ""], /) -> Float[Array, "*batch latents"]:
         """Return one draw."""
+
+
+class TopDownPass(NamedTuple):
+    """Draws of a hierarchy's posterior, and all that the pass down to the image computes.
+
+    Attributes:
+      latents: `[*samples, *batch, latents]`.
+      likelihood: p(x|z) over `[*samples, *batch, height, width, channels]`.
+      kl: KL(q(z_l|x, z_>l) || p(z_l|z_>l)) of each latent in nats, given the draws of the layers
+        above, `[*samples, *batch, latents]`.
+      log_posterior: log q(z|x) in nats, `[*samples, *batch]`.
+      log_prior: log p(z) in nats, `[*samples, *batch]`.
+    """
+
+    latents: Float[Array, "*shape latents"]
+    likelihood: Distribution
+    kl: Float[Array, "*shape latents"]
+    log_posterior: Float[Array, "*shape"]
+    log_prior: Float[Array, "*shape"]
+
+
+@runtime_checkable
+class TopDown(Protocol):
+    """A posterior that shares a network with the prior and the likelihood.
+
+    One pass gives all three. The same from `draw`, `Prior.log_prob` and `decode` takes three.
+    """
+
+    def descend(self, noise: Float[Array, "*shape noise"], /) -> TopDownPass:
+        """Return draws from standard normal noise `[*samples, *batch, noise]`."""
+
+
+@runtime_checkable
+class LayeredPrior(Protocol):
+    """A prior of several layers, each given those above it.
+
+    Attributes:
+      layer_sizes: number of latents of each layer. Layer 1 is nearest to the image, and the first
+        part of the latents.
+    """
+
+    layer_sizes: tuple[int, ...]
+
+    def tempered(self, temperature: float, /) -> Prior:
+        """Return the prior with the standard deviations of every layer times `temperature`."""
+
+    def sample_below(
+        self, latents: Float[Array, " latents"], num_drawn: int, key: Key[Array, ""], /
+    ) -> Float[Array, " latents"]:
+        """Return latents with the lowest `num_drawn` layers drawn anew, given those above."""
 
 
 @runtime_checkable
@@ -165,6 +215,14 @@ class Model(nnx.Module):
     @property
     def code_shape(self) -> tuple[int, ...]:
         """The shape of an image's code: that of its latents, or that of its discrete codes."""
+        return (self.latent_size,)
+
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """The number of latents of each stochastic layer, from the one nearest to the image up.
+
+        They are parts of the latents in this order.
+        """
         return (self.latent_size,)
 
     @property
@@ -320,7 +378,9 @@ class ModelPart(Protocol):
       has_density: whether log p(x) has a bound.
       likelihood: p(x|z) of images.
 
-    Optional is `has_discrete_latents`, True if latents are one of finitely many vectors.
+    Optional are `has_discrete_latents`, True if latents are one of finitely many vectors;
+    `has_closed_kl`, True if the KL has a closed form beside that of two normals; and `num_layers`,
+    the number of stochastic layers if their rates are told apart.
     """
 
     takes: ClassVar[Literal["images", "modalities"]]

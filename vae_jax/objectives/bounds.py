@@ -14,10 +14,12 @@ log weights are differentiated: `log_weight_terms` and `doubly_reparameterized`.
 
 import abc
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
@@ -27,6 +29,7 @@ from vae_jax.models.interfaces import (
     Factorized,
     Posterior,
     Prior,
+    TopDown,
     TractablePosterior,
 )
 from vae_jax.objectives.base import OBJECTIVES, Batch, Images, Metrics, Objective, Scalar
@@ -44,7 +47,7 @@ class ElboTerms(NamedTuple):
     Attributes:
       log_likelihood: log p(x|z), averaged over the samples.
       kl: KL(q(z|x) || p(z)) in parts: one per latent dimension if posterior and prior factorise,
-        else a single one.
+        given the layers above, else a single one.
     """
 
     log_likelihood: Float[Array, "*batch"]
@@ -130,6 +133,11 @@ def elbo_terms(
       sampled_kl: estimate the KL by the samples (equation 7) even if it has a closed form.
     """
     posterior, prior = model.encode(inputs), model.prior
+    if isinstance(posterior, TopDown):
+        passed = posterior.descend(draw_noise(model, num_samples, len(inputs), key))
+        log_ratio = (passed.log_posterior - passed.log_prior)[..., None]
+        kl = (log_ratio if sampled_kl else passed.kl).mean(axis=0)
+        return ElboTerms(passed.likelihood.log_prob(targets).mean(axis=0), kl)
     kl = None if sampled_kl else closed_kl(posterior, prior)
     if kl is not None and num_samples == 1 and isinstance(posterior, Normal):
         latents = posterior.sample(key)
@@ -155,6 +163,26 @@ def sampled_kl_parts(
     return (log_posterior - prior.log_prob(latents))[..., None]
 
 
+def by_layer(
+    kl: Float[Array, "*batch latents"], layer_sizes: Sequence[int]
+) -> Float[Array, "*batch layers"]:
+    """Return the sums over the latents of each layer."""
+    parts = jnp.split(kl, np.cumsum(layer_sizes)[:-1].tolist(), axis=-1)
+    return jnp.stack([part.sum(axis=-1) for part in parts], axis=-1)
+
+
+def rates_by_layer(model: DensityModel, terms: ElboTerms) -> dict[str, Scalar]:
+    """Return the batch mean of each layer's KL in nats, "rate_layer_1" nearest to the image.
+
+    There is none of a model with a single layer, or whose KL is not a sum over the latents.
+    """
+    layer_sizes = model.layer_sizes
+    if len(layer_sizes) == 1 or terms.kl.shape[-1] != sum(layer_sizes):
+        return {}
+    rates = by_layer(terms.kl, layer_sizes).mean(axis=0)
+    return {f"rate_layer_{index + 1}": rate for index, rate in enumerate(rates)}
+
+
 def log_weight_terms(
     model: DensityModel,
     inputs: Images,
@@ -176,8 +204,12 @@ def log_weight_terms(
         expectation in the ELBO is zero (sticking the landing: Roeder et al. 2017, arXiv
         1703.09194). The posterior must have a `log_prob`.
     """
-    noise = draw_noise(model, num_samples, len(inputs), key)
-    latents, log_posterior = model.encode(inputs).draw(noise)
+    noise, posterior = draw_noise(model, num_samples, len(inputs), key), model.encode(inputs)
+    if isinstance(posterior, TopDown) and not sticking:
+        passed = posterior.descend(noise)
+        log_likelihood = passed.likelihood.log_prob(targets)
+        return LogWeightTerms(log_likelihood, passed.log_prior, passed.log_posterior)
+    latents, log_posterior = posterior.draw(noise)
     if sticking:
         log_posterior = _frozen_posterior(model, inputs).log_prob(latents)
     return _complete(model, targets, latents, log_posterior)

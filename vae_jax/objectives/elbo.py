@@ -8,8 +8,8 @@ from flax import nnx
 from jaxtyping import Array, Key
 
 from vae_jax.objectives.base import OBJECTIVES, Batch, Metrics, Objective, Scalar
-from vae_jax.objectives.bounds import ElboTerms, elbo_terms
-from vae_jax.settings import Traced, flag, integer, register, traced
+from vae_jax.objectives.bounds import ElboTerms, by_layer, elbo_terms, rates_by_layer
+from vae_jax.settings import Traced, flag, integer, name_of, one_of, register, traced
 
 
 def warmup(epoch: Scalar, warmup_epochs: Traced, cycle_epochs: Traced) -> Scalar:
@@ -29,10 +29,10 @@ def negative_elbo(
 ) -> Scalar:
     """Return the weighted negative evidence lower bound, in nats per example.
 
-    distortion_weight * distortion + kl_weight * sum_d max(free_nats, rate_d). The rate of each
-    latent dimension is averaged over the batch before it is compared with its free nats (Kingma et
-    al. 2016, arXiv 1606.04934, equation 15). `kl_weight` is the beta of Higgins et al. 2017. A KL
-    that does not factorise over the dimensions has its free nats once.
+    distortion_weight * distortion + kl_weight * sum_d max(free_nats, rate_d). The rate of each part
+    of the KL, a latent dimension or a layer, is averaged over the batch before it is compared with
+    its free nats (Kingma et al. 2016, arXiv 1606.04934, equation 15). `kl_weight` is the beta of
+    Higgins et al. 2017. A KL that does not factorise over the dimensions has its free nats once.
     """
     distortion = -terms.log_likelihood.mean()
     rate_by_part = jnp.maximum(terms.kl.mean(axis=0), free_nats)
@@ -47,7 +47,8 @@ def has_normals(model: Any) -> bool:
 
 def sampled_kl_problem(model: Any) -> str | None:
     """Return why `sampled_kl` has no effect on a model; None if it has."""
-    if has_normals(model) or getattr(model, "has_spherical_latents", False):
+    properties = ("has_spherical_latents", "has_closed_kl")
+    if has_normals(model) or any(getattr(model, name, False) for name in properties):
         return None
     return "objective.sampled_kl=True has no effect: this model's KL is always sampled; use False"
 
@@ -69,8 +70,12 @@ class ELBO(Objective):
     )
     free_nats: Traced = traced(
         0.0,
-        "Nats of KL that a latent dimension may use, in the mean of a batch, at no cost.",
+        "Nats of KL that a latent dimension, or a layer, may use, in the mean of a batch, at no "
+        "cost.",
         at_least=0.0,
+    )
+    free_nats_per: str = one_of(
+        "dimension", ["dimension", "layer"], "What has the free nats: a latent or a whole layer."
     )
     num_samples: int = integer(1, "Samples of the latents per image.", at_least=1)
     sampled_kl: bool = flag(False, "Estimate the KL by samples even if it has a closed form.")
@@ -83,6 +88,18 @@ class ELBO(Objective):
                 f"objective.warmup_cycle_epochs={cycle} must be at least "
                 f"objective.warmup_epochs={ramp}, and that above 0"
             )
+        if self.free_nats_per == "layer":
+            if getattr(model, "num_layers", None) is None:
+                return (
+                    "objective.free_nats_per='layer' needs a KL that is a sum over stochastic "
+                    f"layers, which model={name_of(model)!r} does not have; use 'dimension', or "
+                    "model='top_down'"
+                )
+            if self.sampled_kl:
+                return (
+                    "objective.sampled_kl=True does not tell layers apart, which "
+                    "objective.free_nats_per='layer' needs; use False"
+                )
         return sampled_kl_problem(model) if self.sampled_kl else None
 
     def loss(
@@ -101,10 +118,11 @@ class ELBO(Objective):
             model, *batch, key, num_samples=self.num_samples, sampled_kl=self.sampled_kl
         )
         ramp = warmup(epoch, self.warmup_epochs, self.warmup_cycle_epochs)
+        per_layer = self.free_nats_per == "layer"
         loss = negative_elbo(
-            terms,
+            terms._replace(kl=by_layer(terms.kl, model.layer_sizes)) if per_layer else terms,
             distortion_weight=self.distortion_weight,
             kl_weight=self.beta * ramp,
             free_nats=self.free_nats,
         )
-        return loss, terms.means()
+        return loss, {**terms.means(), **rates_by_layer(model, terms)}

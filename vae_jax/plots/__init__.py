@@ -9,7 +9,9 @@ from vae_jax.plots.curves import (
     accuracy_by_labels,
     compared_curves,
     curves_by_level,
+    layer_metrics,
     overlaid_losses,
+    rates_by_layer,
     training_curves,
 )
 from vae_jax.plots.images import (
@@ -20,6 +22,7 @@ from vae_jax.plots.images import (
     nearest_neighbours,
     reconstructions,
     recovery,
+    samples_by_row,
     traversals,
 )
 from vae_jax.plots.latents import kl_by_dimension, latent_map, latent_maps_side_by_side
@@ -48,6 +51,7 @@ __all__ = [
     "kl_by_dimension",
     "latent_map",
     "latent_maps_side_by_side",
+    "layer_metrics",
     "lower_convex_hull",
     "manifold",
     "marginals",
@@ -57,8 +61,10 @@ __all__ = [
     "overlaid_losses",
     "parallel_coordinates",
     "rate_distortion",
+    "rates_by_layer",
     "reconstructions",
     "recovery",
+    "samples_by_row",
     "save",
     "search_history",
     "training_curves",

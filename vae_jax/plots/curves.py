@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 
+LAYER_METRIC = "rate_layer_"
+# Nats.
+_LEAST_RATE = 1e-4
+
+
 @styled
 def training_curves(records: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.Figure":
     """Return ELBO, rate and distortion in nats against the epoch, on training and validation data.
@@ -61,6 +66,46 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.
         axes.set_ylabel(METRIC_LABELS[metric])
     figure.axes[0].legend()
     return figure
+
+
+@styled
+def rates_by_layer(records: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.Figure":
+    """Return the rate of each stochastic layer in nats against the epoch, on a log scale.
+
+    `records` are the lines of metrics.jsonl with "rate_layer_1", nearest to the image, and so on.
+    Dark lines are layers near the image. The solid lines are those of validation data, if there are
+    any, else of training data.
+
+    Raises:
+      ValueError: no record has the rate of a layer.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    num_layers = len(layer_metrics(records))
+    if num_layers == 0:
+        raise ValueError(f"no record holds {LAYER_METRIC}1, the rate of a layer")
+    splits = {str(record["split"]) for record in records if f"{LAYER_METRIC}1" in record}
+    figure = Figure(figsize=(5.0, 2.8), layout="constrained")
+    axes = figure.add_subplot()
+    colours = colormaps["viridis"](np.linspace(0, 0.92, num_layers))
+    for index, (metric, colour) in enumerate(
+        zip(layer_metrics(records), colours, strict=True), start=1
+    ):
+        epochs, rates = _series(records, "valid" if "valid" in splits else "train", metric)
+        # Below a ten-thousandth of a nat a layer is unused, and a log scale would show nothing else.
+        _draw_series(axes, epochs, np.maximum(rates, _LEAST_RATE), color=colour, label=str(index))
+    axes.set_yscale("log")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("rate of a layer (nats)")
+    figure.legend(loc="outside right center", title="layer")
+    return figure
+
+
+def layer_metrics(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the metrics of layers in records, from the one nearest to the image."""
+    known = {name for record in records for name in record if name.startswith(LAYER_METRIC)}
+    return sorted(known, key=lambda name: int(name.removeprefix(LAYER_METRIC)))
 
 
 @styled

@@ -120,6 +120,16 @@ def traversals(
 
 
 @styled
+def samples_by_row(
+    images: Num[np.ndarray, "rows columns height width channels"],
+    row_labels: Sequence[str],
+    title: str,
+) -> "matplotlib.figure.Figure":
+    """Return samples that differ by row in one choice, such as the temperature."""
+    return picture(tiled(as_rgb(images)), row_labels=row_labels, title=title)
+
+
+@styled
 def edited_images(
     images: Num[np.ndarray, "rows columns height width channels"],
     column_labels: Sequence[str],

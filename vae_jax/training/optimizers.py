@@ -2,12 +2,12 @@
 
 import abc
 import dataclasses
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, Int, PyTree
 
 from vae_jax.settings import Traced, bounded, integer, part, register, traced
 
@@ -47,6 +47,53 @@ def scale_by_adam(b1: float, b2: float, epsilon: float) -> optax.GradientTransfo
         return updates, optax.ScaleByAdamState(count, mu, nu)
 
     return optax.GradientTransformation(init, update)
+
+
+class SkipState(NamedTuple):
+    """The state of `skip_large`.
+
+    Attributes:
+      num_skipped: number of steps that were left out.
+      inner: the state of the optimiser after the other steps.
+    """
+
+    num_skipped: Int[Array, ""]
+    inner: optax.OptState
+
+
+def skip_large(
+    inner: optax.GradientTransformation, most: float
+) -> optax.GradientTransformation:
+    """Return an optimiser that leaves out steps whose gradient has a norm above `most`.
+
+    It leaves out those whose gradient is not finite, too (Child 2021, arXiv 2011.10650, section 3).
+    A step that is left out changes neither the parameters nor the state of the optimiser.
+    """
+
+    def init(params: optax.Params) -> SkipState:
+        return SkipState(jnp.zeros((), jnp.int32), inner.init(params))
+
+    def update(
+        updates: optax.Updates, state: SkipState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, SkipState]:
+        # False for NaN.
+        is_taken = optax.tree.norm(updates) <= most
+        moved, after = inner.update(updates, state.inner, params)
+        moved = jax.tree.map(lambda leaf: jnp.where(is_taken, leaf, 0), moved)
+        after = jax.tree.map(lambda new, old: jnp.where(is_taken, new, old), after, state.inner)
+        return moved, SkipState(state.num_skipped + ~is_taken, after)
+
+    return optax.GradientTransformation(init, update)
+
+
+def num_skipped(before: PyTree, after: PyTree) -> Int[Array, ""] | None:
+    """Return the number of steps left out between two states of an optimiser.
+
+    None of an optimiser that leaves out none.
+    """
+    if isinstance(before, SkipState) and isinstance(after, SkipState):
+        return after.num_skipped - before.num_skipped
+    return None
 
 
 def is_kernel(params: PyTree) -> PyTree:
@@ -120,6 +167,12 @@ class Optimizer(abc.ABC):
     gradient_clip_norm: float = bounded(
         0.0, "Global norm above which gradients are scaled down; 0 is never.", at_least=0.0
     )
+    gradient_skip_norm: float = bounded(
+        0.0,
+        "Global norm above which a step is left out, before clipping; 0 is never. A step whose "
+        "gradient is not finite is then left out, too.",
+        at_least=0.0,
+    )
     accumulation_steps: int = integer(
         1, "Parts of a batch, computed one after the other to save memory.", at_least=1
     )
@@ -136,12 +189,14 @@ class Optimizer(abc.ABC):
           epochs: number of passes over the data in these steps.
         """
         factor, clip = self.schedule.factor(num_steps, epochs), self.gradient_clip_norm
-        return optax.chain(
+        chain = optax.chain(
             optax.clip_by_global_norm(clip) if clip > 0 else optax.identity(),
             self.direction(),
             optax.add_decayed_weights(self.weight_decay, mask=is_kernel),
             optax.scale_by_learning_rate(lambda count: self.learning_rate * factor(count)),
         )
+        most = self.gradient_skip_norm
+        return skip_large(chain, most) if most > 0 else chain
 
 
 @register(OPTIMIZERS, "adam")

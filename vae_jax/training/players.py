@@ -15,6 +15,10 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from vae_jax.data.pixels import StoredExamples
+from vae_jax.training.optimizers import num_skipped
+
+# The metric of steps that an optimiser may leave out: 1 where it did. Its mean is their share.
+SKIPPED = "skipped_share"
 
 Scalar = Float[Array, ""]
 # Scalars in the records; a loss may return other shapes for `finish`.
@@ -166,8 +170,11 @@ class Player(NamedTuple):
                 accumulation_steps=accumulation_steps,
                 axis_name=axis_name,
             )
-            updates, opt_state = self.make_optimizer(hparams).update(grads, opt_state, owned)
-            return (optax.apply_updates(owned, updates), extra, opt_state), metrics
+            updates, after = self.make_optimizer(hparams).update(grads, opt_state, owned)
+            skipped = num_skipped(opt_state, after)
+            if skipped is not None:
+                metrics = {**metrics, SKIPPED: skipped.astype(jnp.float32)}
+            return (optax.apply_updates(owned, updates), extra, after), metrics
 
         state = (self.owned(params), extra, opt_state)
         if self.updates == 1:

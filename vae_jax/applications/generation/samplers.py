@@ -24,7 +24,7 @@ from vae_jax.distributions import Normal, NormalMixture
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.models import FlowPrior
-from vae_jax.models.interfaces import Posterior
+from vae_jax.models.interfaces import LayeredPrior, Posterior
 from vae_jax.models.priors import NormalizingFlow
 from vae_jax.trained import TrainedModel
 from vae_jax.training import host
@@ -292,9 +292,10 @@ def _unasked(images: Float[Array, "*batch height width channels"]) -> Posterior:
 def tempered(distribution: LatentDistribution, temperature: float) -> LatentDistribution:
     """Return the distribution with the standard deviation of its noise times `temperature`.
 
-    The noise is around the mean; in a mixture, around the mean of a component; in a flow, it is the
-    base variable (Kingma & Dhariwal 2018, arXiv 1807.03039, section 6). Temperature 1 changes
-    nothing; 0 leaves the mean, the means of the components, or the flow of zero noise.
+    The noise is around the mean; in a mixture, around the mean of a component; in several layers,
+    around the mean of each layer given those above; in a flow, it is the base variable (Kingma &
+    Dhariwal 2018, arXiv 1807.03039, section 6). Temperature 1 changes nothing; 0 leaves the mean,
+    the means of the components, or the flow of zero noise.
 
     Raises:
       UserError: the temperature is negative or not finite, or the distribution has no such noise.
@@ -311,6 +312,8 @@ def tempered(distribution: LatentDistribution, temperature: float) -> LatentDist
             return dataclasses.replace(distribution, factors=temperature * distribution.factors)
         case NormalizingFlow():
             return _tempered_flow(distribution, temperature)
+        case LayeredPrior():
+            return distribution.tempered(temperature)
     if temperature != 1:
         raise UserError(
             f"temperature={temperature:g} has no meaning for a {type(distribution).__name__}; use "

@@ -1,0 +1,82 @@
+"""One, three, six and twelve layers of convolutional latents, on statically binarised MNIST.
+
+python -m experiments.reproduce --card=ladder_mnist --seeds=1 --budget=cpu
+
+Sonderby et al. 2016 (arXiv 1602.02282), as in the PyTorch code of Dittadi, whose table has -ELBOs
+of 82.14, 80.74 and 80.50 nats for three, six and twelve layers. Expect worse values at the CPU
+budget, in the same order; its runs take TIME on one of two cores without an accelerator. The full
+budget, for an accelerator, was not measured.
+"""
+
+from configs import vanilla
+from vae_jax.papers.card import Budget, Card, Check, Expected, Row
+
+
+def get_card() -> Card:
+    """Return one architecture with more and more layers."""
+    config = vanilla.get_config()
+    config.batch_size = 50
+    config.data.train_split = "train[:50000]"
+    config.data.validation_split = "train[50000:]"
+    config.data.binarization = "static"
+    config.model = {"name": "top_down", "layers": 3, "channels": (64, 64)}
+    config.objective = {"name": "elbo", "free_nats": 0.5, "free_nats_per": "layer"}
+    config.optimizer = {
+        "name": "adam",
+        "learning_rate": 2e-3,
+        "gradient_clip_norm": 200.0,
+        "gradient_skip_norm": 1000.0,
+    }
+    return Card(
+        title="A ladder of convolutional latents on MNIST",
+        source="Sønderby et al. 2016 (arXiv 1602.02282); the values are those of a public "
+        "implementation with convolutional latents (github.com/addtt/ladder-vae-pytorch).",
+        setup="SETUP",
+        base=config,
+        rows=(
+            Row(
+                "layers_1",
+                {"model.layers": 1},
+                {"negative_elbo": Expected(), "nll": Expected()},
+            ),
+            Row(
+                "layers_3",
+                {"model.layers": 3},
+                {"negative_elbo": Expected(82.14, 0.5), "nll": Expected(79.47, 0.5)},
+            ),
+            Row(
+                "layers_6",
+                {"model.layers": 6},
+                {"negative_elbo": Expected(80.74, 0.5), "nll": Expected(78.65, 0.5)},
+            ),
+            Row(
+                "layers_12",
+                {"model.layers": 12, "objective.free_nats": 1.0},
+                {"negative_elbo": Expected(80.50, 0.5), "nll": Expected(78.50, 0.5)},
+            ),
+        ),
+        checks=(Check("negative_elbo", ("layers_1", "layers_3", "layers_6")),),
+        budgets={
+            "full": Budget(
+                {
+                    "epochs": 400,
+                    "model.width": 32,
+                    "model.latent_channels": 32,
+                    "model.blocks": 4,
+                    "objective.warmup_epochs": 10.0,
+                    "evaluation.num_samples": 100,
+                }
+            ),
+            "cpu": Budget(
+                {
+                    "epochs": 5,
+                    "model.channels": (24, 32),
+                    "model.width": 12,
+                    "model.latent_channels": 4,
+                    "objective.warmup_epochs": 1.0,
+                    "evaluation.num_samples": 100,
+                },
+                left_out=("layers_12",),
+            ),
+        },
+    )
