@@ -480,6 +480,11 @@ WRONG = {
         --config.model=os.path:join
         --config.model=vq_vae
         --config.model=vae_gan
+        --config.model=top_down --config.model.channels=(4,4,4,4)
+        --config.model=top_down --config.model.channels=()
+        --config.model=top_down --config.model.layers=0
+        --config.objective.free_nats_per=layer
+        --config.optimizer.gradient_skip_norm=-1
         --config.model=m2
         --config.model=m2 --config.data.labelled=9
         --config.model=m2 --config.data.labelled=97

@@ -13,6 +13,7 @@ from vae_jax.models.hierarchies import NormalChain
 from vae_jax.models.interfaces import LayeredPrior, TopDown
 from vae_jax.models.top_down import layers_by_level
 from vae_jax.objectives import bounds
+from vae_jax.training.optimizers import is_kernel
 
 IMAGE_SHAPE = (8, 4, 1)
 # Two levels, of 4x2 and 2x1 pixels: layers of 8, 2 and 2 latents.
@@ -24,9 +25,7 @@ IMAGES = jax.random.uniform(jax.random.key(0), (3, *IMAGE_SHAPE))
 def experiment(layers=3, **changes):
     """Return an experiment with a tiny ladder; `changes` by dotted name."""
     model = {"name": "top_down", "layers": layers, "channels": (3, 4), "width": 2}
-    return factory.resolve(
-        factory.with_values({"model": {**model, "latent_channels": 1}}, changes)
-    )
+    return factory.resolve(factory.with_values({"model": {**model, "latent_channels": 1}}, changes))
 
 
 def build(layers=3, **changes):
@@ -114,7 +113,7 @@ def test_a_draw_knows_its_density_by_the_jacobian_of_its_noise(model):
         found = model.encode(IMAGES[0]).draw(noise)
         return found.latents, found.log_prob
 
-    jacobian = jax.jit(jax.jacfwd(lambda noise: draw(noise)[0]))(noise)
+    jacobian = jax.jit(jax.jacrev(lambda noise: draw(noise)[0]))(noise)
     sign, log_determinant = np.linalg.slogdet(np.asarray(jacobian, np.float64))
     expected = stats.norm.logpdf(noise).sum() - log_determinant
     assert sign == 1
@@ -130,9 +129,7 @@ def conditionals(model, latents):
 
     def choose(index, layer, state, prior):
         shape = parts[index].shape
-        found[index] = jnp.broadcast_to(prior.mean, shape), jnp.broadcast_to(
-            prior.log_scale, shape
-        )
+        found[index] = jnp.broadcast_to(prior.mean, shape), jnp.broadcast_to(prior.log_scale, shape)
         return parts[index]
 
     model.descend(choose)
@@ -222,15 +219,23 @@ def test_every_parameter_of_a_ladder_gets_a_gradient():
         assert np.abs(leaf).max() > 1e-7, path
 
 
+def test_only_the_kernels_of_a_ladder_decay():
+    kept = set()
+    params = nnx.split(nnx.eval_shape(build), nnx.Param, ...)[1]
+    for path, decays in jax.tree_util.tree_leaves_with_path(is_kernel(params)):
+        name = [str(step.key) for step in path if hasattr(step, "key")][-1]
+        assert decays == (name == "kernel"), path
+        kept |= set() if decays else {name}
+    assert kept == {"bias", "start"}
+
+
 def elbo_of(model, **settings):
     objective = experiment(objective={"name": "elbo", **settings}).objective
     batch = bounds.Batch(IMAGES, IMAGES)
 
     @jax.jit
     def loss(x):
-        return objective.loss(
-            model, batch, jax.random.key(3), epoch=jnp.inf, num_examples=len(x)
-        )
+        return objective.loss(model, batch, jax.random.key(3), epoch=jnp.inf, num_examples=len(x))
 
     return loss(IMAGES)
 
@@ -287,7 +292,9 @@ def test_the_evaluations_terms_add_up_whatever_the_chunks(model, monkeypatch):
     found = []
     for values in (2**21, 200):
         monkeypatch.setattr(likelihood, "_VALUES_PER_CHUNK", values)
-        estimate = jax.jit(lambda keys: likelihood.estimate_batch(model, IMAGES, keys, num_samples=7))
+        estimate = jax.jit(
+            lambda keys: likelihood.estimate_batch(model, IMAGES, keys, num_samples=7)
+        )
         found.append(estimate(keys))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), *found)
     assert found[0].kl.shape == (3, LATENTS)
@@ -344,7 +351,8 @@ def test_a_ladder_says_which_images_it_cannot_halve(image_shape, message):
     ],
 )
 def test_settings_that_do_not_fit_are_refused_in_a_line(changes, message):
+    base = {"model": {"name": "top_down", "channels": (3, 4)}}
+    content = factory.with_values(base, changes)
     with pytest.raises(UserError, match=message) as error:
-        base = {"model": {"name": "top_down", "channels": (3, 4)}}
-        factory.resolve(factory.with_values(base, changes))
+        factory.resolve(content)
     assert "\n" not in str(error.value)

@@ -287,6 +287,27 @@ def test_training_curves_have_a_panel_for_each_metric():
         plots.training_curves([])
 
 
+def test_the_rate_of_each_layer_is_a_line_of_validation_data_if_there_are_any():
+    rates = {"rate_layer_2": 3.0, "rate_layer_10": 0.0, "rate_layer_1": 20.0}
+    rows = [row | {k: v * row["epoch"] for k, v in rates.items()} for row in records(3)]
+    for row in rows:
+        row["rate_layer_1"] += 100 * (row["split"] == "train")
+    assert plots.layer_metrics(rows) == ["rate_layer_1", "rate_layer_2", "rate_layer_10"]
+    assert plots.layer_metrics(records(3)) == []
+    figure = plots.rates_by_layer(rows)
+    lines = figure.axes[0].lines
+    assert [line.get_label() for line in lines] == ["1", "2", "10"]
+    np.testing.assert_allclose(lines[0].get_ydata(), [20, 40, 60])
+    # A layer without any rate stays on the axes.
+    assert (lines[2].get_ydata() > 0).all()
+    training = [row for row in rows if row["split"] == "train"]
+    np.testing.assert_allclose(
+        plots.rates_by_layer(training).axes[0].lines[0].get_ydata(), [120, 140, 160]
+    )
+    with pytest.raises(ValueError, match="no record holds rate_layer_1"):
+        plots.rates_by_layer(records(3))
+
+
 def test_training_curves_draw_the_values_in_the_order_of_the_epochs():
     shuffled = records(12)[::-1]
     resumed = [*shuffled, {"epoch": 12, "split": "valid", "distortion": 50.0}]

@@ -175,9 +175,7 @@ def draw_samples_by_layer(out: Path, model: TrainedModel) -> None:
     numbers = sorted({max(1, num_layers * part // 6) for part in range(1, 7)})
     first = jax.jit(prior.sample)(first_key)
     rows = [
-        jax.jit(
-            jax.vmap(lambda key, number=number: prior.sample_below(first, number, key))
-        )(keys)
+        jax.jit(jax.vmap(lambda key, number=number: prior.sample_below(first, number, key)))(keys)
         for number in numbers
     ]
     labels = ["layer 1" if number == 1 else f"layers 1 to {number}" for number in numbers]

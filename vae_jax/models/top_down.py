@@ -58,9 +58,10 @@ _ZEROS = nnx.initializers.zeros
 _DOUBLING_INIT = nnx.initializers.variance_scaling(4.0, "fan_in", "normal")
 _OUTPUT_INIT = nnx.initializers.variance_scaling(0.2, "fan_in", "normal")
 
+# Of one image where a state, which does not depend on the images yet, is the same for all.
 State = Float[Array, "batch rows columns channels"]
-Context = Float[Array, "batch rows columns width"]
-LayerLatents = Float[Array, "batch layer_latents"]
+Context = Float[Array, "num rows columns width"]
+LayerLatents = Float[Array, "num layer_latents"]
 
 
 def _flat(x: State) -> Float[Array, "batch values"]:
@@ -104,7 +105,7 @@ class Layer(nnx.Module):
         self.latent_channels = latent_channels
         self.activation = activation
 
-    def context(self, features: State) -> Context:
+    def context(self, features: Float[Array, "num rows columns channels"]) -> Context:
         """Return what the posterior takes from the bottom-up features; it is the same for all z."""
         return self.features(self.activation(features))
 
@@ -118,7 +119,7 @@ class Layer(nnx.Module):
         """Return q(z_l|x, z_>l) over `[batch, layer_latents]`."""
         return _as_normal(self.inference(state, context))
 
-    def add(self, state: State, latents: LayerLatents) -> State:
+    def add(self, state: State, latents: LayerLatents) -> Float[Array, "num rows columns channels"]:
         """Return the state with z_l."""
         grid = (len(latents), *state.shape[1:3], self.latent_channels)
         state = state + self.latents(latents.reshape(grid))
@@ -166,7 +167,9 @@ class Level(nnx.Module):
         )
         self.layers = nnx.List(
             [
-                Layer(channels, width, latent_channels, depth=depth, activation=activation, **options)
+                Layer(
+                    channels, width, latent_channels, depth=depth, activation=activation, **options
+                )
                 for _ in range(num_layers)
             ]
         )
@@ -175,14 +178,14 @@ class Level(nnx.Module):
         )
         self.activation = activation
 
-    def up(self, images: State) -> State:
+    def up(self, images: Float[Array, "num height width inputs"]) -> State:
         """Return the features of images, or of the features of the next larger level."""
         x = self.halving(images)
         for block in self.blocks:
             x = x + block(x)
         return x
 
-    def down(self, state: State) -> State:
+    def down(self, state: State) -> Float[Array, "batch height width outputs"]:
         """Return the state of the next larger level."""
         return self.doubling(self.activation(state))
 
@@ -203,7 +206,7 @@ class TopDownPosterior:
     """
 
     model: "TopDownVAE"
-    contexts: tuple[Context, ...]
+    contexts: tuple[Array, ...]
     batch_shape: tuple[int, ...]
 
     @property
@@ -363,7 +366,7 @@ class TopDownVAE(DensityModel):
     def encode(self, images: Float[Array, "*batch height width channels"]) -> TopDownPosterior:
         """Return q(z|x) over `[*batch, latents]`."""
         features = images.reshape(-1, *images.shape[-3:])
-        contexts: list[Context] = []
+        contexts: list[Array] = []
         for level in self.levels:
             features = level.up(features)
             contexts += [layer.context(features) for layer in level.layers]

@@ -41,9 +41,12 @@ class BottleneckBlock(nnx.Module):
     def __call__(
         self,
         images: Float[Array, "batch height width channels"],
-        context: Float[Array, "batch height width width_of_block"] | float = 0.0,
-    ) -> Float[Array, "batch height width outputs"]:
-        """Return the block's output; `context` is added to the first convolution's."""
+        context: Float[Array, "_num height width _width"] | float = 0.0,
+    ) -> Float[Array, "_num height width outputs"]:
+        """Return the block's output; `context` is added to the first convolution's.
+
+        A single image serves a batch of contexts.
+        """
         hidden = self.first(self.activation(images)) + context
         for convolution in self.middle:
             hidden = convolution(self.activation(hidden))

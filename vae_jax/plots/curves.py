@@ -89,12 +89,11 @@ def rates_by_layer(records: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.F
     figure = Figure(figsize=(5.0, 2.8), layout="constrained")
     axes = figure.add_subplot()
     colours = colormaps["viridis"](np.linspace(0, 0.92, num_layers))
-    for index, (metric, colour) in enumerate(
-        zip(layer_metrics(records), colours, strict=True), start=1
-    ):
+    for metric, colour in zip(layer_metrics(records), colours, strict=True):
         epochs, rates = _series(records, "valid" if "valid" in splits else "train", metric)
-        # Below a ten-thousandth of a nat a layer is unused, and a log scale would show nothing else.
-        _draw_series(axes, epochs, np.maximum(rates, _LEAST_RATE), color=colour, label=str(index))
+        layer = metric.removeprefix(LAYER_METRIC)
+        # Below a ten-thousandth of a nat a layer is unused, and the axis would show nothing else.
+        _draw_series(axes, epochs, np.maximum(rates, _LEAST_RATE), color=colour, label=layer)
     axes.set_yscale("log")
     axes.set_xlabel("epoch")
     axes.set_ylabel("rate of a layer (nats)")

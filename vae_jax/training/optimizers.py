@@ -61,9 +61,7 @@ class SkipState(NamedTuple):
     inner: optax.OptState
 
 
-def skip_large(
-    inner: optax.GradientTransformation, most: float
-) -> optax.GradientTransformation:
+def skip_large(inner: optax.GradientTransformation, most: float) -> optax.GradientTransformation:
     """Return an optimiser that leaves out steps whose gradient has a norm above `most`.
 
     It leaves out those whose gradient is not finite, too (Child 2021, arXiv 2011.10650, section 3).
