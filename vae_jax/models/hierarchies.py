@@ -117,7 +117,7 @@ class NormalChain(Chain):
         top = self.first if self.top_first else self.second(self.first.mean)
         return (self.bottom_size, top.mean.shape[-1])
 
-    def tempered(self, temperature: float) -> "NormalChain":
+    def tempered(self, temperature: float | Float[Array, ""]) -> "NormalChain":
         """Return the chain with the standard deviations of both layers times `temperature`."""
 
         def scaled(normal: Normal) -> Normal:

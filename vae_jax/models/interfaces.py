@@ -90,7 +90,7 @@ class LayeredPrior(Protocol):
 
     layer_sizes: tuple[int, ...]
 
-    def tempered(self, temperature: float, /) -> Prior:
+    def tempered(self, temperature: float | Float[Array, ""], /) -> Prior:
         """Return the prior with the standard deviations of every layer times `temperature`."""
 
     def sample_below(

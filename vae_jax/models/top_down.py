@@ -265,7 +265,7 @@ class TopDownPrior:
     """
 
     model: "TopDownVAE"
-    temperature: float = 1.0
+    temperature: float | Float[Array, ""] = 1.0
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:
@@ -300,7 +300,7 @@ class TopDownPrior:
         noise = jax.random.normal(key, (1, self.model.latent_size))
         return self._drawn(noise, latents[None], num_drawn)[0]
 
-    def tempered(self, temperature: float) -> "TopDownPrior":
+    def tempered(self, temperature: float | Float[Array, ""]) -> "TopDownPrior":
         """Return the prior with the standard deviations of every layer times `temperature`."""
         return dataclasses.replace(self, temperature=temperature * self.temperature)
 
