@@ -18,6 +18,8 @@ def get_config() -> ConfigDict:
     config = vanilla.get_config()
     config.epochs = 10
     config.batch_size = 50
+    # Longer calls are unrolled, and four steps of six layers take minutes to compile.
+    config.steps_per_call = 50
     config.model = {
         "name": "top_down",
         "layers": 6,

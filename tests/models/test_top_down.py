@@ -9,6 +9,7 @@ from scipy import stats
 from small_models import normal, randomized
 
 from vae_jax import config as factory
+from vae_jax.config.datasets import check_image_shape
 from vae_jax.data import random_bits
 from vae_jax.distributions import Normal, kl_by_dimension
 from vae_jax.errors import UserError
@@ -338,7 +339,7 @@ def test_a_ladder_says_which_images_it_cannot_halve(image_shape, message):
         assert config.model.unfit(image_shape) is None
         return
     with pytest.raises(UserError, match=f"^model.*{message}"):
-        factory.check_image_shape(config, image_shape)
+        check_image_shape(config, image_shape)
 
 
 @pytest.mark.parametrize(
