@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
         "name": "adam",
         "learning_rate": 2e-3,
         "gradient_clip_norm": 200.0,
-        "gradient_skip_norm": 1000.0,
+        "gradient_skip_norm": 2000.0,
     }
     config.evaluation = {"num_samples": 100}
     return config

@@ -27,7 +27,7 @@ def get_card() -> Card:
         "name": "adam",
         "learning_rate": 2e-3,
         "gradient_clip_norm": 200.0,
-        "gradient_skip_norm": 1000.0,
+        "gradient_skip_norm": 2000.0,
     }
     return Card(
         title="A ladder of convolutional latents on MNIST",
