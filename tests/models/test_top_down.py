@@ -203,21 +203,25 @@ def small_chain():
 
 
 @pytest.mark.parametrize("kind", ["top_down", "ladder"])
-def test_a_layer_drawn_anew_leaves_those_above_as_they_are(model, kind):
+def test_layers_drawn_anew_leave_those_above_as_they_are(model, kind):
     model = model if kind == "top_down" else small_chain()
     assert isinstance(model.prior, LayeredPrior)
     assert model.prior.layer_sizes == model.layer_sizes == SIZES
 
     @jax.jit
-    def draw(given, key):
+    def draw(given, number, key):
         prior = model.prior
-        return prior.sample_below(given, 1, key), prior.tempered(1e-6).sample_below(given, 1, key)
+        tempered = prior.tempered(1e-6)
+        return prior.sample_below(given, number, key), tempered.sample_below(given, number, key)
 
     given = normal(0, LATENTS)
-    (one, cold), (other, same) = (draw(given, jax.random.key(seed)) for seed in (1, 2))
-    np.testing.assert_array_equal(one[SIZES[0] :], given[SIZES[0] :])
-    assert (one[: SIZES[0]] != other[: SIZES[0]]).all()
-    np.testing.assert_allclose(cold, same, atol=1e-3)
+    for number, drawn in enumerate([0, SIZES[0], LATENTS]):
+        (one, cold), (other, same) = (
+            draw(given, jnp.int32(number), jax.random.key(seed)) for seed in (1, 2)
+        )
+        np.testing.assert_array_equal(one[drawn:], given[drawn:])
+        assert (one[:drawn] != other[:drawn]).all()
+        np.testing.assert_allclose(cold, same, atol=1e-3)
 
 
 def test_every_parameter_of_a_ladder_gets_a_gradient():

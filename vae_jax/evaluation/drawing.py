@@ -159,8 +159,8 @@ def draw_samples_by_layer(out: Path, model: TrainedModel) -> None:
     prior = model.prior
     if not isinstance(prior, LayeredPrior):
         return
-    first_key, *keys = jax.random.split(jax.random.fold_in(model.keys.prior, 1), 1 + _NUM_SHOWN)
-    keys = jnp.stack(keys)
+    split = jax.random.split(jax.random.fold_in(model.keys.prior, 1), 1 + _NUM_SHOWN)
+    first_key, keys = split[0], split[1:]
 
     def shown(rows: list[jax.Array]) -> np.ndarray:
         latents = np.asarray(jnp.concatenate(rows))
@@ -174,10 +174,10 @@ def draw_samples_by_layer(out: Path, model: TrainedModel) -> None:
     num_layers = len(prior.layer_sizes)
     numbers = sorted({max(1, num_layers * part // 6) for part in range(1, 7)})
     first = jax.jit(prior.sample)(first_key)
-    rows = [
-        jax.jit(jax.vmap(lambda key, number=number: prior.sample_below(first, number, key)))(keys)
-        for number in numbers
-    ]
+    below = jax.jit(
+        lambda number: jax.vmap(lambda key: prior.sample_below(first, number, key))(keys)
+    )
+    rows = [below(jnp.int32(number)) for number in numbers]
     labels = ["layer 1" if number == 1 else f"layers 1 to {number}" for number in numbers]
     figure = plots.samples_by_row(shown(rows), labels, "samples by the layers drawn anew")
     plots.save(figure, out / "samples_by_layer.png")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from vae_jax.distributions import Distribution, Draw, Normal
 from vae_jax.models.interfaces import (
@@ -127,7 +127,9 @@ class NormalChain(Chain):
             self, first=scaled(self.first), second=lambda first: scaled(self.second(first))
         )
 
-    def sample_below(self, latents: Latents, num_drawn: int, key: Key[Array, ""]) -> Latents:
+    def sample_below(
+        self, latents: Latents, num_drawn: int | Int[Array, ""], key: Key[Array, ""]
+    ) -> Latents:
         """Return latents with the lowest `num_drawn` layers drawn anew, given those above.
 
         Raises:
@@ -135,10 +137,11 @@ class NormalChain(Chain):
         """
         if not self.top_first:
             raise ValueError("h1 of this chain is not given h2")
-        if num_drawn != 1:
-            return self.sample(key) if num_drawn else latents
-        top, _ = self._split(latents)
-        return self._join(top, self.second(top).sample(key))
+        top_key, bottom_key = jax.random.split(key)
+        top, bottom = self._split(latents)
+        top = jnp.where(num_drawn > 1, self.first.sample(top_key), top)
+        drawn = self.second(top).sample(bottom_key)
+        return self._join(top, jnp.where(num_drawn > 0, drawn, bottom))
 
     def log_prob_by_dimension(self, latents: Latents) -> Latents:
         """Return log density per dimension given the first layer, in nats; sums to `log_prob`."""

@@ -94,7 +94,11 @@ class LayeredPrior(Protocol):
         """Return the prior with the standard deviations of every layer times `temperature`."""
 
     def sample_below(
-        self, latents: Float[Array, " latents"], num_drawn: int, key: Key[Array, ""], /
+        self,
+        latents: Float[Array, " latents"],
+        num_drawn: int | Int[Array, ""],
+        key: Key[Array, ""],
+        /,
     ) -> Float[Array, " latents"]:
         """Return latents with the lowest `num_drawn` layers drawn anew, given those above."""
 

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from vae_jax.data.random_bits import LONGEST
 from vae_jax.distributions import (
@@ -287,18 +287,24 @@ class TopDownPrior:
             return parts[index]
 
         self.model.descend(choose)
-        return sum(log_probs).reshape(latents.shape[:-1])
+        return jnp.asarray(sum(log_probs)).reshape(latents.shape[:-1])
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " latents"]:
         """Return one draw."""
         return self._drawn(jax.random.normal(key, (1, self.model.latent_size)))[0]
 
     def sample_below(
-        self, latents: Float[Array, " latents"], num_drawn: int, key: Key[Array, ""]
+        self,
+        latents: Float[Array, " latents"],
+        num_drawn: int | Int[Array, ""],
+        key: Key[Array, ""],
     ) -> Float[Array, " latents"]:
         """Return latents with the lowest `num_drawn` layers drawn anew, given those above."""
         noise = jax.random.normal(key, (1, self.model.latent_size))
-        return self._drawn(noise, latents[None], num_drawn)[0]
+        given = self.model.by_layer(latents[None])
+        return self._drawn(
+            noise, lambda index, drawn: jnp.where(index < num_drawn, drawn, given[index])
+        )[0]
 
     def tempered(self, temperature: float | Float[Array, ""]) -> "TopDownPrior":
         """Return the prior with the standard deviations of every layer times `temperature`."""
@@ -310,19 +316,15 @@ class TopDownPrior:
     def _drawn(
         self,
         noise: Float[Array, "batch latents"],
-        given: Float[Array, "batch latents"] | None = None,
-        num_drawn: int | None = None,
+        select: Callable[[int, LayerLatents], LayerLatents] = lambda index, drawn: drawn,
     ) -> Float[Array, "batch latents"]:
-        """Return draws from noise in the lowest `num_drawn` layers; the others are given."""
+        """Return draws from noise; `select` may replace those of a layer before the next one."""
         noise_by_layer = self.model.by_layer(noise)
         chosen: list[Any] = [None] * len(noise_by_layer)
-        if given is not None:
-            chosen = self.model.by_layer(given)
-        num_drawn = len(noise_by_layer) if num_drawn is None else num_drawn
 
         def choose(index: int, layer: Layer, state: State, prior: Normal) -> LayerLatents:
-            if index < num_drawn:
-                chosen[index] = self._tempered(prior).draw(noise_by_layer[index]).latents
+            drawn = self._tempered(prior).draw(noise_by_layer[index]).latents
+            chosen[index] = select(index, drawn)
             return chosen[index]
 
         self.model.descend(choose)

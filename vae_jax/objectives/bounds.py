@@ -136,8 +136,9 @@ def elbo_terms(
     if isinstance(posterior, TopDown):
         passed = posterior.descend(draw_noise(model, num_samples, len(inputs), key))
         log_ratio = (passed.log_posterior - passed.log_prior)[..., None]
-        kl = (log_ratio if sampled_kl else passed.kl).mean(axis=0)
-        return ElboTerms(passed.likelihood.log_prob(targets).mean(axis=0), kl)
+        parts = log_ratio if sampled_kl else passed.kl
+        log_likelihood = passed.likelihood.log_prob(targets)
+        return ElboTerms(log_likelihood.mean(axis=0), parts.mean(axis=0))
     kl = None if sampled_kl else closed_kl(posterior, prior)
     if kl is not None and num_samples == 1 and isinstance(posterior, Normal):
         latents = posterior.sample(key)
