@@ -55,7 +55,7 @@ FAMILIES = (
     Family("ladder VAE", "Sønderby et al. 2016 (1602.02282)", "model=ladder"),
     Family(
         "convolutional ladder, six layers",
-        "Child 2021 (2011.10650)",
+        "Sønderby et al. 2016 (1602.02282), Child 2021 (2011.10650)",
         "configs/ladder.py",
         ("ladder_mnist", "layers_6", "negative_elbo"),
     ),
