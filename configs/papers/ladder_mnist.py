@@ -35,8 +35,8 @@ def get_card() -> Card:
         "implementation with convolutional latents (github.com/addtt/ladder-vae-pytorch).",
         setup="Two levels, of 14x14 and 7x7 pixels, among which the layers are shared out; 64 "
         "channels, 32 latents per pixel and layer, batch 50, 400 epochs of Adam at 0.0005 with a "
-        "cosine, 0.5 free nats per layer (1 with twelve). MNIST is binarised once, by our own draw: "
-        "the fixed one of the source cannot be made again. The source has gated blocks and four "
+        "cosine, 0.5 free nats per layer (1 with twelve). MNIST is binarised once, by a draw of "
+        "our own: the source's cannot be made again. The source has gated blocks and four "
         "levels; its values are those of one and of 100 samples. The CPU budget has 5 epochs at "
         "0.002, 24 and 32 channels, 4 latents per pixel, 20 samples, and no row of twelve layers.",
         base=config,
