@@ -81,6 +81,7 @@ def rates_by_layer(records: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.F
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     num_layers = len(layer_metrics(records))
     if num_layers == 0:
@@ -95,6 +96,9 @@ def rates_by_layer(records: Sequence[Mapping[str, Any]]) -> "matplotlib.figure.F
         # Below a ten-thousandth of a nat a layer is unused, and the axis would show nothing else.
         _draw_series(axes, epochs, np.maximum(rates, _LEAST_RATE), color=colour, label=layer)
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("epoch")
     axes.set_ylabel("rate of a layer (nats)")
     figure.legend(loc="outside right center", title="layer")
