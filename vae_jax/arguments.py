@@ -50,8 +50,16 @@ def stored_array(name: str, form: Form, value: Given) -> np.ndarray:
     return array.astype(np.float32) / scale
 
 
-def refuse_values(name: str, images: np.ndarray, accepts: Accepted) -> None:
+def refuse_values(
+    name: str, images: np.ndarray, accepts: Accepted, *, may_miss: bool = False
+) -> None:
     """Refuse images of a type or of values that no image has.
+
+    Args:
+      name: of the images, for errors.
+      images: of any shape.
+      accepts: what the likelihood does.
+      may_miss: whether values may be NaN, which were not seen.
 
     Raises:
       UserError: they are neither 8-bit nor bool nor floating, are 8-bit zeros and ones, are not
@@ -63,6 +71,10 @@ def refuse_values(name: str, images: np.ndarray, accepts: Accepted) -> None:
         return
     if not floating and images.dtype not in (np.uint8, np.bool_):
         raise UserError(f"{name}: type {images.dtype}; use uint8, bool or floats in [0, 1]")
+    if floating and may_miss:
+        images = images[~np.isnan(images)]
+        if images.size == 0:
+            return
     if floating and not np.isfinite(images).all():
         raise UserError(f"{name}: values that are not finite")
     problem = black_ones(images)

@@ -60,6 +60,7 @@ from vae_jax.models import DensityModel, Model, latent_paths
 from vae_jax.models.conditions import Reads, condition_of, has_guess, reads_of
 from vae_jax.models.imputation import Imputed, impute, rows_at_once
 from vae_jax.models.interfaces import Prior
+from vae_jax.models.missing_pixels import may_miss_pixels
 from vae_jax.models.modalities import Form, Forms, placeholder
 from vae_jax.models.multimodal import MultimodalVAE
 from vae_jax.models.vae import ConditionalVAE
@@ -392,6 +393,11 @@ class TrainedModel(_Trained):
         return load_complete(self.config)
 
     @property
+    def may_miss_pixels(self) -> bool:
+        """True if pixels of images may be NaN, which were not seen."""
+        return may_miss_pixels(self.config.model)
+
+    @property
     def condition_reads(self) -> Reads:
         """What the condition of p(x|c) is made from: labels, images, or nothing for p(x)."""
         return reads_of(self.config.model)
@@ -522,9 +528,8 @@ class TrainedModel(_Trained):
             )
         # Noise takes the images that a denoising model restores out of the unit interval.
         is_clean = name_of(self.corruption) == "none"
-        arguments.refuse_values(
-            "images", array, self.likelihood.accepts if is_clean else "any finite"
-        )
+        accepts = self.likelihood.accepts if is_clean else "any finite"
+        arguments.refuse_values("images", array, accepts, may_miss=self.may_miss_pixels)
         stored = array if array.dtype == np.uint8 else array.astype(np.float32)
         return np.asarray(to_unit_interval(jnp.asarray(stored)))
 
@@ -764,21 +769,24 @@ class TrainedModel(_Trained):
         num_draws: int = 200,
         on_batch: Callable[[int], None] = lambda num: None,
     ) -> Imputed:
-        """Return rows of a table with their missing cells filled (see `models.imputation`).
+        """Return rows of a table, or images, with what is missing filled (`models.imputation`).
 
         Args:
-          rows: `[num, 1, columns, 1]`, with NaN where a cell was not seen.
+          rows: `[num, 1, columns, 1]`, with NaN where a cell was not seen; or images with NaN.
           key: of the samples.
           num_samples: importance samples per row.
-          num_draws: draws per row.
+          num_draws: draws per row, all of which are in memory.
           on_batch: called with the number of rows done.
 
         Raises:
-          UserError: the run is on images, has no density, or a cell is none of its column.
+          UserError: the run is on whole images, has no density, or a cell is none of its column.
         """
         self._require_density("imputation")
-        if self.columns is None:
-            raise UserError("imputation needs a run on a table, and this one is on images")
+        if self.columns is None and not self.may_miss_pixels:
+            raise UserError(
+                "imputation needs a run on a table, or one with model.missing_pixels=True, and "
+                "this one is on whole images"
+            )
         given = self._targets(rows)
         keys = jax.random.split(key, len(given))
         at_once = rows_at_once(num_samples, self.latent_size)
@@ -1052,10 +1060,11 @@ def load_images(path: str | Path, member: int | None = None, *, rows: bool = Fal
     Args:
       path: the run's workdir, or that of a sweep.
       member: index of the sweep's member.
-      rows: whether the rows of a table will do, too.
+      rows: whether the rows of a table, and images with missing pixels, will do, too.
 
     Raises:
-      UserError: as `load`, or the run has several modalities, or is on a table.
+      UserError: as `load`, or the run has several modalities, is on a table, or on images of which
+        pixels were not seen.
     """
     folder = workdir.run_folder(Path(path), member)
     config = read_experiment(folder)
@@ -1070,6 +1079,11 @@ def load_images(path: str | Path, member: int | None = None, *, rows: bool = Fal
         raise UserError(
             f"workdir={str(folder)!r} holds a run on a table, and this is for images; its rows are "
             "for experiments.impute, sample, detect, map and evaluate"
+        )
+    if may_miss_pixels(config.model) and not rows:
+        raise UserError(
+            f"workdir={str(folder)!r} holds a run with model.missing_pixels=True, and this is for "
+            "whole images; it is for experiments.impute, sample, detect, map and evaluate"
         )
     model = TrainedModel(config, stored.form, stored.params, stored.extra)
     return _of_run(folder, model, stored)

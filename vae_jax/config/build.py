@@ -25,6 +25,7 @@ from vae_jax.data.pixels import (
 )
 from vae_jax.models.conditions import reads_of
 from vae_jax.models.likelihoods import unaccepted
+from vae_jax.models.missing_pixels import may_miss_pixels, of_seen
 from vae_jax.models.rows import build_likelihood as likelihood_of
 from vae_jax.objectives import Batch, Objective
 from vae_jax.objectives.base import LabelledBatch
@@ -34,13 +35,17 @@ from vae_jax.training.players import Batches, Hparams, Metrics, Params, Player, 
 
 def build_likelihood(experiment: AnyExperiment, form: DataForm | None = None) -> Any:
     """Return the likelihood that an experiment names, as it starts; that of rows needs a form."""
-    return likelihood_of(experiment.model.likelihood, form)
+    return of_seen(likelihood_of(experiment.model.likelihood, form), experiment.model)
 
 
 def refused_values(experiment: AnyExperiment, form: DataForm, images: np.ndarray) -> str | None:
     """Return what the likelihood does not accept of images; None if it accepts all."""
     if isinstance(form, RowShape):
         return form.problem(images)
+    if may_miss_pixels(experiment.model):
+        images = images[~np.isnan(images)]
+        if images.size == 0:
+            return None
     return unaccepted(build_likelihood(experiment, form).accepts, images)
 
 

@@ -41,6 +41,7 @@ from vae_jax.data.tables import TableOptions
 from vae_jax.errors import UserError
 from vae_jax.models.conditions import reads_of
 from vae_jax.models.likelihoods import unaccepted
+from vae_jax.models.missing_pixels import may_miss_pixels
 from vae_jax.settings import name_of
 
 TRAIN, VALIDATION, TEST = "data.train_split", "data.validation_split", "data.test_split"
@@ -148,6 +149,10 @@ def form_of(train: LazyDataset) -> ImageShape:
 
 
 def _check_images(config: AnyExperiment, field: str, images: np.ndarray) -> None:
+    if may_miss_pixels(config.model):
+        images = images[~np.isnan(images)]
+        if images.size == 0:
+            raise UserError(f"{field}: no pixel of {config.data.name!r} was seen; all are NaN")
     problem = unaccepted(config.model.likelihood.build().accepts, images)
     if problem is not None:
         raise UserError(
@@ -298,7 +303,14 @@ def open_split(config: AnyExperiment, field: str, name: str) -> LazyDataset:
       UserError: unknown, damaged or unfit data.
     """
     section = config.data
-    dataset = data.open_lazily(section.name, name, section.dir, section.image_size, _table(config))
+    dataset = data.open_lazily(
+        section.name,
+        name,
+        section.dir,
+        section.image_size,
+        _table(config),
+        may_miss_pixels=may_miss_pixels(config.model),
+    )
     if is_table(dataset):
         _refuse_prior_of_images(config)
         return dataset
@@ -319,7 +331,7 @@ def _load(config: AnyExperiment, field: str, dataset: LazyDataset) -> Dataset:
     problem = black_ones(loaded.images)
     if problem is not None:
         raise UserError(f"{field}: images of {config.data.name!r} {problem}")
-    largest = float(np.abs(loaded.images).max()) if loaded.images.dtype != np.uint8 else 0.0
+    largest = float(np.nanmax(np.abs(loaded.images))) if loaded.images.dtype != np.uint8 else 0.0
     if field == TRAIN and largest > _LARGE:
         logging.warning(
             "%s: values of %r reach %.3g; standardise them (subtract the mean of each column, "
@@ -524,6 +536,9 @@ def mean_image(train: LazyDataset) -> Float[Array, "height width channels"]:
         images = train.read(chunks[index]).images
         return images.sum(axis=0, dtype=np.uint64 if images.dtype == np.uint8 else np.float64)
 
+    may_miss = isinstance(train, Dataset) and train.dtype != np.uint8
+    if may_miss and np.isnan(train.images).any():
+        return jnp.asarray(_mean_of_seen(train.images[indices]))
     if isinstance(train, Dataset):
         mean = sum(map(total, range(len(chunks)))) / len(indices)
     else:
@@ -533,6 +548,18 @@ def mean_image(train: LazyDataset) -> Float[Array, "height width channels"]:
             mean = sum(totals) / len(indices)
     scale = 255 if train.dtype == np.uint8 else 1
     return jnp.asarray(mean / scale, jnp.float32)
+
+
+def _mean_of_seen(images: np.ndarray) -> Float[np.ndarray, "height width channels"]:
+    """Return the mean over the images that show a pixel; of one that none shows, over all pixels.
+
+    Args:
+      images: with NaN where a pixel was not seen.
+    """
+    seen = ~np.isnan(images)
+    number, total = seen.sum(axis=0), np.nansum(images, axis=0, dtype=np.float64)
+    mean = np.where(number > 0, total / np.maximum(number, 1), total.sum() / number.sum())
+    return mean.astype(np.float32)
 
 
 def build_prepare(config: AnyExperiment) -> Prepare:

@@ -7,6 +7,7 @@ from vae_jax.data import multimodal
 from vae_jax.data.sprites.variants import VARIANTS
 from vae_jax.errors import UserError
 from vae_jax.models.conditions import has_guess, reads_of
+from vae_jax.models.missing_pixels import may_miss_pixels
 from vae_jax.models.rows import takes_rows
 from vae_jax.settings import name_of
 
@@ -166,6 +167,7 @@ def _check_images(experiment: Any) -> None:
     data = experiment.data
     mode = data.mode.name
     _check_condition(experiment)
+    _check_missing_pixels(experiment)
     if mode in ("render", "stream") and data.binarization.name == "static":
         raise UserError(
             f"data.binarization='static' keeps a draw of every image, which data.mode={mode!r} "
@@ -175,6 +177,34 @@ def _check_images(experiment: Any) -> None:
         raise UserError(
             f"data.mode='render' draws images from their factors, which data.name={data.name!r} "
             f"cannot; use data.mode='auto', or data.name={' or '.join(map(repr, VARIANTS))}"
+        )
+
+
+def _check_missing_pixels(experiment: Any) -> None:
+    """Refuse parts that compare all pixels, where some were not seen."""
+    if not may_miss_pixels(experiment.model):
+        return
+    data, objective = experiment.data, experiment.objective
+    if data.binarization.name == "static":
+        raise UserError(
+            "data.binarization='static' is kept as zeros and ones, which leave no room for pixels "
+            "that were not seen (model.missing_pixels=True); use 'dynamic' or 'none'"
+        )
+    corruption = getattr(experiment, "corruption", None)
+    if corruption is not None and name_of(corruption) != "none":
+        raise UserError(
+            f"corruption={name_of(corruption)!r} is one of whole images, and "
+            "model.missing_pixels=True; use corruption='none'"
+        )
+    if objective.compares_means or objective.opponents():
+        raise UserError(
+            f"objective={name_of(objective)!r} compares whole images, and "
+            "model.missing_pixels=True; use another objective, such as 'iwae'"
+        )
+    if experiment.evaluation.disentanglement:
+        raise UserError(
+            "evaluation.disentanglement=True draws whole images, and model.missing_pixels=True; "
+            "use False"
         )
 
 

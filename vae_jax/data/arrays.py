@@ -29,11 +29,16 @@ def sizes(path: str) -> dict[str, int]:
     }
 
 
-def read(path: str, ranges: Ranges) -> Dataset:
+def read(path: str, ranges: Ranges, *, may_miss: bool = False) -> Dataset:
     """Read ranges of a file's images, [num_examples, height, width, channels], labels and factors.
 
     Images without a channel axis get one. uint8 stays as it is; False and True become 0 and 255,
     so that they too are black and white; floating numbers become float32.
+
+    Args:
+        path: the file.
+        ranges: of the examples.
+        may_miss: whether pixels may be NaN, which were not seen.
 
     Raises:
         UserError: as `sizes`; labels or factors that do not fit the images; numbers that are not
@@ -60,7 +65,7 @@ def read(path: str, ranges: Ranges) -> Dataset:
         images, labels, factors = splits[name]
         parts.append(
             Dataset(
-                _convert(path, keys[name][0], images[start:stop], start),
+                _convert(path, keys[name][0], images[start:stop], start, may_miss=may_miss),
                 None if labels is None else labels[start:stop].astype(np.int32),
                 None if factors is None else factors.read(np.arange(start, stop)),
             )
@@ -148,7 +153,7 @@ def _read_factors(
     return Factors(names, tuple(sizes.tolist()), arrays[key].astype(np.int32))
 
 
-def _convert(path: str, key: str, images: np.ndarray, start: int) -> np.ndarray:
+def _convert(path: str, key: str, images: np.ndarray, start: int, *, may_miss: bool) -> np.ndarray:
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.dtype == np.uint8:
@@ -158,12 +163,16 @@ def _convert(path: str, key: str, images: np.ndarray, start: int) -> np.ndarray:
     # A float64 too large for float32 becomes infinite here and is refused below.
     with np.errstate(over="ignore"):
         images = images.astype(np.float32)
-    bad = ~np.isfinite(images).all(axis=(1, 2, 3))
+    fine = np.isfinite(images) | (np.isnan(images) & may_miss)
+    bad = ~fine.all(axis=(1, 2, 3))
     if bad.any():
+        kind = "infinite" if may_miss else "NaN or infinite"
+        remedy = "all must be finite in float32"
+        if not may_miss and not np.isinf(images).any():
+            remedy += ", unless NaN stands for pixels not seen: model.missing_pixels=True"
         raise UserError(
-            f"{path}: {key!r} has NaN or infinite values in {np.count_nonzero(bad)} of "
-            f"{len(bad)} images, first in image {start + int(np.argmax(bad))}; "
-            "all must be finite in float32"
+            f"{path}: {key!r} has {kind} values in {np.count_nonzero(bad)} of {len(bad)} images, "
+            f"first in image {start + int(np.argmax(bad))}; {remedy}"
         )
     return images
 

@@ -58,4 +58,11 @@ def binarize(
         rows = images.reshape(images.shape[0], -1).astype(jnp.uint32)
         bits = random_bits.uint16(key, *rows.shape)
         return (bits * 255 < rows * 65536).astype(jnp.float32).reshape(images.shape)
-    return (jax.random.uniform(key, images.shape) < images).astype(jnp.float32)
+    drawn = (jax.random.uniform(key, images.shape) < images).astype(jnp.float32)
+    # A pixel that was not seen stays so.
+    return jnp.where(jnp.isnan(images), jnp.nan, drawn)
+
+
+def with_grey_holes(images: np.ndarray) -> np.ndarray:
+    """Return images to look at, grey where a pixel is NaN because it was not seen."""
+    return images if images.dtype == np.uint8 else np.where(np.isnan(images), 0.5, images)

@@ -30,7 +30,13 @@ class _Source(NamedTuple):
 
 
 def open_lazily(
-    name: str, split: str, data_dir: str, image_size: int = 0, table: TableOptions | None = None
+    name: str,
+    split: str,
+    data_dir: str,
+    image_size: int = 0,
+    table: TableOptions | None = None,
+    *,
+    may_miss_pixels: bool = False,
 ) -> LazyDataset:
     """Open a split of a data set, which is read on demand.
 
@@ -48,6 +54,7 @@ def open_lazily(
         image_size: height and width that the central squares of image files are resized to; 0 keeps
             them as they are. Rendered images have this size; 0 means 64.
         table: how a file becomes a table (see `tables`); None for images.
+        may_miss_pixels: whether pixels of an .npz file may be NaN, which were not seen.
 
     Returns:
         A data set with images [num_examples, height, width, channels], uint8 or float32, in the
@@ -56,7 +63,7 @@ def open_lazily(
     Raises:
         UserError: the name or split is unknown, or the data are damaged or have a wrong form.
     """
-    source = _find(name, data_dir, image_size, table)
+    source = _find(name, data_dir, image_size, table, may_miss_pixels=may_miss_pixels)
     return source.open(splits.parse(split, source.sizes()))
 
 
@@ -80,7 +87,14 @@ def split_sizes(name: str, data_dir: str, table: TableOptions | None = None) -> 
     return _find(name, data_dir, 0, table).sizes()
 
 
-def _find(name: str, data_dir: str, image_size: int, table: TableOptions | None = None) -> _Source:
+def _find(
+    name: str,
+    data_dir: str,
+    image_size: int,
+    table: TableOptions | None = None,
+    *,
+    may_miss_pixels: bool = False,
+) -> _Source:
     if table is not None:
         return _find_table(name, table)
     if tables.is_table(name):
@@ -102,7 +116,8 @@ def _find(name: str, data_dir: str, image_size: int, table: TableOptions | None 
         return _Source(partial(outside.sizes, name), partial(outside.OutsideDataset, name))
     path = str(Path(os.path.expanduser(name)))
     if name.endswith(".npz"):
-        return _Source(partial(arrays.sizes, path), partial(arrays.read, path))
+        read = partial(arrays.read, path, may_miss=may_miss_pixels)
+        return _Source(partial(arrays.sizes, path), read)
     folder = None if _looks_like_a_path(name) else prepared.find(name, data_dir)
     if folder is not None:
         return _Source(

@@ -31,6 +31,7 @@ from vae_jax.distributions.normal import Normal, kl_by_dimension, kl_divergence
 from vae_jax.distributions.one_hot import OneHot, kl_by_group
 from vae_jax.distributions.optimal_normal import OptimalScaleNormal
 from vae_jax.distributions.point_mass import PointMass
+from vae_jax.distributions.seen_pixels import SeenPixels
 from vae_jax.distributions.student_t import StudentT
 from vae_jax.distributions.subset_mixture import SubsetMixture
 from vae_jax.distributions.von_mises_fisher import UniformSphere, VonMisesFisher, on_sphere
@@ -58,6 +59,7 @@ __all__ = [
     "OptimalScaleNormal",
     "PointMass",
     "Poisson",
+    "SeenPixels",
     "StudentT",
     "SubsetMixture",
     "UniformSphere",

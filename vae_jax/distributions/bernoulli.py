@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from vae_jax.distributions.base import flatten_event, static_field
+from vae_jax.distributions.base import flatten_event, softplus, static_field
 
 # Below this slope a density is sampled by the first terms of a series.
 _NEARLY_FLAT = 1e-3
@@ -38,6 +38,10 @@ class Bernoulli:
         """Return log probability in nats, `[*batch]`."""
         logits = flatten_event(self.logits, self.event_ndim)
         return _sum_log_prob(flatten_event(value, self.event_ndim), logits)
+
+    def log_prob_by_dimension(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Return log probability of each element in nats: its sum is `log_prob`."""
+        return value * self.logits - softplus(self.logits)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
         """Return one draw of zeros and ones (no gradient flows through it)."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from vae_jax import plots
 from vae_jax.data.corruptions import at_any_level
+from vae_jax.data.pixels import with_grey_holes
 from vae_jax.evaluation import conditional_drawing, denoising, joint_drawing, plane_maps
 from vae_jax.models import latent_paths
 from vae_jax.models.interfaces import LayeredPrior
@@ -55,7 +56,8 @@ def draw_run(
     first = targets[:_NUM_IMAGES]
     condition = model.condition_of(targets, labels)
     of_first = None if condition is None else condition[:_NUM_IMAGES]
-    reconstructed = plots.reconstructions(first, model.reconstruct(first, of_first))
+    shown = with_grey_holes(first)
+    reconstructed = plots.reconstructions(shown, model.reconstruct(first, of_first))
     plots.save(reconstructed, out / "reconstructions.png")
     draw_training_curves(folder, out)
     mapped = slice(NUM_MAPPED)
@@ -283,7 +285,7 @@ def image_writer(
         # Moved to this process: what one process computes must not wait for others' devices.
         model.params, model.extra = jax.device_get((state.train.params["model"], state.train.extra))
         step = int(state.train.step)
-        tensorboard.write_images("originals", images, step)
+        tensorboard.write_images("originals", with_grey_holes(images), step)
         tensorboard.write_images("reconstructions", model.reconstruct(images, condition), step)
         if model.has_samples:
             samples = model.sample(jax.random.key(0), len(images), condition)

@@ -33,13 +33,15 @@ def as_stored(model: TrainedModel, images: np.ndarray, like: np.dtype) -> np.nda
     # A float64 too large for float32 becomes infinite here and is refused below.
     with np.errstate(over="ignore"):
         images = images.astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
+    fine = np.isfinite(images) | (np.isnan(images) & model.may_miss_pixels)
+    bad = np.flatnonzero(~fine.all(axis=(1, 2, 3)))
     if len(bad):
+        kind = "infinite" if model.may_miss_pixels else "NaN or infinite"
         raise UserError(
-            f"{len(bad)} of {len(images)} images hold NaN or infinite values, first image {bad[0]}"
+            f"{len(bad)} of {len(images)} images hold {kind} values, first image {bad[0]}"
         )
     problem = model.refused_values(images)
-    low, high = images.min(), images.max()
+    low, high = np.nanmin(images), np.nanmax(images)
     if problem is None and like == np.uint8 and not 0 <= low <= high <= 1:
         problem = f"lie in [{low:g}, {high:g}], outside [0, 1]"
     if problem is not None:

@@ -34,13 +34,14 @@ def reconstruction_error(
     targets: Float[np.ndarray, "examples height width channels"],
     condition: np.ndarray | None = None,
 ) -> float:
-    """Return the mean squared error of the reconstructions per pixel, or per seen cell of a row.
+    """Return the mean squared error of the reconstructions per seen pixel, or cell of a row.
 
     Numbers of a row are standardised, and other values count one where they are wrong.
     """
     reconstructed = model.reconstruct(targets, condition)
     if model.columns is None:
-        return float(np.square(reconstructed - targets).mean())
+        squares = np.square(reconstructed - targets)
+        return float(np.nanmean(squares) if model.may_miss_pixels else squares.mean())
     return float(np.nanmean(model.columns.squared_errors(reconstructed, targets)))
 
 
@@ -88,7 +89,8 @@ def vae_metrics(
     Returns:
       "elbo" and "iwae_bound" with standard errors over images, "rate" and "distortion", in nats.
       "nats_of" says whether they are of a log probability, a log density or a cross-entropy.
-      "bits_per_dim" of the ELBO, if it is a log probability: only then is it a code length.
+      "bits_per_dim" of the ELBO, if it is a log probability, since only then it is a code length,
+      and no pixel may be missing.
       "active_units", None where the posterior means are single samples, or where single latents
       have no meaning of their own.
       "kl_by_dimension" in nats and "collapsed_share", None where the KL is not a sum over
@@ -180,7 +182,8 @@ def vae_metrics(
         )
         metrics["mutual_information_upper_bound"] = min(filter(np.isfinite, upper_bounds))
     metrics["nats_of"] = nats_of(model.likelihood, targets)
-    if metrics["nats_of"] == "log probability":
+    # Where pixels may be missing, images have different numbers of values.
+    if metrics["nats_of"] == "log probability" and not model.may_miss_pixels:
         bits = -metrics["elbo"] / np.log(2)
         metrics["bits_per_dim"] = float(bits / model.num_values)
     return metrics

@@ -6,7 +6,7 @@ latents that are drawn again by these weights (Mattei & Frellsen 2019, arXiv 181
 3.3).
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from vae_jax.data import random_bits
-from vae_jax.distributions import Columns
 from vae_jax.models.interfaces import DensityModel
 from vae_jax.networks.precision import full_precision
 
@@ -24,8 +23,31 @@ _VALUES_PER_CHUNK = 2**21
 _VALUES_KEPT = 2**22
 
 
+@runtime_checkable
+class Imputable(Protocol):
+    """p(x|z) over the values that were seen, whose other values can be imputed."""
+
+    @property
+    def expectations(self) -> tuple[Float[Array, "..."], ...]:
+        """Expected values or probabilities, whose averages over latents are the mixture's."""
+
+    def point(self, expectations: tuple[Float[Array, "..."], ...]) -> Float[Array, "..."]:
+        """Return the one row or image that stands for expectations."""
+
+    def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Return log probability, or density, of what was seen in nats."""
+
+    def given(self, value: Float[Array, "..."]) -> "Imputable":
+        """Return the distribution with what given rows say of it beside the latents."""
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, "..."]:
+        """Return one draw of all values."""
+
+
 class Imputed(NamedTuple):
     """Rows whose cells that were not seen have values; those that were seen are as given.
+
+    A row is `[1, columns, 1]`. Images are imputed as rows are, and pixels as numbers.
 
     Attributes:
       point: expected numbers, and the likeliest category or binary value.
@@ -33,8 +55,8 @@ class Imputed(NamedTuple):
       effective_samples: (sum w)^2 / sum w^2, how many of the samples count.
     """
 
-    point: Float[np.ndarray | Array, "batch 1 columns 1"]
-    draws: Float[np.ndarray | Array, "draws batch 1 columns 1"]
+    point: Float[np.ndarray | Array, "batch height width channels"]
+    draws: Float[np.ndarray | Array, "draws batch height width channels"]
     effective_samples: Float[np.ndarray | Array, " batch"]
 
 
@@ -46,7 +68,7 @@ def rows_at_once(num_samples: int, latent_size: int) -> int:
 @full_precision
 def impute(
     model: DensityModel,
-    rows: Float[Array, "batch 1 columns 1"],
+    rows: Float[Array, "batch height width channels"],
     keys: Key[Array, " batch"],
     *,
     num_samples: int,
@@ -55,8 +77,8 @@ def impute(
     """Return rows with their missing cells imputed.
 
     Args:
-      model: of the rows of a table.
-      rows: with NaN where a cell was not seen.
+      model: of the rows of a table, or of images.
+      rows: with NaN where a cell, or a pixel, was not seen.
       keys: one per row, so that the result does not depend on the batch.
       num_samples: importance samples per row.
       num_draws: draws per row.
@@ -67,9 +89,8 @@ def impute(
     chunk = min(max(1, _VALUES_PER_CHUNK // outputs), num_samples)
     noise_keys, chosen_keys, draw_keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys).T
 
-    def decode(latents: Float[Array, "*shape latents"]) -> Columns:
-        decoded = model.decode(latents)
-        assert isinstance(decoded, Columns), "of a table"
+    def decode(latents: Float[Array, "*shape latents"]) -> Imputable:
+        decoded: Any = model.decode(latents)
         return decoded
 
     def noise(first: Array) -> Float[Array, "chunk batch noise"]:

@@ -8,7 +8,7 @@ independent given the latents.
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -218,6 +218,8 @@ class CategoricalLikelihood(nnx.Module):
 class BernoulliSettings:
     """Logits of zeros and ones; data in [0, 1]."""
 
+    leaves_pixels_out: ClassVar[bool] = True
+
     def build(self) -> BernoulliLikelihood:
         """Return the likelihood."""
         return BernoulliLikelihood()
@@ -237,6 +239,11 @@ class ContinuousBernoulliSettings:
 @dataclasses.dataclass(frozen=True)
 class NormalSettings:
     """Normals around the decoder's outputs; any finite data."""
+
+    @property
+    def leaves_pixels_out(self) -> bool:
+        """True if pixels are independent: the optimal scale is that of all of them."""
+        return self.scale_kind != "optimal"
 
     scale: float = bounded(1.0, "Standard deviation, or where it starts.", above=0.0)
     scale_kind: NormalScale = one_of(
@@ -316,11 +323,12 @@ def nats_of(likelihood: Likelihood, images: np.ndarray) -> Nats:
         return "log probability"
     if likelihood.support == "continuous":
         return "log density"
-    return "log probability" if bool(np.isin(images, (0, 1)).all()) else "cross-entropy"
+    are_outcomes = np.isin(images, (0, 1)) | np.isnan(images)
+    return "log probability" if bool(are_outcomes.all()) else "cross-entropy"
 
 
 def unaccepted(accepted: Accepted, images: np.ndarray) -> str | None:
-    """Return why a likelihood does not accept these finite images; None if it does."""
+    """Return why a likelihood does not accept these finite values; None if it does."""
     if accepted in ("any finite", "columns"):
         return None
     low, high = float(images.min()), float(images.max())

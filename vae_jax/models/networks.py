@@ -1,6 +1,7 @@
 """The settings of a model's encoder and decoder."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.errors import UserError
 from vae_jax.models.interfaces import Decoder, Encoder, Likelihood, StartsAtMean
+from vae_jax.models.missing_pixels import MaskedEncoder, may_miss_pixels
 from vae_jax.models.rows import ColumnsLikelihood, build_row_networks
 from vae_jax.networks.choices import (
     DECODERS,
@@ -138,7 +140,7 @@ class Networks:
         if isinstance(likelihood, ColumnsLikelihood):
             encoder, decoder = build_row_networks(likelihood, build_encoder, build_decoder)
         else:
-            encoder = build_encoder(image_shape)
+            encoder = self._build_image_encoder(image_shape, build_encoder)
             decoder = build_decoder(image_shape, likelihood.outputs_per_channel)
         # A decoder from outside the package need not have `set_output_bias`.
         if mean_image is not None and isinstance(decoder, StartsAtMean):
@@ -146,3 +148,12 @@ class Networks:
             start = jnp.full_like(mean_image, 0.5) if grey else mean_image
             decoder.set_output_bias(start, likelihood.output_for_mean)
         return encoder, decoder
+
+    def _build_image_encoder(
+        self, image_shape: ImageShape, build: Callable[[ImageShape], Encoder]
+    ) -> Encoder:
+        """Return an encoder of images, which takes a mask beside them if pixels may be missing."""
+        if not may_miss_pixels(self):
+            return build(image_shape)
+        height, width, channels = image_shape
+        return MaskedEncoder(build((height, width, 2 * channels)))

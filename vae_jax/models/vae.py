@@ -34,10 +34,11 @@ from vae_jax.models.interfaces import (
     PriorNetwork,
     PriorPart,
 )
+from vae_jax.models.missing_pixels import of_seen
 from vae_jax.models.networks import Networks
-from vae_jax.models.rows import build_likelihood
+from vae_jax.models.rows import build_likelihood, takes_rows
 from vae_jax.networks.choices import ImageShape
-from vae_jax.settings import name_of, part, register
+from vae_jax.settings import flag, name_of, part, register
 
 
 class _Parts(DensityModel):
@@ -222,6 +223,11 @@ class VAESettings(Networks):
         ConditionPart,
         "What encoder, decoder and prior see beside the image; the model is of p(x|condition).",
     )
+    missing_pixels: bool = flag(
+        False,
+        "Whether pixels may be NaN, which were not seen: the encoder gets a mask, and p(x|z) is "
+        "over those that were.",
+    )
 
     @property
     def has_normal_posterior(self) -> bool:
@@ -269,9 +275,31 @@ class VAESettings(Networks):
                 f"posterior={name_of(self.posterior)!r} does not give; use 'diagonal', or another "
                 "prior"
             )
+        if self.missing_pixels and (problem := self._missing_pixels_problem()) is not None:
+            return problem
         if self.condition.reads != "nothing":
             return self._condition_problem() or super().problem()
         return super().problem()
+
+    def _missing_pixels_problem(self) -> str | None:
+        """Return why pixels cannot be missing; None if they can."""
+        if takes_rows(self.likelihood):
+            return (
+                "missing_pixels=True is for images; cells of a table may be empty anyway, so use "
+                "missing_pixels=False"
+            )
+        if self.condition.reads != "nothing":
+            return (
+                f"missing_pixels=True is for models of p(x), and condition="
+                f"{name_of(self.condition)!r}; use condition='none', or missing_pixels=False"
+            )
+        if not getattr(self.likelihood, "leaves_pixels_out", False):
+            return (
+                f"missing_pixels=True needs a likelihood that leaves pixels out, which "
+                f"likelihood={name_of(self.likelihood)!r} with these settings does not; use "
+                "'bernoulli', or 'normal' with a scale_kind other than 'optimal'"
+            )
+        return None
 
     def _condition_problem(self) -> str | None:
         """Return why the prior does not fit the condition; None if it does."""
@@ -296,7 +324,7 @@ class VAESettings(Networks):
         rngs: nnx.Rngs,
     ) -> VAE | ConditionalVAE:
         """Return the model with fresh parameters."""
-        likelihood: Any = build_likelihood(self.likelihood, spec)
+        likelihood: Any = of_seen(build_likelihood(self.likelihood, spec), self)
         condition = self.condition.build(spec, likelihood.outputs_per_channel, rngs=rngs)
         condition_size = 0 if condition is None else condition.num_features
         encoder, decoder = self.build_networks(

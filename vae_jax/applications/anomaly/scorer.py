@@ -90,6 +90,11 @@ class Scorer:
                 f"the {SCORES[of_images[0]]} compares pixels, and this run is on a table; use "
                 "another score, such as elbo"
             )
+        if of_images and self.model.may_miss_pixels:
+            raise UserError(
+                f"the {SCORES[of_images[0]]} compares whole images, and this run has "
+                "model.missing_pixels=True; use another score, such as elbo"
+            )
         bounds_key, regret_key = jax.random.split(key)
         scores: dict[str, Scores] = {}
         if {*_BOUNDS, "typicality"} & set(names):
@@ -122,9 +127,12 @@ class Scorer:
     def _squares(self, images: Images) -> Scores:
         found = self.model.reconstruct(images)
         if self.model.columns is None:
-            return np.square(found - images).mean(axis=(1, 2, 3))
-        errors = self.model.columns.squared_errors(found, images)
-        # A row without a seen cell has no error.
+            errors = np.square(found - images)
+            if not self.model.may_miss_pixels:
+                return errors.mean(axis=(1, 2, 3))
+        else:
+            errors = self.model.columns.squared_errors(found, images)
+        # A row without a seen cell, or an image without a seen pixel, has no error.
         num = np.maximum(1, (~np.isnan(errors)).sum(axis=(1, 2, 3)))
         return (np.nansum(errors, axis=(1, 2, 3)) / num).astype(np.float32)
 
