@@ -59,7 +59,7 @@ from vae_jax.errors import UserError
 from vae_jax.models import DensityModel, Model, latent_paths
 from vae_jax.models.conditions import Reads, condition_of, has_guess, reads_of
 from vae_jax.models.imputation import Imputed, impute, rows_at_once
-from vae_jax.models.interfaces import Prior
+from vae_jax.models.interfaces import Accepted, Prior
 from vae_jax.models.missing_pixels import may_miss_pixels
 from vae_jax.models.modalities import Form, Forms, placeholder
 from vae_jax.models.multimodal import MultimodalVAE
@@ -528,7 +528,7 @@ class TrainedModel(_Trained):
             )
         # Noise takes the images that a denoising model restores out of the unit interval.
         is_clean = name_of(self.corruption) == "none"
-        accepts = self.likelihood.accepts if is_clean else "any finite"
+        accepts: Accepted = self.likelihood.accepts if is_clean else "any finite"
         arguments.refuse_values("images", array, accepts, may_miss=self.may_miss_pixels)
         stored = array if array.dtype == np.uint8 else array.astype(np.float32)
         return np.asarray(to_unit_interval(jnp.asarray(stored)))

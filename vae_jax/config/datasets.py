@@ -536,10 +536,9 @@ def mean_image(train: LazyDataset) -> Float[Array, "height width channels"]:
         images = train.read(chunks[index]).images
         return images.sum(axis=0, dtype=np.uint64 if images.dtype == np.uint8 else np.float64)
 
-    may_miss = isinstance(train, Dataset) and train.dtype != np.uint8
-    if may_miss and np.isnan(train.images).any():
-        return jnp.asarray(_mean_of_seen(train.images[indices]))
     if isinstance(train, Dataset):
+        if train.dtype != np.uint8 and np.isnan(train.images).any():
+            return jnp.asarray(_mean_of_seen(train.images[indices]))
         mean = sum(map(total, range(len(chunks)))) / len(indices)
     else:
         num_threads = num_read_threads()
