@@ -13,7 +13,7 @@ from configs import m2
 
 
 def get_config() -> ConfigDict:
-    """Return the settings of configs/m2.py with latents for images."""
+    """Return the settings of configs/m2.py with latents for images, and smaller networks."""
     config = m2.get_config()
     config.data = {
         "name": "latents.npz",
@@ -23,5 +23,16 @@ def get_config() -> ConfigDict:
         "binarization": {"name": "none"},
         "labelled": 100,
     }
-    config.model["likelihood"] = {"name": "normal", "scale_kind": "per_pixel"}
+    layers = {"name": "mlp", "widths": (128,), "activation": "softplus"}
+    config.model = {
+        "name": "m2",
+        "latent_size": 10,
+        "encoder": layers,
+        "classifier": layers,
+        "likelihood": {"name": "normal", "scale_kind": "learned"},
+        "condition": {"name": "label", "classes": 10, "joint": {"name": "mlp", "widths": (128,)}},
+    }
+    config.objective = {"name": "m2", "classification_weight": 1.0, "labelled_weight": 1.0}
+    config.optimizer = {"name": "adam", "learning_rate": 2e-3}
+    config.evaluation = {"num_samples": 100}
     return config

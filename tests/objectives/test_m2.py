@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from small_models import randomized
 
 from vae_jax import config as factory
 from vae_jax.objectives.base import LabelledBatch
+from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.objectives.m2 import bound, class_weights, elbo_by_class, likeliest
 
 CLASSES = 4
@@ -63,7 +66,8 @@ def trained():
     model = randomized(lambda: factory.build_model(experiment, (4, 4, 1), jax.random.key(0)))
     images = (numbers(0, 5, 4, 4, 1) > 0).astype(jnp.float32)
     labels = jnp.array([-1, 2, -1, 0, -1])
-    batch = LabelledBatch(images, images, labels, images[:3], jnp.array([0, 1, 2]))
+    labelled = images[1:4]
+    batch = LabelledBatch(images, images, labels, labelled, labelled, jnp.array([0, 1, 2]))
     return experiment.objective, model, batch
 
 
@@ -78,8 +82,9 @@ def test_the_loss_is_the_bound_and_the_weighted_cross_entropy(trained):
     objective, model, batch = trained
     loss, metrics = loss_of(trained, batch)
     classes = jnp.arange(CLASSES)[:, None]
+    bound_key, labelled_key = jax.random.split(jax.random.key(1))
     log_likelihood, kl = jax.jit(
-        lambda: elbo_by_class(model, batch.inputs, batch.targets, classes, jax.random.key(1))
+        lambda: elbo_by_class(model, batch.inputs, batch.targets, classes, bound_key)
     )()
     elbo = np.asarray(log_likelihood - kl)
     log_q = np.asarray(jax.nn.log_softmax(model.classify(batch.inputs).logits)).T
@@ -94,6 +99,15 @@ def test_the_loss_is_the_bound_and_the_weighted_cross_entropy(trained):
     np.testing.assert_allclose(metrics["cross_entropy"], cross_entropy, rtol=1e-5)
     weight = objective.classification_weight
     np.testing.assert_allclose(loss, -np.mean(expected) + weight * cross_entropy, rtol=1e-5)
+    # The bound of labelled examples has their class given, and a weight of its own.
+    given = model.given(batch.labelled_labels)
+    known = jax.jit(lambda x: elbo_terms(given, x, x, labelled_key).elbo.mean() - jnp.log(CLASSES))(
+        batch.labelled_inputs
+    )
+    np.testing.assert_allclose(metrics["labelled_elbo"], known, rtol=1e-5)
+    more = dataclasses.replace(objective, labelled_weight=0.5)
+    heavier, _ = loss_of(trained, batch, more)
+    np.testing.assert_allclose(heavier, loss - 0.5 * known, rtol=1e-5)
 
 
 def test_known_classes_leave_the_classifier_to_the_cross_entropy(trained):

@@ -197,10 +197,10 @@ class _Game:
             # that of unknown ones.
             if LABELLED_IMAGE not in examples:
                 labels = examples[LABEL]
-                return LabelledBatch(*batch, jnp.full_like(labels, -1), batch.inputs, labels)
+                return LabelledBatch(*batch, jnp.full_like(labels, -1), *batch, labels)
             own = (jax.random.fold_in(key, 1) for key in (prepare_key, corrupt_key))
             labelled = self._corrupted(examples[LABELLED_IMAGE], hparams, *own)
-            return LabelledBatch(*batch, examples[LABEL], labelled.inputs, examples[LABELLED_LABEL])
+            return LabelledBatch(*batch, examples[LABEL], *labelled, examples[LABELLED_LABEL])
         keys = jax.random.split(prepare_key, len(model.names))
         values: dict[str, Array] = {}
         for name, key in zip(model.names, keys, strict=True):

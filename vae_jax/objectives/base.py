@@ -35,7 +35,8 @@ class LabelledBatch(NamedTuple):
       inputs: images for the encoder.
       targets: images for the likelihood.
       labels: their classes; -1 where the class is not known.
-      labelled_inputs: images for the classifier, each with a known class.
+      labelled_inputs: images for classifier and encoder, each with a known class.
+      labelled_targets: the same images for the likelihood.
       labelled_labels: their classes.
     """
 
@@ -43,6 +44,7 @@ class LabelledBatch(NamedTuple):
     targets: Images
     labels: Int[Array, " batch"]
     labelled_inputs: Images
+    labelled_targets: Images
     labelled_labels: Int[Array, " batch"]
 
 

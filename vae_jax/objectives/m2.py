@@ -86,6 +86,12 @@ class M2(Objective):
         "bound over all: alpha of equation 9 over the number of examples.",
         at_least=0.0,
     )
+    labelled_weight: Traced = traced(
+        0.0,
+        "Weight of the mean bound on log p(x, y) of labelled examples, against the mean bound over "
+        "all, in which few labels hardly count.",
+        at_least=0.0,
+    )
     most_classes: int = integer(
         0,
         "Likeliest classes of each image to which q(class|x) is cut off, for a bound in less time; "
@@ -113,28 +119,38 @@ class M2(Objective):
         num_examples: int,
         **networks: nnx.Module,
     ) -> tuple[Scalar, Metrics]:
-        """Return minus the bound plus the weighted cross-entropy, and their parts as metrics.
+        """Return minus the weighted bounds plus the weighted cross-entropy, and parts as metrics.
 
-        "elbo" is the bound with log p(y), "rate" and "distortion" are averaged over q(y|x), and
-        "accuracy" is that of the classifier on the labelled examples.
+        "elbo" is the bound with log p(y), "rate" and "distortion" are averaged over q(y|x),
+        "labelled_elbo" is the bound on log p(x, y) of labelled examples, and "accuracy" that of the
+        classifier on them.
         """
         del epoch, num_examples, networks
         log_q = jax.nn.log_softmax(model.classify(batch.inputs).logits)
         classes, log_q = jnp.arange(model.num_classes)[:, None], log_q.T
         if 0 < self.most_classes < model.num_classes:
             classes, log_q = likeliest(log_q.T, batch.labels, self.most_classes)
+        key, labelled_key = jax.random.split(key)
         log_likelihood, kl = elbo_by_class(model, batch.inputs, batch.targets, classes, key)
         is_label = jnp.broadcast_to(classes == batch.labels, log_q.shape)
         bounds = bound(log_likelihood - kl, log_q, is_label, model.num_classes)
         classifier = model.classify(batch.labelled_inputs)
         cross_entropy = -classifier.log_prob(batch.labelled_labels).mean()
         right = classifier.logits.argmax(axis=-1) == batch.labelled_labels
-        loss = -bounds.mean() + self.classification_weight * cross_entropy
+        known = elbo_terms(
+            model.given(batch.labelled_labels),
+            batch.labelled_inputs,
+            batch.labelled_targets,
+            labelled_key,
+        ).elbo - jnp.log(model.num_classes)
+        loss = -bounds.mean() - self.labelled_weight * known.mean()
+        loss += self.classification_weight * cross_entropy
         weights = class_weights(log_q, is_label)
         return loss, {
             "elbo": bounds.mean(),
             "rate": (weights * kl).sum(axis=0).mean(),
             "distortion": -(weights * log_likelihood).sum(axis=0).mean(),
+            "labelled_elbo": known.mean(),
             "cross_entropy": cross_entropy,
             "accuracy": right.astype(jnp.float32).mean(),
         }
