@@ -32,6 +32,7 @@ RELATIVE, ABSOLUTE = 1e-5, 1e-5
 # Metrics of a summary that earlier versions did not have.
 _NEW_METRICS = (
     "nats_of",
+    "rate_by_layer",
     "mutual_information_cap",
     "mutual_information_at_cap",
     "mutual_information_upper_bound",

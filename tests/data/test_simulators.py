@@ -141,7 +141,9 @@ def test_a_config_of_stored_data_has_its_test_set(tmp_path):
 
 
 def test_data_without_factors_are_refused_by_name():
-    message = r"^data\.name='mnist' has no factors of variation; sprites, .* have, and dsprites"
+    message = (
+        r"^data\.name='mnist' has no factors of variation; sprites, .* have, and prepared avatars"
+    )
     with pytest.raises(UserError, match=message) as error:
         factory.build_simulator(config_of())
     assert "\n" not in str(error.value)

@@ -33,7 +33,9 @@ def test_every_use_is_measured_by_the_command_and_has_a_section_of_the_report(us
     assert list(parameters)[:2] == ["folders", "plots_folder"]
     assert set(list(parameters)[2:]) <= set(measure._OPTIONS)
     section = importlib.import_module(f"{folder}.report").section
-    assert section(RESULTS / f"{name}.json").startswith("## ")
+    path = RESULTS / f"{name}.json"
+    # A use without measurements has no section yet.
+    assert section(path).startswith("## ") if path.is_file() else section(path) == ""
 
 
 def write_config(folder, **changes):

@@ -208,12 +208,17 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
     (tmp_path / "small_study.py").write_text(SMALL_STUDY)
     (tmp_path / "small_curve.py").write_text(SMALL_CURVE)
     marks = ("savez", "interpolate", "member", "make_pipeline", "generate", "zipfile")
-    of_conditions = ("runs/by_class", "runs/m2", "latents.npz")
-    own_data, in_a_program, of_a_sweep, in_a_pipeline, of_modalities, of_a_file, *conditional = (
-        next(block for block in blocks("python") if mark in block)
-        for mark in (*marks, *of_conditions)
+    of_conditions, others = ("runs/by_class", "runs/m2", "latents.npz"), ("holes.npz", "top_down")
+    found = {
+        mark: next(block for block in blocks("python") if mark in block)
+        for mark in (*marks, *of_conditions, *others)
+    }
+    assert len(blocks("python")) == len(set(found.values())) == len(found)
+    own_data, in_a_program, of_a_sweep, in_a_pipeline, of_modalities, of_a_file = (
+        found[mark] for mark in marks
     )
-    assert len(blocks("python")) == len(marks) + len(of_conditions)
+    by_class, of_m2, of_latents = (found[mark] for mark in of_conditions)
+    missing_pixels, of_layers = (found[mark] for mark in others)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning"}
 
     def run(program, told=""):
@@ -232,7 +237,10 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
     run("from examples.customers import write; write('customers.csv')")
     with open(tmp_path / "customers.csv", encoding="utf-8") as table:
         (tmp_path / "few.csv").write_text("".join(itertools.islice(table, 40)), encoding="utf-8")
-    run(conditional[2])
+    run(of_latents)
+    run(missing_pixels)
+    start = "from configs.vanilla import get_config; config = get_config()\n"
+    run(f"{start}{of_layers}\nfrom vae_jax import config as factory; factory.resolve(config)")
     np.save(tmp_path / "new.npy", np.zeros((3, 28, 28), np.uint8))
     small = [
         on_a_small_budget(command, idx_folder)[2:]
@@ -248,8 +256,8 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
     run(in_a_program + "\nassert nats.shape == (16,) and samples.shape == (16, 28, 28, 1)")
     run(of_a_sweep.replace("member=17", "member=3"))
     run(of_modalities)
-    run(conditional[0] + "\nassert threes.shape == sevens.shape")
-    run(conditional[1] + "\nassert classes.shape == (5,)")
+    run(by_class + "\nassert threes.shape == sevens.shape")
+    run(of_m2 + "\nassert classes.shape == (5,)")
     run(of_a_file + "\nassert images.shape == (16, 28, 28, 1)")
     assert float(run(in_a_pipeline)) > 0.7
 
