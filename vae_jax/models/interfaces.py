@@ -55,8 +55,8 @@ class TopDownPass(NamedTuple):
     Attributes:
       latents: `[*samples, *batch, latents]`.
       likelihood: p(x|z) over `[*samples, *batch, height, width, channels]`.
-      kl: KL(q(z_l|x, z_>l) || p(z_l|z_>l)) of each latent in nats, given the draws of the layers
-        above, `[*samples, *batch, latents]`.
+      kl: KL(q(z_l|x, z_{>l}) || p(z_l|z_{>l})) of each latent in nats, given the draws of the
+        layers above, `[*samples, *batch, latents]`.
       log_posterior: log q(z|x) in nats, `[*samples, *batch]`.
       log_prior: log p(z) in nats, `[*samples, *batch]`.
     """

@@ -2,10 +2,11 @@
 
 A bottom-up network halves the image from level to level and keeps its features. A top-down network
 starts from a learned constant at the smallest level. In each layer l, its state, a function of the
-layers above, gives p(z_l|z_>l); with the bottom-up features of the level it gives q(z_l|x, z_>l).
-The layer's latents then change the state, and the state after layer 1 gives p(x|z):
+layers above, gives p(z_l|z_{>l}); with the bottom-up features of the level it gives
+q(z_l|x, z_{>l}). The layer's latents then change the state, and the state after layer 1 gives
+p(x|z):
 
-    q(z|x) = prod_l q(z_l|x, z_>l),   p(z) = prod_l p(z_l|z_>l)
+    q(z|x) = prod_l q(z_l|x, z_{>l}),   p(z) = prod_l p(z_l|z_{>l})
 
 Posterior and generative model share the top-down network, as in the ladder VAE (Sonderby et al.
 2016, arXiv 1602.02282). Blocks, initial weights and the path of the latents are those of the very
@@ -75,7 +76,7 @@ def _as_normal(parameters: State) -> Normal:
 
 
 class Layer(nnx.Module):
-    """The stochastic layer l: p(z_l|z_>l), q(z_l|x, z_>l), and the way of z_l into the state.
+    """The stochastic layer l: p(z_l|z_{>l}), q(z_l|x, z_{>l}), and the way of z_l into the state.
 
     The heads of both start at 0, so that both start as N(0, I) and the KL between them at 0.
     """
@@ -110,13 +111,13 @@ class Layer(nnx.Module):
         return self.features(self.activation(features))
 
     def prior(self, state: State) -> tuple[Normal, State]:
-        """Return p(z_l|z_>l) over `[batch, layer_latents]`, and the state without z_l."""
+        """Return p(z_l|z_{>l}) over `[batch, layer_latents]`, and the state without z_l."""
         outputs = self.generative(state)
         normals = 2 * self.latent_channels
         return _as_normal(outputs[..., :normals]), state + outputs[..., normals:]
 
     def posterior(self, state: State, context: Context) -> Normal:
-        """Return q(z_l|x, z_>l) over `[batch, layer_latents]`."""
+        """Return q(z_l|x, z_{>l}) over `[batch, layer_latents]`."""
         return _as_normal(self.inference(state, context))
 
     def add(self, state: State, latents: LayerLatents) -> Float[Array, "num rows columns channels"]:
@@ -197,7 +198,7 @@ Choose = Callable[[int, Layer, State, Normal], LayerLatents]
 
 @dataclasses.dataclass(frozen=True)
 class TopDownPosterior:
-    """q(z|x) = prod_l q(z_l|x, z_>l), which a pass from the top down draws from.
+    """q(z|x) = prod_l q(z_l|x, z_{>l}), which a pass from the top down draws from.
 
     Attributes:
       model: the model, whose prior and likelihood come from the same pass.
@@ -257,7 +258,7 @@ class TopDownPosterior:
 
 @dataclasses.dataclass(frozen=True)
 class TopDownPrior:
-    """p(z) = prod_l p(z_l|z_>l).
+    """p(z) = prod_l p(z_l|z_{>l}).
 
     Attributes:
       model: the model.
