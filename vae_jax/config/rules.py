@@ -133,15 +133,19 @@ def _check_rows(experiment: Any) -> None:
             "model.likelihood='columns' is for rows of a table; use model='vae' with "
             "model.condition='none'"
         )
-    corruption = getattr(experiment, "corruption", None)
-    if corruption is not None and name_of(corruption) != "none":
-        raise UserError(
-            f"corruption={name_of(corruption)!r} is one of images, and model.likelihood='columns' "
-            "is for rows of a table; use corruption='none'"
-        )
+    _refuse_corruption(experiment, "images", "model.likelihood='columns' is for rows of a table")
     if experiment.evaluation.disentanglement:
         raise UserError(
             "evaluation.disentanglement=True needs known factors, which a table has not; use False"
+        )
+
+
+def _refuse_corruption(experiment: Any, of: str, chosen: str) -> None:
+    corruption = getattr(experiment, "corruption", None)
+    if corruption is not None and name_of(corruption) != "none":
+        raise UserError(
+            f"corruption={name_of(corruption)!r} is one of {of}, and {chosen}; use "
+            "corruption='none'"
         )
 
 
@@ -190,12 +194,7 @@ def _check_missing_pixels(experiment: Any) -> None:
             "data.binarization='static' is kept as zeros and ones, which leave no room for pixels "
             "that were not seen (model.missing_pixels=True); use 'dynamic' or 'none'"
         )
-    corruption = getattr(experiment, "corruption", None)
-    if corruption is not None and name_of(corruption) != "none":
-        raise UserError(
-            f"corruption={name_of(corruption)!r} is one of whole images, and "
-            "model.missing_pixels=True; use corruption='none'"
-        )
+    _refuse_corruption(experiment, "whole images", "model.missing_pixels=True")
     if objective.compares_means or objective.opponents():
         raise UserError(
             f"objective={name_of(objective)!r} compares whole images, and "

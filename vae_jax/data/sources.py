@@ -7,17 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from vae_jax.data import (
-    arrays,
-    bundled,
-    idx_builder,
-    image_folder,
-    outside,
-    prepared,
-    splits,
-    tables,
-)
-from vae_jax.data.avatars import builder as avatars
+from vae_jax.data import arrays, bundled, image_folder, outside, prepared, splits, tables
 from vae_jax.data.dataset import Dataset, LazyDataset, Ranges, read_all
 from vae_jax.data.sprites import dataset
 from vae_jax.data.tables import TableOptions
@@ -137,17 +127,20 @@ def _find(
         raise UserError(
             f"data.name={name!r} {what}; give a folder of images, a .npz file or a known name"
         )
+    # Imported for this message alone, and not by every command.
+    from vae_jax.data import idx_builder
+    from vae_jax.data.avatars import builder as avatars
+
+    there = ", ".join(prepared.list_names(data_dir)) or "nothing"
     if name in (*idx_builder.FAMILY, avatars.NAME):
         raise UserError(
-            f"data.name={name!r} is not prepared under data.dir={data_dir!r}, which has "
-            f"{', '.join(prepared.list_names(data_dir)) or 'nothing'}: run python -m "
-            f"experiments.prepare --name={name} --data_dir={data_dir}"
+            f"data.name={name!r} is not prepared under data.dir={data_dir!r}, which has {there}: "
+            f"run python -m experiments.prepare --name={name} --data_dir={data_dir}"
         )
     raise UserError(
         f"data.name={name!r} is not known; bundled: {', '.join(bundled.NAMES)}; prepared under "
-        f"data.dir={data_dir!r}: {', '.join(prepared.list_names(data_dir)) or 'nothing'}; "
-        f"rendered: {', '.join(dataset.VARIANTS)}; or give a .npz file or a folder of images, or "
-        "see python -m experiments.prepare --help"
+        f"data.dir={data_dir!r}: {there}; rendered: {', '.join(dataset.VARIANTS)}; or give a .npz "
+        "file or a folder of images, or see python -m experiments.prepare --help"
     )
 
 

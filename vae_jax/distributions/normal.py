@@ -57,6 +57,11 @@ class Normal:
         noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
         return self.mean + jnp.exp(self.log_scale) * noise
 
+    def tempered(self, temperature: float | Float[Array, ""]) -> "Normal":
+        """Return the normals with the standard deviations times `temperature`."""
+        log_scale = self.log_scale + jnp.log(jnp.float32(temperature))
+        return dataclasses.replace(self, log_scale=log_scale)
+
 
 def kl_by_dimension(q: Normal, p: Normal) -> Float[Array, "..."]:
     """Return KL(q || p) per element in nats, `[*batch, *event]`."""

@@ -119,12 +119,10 @@ class NormalChain(Chain):
 
     def tempered(self, temperature: float | Float[Array, ""]) -> "NormalChain":
         """Return the chain with the standard deviations of both layers times `temperature`."""
-
-        def scaled(normal: Normal) -> Normal:
-            return Normal(normal.mean, normal.log_scale + jnp.log(jnp.float32(temperature)))
-
         return dataclasses.replace(
-            self, first=scaled(self.first), second=lambda first: scaled(self.second(first))
+            self,
+            first=self.first.tempered(temperature),
+            second=lambda first: self.second(first).tempered(temperature),
         )
 
     def sample_below(

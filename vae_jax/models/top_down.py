@@ -284,7 +284,7 @@ class TopDownPrior:
         log_probs: list[Array] = []
 
         def choose(index: int, layer: Layer, state: State, prior: Normal) -> LayerLatents:
-            log_probs.append(self._tempered(prior).log_prob(parts[index]))
+            log_probs.append(prior.tempered(self.temperature).log_prob(parts[index]))
             return parts[index]
 
         self.model.descend(choose)
@@ -311,9 +311,6 @@ class TopDownPrior:
         """Return the prior with the standard deviations of every layer times `temperature`."""
         return dataclasses.replace(self, temperature=temperature * self.temperature)
 
-    def _tempered(self, prior: Normal) -> Normal:
-        return Normal(prior.mean, prior.log_scale + jnp.log(jnp.float32(self.temperature)))
-
     def _drawn(
         self,
         noise: Float[Array, "batch latents"],
@@ -324,7 +321,7 @@ class TopDownPrior:
         chosen: list[Any] = [None] * len(noise_by_layer)
 
         def choose(index: int, layer: Layer, state: State, prior: Normal) -> LayerLatents:
-            drawn = self._tempered(prior).draw(noise_by_layer[index]).latents
+            drawn = prior.tempered(self.temperature).draw(noise_by_layer[index]).latents
             chosen[index] = select(index, drawn)
             return chosen[index]
 

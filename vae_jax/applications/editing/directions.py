@@ -158,11 +158,9 @@ def _between_values(known: KnownImages, change: FactorChange) -> Contrast:
             "a value of one; use data with factors, such as avatars"
         )
     values = known.factors.column(change.factor)
-    target, source = (
-        None if name is None else known.factors.value(change.factor, name)
-        for name in (change.target, change.source)
-    )
-    assert target is not None
+    target, source = known.factors.value(change.factor, change.target), None
+    if change.source is not None:
+        source = known.factors.value(change.factor, change.source)
     return between_classes(known.latents, values, target, source)
 
 

@@ -301,19 +301,16 @@ def tempered(distribution: LatentDistribution, temperature: float) -> LatentDist
       UserError: the temperature is negative or not finite, or the distribution has no such noise.
     """
     require_temperature(temperature)
-    log_temperature = jnp.log(jnp.float32(temperature))
     match distribution:
-        case Normal():
-            return Normal(distribution.mean, distribution.log_scale + log_temperature)
+        case Normal() | LayeredPrior():
+            return distribution.tempered(temperature)
         case NormalMixture():
-            log_scales = distribution.log_scales + log_temperature
+            log_scales = distribution.log_scales + jnp.log(jnp.float32(temperature))
             return dataclasses.replace(distribution, log_scales=log_scales)
         case CorrelatedNormalMixture():
             return dataclasses.replace(distribution, factors=temperature * distribution.factors)
         case NormalizingFlow():
             return _tempered_flow(distribution, temperature)
-        case LayeredPrior():
-            return distribution.tempered(temperature)
     if temperature != 1:
         raise UserError(
             f"temperature={temperature:g} has no meaning for a {type(distribution).__name__}; use "
