@@ -28,7 +28,7 @@ def smooth_images(num, height=16, width=20, channels=1):
 
 
 def corrupted_images(name, level, clean, seed=0):
-    return quality.corrupt(name, clean, level, jax.random.key(seed))
+    return quality.corrupt(CORRUPTIONS[name](), clean, level, jax.random.key(seed))
 
 
 def test_scores_are_those_of_scikit_image():

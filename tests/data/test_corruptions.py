@@ -110,6 +110,29 @@ def test_a_box_covers_its_share_and_may_lie_anywhere_inside(level, side):
     assert len(positions) == (12 - side[0] + 1) * (20 - side[1] + 1)
 
 
+@pytest.mark.parametrize(
+    ("centre", "rows", "columns"),
+    [
+        ((0.5, 0.5), (4, 8), (7, 13)),
+        ((0.25, 0.75), (1, 5), (12, 18)),
+        ((0.0, 1.0), (0, 4), (14, 20)),
+    ],
+)
+def test_a_box_with_a_centre_lies_there_or_at_the_edge(centre, rows, columns):
+    images = grey_images(3, 12, 20, 3)
+    fixed = CORRUPTIONS["box"](level=0.3, centre=centre)
+    boxed = np.asarray(fixed.corrupt(jax.random.key(0), images))
+    expected = np.array(images)
+    expected[:, slice(*rows), slice(*columns)] = 0.5
+    np.testing.assert_array_equal(boxed, expected)
+
+
+def test_a_centre_of_a_box_is_a_row_and_a_column():
+    assert CORRUPTIONS["box"]().problem() is None
+    problem = CORRUPTIONS["box"](centre=(0.5,)).problem()
+    assert problem == "centre=(0.5,) must be a row and a column, such as (0.5, 0.5), or ()"
+
+
 @pytest.mark.parametrize("factor", [2, 4])
 def test_downsampling_leaves_the_mean_of_each_square(factor):
     images = np.asarray(grey_images(5, 12, 20, 3))

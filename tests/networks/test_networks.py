@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from functools import partial
 
@@ -26,6 +27,7 @@ from vae_jax.networks import (
     ResidualEncoder,
 )
 from vae_jax.networks.activations import ACTIVATIONS
+from vae_jax.networks.choices import ENCODERS
 from vae_jax.networks.conv import max_pool, resize_nearest
 from vae_jax.networks.convolution import (
     conv_as_matmul,
@@ -272,6 +274,33 @@ def test_bodies_keep_leading_axes_and_the_image_shape(body, image_shape):
 
 def test_a_conv_encoder_without_hidden_layers_gives_its_last_feature_maps():
     assert make_pair("even kernel", (7, 9, 1))[0].num_features == 2 * 3 * 6
+
+
+@pytest.mark.parametrize("name", ["mlp", "gated_mlp", "conv", "resnet"])
+def test_an_encoder_with_a_symmetric_input_range_sees_values_around_zero(name):
+    images = jax.random.uniform(jax.random.key(0), (2, 8, 8, 3))
+
+    @jax.jit
+    def features(images):
+        build = [
+            ENCODERS[name](input_range=input_range).build((8, 8, 3), rngs=nnx.Rngs(0))
+            for input_range in ("unit", "symmetric")
+        ]
+        return build[0](2 * images - 1), build[1](images), build[0](images)
+
+    moved, symmetric, unit = features(images)
+    np.testing.assert_array_equal(symmetric, moved)
+    assert not np.allclose(unit, symmetric)
+
+
+@pytest.mark.parametrize("name", ["mlp", "gated_mlp", "conv", "resnet"])
+def test_a_mirror_takes_all_but_the_input_range(name):
+    encoder = ENCODERS[name](widths=(5,), initializer="glorot", input_range="symmetric")
+    decoder = encoder.mirror()
+    assert not hasattr(decoder, "input_range")
+    shared = {f.name for f in dataclasses.fields(decoder)} & set(dataclasses.asdict(encoder))
+    assert {"widths", "initializer", "compute_dtype"} <= shared
+    assert all(getattr(decoder, field) == getattr(encoder, field) for field in shared)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

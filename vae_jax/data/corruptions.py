@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from vae_jax.settings import Traced, register, traced
+from vae_jax.settings import Traced, numbers, register, traced
 
 Images = Float[Array, "*batch height width channels"]
 Level = Traced
@@ -67,15 +67,23 @@ def masking(key: Key[Array, ""], images: Images, level: Level) -> Images:
     return images * kept.astype(images.dtype)
 
 
-def box(key: Key[Array, ""], images: Images, level: Level) -> Images:
-    """Paint a grey box at a random position in each image; `level` is its side over the image's.
+def box(
+    key: Key[Array, ""], images: Images, level: Level, centre: tuple[float, ...] = ()
+) -> Images:
+    """Paint a grey box in each image; `level` is its side over the image's.
 
-    Every position inside the image is equally probable. Half grey differs from black background.
+    Its `centre` is at these shares of height and width, or as near as the edge lets it be; without
+    one, every position inside the image is equally probable. Half grey differs from black
+    background.
     """
     height, width = images.shape[-3:-1]
     rows_key, columns_key = jax.random.split(key)
-    rows = _in_random_interval(rows_key, images.shape[:-3], height, level)
-    columns = _in_random_interval(columns_key, images.shape[:-3], width, level)
+    if centre:
+        rows = _in_interval_around(centre[0], images.shape[:-3], height, level)
+        columns = _in_interval_around(centre[1], images.shape[:-3], width, level)
+    else:
+        rows = _in_random_interval(rows_key, images.shape[:-3], height, level)
+        columns = _in_random_interval(columns_key, images.shape[:-3], width, level)
     inside = rows[..., :, None, None] & columns[..., None, :, None]
     return jnp.where(inside, 0.5, images)
 
@@ -121,6 +129,16 @@ def _in_random_interval(
     start = jnp.floor(uniform * (size - length + 1))
     position = jnp.arange(size)
     return (position >= start) & (position < start + length)
+
+
+def _in_interval_around(
+    centre: float, shape: tuple[int, ...], size: int, share: Level
+) -> Bool[Array, "*batch size"]:
+    """Return the mask of an interval around a share of the size, its length a share of `size`."""
+    length = jnp.round(share * size)
+    start = jnp.clip(jnp.round(centre * size - length / 2), 0, size - length)
+    position = jnp.arange(size)
+    return jnp.broadcast_to((position >= start) & (position < start + length), (*shape, size))
 
 
 def _along_both_sides(
@@ -206,7 +224,7 @@ class Masking:
 @register(CORRUPTIONS, "box")
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """A grey box at a random position."""
+    """A grey box, at a random position or in one place."""
 
     task = "inpainting"
     max_level = 1.0
@@ -214,6 +232,18 @@ class Box:
     level: Traced = traced(
         0.5, "Side of the box, as a share of the image's.", above=0.0, at_most=1.0
     )
+    centre: tuple[float, ...] = numbers(
+        (),
+        "Row and column of its centre, as shares of height and width; () is anywhere.",
+        each="from 0 to 1",
+        check_each=lambda value: 0 <= value <= 1,
+    )
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the centre; None if nothing is."""
+        if len(self.centre) not in (0, 2):
+            return f"centre={self.centre} must be a row and a column, such as (0.5, 0.5), or ()"
+        return None
 
     def unfit(self, image_shape: ImageShape) -> str | None:
         """Return why the box does not fit such images; None if it does."""
@@ -226,7 +256,7 @@ class Box:
 
     def corrupt(self, key: Key[Array, ""], images: Images) -> Images:
         """Return the images with a box."""
-        return box(key, images, self.level)
+        return box(key, images, self.level, self.centre)
 
 
 @register(CORRUPTIONS, "downsampling")

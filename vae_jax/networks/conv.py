@@ -13,6 +13,7 @@ from vae_jax.networks.activations import ACTIVATIONS, Activation, Link
 from vae_jax.networks.choices import DECODERS, ENCODERS, ImageShape
 from vae_jax.networks.convolution import Conv, ConvTranspose
 from vae_jax.networks.initializers import HE, INITIALIZERS, LECUN, Initializer
+from vae_jax.networks.input_range import InputRange, InputRangeSettings, to_input_range
 from vae_jax.networks.precision import COMPUTE_DTYPES, ComputeDtype, Dense
 from vae_jax.settings import integer, one_of, register, sizes
 
@@ -93,6 +94,7 @@ class ConvEncoder(nnx.Module):
         kernel_size: int,
         downsampling: Downsampling,
         activation: Activation,
+        input_range: InputRange = "unit",
         dtype: ComputeDtype = jnp.float32,
         kernel_init: Initializer = LECUN,
         rngs: nnx.Rngs,
@@ -116,12 +118,14 @@ class ConvEncoder(nnx.Module):
         )
         self.pool = downsampling == "pool"
         self.activation = activation
+        self.input_range: InputRange = input_range
         self.num_features = sizes[-1]
 
     def __call__(
         self, images: Float[Array, "*batch height width channels"]
     ) -> Float[Array, "*batch features"]:
         batch = images.shape[:-3]
+        images = to_input_range(images, self.input_range)
         x = images.reshape(-1, *images.shape[-3:])
         for convolution in self.convolutions:
             x = self.activation(convolution(x))
@@ -270,7 +274,7 @@ class ConvDecoderSettings(ConvolutionalSettings):
 
 @register(ENCODERS, "conv")
 @dataclasses.dataclass(frozen=True)
-class ConvEncoderSettings(ConvolutionalSettings):
+class ConvEncoderSettings(InputRangeSettings, ConvolutionalSettings):
     """One convolution per level, then dense layers."""
 
     downsampling: Downsampling = one_of(
@@ -281,7 +285,12 @@ class ConvEncoderSettings(ConvolutionalSettings):
 
     def build(self, image_shape: ImageShape, *, rngs: nnx.Rngs) -> ConvEncoder:
         """Return the encoder with fresh parameters."""
-        return ConvEncoder(image_shape, downsampling=self.downsampling, **self.options(rngs))
+        return ConvEncoder(
+            image_shape,
+            downsampling=self.downsampling,
+            input_range=self.input_range,
+            **self.options(rngs),
+        )
 
     def mirror(self) -> ConvDecoderSettings:
         """Return the settings of the same layers in reverse, by transposed convolutions."""

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from vae_jax.networks.activations import ACTIVATIONS, Activation, Link
 from vae_jax.networks.choices import DECODERS, ENCODERS, LAYERS, ImageShape
 from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
+from vae_jax.networks.input_range import InputRange, InputRangeSettings, to_input_range
 from vae_jax.networks.precision import COMPUTE_DTYPES, ComputeDtype, Dense
 from vae_jax.settings import one_of, register, sizes
 
@@ -83,6 +84,7 @@ class MLPEncoder(nnx.Module):
         *,
         activation: Activation,
         gated: bool = False,
+        input_range: InputRange = "unit",
         dtype: ComputeDtype = jnp.float32,
         kernel_init: Initializer = LECUN,
         rngs: nnx.Rngs,
@@ -96,11 +98,13 @@ class MLPEncoder(nnx.Module):
             kernel_init=kernel_init,
             rngs=rngs,
         )
+        self.input_range: InputRange = input_range
         self.num_features = self.mlp.num_features
 
     def __call__(
         self, images: Float[Array, "*batch height width channels"]
     ) -> Float[Array, "*batch features"]:
+        images = to_input_range(images, self.input_range)
         return self.mlp(images.reshape(*images.shape[:-3], -1))
 
 
@@ -172,6 +176,9 @@ class _Dense:
             "rngs": rngs,
         }
 
+    def _of_layers(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(_Dense)}
+
     def _decoder(
         self,
         latent_size: int,
@@ -208,7 +215,7 @@ class MLPDecoderSettings(_Dense):
 
 @register(ENCODERS, "mlp")
 @dataclasses.dataclass(frozen=True)
-class MLPEncoderSettings(_Dense):
+class MLPEncoderSettings(InputRangeSettings, _Dense):
     """Dense layers from the image on."""
 
     activation: str = one_of("silu", list(ACTIVATIONS), "Activation of the hidden layers.")
@@ -216,12 +223,17 @@ class MLPEncoderSettings(_Dense):
     def build(self, image_shape: ImageShape, *, rngs: nnx.Rngs) -> MLPEncoder:
         """Return the encoder with fresh parameters."""
         activation = ACTIVATIONS[self.activation]
-        options = self._options(rngs)
-        return MLPEncoder(image_shape, list(self.widths), activation=activation, **options)
+        return MLPEncoder(
+            image_shape,
+            list(self.widths),
+            activation=activation,
+            input_range=self.input_range,
+            **self._options(rngs),
+        )
 
     def mirror(self) -> MLPDecoderSettings:
         """Return the settings of the same layers in reverse."""
-        return MLPDecoderSettings(**dataclasses.asdict(self))
+        return MLPDecoderSettings(activation=self.activation, **self._of_layers())
 
 
 @register(DECODERS, "gated_mlp")
@@ -238,7 +250,7 @@ class GatedMLPDecoderSettings(_Dense):
 
 @register(ENCODERS, "gated_mlp")
 @dataclasses.dataclass(frozen=True)
-class GatedMLPEncoderSettings(_Dense):
+class GatedMLPEncoderSettings(InputRangeSettings, _Dense):
     """Gated dense layers (x W) * sigmoid(x V) (Tomczak & Welling 2017, arXiv 1705.07120)."""
 
     def build(self, image_shape: ImageShape, *, rngs: nnx.Rngs) -> MLPEncoder:
@@ -248,12 +260,13 @@ class GatedMLPEncoderSettings(_Dense):
             list(self.widths),
             activation=jax.nn.silu,
             gated=True,
+            input_range=self.input_range,
             **self._options(rngs),
         )
 
     def mirror(self) -> GatedMLPDecoderSettings:
         """Return the settings of the same layers in reverse."""
-        return GatedMLPDecoderSettings(**dataclasses.asdict(self))
+        return GatedMLPDecoderSettings(**self._of_layers())
 
 
 @register(LAYERS, "mlp")

@@ -32,6 +32,7 @@ from vae_jax.networks.conv import (
 )
 from vae_jax.networks.convolution import Conv
 from vae_jax.networks.initializers import LECUN, Initializer
+from vae_jax.networks.input_range import InputRange, InputRangeSettings, to_input_range
 from vae_jax.networks.mlp import MLP
 from vae_jax.networks.normalization import GroupNorm
 from vae_jax.networks.precision import ComputeDtype, Dense
@@ -171,6 +172,7 @@ class ResidualEncoder(nnx.Module):
         downsampling: Downsampling,
         activation: Activation,
         square: int = 1,
+        input_range: InputRange = "unit",
         remat: bool = False,
         dtype: ComputeDtype = jnp.float32,
         kernel_init: Initializer = LECUN,
@@ -206,11 +208,13 @@ class ResidualEncoder(nnx.Module):
         self.pool = downsampling == "pool"
         self.square = square
         self.activation = activation
+        self.input_range: InputRange = input_range
         self.num_features = self.mlp.num_features
 
     def __call__(
         self, images: Float[Array, "*batch height width channels"]
     ) -> Float[Array, "*batch features"]:
+        images = to_input_range(images, self.input_range)
         x = self.input(squares_to_channels(images.reshape(-1, *images.shape[-3:]), self.square))
         for stage, halving in zip(self.stages, self.halvings, strict=True):
             x = halving(stage(x))
@@ -358,7 +362,7 @@ class ResidualDecoderSettings(_Residual):
 
 @register(ENCODERS, "resnet")
 @dataclasses.dataclass(frozen=True)
-class ResidualEncoderSettings(_Residual):
+class ResidualEncoderSettings(InputRangeSettings, _Residual):
     """Pre-activation residual blocks at each level (He et al. 2016), then dense layers."""
 
     downsampling: Downsampling = one_of(
@@ -369,7 +373,12 @@ class ResidualEncoderSettings(_Residual):
 
     def build(self, image_shape: ImageShape, *, rngs: nnx.Rngs) -> ResidualEncoder:
         """Return the encoder with fresh parameters."""
-        return ResidualEncoder(image_shape, downsampling=self.downsampling, **self._options(rngs))
+        return ResidualEncoder(
+            image_shape,
+            downsampling=self.downsampling,
+            input_range=self.input_range,
+            **self._options(rngs),
+        )
 
     def mirror(self) -> ResidualDecoderSettings:
         """Return the settings of the same layers in reverse, by transposed convolutions."""

@@ -145,8 +145,8 @@ def measure_models(
     levels = levels_around(corruption, model.image_shape, parts=2)[1:]
     # At the highest level nothing is left to recover from.
     for level in [level for level in levels if level < corruption.max_level]:
-        corrupted = quality.corrupt(name, clean, level, keys.corruption)
-        known = quality.corrupt(name, known_clean, level, chosen_key)
+        corrupted = quality.corrupt(corruption, clean, level, keys.corruption)
+        known = quality.corrupt(corruption, known_clean, level, chosen_key)
         others = without_a_model(corrupted, known, known_clean, baselines.METHODS[name])
         scores = {"corrupted": _metrics(corrupted.images, clean)}
         scores |= {

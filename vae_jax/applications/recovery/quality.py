@@ -4,14 +4,15 @@ Every method sees the same corrupted images, rounded to the 256 grey values of a
 full precision a blur could be inverted almost exactly, which is impossible for a user's images.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from vae_jax.data.corruptions import CORRUPTIONS, at_any_level
+from vae_jax.data.corruptions import at_any_level
 from vae_jax.evaluation.denoising import corrupt_each
+from vae_jax.settings import name_of
 
 Images = Float[np.ndarray, "num height width channels"]
 Missing = Bool[np.ndarray, "num height width channels"]
@@ -58,14 +59,14 @@ class Score(NamedTuple):
     ssim_error: float
 
 
-def corrupt(name: str, clean: Images, level: float, key: jax.Array) -> Corrupted:
-    """Return corrupted images, each with a key from its index, the same for every method."""
-    corruption = at_any_level(CORRUPTIONS[name]())
-    images = corrupt_each(corruption, clean, level, key)
+def corrupt(corruption: Any, clean: Images, level: float, key: jax.Array) -> Corrupted:
+    """Return images corrupted at a level, each with a key from its index, for every method."""
+    at_level = at_any_level(corruption)
+    images = corrupt_each(at_level, clean, level, key)
     missing = None
-    if name in _WITH_MASK:
+    if name_of(corruption) in _WITH_MASK:
         # Neither sets a value to 1.
-        missing = corrupt_each(corruption, np.ones_like(clean), level, key) != 1
+        missing = corrupt_each(at_level, np.ones_like(clean), level, key) != 1
 
     return Corrupted(np.round(images * 255) / np.float32(255), level, missing)
 
