@@ -170,6 +170,20 @@ def suite_table(folder: Path) -> str:
 
 
 @_of_folder
+def faces_table(folder: Path) -> str:
+    """Return a table of the speed and memory of training on faces, if measured."""
+    path = folder / "faces_cost_cpu.json"
+    if not path.is_file():
+        return "Not measured.\n"
+    measured = _read(path)
+    rows = [
+        [name, f"{own['images_per_second']:,.0f}", f"{own['peak_memory_gib']:.2f}"]
+        for name, own in measured["variants"].items()
+    ]
+    return reports.table(["run", "images/s", "peak memory, GiB"], rows)
+
+
+@_of_folder
 def scaling_tables(folder: Path) -> dict[str, str]:
     """Return the tables of docs/scaling.md by name."""
     measured = _read(folder / "scaling_cpu.json")
