@@ -14,9 +14,9 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """Return a dense network with scales for each pixel and a flow as prior."""
+    """Return a dense network with one scale for all pixels and a flow as prior."""
     config = vanilla.get_config()
-    config.epochs = 20
+    config.epochs = 16
     config.batch_size = 64
     config.data.name = "avatars"
     config.data.train_split = "train[:38000]"
@@ -26,9 +26,15 @@ def get_config() -> ConfigDict:
         "name": "vae",
         "latent_size": 64,
         "encoder": {"name": "mlp", "widths": (512, 512), "input_range": "symmetric"},
-        "prior": {"name": "flow", "layers": 4, "width": 256},
-        "likelihood": "discretized_logistic",
+        "prior": {"name": "flow", "layers": 6, "width": 256},
+        "likelihood": {
+            "name": "discretized_logistic",
+            "scale_kind": "learned",
+            "scale": 0.03,
+        },
     }
     config.optimizer.learning_rate = 5e-4
+    # The flow can blow up while the first latents are far from the prior.
+    config.optimizer.gradient_clip_norm = 1e4
     config.evaluation = {"num_samples": 20, "batch_size": 100}
     return config

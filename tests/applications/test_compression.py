@@ -30,14 +30,23 @@ pytestmark = pytest.mark.usefixtures("parsed_flags")
 GREY = {"data.binarization": "none"}
 IMAGE_SHAPE = (4, 3, 2)
 GREY_SHAPE = (4, 3, 1)
-LIKELIHOODS = ["bernoulli", "categorical", "discretized_logistic", "discretized_logistic_mixture"]
+LIKELIHOODS = [
+    "bernoulli",
+    "categorical",
+    "discretized_logistic",
+    "discretized_logistic learned",
+    "discretized_logistic_mixture",
+]
 RNG = np.random.default_rng(0)
 
 few = settings(max_examples=25, deadline=None)
 
 
 def make_model(likelihood, image_shape=IMAGE_SHAPE, *, scale=0.4, seed=0):
-    changes = {"model.likelihood": likelihood, "data.binarization": "none"}
+    name, *scale_kind = likelihood.split()
+    changes = {"model.likelihood": name, "data.binarization": "none"}
+    if scale_kind:
+        changes["model.likelihood.scale_kind"] = scale_kind[0]
     if likelihood == "discretized_logistic_mixture":
         changes["model.likelihood.components"] = 2
     return small_runs.make_model(image_shape, scale, seed, **changes)

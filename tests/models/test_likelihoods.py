@@ -26,6 +26,7 @@ FAMILIES = {
     "continuous_bernoulli": {},
     "laplace": {"scale": 0.2},
     "discretized_logistic": {},
+    "discretized_logistic learned": {"scale": 0.3, "scale_kind": "learned"},
     "discretized_logistic_mixture": {"components": 3},
     "categorical": {},
     **{
@@ -38,7 +39,13 @@ FAMILIES = {
 CLIPPED = {
     "continuous_bernoulli": (0.01, 0.99),
     **dict.fromkeys(
-        ["bernoulli", "discretized_logistic", "discretized_logistic_mixture", "categorical"],
+        [
+            "bernoulli",
+            "categorical",
+            "discretized_logistic",
+            "discretized_logistic learned",
+            "discretized_logistic_mixture",
+        ],
         (0.001, 0.999),
     ),
 }
@@ -138,6 +145,21 @@ def test_the_scale_of_a_normal_likelihood_starts_where_the_config_says():
             np.testing.assert_allclose(np.exp(distribution.log_scale), 0.3, rtol=1e-5)
 
 
+def test_a_learned_scale_of_a_logistic_is_one_parameter_that_training_moves():
+    images = grey_bytes(0, 32)
+    changes = {"epochs": 20, "batch_size": 16, "optimizer.learning_rate": 0.05}
+    _, state, losses = train(config_of("discretized_logistic learned", **changes), images)
+    (raw,) = (
+        np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state.params)
+        if "learned_log_scale" in jax.tree_util.keystr(path)
+    )
+    assert raw.shape == ()
+    # Noise of 10 of 255 levels around templates that are learned.
+    assert np.exp(8 * np.tanh(raw / 8)) < 0.2
+    assert losses[-1] < losses[0]
+
+
 def test_a_scale_per_pixel_is_the_second_output_of_each_channel():
     likelihood = NormalLikelihood(0.5, "per_pixel")
     outputs = normal(0, 4, 2, 2, 6)
@@ -178,10 +200,10 @@ def test_only_probabilities_are_code_lengths():
     grey, binary = np.array([0.0, 0.2, 1.0]), np.array([0.0, 1.0])
     levels = ("discretized_logistic", "discretized_logistic_mixture", "categorical")
     for family in FAMILIES:
-        likelihood = likelihood_of(family)
-        assert (nats_of(likelihood, grey) == "log probability") == (family in levels)
+        name, likelihood = family.split()[0], likelihood_of(family)
+        assert (nats_of(likelihood, grey) == "log probability") == (name in levels)
         exact = (*levels, "bernoulli")
-        assert (nats_of(likelihood, binary) == "log probability") == (family in exact)
+        assert (nats_of(likelihood, binary) == "log probability") == (name in exact)
 
 
 def trained_model(family, scale=0.4):

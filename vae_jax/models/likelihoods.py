@@ -34,6 +34,7 @@ from vae_jax.models.interfaces import LIKELIHOODS, Accepted, Likelihood, Support
 from vae_jax.settings import bounded, integer, one_of, register
 
 NormalScale = Literal["fixed", "learned", "per_pixel", "optimal"]
+DiscretizedScale = Literal["per_pixel", "learned"]
 
 # The range of initial scales that are not fixed: `bounded_log_scale` cannot reach its own bounds.
 LEARNED_SCALE_RANGE = (4e-4, 2500.0)
@@ -154,20 +155,40 @@ class LaplaceLikelihood(nnx.Module):
 
 
 class DiscretizedLogisticLikelihood(nnx.Module):
-    """Location and log-scale of a logistic for each channel, cut into 256 levels."""
+    """Location of a logistic for each channel, cut into 256 levels, and its scale.
+
+    `kind` chooses the scale, which starts at `scale`:
+
+    - per_pixel: a second output of the decoder, its logarithm.
+    - learned: one parameter for all pixels. Then every pixel counts alike in the gradient; with
+      scales of their own those that are already certain count most, such as a plain background,
+      and details are learned late.
+    """
 
     accepts: Accepted = "256 levels"
     support: Support = "256 levels"
-    outputs_per_channel = 2
+
+    def __init__(self, scale: float = _START_SCALE, kind: DiscretizedScale = "per_pixel") -> None:
+        self.outputs_per_channel = 2 if kind == "per_pixel" else 1
+        unbounded = jnp.asarray(unbounded_log_scale(math.log(scale)), jnp.float32)
+        self.learned_log_scale = nnx.Param(unbounded) if kind == "learned" else None
+        self.start_scale = scale
 
     def __call__(self, outputs: Outputs) -> DiscretizedLogistic:
+        learned = self.learned_log_scale
+        if learned is not None:
+            log_scale = bounded_log_scale(learned[...])
+            return DiscretizedLogistic(outputs, log_scale, event_ndim=_IMAGE_NDIM)
         location, raw = _split(outputs, 2)
         return DiscretizedLogistic(location, bounded_log_scale(raw), event_ndim=_IMAGE_NDIM)
 
     def output_for_mean(self, mean: Mean) -> MeanOutputs:
-        """Return location and scale of nearly uniform levels with that mean, clipped."""
-        location = _start_location(mean)
-        return _join(location, jnp.full_like(location, unbounded_log_scale(math.log(_START_SCALE))))
+        """Return location, and scale per pixel, of levels with that mean, clipped."""
+        location = _start_location(mean, self.start_scale)
+        if self.learned_log_scale is not None:
+            return location
+        raw = unbounded_log_scale(math.log(self.start_scale))
+        return _join(location, jnp.full_like(location, raw))
 
 
 class DiscretizedLogisticMixtureLikelihood(nnx.Module):
@@ -213,6 +234,16 @@ class CategoricalLikelihood(nnx.Module):
         return start.log_prob(level_values()[:, None]).reshape(*mean.shape[:-1], -1)
 
 
+def _out_of_reach(scale: float, kind: str) -> str | None:
+    low, high = LEARNED_SCALE_RANGE
+    if low <= scale <= high:
+        return None
+    return (
+        f"scale={scale} must lie in [{low:g}, {high:g}] with scale_kind={kind!r}, which is bounded "
+        "there"
+    )
+
+
 @register(LIKELIHOODS, "bernoulli")
 @dataclasses.dataclass(frozen=True)
 class BernoulliSettings:
@@ -254,13 +285,7 @@ class NormalSettings:
 
     def problem(self) -> str | None:
         """Return why these settings do not fit together; None if they do."""
-        low, high = LEARNED_SCALE_RANGE
-        if self.scale_kind != "fixed" and not low <= self.scale <= high:
-            return (
-                f"scale={self.scale} must lie in [{low:g}, {high:g}] with "
-                f"scale_kind={self.scale_kind!r}, which is bounded there"
-            )
-        return None
+        return None if self.scale_kind == "fixed" else _out_of_reach(self.scale, self.scale_kind)
 
     def build(self) -> NormalLikelihood:
         """Return the likelihood with fresh parameters."""
@@ -284,9 +309,21 @@ class LaplaceSettings:
 class DiscretizedLogisticSettings:
     """One logistic per channel over the 256 levels of 8-bit images."""
 
+    scale: float = bounded(_START_SCALE, "Where the scale starts.", above=0.0)
+    scale_kind: DiscretizedScale = one_of(
+        "per_pixel",
+        get_args(DiscretizedScale),
+        "per_pixel, by the decoder; learned, one for all pixels, with which details are learned "
+        "sooner.",
+    )
+
+    def problem(self) -> str | None:
+        """Return why the scale is out of reach; None if it is not."""
+        return _out_of_reach(self.scale, self.scale_kind)
+
     def build(self) -> DiscretizedLogisticLikelihood:
-        """Return the likelihood."""
-        return DiscretizedLogisticLikelihood()
+        """Return the likelihood with fresh parameters."""
+        return DiscretizedLogisticLikelihood(self.scale, self.scale_kind)
 
 
 @register(LIKELIHOODS, "discretized_logistic_mixture")
@@ -354,10 +391,10 @@ def _join(*parts: Mean) -> MeanOutputs:
     return jnp.stack(parts, axis=-1).reshape(*parts[0].shape[:-1], -1)
 
 
-def _start_location(mean: Mean) -> Mean:
-    """Return the location of a logistic of the initial scale whose levels have that mean."""
+def _start_location(mean: Mean, scale: float = _START_SCALE) -> Mean:
+    """Return the location of a logistic of this scale whose levels have that mean."""
     clipped = jnp.clip(mean, *_MEAN_RANGE)
-    log_scale = jnp.asarray(math.log(_START_SCALE), jnp.float32)
+    log_scale = jnp.asarray(math.log(scale), jnp.float32)
     return _solve(lambda at: DiscretizedLogistic(at, log_scale).mean, clipped, -4.0, 5.0)
 
 
