@@ -74,10 +74,13 @@ IN_ONE_PROCESS = """
 import gc, importlib, json, sys
 from absl.testing import flagsaver
 from experiments import command_line
+from vae_jax.applications.imputation import measure as imputation
 from vae_jax.evaluation import drawing
 from vae_jax.sweeps import results
 
 results.draw = lambda *_: None
+# Importance samples of a row, of which there is no flag.
+imputation._NUM_SAMPLES = 100
 # As in tests/conftest.py.
 gc.set_threshold(50_000, 20, 50)
 draw = {name: getattr(drawing, name) for name in ("draw_run", "draw_joint_run")}

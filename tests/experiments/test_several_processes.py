@@ -59,13 +59,15 @@ def free_port():
 
 def environment(num_devices=2, **variables):
     simulated = f"--xla_force_host_platform_device_count={num_devices}"
-    return {**os.environ, "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {simulated}", **variables}
+    flags = f"{os.environ['XLA_FLAGS']} {simulated}"
+    return {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": flags, **variables}
 
 
 def start(data, folder, *extra, variables=None):
     """One process of a run."""
     command = [
-        *(sys.executable, "-m", "experiments.train", "--config=configs/vanilla.py"),
+        *(sys.executable, "tests/undrawn_command.py", "experiments.train"),
+        "--config=configs/vanilla.py",
         *(f"--workdir={folder}", *(f"--config.{k}={v}" for k, v in overrides(data).items())),
         *extra,
     ]
