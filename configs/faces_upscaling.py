@@ -16,7 +16,7 @@ from configs import faces
 def get_config() -> ConfigDict:
     """Return a dense autoencoder that sees a quarter of the resolution."""
     config = faces.get_config()
-    config.epochs = 10
+    config.epochs = 5
     config.model = {
         "name": "autoencoder",
         "latent_size": 256,

@@ -61,7 +61,7 @@ def documents() -> dict[str, str]:
     with_tables = {
         "README.md": {"models": overview.table(results, cards.load)},
         "docs/guide/export.md": {"bundled": bundling.table(bundled.records())},
-        "docs/guide/faces.md": {"cost": tables.faces_table(measured)},
+        "docs/guide/faces.md": tables.faces_tables(measured),
         "docs/guide/first_run.md": {"results": tables.runs_table(results / "experiments")},
         "docs/guide/sweeps.md": {"sweeps": tables.sweeps_table(measured)},
         "docs/guide/speed.md": {"speed": tables.speed_table(measured)},

@@ -133,6 +133,10 @@ def test_plots_and_report_are_made_from_the_rows(measured, tmp_path):
     assert "dark 99.0%, shade 98.0%" in text
     assert "| added | mean difference | 1 | 100.0 ± 0.0 % | 100.0 ± 0.0 % |" in text
     assert "| removed | mean difference | 1 | 0.0 ± 0.0 % | 100.0 ± 0.0 % |" in text
+    assert "bits per dimension" not in text
+    rows = [{**row, "bits_per_dim": 3.0 + row["seed"]} for row in rows]
+    path.write_text(json.dumps({"rows": rows, "accuracies": {"dark": 0.99, "shade": 0.98}}))
+    assert "take 3.500 ± 0.707 bits per dimension" in report.section(path)
 
 
 def test_a_direction_needs_a_factor_and_values_that_there_are():

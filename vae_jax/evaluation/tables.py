@@ -170,17 +170,41 @@ def suite_table(folder: Path) -> str:
 
 
 @_of_folder
-def faces_table(folder: Path) -> str:
-    """Return a table of the speed and memory of training on faces, if measured."""
-    path = folder / "faces_cost_cpu.json"
-    if not path.is_file():
-        return "Not measured.\n"
-    measured = _read(path)
+def faces_tables(folder: Path) -> dict[str, str]:
+    """Return the tables of docs/guide/faces.md by name, as far as they are measured."""
+    cost, likelihoods = (folder / f"{name}_cpu.json" for name in ("faces_cost", "face_likelihoods"))
+    return {
+        "cost": _faces_cost(_read(cost)) if cost.is_file() else "Not measured.\n",
+        "likelihoods": (
+            _face_likelihoods(_read(likelihoods)) if likelihoods.is_file() else "Not measured.\n"
+        ),
+    }
+
+
+def _faces_cost(measured: dict[str, Any]) -> str:
     rows = [
         [name, f"{own['images_per_second']:,.0f}", f"{own['peak_memory_gib']:.2f}"]
         for name, own in measured["variants"].items()
     ]
     return reports.table(["run", "images/s", "peak memory, GiB"], rows)
+
+
+def _face_likelihoods(measured: dict[str, Any]) -> str:
+    def mean(rows: list[dict[str, float]], name: str, form: str) -> str:
+        return reports.mean_and_deviation([row[name] for row in rows], form)
+
+    rows = [
+        [
+            name,
+            mean(own, "bits_per_dim", ".3f"),
+            mean(own, "reconstruction_error", ".4f"),
+            mean(own, "images_per_second", ".0f"),
+        ]
+        for name, own in measured["likelihoods"].items()
+    ]
+    heading = ["likelihood", "bits per dimension", "squared error", "images/s"]
+    seen = f"After {measured['images_seen']:,} images."
+    return f"{reports.table(heading, rows)}\n{seen}\n"
 
 
 @_of_folder

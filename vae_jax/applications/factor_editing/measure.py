@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from vae_jax import data, plots, trained
+from vae_jax import data, plots, trained, workdir
 from vae_jax.applications.editing import directions
 from vae_jax.applications.editing.attribute_vectors import METHODS
 from vae_jax.applications.editing.directions import FactorChange
@@ -166,6 +166,9 @@ def measure_run(
         "source": change.source,
         "degrees": DEGREES.tolist(),
     }
+    summary = workdir.read_summary(folder)
+    if summary is not None and "bits_per_dim" in summary["test"]:
+        run["bits_per_dim"] = summary["test"]["bits_per_dim"]
     rows = []
     for method, find in METHODS.items():
         vector = find(contrast)

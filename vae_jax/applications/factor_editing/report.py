@@ -32,9 +32,21 @@ def section(measured: Measured, path: Path) -> str:
         accuracies=", ".join(
             f"{name} {accuracy:.1%}" for name, accuracy in measured["accuracies"].items()
         ),
+        bits=_bits(rows),
         table=_table(rows),
         psnr=_psnr(rows),
         plots=reports.plots(path.with_suffix(""), _PLOTS, path.parents[1]),
+    )
+
+
+def _bits(rows: list[Row]) -> str:
+    """Return the sentence on bits per dimension; empty where the likelihood has none."""
+    if "bits_per_dim" not in rows[0]:
+        return ""
+    by_seed = {row["seed"]: row["bits_per_dim"] for row in rows}
+    return (
+        "By minus the ELBO, the test faces take "
+        f"{mean_and_deviation(list(by_seed.values()))} bits per dimension."
     )
 
 
