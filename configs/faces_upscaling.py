@@ -23,5 +23,6 @@ def get_config() -> ConfigDict:
         "encoder": config.model.encoder,
         "likelihood": "bernoulli",
     }
+    config.evaluation = {"batch_size": 100}
     config.corruption = {"name": "downsampling", "level": 4.0}
     return config

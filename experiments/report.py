@@ -61,7 +61,10 @@ def documents() -> dict[str, str]:
     with_tables = {
         "README.md": {"models": overview.table(results, cards.load)},
         "docs/guide/export.md": {"bundled": bundling.table(bundled.records())},
-        "docs/guide/faces.md": tables.faces_tables(measured),
+        "docs/guide/faces.md": {
+            **tables.faces_tables(measured),
+            "runs": tables.face_runs_table(results / "faces"),
+        },
         "docs/guide/first_run.md": {"results": tables.runs_table(results / "experiments")},
         "docs/guide/sweeps.md": {"sweeps": tables.sweeps_table(measured)},
         "docs/guide/speed.md": {"speed": tables.speed_table(measured)},

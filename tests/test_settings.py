@@ -505,6 +505,7 @@ LIMITS = {
     "sampled_kl": FLAGS,
     "scale": NUMBERS_ABOVE_0,
     "ColumnsSettings.scale_kind": names_of("learned", "per_cell"),
+    "DiscretizedLogisticSettings.scale_kind": names_of("learned", "per_pixel"),
     "scale_kind": names_of("fixed", "learned", "optimal", "per_pixel"),
     "seed": SEEDS,
     "steps_per_call": INTEGERS_1,

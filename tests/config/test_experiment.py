@@ -240,6 +240,17 @@ RULES = [
         "model.likelihood.scale=1e-09 must lie in [0.0004, 2500] with scale_kind='learned'",
     ),
     (
+        {
+            "model": {"likelihood": {"name": "discretized_logistic", "scale": 1e-9}},
+            "data": {"binarization": "none"},
+        },
+        "model.likelihood.scale=1e-09 must lie in [0.0004, 2500] with scale_kind='per_pixel'",
+    ),
+    (
+        {"corruption": {"name": "box", "centre": (0.5,)}},
+        "corruption.centre=(0.5,) must be a row and a column, such as (0.5, 0.5), or ()",
+    ),
+    (
         {"corruption": {"name": "downsampling", "level": 2.5}},
         "corruption.level=2.5 must be a whole factor of at least 2",
     ),

@@ -15,6 +15,8 @@ BENCHMARKS = report.ROOT / "benchmarks" / "results"
     ("table", "source", "file"),
     [
         (tables.runs_table, RESULTS, "vanilla.json"),
+        (tables.face_runs_table, RESULTS.with_name("faces"), "seed_0.json"),
+        (tables.faces_tables, BENCHMARKS, "face_likelihoods_cpu.json"),
         (tables.speed_table, BENCHMARKS, "likelihood_cpu.json"),
         (tables.speed_table, BENCHMARKS, "mishaps_cpu.json"),
         (tables.sweeps_table, BENCHMARKS, "search_quality_cpu.json"),

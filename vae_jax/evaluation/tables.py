@@ -181,6 +181,25 @@ def faces_tables(folder: Path) -> dict[str, str]:
     }
 
 
+@_of_folder
+def face_runs_table(folder: Path) -> str:
+    """Return a table of the runs of configs/faces.py, whose summaries the folder has."""
+    runs = [_read(path) for path in sorted(folder.glob("*.json"))]
+    rows = [
+        [
+            str(run["seed"]),
+            f"{run['test']['bits_per_dim']:.3f}",
+            f"{run['test']['elbo']:,.0f}",
+            f"{run['test']['rate']:.0f}",
+            f"{run['test']['reconstruction_error']:.4f}",
+            f"{run['wall_seconds'] / 60:.0f} on {run['num_cores']} core",
+        ]
+        for run in runs
+    ]
+    heading = ["seed", "bits per dimension", "ELBO, nats", "rate, nats", "squared error"]
+    return reports.table([*heading, "minutes of training"], rows)
+
+
 def _faces_cost(measured: dict[str, Any]) -> str:
     rows = [
         [name, f"{own['images_per_second']:,.0f}", f"{own['peak_memory_gib']:.2f}"]
