@@ -4,8 +4,8 @@ r"""An autoencoder that fills in the eyes of drawn faces from the rest.
 
 A grey box lies over eyes, eyebrows and nose. The rest does not tell whether the eyes are open, so
 that the best guess is their mean. `experiments.measure --use=recovery` keeps the pixels outside the
-box and compares with biharmonic inpainting: expect a PSNR of 27.4 dB where that has 19.3, after five
-minutes of training on one core.
+box and compares with biharmonic inpainting: expect a PSNR of 27.4 dB where that has 19.3, after
+five minutes of training on one core.
 """
 
 from ml_collections import ConfigDict
