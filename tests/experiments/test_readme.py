@@ -272,6 +272,7 @@ def test_the_tables_of_all_documents_come_from_the_result_files():
     assert set(documents) == {
         "README.md",
         "docs/guide/export.md",
+        "docs/guide/faces.md",
         "docs/guide/first_run.md",
         "docs/guide/speed.md",
         "docs/guide/sweeps.md",
