@@ -33,7 +33,7 @@ LIKELIHOODS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(likelihood: dict[str, Any], seed: int, folder: Path) -> dict[str, float]:
+def run(likelihood: dict[str, Any], seed: int, folder: Path) -> dict[str, Any]:
     """Train and measure; return bits per dimension, squared error and training images/s."""
     config = faces.get_config()
     config.seed, config.epochs = seed, _EPOCHS
@@ -56,7 +56,7 @@ def run(likelihood: dict[str, Any], seed: int, folder: Path) -> dict[str, float]
 def main(argv: list[str]) -> None:
     """Train with every likelihood and seed, print the results and write the JSON."""
     del argv
-    measured: dict[str, list[dict[str, float]]] = {name: [] for name in LIKELIHOODS}
+    measured: dict[str, list[dict[str, Any]]] = {name: [] for name in LIKELIHOODS}
     with tempfile.TemporaryDirectory() as folder:
         for name, likelihood in LIKELIHOODS.items():
             for seed in range(_SEEDS.value):
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
     results_file.write(_OUTPUT.value, results(measured))
 
 
-def results(measured: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+def results(measured: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Return the content of the results file, given the rows of each likelihood."""
     return {
         "command": "python -m benchmarks.face_likelihoods",

@@ -209,7 +209,7 @@ def _faces_cost(measured: dict[str, Any]) -> str:
 
 
 def _face_likelihoods(measured: dict[str, Any]) -> str:
-    def mean(rows: list[dict[str, float]], name: str, form: str) -> str:
+    def mean(rows: list[dict[str, Any]], name: str, form: str) -> str:
         return reports.mean_and_deviation([row[name] for row in rows], form)
 
     rows = [
