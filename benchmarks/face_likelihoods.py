@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, likelihood in LIKELIHOODS.items():
             for seed in range(_SEEDS.value):
-                row = run(likelihood, seed, Path(folder) / f"{len(measured[name])} {name}")
+                row = run(likelihood, seed, Path(folder) / f"{name} {seed}")
                 measured[name].append(row)
                 print(f"{name}: {row}", flush=True)
     results_file.write(_OUTPUT.value, results(measured))

@@ -77,11 +77,11 @@ def box(
     background.
     """
     height, width = images.shape[-3:-1]
-    rows_key, columns_key = jax.random.split(key)
     if centre:
         rows = _in_interval_around(centre[0], images.shape[:-3], height, level)
         columns = _in_interval_around(centre[1], images.shape[:-3], width, level)
     else:
+        rows_key, columns_key = jax.random.split(key)
         rows = _in_random_interval(rows_key, images.shape[:-3], height, level)
         columns = _in_random_interval(columns_key, images.shape[:-3], width, level)
     inside = rows[..., :, None, None] & columns[..., None, :, None]

@@ -1,5 +1,6 @@
 """The tables of networks that a config chooses from, and the interface of each kind."""
 
+import dataclasses
 from typing import Any, Protocol, runtime_checkable
 
 from flax import nnx
@@ -43,3 +44,9 @@ class LayersPart(Protocol):
 ENCODERS: dict[str, type] = {}
 DECODERS: dict[str, type] = {}
 LAYERS: dict[str, type] = {}
+
+
+def shared_settings(part: Any, other: type) -> dict[str, Any]:
+    """Return the values of the settings of a part that another class of settings has too."""
+    known = {field.name for field in dataclasses.fields(other)}
+    return {name: value for name, value in dataclasses.asdict(part).items() if name in known}

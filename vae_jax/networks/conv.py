@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vae_jax.networks.activations import ACTIVATIONS, Activation, Link
-from vae_jax.networks.choices import DECODERS, ENCODERS, ImageShape
+from vae_jax.networks.choices import DECODERS, ENCODERS, ImageShape, shared_settings
 from vae_jax.networks.convolution import Conv, ConvTranspose
 from vae_jax.networks.initializers import HE, INITIALIZERS, LECUN, Initializer
 from vae_jax.networks.input_range import InputRange, InputRangeSettings, to_input_range
@@ -242,11 +242,6 @@ class ConvolutionalSettings:
             "rngs": rngs,
         }
 
-    def shared(self, cls: type) -> dict[str, Any]:
-        """Return the values of the settings that another class has too."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        return {name: v for name, v in dataclasses.asdict(self).items() if name in known}
-
 
 @register(DECODERS, "conv")
 @dataclasses.dataclass(frozen=True)
@@ -294,4 +289,4 @@ class ConvEncoderSettings(InputRangeSettings, ConvolutionalSettings):
 
     def mirror(self) -> ConvDecoderSettings:
         """Return the settings of the same layers in reverse, by transposed convolutions."""
-        return ConvDecoderSettings(**self.shared(ConvDecoderSettings))
+        return ConvDecoderSettings(**shared_settings(self, ConvDecoderSettings))

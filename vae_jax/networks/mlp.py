@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vae_jax.networks.activations import ACTIVATIONS, Activation, Link
-from vae_jax.networks.choices import DECODERS, ENCODERS, LAYERS, ImageShape
+from vae_jax.networks.choices import DECODERS, ENCODERS, LAYERS, ImageShape, shared_settings
 from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
 from vae_jax.networks.input_range import InputRange, InputRangeSettings, to_input_range
 from vae_jax.networks.precision import COMPUTE_DTYPES, ComputeDtype, Dense
@@ -176,9 +176,6 @@ class _Dense:
             "rngs": rngs,
         }
 
-    def _of_layers(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(_Dense)}
-
     def _decoder(
         self,
         latent_size: int,
@@ -233,7 +230,7 @@ class MLPEncoderSettings(InputRangeSettings, _Dense):
 
     def mirror(self) -> MLPDecoderSettings:
         """Return the settings of the same layers in reverse."""
-        return MLPDecoderSettings(activation=self.activation, **self._of_layers())
+        return MLPDecoderSettings(**shared_settings(self, MLPDecoderSettings))
 
 
 @register(DECODERS, "gated_mlp")
@@ -266,7 +263,7 @@ class GatedMLPEncoderSettings(InputRangeSettings, _Dense):
 
     def mirror(self) -> GatedMLPDecoderSettings:
         """Return the settings of the same layers in reverse."""
-        return GatedMLPDecoderSettings(**self._of_layers())
+        return GatedMLPDecoderSettings(**shared_settings(self, GatedMLPDecoderSettings))
 
 
 @register(LAYERS, "mlp")

@@ -19,7 +19,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vae_jax.networks.activations import Activation, Link
-from vae_jax.networks.choices import DECODERS, ENCODERS, ImageShape
+from vae_jax.networks.choices import DECODERS, ENCODERS, ImageShape, shared_settings
 from vae_jax.networks.conv import (
     ConvolutionalSettings,
     Downsampling,
@@ -382,4 +382,4 @@ class ResidualEncoderSettings(InputRangeSettings, _Residual):
 
     def mirror(self) -> ResidualDecoderSettings:
         """Return the settings of the same layers in reverse, by transposed convolutions."""
-        return ResidualDecoderSettings(**self.shared(ResidualDecoderSettings))
+        return ResidualDecoderSettings(**shared_settings(self, ResidualDecoderSettings))
