@@ -211,7 +211,7 @@ def test_an_autoencoder_refuses_methods_that_need_a_distribution(autoencoder, ca
 
 def test_several_batches_give_the_same_as_single_images(vae):
     images = np.random.default_rng(1).random((2005, *IMAGE_SHAPE)).astype(np.float32)
-    assert images.shape[0] > 2 * trained._BATCH_SIZE
+    assert images.shape[0] > 2 * trained.images._BATCH_SIZE
     reconstructed, key = vae.reconstruct(images), jax.random.key(0)
     assert reconstructed.shape == images.shape
     for at in (0, 999, 1000, 2004):
@@ -273,6 +273,13 @@ def test_other_parameters_serve_the_same_compiled_functions():
     # A function that is compiled later, by either, serves both.
     shared.reconstruct(BYTES)
     assert set(first._compiled) == {"encode", "reconstruct"}
+
+
+def test_a_second_model_of_a_network_is_not_traced_again(vae, monkeypatch):
+    monkeypatch.setattr(nnx, "eval_shape", None)
+    again = trained.TrainedModel(vae.config, IMAGE_SHAPE, vae.params)
+    assert again.graphdef == vae.graphdef
+    assert again.code_shape == vae.code_shape == (3,)
 
 
 def test_extra_state_is_part_of_the_model():

@@ -6,10 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from vae_jax.data.captions.vocabulary import Vocabulary
-from vae_jax.data.pixels import black_ones
+from vae_jax.data.image_shapes import advice
+from vae_jax.data.pixels import black_ones, to_unit_interval
 from vae_jax.errors import UserError
 from vae_jax.models.interfaces import Accepted
 from vae_jax.models.likelihoods import unaccepted
@@ -48,6 +50,71 @@ def stored_array(name: str, form: Form, value: Given) -> np.ndarray:
     refuse_values(name, array, "unit interval")
     scale = 255 if array.dtype == np.uint8 else 1
     return array.astype(np.float32) / scale
+
+
+def float_images(
+    images: ArrayLike,
+    image_shape: tuple[int, int, int],
+    accepts: Accepted,
+    *,
+    may_miss: bool,
+) -> Float[np.ndarray, "num height width channels"]:
+    """Return images in the unit interval, one or several, grey ones with or without channels.
+
+    Args:
+      images: as a user gave them.
+      image_shape: height, width, channels.
+      accepts: what the likelihood does.
+      may_miss: whether values may be NaN, which were not seen.
+
+    Raises:
+      UserError: they have another shape, or as `refuse_values`.
+    """
+    array = np.asarray(images)
+    *sides, channels = image_shape
+    if channels == 1 and array.ndim == 3 and array.shape[1:] == tuple(sides):
+        array = array[..., None]
+    if array.shape == image_shape:
+        array = array[None]
+    if array.shape[1:] != image_shape or len(array) == 0:
+        raise UserError(
+            f"images have shape {array.shape}; this model takes (num, "
+            f"{', '.join(map(str, image_shape))}) with num at least 1{advice(array.shape)}"
+        )
+    refuse_values("images", array, accepts, may_miss=may_miss)
+    stored = array if array.dtype == np.uint8 else array.astype(np.float32)
+    return np.asarray(to_unit_interval(jnp.asarray(stored)))
+
+
+def float_latents(latents: ArrayLike, latent_size: int) -> Float[np.ndarray, "num latents"]:
+    """Return latent vectors in the model's type.
+
+    Raises:
+      UserError: they have another shape.
+    """
+    array = np.asarray(latents, np.float32)
+    if array.ndim != 2 or array.shape[1] != latent_size or len(array) == 0:
+        raise UserError(f"latents have shape {array.shape}; this model takes (num, {latent_size})")
+    return array
+
+
+def whole_codes(codes: ArrayLike, code_shape: tuple[int, ...], num_codes: int) -> np.ndarray:
+    """Return integer codes `[num, *code_shape]` in the model's type.
+
+    Raises:
+      UserError: they have another shape, or one is not below `num_codes`.
+    """
+    array = np.asarray(codes)
+    if array.shape[1:] != code_shape or len(array) == 0:
+        raise UserError(
+            f"codes have shape {array.shape}; this model takes (num, "
+            f"{', '.join(map(str, code_shape))})"
+        )
+    if not are_below(array, num_codes):
+        raise UserError(
+            f"codes lie from {array.min()} to {array.max()}; this model's are 0 to {num_codes - 1}"
+        )
+    return array.astype(np.int32)
 
 
 def refuse_values(

@@ -247,7 +247,7 @@ def test_a_trained_model_refuses_values_that_its_likelihood_does_not_accept():
 def test_many_outputs_per_channel_are_decoded_in_smaller_batches(monkeypatch):
     latents, sizes = np.asarray(normal(0, 10, 2)), []
     whole = trained_model("categorical").decode(latents)
-    monkeypatch.setattr(trained, "_MAX_OUTPUTS", 3 * 6 * 256)
+    monkeypatch.setattr(trained.images, "_MAX_OUTPUTS", 3 * 6 * 256)
     model = trained_model("categorical")
     np.testing.assert_allclose(model.decode(latents), whole, rtol=1e-5)
 
