@@ -4,7 +4,7 @@ import pytest
 from flax import nnx
 
 from vae_jax.applications.multimodal import coherence
-from vae_jax.data.captions.grammar import GRAMMARS
+from vae_jax.data.captions.grammars import GRAMMARS
 from vae_jax.errors import UserError
 from vae_jax.evaluation.classifier import Classifier, ClassifierNetwork
 from vae_jax.models.modalities import Form

@@ -15,6 +15,7 @@ from experiments import draw
 from experiments import measure as command
 from vae_jax.applications.multimodal import measure as multimodal_measuring
 from vae_jax.applications.multimodal import report as multimodal_report
+from vae_jax.data.captions.grammars import GRAMMARS
 from vae_jax.errors import UserError
 from vae_jax.evaluation import classifier, joint_drawing
 from vae_jax.evaluation.classifier import Classifier, ClassifierNetwork
@@ -106,7 +107,8 @@ def test_a_run_of_several_modalities_can_be_drawn_again(runs, tmp_path):
 
 
 def test_each_modality_beside_images_is_drawn_and_given(tmp_path, monkeypatch):
-    monkeypatch.setitem(joint_drawing._CAPTIONS, "mnist", ("a thin four", "a three"))
+    shown = GRAMMARS["mnist"]._replace(shown=("a thin four", "a three"))
+    monkeypatch.setitem(GRAMMARS, "mnist", shown)
     model = small_joint_runs.make_model()
     seen = {"image": small_joint_runs.IMAGES, "label": np.arange(3), "text": ["a thin four"] * 3}
     joint_drawing.draw_modalities(model, seen, None, tmp_path)
@@ -137,6 +139,23 @@ def test_what_cannot_be_measured_is_refused_in_a_line(runs, classifiers, tmp_pat
     (tmp_path / "begun" / "summary.json").unlink()
     with pytest.raises(UserError, match=r"has no summary.json yet; let the run end first"):
         measure([tmp_path / "begun"], classifiers, tmp_path)
+
+
+def test_a_classifier_of_a_factor_that_captions_do_not_mention_is_refused(
+    runs, classifiers, tmp_path
+):
+    trained = classifier.load(classifiers)
+    for factor, facts in (("mouth", {"factor": "mouth"}), ("classes", {})):
+        (tmp_path / factor).mkdir()
+        judge = Classifier((28, 28, 1), 10, trained.params, {"data": "mnist", **facts})
+        classifier.save(tmp_path / factor, judge)
+    for factor, message in (
+        ("mouth", r"the factor 'mouth', and the captions .* mention no factors; leave it out"),
+        ("classes", r"classes tells classes; train one with experiments\.classifier"),
+    ):
+        chosen = flagsaver.flagsaver(classifiers=[str(tmp_path / factor)])
+        with pytest.raises(UserError, match=message), chosen:
+            measure([runs / "captions"], classifiers, tmp_path)
 
 
 def agreement(label, thickness):
@@ -187,13 +206,3 @@ def test_the_report_shows_means_over_seeds_and_nothing_before_a_measurement(tmp_
 def test_every_draw_has_a_key_of_its_own():
     keys = jax.random.key_data(multimodal_measuring._keys(small_joint_runs.make_model()))
     assert len({tuple(key.tolist()) for key in np.asarray(keys)}) == 3
-
-
-def test_shown_captions_are_known_to_the_vocabulary():
-    from vae_jax.data.captions import grammar as captions
-
-    for name, shown in joint_drawing._CAPTIONS.items():
-        grammar = captions.GRAMMARS[name]
-        length = captions.row_length(grammar)
-        captions.vocabulary(grammar).encode(shown, length, "refuse")
-        assert (captions.read_all(grammar, shown).labels >= 0).all()

@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from vae_jax.data import load, split_sizes
+from vae_jax.data import load, multimodal, split_sizes
 from vae_jax.data.avatars import builder, faces, rendering
+from vae_jax.data.captions import grammar as captions
+from vae_jax.data.captions.grammars import find_grammar
 from vae_jax.errors import UserError
 from vae_jax.evaluation.progress import progress_bar
 
@@ -45,6 +47,20 @@ def data_dir(packages, tmp_path_factory):
     assert made.sizes == SIZES
     assert not made.was_there
     return root
+
+
+def test_captions_say_what_is_drawn(data_dir):
+    train = load("avatars/32x32_first_30", "train", str(data_dir))
+    texts = multimodal.write_texts(train, "avatars/32x32_first_30", part="train", seed=0)
+    reading = captions.read_all(
+        find_grammar("avatars/32x32_first_30"), texts.vocabulary.decode(texts.ids)
+    )
+    np.testing.assert_array_equal(reading.labels, train.labels)
+    for column, name in enumerate(texts.attributes.names):
+        said = reading.values[:, column] >= 0
+        assert said.any()
+        factor = train.factors.column(name)
+        np.testing.assert_array_equal(reading.values[said, column], factor[said])
 
 
 def test_factors_are_the_same_everywhere_and_other_faces_are_tested():

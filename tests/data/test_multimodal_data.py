@@ -4,6 +4,7 @@ import pytest
 from vae_jax import data
 from vae_jax.data import Dataset, renderings
 from vae_jax.data.captions import grammar as captions
+from vae_jax.data.captions.grammars import find_grammar
 from vae_jax.data.captions.vocabulary import Vocabulary
 from vae_jax.data.multimodal import MODALITIES, Texts, build, write_texts
 from vae_jax.errors import UserError
@@ -50,7 +51,7 @@ def test_captions_are_of_their_examples():
     assert dataset.vocabulary is not None
     assert dataset.attributes is not None
     assert dataset.attributes.names == ("size", "thickness", "slant")
-    grammar = captions.find_grammar("mnist")
+    grammar = find_grammar("mnist")
     reading = captions.read_all(grammar, dataset.vocabulary.decode(dataset.modalities["text"]))
     np.testing.assert_array_equal(reading.labels, MNIST.labels)
     said = reading.values >= 0

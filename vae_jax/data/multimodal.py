@@ -17,7 +17,8 @@ from jaxtyping import Bool, Int
 
 from vae_jax.data import renderings
 from vae_jax.data.captions import grammar as captions
-from vae_jax.data.captions.attributes import measure_values
+from vae_jax.data.captions.attributes import values_of
+from vae_jax.data.captions.grammars import find_grammar
 from vae_jax.data.captions.vocabulary import Vocabulary
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.factors import Factors
@@ -41,8 +42,8 @@ class MultimodalDataset(NamedTuple):
             belongs to example i.
         labels: [num_examples], int32; the class that the modalities of an example share, also where
             it is not a modality. None where the source has no labels.
-        attributes: measured on every image (see `attributes.measure_values`), also where the
-            caption does not mention them; None where captions are not made from measurements.
+        attributes: of every image (see `attributes.values_of`), also where the caption does not
+            mention them; None where captions are not made from attributes.
         vocabulary: of the texts; None where no modality is a text.
         present: [num_examples, modalities]; mask of the modalities that each example has. None
             means all.
@@ -89,21 +90,22 @@ def write_texts(dataset: Dataset, name: str, *, part: str, seed: int) -> Texts:
 
     Args:
         dataset: images with labels.
-        name: of the data set (see `captions.find_grammar`).
+        name: of the data set (see `find_grammar`).
         part: `train`, `validation` or `test`; each has draws of its own.
         seed: of the wordings.
 
     Raises:
         UserError: the data set has no grammar.
     """
-    grammar = captions.find_grammar(name)
+    grammar = find_grammar(name)
     assert dataset.labels is not None, "sets that have a grammar have labels"
-    values = measure_values(grammar.subject, dataset.images, dataset.labels)
+    values = values_of(grammar.subject, dataset)
     written = captions.write(grammar, dataset.labels, values, _random(seed, part, "text"))
     vocabulary = captions.vocabulary(grammar)
     encoded = vocabulary.encode(written, captions.row_length(grammar), "refuse")
-    names = tuple(attribute.name for attribute in grammar.subject.attributes)
-    return Texts(encoded.ids, vocabulary, Factors(names, (3,) * len(names), values))
+    names, value_names = zip(*((a.name, a.values) for a in grammar.subject.attributes), strict=True)
+    sizes = tuple(len(values) for values in value_names)
+    return Texts(encoded.ids, vocabulary, Factors(names, sizes, values))
 
 
 def build(

@@ -11,7 +11,7 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +223,25 @@ def load(folder: Path) -> Classifier:
             )
     params = jax.tree.unflatten(jax.tree.structure(template), map(jnp.asarray, leaves))
     return Classifier(image_shape, num_classes, params, facts)
+
+
+def load_by_factor(folders: Sequence[str]) -> dict[str, Classifier]:
+    """Read classifiers of factors of variation, by the factor that each tells.
+
+    Raises:
+      UserError: there is none, it is damaged, or it tells classes.
+    """
+    found: dict[str, Classifier] = {}
+    for folder in folders:
+        trained = load(Path(folder))
+        factor = trained.facts.get("factor")
+        if factor is None:
+            raise UserError(
+                f"--classifiers={folder} tells classes; train one with experiments.classifier "
+                "--factor=NAME"
+            )
+        found[factor] = trained
+    return found
 
 
 def _abstract(image_shape: ImageShape, num_classes: int) -> tuple[nnx.GraphDef, nnx.State]:

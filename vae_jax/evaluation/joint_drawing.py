@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from vae_jax import plots
+from vae_jax.data.captions.grammars import find_grammar
 from vae_jax.data.random_bits import make_key
 from vae_jax.plots.modalities import (
     captioned_images,
@@ -18,29 +19,6 @@ from vae_jax.trained import TrainedMultimodal
 
 _NUM_SHOWN = 10
 _NUM_SAMPLES = 8
-# Captions from which images are generated, by data set.
-_CAPTIONS = {
-    "mnist": (
-        "a thin upright four",
-        "a bold four leaning to the right",
-        "a left-leaning seven",
-        "a slender three leaning to the right",
-        "a thick upright zero",
-        "small two, thin strokes",
-        "a large two with thick strokes",
-        "a nine",
-    ),
-    "fashion_mnist": (
-        "a dark pullover",
-        "a light dress, narrow in shape",
-        "a pair of wide trousers",
-        "a tall ankle boot",
-        "a flat sneaker",
-        "a dark bag",
-        "a pale shirt",
-        "a sandal",
-    ),
-}
 
 
 def draw_modalities(
@@ -115,7 +93,7 @@ def _draw_pair(
     )
     asked = shown[other]
     if other == "text" and model.data.captions.name == "written":
-        asked = list(_CAPTIONS[Path(model.data.name).name])
+        asked = list(find_grammar(model.data.name).shown)
     repeated = [value for value in asked for _ in range(_NUM_SAMPLES)]
     drawn = model.generate({other: repeated}, key)[image]
     rows = drawn.reshape(len(asked), _NUM_SAMPLES, *drawn.shape[1:])

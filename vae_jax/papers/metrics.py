@@ -118,7 +118,7 @@ def _coherence(folder: Path) -> dict[str, Number]:
         return dict(workdir.read_json(path))
     model = load_model(folder)
     classifiers = folder.parents[1] / "classifiers"
-    examples = load_examples(model, classifiers, _NUM_COHERENCE)
+    examples = load_examples(model, classifiers, _NUM_COHERENCE, {})
     measured = measure_coherence(model, examples)
     found = {
         f"coherence_{size}": 100 * share

@@ -26,8 +26,7 @@ from vae_jax.applications.factor_editing.plot import factor_curves
 from vae_jax.data import Dataset
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
-from vae_jax.evaluation import classifier
-from vae_jax.evaluation.classifier import Classifier
+from vae_jax.evaluation.classifier import Classifier, load_by_factor
 from vae_jax.evaluation.reports import Measured
 from vae_jax.models import latent_paths
 from vae_jax.trained import TrainedModel
@@ -89,16 +88,7 @@ def measure(
 
 def _readers(folders: Sequence[str], edited: str) -> dict[str, Classifier]:
     """Return classifiers by their factor, the edited one first."""
-    readers: dict[str, Classifier] = {}
-    for folder in folders:
-        reader = classifier.load(Path(folder))
-        factor = reader.facts.get("factor")
-        if factor is None:
-            raise UserError(
-                f"--classifiers={folder} tells classes; train one with experiments.classifier "
-                "--factor=NAME"
-            )
-        readers[factor] = reader
+    readers = load_by_factor(folders)
     if edited not in readers:
         raise UserError(
             f"--classifiers has none of the factor {edited!r}, which is edited; train it with "

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from vae_jax.applications.multimodal.coherence import Reader
 from vae_jax.data.captions import grammar as captions
-from vae_jax.data.captions.attributes import measure_values
+from vae_jax.data.captions.attributes import Subject, measure_values
 from vae_jax.data.captions.grammar import Grammar
 from vae_jax.data.captions.vocabulary import PAD, Vocabulary
 from vae_jax.errors import UserError
@@ -22,6 +22,9 @@ from vae_jax.trained import TrainedMultimodal
 Labels = Int[np.ndarray, " num"]
 Values = Int[np.ndarray, "num attributes"]
 
+# The value of an attribute that nothing reads.
+NOT_READ = -2
+
 
 class Agreement(NamedTuple):
     """Agreement between captions and images.
@@ -29,7 +32,7 @@ class Agreement(NamedTuple):
     Attributes:
       label: share of the captions that name the class of their image.
       attributes: by attribute, share of right captions among those that mention it; None where no
-        caption does.
+        caption does, or nothing reads the attribute.
       said: by attribute, share of the captions that mention it.
       all_attributes: share of right ones among all mentions of attributes; None without any.
     """
@@ -47,8 +50,8 @@ def agreement(grammar: Grammar, texts: Sequence[str], labels: Labels, values: Va
       grammar: parses the captions; one that names no class, or two, is wrong.
       texts: the captions.
       labels: the classes of the images.
-      values: of their attributes, as `attributes.measure_values` gives them; -1, from an empty
-        image, is always wrong.
+      values: of their attributes, as `attributes.values_of` gives them; -1, where there is none to
+        see, is always wrong, and `NOT_READ` is neither right nor wrong.
 
     Raises:
       UserError: there are no captions, or their number is not that of the images.
@@ -60,13 +63,14 @@ def agreement(grammar: Grammar, texts: Sequence[str], labels: Labels, values: Va
         )
     read = captions.read_all(grammar, texts)
     says = read.values >= 0
-    right = says & (read.values == values)
+    judged = says & (values != NOT_READ)
+    right = judged & (read.values == values)
     names = [attribute.name for attribute in grammar.subject.attributes]
     return Agreement(
         label=float((read.labels == labels).mean()),
-        attributes=dict(zip(names, map(_ratio, right.sum(0), says.sum(0)), strict=True)),
+        attributes=dict(zip(names, map(_ratio, right.sum(0), judged.sum(0)), strict=True)),
         said=dict(zip(names, map(float, says.mean(0)), strict=True)),
-        all_attributes=_ratio(right.sum(), says.sum()),
+        all_attributes=_ratio(right.sum(), judged.sum()),
     )
 
 
@@ -75,18 +79,23 @@ def _ratio(right: Any, of: Any) -> float | None:
 
 
 def agreement_of_images(
-    grammar: Grammar, texts: Sequence[str], images: np.ndarray, read: Reader
+    grammar: Grammar,
+    texts: Sequence[str],
+    images: np.ndarray,
+    read: Reader,
+    factor_readers: Mapping[str, Reader] | None = None,
 ) -> Agreement:
     """Return the agreement of generated images with the captions they were generated from.
 
     `read` gives the classes of the images; attributes are measured for the classes that the
-    captions name.
+    captions name, or read if they are factors.
 
     Args:
       grammar: of the captions.
       texts: captions, which all name a class.
       images: one per caption, of 8 bits or from 0 to 1.
       read: returns the classes of images.
+      factor_readers: return the values of factors, by attribute; those without are not judged.
 
     Raises:
       UserError: a caption names no class; otherwise as `agreement`.
@@ -95,7 +104,22 @@ def agreement_of_images(
     if (named < 0).any():
         text = texts[int(np.argmax(named < 0))]
         raise UserError(f"the caption {text!r} names no class, or two; give captions of one")
-    return agreement(grammar, texts, read(images), measure_values(grammar.subject, images, named))
+    values = _read_values(grammar.subject, images, named, factor_readers or {})
+    return agreement(grammar, texts, read(images), values)
+
+
+def _read_values(
+    subject: Subject, images: np.ndarray, labels: Labels, readers: Mapping[str, Reader]
+) -> Values:
+    if subject.measure is not None:
+        return measure_values(subject, images, labels)
+    columns = [
+        readers[attribute.name](images)
+        if attribute.name in readers
+        else np.full(len(images), NOT_READ)
+        for attribute in subject.attributes
+    ]
+    return np.stack(columns, axis=1).astype(np.int32)
 
 
 class WordAccuracy(NamedTuple):

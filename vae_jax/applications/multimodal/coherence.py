@@ -67,11 +67,13 @@ def readers(
                 f"and the model has {list(form.shape)}; train it on such images"
             )
         else:
-            found[name] = _image_reader(classifiers[name])
+            found[name] = image_reader(classifiers[name])
     return found
 
 
-def _image_reader(judge: Classifier) -> Reader:
+def image_reader(judge: Classifier) -> Reader:
+    """Return a reader of images by a classifier."""
+
     def read(images: np.ndarray) -> Labels:
         # The mean of a normal or a Laplace distribution may lie outside the grey values.
         grey = images if images.dtype == np.uint8 else np.clip(images, 0, 1)

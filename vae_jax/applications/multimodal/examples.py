@@ -1,5 +1,6 @@
 """Test examples of several modalities, with readers of their classes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,8 +10,8 @@ from vae_jax import trained
 from vae_jax.applications.multimodal import classifiers as modality_classifiers
 from vae_jax.applications.multimodal import coherence
 from vae_jax.applications.multimodal.coherence import Reader
-from vae_jax.data.captions import grammar as captions
 from vae_jax.data.captions.grammar import Grammar
+from vae_jax.data.captions.grammars import find_grammar
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
@@ -29,6 +30,7 @@ class Examples(NamedTuple):
       readers: by name.
       grammar: of the captions, if there are any.
       classifiers: of the images, by name.
+      factor_readers: of the images, by the factor of their captions that each reads.
     """
 
     seen: dict[str, Any]
@@ -38,6 +40,7 @@ class Examples(NamedTuple):
     readers: dict[str, Reader]
     grammar: Grammar | None
     classifiers: dict[str, Classifier]
+    factor_readers: dict[str, Reader]
 
 
 def load_model(folder: Path) -> TrainedMultimodal:
@@ -52,16 +55,20 @@ def load_model(folder: Path) -> TrainedMultimodal:
     return model
 
 
-def load_examples(model: TrainedMultimodal, classifiers: Path, num: int) -> Examples:
+def load_examples(
+    model: TrainedMultimodal, classifiers: Path, num: int, of_factors: Mapping[str, Classifier]
+) -> Examples:
     """Return evenly spaced test examples of a run; MNIST's first ones are easier than others.
 
     Args:
       model: of the run.
       classifiers: see `modality_classifiers.of_images`.
       num: number of examples, at most.
+      of_factors: classifiers of the factors that captions mention, by factor.
 
     Raises:
-      UserError: a modality has no reader; the data have no labels.
+      UserError: a modality has no reader; the data have no labels; a classifier of a factor reads
+        nothing that captions mention, or was trained on other images.
     """
     test = modality_classifiers.load_splits(model).test
     if test.labels is None:
@@ -71,7 +78,8 @@ def load_examples(model: TrainedMultimodal, classifiers: Path, num: int) -> Exam
     dataset = test.read(indices)
     grammar = None
     if "text" in model.names and model.data.captions.name == "written":
-        grammar = captions.find_grammar(model.data.name)
+        grammar = find_grammar(model.data.name)
+    factor_readers = _factor_readers(model, grammar, of_factors)
     judges = modality_classifiers.of_images(model, classifiers)
     return Examples(
         seen=measuring.readable(model, measuring.prepare_modalities(model, dataset)),
@@ -81,4 +89,29 @@ def load_examples(model: TrainedMultimodal, classifiers: Path, num: int) -> Exam
         readers=coherence.readers(model.forms, judges, grammar),
         grammar=grammar,
         classifiers=judges,
+        factor_readers=factor_readers,
     )
+
+
+def _factor_readers(
+    model: TrainedMultimodal, grammar: Grammar | None, classifiers: Mapping[str, Classifier]
+) -> dict[str, Reader]:
+    """Return readers of the factors that captions mention."""
+    known: list[str] = []
+    if grammar is not None and grammar.subject.measure is None:
+        known = [attribute.name for attribute in grammar.subject.attributes]
+    for name, judge in classifiers.items():
+        if name not in known:
+            raise UserError(
+                f"--classifiers has one of the factor {name!r}, and the captions of the run on "
+                f"data.name={model.data.name!r} mention "
+                f"{', '.join(known) or 'no factors'}; leave it out"
+            )
+        shape = model.forms["image"].shape
+        if judge.facts.get("data") != model.data.name or judge.image_shape != shape:
+            raise UserError(
+                f"the classifier of {name!r} was trained on {judge.facts.get('data')!r}, images of "
+                f"{list(judge.image_shape)}, and the run on data.name={model.data.name!r}, "
+                f"{list(shape)}; use one of the same data"
+            )
+    return {name: coherence.image_reader(judge) for name, judge in classifiers.items()}

@@ -24,6 +24,7 @@ from vae_jax.applications.representation import probing
 from vae_jax.errors import UserError
 from vae_jax.evaluation import joint_drawing
 from vae_jax.evaluation import summary as measuring
+from vae_jax.evaluation.classifier import load_by_factor
 from vae_jax.evaluation.reports import Measured
 from vae_jax.trained import TrainedMultimodal
 
@@ -40,6 +41,7 @@ def measure(
     plots_folder: Path | None,
     *,
     classifier: str = "",
+    classifiers: Sequence[str] = (),
     num_test_examples: int = 10_000,
 ) -> Iterator[Measured]:
     """Measure runs of several modalities; yield the results so far after each run.
@@ -49,6 +51,8 @@ def measure(
       plots_folder: where to plot, in a folder per run; None plots nothing.
       classifier: directory of a classifier of the images, or of a folder with a classifier per
         modality, by name; missing ones are trained.
+      classifiers: directories of classifiers of factors that captions mention; they read whether
+        images that are made from captions have these factors.
       num_test_examples: test examples, at most.
 
     Raises:
@@ -58,9 +62,10 @@ def measure(
         raise UserError("--classifier is missing; name the directory of a classifier")
     # First, so that a run with images alone is refused before others are measured.
     models = [load_model(folder) for folder in folders]
+    of_factors = load_by_factor(classifiers)
     rows = []
     for folder, model in zip(folders, models, strict=True):
-        examples = load_examples(model, Path(classifier), num_test_examples)
+        examples = load_examples(model, Path(classifier), num_test_examples, of_factors)
         rows.append(measure_run(folder, model, examples))
         print(report.line(rows[-1]), flush=True)
         if plots_folder is not None:
@@ -101,7 +106,7 @@ def measure_captions(model: TrainedMultimodal, examples: Examples) -> dict[str, 
     if not {"image", "text"} <= set(model.names) or examples.grammar is None:
         return None
     grammar, attributes = examples.grammar, examples.dataset.attributes
-    assert attributes is not None, "captions of a grammar describe measurements"
+    assert attributes is not None, "captions of a grammar describe attributes"
     _, generated_key, words_key = _keys(model)
     image, texts = {"image": examples.seen["image"]}, examples.stored["text"]
     written = {
@@ -121,11 +126,15 @@ def measure_captions(model: TrainedMultimodal, examples: Examples) -> dict[str, 
         },
         "words": {"told": words.likeliest, "nats": words.nats},
         "text_to_image": caption_accuracy.agreement_of_images(
-            grammar, texts, drawn["image"], examples.readers["image"]
+            grammar, texts, drawn["image"], examples.readers["image"], examples.factor_readers
         )._asdict(),
         # The same captions with the images that they describe.
         "real": caption_accuracy.agreement_of_images(
-            grammar, texts, examples.stored["image"], examples.readers["image"]
+            grammar,
+            texts,
+            examples.stored["image"],
+            examples.readers["image"],
+            examples.factor_readers,
         )._asdict(),
     }
 

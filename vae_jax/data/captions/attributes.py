@@ -1,9 +1,11 @@
-"""Attributes measured from pixels, which captions mention beside the class.
+"""Attributes of images, which captions mention beside the class: measured from pixels, or known.
 
-An attribute has three values: low, middle and high. The thresholds between them are constants, the
-same for training, validation, test and generated images. Unless another reason is given, they are
-the 30th and 70th percentile of the training set, so that low and high are plain to see and frequent
-enough to be learned.
+A measured attribute has three values: low, middle and high. The thresholds between them are
+constants, the same for training, validation, test and generated images. Unless another reason is
+given, they are the 30th and 70th percentile of the training set, so that low and high are plain to
+see and frequent enough to be learned.
+
+Those of drawn faces are factors of the data set.
 """
 
 from collections.abc import Callable
@@ -12,7 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from vae_jax.data.avatars.faces import FACTORS, LABEL
 from vae_jax.data.captions import morphology
+from vae_jax.data.dataset import Dataset
+from vae_jax.data.factors import Factors
 
 # Images that fit into the cache of a core while their pixels are summed.
 _IMAGES_AT_ONCE = 250
@@ -23,15 +28,15 @@ class Attribute(NamedTuple):
 
     Attributes:
         name: a word.
-        values: the words for low, middle and high.
-        low: threshold by class, below which the value is low.
-        high: threshold by class, above which the value is high.
+        values: a word for each value; for low, middle and high of a measured attribute.
+        low: threshold by class, below which a measured value is low.
+        high: threshold by class, above which it is high.
     """
 
     name: str
-    values: tuple[str, str, str]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    values: tuple[str, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
 
 class Subject(NamedTuple):
@@ -41,12 +46,24 @@ class Subject(NamedTuple):
         classes: the names of the classes.
         attributes: the attributes that captions mention.
         measure: images, [num, height, width] from 0 to 1 -> [num, attributes]; NaN for an empty
-            image.
+            image. None where the attributes are factors of the data set.
     """
 
     classes: tuple[str, ...]
     attributes: tuple[Attribute, ...]
-    measure: Callable[[Float[np.ndarray, "num height width"]], Float[np.ndarray, "num attributes"]]
+    measure: (
+        Callable[[Float[np.ndarray, "num height width"]], Float[np.ndarray, "num attributes"]]
+        | None
+    )
+
+
+def values_of(subject: Subject, dataset: Dataset) -> Int[np.ndarray, "num attributes"]:
+    """Return the attribute values of a data set with classes; -1 where there is none to see."""
+    if subject.measure is None:
+        assert dataset.factors is not None, "the set whose captions these are has factors"
+        return _visible(dataset.factors)
+    assert dataset.labels is not None, "sets that have captions have classes"
+    return measure_values(subject, dataset.images, dataset.labels)
 
 
 def measure_values(
@@ -58,11 +75,12 @@ def measure_values(
     """Return each image's attribute values: 0 low, 1 middle, 2 high, -1 if it is empty.
 
     Args:
-        subject: what the images show.
+        subject: what the images show; one with measured attributes.
         images: of 8 bits, or from 0 (ground) to 1.
         labels: the classes whose thresholds are used; for generated images, the classes that they
             should have.
     """
+    assert subject.measure is not None, "the attributes are measured"
     low, high = (
         np.array([getattr(attribute, end) for attribute in subject.attributes]).T[labels]
         for end in ("low", "high")
@@ -171,4 +189,27 @@ CLOTHES = Subject(
     ),
     (_BRIGHTNESS, _WIDTH, _HEIGHT),
     _measure_clothes,
+)
+
+
+def _visible(factors: Factors) -> Int[np.ndarray, "num attributes"]:
+    """Return the values of the attributes of drawn faces; -1 is the colour of hair that is hidden.
+
+    The colour of a beard alone is not called that of the hair.
+    """
+    values = {attribute.name: factors.column(attribute.name) for attribute in FACES.attributes}
+    hidden = np.isin(values["top"], [FACTORS["top"].values.index(name) for name in _WITHOUT_HAIR])
+    values["hair_color"] = np.where(hidden, -1, values["hair_color"])
+    return np.stack(list(values.values()), axis=1).astype(np.int32)
+
+
+_WITHOUT_HAIR = ("bald", "hat", "turban", "winter_hat", "striped_winter_hat", "beanie")
+
+FACES = Subject(
+    FACTORS[LABEL].values,
+    tuple(
+        Attribute(name, FACTORS[name].values)
+        for name in ("top", "hair_color", "facial_hair", "mouth", "background")
+    ),
+    None,
 )

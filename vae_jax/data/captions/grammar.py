@@ -1,10 +1,8 @@
-"""English captions of MNIST and Fashion-MNIST, written from measurements and parsed.
+"""English captions, written from classes and attributes by a grammar, and parsed by it.
 
-A caption names the class and, for each attribute (see `attributes`), whether it is low or high, in
-one of several wordings: "a thick three leaning to the right", "small upright seven, thin strokes".
-The middle value has a word for the slant only, "upright"; nobody writes that a digit is of medium
-size. Any attribute may be left out, so that a model learns to do without: what a caption does not
-mention is unknown, not middle.
+A caption names the class and the values of some attributes (see `attributes`), in one of several
+wordings: "a thick three leaning to the right", "small upright seven, thin strokes". Any attribute
+may be left out, so that a model learns to do without: what a caption does not mention is unknown.
 """
 
 import os
@@ -16,7 +14,7 @@ import numpy as np
 from jaxtyping import Int
 
 from vae_jax.data import splits
-from vae_jax.data.captions.attributes import CLOTHES, DIGITS, Subject
+from vae_jax.data.captions.attributes import Subject
 from vae_jax.data.captions.vocabulary import Vocabulary, split_words
 from vae_jax.errors import UserError
 
@@ -45,14 +43,17 @@ class Grammar(NamedTuple):
     Attributes:
         subject: the subject.
         openings: beginnings of a caption; "{a}" is the noun's article.
-        nouns: article and noun of each class; no two nouns end with the same word.
+        nouns: article and noun of each class; no two nouns end with the same word. A noun may begin
+            with another one, as "person in glasses" does.
         wordings: [attributes][values].
+        shown: captions that images are drawn from, to show a model.
     """
 
     subject: Subject
     openings: tuple[str, ...]
     nouns: tuple[tuple[str, str], ...]
-    wordings: tuple[tuple[Wording, Wording, Wording], ...]
+    wordings: tuple[tuple[Wording, ...], ...]
+    shown: tuple[str, ...]
 
 
 class Reading(NamedTuple):
@@ -60,81 +61,6 @@ class Reading(NamedTuple):
 
     label: int | None
     values: tuple[int | None, ...]
-
-
-def _lean(side: str) -> Wording:
-    return Wording(
-        (side, f"{side}-leaning"),
-        (f"{side}-leaning",),
-        (f" leaning to the {side}", f", leaning to the {side}", f" slanted to the {side}"),
-    )
-
-
-def _strokes(*adjectives: str) -> Wording:
-    plain = adjectives[0]
-    return Wording(adjectives, adjectives, (f" with {plain} strokes", f", {plain} strokes"))
-
-
-GRAMMARS = {
-    "mnist": Grammar(
-        DIGITS,
-        ("{a}", "", "a drawing of {a}", "this is {a}"),
-        tuple(("a", noun) for noun in DIGITS.classes),
-        (
-            (
-                Wording(("small", "little"), ("small", "little"), (", small in size",)),
-                Wording(),
-                Wording(("large", "big"), ("large", "big"), (", large in size",)),
-            ),
-            (_strokes("thin", "slender"), Wording(), _strokes("thick", "bold")),
-            (
-                _lean("left"),
-                Wording(("upright",), ("upright",), (" standing upright", ", upright")),
-                _lean("right"),
-            ),
-        ),
-    ),
-    "fashion_mnist": Grammar(
-        CLOTHES,
-        ("{a}", "", "a picture of {a}", "this is {a}"),
-        tuple(("a pair of" if noun == "trousers" else "a", noun) for noun in CLOTHES.classes),
-        (
-            (
-                Wording(("dark",), ("dark",), (" in a dark shade", ", dark")),
-                Wording(),
-                Wording(("light", "pale"), ("light", "pale"), (" in a light shade", ", pale")),
-            ),
-            (
-                Wording(("narrow", "slim"), ("narrow", "slim"), (", narrow in shape",)),
-                Wording(),
-                Wording(("wide", "broad"), ("wide", "broad"), (", wide in shape",)),
-            ),
-            (
-                Wording(("low", "flat"), ("low", "flat"), (", low in shape",)),
-                Wording(),
-                Wording(("tall", "high"), ("tall", "high"), (", tall in shape",)),
-            ),
-        ),
-    ),
-}
-
-
-def find_grammar(name: str) -> Grammar:
-    """Return the grammar for a data set.
-
-    Args:
-        name: as `data.load` takes it; a version or config of a known set has the same captions.
-
-    Raises:
-        UserError: the data set has no grammar.
-    """
-    grammar = GRAMMARS.get(name.partition(":")[0].partition("/")[0])
-    if grammar is None:
-        raise UserError(
-            f"data.name={name!r} has no captions; use {' or '.join(GRAMMARS)}, or name a text file "
-            "of your own in data.captions"
-        )
-    return grammar
 
 
 def write(
@@ -186,7 +112,12 @@ def write(
 def read(grammar: Grammar, caption: str) -> Reading:
     """Parse a caption word by word. It inverts `write`, and takes any text."""
     words = set(split_words(caption))
-    labels = [i for i, (_, noun) in enumerate(grammar.nouns) if noun.split()[-1] in words]
+    nouns = [noun for _, noun in grammar.nouns if noun.split()[-1] in words]
+    labels = [
+        label
+        for label, (_, noun) in enumerate(grammar.nouns)
+        if noun in nouns and not any(longer.startswith(f"{noun} ") for longer in nouns)
+    ]
     values = [
         [value for value, wording in enumerate(of_value) if not words.isdisjoint(wording.meaning)]
         for of_value in grammar.wordings
