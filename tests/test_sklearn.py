@@ -39,8 +39,8 @@ def fitted():
 
 
 # All checks of scikit-learn, without an exception.
-@pytest.mark.slow  # about fifty, most of which compile an epoch for data of other shapes
-@parametrize_with_checks([tiny()])
+@pytest.mark.slow  # about a hundred, most of which compile an epoch for data of other shapes
+@parametrize_with_checks([tiny(), tiny(likelihood="columns")])
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
 
@@ -134,7 +134,11 @@ def test_constant_features_and_few_rows_are_accepted():
         ({"batch_size": 0}, "batch_size=0 must be an integer"),
         ({"learning_rate": 0.0}, r"learning_rate=0\.0 must be a number above 0"),
         ({"learning_rate": 1e30}, r"not finite with learning_rate=1e\+30; use a lower one"),
-        ({"likelihood": "poisson"}, "likelihood='poisson' must be 'bernoulli' or 'normal'"),
+        (
+            {"likelihood": "poisson"},
+            "likelihood='poisson' must be 'bernoulli', 'columns' or 'normal'",
+        ),
+        ({"columns": {0: "real"}}, "are kinds for likelihood='columns', not 'normal'"),
         ({"likelihood": "bernoulli"}, "where likelihood='bernoulli' is defined; use 'normal'"),
     ],
 )
@@ -180,3 +184,103 @@ def test_rows_and_latents_of_another_size_are_refused(fitted):
         fitted.inverse_transform(np.zeros((2, 3)))
     with pytest.raises(ValueError, match="contains NaN"):
         fitted.inverse_transform(np.full((2, 2), np.nan))
+
+
+def mixed_rows(num=60):
+    """Return rows of a number, a text, a count and a positive number, three cells empty."""
+    rng = np.random.default_rng(1)
+    group = rng.integers(0, 2, num)
+    rows = np.empty((num, 4), object)
+    rows[:, 0] = rng.normal(40 + 20 * group, 2)
+    rows[:, 1] = np.array(["no", "yes"])[group]
+    rows[:, 2] = rng.poisson(3 + 5 * group)
+    rows[:, 3] = np.exp(rng.normal(3 * group, 1))
+    rows[0, 0], rows[1, 1], rows[2, 2] = np.nan, None, float("nan")
+    return rows
+
+
+MIXED = mixed_rows()
+
+
+def of_columns(**changes):
+    return tiny(**{"likelihood": "columns", "n_components": 1, **changes})
+
+
+def test_columns_of_mixed_kinds_are_learned_in_their_own_units():
+    settings = {"widths": (32,), "epochs": 150, "batch_size": 20, "learning_rate": 1e-2}
+    model = of_columns(**settings).fit(MIXED)
+    assert model.kinds_ == ("real", "binary", "count", "positive")
+    latents = model.transform(MIXED)
+    assert latents.shape == (60, 1)
+    restored = model.inverse_transform(latents)
+    assert restored.dtype == object
+    full = np.arange(60) > 2
+    assert (restored[full, 1] == MIXED[full, 1]).mean() > 0.9
+    error = np.abs((restored[full, 0] - MIXED[full, 0]).astype(float)).mean()
+    assert error < 5
+    assert model.losses_[-1] < model.losses_[0] - 1
+    # A row without one of its cells has a likelihood of the others.
+    assert np.isfinite(model.score_samples(MIXED)).all()
+
+
+def test_told_kinds_of_columns_by_name_or_index():
+    told = of_columns(columns={2: "real", "x0": "positive"}).fit(MIXED)
+    assert told.kinds_ == ("positive", "binary", "real", "positive")
+    of_numbers = of_columns().fit(ROWS)
+    assert of_numbers.kinds_ == ("real",) * 8
+    decoded = of_numbers.inverse_transform(of_numbers.transform(ROWS))
+    assert decoded.dtype == np.float32
+    np.testing.assert_array_equal(
+        of_columns().fit(MIXED.tolist()).transform(MIXED.tolist()),
+        of_columns().fit(MIXED).transform(MIXED),
+    )
+
+
+def test_a_frame_has_columns_by_name():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(MIXED, columns=["age", "vip", "visits", "income"])
+    frame["visits"] = pandas.array([None if x != x else x for x in MIXED[:, 2]], dtype="Int64")
+    frame["vip"] = pandas.Categorical(frame["vip"])
+    model = of_columns(columns={"visits": "real"}).fit(frame)
+    assert model.kinds_ == ("real", "binary", "real", "positive")
+    np.testing.assert_array_equal(
+        model.transform(frame), of_columns(columns={2: "real"}).fit_transform(MIXED)
+    )
+
+
+def with_cells(column, values):
+    rows = MIXED.copy()
+    rows[:, column] = values
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "message"),
+    [
+        (MIXED, {"x9": "real"}, r"columns={'x9': 'real'} names no feature of x0, x1, x2, x3"),
+        (MIXED, {7: "real"}, "names no feature"),
+        (MIXED, {0: "reel"}, "must be one of real, positive, count, binary, category, exposure"),
+        (MIXED, {0: "count"}, "column 'x0': .*, where values of kind count are whole numbers"),
+        (MIXED, {1: "count"}, "column 'x1' holds 'no' in row 1, where values of kind count"),
+        (MIXED, {0: "exposure", 3: "exposure"}, "at most one exposure"),
+        (MIXED, "real", "columns='real' must be kinds by feature, or None"),
+        (with_cells(0, np.nan), None, "column 'x0' is empty; leave it out"),
+        (with_cells(1, "a"), None, "column 'x1' is a in every row; leave it out"),
+        (with_cells(0, 2.5), None, "column 'x0' is 2.5 in every row; leave it out"),
+        (with_cells(0, [1e39, *[0.5] * 59]), None, "'x0' holds a number that is infinite"),
+        (with_cells(1, [f"n{i}" for i in range(60)]), None, "holds 60 different texts in 60 rows"),
+    ],
+)
+def test_invalid_columns_are_refused(rows, columns, message):
+    with pytest.raises(ValueError, match=message):
+        of_columns(columns=columns).fit(rows)
+
+
+def test_cells_that_no_column_has_are_refused_after_fitting():
+    model = of_columns().fit(MIXED)
+    with pytest.raises(ValueError, match=r"column 'x1' holds 'maybe' in row 1, .* none of no, yes"):
+        model.transform(with_cells(1, "maybe"))
+    with pytest.raises(ValueError, match="column 'x3': -1, where values of kind positive"):
+        model.transform(with_cells(3, -1.0))
+    with pytest.raises(ValueError, match="X has 3 features"):
+        model.transform(MIXED[:, :3])

@@ -199,9 +199,7 @@ def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, 
         if num > _MOST_CATEGORIES and num > len(texts) / 2:
             shown = ", ".join(map(repr, sorted(set(texts))[:2]))
             return "category", (
-                f"column {name!r} holds {num} different texts in {len(texts)} rows, such as "
-                f"{shown}; leave it out by data.columns.{name}=skip, or say category, label or the "
-                "kind of its numbers"
+                f"column {name!r} holds {num} different texts in {len(texts)} rows, such as {shown}"
             )
         return ("binary" if num == 2 else "category"), None
     seen = content[~np.isnan(content)]
@@ -213,6 +211,26 @@ def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, 
     elif seen.min() > 0 and seen.max() >= _SKEWED * np.median(seen):
         return "positive", None
     return "real", None
+
+
+def column_of(name: str, content: Sequence[str | None] | np.ndarray, kind: Kind) -> Column:
+    """Return the column that cells of a kind are of.
+
+    Raises:
+        UserError: a cell is none of the kind.
+    """
+    if kind in ("binary", "category"):
+        values = distinct_texts(content)
+        if kind == "binary" and len(values) > 2:
+            raise UserError(
+                f"column {name!r} has {len(values)} different values, such as "
+                f"{', '.join(values[:3])}; say category or the kind of its numbers"
+            )
+        return Column(name, kind, values)
+    numbers = as_numbers(name, content, kind)
+    column = Column(name, kind, (), num_decimals(numbers))
+    encode(column, numbers)
+    return column
 
 
 def encode(

@@ -65,6 +65,11 @@ def sizes(path: str, options: TableOptions) -> dict[str, int]:
     return {name: len(part.images) for name, part in _splits(path, options).items()}
 
 
+def told_kinds(path: str, options: TableOptions) -> dict[str, str]:
+    """Return the kinds of columns that are not told by their values."""
+    return {**({_TARGET: "label"} if path in BUNDLED else {}), **dict(options.kinds)}
+
+
 def read(path: str, options: TableOptions, ranges: Ranges) -> Dataset:
     """Read ranges of a file's rows, `[num, 1, columns, 1]`, float32, with their columns.
 
@@ -241,7 +246,7 @@ def _splits(path: str, options: TableOptions) -> dict[str, Dataset]:
 # A run opens each of its splits, and asks for their sizes before.
 @functools.lru_cache(maxsize=2)
 def _read_splits(path: str, options: TableOptions, _: int, __: int) -> dict[str, Dataset]:
-    told = {**({_TARGET: "label"} if path in BUNDLED else {}), **dict(options.kinds)}
+    told = told_kinds(path, options)
     for name, kind in told.items():
         if kind not in KINDS:
             raise UserError(f"data.columns.{name}={kind!r} must be one of {', '.join(KINDS)}")
@@ -312,25 +317,17 @@ def _column(path: str, name: str, content: _Content, told: str | None, numbers: 
     elif told is None:
         kind, problem = kinds_of.infer(name, content)
         if problem is not None:
-            raise UserError(f"{path}: {problem}")
+            raise UserError(
+                f"{path}: {problem}; leave it out by data.columns.{name}=skip, or say category, "
+                "label or the kind of its numbers"
+            )
     else:
         kind = told  # type: ignore[assignment]
-    if kind in ("binary", "category"):
-        values = kinds_of.distinct_texts(content)
-        if kind == "binary" and len(values) > 2:
-            raise UserError(
-                f"{path}: data.columns.{name}='binary', and the column has {len(values)} different "
-                f"values, such as {', '.join(values[:3])}; say category or the kind of its numbers"
-            )
-        return Column(name, kind, values)
     try:
-        values_as_numbers = kinds_of.as_numbers(name, content, kind)
-        column = Column(name, kind, (), kinds_of.num_decimals(values_as_numbers))
-        kinds_of.encode(column, values_as_numbers)
+        return kinds_of.column_of(name, content, kind)
     except UserError as error:
         whose = f"data.columns.{name}={told!r}: " if told else ""
         raise UserError(f"{path}: {whose}{error}") from None
-    return column
 
 
 def _dataset(

@@ -189,7 +189,7 @@ class Columns:
         """The place of each column in the order of the groups."""
         return np.argsort([index for group in self.groups for index in group.indices])
 
-    def _row(self, parts: list[Float[Array, "*batch event"]]) -> Float[Array, "..."]:
+    def _row(self, parts: list[Float[Array, "..."]]) -> Float[Array, "..."]:
         return jnp.concatenate(parts, axis=-1)[..., None, self._order, None]
 
 

@@ -7,6 +7,7 @@ It uses the package without a config: the model, the evidence lower bound, and t
 import functools
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -18,15 +19,17 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from vae_jax.data.columns import FittedColumn, RowShape
 from vae_jax.models import VAE
 from vae_jax.models.likelihoods import BernoulliSettings, NormalSettings, unaccepted
+from vae_jax.models.rows import ColumnsSettings
 from vae_jax.models.vae import VAESettings
 from vae_jax.networks.mlp import MLPEncoderSettings
 from vae_jax.networks.precision import full_precision
 from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.objectives.elbo import ELBO
 from vae_jax.settings import settings_of
-from vae_jax.sklearn import fitting
+from vae_jax.sklearn import fitting, mixed_columns
 from vae_jax.training.players import Hparams, Metrics
 
 # Rows in one compiled call of a fitted model.
@@ -50,16 +53,22 @@ class _Architecture(NamedTuple):
     num_features: int
     widths: tuple[int, ...]
     latent_size: int
+    columns: tuple[FittedColumn, ...] = ()
 
     def build(self, mean_image: Float[Array, "1 features 1"], key: Key[Array, ""]) -> VAE:
         """Return the model with fresh parameters."""
-        normal = NormalSettings(1.0, "learned")
+        likelihoods: dict[str, Any] = {
+            "bernoulli": BernoulliSettings(),
+            "columns": ColumnsSettings(),
+            "normal": NormalSettings(1.0, "learned"),
+        }
         settings = VAESettings(
             latent_size=self.latent_size,
             encoder=MLPEncoderSettings(widths=self.widths),
-            likelihood=normal if self.likelihood == "normal" else BernoulliSettings(),
+            likelihood=likelihoods[self.likelihood],
         )
-        built: Any = settings.build((1, self.num_features, 1), mean_image, rngs=nnx.Rngs(key))
+        shape = RowShape(self.columns) if self.columns else (1, self.num_features, 1)
+        built: Any = settings.build(shape, mean_image, rngs=nnx.Rngs(key))
         assert isinstance(built, VAE)
         return built
 
@@ -80,10 +89,15 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     Args:
       n_components: number of latent dimensions.
       widths: hidden layers of the encoder; the decoder mirrors them.
-      likelihood: "normal", for any data, or "bernoulli", for data in [0, 1]; rows that lie
-        somewhat outside after fitting are clipped, with a warning. With "normal" all
-        features are centred and divided by one number, the root of their mean variance, so that a
-        feature counts by its variance, as in PCA; one scale for all features is learned.
+      likelihood: "normal", for numbers, "bernoulli", for data in [0, 1], or "columns", for columns
+        of mixed kinds. Rows that lie somewhat outside of [0, 1] after fitting are clipped, with a
+        warning. With "normal" all features are centred and divided by one number, the root of their
+        mean variance, so that a feature counts by its variance, as in PCA; one scale for all
+        features is learned. With "columns" each has a distribution by the kind of its values, as in
+        `vae_jax.models.rows`: numbers, texts, and cells that are empty. A fit then compiles its own
+        program.
+      columns: with "columns", the kinds of features by name or index, of real, positive, count,
+        binary, category and exposure; the others are told by their values.
       beta: weight of the KL; 1 is the evidence lower bound.
       epochs: passes over the data.
       batch_size: rows per step; all if there are fewer.
@@ -91,8 +105,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
       random_state: seed of the initial parameters, the order and the noise.
 
     Attributes:
-      mean_: mean of each feature, `[features]`; zeros for "bernoulli".
-      scale_: divisor of centred features; 1 for "bernoulli".
+      mean_: mean of each feature, `[features]`, with "normal"; zeros for the others.
+      scale_: divisor of centred features with "normal"; 1 for the others.
+      kinds_: with "columns", the kind of each feature; () for the others.
       losses_: mean loss of each epoch, in nats per row, `[epochs]`.
       params_: the model's parameters, nested dicts of arrays.
       n_features_in_: number of features.
@@ -106,6 +121,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         *,
         widths: Any = (256,),
         likelihood: Any = "normal",
+        columns: Any = None,
         beta: Any = 1.0,
         epochs: Any = 100,
         batch_size: Any = 128,
@@ -115,6 +131,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.n_components = n_components
         self.widths = widths
         self.likelihood = likelihood
+        self.columns = columns
         self.beta = beta
         self.epochs = epochs
         self.batch_size = batch_size
@@ -128,9 +145,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
           ValueError: the data or a parameter are not valid, or the loss is not finite.
         """
         self._check_parameters()
-        rows = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-        _check_values(rows, self.likelihood)
+        rows, fitted = self._fitted_rows(X)
         self.mean_, self.scale_ = np.zeros(rows.shape[1]), 1.0
+        self.kinds_ = tuple(column.column.kind for column in fitted)
         if self.likelihood == "normal":
             self.mean_ = rows.mean(axis=0, dtype=np.float64)
             # Constant features are not scaled.
@@ -140,12 +157,14 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             rows.shape[1],
             tuple(int(width) for width in self.widths),
             int(self.n_components),
+            fitted,
         )
         images = self._images(rows)
         self.params_, self.losses_ = fitting.fit(
             architecture,
             images,
-            jnp.asarray(images).mean(axis=0),
+            # Rows of columns have an own start.
+            jnp.zeros(images.shape[1:]) if fitted else jnp.asarray(images).mean(axis=0),
             hparams={"learning_rate": float(self.learning_rate), "beta": float(self.beta)},
             batch_size=min(int(self.batch_size), len(rows)),
             epochs=int(self.epochs),
@@ -159,8 +178,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Return the posterior mean of each row, in float32."""
         return self._run(_encode, self._images(self._validated(X)))
 
-    def inverse_transform(self, X: Any) -> _Rows:  # noqa: N803
-        """Return the decoder's mean at each row of latents, in the units of the data.
+    def inverse_transform(self, X: Any) -> np.ndarray:  # noqa: N803
+        """Return the decoder's mean `[rows, features]` at each row of latents, in the data's units.
+
+        With "columns" these are expected numbers and the likeliest categories, objects if some are
+        texts.
 
         Raises:
           ValueError: the latents are not finite numbers `[rows, n_components]`.
@@ -172,7 +194,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"X has {latents.shape[1]} latents, but {type(self).__name__} was fitted with "
                 f"n_components={self._architecture.latent_size}"
             )
-        rows = self._run(_decode, latents).reshape(len(latents), -1)
+        decoded = self._run(_decode, latents)
+        if self._architecture.columns:
+            return mixed_columns.decode(RowShape(self._architecture.columns), decoded)
+        rows = decoded.reshape(len(latents), -1)
         return (rows * self.scale_ + self.mean_).astype(np.float32)
 
     def score_samples(self, X: Any) -> Float[np.ndarray, " rows"]:  # noqa: N803
@@ -194,6 +219,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         tags = super().__sklearn_tags__()
         assert tags.transformer_tags is not None
         tags.transformer_tags.preserves_dtype = ["float32"]
+        of_columns = self.likelihood == "columns"
+        tags.input_tags.allow_nan = of_columns
+        tags.input_tags.categorical = of_columns
+        tags.input_tags.string = of_columns
         return tags
 
     @property
@@ -201,12 +230,45 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self._architecture.latent_size
 
     def _check_parameters(self) -> None:
-        if self.likelihood not in ("bernoulli", "normal"):
-            raise ValueError(f"likelihood={self.likelihood!r} must be 'bernoulli' or 'normal'")
+        if self.likelihood not in ("bernoulli", "columns", "normal"):
+            raise ValueError(
+                f"likelihood={self.likelihood!r} must be 'bernoulli', 'columns' or 'normal'"
+            )
+        if self.columns is not None and self.likelihood != "columns":
+            raise ValueError(
+                f"columns={self.columns!r} are kinds for likelihood='columns', not "
+                f"{self.likelihood!r}; use columns=None"
+            )
+        if not isinstance(self.columns, Mapping | None):
+            raise ValueError(f"columns={self.columns!r} must be kinds by feature, or None")
         fitting.check_parameters(self, _SETTINGS)
+
+    def _fitted_rows(self, X: Any) -> tuple[_Rows, tuple[FittedColumn, ...]]:  # noqa: N803
+        """Return numbers `[rows, features]` to train on, and their columns if they have kinds."""
+        if self.likelihood == "columns":
+            cells = self._cells(X, ensure_min_samples=2)
+            unnamed = [f"x{index}" for index in range(cells.shape[1])]
+            names = [*map(str, getattr(self, "feature_names_in_", unnamed))]
+            shape, encoded = mixed_columns.fit(cells, names, self.columns or {})
+            return encoded[:, 0, :, 0], shape.columns
+        rows = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        _check_values(rows, self.likelihood)
+        return rows, ()
+
+    def _cells(self, X: Any, **options: Any) -> np.ndarray:  # noqa: N803
+        """Return cells `[rows, features]`, numbers or objects."""
+        # NumPy would make texts of the numbers of a list that has both.
+        given = X if hasattr(X, "__array__") or hasattr(X, "shape") else np.array(X, dtype=object)
+        cells: np.ndarray = validate_data(
+            self, given, dtype=None, ensure_all_finite="allow-nan", **options
+        )
+        return cells
 
     def _validated(self, X: Any) -> _Rows:  # noqa: N803
         check_is_fitted(self)
+        if self._architecture.columns:
+            shape = RowShape(self._architecture.columns)
+            return mixed_columns.encode(shape, self._cells(X, reset=False))[:, 0, :, 0]
         rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         # The fitted likelihood: the parameter may have been set to another one since.
         if self._architecture.likelihood == "bernoulli":
