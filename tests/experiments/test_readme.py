@@ -211,7 +211,8 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
     (tmp_path / "small_study.py").write_text(SMALL_STUDY)
     (tmp_path / "small_curve.py").write_text(SMALL_CURVE)
     marks = ("savez", "interpolate", "member", "make_pipeline", "generate", "zipfile")
-    of_conditions, others = ("runs/by_class", "runs/m2", "latents.npz"), ("holes.npz", "top_down")
+    of_conditions = ("runs/by_class", "runs/m2", "latents.npz", "runs/given", "numbers.npz")
+    others = ("holes.npz", "top_down", "load_wine")
     found = {
         mark: next(block for block in blocks("python") if mark in block)
         for mark in (*marks, *of_conditions, *others)
@@ -220,8 +221,8 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
     own_data, in_a_program, of_a_sweep, in_a_pipeline, of_modalities, of_a_file = (
         found[mark] for mark in marks
     )
-    by_class, of_m2, of_latents = (found[mark] for mark in of_conditions)
-    missing_pixels, of_layers = (found[mark] for mark in others)
+    by_class, of_m2, of_latents, of_columns, of_numbers = (found[mark] for mark in of_conditions)
+    missing_pixels, of_layers, of_kinds = (found[mark] for mark in others)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning"}
 
     def run(program, told=""):
@@ -241,7 +242,9 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
     with open(tmp_path / "customers.csv", encoding="utf-8") as table:
         (tmp_path / "few.csv").write_text("".join(itertools.islice(table, 40)), encoding="utf-8")
     run(of_latents)
+    run(of_numbers)
     run(missing_pixels)
+    assert run(of_kinds).startswith("category class_")
     start = "from configs.vanilla import get_config; config = get_config()\n"
     run(f"{start}{of_layers}\nfrom vae_jax import config as factory; factory.resolve(config)")
     np.save(tmp_path / "new.npy", np.zeros((3, 28, 28), np.uint8))
@@ -260,6 +263,7 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
     run(of_a_sweep.replace("member=17", "member=3"))
     run(of_modalities)
     run(by_class + "\nassert threes.shape == sevens.shape")
+    run(of_columns + "\nassert drawn.shape == (20, 1, 12, 1) and len(ages) == 3")
     run(of_m2 + "\nassert classes.shape == (5,)")
     run(of_a_file + "\nassert images.shape == (16, 28, 28, 1)")
     assert float(run(in_a_pipeline)) > 0.7
