@@ -47,7 +47,7 @@ def _image_writer(
     host = jax.device_get((state.train.params["model"], state.train.extra))
     model = TrainedModel(config, splits.form, *host)
     images = np.asarray(to_unit_interval(shown))
-    condition = model.condition_of(images, first.labels)
+    condition = model.condition_of(images, first.labels, first.conditions)
     every = config.tensorboard.images_every_epochs
     return drawing.image_writer(model, images, every, tensorboard, condition)
 

@@ -356,3 +356,41 @@ def test_a_link_to_a_folder_that_holds_it_is_refused(tmp_path):
     (tmp_path / "one" / "again").symlink_to(tmp_path)
     with pytest.raises(UserError, match="again is a link to a folder that holds it"):
         split_sizes(str(tmp_path), "")
+
+
+def test_npz_with_conditions_keeps_them_beside_the_images(tmp_path):
+    path = tmp_path / "conditions.npz"
+    numbers = np.arange(12.0).reshape(6, 2)
+    images = {"train_images": GREY, "test_images": GREY[:2]}
+    np.savez(path, **images, train_conditions=numbers, test_conditions=[[True, False]] * 2)
+    both = load(str(path), "test+train[4:]", "").conditions
+    assert both.dtype == np.float32
+    np.testing.assert_array_equal(both, [[1, 0], [1, 0], [8, 9], [10, 11]])
+    np.savez(path, images=GREY, conditions=numbers)
+    np.testing.assert_array_equal(load(str(path), "train[1:3]", "").conditions, numbers[1:3])
+    np.savez(path, **images, train_conditions=numbers)
+    assert load(str(path), "test", "").conditions is None
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        ({"conditions": np.zeros(6)}, r"'conditions' has shape \[6\].* \[num_examples, features\]"),
+        ({"conditions": np.full((6, 2), "a")}, "type <U1; conditions must be numbers"),
+        ({"conditions": np.zeros((6, 2), complex)}, "type complex128; conditions must be numbers"),
+        ({"conditions": np.zeros((6, 0))}, r"has shape \[6, 0\]"),
+        ({"conditions": np.zeros((5, 2))}, r"with 6 images it must be \[6, features\]"),
+        ({"conditions": np.full((6, 2), np.nan)}, "NaN or infinite values in 6 of 6 rows, first"),
+    ],
+)
+def test_npz_mistakes_in_the_conditions(tmp_path, conditions, message):
+    path = tmp_path / "wrong.npz"
+    np.savez(path, images=GREY, **conditions)
+    refused(path, message)
+
+
+def test_npz_splits_with_several_numbers_of_conditions(tmp_path):
+    path = tmp_path / "wrong.npz"
+    conditions = {"train_conditions": np.zeros((6, 2)), "test_conditions": np.zeros((2, 3))}
+    np.savez(path, train_images=GREY, test_images=GREY[:2], **conditions)
+    refused(path, r"several numbers of features: .*train_conditions \[6, 2\]")

@@ -36,12 +36,24 @@ MODELS = {
     "quadrants": {
         "model.condition": {"name": "quadrants", "widths": (5,), "guess_widths": (5,)},
     },
+    "array": {"model.condition": "array"},
 }
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return str(write_bars(tmp_path_factory.mktemp("data") / "bars.npz"))
+    path = write_bars(tmp_path_factory.mktemp("data") / "bars.npz")
+    arrays = dict(np.load(path))
+    for split in ("train", "test"):
+        arrays[f"{split}_conditions"] = numbers_of(arrays[f"{split}_labels"])
+    np.savez(path, **arrays)
+    return str(path)
+
+
+def numbers_of(labels):
+    """Return two numbers that tell the label of each image, and one that is the same for all."""
+    angle = np.pi / 2 * np.asarray(labels)
+    return np.stack([100 * np.sin(angle), np.cos(angle), 7 + 0 * angle], axis=-1)
 
 
 def settings(data, kind, **changes):
@@ -63,12 +75,17 @@ def settings(data, kind, **changes):
     return with_values(vanilla.get_config(), {**common, **MODELS[kind], **small, **changes})
 
 
+def form(data, kind):
+    """Return the form of the examples of a config."""
+    return factory.open_examples(factory.resolve(settings(data, kind))).form
+
+
 @pytest.fixture(scope="module")
 def runs(data, tmp_path_factory):
     """A finished run of each kind, its last state and its records."""
     folder = tmp_path_factory.mktemp("runs")
     return {
-        kind: (folder / kind, trained(settings(data, kind), folder / kind, SHAPE))
+        kind: (folder / kind, trained(settings(data, kind), folder / kind, form(data, kind)))
         for kind in MODELS
     }
 
@@ -82,7 +99,7 @@ def test_a_stopped_run_ends_in_the_same_bits(kind, runs, data, tmp_path):
             train.train(config, tmp_path / "run")
     with pytest.MonkeyPatch.context() as patch:
         leave_unmeasured(patch)
-        assert trained(config, tmp_path / "run", SHAPE) == runs[kind][1]
+        assert trained(config, tmp_path / "run", form(data, kind)) == runs[kind][1]
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -97,7 +114,7 @@ def test_the_summary_is_of_the_conditional_model(kind, runs):
     # 48 of 64 pixels are not seen.
     values = 48 if kind == "quadrants" else 64
     np.testing.assert_allclose(test["bits_per_dim"] or 0, -test["elbo"] / np.log(2) / values)
-    prior_of_all = kind != "quadrants"
+    prior_of_all = kind not in ("quadrants", "array")
     assert (test["aggregate_kl"] is not None) == prior_of_all
 
 
@@ -147,6 +164,42 @@ def test_quadrants_are_completed_and_stay(runs, data):
         model.sample(jax.random.key(0), 5)
 
 
+def test_a_model_of_numbers_takes_them_everywhere(runs, data, tmp_path):
+    model = vae_jax.load(runs["array"][0])
+    images, labels = np.load(data)["test_images"][:5, ..., None], np.load(data)["test_labels"][:5]
+    numbers, key = numbers_of(labels), jax.random.key(0)
+    assert model.encode(images, numbers).shape == (5, 2)
+    assert (model.encode(images, numbers) != model.encode(images, numbers_of([0]))).any()
+    one, many = numbers[1], np.repeat(numbers[1:2], 3, axis=0)
+    np.testing.assert_array_equal(model.sample(key, 3, one), model.sample(key, 3, many))
+    assert model.elbo(images, key, numbers).shape == (5,)
+    # The statistics of training images travel with the run, and with a file.
+    known = np.load(data)["train_conditions"][:192]
+    np.testing.assert_allclose(model.image_shape.center, known.mean(axis=0), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(model.image_shape.scale, [*known.std(axis=0)[:2], 1], rtol=1e-4)
+    (tmp_path / "model.safetensors").write_bytes(model.to_bytes())
+    other = vae_jax.load(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(other.sample(key, 3, one), model.sample(key, 3, one))
+    for wrong, message in (
+        (None, "condition is missing: .* give 3 numbers, or a row of them per image"),
+        (numbers[:, :2], r"condition has shape \[5, 2\]; give \[3\] numbers for all images, or"),
+        (numbers[:2], "condition has 2 rows for 5 images"),
+        (2, r"condition has shape \[\]"),
+        ("seven", "condition='seven' is no array of numbers"),
+        ([np.nan, 1, 1], "condition holds NaN or infinite numbers"),
+    ):
+        with pytest.raises(UserError, match=message):
+            model.encode(images, wrong)
+
+
+def test_a_sweep_conditions_on_numbers(data, tmp_path):
+    rates = {"optimizer.learning_rate": (1e-3, 1e-2)}
+    grid = space.grid(rates, objective="elbo")
+    run.run_sweep(settings(data, "array", epochs=1), grid, tmp_path / "sweep")
+    numbers = np.zeros(3)
+    assert vae_jax.load(tmp_path / "sweep", member=1).decode(np.zeros((2, 2)), numbers).any()
+
+
 def test_an_unconditional_model_refuses_a_condition(data, tmp_path):
     from small_runs import make_model
 
@@ -188,6 +241,7 @@ def test_samples_have_the_class_asked_for_and_plots_are_drawn(runs, tmp_path, ca
     for kind, files in {
         "label": ("samples.png", "styles.png"),
         "quadrants": ("completions.png",),
+        "array": ("samples.png",),
     }.items():
         workdir = f"--workdir={runs[kind][0]}"
         assert command(draw.main, [workdir, f"--output={tmp_path / kind}"], capsys)[0] == 0
@@ -197,6 +251,9 @@ def test_samples_have_the_class_asked_for_and_plots_are_drawn(runs, tmp_path, ca
         arguments = [workdir, f"--output={output}", "--condition=1", "--num_images=3"]
         assert command(sample.main, arguments, capsys)[0] == 0
         assert np.load(output).shape == (3, *SHAPE)
+    arguments = [f"--workdir={runs['array'][0]}", f"--output={output}", "--condition=-3.5,1,7"]
+    assert command(sample.main, [*arguments, "--num_images=2"], capsys)[0] == 0
+    assert np.load(output).shape == (2, *SHAPE)
 
 
 @pytest.mark.usefixtures("parsed_flags")
@@ -255,6 +312,12 @@ def test_a_command_without_its_condition_ends_in_one_line(
         ("quadrants", {"objective": "iwae"}, "does not train the guess"),
         ("quadrants", {"objective": "info"}, "does not train the guess"),
         ("quadrants", {"model.condition.seen": 4}, "model.condition.seen=4"),
+        ("array", {"data.mode": "stream"}, "no conditions come with such images"),
+        (
+            "label",
+            {"model.condition": {"name": "columns", "columns": ("age",)}},
+            "model.condition='columns' is one of the rows of a table",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_refused(kind, changes, message, data):
@@ -265,9 +328,10 @@ def test_settings_that_cannot_work_are_refused(kind, changes, message, data):
     assert "\n" not in str(error.value)
 
 
-def test_data_without_labels_are_refused(data, tmp_path):
-    arrays = {name: array for name, array in np.load(data).items() if "labels" not in name}
+@pytest.mark.parametrize(("kind", "what"), [("label", "labels"), ("array", "conditions")])
+def test_data_without_labels_or_numbers_are_refused(kind, what, data, tmp_path):
+    arrays = {name: array for name, array in np.load(data).items() if what not in name}
     np.savez(tmp_path / "bare.npz", **arrays)
-    config = factory.resolve(settings(str(tmp_path / "bare.npz"), "label"))
-    with pytest.raises(UserError, match="has no labels, which"):
+    config = factory.resolve(settings(str(tmp_path / "bare.npz"), kind))
+    with pytest.raises(UserError, match=f"has no {what}, which"):
         factory.open_examples(config)

@@ -1,4 +1,6 @@
+import json
 import math
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +9,13 @@ import pytest
 from flax import nnx
 from small_models import FlatEncoder, LinearDecoder, initialized, normal, randomized
 
+from vae_jax.config.forms import from_metadata, to_metadata
+from vae_jax.data import condition_arrays
 from vae_jax.errors import UserError
 from vae_jax.evaluation.likelihood import estimate
 from vae_jax.models import BernoulliLikelihood, DiagonalNormal, NormalLikelihood
 from vae_jax.models.conditions import (
+    ArraySettings,
     Blocks,
     ConditionalPrior,
     LabelCondition,
@@ -180,3 +185,24 @@ def test_one_condition_stands_for_all():
     assert QuadrantSettings().checked(images, 4, SHAPE).shape == (4, *SHAPE)
     with pytest.raises(UserError, match="condition has 3 images for 4"):
         QuadrantSettings().checked(np.ones((3, *SHAPE)), 4, SHAPE)
+
+
+def test_numbers_are_standardised_by_those_of_training_images():
+    numbers = np.array([[1.0, 5.0], [3.0, 5.0], [8.0, 5.0]], np.float32)
+    shape = condition_arrays.fit(SHAPE, numbers)
+    condition = ArraySettings().build(shape, 1, rngs=nnx.Rngs(0))
+    found = np.asarray(condition(jnp.asarray(numbers), BernoulliLikelihood()))
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-5)
+    # The second is the same for all.
+    np.testing.assert_allclose(found.std(axis=0), [1, 0], rtol=1e-5)
+
+
+def test_a_shape_knows_its_numbers():
+    shape = condition_arrays.ConditionedShape(SHAPE, [1.0], [2.0])
+    other = condition_arrays.ConditionedShape(SHAPE, [1.0], [3.0])
+    assert shape == SHAPE
+    assert np.zeros(SHAPE).shape == shape
+    assert shape != other
+    assert len({shape, other, pickle.loads(pickle.dumps(shape))}) == 2
+    assert from_metadata(json.loads(json.dumps(to_metadata(shape)))) == shape
+    assert type(from_metadata(to_metadata(SHAPE))) is tuple

@@ -80,8 +80,8 @@ def test_a_missing_cell_has_zeros_and_a_mask_if_training_rows_lack_it():
     assert found.shape == (40, 10)
     np.testing.assert_array_equal(found[:, 8:].T, [np.arange(40) % 2] * 2)
     assert not found[::2, [0, 1, 5, 6, 7]].any()
-    assert build(with_holes(ROWS, 0), mask="none")[0].encoder.masked == ()
-    assert build(mask="all")[0].encoder.masked == (0, 1, 2, 3, 4, 5)
+    assert build(with_holes(ROWS, 0), mask="none")[0].encoder.features.masked == ()
+    assert build(mask="all")[0].encoder.features.masked == (0, 1, 2, 3, 4, 5)
 
 
 def test_a_column_that_is_never_missing_changes_no_bit_when_others_are_masked():
@@ -103,7 +103,7 @@ def test_the_bound_of_whole_rows_does_not_depend_on_the_masks_machinery():
     unmasked, _ = build(mask="none")
     masked, _ = build(with_holes(ROWS, 1), mask="none")
     # The same parameters and statistics: only the table that it was fitted to had holes.
-    masked.encoder.center, masked.encoder.scale = unmasked.encoder.center, unmasked.encoder.scale
+    masked.encoder.features = unmasked.encoder.features
     masked.likelihood.columns = unmasked.likelihood.columns
     nnx.update(masked, nnx.state(unmasked))
     bounds = [

@@ -16,6 +16,7 @@ from vae_jax.config.forms import DataForm
 from vae_jax.data.columns import RowShape
 from vae_jax.data.multimodal import PRESENT
 from vae_jax.data.pixels import (
+    CONDITION,
     IMAGE,
     LABEL,
     LABELLED_IMAGE,
@@ -23,7 +24,7 @@ from vae_jax.data.pixels import (
     StoredExamples,
     StoredPictures,
 )
-from vae_jax.models.conditions import reads_of
+from vae_jax.models.conditions import given_columns, reads_of
 from vae_jax.models.likelihoods import unaccepted
 from vae_jax.models.missing_pixels import may_miss_pixels, of_seen
 from vae_jax.models.rows import build_likelihood as likelihood_of
@@ -35,7 +36,8 @@ from vae_jax.training.players import Batches, Hparams, Metrics, Params, Player, 
 
 def build_likelihood(experiment: AnyExperiment, form: DataForm | None = None) -> Any:
     """Return the likelihood that an experiment names, as it starts; that of rows needs a form."""
-    return of_seen(likelihood_of(experiment.model.likelihood, form), experiment.model)
+    model = experiment.model
+    return of_seen(likelihood_of(model.likelihood, form, given_columns(model, form)), model)
 
 
 def refused_values(experiment: AnyExperiment, form: DataForm, images: np.ndarray) -> str | None:
@@ -230,7 +232,9 @@ class _Game:
         reads = reads_of(self._experiment.model)
         if reads == "nothing":
             return model
-        return model.given(examples[LABEL] if reads == "labels" else batch.targets)
+        if reads == "images":
+            return model.given(batch.targets)
+        return model.given(examples[LABEL if reads == "labels" else CONDITION])
 
     def _loss(
         self,

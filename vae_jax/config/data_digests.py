@@ -12,6 +12,7 @@ from vae_jax.config.experiment import AnyExperiment
 from vae_jax.config.forms import DataForm, described, refuse_other_form
 from vae_jax.config.modalities import JointSplits
 from vae_jax.data.columns import RowShape, refuse_other
+from vae_jax.data.condition_arrays import ConditionedShape
 from vae_jax.data.dataset import Dataset, LazyDataset, evenly_spaced
 from vae_jax.data.multimodal import PRESENT, MultimodalDataset
 from vae_jax.data.sprites.dataset import SpritesDataset
@@ -43,8 +44,8 @@ def digest_of_split(config: AnyExperiment, examples: Examples) -> str:
     """Return 16 hexadecimal digits of the examples of a split, as they are stored.
 
     Of images that are not in memory 1,000, evenly spaced, stand for all. Of rendered images the
-    factors count, since the last bit of a pixel depends on the device that renders it. Labels
-    count only where a model sees them.
+    factors count, since the last bit of a pixel depends on the device that renders it. Labels, and
+    numbers beside images, count only where a model sees them.
     """
     if isinstance(examples, MultimodalDataset):
         num, arrays = examples.num_examples, dict(examples.modalities)
@@ -71,6 +72,9 @@ def _arrays_of_images(config: AnyExperiment, examples: LazyDataset) -> dict[str,
         if reads_of(config.model) == "labels":
             assert examples.labels is not None, "they are checked when they are read"
             arrays["labels"] = examples.labels
+        if reads_of(config.model) == "conditions":
+            assert examples.conditions is not None, "they are checked when they are read"
+            arrays["conditions"] = examples.conditions
         return arrays
     return {"images": examples.read(evenly_spaced(examples.shape[0], _MOST_READ)).images}
 
@@ -126,3 +130,11 @@ def refuse_other_shape(form: DataForm, examples: Examples, field: str) -> None:
             f"the examples of {field} are {described(examples.shape[1:])}; this run was trained on "
             f"{described(form)}"
         )
+    elif isinstance(form, ConditionedShape):
+        conditions = getattr(examples, "conditions", None)
+        num = 0 if conditions is None else conditions.shape[1]
+        if num != form.num_features:
+            raise UserError(
+                f"the examples of {field} have conditions of {num} numbers; this run was trained "
+                f"on {form.num_features}"
+            )

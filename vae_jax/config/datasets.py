@@ -17,11 +17,12 @@ from vae_jax import data
 from vae_jax.config.experiment import AnyExperiment
 from vae_jax.config.forms import ImageShape
 from vae_jax.config.keys import make_key
-from vae_jax.data import Dataset, LazyDataset, columns, splits
+from vae_jax.data import Dataset, LazyDataset, columns, condition_arrays, splits
 from vae_jax.data.columns import RowShape
 from vae_jax.data.dataset import ImagesShape, evenly_spaced, num_bytes, read_all
 from vae_jax.data.labelled import draw_labelled
 from vae_jax.data.pixels import (
+    CONDITION,
     IMAGE,
     LABEL,
     LABELLED_IMAGE,
@@ -37,9 +38,9 @@ from vae_jax.data.sprites.dataset import SpritesDataset, resolve_image_size
 from vae_jax.data.sprites.rendering import draw_within_cells, render_apart
 from vae_jax.data.sprites.variants import VARIANTS
 from vae_jax.data.streaming import num_read_threads, read_ahead
-from vae_jax.data.tables import TableOptions
+from vae_jax.data.tables import TableOptions, told_kinds
 from vae_jax.errors import UserError
-from vae_jax.models.conditions import reads_of
+from vae_jax.models.conditions import Reads, condition_of, reads_of
 from vae_jax.models.likelihoods import unaccepted
 from vae_jax.models.missing_pixels import may_miss_pixels
 from vae_jax.settings import name_of
@@ -63,15 +64,20 @@ class _Parts:
     train: LazyDataset
     validation: Dataset | None
     test: Dataset
-    with_labels: bool = False
+    reads: Reads = "nothing"
 
     @property
     def validation_examples(self) -> Any:
-        """The examples of validation, with labels if a model sees them; None without any."""
-        if self.validation is None:
-            return None
-        images, labels = self.validation.images, self.validation.labels
-        return {IMAGE: images, LABEL: labels} if self.with_labels else images
+        """The examples of validation, with what conditions are made from; None without any."""
+        return None if self.validation is None else self._examples(self.validation)
+
+    def _examples(self, dataset: Dataset) -> Any:
+        """Return images, or arrays by name where conditions are made from another one."""
+        if self.reads == "labels":
+            return {IMAGE: dataset.images, LABEL: dataset.labels}
+        if self.reads == "conditions":
+            return {IMAGE: dataset.images, CONDITION: dataset.conditions}
+        return dataset.images
 
     @property
     def num_examples(self) -> int:
@@ -80,8 +86,13 @@ class _Parts:
 
     @functools.cached_property
     def form(self) -> ImageShape:
-        """The shape of an image, or of a row with its columns."""
-        return form_of(self.train)
+        """The shape of an image, with its condition if it has one, or of a row with its columns."""
+        form = form_of(self.train)
+        if self.reads != "conditions":
+            return form
+        assert isinstance(self.train, Dataset), "they are in memory"
+        assert self.train.conditions is not None, "they are checked when they are read"
+        return condition_arrays.fit(form, self.train.conditions)
 
     @property
     def mean_image(self) -> Float[Array, "height width channels"]:
@@ -107,15 +118,14 @@ class Splits(_Parts):
     def train_examples(self) -> Any:
         """The examples for compiled steps: images, or the factors that they render them from.
 
-        Where a model sees labels, they are arrays by name; labels that are not seen are -1.
+        Where a model sees labels or numbers beside images, they are arrays by name; labels that are
+        not seen are -1.
         """
         if not isinstance(self.train, Dataset):
             return self.train.factor_rows
         images, labels = self.train.images, self.train.labels
-        if not self.with_labels:
-            return images
         if self.labelled is None:
-            return {IMAGE: images, LABEL: labels}
+            return self._examples(self.train)
         assert labels is not None, "they are checked when they are read"
         seen = labels[self.labelled]
         hidden = np.full_like(labels, -1)
@@ -191,6 +201,16 @@ def _check_labels(config: AnyExperiment, field: str, dataset: Dataset) -> None:
         )
 
 
+def _check_conditions(config: AnyExperiment, field: str, dataset: Dataset) -> None:
+    """Refuse images without the numbers that are the model's condition."""
+    if dataset.conditions is None:
+        raise UserError(
+            f"{field} of {config.data.name!r} has no conditions, which model.condition='array' "
+            "needs; use an .npz file with train_conditions and test_conditions, numbers "
+            "[examples, features]"
+        )
+
+
 class _Checked:
     """A data set whose images are checked as they are read."""
 
@@ -253,6 +273,19 @@ def _refuse_prior_of_images(config: AnyExperiment) -> None:
         )
 
 
+def _check_condition_columns(config: AnyExperiment, table: Any) -> None:
+    """Refuse a condition on columns that the table does not have, or on all of them."""
+    condition: Any = condition_of(config.model)
+    if not getattr(condition, "takes_rows", False):
+        return
+    options = _table(config)
+    kinds = {} if options is None else told_kinds(config.data.name, options)
+    label = next((name for name, kind in kinds.items() if kind == "label"), None)
+    problem = condition.unfit(table.columns, label)
+    if problem is not None:
+        raise UserError(f"model.condition.{problem}")
+
+
 def split_names(config: AnyExperiment) -> dict[str, str]:
     """Return the split expressions by field, checked.
 
@@ -313,6 +346,7 @@ def open_split(config: AnyExperiment, field: str, name: str) -> LazyDataset:
     )
     if is_table(dataset):
         _refuse_prior_of_images(config)
+        _check_condition_columns(config, dataset)
         return dataset
     if dataset.dtype == np.uint8:
         return dataset
@@ -328,6 +362,8 @@ def _load(config: AnyExperiment, field: str, dataset: LazyDataset) -> Dataset:
         return loaded
     if reads_of(config.model) == "labels":
         _check_labels(config, field, loaded)
+    if reads_of(config.model) == "conditions":
+        _check_conditions(config, field, loaded)
     problem = black_ones(loaded.images)
     if problem is not None:
         raise UserError(f"{field}: images of {config.data.name!r} {problem}")
@@ -425,10 +461,10 @@ def open_splits(config: AnyExperiment) -> Splits | StreamedSplits:
             "'dynamic'"
         )
     streamed = section.mode.name == "stream" or problem is not None
-    with_labels = reads_of(config.model) == "labels"
-    if with_labels and (rendered or streamed):
+    reads = reads_of(config.model)
+    if reads in ("labels", "conditions") and (rendered or streamed):
         raise UserError(
-            f"{problem or f'data.mode={section.mode.name!r}'}: no labels come with such images, "
+            f"{problem or f'data.mode={section.mode.name!r}'}: no {reads} come with such images, "
             f"which model.condition={name_of(config.model.condition)!r} needs; use "
             "data.mode='memory', with a smaller slice if need be"
         )
@@ -452,7 +488,7 @@ def open_splits(config: AnyExperiment) -> Splits | StreamedSplits:
         _simulator(config, test)
     if loaded is None:
         return StreamedSplits(train, validation, test)
-    return Splits(loaded, validation, test, with_labels, _labelled(config, loaded))
+    return Splits(loaded, validation, test, reads, _labelled(config, loaded))
 
 
 def _labelled(config: AnyExperiment, train: Any) -> np.ndarray | None:

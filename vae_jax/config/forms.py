@@ -9,10 +9,12 @@ import numpy as np
 
 from vae_jax.config.upgrades import SCHEMA, check_schema
 from vae_jax.data.columns import RowShape
+from vae_jax.data.condition_arrays import ConditionedShape
 from vae_jax.data.dataset import count_classes
 from vae_jax.data.multimodal import MultimodalDataset
-from vae_jax.data.pixels import IMAGE, LABEL, StoredExamples
+from vae_jax.data.pixels import CONDITION, IMAGE, LABEL, StoredExamples
 from vae_jax.errors import UserError
+from vae_jax.models.conditions import Reads
 from vae_jax.models.modalities import Form, Forms
 
 ImageShape = tuple[int, int, int]
@@ -79,6 +81,8 @@ def to_metadata(form: DataForm) -> dict[str, Any]:
         described["columns"] = form.to_metadata()
     else:
         described["image_shape"] = form
+        if isinstance(form, ConditionedShape):
+            described["condition"] = form.to_metadata()
     return described
 
 
@@ -97,7 +101,10 @@ def from_metadata(metadata: Mapping[str, Any]) -> DataForm:
     if "columns" in metadata:
         return RowShape.from_metadata(metadata["columns"])
     height, width, channels = metadata["image_shape"]
-    return int(height), int(width), int(channels)
+    shape = (int(height), int(width), int(channels))
+    if "condition" in metadata:
+        return ConditionedShape.from_metadata(shape, metadata["condition"])
+    return shape
 
 
 def mean_template(form: DataForm) -> Any:
@@ -111,11 +118,15 @@ def mean_template(form: DataForm) -> Any:
     }
 
 
-def blank_examples(form: DataForm, num: int, *, with_labels: bool = False) -> StoredExamples:
-    """Return `num` examples of zeros, as they are stored, with labels if a model sees them."""
+def blank_examples(form: DataForm, num: int, *, reads: Reads = "nothing") -> StoredExamples:
+    """Return `num` examples of zeros, as they are stored, with what conditions are made from."""
     if not isinstance(form, dict):
         images = jnp.zeros((num, *form), jnp.uint8)
-        return {IMAGE: images, LABEL: jnp.zeros(num, jnp.int32)} if with_labels else images
+        if reads == "labels":
+            return {IMAGE: images, LABEL: jnp.zeros(num, jnp.int32)}
+        if isinstance(form, ConditionedShape):
+            return {IMAGE: images, CONDITION: jnp.zeros((num, form.num_features))}
+        return images
     return {
         name: jnp.zeros((num, *part.array_shape), jnp.uint8 if part.kind == "image" else jnp.int32)
         for name, part in form.items()

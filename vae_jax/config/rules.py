@@ -6,7 +6,7 @@ from vae_jax import settings
 from vae_jax.data import multimodal
 from vae_jax.data.sprites.variants import VARIANTS
 from vae_jax.errors import UserError
-from vae_jax.models.conditions import has_guess, reads_of
+from vae_jax.models.conditions import condition_of, has_guess, reads_of
 from vae_jax.models.missing_pixels import may_miss_pixels
 from vae_jax.models.rows import takes_rows
 from vae_jax.settings import name_of
@@ -127,11 +127,12 @@ def _check_rows(experiment: Any) -> None:
             "which rows of model.likelihood='columns' have not; use another objective, such as "
             "'elbo'"
         )
-    if reads_of(experiment.model) != "nothing":
+    condition = condition_of(experiment.model)
+    if condition.reads != "nothing" and not getattr(condition, "takes_rows", False):
         raise UserError(
-            f"model.condition={name_of(experiment.model.condition)!r} is one of images, and "
+            f"model.condition={name_of(condition)!r} is one of images, and "
             "model.likelihood='columns' is for rows of a table; use model='vae' with "
-            "model.condition='none'"
+            "model.condition='none' or 'columns'"
         )
     _refuse_corruption(experiment, "images", "model.likelihood='columns' is for rows of a table")
     if experiment.evaluation.disentanglement:
@@ -223,6 +224,12 @@ def _check_condition(experiment: Any) -> None:
     if reads == "nothing":
         return
     chosen = f"model.condition={name_of(model.condition)!r}"
+    if getattr(model.condition, "takes_rows", False) and not takes_rows(model.likelihood):
+        raise UserError(
+            f"{chosen} is one of the rows of a table, and model.likelihood="
+            f"{name_of(model.likelihood)!r} is for images; use 'columns', or "
+            "model.condition='label' or 'quadrants'"
+        )
     if objective.opponents():
         raise UserError(
             f"objective={name!r} trains an opponent, which sees no condition, and {chosen}; use "

@@ -1,8 +1,9 @@
 """Images from a NumPy .npz file.
 
-The file holds either `images` and perhaps `labels` and `factors`, which are then the split `train`,
-or `<split>_images` and perhaps `<split>_labels` and `<split>_factors` for each split. Factors of
+The file holds either `images` and perhaps `labels`, `factors` and `conditions`, which are then the
+split `train`, or `<split>_images` and perhaps `<split>_labels` and so on for each split. Factors of
 variation are integers from 0, [num_examples, num_factors]; `factors_names` may name them.
+Conditions are numbers, [num_examples, features].
 """
 
 import zipfile
@@ -25,7 +26,7 @@ def sizes(path: str) -> dict[str, int]:
     headers = _headers(path)
     return {
         split: _num_examples(path, key, *headers[key])
-        for split, (key, _, _) in _split_keys(path, headers).items()
+        for split, (key, *_) in _split_keys(path, headers).items()
     }
 
 
@@ -49,7 +50,7 @@ def read(path: str, ranges: Ranges, *, may_miss: bool = False) -> Dataset:
     splits = {}
     for name, _, _ in ranges:
         if name not in splits:
-            images_key, labels_key, factors_key = keys[name]
+            images_key, labels_key, factors_key, conditions_key = keys[name]
             num_examples = _num_examples(path, images_key, *headers[images_key])
             labels = None
             if labels_key in headers:
@@ -57,17 +58,22 @@ def read(path: str, ranges: Ranges, *, may_miss: bool = False) -> Dataset:
                 labels = _read_array(path, labels_key)
             factors = None
             if factors_key in headers:
-                all_factors = [of_split for _, _, of_split in keys.values() if of_split in headers]
+                all_factors = [of_split[2] for of_split in keys.values() if of_split[2] in headers]
                 factors = _read_factors(path, headers, factors_key, num_examples, all_factors)
-            splits[name] = (_read_array(path, images_key), labels, factors)
+            conditions = None
+            if conditions_key in headers:
+                others = [of_split[3] for of_split in keys.values() if of_split[3] in headers]
+                conditions = _read_conditions(path, headers, conditions_key, num_examples, others)
+            splits[name] = (_read_array(path, images_key), labels, factors, conditions)
     parts = []
     for name, start, stop in ranges:
-        images, labels, factors = splits[name]
+        images, labels, factors, conditions = splits[name]
         parts.append(
             Dataset(
                 _convert(path, keys[name][0], images[start:stop], start, may_miss=may_miss),
                 None if labels is None else labels[start:stop].astype(np.int32),
                 None if factors is None else factors.read(np.arange(start, stop)),
+                conditions=None if conditions is None else conditions[start:stop],
             )
         )
     return concatenate(parts)
@@ -76,17 +82,22 @@ def read(path: str, ranges: Ranges, *, may_miss: bool = False) -> Dataset:
 _Headers = dict[str, tuple[tuple[int, ...], np.dtype]]
 
 
-def _split_keys(path: str, headers: _Headers) -> dict[str, tuple[str, str, str]]:
-    """Return the keys of images, labels and factors by split; only the images must exist."""
+def _split_keys(path: str, headers: _Headers) -> dict[str, tuple[str, str, str, str]]:
+    """Return the keys of images, labels, factors and conditions; only the images must exist."""
     splits = {
-        (split := key.removesuffix("_images")): (key, f"{split}_labels", f"{split}_factors")
+        (split := key.removesuffix("_images")): (
+            key,
+            f"{split}_labels",
+            f"{split}_factors",
+            f"{split}_conditions",
+        )
         for key in headers
         if key.endswith("_images") and key != "_images"
     }
     if "images" in headers and splits:
         raise UserError(f"{path} has both 'images' and {splits.popitem()[1][0]!r}; keep one kind")
     if "images" in headers:
-        return {"train": ("images", "labels", "factors")}
+        return {"train": ("images", "labels", "factors", "conditions")}
     if not splits:
         raise UserError(
             f"{path} holds {sorted(headers)}; it must hold 'images', or 'train_images' and so on"
@@ -151,6 +162,38 @@ def _read_factors(
             )
     sizes = np.max([array.max(axis=0) for array in arrays.values()], axis=0) + 1
     return Factors(names, tuple(sizes.tolist()), arrays[key].astype(np.int32))
+
+
+def _read_conditions(
+    path: str, headers: _Headers, key: str, num_examples: int, others: list[str]
+) -> np.ndarray:
+    """Read the numbers beside a split's images, float32; all splits have as many."""
+    for other in others:
+        shape, dtype = headers[other]
+        is_number = np.issubdtype(dtype, np.number) or dtype == np.bool_
+        if len(shape) != 2 or 0 in shape or not is_number or dtype.kind == "c":
+            raise UserError(
+                f"{path}: {other!r} has shape {list(shape)} and type {dtype}; conditions must be "
+                "numbers, [num_examples, features]"
+            )
+    if len({headers[other][0][1] for other in others}) > 1:
+        shapes = ", ".join(f"{other} {list(headers[other][0])}" for other in others)
+        raise UserError(f"{path} has several numbers of features: {shapes}; use one")
+    if headers[key][0][0] != num_examples:
+        raise UserError(
+            f"{path}: {key!r} has shape {list(headers[key][0])}; with {num_examples} images it "
+            f"must be [{num_examples}, features]"
+        )
+    with np.errstate(over="ignore"):
+        conditions = _read_array(path, key).astype(np.float32)
+    bad = np.logical_not(np.isfinite(conditions).all(axis=(1,)))
+    if bad.any():
+        raise UserError(
+            f"{path}: {key!r} has NaN or infinite values in {np.count_nonzero(bad)} of "
+            f"{num_examples} rows, first in row {int(np.argmax(bad))}; all must be finite in "
+            "float32"
+        )
+    return conditions
 
 
 def _convert(path: str, key: str, images: np.ndarray, start: int, *, may_miss: bool) -> np.ndarray:

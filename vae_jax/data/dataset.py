@@ -29,12 +29,15 @@ class Dataset(NamedTuple):
         factors: of every example; None where the source has no factors.
         columns: of the rows of a table, `[num_examples, 1, columns, 1]` (see `columns`); None for
             images.
+        conditions: numbers beside every image, [num_examples, features], float32; None where the
+            source has none.
     """
 
     images: np.ndarray
     labels: np.ndarray | None
     factors: Factors | None = None
     columns: tuple[Column, ...] | None = None
+    conditions: np.ndarray | None = None
 
     @property
     def shape(self) -> ImagesShape:
@@ -54,6 +57,7 @@ class Dataset(NamedTuple):
             None if self.labels is None else self.labels[indices],
             None if self.factors is None else self.factors.read(indices),
             self.columns,
+            None if self.conditions is None else self.conditions[indices],
         )
 
     def labelled_by(self, factor: str) -> "Dataset":
@@ -135,10 +139,12 @@ def concatenate(parts: Sequence[Dataset]) -> Dataset:
         return parts[0]
     labels = [part.labels for part in parts if part.labels is not None]
     factors = [part.factors for part in parts if part.factors is not None]
+    conditions = [part.conditions for part in parts if part.conditions is not None]
     return Dataset(
         images=np.concatenate([part.images for part in parts]),
         # One part without labels leaves the whole without labels.
         labels=np.concatenate(labels) if len(labels) == len(parts) else None,
         factors=known_factors.concatenate(factors) if len(factors) == len(parts) else None,
         columns=parts[0].columns,
+        conditions=np.concatenate(conditions) if len(conditions) == len(parts) else None,
     )

@@ -23,6 +23,8 @@ StoredExamples = StoredPictures | dict[str, Array]
 # those with a label, which are cycled through.
 IMAGE, LABEL = "image", "label"
 LABELLED_IMAGE, LABELLED_LABEL = "labelled_image", "labelled_label"
+# The name of numbers beside images, which are conditions.
+CONDITION = "condition"
 
 # prepare(key, stored pictures) -> targets in the unit interval.
 Prepare = Callable[[Key[Array, ""], StoredPictures], Float[Array, "..."]]

@@ -1,4 +1,4 @@
-"""The plots of a model of p(x|c): samples and styles by class."""
+"""The plots of a model of p(x|c): samples of conditions, styles by class, completed images."""
 
 from pathlib import Path
 
@@ -28,6 +28,10 @@ def draw_conditional_run(
     if model.condition_reads == "labels":
         draw_class_samples(out / "samples.png", model, model.keys.prior)
         draw_styles(out / "styles.png", model, targets[:_NUM_ROWS], condition[:_NUM_ROWS])
+    elif model.condition_reads == "conditions":
+        first = slice(_NUM_ROWS)
+        path = out / "samples.png"
+        draw_given(path, model, targets[first], condition[first], model.keys.prior)
     else:
         draw_completions(out / "completions.png", model, targets[:_NUM_ROWS], model.keys.prior)
 
@@ -51,6 +55,25 @@ def draw_class_samples(path: Path, model: TrainedModel, key: jax.Array) -> None:
     samples = model.sample(key, _NUM_ROWS * len(classes), np.tile(classes, _NUM_ROWS))
     grid = samples.reshape(_NUM_ROWS, len(classes), *model.image_shape)
     plots.save(plots.edited_images(grid, [str(c) for c in classes], "class"), path)
+
+
+def draw_given(
+    path: Path, model: TrainedModel, images: np.ndarray, condition: np.ndarray, key: jax.Array
+) -> None:
+    """Draw images, one per row, and samples that are given the numbers beside the image.
+
+    Args:
+      path: of the plot.
+      model: a model whose conditions are numbers.
+      images: as the model sees them.
+      condition: the numbers beside each.
+      key: of the draws.
+    """
+    keys = [jax.random.fold_in(key, index) for index in range(_NUM_DRAWS)]
+    samples = [model.sample(own, len(images), condition) for own in keys]
+    labels = ["image", "samples", *[""] * (_NUM_DRAWS - 1)]
+    grid = np.stack([images, *samples], axis=1)
+    plots.save(plots.edited_images(grid, labels, "given the numbers of the image"), path)
 
 
 def draw_completions(path: Path, model: TrainedModel, images: np.ndarray, key: jax.Array) -> None:

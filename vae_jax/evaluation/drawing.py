@@ -37,6 +37,7 @@ def draw_run(
     measured: dict[str, Any],
     degrees: np.ndarray = DEGREES,
     out: Path | None = None,
+    condition: np.ndarray | None = None,
 ) -> None:
     """Draw every plot of a run.
 
@@ -48,13 +49,13 @@ def draw_run(
       measured: the "test" part of the summary.
       degrees: of the interpolations, from 0 to 1.
       out: folder of the plots; by default `plots/` of the workdir.
+      condition: of each image, for a model of p(x|c).
     """
     keys, out = model.keys, out or folder / "plots"
     if model.columns is not None:
         _draw_table_run(folder, model, targets, labels, measured, out)
         return
     first = targets[:_NUM_IMAGES]
-    condition = model.condition_of(targets, labels)
     of_first = None if condition is None else condition[:_NUM_IMAGES]
     shown = with_grey_holes(first)
     reconstructed = plots.reconstructions(shown, model.reconstruct(first, of_first))
@@ -97,7 +98,9 @@ def _draw_table_run(
     if measured.get("kl_by_dimension") is not None:
         _draw_kl(out, measured)
     if model.has_samples:
-        drawn = model.draw_rows(model.keys.prior, max(len(targets), _LEAST_ROWS))
+        num = max(len(targets), _LEAST_ROWS)
+        condition = np.resize(targets, (num, *targets.shape[1:])) if model.given_columns else None
+        drawn = model.draw_rows(model.keys.prior, num, condition)
         draw_columns(out / "columns.png", model, targets, drawn)
 
 

@@ -36,13 +36,14 @@ def reconstruction_error(
 ) -> float:
     """Return the mean squared error of the reconstructions per seen pixel, or cell of a row.
 
-    Numbers of a row are standardised, and other values count one where they are wrong.
+    Numbers of a row are standardised, and other values count one where they are wrong. Columns that
+    are conditions do not count.
     """
     reconstructed = model.reconstruct(targets, condition)
     if model.columns is None:
         squares = np.square(reconstructed - targets)
         return float(np.nanmean(squares) if model.may_miss_pixels else squares.mean())
-    return float(np.nanmean(model.columns.squared_errors(reconstructed, targets)))
+    return float(np.nanmean(model.squared_errors(reconstructed, targets)))
 
 
 def distortion(

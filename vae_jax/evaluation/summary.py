@@ -97,7 +97,7 @@ def condition_of(model: Trained, test: Dataset | MultimodalDataset, targets: Tar
     if isinstance(model, TrainedMultimodal):
         return None
     assert isinstance(test, Dataset)
-    return model.condition_of(targets, test.labels)
+    return model.condition_of(targets, test.labels, test.conditions)
 
 
 def measure(
@@ -259,7 +259,8 @@ def draw_run(
         drawing.draw_joint_run(folder, model, readable(model, targets), test.labels, out)
     else:
         assert isinstance(targets, np.ndarray)
-        drawing.draw_run(folder, model, targets, test.labels, measured, degrees, out)
+        condition = condition_of(model, test, targets)
+        drawing.draw_run(folder, model, targets, test.labels, measured, degrees, out, condition)
 
 
 def summarize(

@@ -17,6 +17,7 @@ def write(
     model: TrainedModel,
     latents: Float[np.ndarray, "num latents"],
     key: Key[Array, ""],
+    condition: Float[np.ndarray, "num 1 columns 1"] | None = None,
 ) -> list[Path]:
     """Write a draw of p(x|z) at each latent vector, and plot its columns beside those of test rows.
 
@@ -25,6 +26,7 @@ def write(
       model: of a run on a table.
       latents: such as draws of the prior.
       key: of the draws.
+      condition: of each, for a model of p(x|c).
 
     Returns:
       The files of the plot.
@@ -33,7 +35,7 @@ def write(
       UserError: a file cannot be written, or the run's data are missing.
     """
     assert model.columns is not None, "a run on a table has columns"
-    rows = model.draw(latents, key)
+    rows = model.draw(latents, key, condition)
     tables.write(path, model.columns.plain_columns, rows)
     test = model.load_test().images[:_MOST_SHOWN]
     return drawing.draw_columns(path.with_suffix(".png"), model, test, rows)

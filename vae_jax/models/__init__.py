@@ -2,6 +2,7 @@
 
 from vae_jax.models.autoencoder import Autoencoder
 from vae_jax.models.categorical import CategoricalVAE
+from vae_jax.models.column_conditions import ColumnsCondition
 from vae_jax.models.hierarchies import ConditionalNormal, LadderVAE, MarkovVAE
 from vae_jax.models.interfaces import DensityModel, Model
 from vae_jax.models.likelihoods import BernoulliLikelihood, NormalLikelihood
@@ -28,6 +29,7 @@ __all__ = [
     "AutoregressiveFlow",
     "BernoulliLikelihood",
     "CategoricalVAE",
+    "ColumnsCondition",
     "ConditionalNormal",
     "ConditionalVAE",
     "DensityModel",

@@ -1,4 +1,6 @@
-"""Conditions c of a model p(x|c): labels, or a part of the image.
+"""Conditions c of a model p(x|c): labels, numbers, or a part of the image.
+
+A part of a row is one in `column_conditions`.
 
 Sohn, Lee, Yan 2015 (Learning Structured Output Representation using Deep Conditional Generative
 Models). Features of the condition are concatenated to what enters the posterior, the decoder and,
@@ -18,6 +20,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
+from vae_jax.data.columns import RowShape
+from vae_jax.data.condition_arrays import ConditionedShape
 from vae_jax.distributions import Distribution, Normal, bounded_log_scale
 from vae_jax.errors import UserError
 from vae_jax.models.interfaces import Likelihood
@@ -25,11 +29,12 @@ from vae_jax.networks.activations import ACTIVATIONS, Activation
 from vae_jax.networks.choices import LAYERS, ImageShape, LayersPart
 from vae_jax.networks.mlp import MLP
 from vae_jax.networks.precision import Dense
-from vae_jax.settings import flag, integer, one_of, part, register, sizes
+from vae_jax.settings import flag, integer, one_of, part, register, shown, sizes
 
 CONDITIONS: dict[str, type] = {}
-# What a condition is made from: nothing, the labels of the data, or the image itself.
-Reads = Literal["nothing", "labels", "images"]
+# What a condition is made from: nothing, the labels of the data, the image or row itself, or the
+# numbers beside it.
+Reads = Literal["nothing", "labels", "images", "conditions"]
 
 
 @runtime_checkable
@@ -63,7 +68,8 @@ class ConditionPart(Protocol):
       conditional_prior: whether the prior sees the condition.
       prior_layers: layers of that prior.
 
-    Optional is `has_guess`, True if a network without latents guesses what is not seen.
+    Optional are `has_guess`, True if a network without latents guesses what is not seen; and of a
+    condition of rows `takes_rows`, True, and `given(shape)`, the indices of its columns.
     """
 
     reads: ClassVar[Reads]
@@ -117,6 +123,15 @@ def reads_of(model: Any) -> Reads:
 def has_guess(model: Any) -> bool:
     """Return whether a network without latents guesses what the condition leaves open."""
     return bool(getattr(condition_of(model), "has_guess", False))
+
+
+def given_columns(model: Any, shape: Any) -> tuple[int, ...]:
+    """Return the indices of the columns of a row that are conditions; () for images."""
+    condition = condition_of(model)
+    if not isinstance(shape, RowShape) or not getattr(condition, "takes_rows", False):
+        return ()
+    indices: tuple[int, ...] = condition.given(shape)
+    return indices
 
 
 class LabelCondition(nnx.Module):
@@ -404,6 +419,77 @@ class QuadrantSettings:
                 "for all"
             )
         return np.broadcast_to(images, (num, *image_shape))
+
+
+class ArrayCondition(nnx.Module):
+    """Standardised numbers, without parameters."""
+
+    def __init__(self, center: Sequence[float], scale: Sequence[float]) -> None:
+        # Tuples are static: statistics are no parameters.
+        self.center, self.scale = tuple(center), tuple(scale)
+        self.num_features = len(self.center)
+
+    def __call__(
+        self, condition: Float[Array, "*batch features"], likelihood: Likelihood
+    ) -> Float[Array, "*batch features"]:
+        del likelihood
+        center, scale = np.array(self.center, np.float32), np.array(self.scale, np.float32)
+        return (condition - center) / scale
+
+    def likelihood(
+        self, likelihood: Likelihood, outputs: Float[Array, "..."], condition: Array
+    ) -> Distribution:
+        """Return p(x|z, c) over whole images."""
+        del condition
+        return likelihood(outputs)
+
+
+@register(CONDITIONS, "array")
+@dataclasses.dataclass(frozen=True)
+class ArraySettings:
+    """Numbers that the data have beside each image, standardised by those of training images.
+
+    Its prior sees them by default: what an image can be depends on them.
+    """
+
+    reads: ClassVar[Reads] = "conditions"
+
+    joint: LayersPart = part(
+        "mlp", LAYERS, LayersPart, "Layers from image features and numbers to the posterior."
+    )
+    conditional_prior: bool = flag(True, "Whether the prior is p(z|numbers), by its own layers.")
+    prior_layers: LayersPart = part("mlp", LAYERS, LayersPart, "Layers of that prior.")
+
+    def build(
+        self, image_shape: ImageShape, outputs_per_channel: int, *, rngs: nnx.Rngs
+    ) -> ArrayCondition:
+        """Return the condition."""
+        del outputs_per_channel, rngs
+        assert isinstance(image_shape, ConditionedShape), "the data are refused before"
+        return ArrayCondition(image_shape.center, image_shape.scale)
+
+    def checked(self, condition: Any, num: int, image_shape: ImageShape) -> np.ndarray:
+        """Return `num` rows of numbers; one row stands for all.
+
+        Raises:
+          UserError: they are no finite numbers, or there is another number of them.
+        """
+        assert isinstance(image_shape, ConditionedShape), "the data are refused before"
+        size = image_shape.num_features
+        known = f"give [{size}] numbers for all images, or [{num}, {size}], a row per image"
+        try:
+            array = np.asarray(condition, np.float32)
+        except (TypeError, ValueError):
+            raise UserError(
+                f"condition={shown(condition)} is no array of numbers; {known}"
+            ) from None
+        if array.ndim not in (1, 2) or array.shape[-1] != size:
+            raise UserError(f"condition has shape {list(array.shape)}; {known}")
+        if array.ndim == 2 and len(array) not in (1, num):
+            raise UserError(f"condition has {len(array)} rows for {num} images; {known}")
+        if not np.isfinite(array).all():
+            raise UserError("condition holds NaN or infinite numbers; all must be finite")
+        return np.broadcast_to(array, (num, size))
 
 
 class ConditionalPrior(nnx.Module):

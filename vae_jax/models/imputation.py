@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key
 
 from vae_jax.data import random_bits
 from vae_jax.models.interfaces import DensityModel
+from vae_jax.models.vae import ConditionalVAE
 from vae_jax.networks.precision import full_precision
 
 # Decoded values that are alive at once.
@@ -65,6 +66,11 @@ def rows_at_once(num_samples: int, latent_size: int) -> int:
     return max(1, min(64, _VALUES_KEPT // (num_samples * (latent_size + 1))))
 
 
+def _given(model: Any, rows: Float[Array, "*batch height width channels"]) -> Any:
+    """Return the model given rows, if it is one of some of their columns given others."""
+    return model.given(rows) if isinstance(model, ConditionalVAE) else model
+
+
 @full_precision
 def impute(
     model: DensityModel,
@@ -77,13 +83,15 @@ def impute(
     """Return rows with their missing cells imputed.
 
     Args:
-      model: of the rows of a table, or of images.
+      model: of the rows of a table, or of images; or of some columns of rows given others, which
+        stay as they are, empty or not.
       rows: with NaN where a cell, or a pixel, was not seen.
       keys: one per row, so that the result does not depend on the batch.
       num_samples: importance samples per row.
       num_draws: draws per row.
     """
-    batch = rows.shape[0]
+    batch, of_all = rows.shape[0], model
+    model = _given(of_all, rows)
     posterior, prior = model.encode(rows), model.prior
     outputs = rows.size * model.likelihood.outputs_per_channel
     chunk = min(max(1, _VALUES_PER_CHUNK // outputs), num_samples)
@@ -133,7 +141,8 @@ def impute(
     again = jax.vmap(choose, in_axes=(0, 1, 1), out_axes=1)(chosen_keys, log_weights, latents)
 
     def sample(key: Key[Array, ""], latents: Array, row: Array) -> Array:
-        return decode(latents).given(row).sample(key)
+        decoded: Any = _given(of_all, row).decode(latents)
+        return decoded.given(row).sample(key)
 
     draws = jax.vmap(sample, in_axes=(0, 1, 0), out_axes=1)(draw_keys, again, rows)
     missing = jnp.isnan(rows)

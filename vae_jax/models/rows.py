@@ -47,48 +47,39 @@ _START_ZEROS = 0.05
 _CONTINUOUS = ("real", "positive")
 
 
-class RowEncoder(nnx.Module):
-    """Features of a row for an encoder of images, and that encoder.
+@dataclasses.dataclass(frozen=True)
+class RowFeatures:
+    """What a network takes of columns of a row.
 
     Numbers are standardised, positive ones and exposures by their log, counts by log(1 + count). A
     binary value is 0 or 1, a category one-hot. All features of a cell that was not seen are zero.
     A masked column has one feature more, 1 where it was seen.
+
+    Attributes:
+      columns: the columns.
+      masked: indices of the masked ones.
     """
 
-    def __init__(
-        self, columns: Sequence[FittedColumn], masked: Sequence[int], encoder: Encoder
-    ) -> None:
-        self.encoder = encoder
-        self.num_features = encoder.num_features
-        self.masked = tuple(masked)
-        kinds = [fitted.column.kind for fitted in columns]
-        self.groups = tuple(
-            (names, tuple(i for i, kind in enumerate(kinds) if kind in names))
-            for names in (("real",), ("positive", "exposure"), ("count",), ("binary",))
-        )
-        self.categories = tuple(
-            (i, len(fitted.frequencies))
-            for i, fitted in enumerate(columns)
-            if fitted.column.kind == "category"
-        )
-        # Tuples are static: statistics are no parameters.
-        self.center = tuple(fitted.center for fitted in columns)
-        self.scale = tuple(fitted.scale for fitted in columns)
+    columns: tuple[FittedColumn, ...]
+    masked: tuple[int, ...]
 
-    def __call__(self, images: Rows) -> Float[Array, "*batch features"]:
-        features = self.features(images)
-        return self.encoder(features[..., None, :, None])
+    @property
+    def num(self) -> int:
+        """The number of features."""
+        columns = self.columns
+        sizes = [len(f.frequencies) if f.column.kind == "category" else 1 for f in columns]
+        return sum(sizes) + len(self.masked)
 
-    def features(self, images: Rows) -> Float[Array, "*batch inputs"]:
-        """Return what the encoder takes of each row."""
-        row = images[..., 0, :, 0]
+    def __call__(self, rows: Rows) -> Float[Array, "*batch features"]:
+        row = rows[..., 0, :, 0]
         seen = ~jnp.isnan(row)
-        center, scale = np.array(self.center, np.float32), np.array(self.scale, np.float32)
+        center = np.array([fitted.center for fitted in self.columns], np.float32)
+        scale = np.array([fitted.scale for fitted in self.columns], np.float32)
         parts = []
-        for kinds, indices in self.groups:
-            if not indices:
+        for kinds in (("real",), ("positive", "exposure"), ("count",), ("binary",)):
+            chosen = self._of(*kinds)
+            if not len(chosen):
                 continue
-            chosen = np.array(indices)
             cells, here = row[..., chosen], seen[..., chosen]
             if "positive" in kinds:
                 cells = jnp.log(jnp.where(here, cells, 1))
@@ -97,18 +88,29 @@ class RowEncoder(nnx.Module):
             if "binary" not in kinds:
                 cells = (cells - center[chosen]) / scale[chosen]
             parts.append(jnp.where(here, cells, 0))
-        for index, num in self.categories:
+        for index in self._of("category"):
+            num = len(self.columns[index].frequencies)
             # No category equals NaN.
             parts.append((row[..., index, None] == jnp.arange(num)).astype(row.dtype))
         if self.masked:
             parts.append(seen[..., np.array(self.masked)].astype(row.dtype))
         return jnp.concatenate(parts, axis=-1)
 
+    def _of(self, *kinds: str) -> np.ndarray:
+        return np.flatnonzero([fitted.column.kind in kinds for fitted in self.columns])
 
-def num_features(columns: Sequence[FittedColumn], masked: Sequence[int]) -> int:
-    """Return the number of features of a row."""
-    of_columns = [len(f.frequencies) if f.column.kind == "category" else 1 for f in columns]
-    return sum(of_columns) + len(masked)
+
+class RowEncoder(nnx.Module):
+    """Features of a row for an encoder of images, and that encoder."""
+
+    def __init__(self, features: RowFeatures, encoder: Encoder) -> None:
+        # Static: statistics are no parameters.
+        self.features = nnx.static(features)
+        self.encoder = encoder
+        self.num_features = encoder.num_features
+
+    def __call__(self, images: Rows) -> Float[Array, "*batch features"]:
+        return self.encoder(self.features(images)[..., None, :, None])
 
 
 class ColumnsLikelihood(nnx.Module):
@@ -116,14 +118,21 @@ class ColumnsLikelihood(nnx.Module):
 
     Attributes:
       columns: of the table.
+      given: indices of the columns that are conditions, and have no distribution.
       masked: indices of the columns of which the encoder gets a mask.
       num_outputs: number of decoder outputs.
     """
 
     accepts: Accepted = "columns"
 
-    def __init__(self, columns: Sequence[FittedColumn], settings: "ColumnsSettings") -> None:
+    def __init__(
+        self,
+        columns: Sequence[FittedColumn],
+        settings: "ColumnsSettings",
+        given: Sequence[int] = (),
+    ) -> None:
         self.columns = tuple(columns)
+        self.given = tuple(given)
         self.settings = settings
         self.per_cell = settings.scale_kind == "per_cell"
         kinds = [fitted.column.kind for fitted in columns]
@@ -134,9 +143,11 @@ class ColumnsLikelihood(nnx.Module):
         )
         groups: dict[tuple[str, int], list[int]] = {}
         for index, fitted in enumerate(columns):
+            is_given = fitted.column.kind == "exposure" or index in self.given
+            kind: str = "given" if is_given else fitted.column.kind
             # Categories of as many values are computed together.
-            size = len(fitted.frequencies) if fitted.column.kind == "category" else 0
-            groups.setdefault((fitted.column.kind, size), []).append(index)
+            size = len(fitted.frequencies) if kind == "category" else 0
+            groups.setdefault((kind, size), []).append(index)
         self.groups = tuple((kind, size, tuple(i)) for (kind, size), i in groups.items())
         self.num_outputs = sum(
             self._outputs_per_column(kind, size) * len(i) for kind, size, i in self.groups
@@ -145,7 +156,7 @@ class ColumnsLikelihood(nnx.Module):
         self.outputs_per_channel = max(1, math.ceil(self.num_outputs / len(columns)))
         self.exposure = kinds.index("exposure") if "exposure" in kinds else None
         self.support: Support = "whole numbers"
-        if any(kind in _CONTINUOUS for kind in kinds):
+        if any(kind in _CONTINUOUS for kind, _, _ in self.groups):
             self.support = "continuous"
         learned: dict[str, nnx.Param] = {}
         if not self.per_cell:
@@ -174,7 +185,7 @@ class ColumnsLikelihood(nnx.Module):
             "count": self.settings.count,
             "binary": "bernoulli",
             "category": "categorical",
-            "exposure": "exposure",
+            "given": "given",
         }
 
     @property
@@ -182,12 +193,14 @@ class ColumnsLikelihood(nnx.Module):
         """The outputs whose distribution has the columns' means and shares."""
         parts = []
         for kind, _, indices in self.groups:
+            if kind == "given":
+                continue
             shares = np.array([self.columns[i].frequencies for i in indices])
             if kind == "category":
                 parts.append(np.log(shares + _SMOOTHING).ravel())
             elif kind == "binary":
                 parts.append(np.log(shares[:, 1]) - np.log(shares[:, 0]))
-            elif kind != "exposure":
+            else:
                 parts.append(np.zeros(len(indices)))
                 if kind == "count" and self.families[kind].startswith("zero_inflated"):
                     zero = math.log(_START_ZEROS / (1 - _START_ZEROS))
@@ -203,7 +216,7 @@ class ColumnsLikelihood(nnx.Module):
 
     def _outputs_per_column(self, kind: str, size: int) -> int:
         family = self.families[kind]
-        if kind in ("category", "exposure"):
+        if kind in ("category", "given"):
             return size
         per_cell = len(_shapes_of(family)) if self.per_cell else 0
         return 1 + per_cell + family.startswith("zero_inflated")
@@ -214,8 +227,9 @@ class ColumnsLikelihood(nnx.Module):
         """Return a group's distribution: outputs are those of all columns, one after another."""
         num, family = len(indices), self.families[kind]
         fitted = [self.columns[i] for i in indices]
-        if family == "exposure":
-            mean = np.array([math.exp(f.center) for f in fitted], np.float32)
+        if family == "given":
+            given = [math.exp(f.center) if f.column.kind == "exposure" else f.mean for f in fitted]
+            mean = np.array(given, np.float32)
             return Constant(jnp.broadcast_to(mean, (*own.shape[:-1], num)))
         if family == "categorical":
             return Classes(own.reshape(*own.shape[:-1], num, size))
@@ -296,9 +310,16 @@ class ColumnsSettings:
             "use model='vae', or a likelihood of images such as 'bernoulli'"
         )
 
-    def build_for(self, columns: Sequence[FittedColumn]) -> ColumnsLikelihood:
-        """Return the likelihood of a table with fresh parameters."""
-        return ColumnsLikelihood(columns, self)
+    def build_for(
+        self, columns: Sequence[FittedColumn], given: Sequence[int] = ()
+    ) -> ColumnsLikelihood:
+        """Return the likelihood of a table with fresh parameters.
+
+        Args:
+          columns: of the table.
+          given: indices of the columns that are conditions.
+        """
+        return ColumnsLikelihood(columns, self, given)
 
 
 def takes_rows(likelihood: Any) -> bool:
@@ -306,10 +327,16 @@ def takes_rows(likelihood: Any) -> bool:
     return bool(getattr(likelihood, "takes_rows", False))
 
 
-def build_likelihood(settings: Any, spec: Any) -> Any:
-    """Return the likelihood of images of a shape, or of rows, with fresh parameters."""
+def build_likelihood(settings: Any, spec: Any, given: Sequence[int] = ()) -> Any:
+    """Return the likelihood of images of a shape, or of rows, with fresh parameters.
+
+    Args:
+      settings: of the likelihood.
+      spec: the shape of an image, or of a row with its columns.
+      given: indices of the columns that are conditions.
+    """
     if isinstance(spec, RowShape) and takes_rows(settings):
-        return settings.build_for(spec.columns)
+        return settings.build_for(spec.columns, given)
     return settings.build()
 
 
@@ -325,7 +352,7 @@ def build_row_networks(
       build_encoder: returns an encoder for a shape.
       build_decoder: returns a decoder for a shape.
     """
-    columns, masked = likelihood.columns, likelihood.masked
-    encoder = build_encoder((1, num_features(columns, masked), 1))
+    features = RowFeatures(likelihood.columns, likelihood.masked)
+    encoder = build_encoder((1, features.num, 1))
     decoder = build_decoder((1, likelihood.num_outputs, 1))
-    return RowEncoder(columns, masked, encoder), decoder
+    return RowEncoder(features, encoder), decoder

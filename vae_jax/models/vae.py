@@ -14,6 +14,7 @@ from vae_jax.models.conditions import (
     Condition,
     ConditionalPrior,
     ConditionPart,
+    given_columns,
     has_guess,
     joined,
 )
@@ -324,7 +325,8 @@ class VAESettings(Networks):
         rngs: nnx.Rngs,
     ) -> VAE | ConditionalVAE:
         """Return the model with fresh parameters."""
-        likelihood: Any = of_seen(build_likelihood(self.likelihood, spec), self)
+        given = given_columns(self, spec)
+        likelihood: Any = of_seen(build_likelihood(self.likelihood, spec, given), self)
         condition = self.condition.build(spec, likelihood.outputs_per_channel, rngs=rngs)
         condition_size = 0 if condition is None else condition.num_features
         encoder, decoder = self.build_networks(

@@ -104,8 +104,8 @@ def _member_memory(config: factory.AnyExperiment, form: factory.DataForm) -> Mem
     player = factory.build_players(config, form, config.batch_size)[0]
     state = factory.run_state_template(config, form)
     hparams, key = factory.build_hparams(config), factory.make_key(config.seed)
-    with_labels = reads_of(config.model) == "labels"
-    batches = (factory.blank_examples(form, config.batch_size, with_labels=with_labels),)
+    reads = reads_of(config.model)
+    batches = (factory.blank_examples(form, config.batch_size, reads=reads),)
 
     def backward(params: Params, extra: nnx.State) -> Any:
         def loss(params: Params) -> jax.Array:

@@ -4,14 +4,16 @@ import math
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jaxtyping import Float
 
 from vae_jax.config.build import build_likelihood
 from vae_jax.config.experiment import Experiment
 from vae_jax.data.columns import RowShape
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
-from vae_jax.models.conditions import Reads, condition_of, has_guess, reads_of
+from vae_jax.models.conditions import Reads, condition_of, given_columns, has_guess, reads_of
 from vae_jax.models.interfaces import Prior
 from vae_jax.models.missing_pixels import may_miss_pixels
 from vae_jax.settings import changed, name_of
@@ -72,7 +74,7 @@ class ImageProperties(Compiled):
 
     @property
     def condition_reads(self) -> Reads:
-        """What the condition of p(x|c) is made from: labels, images, or nothing for p(x)."""
+        """What the condition of p(x|c) is made from; nothing for p(x)."""
         return reads_of(self.config.model)
 
     @property
@@ -93,10 +95,15 @@ class ImageProperties(Compiled):
         )
 
     @property
+    def given_columns(self) -> tuple[int, ...]:
+        """The indices of the columns of a row that are a condition; () if none is."""
+        return given_columns(self.config.model, self.image_shape)
+
+    @property
     def num_values(self) -> int:
         """The number of values of an image that the model is of, those not seen in a condition."""
-        if self.condition_reads != "images":
-            return math.prod(self.image_shape)
+        if self.condition_reads != "images" or self.given_columns:
+            return math.prod(self.image_shape) - len(self.given_columns)
         return int(self._shape.condition.blocks.num_pixels * self.image_shape[2])
 
     @property
@@ -162,6 +169,17 @@ class ImageProperties(Compiled):
         if not self.has_samples:
             self._require_density("a prior")
         return Normal(jnp.zeros(self.latent_size), jnp.zeros(self.latent_size))
+
+    def squared_errors(
+        self,
+        rows: Float[np.ndarray, "num 1 columns 1"],
+        known: Float[np.ndarray, "num 1 columns 1"],
+    ) -> Float[np.ndarray, "num 1 columns 1"]:
+        """Return the squared error of each cell of rows as `RowShape` does, NaN of conditions."""
+        assert self.columns is not None, "a run on a table has columns"
+        errors = self.columns.squared_errors(rows, known)
+        errors[:, :, list(self.given_columns)] = np.nan
+        return errors
 
     def _require_density(self, what: str) -> None:
         if not self.has_density:

@@ -16,7 +16,7 @@ from vae_jax.config.datasets import load_complete
 from vae_jax.config.experiment import Experiment
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
-from vae_jax.models import DensityModel, Model, latent_paths
+from vae_jax.models import DensityModel, latent_paths
 from vae_jax.models.imputation import Imputed, impute, rows_at_once
 from vae_jax.models.vae import ConditionalVAE
 from vae_jax.objectives.bounds import elbo_terms
@@ -75,8 +75,9 @@ class TrainedModel(ImageInputs):
 
         Args:
           images: the images.
-          condition: for a model of p(x|c) (see `condition_reads`): a class, one per image, or
-            images of which a part is seen, by default the same images.
+          condition: for a model of p(x|c) (see `condition_reads`): a class, or one per image;
+            numbers, `[features]` or `[num, features]`; images or rows of which a part is seen, by
+            default the same ones; or a cell, or one per row, by the name of its column.
 
         Raises:
           UserError: images or conditions do not fit the model.
@@ -215,25 +216,29 @@ class TrainedModel(ImageInputs):
         return latents
 
     def draw_rows(
-        self, key: Key[Array, ""], num: int
+        self, key: Key[Array, ""], num: int, condition: Conditions | None = None
     ) -> Float[np.ndarray, "num height width channels"]:
-        """Return `num` draws of p(x): of the prior, then of p(x|z)."""
+        """Return `num` draws of the prior, then of p(x|z); see `latents` for conditions."""
         latents_key, draw_key = jax.random.split(key)
-        return self.draw(self.sample_latents(latents_key, num), draw_key)
+        given = self.checked_condition(condition, num)
+        return self.draw(self.sample_latents(latents_key, num, given), draw_key, given)
 
     def draw(
-        self, latents: ArrayLike, key: Key[Array, ""]
+        self, latents: ArrayLike, key: Key[Array, ""], condition: Conditions | None = None
     ) -> Float[np.ndarray, "num height width channels"]:
-        """Return one draw of p(x|z) at each latent vector."""
+        """Return one draw of p(x|z) at each latent vector; see `latents` for conditions."""
         array = self._latents(latents)
         keys = jax.random.split(key, len(array))
+        given = self.checked_condition(condition, len(array))
 
-        def each(model: Model, latents: Array, keys: Array) -> Array:
-            return jax.vmap(lambda z, key: model.decode(model.project(z)).sample(key))(
-                latents, keys
-            )
+        def each(model: Any, latents: Array, keys: Array, *conditions: Array) -> Array:
+            def single(z: Array, key: Array, *condition: Array) -> Array:
+                own = model.given(condition[0]) if condition else model
+                return own.decode(own.project(z)).sample(key)
 
-        return self._run("draw", each, array, keys)
+            return jax.vmap(single)(latents, keys, *conditions)
+
+        return self._run("draw", each, array, keys, *([] if given is None else [given]))
 
     def prior_given(self, condition: np.ndarray) -> Normal:
         """Return p(z|c) over `[num, latents]` of conditions as `checked_condition` returns them."""

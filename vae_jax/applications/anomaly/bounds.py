@@ -36,6 +36,7 @@ def bound_scores(
         key,
         num_samples=num_samples,
         batch_size=model.evaluation.batch_size,
+        condition=images if model.condition_reads == "images" else None,
     )
     return {
         "elbo": -np.asarray(estimates.elbo),

@@ -131,7 +131,7 @@ class Scorer:
             if not self.model.may_miss_pixels:
                 return errors.mean(axis=(1, 2, 3))
         else:
-            errors = self.model.columns.squared_errors(found, images)
+            errors = self.model.squared_errors(found, images)
         # A row without a seen cell, or an image without a seen pixel, has no error.
         num = np.maximum(1, (~np.isnan(errors)).sum(axis=(1, 2, 3)))
         return (np.nansum(errors, axis=(1, 2, 3)) / num).astype(np.float32)

@@ -41,7 +41,8 @@ def table(
         name: [] for name in ("row", "column", "value", "low", "high", "probability")
     }
     for index, column in enumerate(columns):
-        missing = np.isnan(holes[:, 0, index, 0])
+        # A condition has no distribution, and stays empty.
+        missing = np.isnan(holes[:, 0, index, 0]) & ~np.isnan(found.point[:, 0, index, 0])
         if not missing.any():
             continue
         point = np.asarray(found.point)[missing, 0, index, 0]

@@ -44,9 +44,14 @@ def fill_file(
     tables.require_suffix(target)
     assert model.columns is not None, "a run on a table has columns"
     cells, columns = foreign_rows.read(model, source), model.columns.plain_columns
-    with_holes = np.flatnonzero(np.isnan(cells.rows).any(axis=(1, 2, 3)))
+    empty = np.isnan(cells.rows)
+    # Columns that are conditions have no distribution, and stay as they are.
+    empty[:, :, list(model.given_columns)] = False
+    with_holes = np.flatnonzero(empty.any(axis=(1, 2, 3)))
     if len(with_holes) == 0:
-        raise UserError(f"--input={source} has no empty cell to fill")
+        given = [columns[index].name for index in model.given_columns]
+        but = f" but in {', '.join(given)}, which are conditions" if given else ""
+        raise UserError(f"--input={source} has no empty cell to fill{but}")
     holes = cells.rows[with_holes]
     with progress_bar(len(holes), "row", "imputing") as bar:
         found = model.impute(
@@ -67,7 +72,9 @@ def fill_file(
     listed = target.with_stem(f"{target.stem}_cells")
     tables.write_table(listed, filled_cells.table(columns, holes, found, with_holes))
     write(target, np.asarray(found.point))
+    left = np.isnan(cells.rows).sum() - empty.sum()
+    stays = f"; {left:,} empty cells of conditions stay empty" if left else ""
     return (
-        f"{target}: {np.isnan(holes).sum():,} empty cells in {len(holes):,} of {len(cells.rows):,} "
-        f"rows are filled; {listed} lists them"
+        f"{target}: {empty.sum():,} empty cells in {len(holes):,} of {len(cells.rows):,} "
+        f"rows are filled; {listed} lists them{stays}"
     )

@@ -49,12 +49,17 @@ def refuse_without_holes(folder: Path, model: TrainedModel) -> None:
     """Refuse a run whose missing cells are not known.
 
     Raises:
-      UserError: it is on images, or `data.missing_share` is 0.
+      UserError: it is on images, `data.missing_share` is 0, or some columns are conditions.
     """
     if model.columns is None or not getattr(model.data, "missing_share", 0):
         raise UserError(
             f"{folder} has no missing cells that are known; train on a table with "
             "--config.data.missing_share=0.5, as configs/imputation.py does"
+        )
+    if model.given_columns:
+        raise UserError(
+            f"{folder} is of some columns given others (model.condition='columns'), and imputation "
+            "is measured on all; use model.condition='none'"
         )
 
 
