@@ -3,7 +3,7 @@
     python -m experiments.sample --workdir=runs/vanilla --sampler=mixture --output=samples.npz
     python -m experiments.sample --workdir=runs/digits --condition=7 --output=sevens.npz
     python -m experiments.sample --workdir=runs/table --num_rows=500 --output=synthetic.csv
-    python -m experiments.sample --workdir=runs/given --condition=age:40,plan:plus --output=a.csv
+    python -m experiments.sample --workdir=runs/given --condition=age:40,sex:f --output=forties.csv
 
 --output is a .npz or .npy file of mean images, `[num, height, width, channels]`, in the units of
 the training images: 8-bit pixels are in [0, 1], which a normal likelihood may exceed a little. A
@@ -36,10 +36,7 @@ _SAMPLER = flags.DEFINE_string(
 )
 _TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "factor of the noise's standard deviation")
 _CONDITION = flags.DEFINE_string(
-    "condition",
-    None,
-    "class of every image; where the condition is another, index of the test example that has it; "
-    "columns of a table may have values, age:40,sex:f, and arrays numbers, 0.5,-1",
+    "condition", None, "class, index of a test example that has it, age:40,sex:f or numbers 0.5,-1"
 )
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 100, "number of images to draw")
 flags.DEFINE_alias("num_rows", "num_images")
@@ -75,8 +72,8 @@ def main() -> None:
         prior = samplers.build(_SAMPLER.value, model, images, fit_key)
         latents = samplers.sample_latents(prior, draw_key, _NUM_IMAGES.value, _TEMPERATURE.value)
     if model.columns is not None:
-        key = jax.random.fold_in(draw_key, 1)
-        drawn = synthetic_rows.write(target, model, latents, key, condition)
+        row_key = jax.random.fold_in(draw_key, 1)
+        drawn = synthetic_rows.write(target, model, latents, row_key, condition)
         print(f"{target}: {len(latents):,} rows; {drawn[0]} shows their columns beside the test's")
         return
 

@@ -123,15 +123,15 @@ def test_rows_are_imputed_given_their_own_condition():
     model, _ = build()
     holes = with_holes(ROWS, 0, 1, 3)[:6]
     keys = jax.random.split(jax.random.key(0), 6)
-    options = {"num_samples": 50, "num_draws": 3}
-    together = impute(model, jnp.asarray(holes), keys, **options)
+    filled = jax.jit(lambda rows, keys: impute(model, rows, keys, num_samples=50, num_draws=3))
+    together = filled(jnp.asarray(holes), keys)
     for found in (np.asarray(together.point), np.asarray(together.draws[0])):
         # The size is a condition: nothing is said of it.
         assert np.isnan(found[::2, 0, 0, 0]).all()
         assert np.isfinite(found[:, 0, 1:]).all()
         np.testing.assert_array_equal(found[1::2], holes[1::2])
     for row in (0, 1):
-        alone = impute(model, jnp.asarray(holes[row : row + 1]), keys[row : row + 1], **options)
+        alone = filled(jnp.asarray(holes[row : row + 1]), keys[row : row + 1])
         np.testing.assert_allclose(alone.point[0], together.point[row], rtol=1e-4)
         np.testing.assert_allclose(alone.draws[:, 0], together.draws[:, row], rtol=1e-3)
 
