@@ -9,6 +9,7 @@ import time
 import jax
 import numpy as np
 import optuna
+import postgresql
 import pytest
 from absl import flags
 from interruptions import stopped_again_and_again
@@ -400,10 +401,18 @@ def test_batches_of_known_settings_are_compared_with_those_before(data, tmp_path
     assert rivals[1]["2"] == valid
 
 
-def test_workdirs_share_a_search_in_a_storage(data, tpe, tmp_path, monkeypatch):
-    url = f"sqlite:///{tmp_path / 'secret.db'}"
+@pytest.fixture(params=["sqlite", "postgresql"])
+def shared_url(request, tmp_path):
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'secret.db'}"
+        return
+    with postgresql.running() as server:
+        yield server.url
+
+
+def test_workdirs_share_a_search_in_a_storage(data, tpe, tmp_path, monkeypatch, shared_url):
     config, first, second = config_of(data), tmp_path / "first", tmp_path / "second"
-    monkeypatch.setattr(flags.FLAGS["storage"], "value", url)
+    monkeypatch.setattr(flags.FLAGS["storage"], "value", shared_url)
 
     class Gone(BaseException):
         pass
@@ -426,7 +435,9 @@ def test_workdirs_share_a_search_in_a_storage(data, tpe, tmp_path, monkeypatch):
     sweep.run_sweep(config, TPE, first)
     assert all(row["workdir"].startswith(str(second)) for row in members_of(first))
     for path in tmp_path.rglob("*.json"):
-        assert "secret" not in path.read_text()
+        text = path.read_text()
+        assert "secret" not in text
+        assert postgresql.PASSWORD not in text
     monkeypatch.setattr(flags.FLAGS["storage"], "value", "")
     with pytest.raises(UserError, match="holds a search in a storage; name it with --storage"):
         sweep.run_sweep(config, TPE, first)

@@ -2,6 +2,7 @@ import contextlib
 import sqlite3
 
 import optuna
+import postgresql
 import pytest
 
 from vae_jax.errors import UserError
@@ -86,6 +87,27 @@ def test_any_url_is_passed_to_optuna(tmp_path, monkeypatch):
     opened(tmp_path, "postgresql+psycopg://me:secret@host/db?sslmode=require")
     assert given == ["postgresql+psycopg://me:secret@host/db?sslmode=require"]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_real_server_is_shared_until_it_stops(tmp_path):
+    with postgresql.running() as server:
+        first, second = opened(tmp_path, server.url), opened(tmp_path, server.url)
+        study = first.get_study_id_from_name("s")
+        first.create_new_trial(study)
+        assert num_trials(second) == 1
+        with pytest.raises(UserError, match="the study 's' is of another sweep"):
+            opened(tmp_path, server.url, digest="e")
+        server.stop()
+        unusable = "--storage cannot be used: "
+        with pytest.raises(UserError, match=unusable) as lost, storage.reaching(server.url):
+            first.get_all_trials(study)
+        with pytest.raises(UserError, match=unusable) as closed:
+            opened(tmp_path, server.url)
+        for error in (lost, closed):
+            assert "\n" not in str(error.value)
+            assert postgresql.PASSWORD not in str(error.value)
+        for used in (first, second):
+            storage.close(used)
 
 
 def test_a_shared_study_of_another_sweep_is_refused_and_another_name_is_not(tmp_path):

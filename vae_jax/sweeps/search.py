@@ -31,7 +31,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from vae_jax.errors import UserError
 from vae_jax.sweeps.space import Axis, Choice, Setting, Sweep, Uniform, unpack
-from vae_jax.sweeps.storage import reaching
+from vae_jax.sweeps.storage import close, reaching
 
 _SECONDS_BETWEEN_SIGNS = 60.0
 
@@ -220,7 +220,7 @@ class Search:
 
     def close(self) -> None:
         """Close the connections to the storage."""
-        self._storage.remove_session()
+        close(self._storage)
 
     def _trials(self) -> list[FrozenTrial]:
         trials = self._storage.get_all_trials(self._id, deepcopy=False)

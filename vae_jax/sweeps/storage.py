@@ -37,24 +37,37 @@ def open_study(folder: Path, url: str, study: str, digest: str, *, maximize: boo
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with reaching(url, opening=True):
         storage = _storage(folder, url)
-        optuna.create_study(
-            storage=storage,
-            study_name=study,
-            direction="maximize" if maximize else "minimize",
-            load_if_exists=True,
-        )
-        study_id = storage.get_study_id_from_name(study)
-        there = storage.get_study_user_attrs(study_id).get("digest")
-        if there is None and storage.get_n_trials(study_id):
-            raise UserError(f"the study {study!r} was not made by a sweep; use another --study")
-        if there is None:
-            storage.set_study_user_attr(study_id, "digest", digest)
-        elif url and there != digest:
-            raise UserError(
-                f"the study {study!r} is of another sweep or another config: its digest is "
-                f"{there}, ours {digest}; use another --study"
+        try:
+            optuna.create_study(
+                storage=storage,
+                study_name=study,
+                direction="maximize" if maximize else "minimize",
+                load_if_exists=True,
             )
+            study_id = storage.get_study_id_from_name(study)
+            there = storage.get_study_user_attrs(study_id).get("digest")
+            if there is None and storage.get_n_trials(study_id):
+                raise UserError(f"the study {study!r} was not made by a sweep; use another --study")
+            if there is None:
+                storage.set_study_user_attr(study_id, "digest", digest)
+            elif url and there != digest:
+                raise UserError(
+                    f"the study {study!r} is of another sweep or another config: its digest is "
+                    f"{there}, ours {digest}; use another --study"
+                )
+        except BaseException:
+            close(storage)
+            raise
     return storage
+
+
+def close(storage: BaseStorage) -> None:
+    """Close all connections of a storage, those of its pool, too."""
+    storage.remove_session()
+    # Optuna wraps a database in a cache.
+    backend = getattr(storage, "_backend", storage)
+    if isinstance(backend, RDBStorage):
+        backend.engine.dispose()
 
 
 def owner_of(folder: Path) -> str:
