@@ -366,6 +366,9 @@ WRONG = {
         --condition=7
         --condition=a
         --condition=7 --sampler=mixture
+        --condition=age:40,sex:f
+        --condition=0.5,1
+        --condition=
         --seed=-1
         --seed=4294967296
         --seed=99999999999999999999
@@ -493,6 +496,11 @@ WRONG = {
         --config.model.condition=label --config.data.labelled=10
         --config.model.condition=quadrants --config.model.condition.seen=0
         --config.model.condition=quadrants --config.objective=elbo
+        --config.model.condition=columns
+        --config.model.condition=columns --config.model.condition.columns=('age','age')
+        --config.model.condition=columns --config.model.condition.columns=('age',)
+        --config.model.condition=array
+        --config.model.condition=array --config.model.prior=mixture
         --config.objective=m2
         --config.objective=cvae
         --config.data.labelled=-1
