@@ -8,8 +8,10 @@ from vae_jax.applications.editing.attribute_vectors import (
     Contrast,
     between_classes,
     between_quarters,
+    conditional_shift,
     linear_classifier,
     mean_difference,
+    shift,
 )
 from vae_jax.errors import UserError
 
@@ -103,6 +105,53 @@ def test_the_classifier_of_normal_groups_is_fishers():
     expected = np.linalg.solve(mix.T @ mix, [1.5, 0.5])
     assert cosine(vector, expected) > 0.999
     assert cosine(vector, np.array([1.5, 0.5])) < 0.9
+
+
+def lens(num, seed=0):
+    """Latents of faces: darkness of skin, another, and darkness of lenses that cover the skin."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, num).astype(np.int32)
+    skin, other = rng.normal(size=(2, num))
+    lenses = np.where(labels == 0, skin + 0.2 * rng.normal(size=num), 3 + 0.1 * skin)
+    return np.column_stack([skin, other, lenses + 0.05 * rng.normal(size=num)]), labels
+
+
+def test_a_conditional_shift_moves_each_image_as_far_as_its_other_latents_need():
+    latents, labels = lens(20000)
+    contrast = between_classes(latents, labels, 1)
+    bare = latents[labels == 0]
+    moved = bare + conditional_shift(contrast, bare)
+    np.testing.assert_allclose(moved[:, :2], bare[:, :2], atol=0.1)
+    assert np.std(moved[:, 2] - 3 - 0.1 * moved[:, 0]) < 0.07
+    # All moved alike, light and dark skins end as far apart as before.
+    alike = bare + mean_difference(contrast)
+    assert np.std(alike[:, 2] - 3 - 0.1 * alike[:, 0]) > 0.8
+
+
+def test_a_conditional_shift_maps_normal_groups_to_each_other():
+    latents, labels = lens(20000)
+    contrast = between_classes(latents, labels, 1)
+    bare, covered = latents[labels == 0], latents[labels == 1]
+    moved = bare + shift("conditional", contrast, bare)
+    np.testing.assert_allclose(moved.mean(axis=0), covered.mean(axis=0), atol=0.03)
+    np.testing.assert_allclose(np.cov(moved.T), np.cov(covered.T), atol=0.04)
+
+
+@few
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_reversed_contrast_leads_back(seed):
+    latents, labels = lens(200, seed)
+    contrast = between_classes(latents, labels, 1)
+    for method in (*METHODS, "conditional"):
+        there = shift(method, contrast, latents)
+        back = shift(method, contrast.reversed(), latents + there)
+        np.testing.assert_allclose(back, -there, atol=1e-2 if method in METHODS else 1e-8)
+
+
+def test_a_conditional_shift_needs_more_images_than_latents():
+    latents, labels = lens(12)
+    with pytest.raises(UserError, match="images, and the method conditional needs 8 for 3 laten"):
+        conditional_shift(between_classes(latents, labels, 1), latents)
 
 
 @few

@@ -16,6 +16,7 @@ from vae_jax.applications.factor_editing.plot import factor_curves
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.factors import Factors
 from vae_jax.errors import UserError
+from vae_jax.evaluation import classifier
 from vae_jax.evaluation.classifier import Classifier
 
 SIZE = 8
@@ -92,14 +93,19 @@ def measured(config, tmp_path_factory):
 
 def test_a_known_model_changes_the_factor_alone_by_degree(measured):
     rows, _ = measured
-    assert [row["method"] for row in rows] == ["mean_difference", "linear_classifier"]
-    row = rows[0]
+    methods = ["mean_difference", "linear_classifier", "conditional"]
+    assert [row["method"] for row in rows] == methods
+    # The latents along the others are the same in both groups, but for their numbers.
+    row, conditional = rows[0], rows[2]
+    assert conditional["added"]["read"][-3] == 1
+    assert conditional["removed"]["read"][-3] == 0
     zero, one = row["degrees"].index(0), row["degrees"].index(1)
     added, removed = row["added"], row["removed"]
     assert added["num_images"] + removed["num_images"] == 12
     assert (added["read"][zero], added["read"][one]) == (0, 1)
     assert (removed["read"][zero], removed["read"][one]) == (1, 0)
     assert added["unchanged"]["shade"] == removed["unchanged"]["shade"] == [1] * 9
+    assert added["right"]["shade"] == [1] * 9
     # Edited images are their twins but for the rounding to 8 bits and the groups' uneven shades.
     for part in (added, removed):
         assert part["psnr_to_twins"] > 20
@@ -114,6 +120,7 @@ def test_what_changes_with_a_direction_is_seen(config, measured, monkeypatch):
     row = measuring.measure_run(measured[1], CHANGE, readers, 12, None)[0]
     assert row["added"]["read"][-3] == 1
     assert row["added"]["unchanged"]["shade"][-3] < 0.9
+    assert row["added"]["right"]["shade"][-3] < 0.9
 
 
 def test_plots_and_report_are_made_from_the_rows(measured, tmp_path):
@@ -133,6 +140,8 @@ def test_plots_and_report_are_made_from_the_rows(measured, tmp_path):
     assert "dark 99.0%, shade 98.0%" in text
     assert "| added | mean difference | 1 | 100.0 ± 0.0 % | 100.0 ± 0.0 % |" in text
     assert "| removed | mean difference | 1 | 0.0 ± 0.0 % | 100.0 ± 0.0 % |" in text
+    assert "| added | conditional | 1 | 100.0 ± 0.0 % | 100.0 ± 0.0 % |" in text
+    assert "shade in 100.0 ± 0.0 % of the reconstructions and 100.0 ± 0.0 % of the edited" in text
     assert "bits per dimension" not in text
     rows = [{**row, "bits_per_dim": 3.0 + row["seed"]} for row in rows]
     path.write_text(json.dumps({"rows": rows, "accuracies": {"dark": 0.99, "shade": 0.98}}))
@@ -172,7 +181,7 @@ def test_a_direction_needs_a_factor_and_values_that_there_are():
     ],
 )
 def test_wrong_options_are_refused(given, message, monkeypatch):
-    monkeypatch.setattr(measuring.classifier, "load", lambda folder: Reader(None))
+    monkeypatch.setattr(classifier, "load", lambda folder: Reader(None))
     with pytest.raises(UserError, match=message):
         next(measuring.measure([], None, **{"change": "dark:1", **given}))
 

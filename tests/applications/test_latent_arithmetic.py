@@ -11,7 +11,7 @@ from vae_jax import trained
 from vae_jax.applications.editing import directions, published_plots
 from vae_jax.applications.editing import measure as latent_arithmetic_measuring
 from vae_jax.applications.editing import report as latent_arithmetic_report
-from vae_jax.applications.editing.attribute_vectors import METHODS
+from vae_jax.applications.editing.attribute_vectors import METHODS, conditional_shift
 from vae_jax.applications.editing.plot import attribute_curves
 from vae_jax.data import image_arrays
 from vae_jax.data.captions.morphology import Morphology
@@ -241,6 +241,28 @@ def test_an_edit_moves_the_latents_by_the_degree_along_the_direction(
     vector = METHODS[method](directions.contrast(known, directions.parse(attribute)))
     expected = model.decode(model.latents(images) - 0.7 * vector.astype("f"))
     np.testing.assert_allclose(image_arrays.read(target), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("degree", [0.8, -0.8])
+def test_a_conditional_edit_leads_to_the_group_that_the_degree_names(run, tmp_path, degree):
+    model = trained.load(run)
+    images = draw(draw_codes(5, np.random.default_rng(1))[0])
+    image_arrays.write(tmp_path / "a.npy", images)
+    files = {"input": tmp_path / "a.npy", "output": tmp_path / "b.npy"}
+    chosen = {"workdir": run, "attribute": "0-1", "method": "conditional", "degree": degree}
+    command(edit.main, **chosen, **files)
+    known = directions.load_known(model, model.open_splits().train)
+    contrast = directions.contrast(known, directions.parse("0-1" if degree > 0 else "1-0"))
+    latents = model.latents(images)
+    moved = latents + 0.8 * conditional_shift(contrast, latents).astype("f")
+    written = image_arrays.read(tmp_path / "b.npy")
+    np.testing.assert_allclose(written, model.decode(moved), atol=1e-4)
+
+
+def test_a_measured_attribute_has_no_conditional_edit(run, tmp_path):
+    chosen = {"workdir": run, "attribute": "size", "method": "conditional"}
+    with pytest.raises(UserError, match=r"--method=conditional is of classes .*=size is measured"):
+        command(edit.main, **chosen, output=tmp_path / "b.npy")
 
 
 def test_directions_are_found_from_draws_of_the_posterior_where_there_is_a_normal_one(run):

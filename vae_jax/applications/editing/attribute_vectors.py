@@ -5,7 +5,8 @@ et al. 2016, arXiv 1512.09300). The vector v comes from two groups of images, wi
 little of the attribute. The groups are balanced in all else that is known; otherwise v would also
 change what correlates with the attribute in the training data (White 2016, arXiv 1609.04468).
 
-Degree 1 is the distance along v from the mean of one group to that of the other.
+Degree 1 is the distance along v from the mean of one group to that of the other. With the method
+`conditional` it depends on the image: as far as its other latents let expect.
 """
 
 from typing import NamedTuple
@@ -35,6 +36,10 @@ class Contrast(NamedTuple):
     indices: Int[np.ndarray, " chosen"]
     latents: Float[np.ndarray, "chosen latents"]
     weights: Float[np.ndarray, " chosen"]
+
+    def reversed(self) -> "Contrast":
+        """Return the contrast that leads back."""
+        return self._replace(weights=-self.weights)
 
     def difference(self, values: Float[np.ndarray, " n"]) -> float:
         """Return the difference between the groups' means of a metric that all images have."""
@@ -134,7 +139,96 @@ def linear_classifier(contrast: Contrast) -> Float[np.ndarray, " latents"]:
     return normal * (normal @ mean_difference(contrast)) / (normal @ normal or 1.0)
 
 
+class _Fit(NamedTuple):
+    """A linear regression of the place along a vector on the latents across it, in one group."""
+
+    intercept: float
+    slope: Float[np.ndarray, " latents"]
+    deviation: float
+
+
+def _regression(
+    places: Float[np.ndarray, " n"],
+    across: Float[np.ndarray, "n latents"],
+    weights: Float[np.ndarray, " n"],
+) -> _Fit:
+    mean, centre = weights @ places, weights @ across
+    root = np.sqrt(weights)
+    slope = np.linalg.lstsq(root[:, None] * (across - centre), root * (places - mean))[0]
+    residuals = places - mean - (across - centre) @ slope
+    return _Fit(mean - centre @ slope, slope, float(np.sqrt(weights @ np.square(residuals))))
+
+
+def conditional_shift(
+    contrast: Contrast, latents: Float[np.ndarray, "n latents"]
+) -> Float[np.ndarray, "n latents"]:
+    """Return what moves each image to where images of the other group are that are otherwise alike.
+
+    All move along the difference of the means v, by amounts of their own. In each group a linear
+    regression predicts the place along v from the latents across it. An image keeps its residual,
+    in units of the group's standard deviation: between groups that are normal this maps the one
+    conditional distribution to the other. On a dark face, sunglasses change little; on a light one
+    much.
+
+    Args:
+      contrast: from the group of the images to the other one.
+      latents: of the images.
+
+    Raises:
+      UserError: a group has too few images for the regression.
+    """
+    difference = mean_difference(contrast)
+    unit = difference / (np.linalg.norm(difference) or 1.0)
+    fits = []
+    for sign in (-1, 1):
+        members = sign * contrast.weights > 0
+        if members.sum() < 2 * (latents.shape[1] + 1):
+            raise UserError(
+                f"a group has {members.sum():,} images, and the method conditional needs "
+                f"{2 * (latents.shape[1] + 1):,} for {latents.shape[1]} latents; use the method "
+                "mean_difference, or more training images"
+            )
+        places, across = _split(contrast.latents[members], unit)
+        fits.append(_regression(places, across, np.abs(contrast.weights[members])))
+    before, after = fits
+    places, across = _split(latents, unit)
+    residuals = places - before.intercept - across @ before.slope
+    scale = after.deviation / before.deviation if before.deviation > 0 else 0.0
+    moved = after.intercept + across @ after.slope + scale * residuals
+    return (moved - places)[:, None] * unit
+
+
+def _split(
+    latents: Float[np.ndarray, "n latents"], unit: Float[np.ndarray, " latents"]
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n latents"]]:
+    """Return the places of latents along a unit vector, and what is left across it."""
+    wide = latents.astype(np.float64)
+    places = wide @ unit
+    return places, wide - places[:, None] * unit
+
+
+# Vectors that move all images alike.
 METHODS = {"mean_difference": mean_difference, "linear_classifier": linear_classifier}
+# The method that moves each image by an amount of its own.
+CONDITIONAL = "conditional"
+
+
+def shift(
+    method: str, contrast: Contrast, latents: Float[np.ndarray, "n latents"]
+) -> Float[np.ndarray, "n latents"]:
+    """Return what a method adds to the latents of each image at degree 1.
+
+    Args:
+      method: of `METHODS`, or `CONDITIONAL`.
+      contrast: from the group of the images to the other one.
+      latents: of the images.
+
+    Raises:
+      UserError: a group has too few images for the method.
+    """
+    if method == CONDITIONAL:
+        return conditional_shift(contrast, latents)
+    return np.broadcast_to(METHODS[method](contrast), latents.shape)
 
 
 def _unexplained(

@@ -165,10 +165,10 @@ def _between_values(known: KnownImages, change: FactorChange) -> Contrast:
 
 
 def edits(
-    model: TrainedModel, latents: np.ndarray, vector: np.ndarray, degrees: np.ndarray
+    model: TrainedModel, latents: np.ndarray, shift: np.ndarray, degrees: np.ndarray
 ) -> Iterator[np.ndarray]:
-    """Return the images of the latents moved along the vector, for each degree."""
+    """Return the images of the latents moved by a vector, or one each, for each degree."""
     paths = latent_paths.linear_interpolation(
-        latents, latents + vector.astype(np.float32), np.asarray(degrees, np.float32)
+        latents, latents + shift.astype(np.float32), np.asarray(degrees, np.float32)
     )
     return (model.decode(moved) for moved in paths)

@@ -1,7 +1,7 @@
 """Measure how one factor of images changes by degree, and what else changes with it.
 
-Held-out images move along the direction from the training images without a value of the factor,
-such as sunglasses, to those with it. Classifiers that were trained on real images, one per factor,
+Held-out images move from the training images without a value of the factor, such as sunglasses,
+towards those with it. Classifiers that were trained on real images, one per factor,
 read the decoded images: whether they have the value, and whether the other factors are read as in
 the reconstruction at degree 0. Images that have the value are moved back, which removes it.
 
@@ -20,10 +20,11 @@ from jaxtyping import Float, Int
 
 from vae_jax import data, plots, trained, workdir
 from vae_jax.applications.editing import directions
-from vae_jax.applications.editing.attribute_vectors import METHODS
+from vae_jax.applications.editing.attribute_vectors import CONDITIONAL, METHODS, shift
 from vae_jax.applications.editing.directions import FactorChange
 from vae_jax.applications.factor_editing.plot import factor_curves
 from vae_jax.data import Dataset
+from vae_jax.data.factors import Factors
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
 from vae_jax.evaluation.classifier import Classifier, load_by_factor
@@ -160,22 +161,26 @@ def measure_run(
     if summary is not None and "bits_per_dim" in summary["test"]:
         run["bits_per_dim"] = summary["test"]["bits_per_dim"]
     rows = []
-    for method, find in METHODS.items():
-        vector = find(contrast)
+    parts = (("added", without, contrast), ("removed", with_value, contrast.reversed()))
+    for method in (*METHODS, CONDITIONAL):
         row: dict[str, Any] = {"method": method}
-        for name, chosen, sign in (("added", without, 1), ("removed", with_value, -1)):
-            read = _read(model, readers, latents[chosen], sign * vector)
-            row[name] = _shares(read, target, change.factor)
+        for name, chosen, towards in parts:
+            change_of_each = shift(method, towards, latents[chosen])
+            read = _read(model, readers, latents[chosen], change_of_each)
+            row[name] = _shares(
+                read, target, change.factor, test.factors.read(np.flatnonzero(chosen))
+            )
             if twins is not None:
                 row[name]["psnr_to_twins"] = _psnr(read.images, twins.images[chosen])
                 again = model.decode(model.latents(twins.images[chosen]))
                 row[name]["psnr_of_reconstructed_twins"] = _psnr(again, twins.images[chosen])
         rows.append(run | row)
-        if plots_folder is not None and method == "mean_difference":
-            for name, chosen, sign in (("added", without, 1), ("removed", with_value, -1)):
+        if plots_folder is not None and method == CONDITIONAL:
+            for name, chosen, towards in parts:
                 shown = np.flatnonzero(chosen)[:_NUM_SHOWN]
                 path = plots_folder / f"{name}.png"
-                _draw_edits(model, test.images[shown], latents[shown], sign * vector, path)
+                change_of_each = shift(method, towards, latents[shown])
+                _draw_edits(model, test.images[shown], latents[shown], change_of_each, path)
     if plots_folder is not None and twins is not None:
         shown = np.flatnonzero(without)[:_NUM_SHOWN]
         _draw_paths(model, latents[shown], model.latents(twins.images[shown]), plots_folder)
@@ -197,12 +202,12 @@ def _read(
     model: TrainedModel,
     readers: Mapping[str, Classifier],
     latents: Float[np.ndarray, "n latents"],
-    vector: Float[np.ndarray, " latents"],
+    change: Float[np.ndarray, "n latents"],
 ) -> Readings:
     by_factor: dict[str, list[np.ndarray]] = {name: [] for name in readers}
     at_one = np.empty(0)
     for degree, edited in zip(
-        DEGREES, directions.edits(model, latents, vector, DEGREES), strict=True
+        DEGREES, directions.edits(model, latents, change, DEGREES), strict=True
     ):
         images = np.clip(edited, 0, 1)
         for name, reader in readers.items():
@@ -211,11 +216,19 @@ def _read(
     return Readings({name: np.stack(values) for name, values in by_factor.items()}, at_one)
 
 
-def _shares(read: Readings, target: int, edited: str) -> dict[str, Any]:
-    """Return the share of images with the value, and with each other factor as at degree 0."""
+def _shares(read: Readings, target: int, edited: str, factors: Factors) -> dict[str, Any]:
+    """Return the share of images with the value, and with each other factor as at degree 0.
+
+    `right` is the share whose other factor is read as it is in the image that was edited.
+    """
     zero = DEGREES.tolist().index(0)
     unchanged = {
         name: (values == values[zero]).mean(axis=1).tolist()
+        for name, values in read.by_factor.items()
+        if name != edited
+    }
+    right = {
+        name: (values == factors.column(name)).mean(axis=1).tolist()
         for name, values in read.by_factor.items()
         if name != edited
     }
@@ -224,6 +237,7 @@ def _shares(read: Readings, target: int, edited: str) -> dict[str, Any]:
         "num_images": values.shape[1],
         "read": (values == target).mean(axis=1).tolist(),
         "unchanged": unchanged,
+        "right": right,
     }
 
 
@@ -236,10 +250,10 @@ def _psnr(images: np.ndarray, stored: np.ndarray) -> float:
 
 
 def _draw_edits(
-    model: TrainedModel, stored: np.ndarray, latents: np.ndarray, vector: np.ndarray, path: Path
+    model: TrainedModel, stored: np.ndarray, latents: np.ndarray, change: np.ndarray, path: Path
 ) -> None:
     """Plot images, then their edits by degree."""
-    edited = np.stack(list(directions.edits(model, latents, vector, DEGREES)), axis=1)
+    edited = np.stack(list(directions.edits(model, latents, change, DEGREES)), axis=1)
     whole = np.concatenate(
         [np.asarray(to_unit_interval(jnp.asarray(stored)))[:, None], edited], axis=1
     )

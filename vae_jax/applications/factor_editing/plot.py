@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vae_jax.applications.editing.attribute_vectors import CONDITIONAL
 from vae_jax.plots.style import CLASS_COLOURS, INK, require_finite, styled
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ _TITLES = {"added": "put on images without it", "removed": "taken off images wit
 
 @styled
 def factor_curves(
-    rows: Sequence[dict[str, Any]], method: str = "mean_difference"
+    rows: Sequence[dict[str, Any]], method: str = CONDITIONAL
 ) -> "matplotlib.figure.Figure":
     """Plot the per cent of images read with the value, and of unchanged factors, by degree.
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from vae_jax.applications.editing.attribute_vectors import CONDITIONAL
 from vae_jax.evaluation import reports
 from vae_jax.evaluation.reports import Measured, Row, grouped, mean_and_deviation
 
@@ -35,6 +36,7 @@ def section(measured: Measured, path: Path) -> str:
         bits=_bits(rows),
         table=_table(rows),
         psnr=_psnr(rows),
+        right=_right(rows),
         plots=reports.plots(path.with_suffix(""), _PLOTS, path.parents[1]),
     )
 
@@ -69,10 +71,20 @@ def _percent(shares: list[float]) -> str:
     return f"{mean_and_deviation([100 * share for share in shares], '.1f')} %"
 
 
+def _right(rows: list[Row]) -> str:
+    chosen = [row["added"]["right"] for row in rows if row["method"] == CONDITIONAL]
+    zero, one = (rows[0]["degrees"].index(degree) for degree in (0.0, 1.0))
+    return "; ".join(
+        f"{name} in {_percent([found[name][zero] for found in chosen])} of the reconstructions and "
+        f"{_percent([found[name][one] for found in chosen])} of the edited faces"
+        for name in chosen[0]
+    )
+
+
 def _psnr(rows: list[dict[str, Any]]) -> str:
     if "psnr_to_twins" not in rows[0]["added"]:
         return "the data have none"
-    chosen = [row for row in rows if row["method"] == "mean_difference"]
+    chosen = [row for row in rows if row["method"] == CONDITIONAL]
     parts = []
     for part in _PARTS:
         edited, again = (
