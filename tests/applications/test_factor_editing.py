@@ -110,6 +110,7 @@ def test_a_known_model_changes_the_factor_alone_by_degree(measured):
     for part in (added, removed):
         assert part["psnr_to_twins"] > 20
         assert part["psnr_of_reconstructed_twins"] > part["psnr_to_twins"]
+        assert part["unchanged_in_twins"] == {"dark": 0.0, "shade": 1.0}
     json.dumps(rows, allow_nan=False)
 
 
@@ -141,7 +142,7 @@ def test_plots_and_report_are_made_from_the_rows(measured, tmp_path):
     assert "| added | mean difference | 1 | 100.0 ± 0.0 % | 100.0 ± 0.0 % |" in text
     assert "| removed | mean difference | 1 | 0.0 ± 0.0 % | 100.0 ± 0.0 % |" in text
     assert "| added | conditional | 1 | 100.0 ± 0.0 % | 100.0 ± 0.0 % |" in text
-    assert "shade in 100.0 ± 0.0 % of the reconstructions and 100.0 ± 0.0 % of the edited" in text
+    assert "| shade | 100.0 ± 0.0 % | 100.0 ± 0.0 % | 100.0 ± 0.0 % |" in text
     assert "bits per dimension" not in text
     rows = [{**row, "bits_per_dim": 3.0 + row["seed"]} for row in rows]
     path.write_text(json.dumps({"rows": rows, "accuracies": {"dark": 0.99, "shade": 0.98}}))

@@ -174,6 +174,7 @@ def measure_run(
                 row[name]["psnr_to_twins"] = _psnr(read.images, twins.images[chosen])
                 again = model.decode(model.latents(twins.images[chosen]))
                 row[name]["psnr_of_reconstructed_twins"] = _psnr(again, twins.images[chosen])
+                row[name]["unchanged_in_twins"] = _unchanged(read, readers, again)
         rows.append(run | row)
         if plots_folder is not None and method == CONDITIONAL:
             for name, chosen, towards in parts:
@@ -238,6 +239,21 @@ def _shares(read: Readings, target: int, edited: str, factors: Factors) -> dict[
         "read": (values == target).mean(axis=1).tolist(),
         "unchanged": unchanged,
         "right": right,
+    }
+
+
+def _unchanged(
+    read: Readings, readers: Mapping[str, Classifier], twins: Float[np.ndarray, "n ..."]
+) -> dict[str, float]:
+    """Return the share of reconstructed twins whose factor is read as in the image's own.
+
+    No edit can be expected to keep more.
+    """
+    zero = DEGREES.tolist().index(0)
+    images = np.clip(twins, 0, 1)
+    return {
+        name: float((reader.predict(images) == read.by_factor[name][zero]).mean())
+        for name, reader in readers.items()
     }
 
 

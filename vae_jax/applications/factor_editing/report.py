@@ -72,13 +72,17 @@ def _percent(shares: list[float]) -> str:
 
 
 def _right(rows: list[Row]) -> str:
-    chosen = [row["added"]["right"] for row in rows if row["method"] == CONDITIONAL]
+    chosen = [row["added"] for row in rows if row["method"] == CONDITIONAL]
     zero, one = (rows[0]["degrees"].index(degree) for degree in (0.0, 1.0))
-    return "; ".join(
-        f"{name} in {_percent([found[name][zero] for found in chosen])} of the reconstructions and "
-        f"{_percent([found[name][one] for found in chosen])} of the edited faces"
-        for name in chosen[0]
-    )
+    heading = ["factor", "right when reconstructed", "right when edited"]
+    has_twins = "unchanged_in_twins" in chosen[0]
+    lines = []
+    for name in chosen[0]["right"]:
+        shares = [[found["right"][name][at] for found in chosen] for at in (zero, one)]
+        if has_twins:
+            shares.append([found["unchanged_in_twins"][name] for found in chosen])
+        lines.append([name, *map(_percent, shares)])
+    return reports.table([*heading, *(["unchanged in the twin"] if has_twins else [])], lines)
 
 
 def _psnr(rows: list[dict[str, Any]]) -> str:
