@@ -7,9 +7,9 @@ README.md is written from the cards' `results/CARD.json`; docs/guide/export.md f
 the bundled models; docs/guide/first_run.md from
 `results/experiments/*.json`, each the summary.json of a run; docs/guide/sweeps.md,
 docs/guide/speed.md, docs/guide/tables.md, docs/scaling.md and docs/testing.md from
-`benchmarks/results/*.json`;
-results/README.md from the cards' files and `results/uses/*.json`; results/disentanglement/README.md
-from the study.json beside it; results/zoo.md from results/zoo.json, if that is there.
+`benchmarks/results/*.json`; results/README.md from the cards' files and `results/uses/*.json`;
+results/disentanglement/README.md from the study.json beside it; results/zoo.md from
+results/zoo.json, if that is there.
 """
 
 import importlib
