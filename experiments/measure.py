@@ -7,8 +7,8 @@ The uses are folders of vae_jax/applications; `measure.py` there describes what 
 use's options. --output is written after each run; plots go into the folder beside it of the same
 name. Afterwards `python -m experiments.report` writes results/README.md.
 
-With anomaly, imputation, multimodal and recovery, --output keeps its other runs. The results of the
-other uses belong together and replace the file.
+With anomaly, few_labels, imputation, multimodal and recovery, --output keeps its other runs. The
+results of the other uses belong together and replace the file.
 """
 
 import importlib
@@ -53,7 +53,7 @@ _OPTIONS = {
     "temperatures": flags.DEFINE_list("temperatures", None, "temperatures of each sampler"),
 }
 # Uses where a run's rows do not depend on other runs.
-_KEEP_OTHER_RUNS = ("anomaly", "imputation", "multimodal", "recovery")
+_KEEP_OTHER_RUNS = ("anomaly", "few_labels", "imputation", "multimodal", "recovery")
 
 
 @shared.in_formats

@@ -6,9 +6,10 @@
 README.md is written from the cards' `results/CARD.json`; docs/guide/export.md from models.json of
 the bundled models; docs/guide/first_run.md from
 `results/experiments/*.json`, each the summary.json of a run; docs/guide/sweeps.md,
-docs/guide/speed.md, docs/scaling.md and docs/testing.md from `benchmarks/results/*.json`;
-results/README.md from the cards' files and `results/uses/*.json`; results/disentanglement/README.md
-from the study.json beside it; results/zoo.md from results/zoo.json, if that is there.
+docs/guide/speed.md, docs/guide/tables.md, docs/scaling.md and docs/testing.md from
+`benchmarks/results/*.json`; results/README.md from the cards' files and `results/uses/*.json`;
+results/disentanglement/README.md from the study.json beside it; results/zoo.md from
+results/zoo.json, if that is there.
 """
 
 import importlib
@@ -68,6 +69,7 @@ def documents() -> dict[str, str]:
         "docs/guide/first_run.md": {"results": tables.runs_table(results / "experiments")},
         "docs/guide/sweeps.md": {"sweeps": tables.sweeps_table(measured)},
         "docs/guide/speed.md": {"speed": tables.speed_table(measured)},
+        "docs/guide/tables.md": {"speed": tables.table_speed(measured)},
         "docs/scaling.md": tables.scaling_tables(measured),
         "docs/testing.md": {"slowest": tables.suite_table(measured)},
     }

@@ -19,6 +19,7 @@ BENCHMARKS = report.ROOT / "benchmarks" / "results"
         (tables.faces_tables, BENCHMARKS, "face_likelihoods_cpu.json"),
         (tables.speed_table, BENCHMARKS, "likelihood_cpu.json"),
         (tables.speed_table, BENCHMARKS, "mishaps_cpu.json"),
+        (tables.table_speed, BENCHMARKS, "table_speed_cpu.json"),
         (tables.sweeps_table, BENCHMARKS, "search_quality_cpu.json"),
     ],
 )

@@ -136,7 +136,7 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
         command += ["--models=vanilla"]
         command += [f"--config.{field}={value}" for field, value in SMALL_RUN.items()]
     if "experiments.measure" in command:
-        chosen = [] if "--use=imputation" in command else ["--num_chosen=5"]
+        chosen = [] if {"--use=few_labels", "--use=imputation"} & {*command} else ["--num_chosen=5"]
         command += ["--num_test_examples=10", *chosen]
     if "experiments.impute" in command:
         command = [part.replace("customers.csv", "few.csv") for part in command]
@@ -280,6 +280,7 @@ def test_the_tables_of_all_documents_come_from_the_result_files():
         "docs/guide/first_run.md",
         "docs/guide/speed.md",
         "docs/guide/sweeps.md",
+        "docs/guide/tables.md",
         "docs/scaling.md",
         "docs/testing.md",
         "results/README.md",

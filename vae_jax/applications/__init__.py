@@ -10,6 +10,7 @@ USES = {
     "imputation": "imputation",
     "anomaly": "anomaly",
     "representation": "representation",
+    "few_labels": "few_labels",
     "multimodal": "multimodal",
     "editing": "latent_arithmetic",
     "factor_editing": "factor_editing",

@@ -182,6 +182,34 @@ def faces_tables(folder: Path) -> dict[str, str]:
 
 
 @_of_folder
+def table_speed(folder: Path) -> str:
+    """Return a table of the speed of training on rows and on images, if it is measured."""
+    path = folder / "table_speed_cpu.json"
+    if not path.is_file():
+        return "Not measured.\n"
+    measured = _read(path)
+    rows = [
+        [
+            name,
+            f"{measured[part]['examples_per_second']:,.0f}",
+            f"{measured[part]['bound']:,.0f}",
+            f"{measured[part]['share_of_bound']:.0%}",
+        ]
+        for name, part in (
+            (f"rows of {measured['num_columns']} columns", "table"),
+            ("images of 784 pixels", "images"),
+        )
+    ]
+    heading = ["trained on", "examples/s", "bound by matrix products, examples/s", "share"]
+    text = (
+        f"Training on the {measured['num_rows']:,} rows is {measured['times_bound_on_images']:.1f} "
+        "times as fast as the matrix products alone would be on images; `experiments.train` takes "
+        f"{measured['peak_memory_gib']:.2f} GiB at most."
+    )
+    return f"{reports.table(heading, rows)}\n{text}\n"
+
+
+@_of_folder
 def face_runs_table(folder: Path) -> str:
     """Return a table of the runs of configs/faces.py, whose summaries the folder has."""
     runs = [_read(path) for path in sorted(folder.glob("*.json"))]

@@ -1,0 +1,87 @@
+"""The use that measures how well runs classify with few labels."""
+
+import json
+
+import numpy as np
+import pytest
+import small_runs
+from small_data import write_bars
+
+from vae_jax.applications.few_labels import measure as measuring
+from vae_jax.applications.few_labels import report
+from vae_jax.errors import UserError
+
+SHAPE = (8, 8, 1)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Workdirs of untrained runs with 4 and 8 labels."""
+    folder = tmp_path_factory.mktemp("few")
+    changes = {
+        "data.name": str(write_bars(folder / "bars.npz")),
+        "data.train_split": "train",
+        "data.validation_split": "",
+        "data.binarization": "none",
+        "data.labelled_seed": 5,
+        "model": {"name": "m2", "condition": {"name": "label", "classes": 4}},
+        "model.classifier.widths": (4,),
+        "objective": "m2",
+        "batch_size": 32,
+    }
+    for num in (4, 8):
+        model = small_runs.make_model(SHAPE, **changes, **{"data.labelled": num})
+        small_runs.save(folder / str(num), model)
+    return folder
+
+
+def test_runs_are_measured_drawn_and_reported(runs, tmp_path, capsys):
+    folder = tmp_path / "uses" / "few_labels"
+    folders = [runs / "8", runs / "4"]
+    *_, found = measuring.measure(folders, folder, num_test_examples=50)
+    first, second = found["rows"]
+    assert [first["num_labels"], second["num_labels"]] == [8, 4]
+    assert first["labelled_seed"] == 5
+    assert first["num_test_examples"] == 50
+    # The classifier alone is trained, the model is not.
+    assert first["accuracy_of_classifier_alone"] > max(0.5, first["accuracy"])
+    assert "bars.npz, 8 labels, seed 0: m2 " in capsys.readouterr().out
+    folder.with_suffix(".json").write_text(json.dumps(found))
+    text = report.section(folder.with_suffix(".json"))
+    assert "| bars.npz | m2 | 4 | 1 |" in text
+    assert "on the 50 test images" in text
+    assert "](uses/few_labels/accuracy_by_labels.png)" in text
+
+
+def test_a_run_without_a_classifier_is_refused_before_the_first_is_measured(runs, tmp_path):
+    changes = {"data.name": str(runs / "bars.npz"), "batch_size": 32}
+    small_runs.save(tmp_path / "vae", small_runs.make_model(SHAPE, **changes))
+    with pytest.raises(UserError, match=r"vae holds a run of model='vae', which has no classifier"):
+        next(measuring.measure([runs / "4", tmp_path / "vae"], None))
+
+
+def row(num, seed, accuracy):
+    return {
+        "data": "latents.npz",
+        "model": "m2",
+        "seed": seed,
+        "num_labels": num,
+        "accuracy": accuracy,
+        "accuracy_of_classifier_alone": accuracy / 2,
+        "num_test_examples": 10_000,
+    }
+
+
+def test_lines_are_of_the_seeds_that_all_numbers_of_labels_have(tmp_path):
+    rows = [row(100, 1, 0.92), row(100, 0, 0.9), row(10, 0, 0.5)]
+    assert report.panels(rows[:2]) == {}
+    ((name, lines),) = report.panels(rows).items()
+    assert name == "m2 on latents.npz"
+    numbers, accuracies = lines["model"]
+    assert numbers == [10, 100]
+    np.testing.assert_array_equal(accuracies, [[0.5, 0.9]])
+    np.testing.assert_array_equal(lines[report.ALONE][1], [[0.25, 0.45]])
+    path = tmp_path / "few_labels.json"
+    assert report.section(path) == ""
+    path.write_text(json.dumps({"rows": rows}))
+    assert "| latents.npz | m2 | 100 | 2 | 91.0 ± 1.4 | 45.5 ± 0.7 |" in report.section(path)
