@@ -17,20 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from ml_collections import ConfigDict
 
 from benchmarks.epoch_speed import measure
 from benchmarks.matmul_peak import matmul_peak
 from configs import table, vanilla
+from experiments import command_line
+from experiments import flags as shared
 from vae_jax.errors import UserError
 from vae_jax.evaluation import results_file
 from vae_jax.training import host
 
-_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
-_ROWS = flags.DEFINE_integer("rows", 1_000_000, "training rows of the table", lower_bound=512)
-_IMAGES = flags.DEFINE_integer("images", 54_784, "images of an epoch", lower_bound=512)
-_REPEATS = flags.DEFINE_integer("repeats", 3, "timed epochs of each; the fastest counts")
+shared.define(output="JSON file to write; empty prints only")
+# No names of other commands' flags: the tests import several of them.
+_ROWS = flags.DEFINE_integer("table_rows", 1_000_000, "training rows of the table", lower_bound=512)
+_IMAGES = flags.DEFINE_integer("epoch_images", 54_784, "images of an epoch", lower_bound=512)
+_REPEATS = flags.DEFINE_integer("repeats_of_each", 3, "timed epochs of each; the fastest counts")
 
 NUM_COLUMNS = 20
 _BATCH_SIZE = 512
@@ -131,9 +134,8 @@ def compare(num_rows: int, num_images: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Measure both, print a line each, write the JSON."""
-    del argv
     if host.num_cores() > 1:
         raise UserError("processor seconds of several cores add up; run this on one, by taskset")
     circumstances = results_file.circumstances("benchmarks.table_speed")
@@ -149,8 +151,8 @@ def main(argv: list[str]) -> None:
         f"rows/s are {results['times_bound_on_images']:.1f} times what the products on images "
         f"allow; experiments.train takes {results['peak_memory_gib']:.2f} GiB"
     )
-    results_file.write(_OUTPUT.value, {**circumstances, **results})
+    results_file.write(flags.FLAGS.output, {**circumstances, **results})
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -7,8 +7,9 @@ Captions are written from the factors of a face: "a smiling person in sunglasses
 The scale of the pixels is fixed and wide: what a caption does not say, such as the skin's colour,
 then costs few nats, and the latents stay near what captions predict.
 
-A quarter of an hour of one core. Expect captions of images to be right but for the mouth; images of
-captions are blurred, and mix features that exclude each other. Neither is measured yet.
+It trains for a quarter of an hour on one core. Not measured yet: after 8 epochs most captions named
+what their image shows, beards and mouths less often; images of captions were blurred, and mixed
+features that exclude each other.
 """
 
 from ml_collections import ConfigDict

@@ -58,7 +58,7 @@ def line(row: Row) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "never said" if share is None else f"{share:.1%}"
+    return "never said or not read" if share is None else f"{share:.1%}"
 
 
 def _heading(group: Sequence[Row]) -> list[str]:
