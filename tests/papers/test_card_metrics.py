@@ -42,7 +42,7 @@ def test_coherence_is_measured_once_by_classifiers_of_the_workdir(tmp_path):
     assert set(asked) < set(COHERENCE_METRICS)
     found = run_metrics(run, TEST, asked)
     model = load_model(run)
-    examples = load_examples(model, tmp_path / "classifiers", 2000)
+    examples = load_examples(model, tmp_path / "classifiers", 2000, {})
     measured = measure_coherence(model, examples)
     assert measured["num_examples"] == 30
     expected = 100 * measured["conditional_coherence"]["1"]
