@@ -36,8 +36,8 @@ def draw_run(
     labels: np.ndarray | None,
     measured: dict[str, Any],
     degrees: np.ndarray = DEGREES,
-    out: Path | None = None,
     condition: np.ndarray | None = None,
+    out: Path | None = None,
 ) -> None:
     """Draw every plot of a run.
 

@@ -260,9 +260,7 @@ def draw_run(
     else:
         assert isinstance(targets, np.ndarray)
         condition = condition_of(model, test, targets)
-        drawing.draw_run(
-            folder, model, targets, test.labels, measured, degrees, out=out, condition=condition
-        )
+        drawing.draw_run(folder, model, targets, test.labels, measured, degrees, condition, out)
 
 
 def summarize(
