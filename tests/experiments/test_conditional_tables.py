@@ -6,11 +6,11 @@ import re
 import jax
 import numpy as np
 import pytest
+import small_tables
 from absl.testing import flagsaver
+from small_tables import read, run_command, write_customers
 
 import vae_jax
-from configs import table as table_config
-from examples import customers
 from experiments import detect, draw, impute, sample
 from vae_jax import config as factory
 from vae_jax.errors import UserError
@@ -23,26 +23,13 @@ SEEN = ("age", "plan")
 
 
 def config_of(path, **changes):
-    small = {
-        "data.name": str(path),
-        "epochs": 4,
-        "patience": 0,
-        "model.latent_size": 2,
-        "model.encoder.widths": (8,),
-        "model.condition": {"name": "columns", "columns": SEEN},
-        "objective.num_samples": 2,
-        "optimizer.learning_rate": 1e-2,
-        "evaluation.num_samples": 5,
-        **changes,
-    }
-    return factory.with_values(factory.plain(table_config.get_config()), small)
+    given = {"model.condition": {"name": "columns", "columns": SEEN}}
+    return small_tables.config_of(path, **{**given, "optimizer.learning_rate": 1e-2, **changes})
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    path = tmp_path_factory.mktemp("table") / "customers.csv"
-    customers.write(path, num=300)
-    return path
+    return write_customers(tmp_path_factory.mktemp("table"))
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +41,7 @@ def trained(table):
 def run(trained, table, monkeypatch):
     """Run a command on the trained run; return the rows that it writes, as dicts."""
     monkeypatch.chdir(table.parent)
-
-    def command(module, output, **given):
-        with flagsaver.flagsaver(workdir="run", output=output, **given):
-            module.main()
-        return read(output)
-
-    return command
-
-
-def read(path):
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return run_command
 
 
 def test_the_summary_is_of_the_other_columns(trained):

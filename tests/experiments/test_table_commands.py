@@ -1,16 +1,14 @@
 """From a table to a model, and to a filled table, scores and synthetic rows, by the commands."""
 
-import csv
 import json
 import shutil
 
 import jax
 import numpy as np
 import pytest
-from absl.testing import flagsaver
+from small_tables import config_of, read, run_command, write_customers
 
 import vae_jax
-from configs import table as table_config
 from examples import customers
 from experiments import detect, impute, sample
 from vae_jax import config as factory
@@ -19,25 +17,9 @@ from vae_jax.errors import UserError
 pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 
-def config_of(path, **changes):
-    small = {
-        "data.name": str(path),
-        "epochs": 4,
-        "patience": 0,
-        "model.latent_size": 2,
-        "model.encoder.widths": (8,),
-        "objective.num_samples": 2,
-        "evaluation.num_samples": 5,
-        **changes,
-    }
-    return factory.with_values(factory.plain(table_config.get_config()), small)
-
-
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    path = tmp_path_factory.mktemp("table") / "customers.csv"
-    customers.write(path, num=300)
-    return path
+    return write_customers(tmp_path_factory.mktemp("table"))
 
 
 @pytest.fixture(scope="module")
@@ -49,19 +31,7 @@ def trained(table):
 def run(trained, table, monkeypatch):
     """Run a command on the trained run; return the rows that it writes, as dicts."""
     monkeypatch.chdir(table.parent)
-
-    def command(module, output, **given):
-        with flagsaver.flagsaver(workdir="run", output=output, **given):
-            module.main()
-        with open(output, encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-
-    return command
-
-
-def read(path):
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return run_command
 
 
 def test_a_run_is_measured_and_learns(trained):

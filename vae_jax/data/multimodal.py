@@ -103,8 +103,9 @@ def write_texts(dataset: Dataset, name: str, *, part: str, seed: int) -> Texts:
     written = captions.write(grammar, dataset.labels, values, _random(seed, part, "text"))
     vocabulary = captions.vocabulary(grammar)
     encoded = vocabulary.encode(written, captions.row_length(grammar), "refuse")
-    names, value_names = zip(*((a.name, a.values) for a in grammar.subject.attributes), strict=True)
-    sizes = tuple(len(values) for values in value_names)
+    attributes = grammar.subject.attributes
+    names = tuple(attribute.name for attribute in attributes)
+    sizes = tuple(len(attribute.values) for attribute in attributes)
     return Texts(encoded.ids, vocabulary, Factors(names, sizes, values))
 
 

@@ -160,32 +160,29 @@ def measure_run(
     summary = workdir.read_summary(folder)
     if summary is not None and "bits_per_dim" in summary["test"]:
         run["bits_per_dim"] = summary["test"]["bits_per_dim"]
-    rows = []
-    parts = (("added", without, contrast), ("removed", with_value, contrast.reversed()))
-    for method in (*METHODS, CONDITIONAL):
-        row: dict[str, Any] = {"method": method}
-        for name, chosen, towards in parts:
-            change_of_each = shift(method, towards, latents[chosen])
-            read = _read(model, readers, latents[chosen], change_of_each)
-            row[name] = _shares(
-                read, target, change.factor, test.factors.read(np.flatnonzero(chosen))
-            )
-            if twins is not None:
+    found: dict[str, dict[str, Any]] = {method: {} for method in (*METHODS, CONDITIONAL)}
+    for name, is_chosen, towards in (
+        ("added", without, contrast),
+        ("removed", with_value, contrast.reversed()),
+    ):
+        chosen = np.flatnonzero(is_chosen)
+        again = None if twins is None else model.decode(model.latents(twins.images[chosen]))
+        for method, row in found.items():
+            moved_by = shift(method, towards, latents[chosen])
+            read = _read(model, readers, latents[chosen], moved_by)
+            row[name] = _shares(read, target, change.factor, test.factors.read(chosen))
+            if twins is not None and again is not None:
                 row[name]["psnr_to_twins"] = _psnr(read.images, twins.images[chosen])
-                again = model.decode(model.latents(twins.images[chosen]))
                 row[name]["psnr_of_reconstructed_twins"] = _psnr(again, twins.images[chosen])
                 row[name]["unchanged_in_twins"] = _unchanged(read, readers, again)
-        rows.append(run | row)
-        if plots_folder is not None and method == CONDITIONAL:
-            for name, chosen, towards in parts:
-                shown = np.flatnonzero(chosen)[:_NUM_SHOWN]
-                path = plots_folder / f"{name}.png"
-                change_of_each = shift(method, towards, latents[shown])
-                _draw_edits(model, test.images[shown], latents[shown], change_of_each, path)
+            if plots_folder is not None and method == CONDITIONAL:
+                shown, path = chosen[:_NUM_SHOWN], plots_folder / f"{name}.png"
+                images = test.images[shown]
+                _draw_edits(model, images, latents[shown], moved_by[:_NUM_SHOWN], path)
     if plots_folder is not None and twins is not None:
         shown = np.flatnonzero(without)[:_NUM_SHOWN]
         _draw_paths(model, latents[shown], model.latents(twins.images[shown]), plots_folder)
-    return rows
+    return [{**run, "method": method, **row} for method, row in found.items()]
 
 
 def _twins(model: TrainedModel, num: int) -> Dataset | None:

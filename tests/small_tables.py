@@ -1,0 +1,44 @@
+"""A small table of invented customers, configs of small networks for it, and commands on a run."""
+
+import csv
+
+from absl.testing import flagsaver
+
+from configs import table as table_config
+from examples import customers
+from vae_jax import config as factory
+
+SMALL = {
+    "epochs": 4,
+    "patience": 0,
+    "model.latent_size": 2,
+    "model.encoder.widths": (8,),
+    "objective.num_samples": 2,
+    "evaluation.num_samples": 5,
+}
+
+
+def config_of(path, **changes):
+    """Return configs/table.py on a file, with small networks and changed settings."""
+    small = {"data.name": str(path), **SMALL, **changes}
+    return factory.with_values(factory.plain(table_config.get_config()), small)
+
+
+def write_customers(folder):
+    """Write 300 customers into a folder; return the file's path."""
+    path = folder / "customers.csv"
+    customers.write(path, num=300)
+    return path
+
+
+def read(path):
+    """Return the rows of a CSV file, as dicts."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def run_command(module, output, **given):
+    """Run a command on the run in `run`; return the rows that it writes, as dicts."""
+    with flagsaver.flagsaver(workdir="run", output=output, **given):
+        module.main()
+    return read(output)
