@@ -76,6 +76,7 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
         for seed, found in whole.items()
     ]
     summaries = [_summary(folder) for folder in folders.values()]
+    evaluation = [found.get("evaluation_seconds") for found in whole.values()]
     config = runs.card.config(row, runs.budget)
     own = settings(config)
     measurement = {
@@ -100,6 +101,12 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
         "latent_size": _latent_size(config["model"]),
         "importance_samples": config["evaluation"].get("num_samples"),
         "train_seconds": [round(found["train_seconds"], 1) for found in whole.values()],
+        # Not of runs that an earlier version measured.
+        **(
+            {"evaluation_seconds": [round(seconds, 1) for seconds in evaluation]}
+            if evaluation and None not in evaluation
+            else {}
+        ),
         "device": "; ".join(sorted({summary["device"] for summary in summaries})),
         "num_cores": sorted({summary["num_cores"] for summary in summaries}),
         "versions": summaries[-1]["versions"] if summaries else {},
@@ -179,11 +186,8 @@ def read(card: Card, folder: Path) -> Measured:
 def _check_settings(
     path: Path, card: Card, row: Row, budget: str, measured: dict[str, Any]
 ) -> None:
-    # A setting that is newer than the measurement had its default.
-    then = factory.resolve(_nested(measured)).to_dict()
-    ours, then = (
-        settings(json.loads(json.dumps(found))) for found in (card.config(row, budget), then)
-    )
+    then = settings_now(measured)
+    ours = settings(json.loads(json.dumps(card.config(row, budget))))
     for name in ours.keys() | then.keys():
         if ours.get(name) != then.get(name):
             raise UserError(
@@ -191,6 +195,14 @@ def _check_settings(
                 f"{name}={then.get(name)!r}, and the card has {ours.get(name)!r}; make it null and "
                 "measure it again"
             )
+
+
+def settings_now(measured: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a measurement by the names that they have now.
+
+    Settings that are newer than the measurement had their defaults.
+    """
+    return settings(json.loads(json.dumps(factory.resolve(_nested(measured)).to_dict())))
 
 
 def _nested(flat: dict[str, Any]) -> dict[str, Any]:

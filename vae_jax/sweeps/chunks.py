@@ -8,6 +8,7 @@ import functools
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, cast
@@ -347,10 +348,12 @@ def _write_member(
         if progress.status in ("finished", "stopped_early"):
             model = group.model.with_params(config, state.best_params, state.best_extra)
             num_samples = config.evaluation.num_samples
+            start = time.perf_counter()
             condition = measuring.condition_of(model, group.splits.test, group.targets)
             test = measuring.measure(
                 model, group.targets, num_samples, condition, show_progress=False
             )
+            known["evaluation_seconds"] = time.perf_counter() - start
             workdir.write_summary(folder, measuring.summarize(model, test, facts))
             known["test"] = test
         write_member(folder, known)
