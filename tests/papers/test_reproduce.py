@@ -15,10 +15,12 @@ from experiments import command_line, reproduce
 from vae_jax import config as factory
 from vae_jax import workdir
 from vae_jax.errors import UserError
+from vae_jax.papers import estimates, reproduction, standard
 from vae_jax.papers import report as card_report
 from vae_jax.papers import results as card_results
 from vae_jax.papers import runs as card_runs
 from vae_jax.papers.runs import Runs
+from vae_jax.papers.standard import Reference
 from vae_jax.sweeps import chunks
 from vae_jax.sweeps.executors import LocalExecutor
 from vae_jax.sweeps.member_files import read_member
@@ -60,7 +62,11 @@ def timeless(results):
     return {
         row: {
             budget: measured
-            and {k: v for k, v in measured.items() if k not in ("train_seconds", "digest")}
+            and {
+                k: v
+                for k, v in measured.items()
+                if k not in ("train_seconds", "evaluation_seconds", "digest")
+            }
             for budget, measured in budgets.items()
         }
         for row, budgets in results["rows"].items()
@@ -221,11 +227,52 @@ def test_a_diverged_seed_is_reported_and_left_out(data, tmp_path, capsys):
 def test_the_time_left_is_that_of_the_runs_that_are_not_done(card, reproduced):
     half = runs_of(card, reproduced / "runs", 4)
     known = [read_member(half.folder, member) for member in (0, 1, 100, 101)]
-    spent = sum(entry["train_seconds"] for entry in known)
-    # The evaluation of the other half comes on top.
-    assert spent < card_runs.seconds_left([half]) < 2 * spent
-    assert card_runs.seconds_left([runs_of(card, reproduced / "runs")]) == 0
-    assert card_runs.seconds_left([runs_of(card, reproduced / "nothing")]) is None
+    spent = sum(entry["train_seconds"] + entry["evaluation_seconds"] for entry in known)
+    assert estimates.seconds_left([half], {}) == pytest.approx(spent)
+    assert estimates.seconds_left([runs_of(card, reproduced / "runs")], {}) == 0
+    assert estimates.seconds_left([runs_of(card, reproduced / "nothing")], {}) is None
+
+
+def test_the_command_says_first_how_long_it_will_take(
+    card, reproduced, tmp_path, monkeypatch, capsys
+):
+    published = reproduced / "results"
+    seconds = content(published)["rows"]["weak"]["cpu"]
+    assert len(seconds["evaluation_seconds"]) == len(seconds["train_seconds"]) == 2
+    reference = Reference("cpu", {1: 1000.0}, evaluation_pace=1.0)
+    monkeypatch.setattr(standard, "read_reference", lambda: reference)
+    timed = []
+
+    def measure_speed():
+        timed.append(500.0)
+        return timed[-1]
+
+    def announced(published, seeds=2):
+        """The lines before the first card, where training is a matter of another test."""
+        runs = runs_of(card, tmp_path / "runs", seeds)
+        reproduce.reproduce([runs], tmp_path / "results", LocalExecutor(), published)
+        return capsys.readouterr().out.partition("card 1 of 1")[0].splitlines()
+
+    monkeypatch.setattr(standard, "measure_speed", measure_speed)
+    monkeypatch.setattr(card_runs, "train", lambda *_: None)
+    monkeypatch.setattr(reproduction, "_draw_manifold", lambda *_: None)
+    of_card, of_all = announced(published)
+    assert re.fullmatch(r"bars: 4 runs, \d+ (s|min)", of_card)
+    assert of_all == (
+        f"all: {of_card.removeprefix('bars: ')} on this machine (0.5 times the speed of one core "
+        "of the one that made the results)"
+    )
+    assert timed == [500.0]
+    # Nothing is known of the card: nothing is timed.
+    assert announced(tmp_path / "nothing") == [
+        "bars: 4 runs; not estimated: weak, strong",
+        "all: 4 runs; 2 rows not estimated",
+    ]
+    shutil.copytree(reproduced / "runs", tmp_path / "runs", dirs_exist_ok=True)
+    assert announced(published) == []
+    assert timed == [500.0]
+    of_card, _ = announced(published, seeds=3)
+    assert of_card.startswith("bars: 2 runs, ")
 
 
 def test_a_workdir_of_another_version_of_the_card_is_refused(data, reproduced, tmp_path):

@@ -3,23 +3,35 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
+
 from vae_jax import trained, workdir
 from vae_jax.evaluation import drawing
+from vae_jax.papers import durations, estimates, standard
 from vae_jax.papers import report as card_report
 from vae_jax.papers import results as card_results
 from vae_jax.papers import runs as card_runs
+from vae_jax.papers.estimates import Expected
 from vae_jax.papers.runs import Runs
 from vae_jax.sweeps.executors import Executor
 from vae_jax.sweeps.member_files import read_member
 
+# The published results, which say how long rows take.
+PUBLISHED = Path(__file__).parents[2] / "results"
 
-def reproduce(all_runs: Sequence[Runs], results: Path, executor: Executor) -> None:
+
+def reproduce(
+    all_runs: Sequence[Runs], results: Path, executor: Executor, published: Path = PUBLISHED
+) -> None:
     """Train runs of cards, one card after the other, and write their results files.
+
+    It prints first about how long that will take here.
 
     Args:
       all_runs: one per card.
       results: the folder of the results files.
       executor: trains the runs.
+      published: the folder of results files by which the time is estimated.
 
     Raises:
       Interrupted: a signal came; the same command continues.
@@ -29,6 +41,7 @@ def reproduce(all_runs: Sequence[Runs], results: Path, executor: Executor) -> No
     for runs in all_runs:
         card_results.read(runs.card, results)
         card_runs.check(runs)
+    expected = _announce(all_runs, published)
     for number, runs in enumerate(all_runs, start=1):
         left_out = sorted({row.name for row in runs.card.rows} - {row.name for row in runs.rows})
         print(
@@ -39,7 +52,7 @@ def reproduce(all_runs: Sequence[Runs], results: Path, executor: Executor) -> No
 
         def refresh(runs: Runs = runs) -> None:
             _write(runs, results)
-            _print_progress(all_runs)
+            _print_progress(all_runs, expected)
 
         refresh()
         card_runs.train(runs, executor, refresh)
@@ -61,20 +74,49 @@ def _write(runs: Runs, results: Path) -> None:
         card_results.write(runs.card, results, measured)
 
 
-def _print_progress(all_runs: Sequence[Runs]) -> None:
+def _announce(all_runs: Sequence[Runs], published: Path) -> Expected:
+    """Print how long the runs that are not done will take; return the seconds of a run by row."""
+    if all(runs.is_done(member) for runs in all_runs for member in runs.members()):
+        return {}
+    expected, ratio = _expected(all_runs, published)
+    print(durations.lines(estimates.times(all_runs, expected), ratio), flush=True)
+    return expected
+
+
+def _expected(all_runs: Sequence[Runs], published: Path) -> tuple[Expected, float | None]:
+    """Return the seconds of a run by row, and the speed here by that of the published results.
+
+    Nothing, and None, where nothing is known; the speed is not measured then.
+    """
+    reference = standard.read_reference()
+    if reference is None or reference.device != jax.devices()[0].device_kind:
+        return {}, None
+    work = {
+        runs.card.name: estimates.work_of_rows(
+            runs, estimates.recorded(runs.card, published), reference
+        )
+        for runs in all_runs
+    }
+    if not any(work.values()):
+        return {}, None
+    speed = standard.measure_speed()
+    expected = {
+        card: {row: costs.times(1 / speed, 1 / speed) for row, costs in rows.items()}
+        for card, rows in work.items()
+    }
+    return expected, speed / reference.speed(1)
+
+
+def _print_progress(all_runs: Sequence[Runs], expected: Expected) -> None:
     done = sum(runs.is_done(member) for runs in all_runs for member in runs.members())
     total = sum(len(runs.members()) for runs in all_runs)
-    seconds = card_runs.seconds_left(all_runs)
+    seconds = estimates.seconds_left(all_runs, expected)
     if done == total:
         left = ""
     elif seconds is None:
         left = "; time left is known when the first is done"
     else:
-        left = (
-            f"; about {seconds / 3600:.1f} h left"
-            if seconds > 3600
-            else f"; about {seconds:.0f} s left"
-        )
+        left = f"; about {durations.described(seconds)} left"
     print(f"{done} of {total} runs of all cards done{left}", flush=True)
 
 

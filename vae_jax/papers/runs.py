@@ -6,13 +6,9 @@ killed process continues with the same chunks.
 """
 
 import dataclasses
-import functools
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from vae_jax import config as factory
 from vae_jax import data, workdir
@@ -184,52 +180,13 @@ def _deal(runs: Runs, members: set[int], resources: Resources) -> list[Chunk]:
     return dealt
 
 
-def seconds_left(all_runs: Sequence[Runs]) -> float | None:
-    """Return about how long the remaining runs will take, at the pace of those done, in seconds.
-
-    None before the first run is done. A run counts once it has ended.
-    """
-    cost_done = seconds = cost_left = 0.0
-    for runs in all_runs:
-        for row in runs.rows:
-            config = runs.card.config(row, runs.budget)
-            training, evaluation = _costs(json.dumps(config))
-            for seed in runs.seeds:
-                known = read_member(runs.folder, runs.member(row, seed))
-                if known is None:
-                    cost_left += training + evaluation
-                else:
-                    cost_done += training * known["epoch"] / config["epochs"]
-                    seconds += known["train_seconds"]
-    return cost_left * seconds / cost_done if cost_done > 0 else None
-
-
-@functools.cache
-def _costs(config_json: str) -> tuple[float, float]:
-    """Return the multiplications of training and of evaluation, up to a common factor.
-
-    Half the parameters are assumed to be the decoder's, which every sample passes through.
-    """
-    config = json.loads(config_json)
-    section = config["data"]
-    sizes = data.split_sizes(section["name"], section["dir"])
-    experiment = factory.resolve(config)
-    form = factory.form_of_first(experiment)
-    template = factory.run_state_template(experiment, form)
-    half = sum(leaf.size for leaf in jax.tree.leaves(template.best_params)) / 2
-    objective = config["objective"]
-    num_draws = objective.get("num_samples", 1) * objective.get("num_groups", 1)
-    training = 3 * half * (1 + num_draws) * config["epochs"] * num_training_images(config)
-    num_test = _num_images(section["test_split"], sizes)
-    return training, half * config["evaluation"].get("num_samples", 1) * num_test
-
-
 def num_training_images(config: dict[str, Any]) -> int:
     """Return the number of training images."""
     section = config["data"]
     sizes = data.split_sizes(section["name"], section["dir"])
-    return _num_images(section["train_split"], sizes)
+    return num_images(section["train_split"], sizes)
 
 
-def _num_images(split: str, sizes: dict[str, int]) -> int:
+def num_images(split: str, sizes: dict[str, int]) -> int:
+    """Return the number of images of a split, given the sizes of the data set's own."""
     return sum(stop - start for _, start, stop in splits.parse(split, sizes))
