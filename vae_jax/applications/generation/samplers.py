@@ -27,6 +27,7 @@ from vae_jax.distributions import Normal, NormalMixture
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.models import FlowPrior
+from vae_jax.models.autoregressive_prior import AutoregressiveMixture
 from vae_jax.models.interfaces import LayeredPrior, Posterior
 from vae_jax.models.priors import NormalizingFlow
 from vae_jax.trained import TrainedModel
@@ -323,17 +324,18 @@ def _unasked(images: Float[Array, "*batch height width channels"]) -> Posterior:
 def tempered(distribution: LatentDistribution, temperature: float) -> LatentDistribution:
     """Return the distribution with the standard deviation of its noise times `temperature`.
 
-    The noise is around the mean; in a mixture, around the mean of a component; in several layers,
-    around the mean of each layer given those above; in a flow, it is the base variable (Kingma &
-    Dhariwal 2018, arXiv 1807.03039, section 6). Temperature 1 changes nothing; 0 leaves the mean,
-    the means of the components, or the flow of zero noise.
+    The noise is around the mean; in a mixture, around the mean of a component, also where each
+    dimension has a mixture given those before it; in several layers, around the mean of each layer
+    given those above; in a flow, it is the base variable (Kingma & Dhariwal 2018, arXiv 1807.03039,
+    section 6). Temperature 1 changes nothing; 0 leaves the mean, the means of the components, or
+    the flow of zero noise.
 
     Raises:
       UserError: the temperature is negative or not finite, or the distribution has no such noise.
     """
     require_temperature(temperature)
     match distribution:
-        case Normal() | LayeredPrior():
+        case Normal() | LayeredPrior() | AutoregressiveMixture():
             return distribution.tempered(temperature)
         case NormalMixture():
             log_scales = distribution.log_scales + jnp.log(jnp.float32(temperature))
