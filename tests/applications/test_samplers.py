@@ -228,7 +228,7 @@ def test_the_command_writes_images_and_a_plot_of_them(run, tmp_path, capsys, mon
     np.testing.assert_array_equal(image_arrays.read(target), images)
     monkeypatch.setattr(sample, "_PART", 50)
     command(**given)
-    np.testing.assert_allclose(image_arrays.read(target), images, rtol=1e-6)
+    np.testing.assert_allclose(image_arrays.read(target), images, rtol=1e-6, atol=1e-6)
     command(**given, seed=1)
     assert not np.array_equal(image_arrays.read(target), images)
     command(**given, temperature=0.0)
@@ -238,7 +238,7 @@ def test_the_command_writes_images_and_a_plot_of_them(run, tmp_path, capsys, mon
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sampler": "gan"}, "sampler='gan' is not known; use one of prior, mixture, flow"),
+        ({"sampler": "gan"}, "sampler='gan' is not known; use one of prior, mixture, flow, diffusion"),
         ({"temperature": -1.0}, "temperature=-1 must be a finite number"),
         ({"temperature": math.nan}, "temperature=nan must be a finite number"),
         ({"num_images": 0}, "--num_images=0 must be at least 1"),
