@@ -27,6 +27,10 @@ _DATA_DIR = flags.DEFINE_string("data_dir", "data", "folder of the prepared data
 _SHARED = {
     "epochs": 2,
     "batch_size": 64,
+    # It costs less than the config's prior, so that the networks decide.
+    "model.prior": "flow",
+    "model.prior.layers": 6,
+    "model.prior.width": 256,
     "data.test_split": "test[:100]",
     "evaluation.num_samples": 1,
     "tensorboard.images_every_epochs": 0,

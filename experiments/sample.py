@@ -32,7 +32,7 @@ shared.define("format", "workdir", "member", "output", "seed")
 _SAMPLER = flags.DEFINE_string(
     "sampler",
     "prior",
-    "prior, or mixture (of normals) or flow, fitted to the training images' latents",
+    "prior, or mixture (of normals), flow or diffusion, fitted to the training images' latents",
 )
 _TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "factor of the noise's standard deviation")
 _CONDITION = flags.DEFINE_string(

@@ -19,7 +19,7 @@ from vae_jax.applications.generation.samplers import CorrelatedNormalMixture
 from vae_jax.data import image_arrays
 from vae_jax.distributions import Normal, NormalMixture
 from vae_jax.errors import UserError
-from vae_jax.models import FlowPrior
+from vae_jax.models import AutoregressivePrior, FlowPrior
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
 
@@ -86,6 +86,17 @@ def distributions():
         lambda: FlowPrior(2, num_layers=2, width=6, activation=jnp.tanh, rngs=samplers.nnx.Rngs(0)),
         scale=0.5,
     )(samplers._unasked)
+    autoregressive = randomized(
+        lambda: AutoregressivePrior(
+            2,
+            num_components=1,
+            num_layers=1,
+            width=6,
+            activation=jnp.tanh,
+            rngs=samplers.nnx.Rngs(0),
+        ),
+        scale=0.5,
+    )(samplers._unasked)
     means = jnp.array([[-3.0, 1.0], [5.0, 2.0]])
     factors = jnp.array([[[1.0, 0.0], [0.5, 0.2]], [[0.3, 0.0], [0.0, 0.4]]])
     log_weights = jnp.log(jnp.array([0.4, 0.6]))
@@ -94,10 +105,11 @@ def distributions():
         "mixture": NormalMixture(means, jnp.full((2, 2), -0.5), log_weights),
         "correlated": CorrelatedNormalMixture(means, factors, log_weights),
         "flow": flow,
+        "autoregressive": autoregressive,
     }
 
 
-@pytest.mark.parametrize("name", ["normal", "mixture", "correlated", "flow"])
+@pytest.mark.parametrize("name", ["normal", "mixture", "correlated", "flow", "autoregressive"])
 def test_temperature_0_gives_the_mean_and_1_changes_nothing(name):
     distribution, key = distributions()[name], jax.random.key(0)
     cold = samplers.sample_latents(distribution, key, 50, temperature=0.0)
@@ -122,8 +134,9 @@ def test_temperature_scales_the_deviation_from_the_mean(name):
     assert np.abs(full - cold).max() > 0.5
 
 
-def test_a_tempered_flow_still_integrates_to_one():
-    tempered = samplers.tempered(distributions()["flow"], 0.6)
+@pytest.mark.parametrize("name", ["flow", "autoregressive"])
+def test_a_tempered_density_still_integrates_to_one(name):
+    tempered = samplers.tempered(distributions()[name], 0.6)
     axis = jnp.linspace(-15, 15, 401)
     grid = jnp.stack(jnp.meshgrid(axis, axis, indexing="ij"), axis=-1)
     density = jax.jit(lambda grid: jnp.exp(tempered.log_prob(grid)))(grid)
@@ -215,7 +228,7 @@ def test_the_command_writes_images_and_a_plot_of_them(run, tmp_path, capsys, mon
     np.testing.assert_array_equal(image_arrays.read(target), images)
     monkeypatch.setattr(sample, "_PART", 50)
     command(**given)
-    np.testing.assert_allclose(image_arrays.read(target), images, rtol=1e-6)
+    np.testing.assert_allclose(image_arrays.read(target), images, rtol=1e-6, atol=1e-6)
     command(**given, seed=1)
     assert not np.array_equal(image_arrays.read(target), images)
     command(**given, temperature=0.0)
@@ -225,7 +238,7 @@ def test_the_command_writes_images_and_a_plot_of_them(run, tmp_path, capsys, mon
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sampler": "gan"}, "sampler='gan' is not known; use one of prior, mixture, flow"),
+        ({"sampler": "gan"}, "sampler='gan' is not known; use one of prior, mixture, flow, diffusion"),
         ({"temperature": -1.0}, "temperature=-1 must be a finite number"),
         ({"temperature": math.nan}, "temperature=nan must be a finite number"),
         ({"num_images": 0}, "--num_images=0 must be at least 1"),

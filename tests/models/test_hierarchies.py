@@ -39,6 +39,7 @@ KINDS = ["markov", "ladder"]
 LEARNED_PRIORS = {
     "mixture": {"name": "mixture", "components": 3},
     "flow": {"name": "flow", "width": 6},
+    "autoregressive": {"name": "autoregressive", "components": 3, "width": 6},
 }
 
 
@@ -398,7 +399,7 @@ def test_one_latent_vector_holds_both_layers(model):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("prior", ["standard", "mixture", "flow"])
+@pytest.mark.parametrize("prior", ["standard", "mixture", "flow", "autoregressive"])
 def test_every_parameter_of_a_hierarchy_gets_a_gradient(kind, prior):
     graphdef, params = nnx.split(randomized(lambda: build(kind, prior)))
 

@@ -116,7 +116,7 @@ def test_outputs_of_a_masked_network_see_only_the_dimensions_before_them(widths,
     network = randomized(build)
     x, context = normal(0, SIZE), normal(1, NUM_FEATURES)
     jacobians = jax.jit(jax.jacfwd(lambda *inputs: network(*inputs), argnums=(0, 1)))
-    for by_x, by_context in jacobians(x, context):
+    for by_x, by_context in zip(*jacobians(x, context), strict=True):
         ordered = np.asarray(by_x)
         ordered = ordered[::-1, ::-1] if from_last else ordered
         np.testing.assert_array_equal(np.triu(ordered), np.zeros((SIZE, SIZE)))

@@ -11,11 +11,17 @@ from small_models import normal, randomized
 from vae_jax import config as factory
 from vae_jax.distributions import Normal, NormalMixture
 from vae_jax.errors import UserError
-from vae_jax.models import FlowPrior, MixturePrior, StandardNormalPrior, VampPrior
+from vae_jax.models import (
+    AutoregressivePrior,
+    FlowPrior,
+    MixturePrior,
+    StandardNormalPrior,
+    VampPrior,
+)
 from vae_jax.objectives import bounds
 
 IMAGE_SHAPE = (4, 3, 1)
-PRIORS = ["standard", "mixture", "vamp", "flow"]
+PRIORS = ["standard", "mixture", "vamp", "flow", "autoregressive"]
 
 
 def unused_encoder(images):
@@ -26,6 +32,7 @@ SETTINGS = {
     "mixture": {"name": "mixture", "components": 3},
     "vamp": {"name": "vamp", "components": 3},
     "flow": {"name": "flow", "width": 6},
+    "autoregressive": {"name": "autoregressive", "components": 3, "width": 6},
     "iaf": {"name": "iaf", "width": 6},
 }
 
@@ -196,6 +203,36 @@ def test_a_flow_prior_starts_as_the_standard_normal():
     log_probs, samples = log_probs_and_samples(normal(0, 4, 3))
     np.testing.assert_allclose(*log_probs, rtol=1e-5)
     np.testing.assert_allclose(*samples, rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_components", [1, 2, 7])
+def test_a_fresh_autoregressive_prior_has_independent_dimensions_of_mean_0_and_variance_1(
+    num_components,
+):
+    options = {"num_layers": 2, "width": 6, "activation": jnp.tanh, "rngs": nnx.Rngs(0)}
+    prior = AutoregressivePrior(3, num_components=num_components, **options)(unused_encoder)
+    means, log_scales, log_weights = prior.components(normal(0, 5, 3))
+    np.testing.assert_allclose(means, np.broadcast_to(means[0, :, :1], means.shape))
+    weights = np.exp(log_weights)
+    np.testing.assert_allclose(weights.sum(axis=-2), 1, rtol=1e-5)
+    np.testing.assert_allclose((weights * means).sum(axis=-2), 0, atol=1e-5)
+    second_moment = weights * (np.square(means) + np.exp(2 * log_scales))
+    np.testing.assert_allclose(second_moment.sum(axis=-2), 1, rtol=1e-3)
+
+
+def test_each_dimension_of_an_autoregressive_prior_is_a_mixture_given_those_before_it():
+    prior = randomized(lambda: build("autoregressive", components=3), scale=0.7).prior
+    latents = normal(0, 6, 2)
+    densities = jax.jit(prior.log_prob_by_dimension)
+    by_dimension = densities(latents)
+    means, log_scales, log_weights = (np.asarray(part) for part in prior.components(latents))
+    components = stats.norm.logpdf(np.asarray(latents)[:, None], means, np.exp(log_scales))
+    expected = special.logsumexp(components + log_weights, axis=1)
+    np.testing.assert_allclose(by_dimension, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(prior.log_prob(latents), expected.sum(axis=-1), rtol=1e-4)
+    moved = densities(latents.at[:, 1].add(1.0)), densities(latents.at[:, 0].add(1.0))
+    np.testing.assert_array_equal(moved[0][:, 0], by_dimension[:, 0])
+    assert (np.asarray(moved[1][:, 1]) != np.asarray(by_dimension[:, 1])).all()
 
 
 def test_a_fresh_mixture_has_the_moments_of_the_standard_normal():

@@ -89,7 +89,7 @@ def test_a_metric_without_meaning_is_null(compared):
     assert staged["nll"] is None
     for metric in measure.QUALITY:
         assert staged[f"prior_{metric}"] is None
-        for sampler in samplers.SAMPLERS[1:]:
+        for sampler in measure.SAMPLERS[1:]:
             assert staged[f"{sampler}_{metric}"] >= 0
         assert vae[f"prior_{metric}"] >= 0
 

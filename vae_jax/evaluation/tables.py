@@ -243,15 +243,15 @@ def _face_likelihoods(measured: dict[str, Any]) -> str:
     rows = [
         [
             name,
+            f"{own[0]['images_seen']:,}",
             mean(own, "bits_per_dim", ".3f"),
             mean(own, "reconstruction_error", ".4f"),
             mean(own, "images_per_second", ".0f"),
         ]
         for name, own in measured["likelihoods"].items()
     ]
-    heading = ["likelihood", "bits per dimension", "squared error", "images/s"]
-    seen = f"After {measured['images_seen']:,} images."
-    return f"{reports.table(heading, rows)}\n{seen}\n"
+    heading = ["network and likelihood", "images seen", "bits per dimension", "squared error"]
+    return reports.table([*heading, "images/s"], rows)
 
 
 @_of_folder

@@ -1,6 +1,7 @@
 """Models: encode to a posterior, decode to a likelihood, sample, reconstruct."""
 
 from vae_jax.models.autoencoder import Autoencoder
+from vae_jax.models.autoregressive_prior import AutoregressivePrior
 from vae_jax.models.categorical import CategoricalVAE
 from vae_jax.models.column_conditions import ColumnsCondition
 from vae_jax.models.hierarchies import ConditionalNormal, LadderVAE, MarkovVAE
@@ -27,6 +28,7 @@ __all__ = [
     "VAE",
     "Autoencoder",
     "AutoregressiveFlow",
+    "AutoregressivePrior",
     "BernoulliLikelihood",
     "CategoricalVAE",
     "ColumnsCondition",

@@ -152,7 +152,7 @@ class AutoregressiveFlow(nnx.Module):
     ) -> tuple[Float[Array, "*shape latents"], Float[Array, "*shape"]]:
         log_gates = jnp.zeros_like(latents)
         for step in self.steps:
-            shift, raw = step(latents, features)
+            shift, raw = jnp.moveaxis(step(latents, features), -2, 0)
             raw = bounded_log_scale(raw) + _GATE_BIAS
             latents = shift + jax.nn.sigmoid(raw) * (latents - shift)
             log_gates -= softplus(-raw)

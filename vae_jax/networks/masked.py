@@ -37,7 +37,7 @@ class MaskedLinear(nnx.Module):
 
 
 class MaskedMLP(nnx.Module):
-    """Two outputs for each dimension, from the dimensions before it and a context.
+    """Outputs for each dimension, from the dimensions before it and a context, if there is one.
 
     The masked autoencoder of Germain et al. 2015 (arXiv 1502.03509), with degrees from 0: units of
     degree 0, and so the outputs of the first dimension, depend on the context alone. The last layer
@@ -50,10 +50,11 @@ class MaskedMLP(nnx.Module):
     def __init__(
         self,
         size: int,
-        context_size: int,
+        context_size: int | None,
         widths: Sequence[int],
         *,
-        from_last: bool,
+        num_outputs: int = 2,
+        from_last: bool = False,
         activation: Activation,
         kernel_init: Initializer = LECUN,
         rngs: nnx.Rngs,
@@ -61,9 +62,10 @@ class MaskedMLP(nnx.Module):
         order = tuple(range(size, 0, -1)) if from_last else tuple(range(1, size + 1))
         hidden = [tuple(unit * size // width for unit in range(width)) for width in widths]
         degrees = [order, *hidden]
-        self.context = nnx.Linear(
-            context_size, widths[0], use_bias=False, kernel_init=kernel_init, rngs=rngs
-        )
+        if context_size is not None:
+            self.context = nnx.Linear(
+                context_size, widths[0], use_bias=False, kernel_init=kernel_init, rngs=rngs
+            )
         self.layers = nnx.List(
             [
                 MaskedLinear(degrees[i], degrees[i + 1], kernel_init=kernel_init, rngs=rngs)
@@ -72,16 +74,20 @@ class MaskedMLP(nnx.Module):
         )
         before = tuple(degree - 1 for degree in order)
         self.output = MaskedLinear(
-            hidden[-1], before + before, kernel_init=nnx.initializers.zeros, rngs=rngs
+            hidden[-1], num_outputs * before, kernel_init=nnx.initializers.zeros, rngs=rngs
         )
+        self.output_shape = (num_outputs, size)
         self.activation = activation
 
     def __call__(
-        self, x: Float[Array, "*batch size"], context: Float[Array, "*any features"]
-    ) -> tuple[Float[Array, "*batch size"], Float[Array, "*batch size"]]:
-        # The context enters once per image, not once per sample.
-        x = self.layers[0](x) + self.context(context)
+        self,
+        x: Float[Array, "*batch size"],
+        context: Float[Array, "*any features"] | None = None,
+    ) -> Float[Array, "*batch outputs size"]:
+        x = self.layers[0](x)
+        if context is not None:
+            # The context enters once per image, not once per sample.
+            x += self.context(context)
         for layer in list(self.layers)[1:]:
             x = layer(self.activation(x))
-        first, second = jnp.split(self.output(self.activation(x)), 2, axis=-1)
-        return first, second
+        return self.output(self.activation(x)).reshape(*x.shape[:-1], *self.output_shape)

@@ -33,6 +33,9 @@ NUM_DRAWS = 1
 # Training images whose latents samplers are fitted to and labels are drawn from, at most.
 NUM_FITTED = 10_000
 _FLOW_STEPS = 1500
+
+# The samplers that are compared. A diffusion takes longer to fit than most families to train.
+SAMPLERS = ("prior", "mixture", "flow")
 _CLASSIFIER_EPOCHS = 10
 
 QUALITY = ("classifier_frechet_distance", "precision", "recall")
@@ -191,7 +194,7 @@ def _measure_samples(
     train = metrics.prepare_targets(model.prepare(), yardstick.train.images, images_key)
     found: dict[str, float | None] = {}
     samples = {}
-    for index, sampler in enumerate(samplers.SAMPLERS):
+    for index, sampler in enumerate(SAMPLERS):
         quality: dict[str, Any] = dict.fromkeys(QUALITY)
         if sampler in samplers.available(model):
             fit_key, draw_key = (jax.random.fold_in(key, index) for key in (fits_key, draws_key))

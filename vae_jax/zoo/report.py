@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae_jax.applications.generation import samplers
 from vae_jax.evaluation import reports
 from vae_jax.evaluation.reports import Row, grouped, mean_and_deviation
 from vae_jax.zoo import results
-from vae_jax.zoo.measure import QUALITY
+from vae_jax.zoo.measure import QUALITY, SAMPLERS
 from vae_jax.zoo.plot import Point
 
 _DISTANCE = QUALITY[0]
@@ -35,8 +34,7 @@ class _Column(NamedTuple):
 
 def _of_samplers(metric: str, label: str, form: str, sign: int) -> list[_Column]:
     return [
-        _Column(f"{sampler}_{metric}", f"{label}, {sampler}", form, sign)
-        for sampler in samplers.SAMPLERS
+        _Column(f"{sampler}_{metric}", f"{label}, {sampler}", form, sign) for sampler in SAMPLERS
     ]
 
 
@@ -63,7 +61,7 @@ def best_sampler(rows: Sequence[Row]) -> str | None:
     """Return the sampler with the least mean Fréchet distance in a family; None without samples."""
     means = {
         sampler: statistics.fmean(values)
-        for sampler in samplers.SAMPLERS
+        for sampler in SAMPLERS
         if (values := _values(rows, f"{sampler}_{_DISTANCE}"))
     }
     return min(means, key=lambda sampler: means[sampler]) if means else None
@@ -171,7 +169,7 @@ def _table(columns: Sequence[_Column], rows: Sequence[Row], reference: Row) -> s
         [label, str(reports.num_seeds(family)), *(cell(column, family) for column in columns)]
         for label, family in families.items()
     ]
-    first = samplers.SAMPLERS[0]
+    first = SAMPLERS[0]
     shown = [
         f"{reference[quality]:{column.form}}"
         if (quality := column.metric.removeprefix(f"{first}_")) in reference

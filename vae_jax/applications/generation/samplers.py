@@ -19,20 +19,23 @@ from typing import Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Key
 
+from vae_jax.applications.generation import diffusion
+from vae_jax.applications.generation.diffusion import LatentDiffusion
+from vae_jax.applications.generation.fitting import minimize
 from vae_jax.distributions import Normal, NormalMixture
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.models import FlowPrior
+from vae_jax.models.autoregressive_prior import AutoregressiveMixture
 from vae_jax.models.interfaces import LayeredPrior, Posterior
 from vae_jax.models.priors import NormalizingFlow
 from vae_jax.trained import TrainedModel
 from vae_jax.training import host
 
-SAMPLERS = ("prior", "mixture", "flow")
+SAMPLERS = ("prior", "mixture", "flow", "diffusion")
 
 # With full covariances, as in Ghosh et al.
 _NUM_COMPONENTS = 10
@@ -91,7 +94,8 @@ def build(
     normalises them.
 
     Args:
-      name: "prior", the model's own, or "mixture" (of normals) or "flow", fitted to latents.
+      name: "prior", the model's own, or "mixture" (of normals), "flow" or "diffusion", fitted to
+        latents.
       model: the trained model.
       images: the training images as the model sees them; not used for the prior.
       key: of the fit.
@@ -106,7 +110,7 @@ def build(
         if not model.has_samples:
             raise UserError(
                 f"sampler='prior' needs a prior, which model={model.name!r} does not have; use "
-                "'mixture' or 'flow'"
+                "'mixture', 'flow' or 'diffusion'"
             )
         return model.prior
     if model.has_discrete_latents:
@@ -118,6 +122,8 @@ def build(
     latents = training_latents(model, images, latents_key)
     if name == "mixture":
         return fit_mixture(latents, fit_key)
+    if name == "diffusion":
+        return diffusion.fit(latents, fit_key)
     return fit_flow(latents, fit_key, flow_steps)
 
 
@@ -275,7 +281,7 @@ def fit_flow(
     Raises:
       UserError: the latents have a single dimension, which a coupling cannot split.
     """
-    num, size = latents.shape
+    size = latents.shape[1]
     if size < 2:
         raise UserError("sampler='flow' needs at least 2 latents; use 'mixture'")
     mean, scale = latents.mean(axis=0), latents.std(axis=0) + 1e-6
@@ -288,26 +294,22 @@ def fit_flow(
         rngs=nnx.Rngs(init_key),
     )
     graphdef, params = nnx.split(network)
-    optimizer = optax.adam(optax.cosine_decay_schedule(_FLOW_LEARNING_RATE, num_steps))
 
-    def loss_fn(params: nnx.State, batch: Float[Array, "batch latents"]) -> Float[Array, ""]:
+    def loss_fn(params: nnx.State, batch: Array, step: Array) -> Array:
+        del step
         return -nnx.merge(graphdef, params)(_unasked).log_prob(batch).mean()
 
-    @jax.jit
-    def fit(params: nnx.State, standardised: Float[Array, "num latents"]) -> nnx.State:
-        def body(
-            state: tuple[nnx.State, PyTree], step: Int[Array, ""]
-        ) -> tuple[tuple[nnx.State, PyTree], None]:
-            params, opt_state = state
-            step_key = jax.random.fold_in(steps_key, step)
-            batch = standardised[jax.random.randint(step_key, (_FLOW_BATCH_SIZE,), 0, num)]
-            updates, opt_state = optimizer.update(jax.grad(loss_fn)(params, batch), opt_state)
-            return (optax.apply_updates(params, updates), opt_state), None
-
-        start = (params, optimizer.init(params))
-        return jax.lax.scan(body, start, jnp.arange(num_steps))[0][0]
-
-    fitted = nnx.merge(graphdef, fit(params, jnp.asarray((latents - mean) / scale)))(_unasked)
+    minimised = minimize(
+        loss_fn,
+        params,
+        jnp.asarray((latents - mean) / scale),
+        steps_key,
+        num_steps=num_steps,
+        batch_size=_FLOW_BATCH_SIZE,
+        learning_rate=_FLOW_LEARNING_RATE,
+        name="fitting a flow",
+    )
+    fitted = nnx.merge(graphdef, minimised)(_unasked)
 
     def inverse(latents: Array) -> tuple[Array, Array]:
         noise, log_determinant = fitted.inverse((latents - mean) / scale)
@@ -323,17 +325,18 @@ def _unasked(images: Float[Array, "*batch height width channels"]) -> Posterior:
 def tempered(distribution: LatentDistribution, temperature: float) -> LatentDistribution:
     """Return the distribution with the standard deviation of its noise times `temperature`.
 
-    The noise is around the mean; in a mixture, around the mean of a component; in several layers,
-    around the mean of each layer given those above; in a flow, it is the base variable (Kingma &
-    Dhariwal 2018, arXiv 1807.03039, section 6). Temperature 1 changes nothing; 0 leaves the mean,
-    the means of the components, or the flow of zero noise.
+    The noise is around the mean; in a mixture, around the mean of a component, also where each
+    dimension has a mixture given those before it; in several layers, around the mean of each layer
+    given those above; in a flow or a diffusion, it is the base variable (Kingma & Dhariwal 2018,
+    arXiv 1807.03039, section 6). Temperature 1 changes nothing; 0 leaves the mean, the means of the
+    components, or the flow of zero noise.
 
     Raises:
       UserError: the temperature is negative or not finite, or the distribution has no such noise.
     """
     require_temperature(temperature)
     match distribution:
-        case Normal() | LayeredPrior():
+        case Normal() | LayeredPrior() | AutoregressiveMixture() | LatentDiffusion():
             return distribution.tempered(temperature)
         case NormalMixture():
             log_scales = distribution.log_scales + jnp.log(jnp.float32(temperature))
@@ -345,7 +348,7 @@ def tempered(distribution: LatentDistribution, temperature: float) -> LatentDist
     if temperature != 1:
         raise UserError(
             f"temperature={temperature:g} has no meaning for a {type(distribution).__name__}; use "
-            "1, or sampler='mixture' or 'flow'"
+            "1, or sampler='mixture', 'flow' or 'diffusion'"
         )
     return distribution
 
