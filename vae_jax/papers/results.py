@@ -76,7 +76,9 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
         for seed, found in whole.items()
     ]
     summaries = [_summary(folder) for folder in folders.values()]
-    evaluation = [found.get("evaluation_seconds") for found in whole.values()]
+    evaluation = [
+        found["evaluation_seconds"] for found in whole.values() if "evaluation_seconds" in found
+    ]
     config = runs.card.config(row, runs.budget)
     own = settings(config)
     measurement = {
@@ -104,7 +106,7 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
         # Not of runs that an earlier version measured.
         **(
             {"evaluation_seconds": [round(seconds, 1) for seconds in evaluation]}
-            if evaluation and None not in evaluation
+            if evaluation and len(evaluation) == len(whole)
             else {}
         ),
         "device": "; ".join(sorted({summary["device"] for summary in summaries})),
