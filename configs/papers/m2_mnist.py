@@ -3,10 +3,10 @@
 python -m experiments.reproduce --card=m2_mnist --seeds=1 --budget=full
 
 Kingma, Rezende, Mohamed, Welling 2014 (arXiv 1406.5298), in the setting of the tutorial of Pyro.
-A row of the CPU budget takes 6 minutes of one core, or 18 while other work shares it. Expect an
-accuracy of 81.1 % with 100 labels, 91.7 % with 600 and 92.8 % with 1,000. The full budget is not
-measured: more than an hour per row without an accelerator, since every step decodes ten classes of
-each image.
+A row of the CPU budget takes 6 minutes on one of two cores, or 18 while other work shares it.
+Expect an accuracy of 81.1 % with 100 labels, 91.7 % with 600 and 92.8 % with 1,000. The full budget
+is not measured: more than an hour per row without an accelerator, since every step decodes ten
+classes of each image.
 """
 
 from configs import m2
