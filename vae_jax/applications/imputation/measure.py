@@ -144,4 +144,6 @@ def draw_measured(rows: Sequence[Row], plots_folder: Path) -> None:
             label="squared error",
             deviations=deviations,
         )
+        # Beyond 2, the error of another cell of the column for each, curves leave the plot.
+        figure.axes[0].set_ylim(0, min(2.0, figure.axes[0].get_ylim()[1]))
         plots.save(figure, plots_folder / f"{Path(data).stem}.png")
