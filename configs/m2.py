@@ -2,8 +2,14 @@
 
 python -m experiments.train --config=configs/m2.py --workdir=runs/m2
 
-Its time on two cores and its accuracy are not measured. Every step decodes ten classes of each
-image; `--config.objective.most_classes=3` decodes the three likeliest.
+Training and measuring take 6 minutes of one core. Expect an accuracy on the test set of 81.1 %, one
+seed, where a classifier alone has 74.4 %; configs/m1_m2.py has 92.3 %. Every step decodes the three
+likeliest classes of each image; `--config.objective.most_classes=0` decodes all ten.
+
+The settings had the best accuracy on the validation set, of five that were tried with 20,000 images
+and 3 or 4 epochs: 81.2 %. With a weight of labelled images of 0.1 it was 79.1 %; with a rate of
+1e-3 79.3 %, and then without a layer that joins class and image 76.8 %, and without a weight of
+labelled images, and 0.1 for the classifier's, 47.0 %.
 """
 
 from ml_collections import ConfigDict
@@ -12,9 +18,9 @@ from configs import vanilla
 
 
 def get_config() -> ConfigDict:
-    """Return the settings of the card configs/papers/m2_mnist.py, with 100 labels."""
+    """Return the settings of the CPU budget of configs/papers/m2_mnist.py, with 100 labels."""
     config = vanilla.get_config()
-    config.epochs = 60
+    config.epochs = 10
     config.batch_size = 200
     config.data["labelled"] = 100
     layers = {"name": "mlp", "widths": (500,), "activation": "softplus"}
@@ -23,8 +29,14 @@ def get_config() -> ConfigDict:
         "latent_size": 50,
         "encoder": layers,
         "classifier": layers,
-        "condition": {"name": "label", "classes": 10},
+        "condition": {"name": "label", "classes": 10, "joint": layers},
     }
-    config.objective = {"name": "m2", "classification_weight": 0.1}
-    config.optimizer = {"name": "adam", "learning_rate": 4.2e-4}
+    config.objective = {
+        "name": "m2",
+        "classification_weight": 1.0,
+        "labelled_weight": 1.0,
+        "most_classes": 3,
+    }
+    config.optimizer = {"name": "adam", "learning_rate": 3e-3}
+    config.evaluation = {"num_samples": 100}
     return config

@@ -7,8 +7,9 @@ The uses are folders of vae_jax/applications; `measure.py` there describes what 
 use's options. --output is written after each run; plots go into the folder beside it of the same
 name. Afterwards `python -m experiments.report` writes results/README.md.
 
-With anomaly, few_labels, imputation, multimodal and recovery, --output keeps its other runs. The
-results of the other uses belong together and replace the file.
+With anomaly, few_labels, imputation, multimodal and recovery, --output keeps its other runs, which
+the plots of few_labels and imputation show, too. The results of the other uses belong together and
+replace the file.
 """
 
 import importlib
@@ -62,9 +63,9 @@ def main() -> None:
     use, folders, output = _USE.value, shared.required_workdirs(), flags.FLAGS.output
     if use is None:
         raise UserError(f"--use is missing; name one of {', '.join(USES)}")
-    measure = importlib.import_module(f"vae_jax.applications.{use}.measure").measure
+    module = importlib.import_module(f"vae_jax.applications.{use}.measure")
     options = {name: flag.value for name, flag in _OPTIONS.items() if flag.value is not None}
-    for name in options.keys() - inspect.signature(measure).parameters.keys():
+    for name in options.keys() - inspect.signature(module.measure).parameters.keys():
         raise UserError(f"--{name} has no effect with --use={use}; drop it")
     keeps = output and use in _KEEP_OTHER_RUNS
     # Read first: a file of another kind is refused before the first run is measured.
@@ -72,9 +73,12 @@ def main() -> None:
     names = _digests(folders)
     circumstances = results_file.circumstances(f"experiments.measure --use={use}")
     plots_folder = Path(output).with_suffix("") if output else None
-    for results in measure(folders, plots_folder, **options):
+    for results in module.measure(folders, plots_folder, **options):
         rows = results_file.replaced(kept, results["rows"], names) if keeps else results["rows"]
         results_file.write(output, {**circumstances, **results, "rows": rows})
+    # Plots of all runs of the file, also of those that were measured before.
+    if plots_folder is not None and hasattr(module, "draw_measured"):
+        module.draw_measured(rows, plots_folder)
 
 
 def _digests(folders: Sequence[Path]) -> list[tuple[str, ...]]:

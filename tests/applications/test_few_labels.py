@@ -7,6 +7,7 @@ import pytest
 import small_runs
 from small_data import write_bars
 
+from vae_jax import plots
 from vae_jax.applications.few_labels import measure as measuring
 from vae_jax.applications.few_labels import report
 from vae_jax.errors import UserError
@@ -39,6 +40,7 @@ def test_runs_are_measured_drawn_and_reported(runs, tmp_path, capsys):
     folder = tmp_path / "uses" / "few_labels"
     folders = [runs / "8", runs / "4"]
     *_, found = measuring.measure(folders, folder, num_test_examples=50)
+    measuring.draw_measured(found["rows"], folder)
     first, second = found["rows"]
     assert [first["num_labels"], second["num_labels"]] == [8, 4]
     assert first["labelled_seed"] == 5
@@ -72,15 +74,20 @@ def row(num, seed, accuracy):
     }
 
 
-def test_lines_are_of_the_seeds_that_all_numbers_of_labels_have(tmp_path):
+def test_lines_are_of_all_seeds_that_a_number_of_labels_has(tmp_path):
     rows = [row(100, 1, 0.92), row(100, 0, 0.9), row(10, 0, 0.5)]
     assert report.panels(rows[:2]) == {}
     ((name, lines),) = report.panels(rows).items()
     assert name == "m2 on latents.npz"
     numbers, accuracies = lines["model"]
     assert numbers == [10, 100]
-    np.testing.assert_array_equal(accuracies, [[0.5, 0.9]])
-    np.testing.assert_array_equal(lines[report.ALONE][1], [[0.25, 0.45]])
+    np.testing.assert_array_equal(accuracies, [[0.5, 0.9], [np.nan, 0.92]])
+    np.testing.assert_array_equal(lines[report.ALONE][1], [[0.25, 0.45], [np.nan, 0.46]])
+    drawn, _ = plots.accuracy_by_labels({name: lines}, [report.ALONE]).axes[0].containers
+    np.testing.assert_allclose(drawn.lines[0].get_xydata(), [[10, 50], [100, 91]])
+    (bars,) = drawn.lines[2]
+    low, high = np.array(bars.get_segments())[:, :, 1].T
+    np.testing.assert_allclose(high - low, [0, 2 * np.std([90, 92], ddof=1)], atol=1e-9)
     path = tmp_path / "few_labels.json"
     assert report.section(path) == ""
     path.write_text(json.dumps({"rows": rows}))

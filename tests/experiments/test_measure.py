@@ -13,7 +13,7 @@ from small_configs import small_experiment
 from experiments import measure
 from vae_jax import config as factory
 from vae_jax import workdir
-from vae_jax.applications import USES, anomaly
+from vae_jax.applications import USES, anomaly, few_labels
 from vae_jax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
@@ -92,6 +92,19 @@ def test_a_run_that_is_measured_again_replaces_its_rows_and_the_others_stay(tmp_
     assert content["command"] == "python -m experiments.measure --use=anomaly"
     digests = [factory.digest(workdir.read_config(Path(run))) for run in (second, first)]
     assert areas(output) == list(zip(digests, (0.2, pytest.approx(0.3)), strict=True))
+
+
+def test_plots_show_the_runs_of_earlier_calls_too(tmp_path, monkeypatch):
+    output = tmp_path / "few_labels.json"
+    workdir.write_json(output, {"rows": [{"config_digest": "another"}]})
+    module = importlib.import_module(f"{few_labels.__name__}.measure")
+    run, drawn = write_config(tmp_path / "a"), []
+    digest = factory.digest(workdir.read_config(Path(run)))
+    rows = [{"config_digest": digest}]
+    monkeypatch.setattr(module, "measure", lambda folders, plots_folder: [{"rows": rows}])
+    monkeypatch.setattr(module, "draw_measured", lambda *given: drawn.append(given))
+    command(use="few_labels", workdirs=[run], output=str(output))
+    assert drawn == [([{"config_digest": "another"}, *rows], tmp_path / "few_labels")]
 
 
 def test_a_run_of_a_flat_config_replaces_the_rows_that_it_had_then(tmp_path, measured):

@@ -430,6 +430,13 @@ def test_curves_by_level_mark_the_level_of_training():
     assert axes.texts[0].get_text() == "trained at 0.5"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("noise", "error")
     assert len({line.get_color() for line in axes.lines}) == 4
+    assert not axes.containers
+    spread = dict.fromkeys(curves, levels / 10)
+    figure = plots.curves_by_level(
+        levels, curves, None, level_label="noise", label="error", deviations=spread
+    )
+    ((bars,),) = (container.lines[2] for container in figure.axes[0].containers[2:])
+    np.testing.assert_allclose(bars.get_segments()[-1], [[1, 0.9], [1, 1.1]])
 
 
 def test_kl_bars_are_sorted_and_keep_the_index_of_their_dimension():

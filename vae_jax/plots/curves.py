@@ -181,11 +181,13 @@ def curves_by_level(
     *,
     level_label: str,
     label: str,
+    deviations: Mapping[str, Float[np.ndarray, " levels"]] | None = None,
 ) -> "matplotlib.figure.Figure":
     """Plot a metric of recovered images against the level of corruption, one curve per method.
 
     The first curve is that of the corrupted images themselves, the second the model's. The dashed
-    line marks the level that the model was trained with, if it is one.
+    line marks the level that the model was trained with, if it is one. `deviations` of each method
+    are drawn as bars.
     """
     from matplotlib.figure import Figure
 
@@ -210,6 +212,11 @@ def curves_by_level(
     colours = (QUIET, ACCENT, *CLASS_COLOURS[1:])
     for (name, values), colour in zip(curves.items(), colours, strict=False):
         axes.plot(levels[order], values[order], "o-", color=colour, label=name)
+        if deviations is not None:
+            bars = deviations[name][order]
+            axes.errorbar(
+                levels[order], values[order], bars, fmt="none", elinewidth=0.8, ecolor=colour
+            )
     axes.set_ylim(min(0, *(values.min() for values in curves.values())), None)
     if len(levels) <= 9:
         axes.set_xticks(levels[order], numbers(levels[order]))
@@ -227,8 +234,8 @@ def accuracy_by_labels(
     """Return accuracy in per cent against the number of labels, two panels per row.
 
     Each panel has, by the name of a representation, the numbers of labels, and the accuracies of
-    each seed there, from 0 to 1: the line is their mean, the bars one standard deviation. The names
-    in `baselines`, at most two, are grey and dashed.
+    each seed there, from 0 to 1, or NaN where a seed was not measured: the line is their mean, the
+    bars one standard deviation. The names in `baselines`, at most two, are grey and dashed.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter, NullLocator
@@ -248,13 +255,16 @@ def accuracy_by_labels(
     for axes, (title, lines) in zip(grid.flat, panels.items(), strict=False):
         ticks: set[int] = set()
         for name, (counts, accuracies) in lines.items():
-            require_finite("accuracies", accuracies)
+            by_count = [column[~np.isnan(column)] for column in accuracies.T]
+            deviations = [of_seeds.std(ddof=1) if len(of_seeds) > 1 else 0 for of_seeds in by_count]
+            means = np.array([of_seeds.mean() for of_seeds in by_count])
+            require_finite("accuracies", means)
             ticks |= set(counts)
             is_baseline = name in baselines
             axes.errorbar(
                 counts,
-                100 * accuracies.mean(axis=0),
-                100 * accuracies.std(axis=0, ddof=1) if len(accuracies) > 1 else None,
+                100 * means,
+                100 * np.array(deviations) if any(deviations) else None,
                 marker=markers[name],
                 markersize=3,
                 markerfacecolor="white" if is_baseline else None,

@@ -13,7 +13,7 @@ from vae_jax.applications.few_labels import report
 from vae_jax.errors import UserError
 from vae_jax.evaluation import few_labels
 from vae_jax.evaluation import summary as measuring
-from vae_jax.evaluation.reports import Measured
+from vae_jax.evaluation.reports import Measured, Row
 from vae_jax.trained import TrainedModel
 
 
@@ -24,9 +24,10 @@ def measure(
 
     Args:
       folders: workdirs of the runs.
-      plots_folder: where to plot the accuracies by number of labels; None plots nothing.
+      plots_folder: not used; `draw_measured` plots.
       num_test_examples: test images, at most; None is all.
     """
+    del plots_folder
     models = [trained.load_images(folder) for folder in folders]
     for folder, model in zip(folders, models, strict=True):
         refuse_without_classifier(folder, model)
@@ -35,8 +36,12 @@ def measure(
         rows.append(measure_run(model, num_test_examples))
         print(_line(rows[-1]), flush=True)
         yield {"rows": rows}
+
+
+def draw_measured(rows: Sequence[Row], plots_folder: Path) -> None:
+    """Draw the accuracies of all measured runs by number of labels."""
     panels = report.panels(rows)
-    if plots_folder is not None and panels:
+    if panels:
         figure = plots.accuracy_by_labels(panels, [report.ALONE])
         plots.save(figure, plots_folder / report.PLOT)
 

@@ -29,7 +29,7 @@ def section(measured: Measured, path: Path) -> str:
 def panels(rows: Sequence[Row]) -> Panels:
     """Return what `plots.accuracy_by_labels` draws: a panel per data and model.
 
-    The lines are of the seeds that all numbers of labels have; a panel of one number has none.
+    A seed that a number of labels lacks is NaN there. A single number of labels has no panel.
     """
     found: Panels = {}
     for (data, model), group in grouped(rows, "data", "model").items():
@@ -38,13 +38,12 @@ def panels(rows: Sequence[Row]) -> Panels:
             for row in group
         }
         numbers = sorted({number for number, _ in of_seeds})
-        seeds = [
-            seed
-            for seed in sorted({seed for _, seed in of_seeds})
-            if all((number, seed) in of_seeds for number in numbers)
-        ]
-        if len(numbers) > 1 and seeds:
-            values = np.array([[of_seeds[number, seed] for number in numbers] for seed in seeds])
+        seeds = sorted({seed for _, seed in of_seeds})
+        if len(numbers) > 1:
+            absent = (np.nan, np.nan)
+            values = np.array(
+                [[of_seeds.get((number, seed), absent) for number in numbers] for seed in seeds]
+            )
             lines = {"model": values[..., 0], ALONE: values[..., 1]}
             found[f"{model} on {data}"] = {name: (numbers, line) for name, line in lines.items()}
     return found

@@ -16,7 +16,7 @@ from vae_jax.applications.imputation.filled_cells import interval
 from vae_jax.data import columns
 from vae_jax.data.columns import RowShape
 from vae_jax.errors import UserError
-from vae_jax.evaluation.reports import Measured, grouped
+from vae_jax.evaluation.reports import Measured, Row, grouped
 from vae_jax.trained import TrainedModel
 
 _NUM_SAMPLES = 10_000
@@ -30,9 +30,10 @@ def measure(
 
     Args:
       folders: workdirs of the runs.
-      plots_folder: where to plot the errors by share of missing cells; None plots nothing.
+      plots_folder: not used; `draw_measured` plots.
       num_test_examples: rows to impute, at most; None is all.
     """
+    del plots_folder
     models = [trained.load_images(folder, rows=True) for folder in folders]
     for folder, model in zip(folders, models, strict=True):
         refuse_without_holes(folder, model)
@@ -41,8 +42,6 @@ def measure(
         rows.append(measure_run(model, num_test_examples))
         print(_line(rows[-1]), flush=True)
         yield {"num_samples": _NUM_SAMPLES, "rows": rows}
-    if plots_folder is not None:
-        _draw_by_share(rows, plots_folder)
 
 
 def refuse_without_holes(folder: Path, model: TrainedModel) -> None:
@@ -117,17 +116,25 @@ def _line(row: dict[str, Any]) -> str:
     )
 
 
-def _draw_by_share(rows: list[dict[str, Any]], plots_folder: Path) -> None:
-    """Draw the errors by share of missing cells, of data with several shares."""
+def draw_measured(rows: Sequence[Row], plots_folder: Path) -> None:
+    """Draw the errors of all measured runs by share of missing cells, of data with several shares.
+
+    The points are means over seeds, the bars standard deviations.
+    """
     for (data,), group in grouped(rows, "data").items():
         by_share = grouped(sorted(group, key=lambda row: row["missing_share"]), "missing_share")
         if len(by_share) < 2:
             continue
-        curves = {
-            method: np.array(
-                [np.mean([row["errors"][method] for row in part]) for part in by_share.values()]
-            )
+        errors = {
+            method: [
+                np.array([row["errors"][method] for row in part]) for part in by_share.values()
+            ]
             for method in ("mean", "model", "k-NN", "IterativeImputer")
+        }
+        curves = {m: np.array([part.mean() for part in parts]) for m, parts in errors.items()}
+        deviations = {
+            m: np.array([part.std(ddof=1) if len(part) > 1 else 0 for part in parts])
+            for m, parts in errors.items()
         }
         figure = plots.curves_by_level(
             np.array([share for (share,) in by_share]),
@@ -135,5 +142,8 @@ def _draw_by_share(rows: list[dict[str, Any]], plots_folder: Path) -> None:
             None,
             level_label="share of missing cells",
             label="squared error",
+            deviations=deviations,
         )
+        # Beyond 2, the error of another cell of the column for each, curves leave the plot.
+        figure.axes[0].set_ylim(0, min(2.0, figure.axes[0].get_ylim()[1]))
         plots.save(figure, plots_folder / f"{Path(data).stem}.png")

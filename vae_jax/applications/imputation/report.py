@@ -13,10 +13,8 @@ _METHODS = ("model", "mean", "k-NN", "IterativeImputer")
 def section(measured: Measured, path: Path) -> str:
     """Return the section, given what `experiments.measure --use=imputation` wrote."""
     rows = sorted(measured["rows"], key=lambda row: (row["data"], row["missing_share"]))
-    shown = {
-        f"{Path(data).stem}.png": f"Squared error by share of missing cells: {data}"
-        for (data,) in grouped(rows, "data")
-    }
+    caption = "Squared error by share of missing cells, bars are deviations over seeds"
+    shown = {f"{Path(data).stem}.png": f"{caption}: {data}" for (data,) in grouped(rows, "data")}
     return reports.fill(
         Path(__file__).with_suffix(".md"),
         num_samples=f"{measured['num_samples']:,}",
