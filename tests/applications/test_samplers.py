@@ -238,7 +238,10 @@ def test_the_command_writes_images_and_a_plot_of_them(run, tmp_path, capsys, mon
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sampler": "gan"}, "sampler='gan' is not known; use one of prior, mixture, flow, diffusion"),
+        (
+            {"sampler": "gan"},
+            "sampler='gan' is not known; use one of prior, mixture, flow, diffusion",
+        ),
         ({"temperature": -1.0}, "temperature=-1 must be a finite number"),
         ({"temperature": math.nan}, "temperature=nan must be a finite number"),
         ({"num_images": 0}, "--num_images=0 must be at least 1"),
