@@ -6,10 +6,8 @@ r"""Measure trained runs for a use, such as anomaly detection; plot and write th
 The uses are folders of vae_jax/applications; `measure.py` there describes what is measured, and the
 use's options. --output is written after each run; plots go into the folder beside it of the same
 name. Afterwards `python -m experiments.report` writes results/README.md.
-
-With anomaly, few_labels, imputation, multimodal and recovery, --output keeps its other runs, which
-the plots of few_labels and imputation show, too. The results of the other uses belong together and
-replace the file.
+With anomaly, few_labels, imputation, multimodal and recovery, --output keeps its other runs (plots
+of few_labels and imputation show them). The results of the other uses replace the file.
 """
 
 import importlib
@@ -68,7 +66,7 @@ def main() -> None:
     for name in options.keys() - inspect.signature(module.measure).parameters.keys():
         raise UserError(f"--{name} has no effect with --use={use}; drop it")
     keeps = output and use in _KEEP_OTHER_RUNS
-    # Read first: a file of another kind is refused before the first run is measured.
+    # Read first: another kind of file is refused before the first run is measured.
     kept = results_file.rows(output) if keeps else []
     names = _digests(folders)
     circumstances = results_file.circumstances(f"experiments.measure --use={use}")
@@ -76,7 +74,6 @@ def main() -> None:
     for results in module.measure(folders, plots_folder, **options):
         rows = results_file.replaced(kept, results["rows"], names) if keeps else results["rows"]
         results_file.write(output, {**circumstances, **results, "rows": rows})
-    # Plots of all runs of the file, also of those that were measured before.
     if plots_folder is not None and hasattr(module, "draw_measured"):
         module.draw_measured(rows, plots_folder)
 
