@@ -115,7 +115,9 @@ def fit(
     if num_steps is None:
         num_steps = min(_MOST_STEPS, math.ceil(_MOST_PASSES * num / _BATCH_SIZE))
     init_key, batches_key, noise_key = jax.random.split(key, 3)
-    mean, scale = jnp.asarray(latents.mean(axis=0)), jnp.asarray(latents.std() + 1e-6)
+    mean = jnp.asarray(latents.mean(axis=0))
+    # One scale keeps the shape of the groups, which are about as wide in all dimensions.
+    scale = jnp.std(jnp.asarray(latents) - mean) + 1e-6
     network = Denoiser(size, num_blocks=_NUM_BLOCKS, width=_WIDTH, rngs=nnx.Rngs(init_key))
     graphdef, params = nnx.split(network)
 
