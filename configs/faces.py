@@ -4,7 +4,7 @@ r"""A VAE of drawn faces in colour, at 64x64 pixels.
     python -m experiments.train --config=configs/faces.py --workdir=runs/faces
     python -m experiments.sample --workdir=runs/faces --sampler=diffusion --output=runs/faces.npz
 
-It trains for 55 minutes on one core without an accelerator, and is measured in one. Expect 3.93
+It trains for 55 minutes on one core without an accelerator, and is measured in one. Expect 3.94
 bits per dimension by minus the ELBO: the likelihood is one of 8-bit values. Samples of the prior
 mix some features that exclude each other; the third command fits a diffusion model of the latents,
 in six to twelve minutes, whose samples hardly do.
