@@ -62,7 +62,14 @@ def get_sweep():
     )
 """
 # Fields that differ between two equal sweeps: times, and digests of files that have times.
-_OF_THIS_START = ("train_seconds", "workdir", "examples_per_second", "files", "digest")
+_OF_THIS_START = (
+    "train_seconds",
+    "evaluation_seconds",
+    "workdir",
+    "examples_per_second",
+    "files",
+    "digest",
+)
 
 
 def _lasting(entry: dict[str, Any]) -> dict[str, Any]:
