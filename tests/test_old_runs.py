@@ -17,7 +17,8 @@ import vae_jax
 from experiments import sweep, train
 from vae_jax import config as factory
 from vae_jax import workdir
-from vae_jax.applications.compression import Compressor, unpack
+from vae_jax.applications.compression import Compressor, dependence, unpack
+from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.sweeps import results as sweep_results
 from vae_jax.trained import TrainedMultimodal
@@ -268,10 +269,17 @@ def test_a_stopped_run_ends_as_the_finished_one_did(tmp_path, monkeypatch, capsy
     assert_close(known_then(summary["test"]), expected["finished"]["test"])
 
 
-def test_a_compressed_file_gives_its_images_back(tmp_path):
+def test_a_compressed_file_gives_its_images_back_or_names_the_other_processor(tmp_path):
     model = _load(unpacked("vanilla", tmp_path) / "vanilla" / "finished")
     expected = np.load(HERE / "expected" / "vanilla_vae.npz")["images"]
-    np.testing.assert_array_equal(_decompress(model, HERE / "vanilla.vae"), expected, strict=True)
+    try:
+        found = _decompress(model, HERE / "vanilla.vae")
+    except UserError as error:
+        # The file is from a processor with AVX-512; others give the networks other last bits.
+        assert "avx512f" not in dependence.platform_name()
+        assert "another processor" in str(error)
+    else:
+        np.testing.assert_array_equal(found, expected, strict=True)
 
 
 @pytest.mark.parametrize("name", ["grid", "search"])
