@@ -272,12 +272,15 @@ def test_a_stopped_run_ends_as_the_finished_one_did(tmp_path, monkeypatch, capsy
 def test_a_compressed_file_gives_its_images_back_or_names_the_other_processor(tmp_path):
     model = _load(unpacked("vanilla", tmp_path) / "vanilla" / "finished")
     expected = np.load(HERE / "expected" / "vanilla_vae.npz")["images"]
+    refusal = ""
     try:
         found = _decompress(model, HERE / "vanilla.vae")
     except UserError as error:
+        refusal = str(error)
+    if refusal:
         # The file is from a processor with AVX-512; others give the networks other last bits.
         assert "avx512f" not in dependence.platform_name()
-        assert "another processor" in str(error)
+        assert "another processor" in refusal
     else:
         np.testing.assert_array_equal(found, expected, strict=True)
 
