@@ -68,7 +68,7 @@ def run(name: str, seed: int, folder: Path) -> dict[str, Any]:
     config.data.train_split = f"train[:{images}]"
     config.data.test_split = "test[:1000]"
     config.evaluation.num_samples = 1
-    # It learns fast: the runs are short.
+    # It costs less than the config's prior, as in faces_cost.
     config.model.prior = {"name": "flow", "layers": 6, "width": 256}
     for part, settings in parts.items():
         config.model[part] = settings
@@ -89,7 +89,9 @@ def main(argv: list[str]) -> None:
     """Train the chosen rows with every seed, print the results and write the JSON."""
     del argv
     path = Path(_OUTPUT.value)
-    measured = workdir.read_json(path)["likelihoods"] if path.is_file() else {}
+    measured = (
+        workdir.read_json(path, {"likelihoods": dict})["likelihoods"] if path.is_file() else {}
+    )
     with tempfile.TemporaryDirectory() as folder:
         for name in _CHOSEN.value:
             measured[name] = []

@@ -9,14 +9,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from vae_jax.distributions import bounded_log_scale, unbounded_log_scale
+from vae_jax.distributions import Normal, bounded_log_scale, unbounded_log_scale
 from vae_jax.models.interfaces import PRIORS, Encode
 from vae_jax.networks.activations import ACTIVATIONS, Activation
 from vae_jax.networks.initializers import INITIALIZERS, LECUN, Initializer
 from vae_jax.networks.masked import MaskedMLP
 from vae_jax.settings import integer, one_of, register
-
-_LOG_2PI = math.log(2 * math.pi)
 
 # Each dimension starts with unit variance: this much within a component, the rest between them.
 _START_VARIANCE = 0.5
@@ -64,9 +62,8 @@ class AutoregressiveMixture:
     ) -> Float[Array, "*batch latents"]:
         """Return log density of each dimension given those before it, in nats."""
         means, log_scales, log_weights = self.components(latents)
-        log_scales += jnp.log(jnp.float32(self.temperature))
-        standardised = (latents[..., None, :] - means) * jnp.exp(-log_scales)
-        exponents = -0.5 * (jnp.square(standardised) + _LOG_2PI) - log_scales
+        normals = Normal(means, log_scales).tempered(self.temperature)
+        exponents = normals.log_prob_by_dimension(latents[..., None, :])
         return jax.nn.logsumexp(exponents + log_weights, axis=-2)
 
     def log_prob(self, latents: Float[Array, "*batch latents"]) -> Float[Array, "*batch"]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
@@ -44,24 +43,25 @@ def minimize(
 
     @jax.jit
     def advance(
-        state: tuple[nnx.State, PyTree], steps: Int[Array, " steps"]
+        state: tuple[nnx.State, PyTree],
+        latents: Float[Array, "num latents"],
+        first: int | Int[Array, ""],
+        stop: int | Int[Array, ""],
     ) -> tuple[nnx.State, PyTree]:
-        def body(
-            state: tuple[nnx.State, PyTree], step: Int[Array, ""]
-        ) -> tuple[tuple[nnx.State, PyTree], None]:
+        def body(step: Int[Array, ""], state: tuple[nnx.State, PyTree]) -> tuple[nnx.State, PyTree]:
             params, opt_state = state
             step_key = jax.random.fold_in(key, step)
             batch = latents[jax.random.randint(step_key, (batch_size,), 0, len(latents))]
             gradient = jax.grad(loss_fn)(params, batch, step)
             updates, opt_state = optimizer.update(gradient, opt_state)
-            return (optax.apply_updates(params, updates), opt_state), None
+            return optax.apply_updates(params, updates), opt_state
 
-        return jax.lax.scan(body, state, steps)[0]
+        return jax.lax.fori_loop(first, stop, body, state)
 
     state = (params, optimizer.init(params))
     with progress_bar(num_steps, "step", name) as bar:
         for first in range(0, num_steps, _STEPS_AT_ONCE):
-            steps = jnp.arange(first, min(first + _STEPS_AT_ONCE, num_steps))
-            state = jax.block_until_ready(advance(state, steps))
-            bar.update(len(steps))
+            stop = min(first + _STEPS_AT_ONCE, num_steps)
+            state = jax.block_until_ready(advance(state, latents, first, stop))
+            bar.update(stop - first)
     return state[0]
