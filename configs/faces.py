@@ -7,7 +7,7 @@ r"""A VAE of drawn faces in colour, at 64x64 pixels.
 It trains for 55 minutes on one core without an accelerator, and is measured in one. Expect 3.94
 bits per dimension by minus the ELBO: the likelihood is one of 8-bit values. Samples of the prior
 mix some features that exclude each other; the third command fits a diffusion model of the latents,
-in six to twelve minutes, whose samples hardly do.
+in 8 to 15 minutes of a core that other work shares, whose samples hardly do.
 """
 
 from ml_collections import ConfigDict
