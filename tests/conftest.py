@@ -5,7 +5,9 @@ import functools
 import gc
 import importlib
 import os
-from collections.abc import Callable
+import sys
+from collections import Counter
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,9 +51,37 @@ settings.load_profile("without deadline")
 _UNCHECKED = {"benchmarks", "docs", "experiments", "papers", "sweeps"}
 
 
+# What a test costs, for the report that benchmarks/suite_times.py reads: programs that its process
+# compiles or takes from the cache, the seconds of that, and processes that it starts.
+_COSTS: Counter[str] = Counter()
+
+
+def _count_program(event: str, duration: float, **facts: str | int) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+        _COSTS.update(programs=1, compile_seconds=duration)
+
+
+def _count_process(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "subprocess.Popen":
+        _COSTS.update(processes=1)
+
+
+jax.monitoring.register_event_duration_secs_listener(_count_program)
+sys.addaudithook(_count_process)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """Report what a test cost, with the fixtures that were made for it."""
+    result = yield
+    item.user_properties += [(name, round(cost, 3)) for name, cost in _COSTS.items()]
+    return result
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Check annotations and draw the plots of runs only in tests that prove them."""
+    _COSTS.clear()
     folder = item.path.relative_to(Path(__file__).parent).parts[0]
     jaxtyping.config.update("jaxtyping_disable", folder in _UNCHECKED)
     draws = item.get_closest_marker("plots")

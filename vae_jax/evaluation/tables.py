@@ -159,14 +159,21 @@ def suite_table(folder: Path) -> str:
     if not path.is_file():
         return "Not measured.\n"
     measured = _read(path)
-    files = list(measured["files"].items())
-    rows = [[f"`{file}`", str(own["tests"]), f"{own['seconds']:.0f}"] for file, own in files[:15]]
-    total = sum(own["seconds"] for _, own in files)
-    rows.append([f"all {len(files)} files", str(measured["num_tests"]), f"{total:.0f}"])
+    costs = ("tests", "seconds", "programs", "compile_seconds", "processes")
+    files = measured["files"]
+    every = {cost: sum(own[cost] for own in files.values()) for cost in costs}
+    rows = [
+        [name, *(f"{own[cost]:,.0f}" for cost in costs)]
+        for name, own in (
+            *((f"`{file}`", own) for file, own in [*files.items()][:15]),
+            (f"all {len(files)} files", every),
+        )
+    ]
     seconds = (
         f"The whole run took {measured['wall_seconds']:.0f} s on {measured['num_cores']} cores."
     )
-    return reports.table(["file", "tests", "seconds"], rows) + f"\n{seconds}\n"
+    header = ["file", "tests", "seconds", "programs", "seconds for them", "processes"]
+    return reports.table(header, rows) + f"\n{seconds}\n"
 
 
 @_of_folder
