@@ -20,7 +20,7 @@ from absl import flags
 
 from experiments import command_line
 from experiments import flags as shared
-from vae_jax import config, trained
+from vae_jax import trained
 from vae_jax.applications.editing import directions
 from vae_jax.applications.editing.attribute_vectors import CONDITIONAL, METHODS, shift
 from vae_jax.data import image_arrays
@@ -63,7 +63,7 @@ def main() -> None:
     image_arrays.require_suffix(target)
     given = None if source is None else image_arrays.read(source)
     model = trained.load_images(folder)
-    opened = config.open_splits(model.config)
+    opened = model.open_splits()
     if given is None:
         given = opened.test.images
     images = image_arrays.with_channels(given, model.image_shape)

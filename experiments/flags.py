@@ -11,7 +11,7 @@ into one process: a flag is defined once.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -221,9 +221,25 @@ def required_output() -> Path:
     target = Path(flags.FLAGS.output)
     if not target.parent.is_dir():
         raise UserError(f"--output={target}: there is no folder {target.parent}; make it first")
-    source = input_path() if "input" in flags.FLAGS else None
-    # A name that is too long is an error here, before any work.
-    is_there = target.exists()
-    if source is not None and source.exists() and is_there and source.samefile(target):
-        raise UserError(f"--output={target} would overwrite --input; name another file")
+    refuse_overwriting_input([target])
     return target
+
+
+def refuse_overwriting_input(paths: Iterable[Path]) -> None:
+    """Refuse to write the file that --input names.
+
+    Args:
+      paths: what a command writes, among them --output.
+
+    Raises:
+      UserError: one is the file of --input.
+    """
+    source = input_path() if "input" in flags.FLAGS else None
+    for path in paths:
+        # A name that is too long is an error here, before any work.
+        is_there = path.exists()
+        if source is not None and source.exists() and is_there and source.samefile(path):
+            raise UserError(
+                f"--output={flags.FLAGS.output} would overwrite --input={source}, since {path} is "
+                "written; name another file"
+            )

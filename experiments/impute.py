@@ -19,7 +19,7 @@ from absl import flags
 from experiments import command_line
 from experiments import flags as shared
 from vae_jax import config, trained
-from vae_jax.applications.imputation import filled_images, filled_tables
+from vae_jax.applications.imputation import filled_images, filled_tables, written_files
 from vae_jax.errors import UserError
 
 shared.define(
@@ -45,6 +45,8 @@ def main() -> None:
     num_files, num_samples = _MULTIPLE.value, flags.FLAGS.num_samples
     if not 0 <= num_files <= _MOST_FILES:
         raise UserError(f"--multiple={num_files} must be from 0 to {_MOST_FILES}")
+    beside = [written_files.listed_cells(target), *written_files.draws(target, num_files)]
+    shared.refuse_overwriting_input(beside)
     num_samples = _NUM_SAMPLES if num_samples is None else num_samples
     if not 1 <= num_samples <= _MOST_SAMPLES:
         raise UserError(f"--num_samples={num_samples} must be from 1 to {_MOST_SAMPLES}")

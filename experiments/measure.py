@@ -6,14 +6,15 @@ r"""Measure trained runs for a use, such as anomaly detection; plot and write th
 The uses are folders of vae_jax/applications; `measure.py` there describes what is measured, and the
 use's options. --output is written after each run; plots go into the folder beside it of the same
 name. Afterwards `python -m experiments.report` writes results/README.md.
-With anomaly, few_labels, imputation, multimodal and recovery, --output keeps its other runs (plots
-of few_labels and imputation show them). The results of the other uses replace the file.
+With anomaly, few_labels, imputation, multimodal and recovery, --output keeps its other runs, which
+curves show too. The results of the other uses replace the file.
 """
 
 import importlib
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -62,20 +63,28 @@ def main() -> None:
     if use is None:
         raise UserError(f"--use is missing; name one of {', '.join(USES)}")
     module = importlib.import_module(f"vae_jax.applications.{use}.measure")
-    options = {name: flag.value for name, flag in _OPTIONS.items() if flag.value is not None}
-    for name in options.keys() - inspect.signature(module.measure).parameters.keys():
+    options: dict[str, Any] = {
+        name: flag.value for name, flag in _OPTIONS.items() if flag.value is not None
+    }
+    parameters = inspect.signature(module.measure).parameters.keys()
+    for name in options.keys() - parameters:
         raise UserError(f"--{name} has no effect with --use={use}; drop it")
     keeps = output and use in _KEEP_OTHER_RUNS
+    plots_folder = Path(output).with_suffix("") if output else None
     # Read first: another kind of file is refused before the first run is measured.
-    kept = results_file.rows(output) if keeps else []
+    given = {"plots_folder": plots_folder, "kept": results_file.rows(output) if keeps else []}
+    options |= {name: given[name] for name in given.keys() & parameters}
     names = _digests(folders)
     circumstances = results_file.circumstances(f"experiments.measure --use={use}")
-    plots_folder = Path(output).with_suffix("") if output else None
-    for results in module.measure(folders, plots_folder, **options):
-        rows = results_file.replaced(kept, results["rows"], names) if keeps else results["rows"]
+    rows: list[results_file.Row] = []
+    for results in module.measure(folders, **options):
+        rows = results["rows"]
+        if keeps:
+            # Read again: another call may have added its runs.
+            rows = results_file.replaced(results_file.rows(output), rows, names)
         results_file.write(output, {**circumstances, **results, "rows": rows})
-    if plots_folder is not None and hasattr(module, "draw_measured"):
-        module.draw_measured(rows, plots_folder)
+    if plots_folder is not None and hasattr(module, "draw"):
+        module.draw(rows, plots_folder)
 
 
 def _digests(folders: Sequence[Path]) -> list[tuple[str, ...]]:

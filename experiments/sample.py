@@ -59,11 +59,11 @@ def main() -> None:
     condition = samplers.chosen_condition(
         model, _CONDITION.value, _NUM_IMAGES.value, _SAMPLER.value
     )
-    images_key, fit_key, draw_key = jax.random.split(config.make_key(flags.FLAGS.seed), 3)
+    images_key, fit_key, draw_key, row_key = jax.random.split(config.make_key(flags.FLAGS.seed), 4)
     images = np.empty((0, *model.image_shape), np.float32)
     if _SAMPLER.value != "prior":
-        train = config.load_splits(model.config).train_examples
-        images = metrics.prepare_targets(config.build_prepare(model.config), train, images_key)
+        train = model.load_splits().train_examples
+        images = metrics.prepare_targets(model.prepare(), train, images_key)
         print(f"fitting a {_SAMPLER.value} to {len(images):,} training images", flush=True)
     if condition is not None and model.has_conditional_prior:
         prior = samplers.tempered(model.prior_given(condition), _TEMPERATURE.value)
@@ -72,7 +72,6 @@ def main() -> None:
         prior = samplers.build(_SAMPLER.value, model, images, fit_key)
         latents = samplers.sample_latents(prior, draw_key, _NUM_IMAGES.value, _TEMPERATURE.value)
     if model.columns is not None:
-        row_key = jax.random.fold_in(draw_key, 1)
         drawn = synthetic_rows.write(target, model, latents, row_key, condition)
         print(f"{target}: {len(latents):,} rows; {drawn[0]} shows their columns beside the test's")
         return

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 import small_runs
+from small_data import write_bars
 
 import vae_jax
 from vae_jax import bundled
@@ -47,6 +48,21 @@ def test_a_model_loads_by_its_name_and_is_as_good_as_its_record(name):
     elbo = model.elbo(images, jax.random.key(0))
     error = elbo.std() / 20
     assert abs(elbo.mean() - RECORDS[name]["elbo"]) < 4 * error
+
+
+def test_a_model_without_an_elbo_is_refused_before_a_file_is_written(tmp_path):
+    changes = {
+        "data.name": str(write_bars(tmp_path / "bars.npz")),
+        "data.train_split": "train",
+        "data.validation_split": "",
+        "batch_size": 20,
+    }
+    model = small_runs.make_model((8, 8, 1), model="autoencoder", **changes)
+    small_runs.save(tmp_path / "run", model)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match="run holds a run without an ELBO, by which a bundled"):
+        bundling.bundle(tmp_path / "run", "bars", "bars.py", tmp_path / "out", num_samples=2)
+    assert not [*(tmp_path / "out").iterdir()]
 
 
 def test_a_folder_that_exists_goes_before_a_model_of_its_name(tmp_path, monkeypatch):

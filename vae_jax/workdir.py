@@ -213,15 +213,15 @@ def read_summary(workdir: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file at once (see `write_atomically`)."""
-    write_atomically(path, json.dumps(content, indent=2) + "\n")
-
-
-def write_summary(workdir: Path, summary: dict[str, Any]) -> None:
-    """Write summary.json and its digest; metrics that are not finite become null.
+    """Write a JSON file at once (see `write_atomically`); numbers that are not finite become null.
 
     JSON has no NaN.
     """
+    write_atomically(path, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def write_summary(workdir: Path, summary: dict[str, Any]) -> None:
+    """Write summary.json and its digest, which is of what can be read back."""
     content = finite({name: summary[name] for name in summary if name != _SUMMARY_DIGEST})
     write_json(workdir / _SUMMARY, {**content, _SUMMARY_DIGEST: config_digest(content)})
 

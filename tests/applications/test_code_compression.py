@@ -118,6 +118,14 @@ def test_a_file_without_loss_says_nothing_of_loss(compressor):
         unpack(wrong + hashlib.sha256(wrong).digest(), "the file")
 
 
+def test_codes_take_no_condition(model):
+    images = np.zeros((2, *IMAGE_SHAPE), np.float32)
+    codes = model.encode(images)
+    for call in (lambda: model.encode(images, 3), lambda: model.decode(codes, 3)):
+        with pytest.raises(UserError, match="condition"):
+            call()
+
+
 def test_codes_without_a_prior_and_lossless_use_are_refused_in_a_line(model):
     experiment = coded_experiment("fsq")
     built = randomized(lambda: factory.build_model(experiment, IMAGE_SHAPE, jax.random.key(0)))

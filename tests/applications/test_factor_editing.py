@@ -1,6 +1,7 @@
 """Tests of factors changed by degree, with a model that knows what it draws."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,10 +86,7 @@ def measured(config, tmp_path_factory):
     """The rows of the artist, and the folder of its plots."""
     folder = tmp_path_factory.mktemp("plots")
     readers = {name: Reader(name) for name in NAMES}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trained, "load_images", lambda _: Artist(config))
-        rows = measuring.measure_run(folder, CHANGE, readers, 12, folder)
-    return rows, folder
+    return measuring.measure_run(folder, Artist(config), CHANGE, readers, 12, folder), folder
 
 
 def test_a_known_model_changes_the_factor_alone_by_degree(measured):
@@ -115,10 +113,9 @@ def test_a_known_model_changes_the_factor_alone_by_degree(measured):
 
 
 def test_what_changes_with_a_direction_is_seen(config, measured, monkeypatch):
-    monkeypatch.setattr(trained, "load_images", lambda _: Artist(config))
     monkeypatch.setitem(measuring.METHODS, "mean_difference", lambda contrast: np.array([1, 1.0]))
     readers = {name: Reader(name) for name in NAMES}
-    row = measuring.measure_run(measured[1], CHANGE, readers, 12, None)[0]
+    row = measuring.measure_run(measured[1], Artist(config), CHANGE, readers, 12, None)[0]
     assert row["added"]["read"][-3] == 1
     assert row["added"]["unchanged"]["shade"][-3] < 0.9
     assert row["added"]["right"]["shade"][-3] < 0.9
@@ -184,7 +181,19 @@ def test_a_direction_needs_a_factor_and_values_that_there_are():
 def test_wrong_options_are_refused(given, message, monkeypatch):
     monkeypatch.setattr(classifier, "load", lambda folder: Reader(None))
     with pytest.raises(UserError, match=message):
-        next(measuring.measure([], None, **{"change": "dark:1", **given}))
+        next(measuring.measure([], **{"change": "dark:1", **given}))
+
+
+def test_a_reader_of_other_data_is_refused(config, monkeypatch):
+    reader = Reader("dark")
+    reader.facts["data"] = "mnist"
+    monkeypatch.setattr(classifier, "load", lambda folder: reader)
+    monkeypatch.setattr(trained, "load_images", lambda folder: Artist(config))
+    message = (
+        f"the classifier of 'dark' was trained on 'mnist', and the run on .*{config.data.name}"
+    )
+    with pytest.raises(UserError, match=message):
+        next(measuring.measure([Path("run")], change="dark:1", classifiers=["reader"]))
 
 
 def test_examples_are_labelled_by_a_factor():

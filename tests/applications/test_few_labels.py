@@ -39,8 +39,8 @@ def runs(tmp_path_factory):
 def test_runs_are_measured_drawn_and_reported(runs, tmp_path, capsys):
     folder = tmp_path / "uses" / "few_labels"
     folders = [runs / "8", runs / "4"]
-    *_, found = measuring.measure(folders, folder, num_test_examples=50)
-    measuring.draw_measured(found["rows"], folder)
+    *_, found = measuring.measure(folders, num_test_examples=50)
+    measuring.draw(found["rows"], folder)
     first, second = found["rows"]
     assert [first["num_labels"], second["num_labels"]] == [8, 4]
     assert first["labelled_seed"] == 5
@@ -59,14 +59,15 @@ def test_a_run_without_a_classifier_is_refused_before_the_first_is_measured(runs
     changes = {"data.name": str(runs / "bars.npz"), "batch_size": 32}
     small_runs.save(tmp_path / "vae", small_runs.make_model(SHAPE, **changes))
     with pytest.raises(UserError, match=r"vae holds a run of model='vae', which has no classifier"):
-        next(measuring.measure([runs / "4", tmp_path / "vae"], None))
+        next(measuring.measure([runs / "4", tmp_path / "vae"]))
 
 
-def row(num, seed, accuracy):
+def row(num, seed, accuracy, labelled_seed=0):
     return {
         "data": "latents.npz",
         "model": "m2",
         "seed": seed,
+        "labelled_seed": labelled_seed,
         "num_labels": num,
         "accuracy": accuracy,
         "accuracy_of_classifier_alone": accuracy / 2,
@@ -82,6 +83,8 @@ def test_lines_are_of_all_seeds_that_a_number_of_labels_has(tmp_path):
     numbers, accuracies = lines["model"]
     assert numbers == [10, 100]
     np.testing.assert_array_equal(accuracies, [[0.5, 0.9], [np.nan, 0.92]])
+    of_two_draws = report.panels([*rows, row(100, 0, 0.8, labelled_seed=1)])[name]["model"][1]
+    np.testing.assert_array_equal(of_two_draws, [[0.5, 0.9], [np.nan, 0.8], [np.nan, 0.92]])
     np.testing.assert_array_equal(lines[report.ALONE][1], [[0.25, 0.45], [np.nan, 0.46]])
     drawn, _ = plots.accuracy_by_labels({name: lines}, [report.ALONE]).axes[0].containers
     np.testing.assert_allclose(drawn.lines[0].get_xydata(), [[10, 50], [100, 91]])

@@ -81,6 +81,15 @@ def test_a_run_of_images_and_captions_is_measured_drawn_and_reported(
     assert f"({tmp_path.name}/multimodal/captions/text_to_image.png)" in text
 
 
+def test_runs_of_folders_with_one_name_are_drawn_apart(runs, classifiers, tmp_path):
+    for parent, name in (("a", "captions"), ("b", "labels")):
+        shutil.copytree(runs / name, tmp_path / parent / "0000")
+        rows = measure([tmp_path / parent / "0000"], classifiers, tmp_path)
+    names = [row["name"] for row in rows]
+    assert names == ["0000", f"0000_{rows[1]['config_digest'][:8]}"]
+    assert {path.name for path in (tmp_path / "multimodal").iterdir()} == set(names)
+
+
 def test_renderings_have_a_classifier_each_which_is_trained_once(runs, tmp_path):
     judges = tmp_path / "judges"
     (row,) = measure([runs / "renderings"], judges, tmp_path)
@@ -133,7 +142,7 @@ def test_what_cannot_be_measured_is_refused_in_a_line(runs, classifiers, tmp_pat
     other = Classifier((28, 28, 1), 10, params, {"data": "fashion_mnist"})
     (tmp_path / "clothes").mkdir()
     classifier.save(tmp_path / "clothes", other)
-    with pytest.raises(UserError, match=r"trained on 'fashion_mnist' and the run on data.name="):
+    with pytest.raises(UserError, match=r"trained on 'fashion_mnist', and the run on data.name="):
         measure([runs / "captions"], tmp_path / "clothes", tmp_path)
     shutil.copytree(runs / "captions", tmp_path / "begun")
     (tmp_path / "begun" / "summary.json").unlink()
@@ -205,4 +214,4 @@ def test_the_report_shows_means_over_seeds_and_nothing_before_a_measurement(tmp_
 
 def test_every_draw_has_a_key_of_its_own():
     keys = jax.random.key_data(multimodal_measuring._keys(small_joint_runs.make_model()))
-    assert len({tuple(key.tolist()) for key in np.asarray(keys)}) == 3
+    assert len({tuple(key.tolist()) for key in np.asarray(keys)}) == 4

@@ -206,6 +206,20 @@ def test_runs_that_cannot_be_measured_are_refused(data):
     model = make_model(data, "own_parts:Fog")
     with pytest.raises(UserError, match="corruption='own_parts:Fog' has no methods to compare"):
         recovery_measuring.alike([model])
+    small = small_runs.make_model((8, 12, 1), corruption={"name": "masking", "level": 0.5})
+    with pytest.raises(UserError, match="images of 8x12 pixels are smaller than the 11 pixels of"):
+        recovery_measuring.alike([small])
+
+
+def test_rows_of_another_experiment_with_the_same_use_are_not_averaged(data, tmp_path):
+    model = make_model(data)
+    small_runs.save(tmp_path / "run", model)
+    kept = {"use": recovery_measuring.use_name(model), "experiment": "another"}
+    with pytest.raises(UserError, match=r"of another experiment with the use discs_vae_gaussian"):
+        next(recovery_measuring.measure([tmp_path / "run"], kept=[kept]))
+    others = [{**kept, "use": "other"}, {**kept, "experiment": model.digest_but_seed}]
+    found = next(recovery_measuring.measure([tmp_path / "run"], kept=others, num_test_examples=2))
+    assert found["rows"][0]["experiment"] == model.digest_but_seed
 
 
 def test_runs_of_two_seeds_are_measured_drawn_and_reported(data, tmp_path, capsys):
@@ -217,7 +231,8 @@ def test_runs_of_two_seeds_are_measured_drawn_and_reported(data, tmp_path, capsy
     first, second = (row["methods"] for row in rows[:2])
     assert first["model"] != second["model"]
     assert first["median filter"] == second["median filter"]
-    folder.with_suffix(".json").write_text(json.dumps({"num_chosen": 3, "rows": rows}))
+    recovery_measuring.draw(rows, folder)
+    folder.with_suffix(".json").write_text(json.dumps({"rows": rows}))
     text = recovery_report.section(folder.with_suffix(".json"))
     assert "### gaussian, 0.25" in text
     assert "Model: vae, 2 seeds" in text
@@ -248,11 +263,12 @@ def test_the_report_shows_how_far_the_model_is_ahead_and_nothing_before_a_measur
             "level": 0.5,
             "seed": seed,
             "num_images": 1000,
+            "num_chosen": 100,
             "methods": {"model": score(psnr), **others},
         }
         for seed, psnr in enumerate((18.0, 18.4))
     ]
-    path.write_text(json.dumps({"num_chosen": 100, "rows": rows}))
+    path.write_text(json.dumps({"rows": rows}))
     expected = (
         "| **0.5** | 9.00 ± 0.10, 0.500 | 18.20 ± 0.28, 0.500 | 14.00 ± 0.10, 0.500<br>size 3 | "
         "16.00 ± 0.10, 0.500<br>weight 0.4 | +2.20 |"

@@ -80,6 +80,25 @@ def test_empty_cells_and_their_names_are_not_seen(table):
     assert np.isnan(found.images).sum() == 4
 
 
+def test_an_end_that_may_be_cut_and_empty_rows_are_warned_of(tmp_path, caplog):
+    path = tmp_path / "table.csv"
+    lines = ["size,plan", *(f"{i}.5,{'ab'[i % 2]}" for i in range(20))]
+    path.write_text("\n".join([*lines, ",", "1.5,b"]))
+    load(str(path))
+    assert "table.csv does not end in a line break, but in '1.5,b': if it was cut" in caplog.text
+    assert "table.csv: 1 rows have nothing but empty cells, first row 21" in caplog.text
+    caplog.clear()
+    path.write_text("\n".join(lines) + "\n")
+    load(str(path))
+    assert not caplog.text
+
+
+def test_kinds_are_listed():
+    kinds = ["real", "count", *["real"] * 5]
+    listed = columns.in_words([Column(f"c{i}", kind) for i, kind in enumerate(kinds)])
+    assert listed == "6 real (c0, c2, c3, c4, c5, ...), 1 count (c1)"
+
+
 def test_separators_and_decimal_commas_are_found(table):
     for separator in ",;\t|":
         path = table(*(line.replace(",", separator) for line in (HEADER, *LINES)))
@@ -170,6 +189,16 @@ def test_statistics_travel_as_json_and_tell_tables_apart(table):
         (["a,b", "1.5,1e99", "3,2.5"], {}, "row 1 holds a number that is infinite in float32"),
         (["a"], {}, "has no rows"),
         (["a,b", *(f"n{i},1.5" for i in range(99))], {}, "'a' holds 99 different texts in 99 rows"),
+        (
+            ["a;b", *(f"{i},5;x" for i in range(9)), "9.5;x", "8,5;y"],
+            {},
+            "'a' holds 10 different numbers among texts, such as '9.5' and '0,5'; leave it",
+        ),
+        (
+            ["a,b", *(f"{i}.5,x" for i in range(12)), "high,y"],
+            {},
+            "'a' holds 12 different numbers among texts, such as '0.5' and 'high'; leave it",
+        ),
     ],
 )
 def test_bad_tables_are_refused_in_a_line(table, lines, kinds, message):

@@ -7,18 +7,23 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import small_runs
 from absl.testing import flagsaver
 from small_configs import small_experiment
 
 from experiments import measure
 from vae_jax import config as factory
 from vae_jax import workdir
-from vae_jax.applications import USES, anomaly, few_labels
+from vae_jax.applications import USES, anomaly, few_labels, generation
 from vae_jax.errors import UserError
+from vae_jax.evaluation.classifier import Classifier
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 RESULTS = Path(__file__).parents[2] / "results" / "uses"
+
+
+AREA = {"estimate": 0.5}
 
 
 def command(**given):
@@ -30,8 +35,8 @@ def command(**given):
 def test_every_use_is_measured_by_the_command_and_has_a_section_of_the_report(use, name):
     folder = f"vae_jax.applications.{use}"
     parameters = inspect.signature(importlib.import_module(f"{folder}.measure").measure).parameters
-    assert list(parameters)[:2] == ["folders", "plots_folder"]
-    assert set(list(parameters)[2:]) <= set(measure._OPTIONS)
+    assert next(iter(parameters)) == "folders"
+    assert set(parameters) <= {"folders", "plots_folder", "kept", *measure._OPTIONS}
     section = importlib.import_module(f"{folder}.report").section
     path = RESULTS / f"{name}.json"
     # A use without measurements has no section yet.
@@ -58,6 +63,26 @@ def test_a_mistake_is_refused_in_a_line(tmp_path):
     output.write_text('{"rows": 3}')
     with pytest.raises(UserError, match=r"other\.json has no rows of runs"):
         command(use="anomaly", workdirs=["a"], output=str(output))
+
+
+def test_samples_and_a_classifier_of_other_data_are_not_compared(tmp_path, monkeypatch):
+    module = importlib.import_module(f"{generation.__name__}.measure")
+    judge = Classifier((8, 8, 1), 4, {}, {"data": "fashion_mnist"})
+    monkeypatch.setattr(module, "load_classifier", lambda folder: judge)
+    splits = iter(["train[:90%]", "train[:90%]", "train"])
+
+    def load_images(folder):
+        changes = {"data.name": folder.name, "data.train_split": next(splits)}
+        return small_runs.make_model((8, 8, 1), **changes)
+
+    monkeypatch.setattr(module, "load_images", load_images)
+    with pytest.raises(UserError, match="classifier=c was trained on 'fashion_mnist', and the run"):
+        next(module.measure([Path("mnist")], classifier="c"))
+    runs = [Path("fashion_mnist")] * 2
+    with pytest.raises(
+        UserError, match=r"runs of data.train_split='train\[:90%\]' and 'train'; me"
+    ):
+        next(module.measure(runs, classifier="c"))
 
 
 @pytest.fixture
@@ -94,6 +119,22 @@ def test_a_run_that_is_measured_again_replaces_its_rows_and_the_others_stay(tmp_
     assert areas(output) == list(zip(digests, (0.2, pytest.approx(0.3)), strict=True))
 
 
+def test_the_runs_of_a_call_at_the_same_time_stay(tmp_path, measured, monkeypatch):
+    output = tmp_path / "anomaly.json"
+    module = importlib.import_module(f"{anomaly.__name__}.measure")
+    measure_run = module.measure_run
+
+    def beside_another(*given):
+        workdir.write_json(output, {"rows": [{"config_digest": "another", "auroc": AREA}]})
+        return measure_run(*given)
+
+    monkeypatch.setattr(module, "measure_run", beside_another)
+    run = write_config(tmp_path / "a")
+    command(use="anomaly", workdirs=[run], output=str(output))
+    now = factory.digest(workdir.read_config(Path(run)))
+    assert areas(output) == [("another", 0.5), (now, 0.1)]
+
+
 def test_plots_show_the_runs_of_earlier_calls_too(tmp_path, monkeypatch):
     output = tmp_path / "few_labels.json"
     workdir.write_json(output, {"rows": [{"config_digest": "another"}]})
@@ -101,8 +142,8 @@ def test_plots_show_the_runs_of_earlier_calls_too(tmp_path, monkeypatch):
     run, drawn = write_config(tmp_path / "a"), []
     digest = factory.digest(workdir.read_config(Path(run)))
     rows = [{"config_digest": digest}]
-    monkeypatch.setattr(module, "measure", lambda folders, plots_folder: [{"rows": rows}])
-    monkeypatch.setattr(module, "draw_measured", lambda *given: drawn.append(given))
+    monkeypatch.setattr(module, "measure", lambda folders: [{"rows": rows}])
+    monkeypatch.setattr(module, "draw", lambda *given: drawn.append(given))
     command(use="few_labels", workdirs=[run], output=str(output))
     assert drawn == [([{"config_digest": "another"}, *rows], tmp_path / "few_labels")]
 
@@ -114,8 +155,7 @@ def test_a_run_of_a_flat_config_replaces_the_rows_that_it_had_then(tmp_path, mea
     folder = tmp_path / "vanilla" / "finished"
     # Results files of that version have the digest of its summary.
     was = workdir.read_summary(folder)["config_digest"]
-    area = {"estimate": 0.5}
-    row = {"outliers": "mnist", "score": "elbo", "auroc": area}
+    row = {"outliers": "mnist", "score": "elbo", "auroc": AREA}
     rows = [{**row, "config_digest": digest} for digest in (was, "another")]
     workdir.write_json(output, {"rows": rows})
     command(use="anomaly", workdirs=[str(folder)], output=str(output))

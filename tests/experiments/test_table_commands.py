@@ -110,6 +110,16 @@ def test_multiple_imputations_are_different_draws(run, table, caplog):
     assert "1 rows have nothing but empty cells, first row 4" in caplog.text
 
 
+@pytest.mark.parametrize(("name", "multiple"), [("t_cells.csv", 0), ("t_2.csv", 2)])
+def test_no_file_beside_the_output_overwrites_the_input(run, table, tmp_path, name, multiple):
+    source = tmp_path / name
+    source.write_bytes(table.read_bytes())
+    with pytest.raises(UserError, match=f"would overwrite --input={source}, since {source} is"):
+        run(impute, str(tmp_path / "t.csv"), input=str(source), multiple=multiple)
+    assert source.read_bytes() == table.read_bytes()
+    assert list(tmp_path.iterdir()) == [source]
+
+
 def test_wrong_inputs_are_refused_in_a_line(run, table, tmp_path):
     lines = table.read_text().splitlines()
     wrong = {

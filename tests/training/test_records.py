@@ -327,13 +327,16 @@ def test_progress_lines_show_elbo_rate_and_time_left():
     assert last.endswith(", 0 s left")
 
 
-def test_progress_shows_the_distortion_of_an_autoencoder():
+@pytest.mark.parametrize(
+    ("metrics", "shown"), [({"distortion": 6.0}, "distortion 6.00"), ({"bound": 5.0}, "loss 7.00")]
+)
+def test_progress_without_an_elbo_shows_the_distortion_or_the_loss(metrics, shown):
     stream = Screen()
     writer = ProgressWriter(
         total_steps=10, first_step=0, batch_size=1, stream=stream, seconds_between_lines=0.0
     )
-    writer.write({"step": 5, "epoch": 0.5, "split": "train", "loss": 7.0, "distortion": 7.0})
-    assert stream.text().startswith("epoch 0.5, train distortion 7.00 nats; ")
+    writer.write({"step": 5, "epoch": 0.5, "split": "train", "loss": 7.0, **metrics})
+    assert stream.text().startswith(f"epoch 0.5, train {shown} nats; ")
 
 
 def test_progress_lines_are_rare():

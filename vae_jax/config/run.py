@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import jax
 
 from vae_jax import config as factory
 from vae_jax import workdir
+from vae_jax.data import columns
 from vae_jax.data.columns import RowShape
 from vae_jax.errors import UserError
 from vae_jax.settings import flatten, name_of
@@ -101,6 +103,8 @@ def train(
         if first:
             metadata["data"] = factory.data_digests(config, splits)
             metadata["config"] = workdir.written_digest(folder)
+            if isinstance(form, RowShape):
+                print(f"columns: {columns.in_words(form.plain_columns)}", file=sys.stderr)
         state, progress = _initial_or_restored(
             compiled, config, splits, folder, metadata, accept_data
         )

@@ -6,6 +6,7 @@ with NaN where a cell was not seen. A category, and a binary value, is the index
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -28,6 +29,8 @@ _MOST_DECIMALS = 6
 # Whole numbers up to here are exact in float32.
 _LARGEST_COUNT = 2**24
 _SHOWN = 5
+# Different numbers among texts, from which on a column is hardly one of categories.
+_MANY_NUMBERS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +187,8 @@ def unfit(column: Column, values: Float[np.ndarray, " num"]) -> str | None:
 def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, str | None]:
     """Return the kind of a column, and why it has none that can be told without a word.
 
-    Texts are categories, or binary if there are two. Numbers are binary if they are 0 and 1. They
+    Texts are categories, or binary if there are two; but not if most of them are numbers, as in a
+    column with two kinds of decimal points. Numbers are binary if they are 0 and 1. They
     are counts if they are whole, none is negative, and their variance is at least half their mean.
     They are positive if all are above 0 and the largest is at least five times the median. All
     others are real.
@@ -196,6 +200,14 @@ def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, 
     if not isinstance(content, np.ndarray):
         texts = [text for text in content if text is not None]
         num = len(set(texts))
+        numbers = {text for text in texts if re.fullmatch(r"-?\d+([.,]\d+)?", text)}
+        others = [text for text in texts if text not in numbers or "," in text]
+        if others and len(numbers) >= max(_MANY_NUMBERS, num / 2):
+            one = min(numbers - {*others}, default=others[-1])
+            return "category", (
+                f"column {name!r} holds {len(numbers)} different numbers among texts, such as "
+                f"{one!r} and {others[0]!r}"
+            )
         if num > _MOST_CATEGORIES and num > len(texts) / 2:
             shown = ", ".join(map(repr, sorted(set(texts))[:2]))
             return "category", (
@@ -211,6 +223,17 @@ def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, 
     elif seen.min() > 0 and seen.max() >= _SKEWED * np.median(seen):
         return "positive", None
     return "real", None
+
+
+def in_words(columns: Sequence[Column]) -> str:
+    """Return the kinds of columns in a line: `2 real (age, size), 1 count (visits)`."""
+    names: dict[str, list[str]] = {}
+    for column in columns:
+        names.setdefault(column.kind, []).append(column.name)
+    return ", ".join(
+        f"{len(own)} {kind} ({', '.join(own[:_SHOWN])}{', ...' if len(own) > _SHOWN else ''})"
+        for kind, own in names.items()
+    )
 
 
 def column_of(name: str, content: Sequence[str | None] | np.ndarray, kind: Kind) -> Column:

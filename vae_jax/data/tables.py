@@ -8,6 +8,7 @@ name its `columns`. Empty cells, NaN, NA and null are cells that were not seen.
 import csv
 import functools
 import io
+import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ _TARGET = "target"
 _SEPARATORS = ",;\t|"
 _DRAWN = ("train", "validation", "test")
 _HELD_OUT_SHARE = 0.1
+# Bytes of the last line that an error may show.
+_LINE_SHOWN = 1000
 # Cells as a file has them: numbers, NaN where there is none, or texts, None where there is none.
 _Content = np.ndarray | list[str | None]
 
@@ -278,8 +281,23 @@ def _read_splits(path: str, options: TableOptions, _: int, __: int) -> dict[str,
     if len(exposures) > 1:
         raise UserError(f"data.columns: {' and '.join(exposures)} are exposures; say one")
     parts = {part: _dataset(path, columns, contents, labels, part) for part in tables}
+    _warn_of_empty_rows(path, parts)
     parts = {name: _with_holes(part, options) for name, part in parts.items()}
     return _drawn(parts["all"], options.split_seed) if "all" in parts else parts
+
+
+def _warn_of_empty_rows(path: str, parts: Mapping[str, Dataset]) -> None:
+    for name, part in parts.items():
+        empty = np.isnan(part.images).all(axis=(1, 2, 3))
+        if empty.any():
+            logging.warning(
+                "%s%s: %d rows have nothing but empty cells, first row %d; a model learns nothing "
+                "from them",
+                path,
+                "" if name == "all" else f", {name}",
+                np.count_nonzero(empty),
+                int(empty.argmax()) + 1,
+            )
 
 
 def _with_holes(dataset: Dataset, options: TableOptions) -> Dataset:
@@ -469,6 +487,7 @@ def _open_csv(path: Path, kinds: Mapping[str, str]) -> Any:
 
     with open(path, encoding="utf-8-sig", newline="") as file:
         header, first = file.readline(), file.readline()
+    _warn_of_torn_end(path)
     separator = max(_SEPARATORS, key=header.count)
     names = next(csv.reader([header], delimiter=separator), [])
     if names and all(re.fullmatch(r"-?[\d.]+(e-?\d+)?", name.strip()) for name in names):
@@ -487,6 +506,20 @@ def _open_csv(path: Path, kinds: Mapping[str, str]) -> Any:
             column_types=texts, strings_can_be_null=True, decimal_point="," if comma else "."
         ),
     )
+
+
+def _warn_of_torn_end(path: Path) -> None:
+    """Warn of a file without a line break at its end, whose last cell may have been cut."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - _LINE_SHOWN))
+        end = file.read()
+    if end and not end.endswith((b"\n", b"\r")):
+        line = end.splitlines()[-1].decode(errors="replace")
+        logging.warning(
+            "%s does not end in a line break, but in %r: if it was cut, its last cell is wrong",
+            path,
+            line[-20:],
+        )
 
 
 def _content(table: Any, name: str) -> _Content:

@@ -225,6 +225,25 @@ def load(folder: Path) -> Classifier:
     return Classifier(image_shape, num_classes, params, facts)
 
 
+def require_same_data(judge: Classifier, which: str, data_name: str) -> None:
+    """Refuse to read images of a run by a classifier that was trained on other data.
+
+    Args:
+      judge: the classifier.
+      which: names it in the error.
+      data_name: `data.name` of the run.
+
+    Raises:
+      UserError: the data differ.
+    """
+    known = judge.facts.get("data")
+    if known != data_name:
+        raise UserError(
+            f"{which} was trained on {known!r}, and the run on data.name={data_name!r}; use a "
+            "classifier of the same data"
+        )
+
+
 def load_by_factor(folders: Sequence[str]) -> dict[str, Classifier]:
     """Read classifiers of factors of variation, by the factor that each tells.
 

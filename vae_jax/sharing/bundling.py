@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from vae_jax import bundled, trained
+from vae_jax.errors import UserError
 from vae_jax.evaluation import reports
 from vae_jax.evaluation import summary as measuring
 from vae_jax.workdir import write_atomically
@@ -35,20 +36,23 @@ def bundle(
       num_samples: draws per test example.
 
     Raises:
-      UserError: there is no model, or its data are missing.
+      UserError: there is no model, it has no ELBO, or its data are missing.
     """
     model = trained.load(run)
     assert model.checkpoint is not None, "a run has one"
-    content = model.to_bytes(half_precision=True)
-    path = out / f"{name}.safetensors"
-    write_atomically(path, content)
     test = model.load_test()
     targets = measuring.prepare_examples(model, test)
     condition = measuring.condition_of(model, test, targets)
-    of_run, of_file = (
-        measuring.measure(each, targets, num_samples, condition)
-        for each in (model, trained.load(path))
-    )
+    of_run = measuring.measure(model, targets, num_samples, condition)
+    if "elbo" not in of_run:
+        raise UserError(
+            f"{run} holds a run without an ELBO, by which a bundled model is described; bundle a "
+            "VAE"
+        )
+    content = model.to_bytes(half_precision=True)
+    path = out / f"{name}.safetensors"
+    write_atomically(path, content)
+    of_file = measuring.measure(trained.load(path), targets, num_samples, condition)
     record = {
         "config": config,
         "epochs": model.checkpoint.metadata["epoch"],

@@ -66,7 +66,9 @@ class TrainedModel(ImageInputs):
         """
         if not self.has_codes:
             return self.latents(images, condition)
-        return self._run("codes", lambda model, x: model.codes(x), self._images(images))
+        x = self._images(images)
+        self.checked_condition(condition, len(x), x)
+        return self._run("codes", lambda model, x: model.codes(x), x)
 
     def latents(
         self, images: ArrayLike, condition: Conditions | None = None
@@ -118,6 +120,7 @@ class TrainedModel(ImageInputs):
         if self.has_codes and np.issubdtype(np.asarray(latents).dtype, np.integer):
             assert self.num_codes is not None, "a model with codes counts them"
             codes = arguments.whole_codes(latents, self.code_shape, self.num_codes)
+            self.checked_condition(condition, len(codes))
             return self._run(
                 "decode_codes", lambda model, c: model.decode(model.embed(c)).mean, codes
             )
@@ -219,6 +222,7 @@ class TrainedModel(ImageInputs):
         self, key: Key[Array, ""], num: int, condition: Conditions | None = None
     ) -> Float[np.ndarray, "num height width channels"]:
         """Return `num` draws of the prior, then of p(x|z); see `latents` for conditions."""
+        arguments.require_key(key)
         latents_key, draw_key = jax.random.split(key)
         given = self.checked_condition(condition, num)
         return self.draw(self.sample_latents(latents_key, num, given), draw_key, given)
@@ -227,6 +231,7 @@ class TrainedModel(ImageInputs):
         self, latents: ArrayLike, key: Key[Array, ""], condition: Conditions | None = None
     ) -> Float[np.ndarray, "num height width channels"]:
         """Return one draw of p(x|z) at each latent vector; see `latents` for conditions."""
+        arguments.require_key(key)
         array = self._latents(latents)
         keys = jax.random.split(key, len(array))
         given = self.checked_condition(condition, len(array))
@@ -311,6 +316,7 @@ class TrainedModel(ImageInputs):
                 "imputation needs a run on a table, or one with model.missing_pixels=True, and "
                 "this one is on whole images"
             )
+        arguments.require_key(key)
         given = self._targets(rows)
         keys = jax.random.split(key, len(given))
         at_once = rows_at_once(num_samples, self.latent_size)

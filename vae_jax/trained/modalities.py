@@ -68,6 +68,7 @@ class TrainedMultimodal(Compiled):
         Raises:
           UserError: as `encode`.
         """
+        arguments.require_key(key)
         values, present = self._values(given)
         keys = jax.random.split(key, len(present))
 
@@ -92,6 +93,7 @@ class TrainedMultimodal(Compiled):
         """Return all modalities of `num` draws from the prior."""
         if num < 1:
             raise UserError(f"num={num} must be at least 1")
+        arguments.require_key(key)
         return self.decode(np.asarray(jax.random.normal(key, (num, self.latent_size))))
 
     def decode(self, latents: ArrayLike) -> dict[str, Any]:

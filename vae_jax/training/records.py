@@ -283,8 +283,8 @@ class ProgressWriter:
         )
 
     def write(self, record: Record) -> None:
-        """Advance to the record's step and show its ELBO, or its distortion if it has none."""
-        name = "elbo" if "elbo" in record else "distortion"
+        """Advance to the record's step and show its ELBO, else its distortion, else its loss."""
+        name = next(name for name in ("elbo", "distortion", "loss") if name in record)
         self._latest = f"epoch {record['epoch']:g}, {record['split']} {name} {record[name]:.2f}"
         if record["step"] > self._step:
             self._bar.update((record["step"] - self._step) * self._batch_size)

@@ -28,7 +28,7 @@ _IN_NATS = ("elbo", "iwae_bound", "distortion", "rate", "typicality", "likelihoo
 
 
 def measure(
-    folders: Sequence[Path], plots_folder: Path | None, *, num_test_examples: int = 10_000
+    folders: Sequence[Path], *, plots_folder: Path | None = None, num_test_examples: int = 10_000
 ) -> Iterator[Measured]:
     """Score the images of runs; yield the results so far after each run.
 
@@ -116,7 +116,8 @@ def measure_run(folder: Path, num_images: int, plots_folder: Path | None) -> lis
         unit = " (nats)" if name in _IN_NATS else ""
         drawn[f"{SCORES[name]}{unit}\nAUROC {area.estimate:.2f}"] = of_normal, of_others
     if plots_folder:
-        stem = f"{Path(model.data.name).stem}_{model.likelihood_name}_{model.seed}"
+        model_name = f"{model.encoder_name}_{model.likelihood_name}"
+        stem = f"{Path(model.data.name).stem}_{model_name}_{model.seed}"
         normal_name = f"{Path(model.data.name).stem}, test images"
         histograms = score_histograms(drawn, normal_name, Path(outliers).stem)
         plots.save(histograms, plots_folder / f"{stem}.png")

@@ -15,7 +15,7 @@ Rows = Sequence[Row]
 _MODEL = ("network", "likelihood")
 
 _PLOTS = {
-    f"fashion_mnist_{likelihood}_0.png": f"Scores and their AUROC, {likelihood} likelihood"
+    f"fashion_mnist_mlp_{likelihood}_0.png": f"Scores and their AUROC, {likelihood} likelihood"
     for likelihood in ("bernoulli", "normal")
 }
 

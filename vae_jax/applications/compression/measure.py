@@ -27,9 +27,8 @@ OTHERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def measure(folders: Sequence[Path], plots_folder: Path | None) -> Iterator[Measured]:
+def measure(folders: Sequence[Path]) -> Iterator[Measured]:
     """Compress the test images of runs; yield the results so far after each run."""
-    del plots_folder
     rows = []
     for folder in folders:
         row = measure_run(folder)

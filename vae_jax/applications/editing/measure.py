@@ -55,13 +55,13 @@ class Examples(NamedTuple):
 
 
 def measure(
-    folders: Sequence[Path], plots_folder: Path | None, *, num_test_examples: int = 1000
+    folders: Sequence[Path], *, plots_folder: Path | None = None, num_test_examples: int = 1000
 ) -> Iterator[Measured]:
-    """Edit the test images of runs; yield the results so far after each run, finally plot them.
+    """Edit the test images of runs; yield the results so far after each run.
 
     Args:
       folders: workdirs of runs of one config with several seeds.
-      plots_folder: where to plot; None plots nothing.
+      plots_folder: where edited images are drawn; None draws nothing.
       num_test_examples: test images that are edited, at most.
     """
     rows: list[dict[str, Any]] = []
@@ -71,8 +71,9 @@ def measure(
         rows += found
         print("\n".join([f"{folder}:", *map(_line, found)]), flush=True)
         yield {"rows": rows}
-    if plots_folder is not None:
-        published_plots.draw_curves(rows, plots_folder)
+
+
+draw = published_plots.draw_curves
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -27,8 +27,8 @@ from vae_jax.data import Dataset
 from vae_jax.data.factors import Factors
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
-from vae_jax.evaluation.classifier import Classifier, load_by_factor
-from vae_jax.evaluation.reports import Measured
+from vae_jax.evaluation.classifier import Classifier, load_by_factor, require_same_data
+from vae_jax.evaluation.reports import Measured, Row
 from vae_jax.models import latent_paths
 from vae_jax.trained import TrainedModel
 
@@ -53,38 +53,46 @@ class Readings(NamedTuple):
 
 def measure(
     folders: Sequence[Path],
-    plots_folder: Path | None,
     *,
+    plots_folder: Path | None = None,
     change: str = "accessory:none-sunglasses",
     classifiers: Sequence[str] = (),
     num_test_examples: int = 1000,
 ) -> Iterator[Measured]:
-    """Edit a factor of runs' test images; yield the results so far after each, finally plot them.
+    """Edit a factor of runs' test images; yield the results so far after each.
 
     Args:
       folders: workdirs of runs of one config with several seeds.
-      plots_folder: where to plot; None plots nothing.
+      plots_folder: where edited images are drawn; None draws nothing.
       change: of a factor, such as `accessory:none-sunglasses`.
       classifiers: directories of classifiers, one per factor, among them the edited one.
       num_test_examples: test images of which those with and without the value are edited, at most.
 
     Raises:
-      UserError: `change` is of no factor, or its classifier is missing.
+      UserError: `change` is of no factor, its classifier is missing, or a classifier was trained
+        on other data than a run.
     """
     parsed = directions.parse(change)
     if not isinstance(parsed, FactorChange):
         raise UserError(f"--change={change} is of no factor; name one such as mouth:sad-smile")
     readers = _readers(classifiers, parsed.factor)
+    models = [trained.load_images(folder) for folder in folders]
+    for model in models:
+        for name, reader in readers.items():
+            require_same_data(reader, f"the classifier of {name!r}", model.data.name)
     rows: list[dict[str, Any]] = []
-    for folder in folders:
+    for folder, model in zip(folders, models, strict=True):
         found = measure_run(
-            folder, parsed, readers, num_test_examples, None if rows else plots_folder
+            folder, model, parsed, readers, num_test_examples, None if rows else plots_folder
         )
         rows += found
         print("\n".join([f"{folder}:", *map(_line, found)]), flush=True)
         yield {"rows": rows, "accuracies": _accuracies(readers)}
-    if plots_folder is not None:
-        plots.save(factor_curves(rows), plots_folder / "curves.png")
+
+
+def draw(rows: Sequence[Row], plots_folder: Path) -> None:
+    """Draw what classifiers read, by degree."""
+    plots.save(factor_curves(rows), plots_folder / "curves.png")
 
 
 def _readers(folders: Sequence[str], edited: str) -> dict[str, Classifier]:
@@ -115,6 +123,7 @@ def _line(row: dict[str, Any]) -> str:
 
 def measure_run(
     folder: Path,
+    model: TrainedModel,
     change: FactorChange,
     readers: Mapping[str, Classifier],
     num_images: int,
@@ -124,6 +133,7 @@ def measure_run(
 
     Args:
       folder: the run's workdir.
+      model: of the run.
       change: of a factor.
       readers: classifiers by the factor that they read, the edited one first.
       num_images: test images, at most.
@@ -132,7 +142,6 @@ def measure_run(
     Raises:
       UserError: the run's data have no such factor or value, or no test image has the value.
     """
-    model = trained.load_images(folder)
     opened = model.open_splits()
     known = directions.load_known(model, opened.train)
     contrast = directions.contrast(known, change)

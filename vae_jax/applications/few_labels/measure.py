@@ -17,17 +17,13 @@ from vae_jax.evaluation.reports import Measured, Row
 from vae_jax.trained import TrainedModel
 
 
-def measure(
-    folders: Sequence[Path], plots_folder: Path | None, *, num_test_examples: int | None = None
-) -> Iterator[Measured]:
+def measure(folders: Sequence[Path], *, num_test_examples: int | None = None) -> Iterator[Measured]:
     """Classify the test images of runs; yield the results so far after each run.
 
     Args:
       folders: workdirs of the runs.
-      plots_folder: not used; `draw_measured` plots.
       num_test_examples: test images, at most; None is all.
     """
-    del plots_folder
     models = [trained.load_images(folder) for folder in folders]
     for folder, model in zip(folders, models, strict=True):
         refuse_without_classifier(folder, model)
@@ -38,7 +34,7 @@ def measure(
         yield {"rows": rows}
 
 
-def draw_measured(rows: Sequence[Row], plots_folder: Path) -> None:
+def draw(rows: Sequence[Row], plots_folder: Path) -> None:
     """Draw the accuracies of all measured runs by number of labels."""
     panels = report.panels(rows)
     if panels:

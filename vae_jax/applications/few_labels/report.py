@@ -29,16 +29,20 @@ def section(measured: Measured, path: Path) -> str:
 def panels(rows: Sequence[Row]) -> Panels:
     """Return what `plots.accuracy_by_labels` draws: a panel per data and model.
 
-    A seed that a number of labels lacks is NaN there. A single number of labels has no panel.
+    Seeds are of the run and of the labelled images; those that a number of labels lacks are NaN
+    there. A single number of labels has no panel.
     """
     found: Panels = {}
     for (data, model), group in grouped(rows, "data", "model").items():
         of_seeds = {
-            (row["num_labels"], row["seed"]): (row["accuracy"], row["accuracy_of_classifier_alone"])
+            (row["num_labels"], (row["seed"], row["labelled_seed"])): (
+                row["accuracy"],
+                row["accuracy_of_classifier_alone"],
+            )
             for row in group
         }
         numbers = sorted({number for number, _ in of_seeds})
-        seeds = sorted({seed for _, seed in of_seeds})
+        seeds = sorted({seeds for _, seeds in of_seeds})
         if len(numbers) > 1:
             absent = (np.nan, np.nan)
             values = np.array(

@@ -25,10 +25,10 @@ from vae_jax.data.dataset import Dataset
 from vae_jax.data.random_bits import make_key
 from vae_jax.errors import UserError
 from vae_jax.evaluation import metrics
-from vae_jax.evaluation.classifier import Classifier
+from vae_jax.evaluation.classifier import Classifier, require_same_data
 from vae_jax.evaluation.classifier import load as load_classifier
 from vae_jax.evaluation.reports import Measured
-from vae_jax.trained import load_images
+from vae_jax.trained import TrainedModel, load_images
 
 TRAINING, RECONSTRUCTED = "training images", "reconstructed training images"
 
@@ -46,8 +46,8 @@ _METRICS = {
 
 def measure(
     folders: Sequence[Path],
-    plots_folder: Path | None,
     *,
+    plots_folder: Path | None = None,
     classifier: str = "",
     temperatures: Sequence[str] = ("0.6", "0.8", "1", "1.2"),
 ) -> Iterator[Measured]:
@@ -60,13 +60,16 @@ def measure(
       temperatures: of each sampler.
 
     Raises:
-      UserError: a temperature is no number above 0, or there is no classifier.
+      UserError: a temperature is no number above 0, there is no classifier, or the runs or the
+        classifier are of different data.
     """
     amounts = _numbers(temperatures)
     if not classifier:
         raise UserError("--classifier is missing; name what experiments.classifier trained")
     trained = load_classifier(Path(classifier))
-    splits = load_images(folders[0]).load_splits()
+    models = [load_images(folder) for folder in folders]
+    _require_same_data(models, trained, classifier)
+    splits = models[0].load_splits()
     if not isinstance(splits.train, Dataset):
         raise UserError(
             "data.mode='render' keeps no training images, which samples are compared with; measure "
@@ -76,8 +79,8 @@ def measure(
     yardstick = make_yardstick(trained, train.images, test)
     rows: list[dict[str, Any]] = []
     samples: dict[str, np.ndarray] = {}
-    for folder in folders:
-        found, at_one = measure_run(folder, yardstick, train, amounts, len(test))
+    for folder, model in zip(folders, models, strict=True):
+        found, at_one = measure_run(folder, model, yardstick, train, amounts, len(test))
         rows += found
         samples = samples or at_one
         yield {
@@ -87,7 +90,21 @@ def measure(
             "rows": rows,
         }
     if plots_folder is not None:
-        draw(plots_folder, rows, amounts, samples, yardstick, train.images)
+        _draw(plots_folder, rows, amounts, samples, yardstick, train.images)
+
+
+def _require_same_data(models: Sequence[TrainedModel], judge: Classifier, classifier: str) -> None:
+    """Refuse runs of different data, or a classifier of other data."""
+    first = models[0].data
+    for model in models:
+        require_same_data(judge, f"--classifier={classifier}", model.data.name)
+        for field in ("train_split", "test_split"):
+            one, other = getattr(first, field), getattr(model.data, field)
+            if one != other:
+                raise UserError(
+                    f"--workdirs has runs of data.{field}={one!r} and {other!r}; measure them into "
+                    "different files"
+                )
 
 
 def _numbers(temperatures: Sequence[str]) -> list[float]:
@@ -123,8 +140,12 @@ def some(images: np.ndarray) -> np.ndarray:
 
 
 def _rows(images: np.ndarray) -> np.ndarray:
-    scale = np.float32(1 / 255) if images.dtype == np.uint8 else np.float32(1)
-    return images.reshape(len(images), -1) * scale
+    return _shown(images).reshape(len(images), -1)
+
+
+def _shown(images: np.ndarray) -> np.ndarray:
+    """Return images in the unit interval."""
+    return images * np.float32(1 / 255 if images.dtype == np.uint8 else 1)
 
 
 def make_yardstick(trained: Classifier, train: np.ndarray, test: np.ndarray) -> Yardstick:
@@ -135,10 +156,14 @@ def make_yardstick(trained: Classifier, train: np.ndarray, test: np.ndarray) -> 
 
 
 def measure_run(
-    folder: Path, yardstick: Yardstick, train: Dataset, temperatures: list[float], num: int
+    folder: Path,
+    model: TrainedModel,
+    yardstick: Yardstick,
+    train: Dataset,
+    temperatures: list[float],
+    num: int,
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Return the rows of a run, and its samples at temperature 1 by sampler."""
-    model = load_images(folder)
     order_key, images_key, fits_key, draws_key = jax.random.split(make_key(model.seed), 4)
     identity = {
         "data": model.data.name,
@@ -175,7 +200,7 @@ def measure_run(
     return rows, at_one
 
 
-def draw(
+def _draw(
     out: Path,
     rows: list[dict[str, Any]],
     temperatures: list[float],
@@ -217,7 +242,7 @@ def draw(
     )
     plots.save(distances, out / "nearest_distances.png")
     pairs = {
-        sampler: (images[:_NUM_SHOWN], train[found[sampler][1][:_NUM_SHOWN]] / 255)
+        sampler: (images[:_NUM_SHOWN], _shown(train[found[sampler][1][:_NUM_SHOWN]]))
         for sampler, images in samples.items()
     }
     plots.save(plots.nearest_neighbours(pairs), out / "nearest_neighbours.png")

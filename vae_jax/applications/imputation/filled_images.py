@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
+from vae_jax.applications.imputation import written_files
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 from vae_jax.evaluation import foreign_images, metrics
@@ -70,9 +71,8 @@ def fill_file(
             num_draws=max(1, num_files),
             on_batch=bar.update,
         )
-    for index in range(num_files):
-        drawn = np.where(missing, found.draws[index], images)
-        image_arrays.write(target.with_stem(f"{target.stem}_{index + 1}"), drawn)
+    for path, draw in zip(written_files.draws(target, num_files), found.draws, strict=False):
+        image_arrays.write(path, np.where(missing, draw, images))
     image_arrays.write(target, np.where(missing, found.point, images))
     num_with_holes = np.count_nonzero(missing.any(axis=(1, 2, 3)))
     return (

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Array, Key
 
-from vae_jax.applications.imputation import filled_cells
+from vae_jax.applications.imputation import filled_cells, written_files
 from vae_jax.data import tables
 from vae_jax.errors import UserError
 from vae_jax.evaluation import foreign_rows
@@ -67,9 +67,9 @@ def fill_file(
         whole[with_holes] = rows
         tables.write_table(path, tables.fill(cells.table, columns, whole))
 
-    for index in range(num_files):
-        write(target.with_stem(f"{target.stem}_{index + 1}"), np.asarray(found.draws[index]))
-    listed = target.with_stem(f"{target.stem}_cells")
+    for path, rows in zip(written_files.draws(target, num_files), found.draws, strict=False):
+        write(path, np.asarray(rows))
+    listed = written_files.listed_cells(target)
     tables.write_table(listed, filled_cells.table(columns, holes, found, with_holes))
     write(target, np.asarray(found.point))
     left = np.isnan(cells.rows).sum() - empty.sum()

@@ -23,17 +23,13 @@ _NUM_SAMPLES = 10_000
 _NUM_DRAWS = 200
 
 
-def measure(
-    folders: Sequence[Path], plots_folder: Path | None, *, num_test_examples: int | None = None
-) -> Iterator[Measured]:
+def measure(folders: Sequence[Path], *, num_test_examples: int | None = None) -> Iterator[Measured]:
     """Impute the missing cells of runs; yield the results so far after each run.
 
     Args:
       folders: workdirs of the runs.
-      plots_folder: not used; `draw_measured` plots.
       num_test_examples: rows to impute, at most; None is all.
     """
-    del plots_folder
     models = [trained.load_images(folder, rows=True) for folder in folders]
     for folder, model in zip(folders, models, strict=True):
         refuse_without_holes(folder, model)
@@ -71,6 +67,9 @@ def measure_run(model: TrainedModel, num_rows: int | None = None) -> dict[str, A
     of their column (of its log, for positive numbers and counts) among all cells, and the share of
     wrong ones of categories. `coverage` is the share of the missing numbers within their 90 %
     interval.
+
+    Raises:
+      UserError: no cell is hidden among the rows.
     """
     assert model.columns is not None, "refused before"
     holes, complete = model.load_splits().train.images, model.load_complete()
@@ -78,6 +77,11 @@ def measure_run(model: TrainedModel, num_rows: int | None = None) -> dict[str, A
     known = columns.fit(model.columns.plain_columns, complete, "the complete rows")
     counted = slice(num_rows)
     hidden = np.where(np.isnan(holes), complete, np.nan)[counted]
+    if np.isnan(hidden).all():
+        raise UserError(
+            f"none of the first {len(hidden)} rows of data.name={model.data.name!r} has a hidden "
+            "cell; impute more rows, by a larger --num_test_examples"
+        )
     found = model.impute(
         holes[counted], model.keys.imputation, num_samples=_NUM_SAMPLES, num_draws=_NUM_DRAWS
     )
@@ -116,7 +120,7 @@ def _line(row: dict[str, Any]) -> str:
     )
 
 
-def draw_measured(rows: Sequence[Row], plots_folder: Path) -> None:
+def draw(rows: Sequence[Row], plots_folder: Path) -> None:
     """Draw the errors of all measured runs by share of missing cells, of data with several shares.
 
     The points are means over seeds, the bars standard deviations.

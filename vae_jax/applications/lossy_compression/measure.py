@@ -24,7 +24,7 @@ from vae_jax.applications.representation.measure import name
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
-from vae_jax.evaluation.reports import Measured
+from vae_jax.evaluation.reports import Measured, Row
 
 # Steps of the grid, in standard deviations of the latent that varies most.
 STEPS = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
@@ -34,8 +34,8 @@ _FORMATS: dict[str, dict[str, Any]] = {"JPEG": {"optimize": True}, "WebP": {"met
 Grey = UInt8[np.ndarray, "num height width channels"]
 
 
-def measure(folders: Sequence[Path], plots_folder: Path | None) -> Iterator[Measured]:
-    """Code the test images of runs; yield the results so far after each, finally plot them."""
+def measure(folders: Sequence[Path]) -> Iterator[Measured]:
+    """Code the test images of runs; yield the results so far after each."""
     rows: list[dict[str, Any]] = []
     known: set[tuple[Any, ...]] = set()
     for folder in folders:
@@ -43,8 +43,11 @@ def measure(folders: Sequence[Path], plots_folder: Path | None) -> Iterator[Meas
         rows += found
         print(f"{folder}: {report.line(found)}", flush=True)
         yield {"rows": rows}
-    if plots_folder is not None:
-        plots.save(quality_by_rate(*report.curves(rows)), plots_folder / "quality_by_rate.png")
+
+
+def draw(rows: Sequence[Row], plots_folder: Path) -> None:
+    """Draw the quality by the rate."""
+    plots.save(quality_by_rate(*report.curves(rows)), plots_folder / "quality_by_rate.png")
 
 
 def _row(images: Grey, restored: Grey, num_bytes: int) -> dict[str, float | int]:

@@ -49,11 +49,7 @@ def of_images(model: TrainedMultimodal, folder: Path) -> dict[str, Classifier]:
     else:
         found = {name: _loaded_or_trained(model, name, folder / name) for name in names}
     for trained in found.values():
-        if trained.facts.get("data") != model.data.name:
-            raise UserError(
-                f"classifier={str(folder)!r} was trained on {trained.facts.get('data')!r} and the "
-                f"run on data.name={model.data.name!r}; use a classifier of the same data"
-            )
+        classifier.require_same_data(trained, f"classifier={str(folder)!r}", model.data.name)
     return found
 
 

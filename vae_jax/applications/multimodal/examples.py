@@ -15,7 +15,7 @@ from vae_jax.data.captions.grammars import find_grammar
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
-from vae_jax.evaluation.classifier import Classifier
+from vae_jax.evaluation.classifier import Classifier, require_same_data
 from vae_jax.trained import TrainedMultimodal
 
 
@@ -107,11 +107,11 @@ def _factor_readers(
                 f"data.name={model.data.name!r} mention "
                 f"{', '.join(known) or 'no factors'}; leave it out"
             )
+        require_same_data(judge, f"the classifier of {name!r}", model.data.name)
         shape = model.forms["image"].shape
-        if judge.facts.get("data") != model.data.name or judge.image_shape != shape:
+        if judge.image_shape != shape:
             raise UserError(
-                f"the classifier of {name!r} was trained on {judge.facts.get('data')!r}, images of "
-                f"{list(judge.image_shape)}, and the run on data.name={model.data.name!r}, "
-                f"{list(shape)}; use one of the same data"
+                f"the classifier of {name!r} was trained on images of {list(judge.image_shape)}, "
+                f"and those of the run are {list(shape)}; use one of the same size"
             )
     return {name: coherence.image_reader(judge) for name, judge in classifiers.items()}

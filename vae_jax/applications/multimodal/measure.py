@@ -25,7 +25,7 @@ from vae_jax.errors import UserError
 from vae_jax.evaluation import joint_drawing
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.classifier import load_by_factor
-from vae_jax.evaluation.reports import Measured
+from vae_jax.evaluation.reports import Measured, Row
 from vae_jax.trained import TrainedMultimodal
 
 _NUM_PROBED = 10_000
@@ -38,8 +38,9 @@ _LIKELIHOOD = ("elbo", "log_likelihood", "conditional_log_likelihood", "num_samp
 
 def measure(
     folders: Sequence[Path],
-    plots_folder: Path | None,
     *,
+    plots_folder: Path | None = None,
+    kept: Sequence[Row] = (),
     classifier: str = "",
     classifiers: Sequence[str] = (),
     num_test_examples: int = 10_000,
@@ -49,6 +50,7 @@ def measure(
     Args:
       folders: workdirs of the runs.
       plots_folder: where to plot, in a folder per run; None plots nothing.
+      kept: rows of other runs in the same results file.
       classifier: directory of a classifier of the images, or of a folder with a classifier per
         modality, by name; missing ones are trained.
       classifiers: directories of classifiers of factors that captions mention; they read whether
@@ -63,21 +65,30 @@ def measure(
     # First, so that a run with images alone is refused before others are measured.
     models = [load_model(folder) for folder in folders]
     of_factors = load_by_factor(classifiers)
-    rows = []
+    rows: list[Row] = []
     for folder, model in zip(folders, models, strict=True):
         examples = load_examples(model, Path(classifier), num_test_examples, of_factors)
-        rows.append(measure_run(folder, model, examples))
+        name = _name(folder, model, [*kept, *rows])
+        rows.append({"name": name, **measure_run(folder, model, examples)})
         print(report.line(rows[-1]), flush=True)
         if plots_folder is not None:
             joint_drawing.draw_modalities(
-                model, examples.seen, examples.labels, plots_folder / folder.name
+                model, examples.seen, examples.labels, plots_folder / name
             )
         yield {"rows": rows}
 
 
+def _name(folder: Path, model: TrainedMultimodal, others: Sequence[Row]) -> str:
+    """Return the name of a run, and of the folder of its plots: its workdir's, if that is free."""
+    taken = any(
+        row["name"] == folder.name and row["config_digest"] != model.digest for row in others
+    )
+    return f"{folder.name}_{model.digest[:8]}" if taken else folder.name
+
+
 def measure_coherence(model: TrainedMultimodal, examples: Examples) -> dict[str, Any]:
     """Return conditional and joint coherence, and the readers' accuracy on real examples."""
-    joint_key, conditional_key, _ = _keys(model)
+    joint_key, conditional_key, *_ = _keys(model)
     by_subset = coherence.conditional(
         model, examples.seen, examples.labels, examples.readers, conditional_key
     )
@@ -97,8 +108,8 @@ def measure_coherence(model: TrainedMultimodal, examples: Examples) -> dict[str,
 
 
 def _keys(model: TrainedMultimodal) -> jax.Array:
-    """Return keys of draws from the prior, of generated modalities, and of words."""
-    return jax.random.split(model.keys.prior, 3)
+    """Return keys of draws from the prior, of modalities given others, of words, and of images."""
+    return jax.random.split(model.keys.prior, 4)
 
 
 def measure_captions(model: TrainedMultimodal, examples: Examples) -> dict[str, Any] | None:
@@ -107,13 +118,13 @@ def measure_captions(model: TrainedMultimodal, examples: Examples) -> dict[str, 
         return None
     grammar, attributes = examples.grammar, examples.dataset.attributes
     assert attributes is not None, "captions of a grammar describe attributes"
-    _, generated_key, words_key = _keys(model)
+    _, _, words_key, images_key = _keys(model)
     image, texts = {"image": examples.seen["image"]}, examples.stored["text"]
     written = {
         "greedy": model.reconstruct(image)["text"],
         "sampled": caption_accuracy.sampled_captions(model, "text", image, words_key),
     }
-    drawn = model.generate({"text": texts}, jax.random.fold_in(generated_key, len(model.names)))
+    drawn = model.generate({"text": texts}, images_key)
     words = caption_accuracy.word_accuracy(
         model, "text", image, examples.dataset.modalities["text"]
     )
@@ -166,7 +177,7 @@ def probe(model: TrainedMultimodal, examples: Examples) -> dict[str, float]:
 
 
 def measure_run(folder: Path, model: TrainedMultimodal, examples: Examples) -> dict[str, Any]:
-    """Return the row of a run.
+    """Return the row of a run, without its name.
 
     Args:
       folder: its workdir.
@@ -180,7 +191,6 @@ def measure_run(folder: Path, model: TrainedMultimodal, examples: Examples) -> d
     if summary is None:
         raise UserError(f"{folder} has no summary.json yet; let the run end first")
     return {
-        "name": folder.name,
         "data": model.data.name,
         "modalities": list(model.names),
         "joint_posterior": model.joint_posterior,

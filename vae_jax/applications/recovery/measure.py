@@ -17,7 +17,7 @@ from vae_jax.data.corruptions import levels_around
 from vae_jax.errors import UserError
 from vae_jax.evaluation import metrics
 from vae_jax.evaluation import summary as measuring
-from vae_jax.evaluation.reports import Measured
+from vae_jax.evaluation.reports import Measured, Row, grouped
 from vae_jax.settings import name_of
 from vae_jax.trained import TrainedModel
 
@@ -26,8 +26,9 @@ _SHOWN = 10
 
 def measure(
     folders: Sequence[Path],
-    plots_folder: Path | None,
     *,
+    plots_folder: Path | None = None,
+    kept: Sequence[Row] = (),
     num_test_examples: int = 1000,
     num_chosen: int = 100,
 ) -> Iterator[Measured]:
@@ -35,14 +36,40 @@ def measure(
 
     Args:
       folders: workdirs of the runs.
-      plots_folder: where to plot; None plots nothing.
+      plots_folder: where images are drawn; None draws nothing.
+      kept: rows of other runs in the same results file.
       num_test_examples: test images, at most.
       num_chosen: validation images on which the parameters of other methods are chosen.
+
+    Raises:
+      UserError: runs or kept rows differ in more than their seed but not in their use, or a run
+        cannot be measured.
     """
+    groups = alike([trained.load_images(folder) for folder in folders])
+    for models in groups:
+        _refuse_kept(models[0], kept)
     rows: list[dict[str, Any]] = []
-    for models in alike([trained.load_images(folder) for folder in folders]):
+    for models in groups:
         rows += measure_models(models, num_test_examples, num_chosen, plots_folder)
-        yield {"num_chosen": num_chosen, "rows": rows}
+        yield {"rows": rows}
+
+
+def draw(rows: Sequence[Row], plots_folder: Path) -> None:
+    """Draw the PSNR by level of each use, the model's averaged over seeds."""
+    for group in grouped(rows, "use").values():
+        _draw_curves(group, plots_folder)
+
+
+def _refuse_kept(model: TrainedModel, kept: Sequence[Row]) -> None:
+    """Refuse a model whose rows would be averaged with those of another experiment."""
+    for row in kept:
+        # Rows of earlier versions lack the experiment.
+        other = row.get("experiment", model.digest_but_seed) != model.digest_but_seed
+        if other and row["use"] == use_name(model):
+            raise UserError(
+                f"--output has rows of another experiment with the use {row['use']}; name another "
+                "file"
+            )
 
 
 def use_name(model: TrainedModel) -> str:
@@ -52,10 +79,10 @@ def use_name(model: TrainedModel) -> str:
 
 
 def refuse_unmeasured(model: TrainedModel) -> None:
-    """Refuse a model without a corruption, or with one that has no other methods.
+    """Refuse a model without a corruption, or with one that has no other methods; small images.
 
     Raises:
-      UserError: names the corruption.
+      UserError: names the corruption, or the size.
     """
     name = name_of(model.corruption)
     if name == "none":
@@ -64,6 +91,12 @@ def refuse_unmeasured(model: TrainedModel) -> None:
         raise UserError(
             f"corruption={name!r} has no methods to compare a model with; those that have are "
             f"{', '.join(baselines.METHODS)}"
+        )
+    height, width = model.image_shape[:2]
+    if min(height, width) < quality.SSIM_WINDOW:
+        raise UserError(
+            f"images of {height}x{width} pixels are smaller than the {quality.SSIM_WINDOW} pixels "
+            "of SSIM's window; measure a run on larger images"
         )
 
 
@@ -88,7 +121,7 @@ def alike(models: list[TrainedModel]) -> list[list[TrainedModel]]:
     if len(set(uses)) < len(uses):
         raise UserError(
             f"--workdirs holds runs that differ in more than their seed but not in their use "
-            f"({', '.join(uses)}); measure them apart"
+            f"({', '.join(uses)}); measure them into different files"
         )
     return list(groups.values())
 
@@ -124,7 +157,7 @@ def measure_models(
       models: trained alike, with several seeds.
       num_images: test images.
       num_chosen: validation images.
-      plots_folder: where to plot; None plots nothing.
+      plots_folder: where images are drawn; None draws nothing.
 
     Raises:
       UserError: the models were trained without a corruption or have no validation set.
@@ -164,7 +197,9 @@ def measure_models(
                 "level": level,
                 "seed": model.seed,
                 "config_digest": model.digest,
+                "experiment": model.digest_but_seed,
                 "num_images": len(clean),
+                "num_chosen": len(known_clean),
                 "methods": {"model": _metrics(found, clean), **scores},
             }
             rows.append(row)
@@ -180,8 +215,6 @@ def measure_models(
             strips = {label: strip[:_SHOWN] for label, strip in images.items()}
             title = f"{name.replace('_', ' ')}, level {level:g}"
             plots.save(plots.recovery(strips, title), plots_folder / f"{row['use']}_images.png")
-    if plots_folder is not None:
-        _draw_curves(rows, plots_folder)
     return rows
 
 
@@ -199,8 +232,7 @@ def _line(row: dict[str, Any]) -> str:
     return f"{row['corruption']} {row['level']:g} ({where}), seed {row['seed']}: {found}"
 
 
-def _draw_curves(rows: list[dict[str, Any]], plots_folder: Path) -> None:
-    """Draw the PSNR by level, the model's averaged over seeds."""
+def _draw_curves(rows: Sequence[Row], plots_folder: Path) -> None:
     levels = np.array(list(dict.fromkeys(row["level"] for row in rows)))
     methods = ["corrupted", *(name for name in rows[0]["methods"] if name != "corrupted")]
     curves = {

@@ -17,6 +17,9 @@ from vae_jax.settings import name_of
 Images = Float[np.ndarray, "num height width channels"]
 Missing = Bool[np.ndarray, "num height width channels"]
 
+# Pixels per side of the window of SSIM.
+SSIM_WINDOW = 11
+
 # Corruptions whose lost pixels are known.
 _WITH_MASK = ("box", "masking")
 

@@ -25,7 +25,7 @@ def section(measured: Measured, path: Path) -> str:
     return reports.fill(
         Path(__file__).with_suffix(".md"),
         num_images=" and ".join(sorted({f"{row['num_images']:,}" for row in rows})),
-        num_chosen=measured["num_chosen"],
+        num_chosen=" and ".join(sorted({f"{row['num_chosen']:,}" for row in rows})),
         uses="\n".join(_use(group, path) for group in grouped(rows, "use").values()),
     )
 

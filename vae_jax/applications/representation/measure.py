@@ -19,7 +19,7 @@ from vae_jax.applications.representation import probing, report
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
-from vae_jax.evaluation.reports import Measured
+from vae_jax.evaluation.reports import Measured, Row
 from vae_jax.settings import name_of
 from vae_jax.trained import TrainedModel
 
@@ -80,16 +80,14 @@ def load_images(model: TrainedModel) -> LabelledImages:
 
 def measure(
     folders: Sequence[Path],
-    plots_folder: Path | None,
     *,
     num_labels: Sequence[str] = ("100", "600", "1000", "all"),
     num_draws: int = 10,
 ) -> Iterator[Measured]:
-    """Probe the codes of runs; yield the results so far after each run, finally plot them.
+    """Probe the codes of runs; yield the results so far after each run.
 
     Args:
       folders: workdirs of the runs.
-      plots_folder: where to plot; None plots nothing.
       num_labels: numbers of labels, or "all".
       num_draws: draws of the labelled images.
     """
@@ -106,9 +104,12 @@ def measure(
                 flush=True,
             )
         yield {"num_draws": num_draws, "rows": rows}
-    if plots_folder is not None:
-        figure = plots.accuracy_by_labels(report.panels(rows), report.BASELINES)
-        plots.save(figure, plots_folder / "accuracy_by_labels.png")
+
+
+def draw(rows: Sequence[Row], plots_folder: Path) -> None:
+    """Draw the accuracies by number of labels."""
+    figure = plots.accuracy_by_labels(report.panels(rows), report.BASELINES)
+    plots.save(figure, plots_folder / "accuracy_by_labels.png")
 
 
 def measure_codes(
