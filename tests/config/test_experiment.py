@@ -8,7 +8,7 @@ import own_parts
 import pytest
 from ml_collections import ConfigDict, config_dict
 
-from configs import multimodal, vanilla
+from configs import imputation, multimodal, vanilla
 from vae_jax import settings
 from vae_jax.config import digest, refuse_parts, resolve
 from vae_jax.config import experiment as experiments
@@ -55,6 +55,17 @@ def test_every_config_file_is_an_experiment_and_the_same_after_a_round_trip(name
     assert written["schema"] == SCHEMA
     assert resolve(written) == experiment
     assert digest(written) == digest(config) == digest(experiment)
+
+
+def test_the_configs_of_imputation_are_those_of_the_measured_rows():
+    measured = json.loads(Path("results/uses/imputation.json").read_text())["rows"]
+    for row in measured:
+        config = imputation.get_config(Path(row["data"]).stem)
+        config.seed = row["seed"]
+        config.data.update(missing_share=row["missing_share"], missing_seed=row["missing_seed"])
+        assert digest(config) == row["config_digest"], row["data"]
+    with pytest.raises(UserError, match="there is no table 'whine'; name one of breast_cancer"):
+        imputation.get_config("whine")
 
 
 def test_settings_that_a_config_leaves_out_have_their_defaults():
