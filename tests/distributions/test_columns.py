@@ -64,6 +64,13 @@ def test_probabilities_of_counts_sum_to_one_and_have_the_mean(distribution):
     assert probabilities @ COUNTS == pytest.approx(float(distribution.mean[0]), rel=1e-4)
 
 
+def test_probabilities_of_categories_sum_to_one():
+    of_two = log_probs(Binary(array(0.7)), np.arange(2, dtype=np.float32))
+    of_three = jax.jit(Classes(array(0.1, 0.2, -0.5)).log_prob)(jnp.arange(3))
+    for log_probabilities in (of_two, of_three):
+        assert np.exp(log_probabilities).sum() == pytest.approx(1, abs=1e-6)
+
+
 def test_more_zeros_are_those_of_the_logit():
     counts, inflated = negative_binomial(), ZeroInflatedNegativeBinomial
     zero = np.exp(log_probs(counts, COUNTS[:1]))[0]
