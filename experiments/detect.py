@@ -3,10 +3,10 @@
     python -m experiments.detect --workdir=runs/anomaly --input=new.npy --output=scores.csv
 
 --input is a .npy file, or an .npz file with `images`; of a run on a table, a .csv or .parquet file,
-or an .npz file with `rows`. --output gets one row per image: its index in
-the file, its score, higher for the more anomalous, and 1 where the score is above a threshold, else
-0. The threshold is exceeded by a share --false_positive_rate of the run's validation images, or of
-its training images if it has no validation split.
+or an .npz file with `rows`. --output gets a line per image or row: its index in the file, its
+score, higher for the more anomalous, and 1 where the score is above a threshold, else 0. A share
+--false_positive_rate of the run's validation examples exceeds the threshold, or of its training
+examples if it has no validation split.
 """
 
 import csv

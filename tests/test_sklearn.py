@@ -223,7 +223,7 @@ def test_columns_of_mixed_kinds_are_learned_in_their_own_units():
     assert np.isfinite(model.score_samples(MIXED)).all()
 
 
-def test_told_kinds_of_columns_by_name_or_index():
+def test_given_kinds_of_columns_by_name_or_index():
     told = of_columns(columns={2: "real", "x0": "positive"}).fit(MIXED)
     assert told.kinds_ == ("positive", "binary", "real", "positive")
     of_numbers = of_columns().fit(ROWS)

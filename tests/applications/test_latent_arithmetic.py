@@ -174,7 +174,7 @@ def attribute_row(seed, method="mean_difference", balanced=True):
         "data": "mnist",
         "num_images": 1000,
         "seed": seed,
-        "class_told_of_originals": 0.95,
+        "class_accuracy_of_originals": 0.95,
         "attribute": "slant",
         "method": method,
         "balanced": balanced,
@@ -192,7 +192,7 @@ def attribute_row(seed, method="mean_difference", balanced=True):
 
 
 def class_row(seed, target, reached):
-    keep = ("data", "num_images", "seed", "class_told_of_originals", "method", "balanced")
+    keep = ("data", "num_images", "seed", "class_accuracy_of_originals", "method", "balanced")
     row = {name: value for name, value in attribute_row(seed).items() if name in keep}
     shares = {"class_reached": [0, reached, reached, 1], "class_kept": [0.9, 0.5, 0.3, 0.1]}
     return row | {"attribute": target, "degrees": [0, 1, 1.5, 2], **shares}

@@ -33,7 +33,7 @@ def load(path, split="train+validation+test", **options):
     return data.load(path, split, "", 0, TableOptions(kinds, **options))
 
 
-def test_kinds_are_told_by_the_values(table):
+def test_kinds_are_inferred_from_the_values(table):
     found = load(table(HEADER, *LINES))
     assert {column.name: column.kind for column in found.columns} == {
         "size": "real",
@@ -47,7 +47,7 @@ def test_kinds_are_told_by_the_values(table):
     assert found.images.dtype == np.float32
 
 
-def test_a_told_kind_goes_before_the_inferred_one(table):
+def test_a_given_kind_goes_before_the_inferred_one(table):
     kinds = {"income": "positive", "visits": "category", "code": "label", "plan": "skip"}
     found = load(table(HEADER, *LINES), kinds=kinds)
     assert [column.name for column in found.columns] == ["size", "income", "visits", "member"]
@@ -57,7 +57,7 @@ def test_a_told_kind_goes_before_the_inferred_one(table):
     assert set(found.labels) == {0, 1}
 
 
-def test_wide_positive_numbers_and_years_are_told_apart():
+def test_wide_positive_numbers_and_years_have_kinds_of_their_own():
     rng = np.random.default_rng(0)
     assert columns.infer("a", np.exp(rng.normal(size=200)))[0] == "positive"
     assert columns.infer("a", rng.integers(1990, 2020, 200).astype(float))[0] == "real"

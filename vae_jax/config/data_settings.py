@@ -133,9 +133,9 @@ class TableData:
         may_be_empty=False,
     )
     columns: tuple[tuple[str, str], ...] = by_name(
-        "Kinds of columns by their name, as --config.data.columns.age=count; the others are told "
-        "by their values. An exposure is what a row's counts are proportional to; label is the "
-        "class of the row, which no model sees.",
+        "Kinds of columns by their name, as --config.data.columns.age=count; the others are "
+        "inferred from their values. An exposure is what a row's counts are proportional to; label "
+        "is the class of the row, which no model sees.",
         KINDS,
     )
     numbers: str = one_of(

@@ -38,7 +38,7 @@ from vae_jax.data.sprites.dataset import SpritesDataset, resolve_image_size
 from vae_jax.data.sprites.rendering import draw_within_cells, render_apart
 from vae_jax.data.sprites.variants import VARIANTS
 from vae_jax.data.streaming import num_read_threads, read_ahead
-from vae_jax.data.tables import TableOptions, told_kinds
+from vae_jax.data.tables import TableOptions, given_kinds
 from vae_jax.errors import UserError
 from vae_jax.models.conditions import Reads, condition_of, reads_of
 from vae_jax.models.likelihoods import unaccepted
@@ -279,7 +279,7 @@ def _check_condition_columns(config: AnyExperiment, table: Any) -> None:
     if not getattr(condition, "takes_rows", False):
         return
     options = _table(config)
-    kinds = {} if options is None else told_kinds(config.data.name, options)
+    kinds = {} if options is None else given_kinds(config.data.name, options)
     label = next((name for name, kind in kinds.items() if kind == "label"), None)
     problem = condition.unfit(table.columns, label)
     if problem is not None:

@@ -185,7 +185,7 @@ def unfit(column: Column, values: Float[np.ndarray, " num"]) -> str | None:
 
 
 def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, str | None]:
-    """Return the kind of a column, and why it has none that can be told without a word.
+    """Return the kind of a column, and why it cannot be inferred.
 
     Texts are categories, or binary if there are two; but not if most of them are numbers, as in a
     column with two kinds of decimal points. Numbers are binary if they are 0 and 1. They

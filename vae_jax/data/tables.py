@@ -40,8 +40,8 @@ class TableOptions(NamedTuple):
     """How a file becomes a table.
 
     Attributes:
-        kinds: told kinds by column; the others are inferred.
-        numbers: "inferred", or "real" for all columns of numbers without a told kind.
+        kinds: given kinds by column; the others are inferred.
+        numbers: "inferred", or "real" for all columns of numbers without a given kind.
         split_seed: seed of the draw of the splits.
         missing_share: share of the cells that are made empty, completely at random.
         missing_seed: seed of their draw.
@@ -68,8 +68,8 @@ def sizes(path: str, options: TableOptions) -> dict[str, int]:
     return {name: len(part.images) for name, part in _splits(path, options).items()}
 
 
-def told_kinds(path: str, options: TableOptions) -> dict[str, str]:
-    """Return the kinds of columns that are not told by their values."""
+def given_kinds(path: str, options: TableOptions) -> dict[str, str]:
+    """Return the kinds of columns that are not inferred from their values."""
     return {**({_TARGET: "label"} if path in BUNDLED else {}), **dict(options.kinds)}
 
 
@@ -78,7 +78,7 @@ def read(path: str, options: TableOptions, ranges: Ranges) -> Dataset:
 
     Raises:
         UserError: the file is missing, damaged or no table; a column is not of the kind that it is
-            told to be, or has none that can be told without a word.
+            given to be, or its kind cannot be inferred.
     """
     splits = _splits(path, options)
     return concatenate([splits[name].read(np.arange(start, stop)) for name, start, stop in ranges])
@@ -107,7 +107,7 @@ def read_like(path: Path, columns: Sequence[Column], kinds: Mapping[str, str]) -
     Args:
         path: a .csv, .parquet or .npz file.
         columns: of the run.
-        kinds: told kinds of the run; skipped columns and labels may be there or not.
+        kinds: given kinds of the run; skipped columns and labels may be there or not.
 
     Raises:
         UserError: the file is missing, damaged, has other columns, or a cell is none of its column.
@@ -249,13 +249,13 @@ def _splits(path: str, options: TableOptions) -> dict[str, Dataset]:
 # A run opens each of its splits, and asks for their sizes before.
 @functools.lru_cache(maxsize=2)
 def _read_splits(path: str, options: TableOptions, _: int, __: int) -> dict[str, Dataset]:
-    told = told_kinds(path, options)
-    for name, kind in told.items():
+    given = given_kinds(path, options)
+    for name, kind in given.items():
         if kind not in KINDS:
             raise UserError(f"data.columns.{name}={kind!r} must be one of {', '.join(KINDS)}")
-    tables = _open_parts(Path(path), told)
+    tables = _open_parts(Path(path), given)
     names = next(iter(tables.values())).column_names
-    for name in told:
+    for name in given:
         if name not in names:
             from vae_jax.settings import nearest
 
@@ -264,13 +264,13 @@ def _read_splits(path: str, options: TableOptions, _: int, __: int) -> dict[str,
     contents = {
         name: {part: _content(table, name) for part, table in tables.items()}
         for name in names
-        if told.get(name) != "skip"
+        if given.get(name) != "skip"
     }
-    labels = [name for name in contents if told.get(name) == "label"]
+    labels = [name for name in contents if given.get(name) == "label"]
     if len(labels) > 1:
         raise UserError(f"data.columns: {labels[0]!r} and {labels[1]!r} are labels; say one")
     columns = [
-        _column(path, name, _joined([*parts.values()]), told.get(name), options.numbers)
+        _column(path, name, _joined([*parts.values()]), given.get(name), options.numbers)
         for name, parts in contents.items()
         if name not in labels
     ]
@@ -324,15 +324,15 @@ def _is_empty(content: _Content) -> bool:
     return all(text is None for text in content)
 
 
-def _column(path: str, name: str, content: _Content, told: str | None, numbers: str) -> Column:
+def _column(path: str, name: str, content: _Content, given: str | None, numbers: str) -> Column:
     if _is_empty(content):
         raise UserError(
             f"{path}: column {name!r} is empty; leave it out by data.columns.{name}=skip"
         )
     kind: Kind
-    if told is None and numbers == "real" and isinstance(content, np.ndarray):
+    if given is None and numbers == "real" and isinstance(content, np.ndarray):
         kind = "real"
-    elif told is None:
+    elif given is None:
         kind, problem = kinds_of.infer(name, content)
         if problem is not None:
             raise UserError(
@@ -340,11 +340,11 @@ def _column(path: str, name: str, content: _Content, told: str | None, numbers: 
                 "label or the kind of its numbers"
             )
     else:
-        kind = told  # type: ignore[assignment]
+        kind = given  # type: ignore[assignment]
     try:
         return kinds_of.column_of(name, content, kind)
     except UserError as error:
-        whose = f"data.columns.{name}={told!r}: " if told else ""
+        whose = f"data.columns.{name}={given!r}: " if given else ""
         raise UserError(f"{path}: {whose}{error}") from None
 
 

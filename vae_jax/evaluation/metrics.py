@@ -99,9 +99,9 @@ def vae_metrics(
       single layer. "mutual_information" of images and latents and "aggregate_kl" of the aggregate
       posterior from the prior, in nats, None where the posterior has no density at given latents.
       The mutual information is one of N test images and at most "mutual_information_cap", log N:
-      "mutual_information_at_cap" says that it is so near that it only counts images, and with it
-      the aggregate KL and the total correlation are those of N peaks. That of images and latents
-      then lies between it and "mutual_information_upper_bound", which has no cap.
+      "mutual_information_at_cap" is true where it is too close to log N to be informative: the
+      aggregate KL and the total correlation then describe N separate peaks, and the mutual
+      information lies between it and "mutual_information_upper_bound", which has no cap.
       "total_correlation" of the aggregate posterior, None where the posterior is not a diagonal
       normal. "dimensionwise_kl", the sum of the KLs of its dimensions from the prior's, None also
       where the prior is not standard. The rate is the sum of mutual information, total correlation

@@ -271,7 +271,7 @@ class _TwoLayerSettings(Networks):
 
     @property
     def num_layers(self) -> int | None:
-        """The number of stochastic layers; None where their rates are not told apart."""
+        """The number of stochastic layers; None where their rates are not recorded."""
         return 2 if getattr(self.prior, "is_standard", False) else None
 
     def problem(self) -> str | None:

@@ -384,7 +384,7 @@ class ModelPart(Protocol):
 
     Optional are `has_discrete_latents`, True if latents are one of finitely many vectors;
     `has_closed_kl`, True if the KL has a closed form beside that of two normals; and `num_layers`,
-    the number of stochastic layers if their rates are told apart.
+    the number of stochastic layers if their rates are recorded.
     """
 
     takes: ClassVar[Literal["images", "modalities"]]

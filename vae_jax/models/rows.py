@@ -295,7 +295,7 @@ class ColumnsSettings:
     mask: str = one_of(
         "auto",
         ["all", "auto", "none"],
-        "Columns of which the encoder is told whether they were seen: all; auto, those that lack a "
+        "Columns whose mask the encoder sees: all; auto, those that lack a "
         "cell in the training set; none.",
     )
 

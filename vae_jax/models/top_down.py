@@ -444,7 +444,7 @@ class TopDownSettings:
 
     @property
     def num_layers(self) -> int:
-        """The number of stochastic layers, whose rates are told apart."""
+        """The number of stochastic layers, whose rates are recorded."""
         return self.layers
 
     def smallest_side(self) -> int:

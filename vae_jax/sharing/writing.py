@@ -17,7 +17,7 @@ def require_format(target: Path, others: tuple[str, ...] = ()) -> None:
       others: endings that are known to the caller.
 
     Raises:
-      UserError: it is so.
+      UserError: the ending is unknown, or the package of ONNX is missing.
     """
     known = (*others, *FORMATS)
     if target.suffix not in known:

@@ -18,19 +18,19 @@ _MOST_SHOWN = 10
 
 
 def fit(
-    cells: np.ndarray, names: Sequence[str], told: Mapping[Hashable, str]
+    cells: np.ndarray, names: Sequence[str], given: Mapping[Hashable, str]
 ) -> tuple[RowShape, _Rows]:
     """Return the columns of cells with their statistics, and the cells as encoded rows.
 
     Args:
       cells: `[rows, features]`, numbers or objects.
       names: of the features.
-      told: kinds by name or index of a feature; the others are inferred.
+      given: kinds by name or index of a feature; the others are inferred.
 
     Raises:
       ValueError: a kind or a feature is not known, or a feature has no kind, one value, or none.
     """
-    kinds = _told_kinds(names, told)
+    kinds = _given_kinds(names, given)
     found, encoded = [], []
     for index, name in enumerate(names):
         content = _content(cells[:, index])
@@ -42,7 +42,7 @@ def fit(
         encoded.append(columns.encode(column, content))
     exposures = [column.name for column in found if column.kind == "exposure"]
     if len(exposures) > 1 or len(exposures) == len(names):
-        raise ValueError(f"columns={dict(told)!r} must say at most one exposure beside others")
+        raise ValueError(f"columns={dict(given)!r} must say at most one exposure beside others")
     rows = _float32(names, encoded)
     for index, column in enumerate(found):
         values = rows[:, 0, index, 0]
@@ -83,9 +83,9 @@ def decode(shape: RowShape, rows: _Rows) -> np.ndarray:
     return cells
 
 
-def _told_kinds(names: Sequence[str], told: Mapping[Hashable, str]) -> dict[int, str]:
+def _given_kinds(names: Sequence[str], given: Mapping[Hashable, str]) -> dict[int, str]:
     kinds = {}
-    for feature, kind in told.items():
+    for feature, kind in given.items():
         if kind not in get_args(Kind):
             raise ValueError(
                 f"columns={{{feature!r}: {kind!r}}} must be one of {', '.join(get_args(Kind))}"
@@ -100,11 +100,11 @@ def _told_kinds(names: Sequence[str], told: Mapping[Hashable, str]) -> dict[int,
     return kinds
 
 
-def _kind(name: str, content: _Content, told: str | None) -> Kind:
+def _kind(name: str, content: _Content, given: str | None) -> Kind:
     """Return the kind of a column.
 
     Raises:
-      UserError: it has no value, or no kind that can be told without a word.
+      UserError: it has no value, or no kind that can be inferred.
     """
     is_empty = (
         np.isnan(content).all()
@@ -113,8 +113,8 @@ def _kind(name: str, content: _Content, told: str | None) -> Kind:
     )
     if is_empty:
         raise UserError(f"column {name!r} is empty; leave it out")
-    if told is not None:
-        kind: Kind = told  # type: ignore[assignment]
+    if given is not None:
+        kind: Kind = given  # type: ignore[assignment]
         return kind
     kind, problem = columns.infer(name, content)
     if problem is not None:

@@ -97,7 +97,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         `vae_jax.models.rows`: numbers, texts, and cells that are empty. A fit then compiles its own
         program.
       columns: with "columns", the kinds of features by name or index, of real, positive, count,
-        binary, category and exposure; the others are told by their values.
+        binary, category and exposure; the others are inferred from their values.
       beta: weight of the KL; 1 is the evidence lower bound.
       epochs: passes over the data.
       batch_size: rows per step; all if there are fewer.

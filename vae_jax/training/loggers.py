@@ -35,7 +35,7 @@ Steps = Mapping[int, Mapping[str, float]]
 
 
 class Described(NamedTuple):
-    """A run as a logger is told of it.
+    """A run as a logger sees it.
 
     Attributes:
       folder: its workdir.

@@ -6,7 +6,7 @@ little of the attribute. The groups are balanced in all else that is known; othe
 change what correlates with the attribute in the training data (White 2016, arXiv 1609.04468).
 
 Degree 1 is the distance along v from the mean of one group to that of the other. With the method
-`conditional` it depends on the image: as far as its other latents let expect.
+`conditional` it depends on the image: as far as its other latents predict.
 """
 
 from typing import NamedTuple
@@ -162,7 +162,7 @@ def _regression(
 def conditional_shift(
     contrast: Contrast, latents: Float[np.ndarray, "n latents"]
 ) -> Float[np.ndarray, "n latents"]:
-    """Return what moves each image to where images of the other group are that are otherwise alike.
+    """Return the shift that takes each image to the place of similar images in the other group.
 
     All move along the difference of the means v, by amounts of their own. In each group a linear
     regression predicts the place along v from the latents across it. An image keeps its residual,

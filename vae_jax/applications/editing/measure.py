@@ -116,7 +116,7 @@ def measure_run(folder: Path, num_images: int, plots_folder: Path | None) -> lis
         "deviations": {
             name: float(np.nanstd(values)) for name, values in known.morphology._asdict().items()
         },
-        "class_told_of_originals": float(np.mean(_classify(known, test) == examples.labels)),
+        "class_accuracy_of_originals": float(np.mean(_classify(known, test) == examples.labels)),
     }
     rows = []
     for attribute, balanced, contrast in _contrasts(known):

@@ -24,7 +24,7 @@ _PLOTS = {
 def section(measured: Measured, path: Path) -> str:
     """Return the section, given what `experiments.measure --use=editing` wrote."""
     rows = measured["rows"]
-    original = statistics.fmean(row["class_told_of_originals"] for row in rows)
+    original = statistics.fmean(row["class_accuracy_of_originals"] for row in rows)
     kept = statistics.fmean(row["class_kept"][row["degrees"].index(0)] for row in rows)
     return reports.fill(
         Path(__file__).with_suffix(".md"),

@@ -183,7 +183,7 @@ def chosen_condition(
       chosen: a class; the index of a test example, whose condition it then is; cells of a row,
         `age:40,sex:f`; or numbers, `0.5,-1`.
       num_images: how many to return.
-      sampler: the sampler's name, of which the prior alone is one given a condition.
+      sampler: the sampler's name; only the prior takes a condition.
 
     Raises:
       UserError: it is missing, or there is no such condition.

@@ -135,7 +135,7 @@ def measure_captions(model: TrainedMultimodal, examples: Examples) -> dict[str, 
             )._asdict()
             for how, found in written.items()
         },
-        "words": {"told": words.likeliest, "nats": words.nats},
+        "words": {"accuracy": words.likeliest, "nats": words.nats},
         "text_to_image": caption_accuracy.agreement_of_images(
             grammar, texts, drawn["image"], examples.readers["image"], examples.factor_readers
         )._asdict(),

@@ -117,7 +117,7 @@ def _captions(groups: Sequence[Sequence[Row]]) -> str:
         return ""
     words = "; ".join(
         f"{_heading(group)[0]} on {group[0]['data']} "
-        f"{_cell([row['captions']['words']['told'] for row in group])} % at "
+        f"{_cell([row['captions']['words']['accuracy'] for row in group])} % at "
         f"{statistics.fmean(row['captions']['words']['nats'] for row in group):.2f} nats per word"
         for group in groups
         if group[0]["captions"] is not None
