@@ -211,7 +211,7 @@ def test_attributes_add_up_from_where_the_latents_were(shown, vanilla):
 def test_images_in_colour_have_no_attributes_of_strokes(vanilla, monkeypatch):
     examples = vanilla.examples
     latents = np.resize(vanilla.latents, (len(examples.train), 3))
-    monkeypatch.setattr(explored, "training_latents", lambda model, images, key: latents)
+    monkeypatch.setattr(explored, "draw_latents", lambda model, images, key: latents)
     keys, (height, width, _) = vanilla.model.keys, vanilla.model.image_shape
     opened = SimpleNamespace(
         model=SimpleNamespace(image_shape=(height, width, 3), keys=keys),

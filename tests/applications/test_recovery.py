@@ -6,11 +6,13 @@ import pytest
 import small_runs
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from vae_jax.applications.recovery import baselines, quality
+from vae_jax.applications.recovery import baselines
 from vae_jax.applications.recovery import measure as recovery_measuring
 from vae_jax.applications.recovery import report as recovery_report
+from vae_jax.applications.recovery.corrupted import Corrupted, corrupt
 from vae_jax.data.corruptions import CORRUPTIONS
 from vae_jax.errors import UserError
+from vae_jax.evaluation import image_quality
 from vae_jax.trained import TrainedModel
 
 RNG = np.random.default_rng(0)
@@ -28,13 +30,13 @@ def smooth_images(num, height=16, width=20, channels=1):
 
 
 def corrupted_images(name, level, clean, seed=0):
-    return quality.corrupt(CORRUPTIONS[name](), clean, level, jax.random.key(seed))
+    return corrupt(CORRUPTIONS[name](), clean, level, jax.random.key(seed))
 
 
 def test_scores_are_those_of_scikit_image():
     clean = RNG.random((6, 12, 14, 3)).astype(np.float32)
     images = np.clip(clean + RNG.normal(0, 0.2, clean.shape), 0, 1).astype(np.float32)
-    found = quality.score(images, clean)
+    found = image_quality.score(images, clean)
     assert found.psnr == pytest.approx(
         peak_signal_noise_ratio(clean, images, data_range=1), abs=1e-4
     )
@@ -46,7 +48,7 @@ def test_scores_are_those_of_scikit_image():
     ]
     assert found.ssim == pytest.approx(np.mean(ssim), abs=1e-6)
     assert found.ssim_error == pytest.approx(np.std(ssim) / np.sqrt(6), abs=1e-6)
-    assert quality.ssim(clean, clean) == pytest.approx(1)
+    assert image_quality.ssim(clean, clean) == pytest.approx(1)
 
 
 def test_the_standard_error_of_psnr_is_its_deviation_over_sets_of_images():
@@ -55,13 +57,13 @@ def test_the_standard_error_of_psnr_is_its_deviation_over_sets_of_images():
     spread = np.std(-10 * np.log10(squared.mean(axis=1)))
     clean = np.full((50, 12, 12, 1), 0.5, np.float32)
     images = (clean + np.sqrt(squared[0])[:, None, None, None]).astype(np.float32)
-    assert quality.score(images, clean).psnr_error == pytest.approx(spread, rel=0.5)
+    assert image_quality.score(images, clean).psnr_error == pytest.approx(spread, rel=0.5)
 
 
 def test_images_are_clipped_before_they_are_scored():
     clean = np.zeros((2, 12, 12, 1), np.float32)
-    assert quality.score(clean + 5, clean).psnr == pytest.approx(0)
-    assert quality.score(clean, clean) == (np.inf, 0, pytest.approx(1), pytest.approx(0))
+    assert image_quality.score(clean + 5, clean).psnr == pytest.approx(0)
+    assert image_quality.score(clean, clean) == (np.inf, 0, pytest.approx(1), pytest.approx(0))
 
 
 @pytest.mark.parametrize("name", baselines.METHODS)
@@ -86,12 +88,12 @@ def test_methods_without_a_model_come_closer_than_the_corrupted_images(name):
     corrupted = corrupted_images(name, LEVELS.get(name, 0.25), clean)
     known = smooth_images(4)
     chosen_on = corrupted_images(name, LEVELS.get(name, 0.25), known, seed=1)
-    before = quality.score(corrupted.images, clean)
+    before = image_quality.score(corrupted.images, clean)
     for method_name, method in baselines.METHODS[name].items():
         value = baselines.choose(method, chosen_on, known)
         restored = method.restore(corrupted, value)
         assert restored.shape == clean.shape
-        assert quality.score(restored, clean).psnr > before.psnr, method_name
+        assert image_quality.score(restored, clean).psnr > before.psnr, method_name
         if corrupted.missing is not None:
             kept = ~corrupted.missing
             np.testing.assert_allclose(restored[kept], corrupted.images[kept], atol=1e-6)
@@ -99,11 +101,11 @@ def test_methods_without_a_model_come_closer_than_the_corrupted_images(name):
 
 def test_the_parameter_is_the_one_with_the_least_error():
     clean = smooth_images(5)
-    corrupted = quality.Corrupted(clean / 2, 1.0, None)
+    corrupted = Corrupted(clean / 2, 1.0, None)
     scaled = baselines.Method(lambda seen, scale: seen.images * scale, "scale", (1.0, 2.0, 4.0))
     assert baselines.choose(scaled, corrupted, clean) == 2
     white = np.ones_like(clean)
-    assert baselines.choose(scaled, quality.Corrupted(white / 4, 1.0, None), white) == 4
+    assert baselines.choose(scaled, Corrupted(white / 4, 1.0, None), white) == 4
 
 
 @pytest.mark.parametrize("name", ["bicubic", "Lanczos"])
@@ -118,7 +120,7 @@ def test_bicubic_interpolation_puts_a_slope_where_it_was():
     # A cubic interpolates a line exactly, away from the edge, if it is at the right positions.
     clean = np.broadcast_to(np.arange(32, dtype=np.float32) / 32, (32, 32))
     squares = clean.reshape(16, 2, 16, 2).mean(axis=(1, 3)).repeat(2, axis=0).repeat(2, axis=1)
-    small = quality.Corrupted(squares[None, :, :, None], 2.0, None)
+    small = Corrupted(squares[None, :, :, None], 2.0, None)
     restored = baselines.bicubic(small, 0.0)
     np.testing.assert_allclose(restored[0, :, 6:-6, 0], clean[:, 6:-6], atol=1e-5)
 

@@ -13,6 +13,7 @@ from vae_jax.applications.representation import measure as representation_measur
 from vae_jax.applications.representation import probing
 from vae_jax.applications.representation import report as representation_report
 from vae_jax.errors import UserError
+from vae_jax.evaluation.model_names import model_name
 from vae_jax.settings import to_dict
 from vae_jax.sweeps import checks
 from vae_jax.sweeps import space as search_space
@@ -108,7 +109,7 @@ def test_what_cannot_be_measured_is_refused(tmp_path, changes, given, message):
 )
 def test_models_have_names_of_their_own(changes, expected):
     model = small_runs.make_model((4, 3, 1), **changes)
-    assert representation_measuring.name(model) == expected
+    assert model_name(model) == expected
 
 
 def row(name, size, seed, linear, neighbours):
@@ -180,7 +181,7 @@ def test_the_sweep_of_the_study_has_runs_that_work():
     checks.check(sweep, base)
     members = [factory.with_values(base, setting) for setting in search_space.settings(sweep)]
     models = [small_runs.make_model((28, 28, 1), base=member) for member in members]
-    assert {representation_measuring.name(model) for model in models} == {
+    assert {model_name(model) for model in models} == {
         "autoencoder",
         "VAE",
         "beta-VAE, beta 4",

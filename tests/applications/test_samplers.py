@@ -19,6 +19,7 @@ from vae_jax.applications.generation.samplers import CorrelatedNormalMixture
 from vae_jax.data import image_arrays
 from vae_jax.distributions import Normal, NormalMixture
 from vae_jax.errors import UserError
+from vae_jax.evaluation.latent_draws import draw_latents
 from vae_jax.models import AutoregressivePrior, FlowPrior
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
@@ -173,7 +174,7 @@ def test_the_prior_is_the_models_own_and_latents_are_draws_of_its_posteriors():
     images = np.random.default_rng(0).random((2000, *IMAGE_SHAPE), np.float32)
     prior = samplers.build("prior", model, images[:0], jax.random.key(0))
     np.testing.assert_array_equal(prior.mean, np.zeros(3))
-    drawn = samplers.training_latents(model, np.repeat(images[:1], 4000, axis=0), jax.random.key(0))
+    drawn = draw_latents(model, np.repeat(images[:1], 4000, axis=0), jax.random.key(0))
     posterior = model.posterior(images[:1])
     np.testing.assert_allclose(drawn.mean(axis=0), posterior.mean[0], atol=0.1)
     np.testing.assert_allclose(drawn.std(axis=0), np.exp(posterior.log_scale[0]), rtol=0.1)
@@ -185,7 +186,7 @@ def test_an_autoencoder_has_no_prior_and_its_codes_are_fitted():
     with pytest.raises(UserError, match="needs a prior, which model='autoencoder' does not have"):
         samplers.build("prior", model, images, jax.random.key(0))
     np.testing.assert_array_equal(
-        samplers.training_latents(model, images, jax.random.key(0)), model.encode(images)
+        draw_latents(model, images, jax.random.key(0)), model.encode(images)
     )
     fitted = samplers.build("mixture", model, images, jax.random.key(0))
     assert fitted.means.shape == (10, 3)

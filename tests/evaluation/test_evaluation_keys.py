@@ -41,7 +41,7 @@ def test_no_two_things_that_are_measured_of_a_run_share_a_key(monkeypatch):
         *key_of(
             monkeypatch,
             directions,
-            "training_latents",
+            "draw_latents",
             lambda: directions.load_known(model, IMAGES),
             (5, 4),
         ),

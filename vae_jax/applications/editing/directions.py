@@ -15,13 +15,13 @@ from vae_jax.applications.editing.attribute_vectors import (
     between_classes,
     between_quarters,
 )
-from vae_jax.applications.generation.samplers import training_latents
 from vae_jax.data import LazyDataset
 from vae_jax.data.captions.morphology import Morphology, measure
 from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.factors import Factors
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
+from vae_jax.evaluation.latent_draws import draw_latents
 from vae_jax.models import latent_paths
 from vae_jax.trained import TrainedModel
 
@@ -106,7 +106,7 @@ def load_known(model: TrainedModel, train: LazyDataset) -> KnownImages:
     """
     known = train.read(evenly_spaced(train.shape[0], _MOST_IMAGES))
     key = model.keys.editing
-    latents = training_latents(model, known.images, key)
+    latents = draw_latents(model, known.images, key)
     return KnownImages(known.images, latents, known.labels, factors=known.factors)
 
 

@@ -16,7 +16,6 @@ from vae_jax.applications.editing.attribute_vectors import mean_difference
 from vae_jax.applications.editing.directions import ClassChange, KnownImages
 from vae_jax.applications.explorer import planes
 from vae_jax.applications.explorer.planes import Plane
-from vae_jax.applications.generation.samplers import training_latents
 from vae_jax.data.captions.morphology import Morphology
 from vae_jax.data.corruptions import at_any_level
 from vae_jax.data.dataset import evenly_spaced
@@ -24,6 +23,7 @@ from vae_jax.distributions import Normal, kl_by_dimension
 from vae_jax.errors import UserError
 from vae_jax.evaluation import denoising
 from vae_jax.evaluation import summary as measuring
+from vae_jax.evaluation.latent_draws import draw_latents
 from vae_jax.models import latent_paths
 from vae_jax.trained import TrainedModel
 
@@ -116,7 +116,7 @@ class Explored:
         Thickness, slant and size are those of strokes, which images in colour do not have.
         """
         examples, found = self.examples, {}
-        latents = training_latents(self.model, examples.train, self.model.keys.editing)
+        latents = draw_latents(self.model, examples.train, self.model.keys.editing)
         known = KnownImages(examples.train, latents, examples.train_labels, examples.morphology)
         labels = () if known.labels is None else np.unique(known.labels)
         classes = [int(label) for label in labels] if len(labels) <= _MOST_CLASSES else []

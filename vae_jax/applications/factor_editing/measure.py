@@ -28,6 +28,7 @@ from vae_jax.data.factors import Factors
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.errors import UserError
 from vae_jax.evaluation.classifier import Classifier, load_by_factor, require_same_data
+from vae_jax.evaluation.image_quality import peak_signal_to_noise_ratio
 from vae_jax.evaluation.reports import Measured, Row
 from vae_jax.models import latent_paths
 from vae_jax.trained import TrainedModel
@@ -265,10 +266,8 @@ def _unchanged(
 
 def _psnr(images: np.ndarray, stored: np.ndarray) -> float:
     """Return the peak signal-to-noise ratio in dB, of the squared error over all images."""
-    error = np.mean(
-        np.square(np.clip(images, 0, 1) - np.asarray(to_unit_interval(jnp.asarray(stored))))
-    )
-    return float(-10 * np.log10(error))
+    clean = np.asarray(to_unit_interval(jnp.asarray(stored)))
+    return peak_signal_to_noise_ratio(np.clip(images, 0, 1), clean)
 
 
 def _draw_edits(

@@ -6,14 +6,9 @@ gap after training, and lets a deterministic autoencoder generate too (Ghosh et 
 1903.12436, section 4).
 """
 
-import csv
 import dataclasses
 import math
-import re
-import shutil
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -27,13 +22,12 @@ from vae_jax.applications.generation.diffusion import LatentDiffusion
 from vae_jax.applications.generation.fitting import minimize
 from vae_jax.distributions import Normal, NormalMixture
 from vae_jax.errors import UserError
-from vae_jax.evaluation import summary as measuring
+from vae_jax.evaluation.latent_draws import draw_latents
 from vae_jax.models import FlowPrior
 from vae_jax.models.autoregressive_prior import AutoregressiveMixture
 from vae_jax.models.interfaces import LayeredPrior, Posterior
 from vae_jax.models.priors import NormalizingFlow
 from vae_jax.trained import TrainedModel
-from vae_jax.training import host
 
 SAMPLERS = ("prior", "mixture", "flow", "diffusion")
 
@@ -119,7 +113,7 @@ def build(
             "discrete; use 'prior'"
         )
     latents_key, fit_key = jax.random.split(key)
-    latents = training_latents(model, images, latents_key)
+    latents = draw_latents(model, images, latents_key)
     if name == "mixture":
         return fit_mixture(latents, fit_key)
     if name == "diffusion":
@@ -151,90 +145,6 @@ def require_temperature(temperature: float) -> None:
     """
     if not (math.isfinite(temperature) and temperature >= 0):
         raise UserError(f"temperature={temperature:g} must be a finite number of at least 0")
-
-
-def require_room(model: TrainedModel, num_images: int, folder: Path) -> None:
-    """Refuse more images than a disk or the memory takes.
-
-    Images are decoded and written in parts; their latents are drawn at once.
-
-    Raises:
-      UserError: there is too little room.
-    """
-    for values, there, where in (
-        (math.prod(model.image_shape), shutil.disk_usage(folder).free, "disk"),
-        (4 * model.latent_size, host.memory(jax.devices()[0]), "memory"),
-    ):
-        needed = num_images * 4 * values
-        if needed > there:
-            raise UserError(
-                f"--num_images={num_images} would take {needed / 2**30:.3g} GiB of "
-                f"{where}, where {there / 2**30:.3g} GiB are there; draw fewer"
-            )
-
-
-def chosen_condition(
-    model: TrainedModel, chosen: str | None, num_images: int, sampler: str
-) -> np.ndarray | None:
-    """Return the condition that a text stands for, for each image; None for a model without.
-
-    Args:
-      model: the trained model.
-      chosen: a class; the index of a test example, whose condition it then is; cells of a row,
-        `age:40,sex:f`; or numbers, `0.5,-1`.
-      num_images: how many to return.
-      sampler: the sampler's name; only the prior takes a condition.
-
-    Raises:
-      UserError: it is missing, or there is no such condition.
-    """
-    if chosen is None:
-        return model.checked_condition(None, num_images)
-    if sampler != "prior":
-        raise UserError(
-            f"--sampler={sampler} is fitted to latents of images alone; with --condition use "
-            "--sampler=prior"
-        )
-    is_number = re.fullmatch(r"-?\d{1,9}", chosen) is not None
-    if model.condition_reads in ("nothing", "labels"):
-        return model.checked_condition(int(chosen) if is_number else chosen, num_images)
-    if model.condition_reads == "conditions" and not is_number:
-        numbers = chosen.removesuffix(",").split(",")
-        return model.checked_condition(numbers, num_images)
-    if model.columns is not None and not is_number:
-        names = [model.columns.plain_columns[index].name for index in model.given_columns]
-        return model.checked_condition(_cells(chosen, names), num_images)
-    test = model.load_test()
-    num = len(test.images)
-    if not is_number or not 0 <= int(chosen) < num:
-        what = "image" if model.columns is None else "row"
-        raise UserError(f"--condition={chosen} must be a test {what}, from 0 to {num - 1}")
-    condition = measuring.condition_of(model, test, measuring.prepare_test(model, test))
-    return model.checked_condition(condition[int(chosen)][None], num_images)
-
-
-def _cells(text: str, names: Sequence[str]) -> dict[str, str]:
-    """Return cells by column from `age:40,sex:f`; quotes keep a comma in a value together."""
-    found: dict[str, str] = {}
-    for part in next(csv.reader([text], skipinitialspace=True), []):
-        known = [name for name in names if part.startswith(f"{name}:")]
-        name = max(known, key=len, default=part.partition(":")[0])
-        if ":" not in part or name in found:
-            raise UserError(
-                f"--condition={text!r} must be the number of a test row, or a value for each of "
-                f"{', '.join(names)}, such as {names[0]}:VALUE"
-            )
-        found[name] = part[len(name) + 1 :].strip()
-    return found
-
-
-def training_latents(
-    model: TrainedModel, images: np.ndarray, key: Key[Array, ""]
-) -> Float[np.ndarray, "num latents"]:
-    """Return a draw from each image's posterior; `latents` where that is not a diagonal normal."""
-    if not model.has_normal_posterior:
-        return model.latents(images)
-    return np.asarray(model.posterior(images).sample(key))
 
 
 def fit_mixture(

@@ -19,11 +19,11 @@ from vae_jax import plots, trained
 from vae_jax.applications.lossy_compression import report
 from vae_jax.applications.lossy_compression.plot import quality_by_rate
 from vae_jax.applications.lossy_compression.quantized_latents import LatentCoder
-from vae_jax.applications.recovery.quality import peak_signal_to_noise_ratio
-from vae_jax.applications.representation.measure import name
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
+from vae_jax.evaluation.image_quality import peak_signal_to_noise_ratio
+from vae_jax.evaluation.model_names import model_name
 from vae_jax.evaluation.reports import Measured, Row
 
 # Steps of the grid, in standard deviations of the latent that varies most.
@@ -123,7 +123,7 @@ def measure_run(folder: Path, known: set[tuple[Any, ...]]) -> list[dict[str, Any
     test = measuring.prepare_test(model, splits.test)
     about = {"data": model.data.name, "size": model.latent_size}
     digest = model.digest
-    this = {"method": name(model), **about, "seed": model.seed, "config_digest": digest}
+    this = {"method": model_name(model), **about, "seed": model.seed, "config_digest": digest}
     found = measure_codes(images, model.latents(test), model.latents(train), model.decode)
     rows = [{**this, **row} for row in found]
     if (model.data.name, model.latent_size) not in known:

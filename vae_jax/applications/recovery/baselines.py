@@ -12,7 +12,8 @@ from jaxtyping import Float
 from PIL import Image
 from scipy import ndimage
 
-from vae_jax.applications.recovery.quality import Corrupted, Images
+from vae_jax.applications.recovery.corrupted import Corrupted
+from vae_jax.evaluation.image_quality import Images
 
 # Images deconvolved together.
 _AT_ONCE = 100

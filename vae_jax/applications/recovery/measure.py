@@ -12,10 +12,11 @@ import jax
 import numpy as np
 
 from vae_jax import plots, trained
-from vae_jax.applications.recovery import baselines, quality
+from vae_jax.applications.recovery import baselines
+from vae_jax.applications.recovery.corrupted import Corrupted, corrupt
 from vae_jax.data.corruptions import levels_around
 from vae_jax.errors import UserError
-from vae_jax.evaluation import metrics
+from vae_jax.evaluation import image_quality, metrics
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.reports import Measured, Row, grouped
 from vae_jax.settings import name_of
@@ -93,10 +94,10 @@ def refuse_unmeasured(model: TrainedModel) -> None:
             f"{', '.join(baselines.METHODS)}"
         )
     height, width = model.image_shape[:2]
-    if min(height, width) < quality.SSIM_WINDOW:
+    if min(height, width) < image_quality.SSIM_WINDOW:
         raise UserError(
-            f"images of {height}x{width} pixels are smaller than the {quality.SSIM_WINDOW} pixels "
-            "of SSIM's window; measure a run on larger images"
+            f"images of {height}x{width} pixels are smaller than the {image_quality.SSIM_WINDOW} "
+            "pixels of SSIM's window; measure a run on larger images"
         )
 
 
@@ -127,8 +128,8 @@ def alike(models: list[TrainedModel]) -> list[list[TrainedModel]]:
 
 
 def without_a_model(
-    corrupted: quality.Corrupted,
-    known: quality.Corrupted,
+    corrupted: Corrupted,
+    known: Corrupted,
     known_clean: np.ndarray,
     methods: dict[str, baselines.Method],
 ) -> dict[str, Recovered]:
@@ -178,8 +179,8 @@ def measure_models(
     levels = levels_around(corruption, model.image_shape, parts=2)[1:]
     # At the highest level nothing is left to recover from.
     for level in [level for level in levels if level < corruption.max_level]:
-        corrupted = quality.corrupt(corruption, clean, level, keys.corruption)
-        known = quality.corrupt(corruption, known_clean, level, chosen_key)
+        corrupted = corrupt(corruption, clean, level, keys.corruption)
+        known = corrupt(corruption, known_clean, level, chosen_key)
         others = without_a_model(corrupted, known, known_clean, baselines.METHODS[name])
         scores = {"corrupted": _metrics(corrupted.images, clean)}
         scores |= {
@@ -219,7 +220,7 @@ def measure_models(
 
 
 def _metrics(images: np.ndarray, clean: np.ndarray) -> dict[str, Any]:
-    return quality.score(images, clean)._asdict()
+    return image_quality.score(images, clean)._asdict()
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -19,8 +19,8 @@ from vae_jax.applications.representation import probing, report
 from vae_jax.data.dataset import read_all
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
+from vae_jax.evaluation.model_names import model_name
 from vae_jax.evaluation.reports import Measured, Row
-from vae_jax.settings import name_of
 from vae_jax.trained import TrainedModel
 
 
@@ -31,16 +31,6 @@ class LabelledImages(NamedTuple):
     labels: np.ndarray
     test: np.ndarray
     test_labels: np.ndarray
-
-
-def name(model: TrainedModel) -> str:
-    """Return the name of a model in the table."""
-    denoising = "" if name_of(model.corruption) == "none" else "denoising "
-    if model.has_codes or not model.has_density:
-        return f"{denoising}{model.name}"
-    beta = model.beta
-    kind = f"{denoising}hyperspherical " if model.has_spherical_latents else denoising
-    return f"{kind}VAE" if beta == 1 else f"{kind}beta-VAE, beta {beta:g}"
 
 
 def numbers_of_labels(asked: Sequence[str], num_examples: int) -> list[int]:
@@ -167,7 +157,7 @@ def measure_run(
         model.latents(images.train), model.latents(images.test), images, **options
     )
     digest = model.digest
-    rows = [{"representation": name(model), "config_digest": digest, **seen, **found}]
+    rows = [{"representation": model_name(model), "config_digest": digest, **seen, **found}]
     pixels, test_pixels = (part.reshape(len(part), -1) for part in (images.train, images.test))
     size = min(model.latent_size, *pixels.shape)
     for baseline in (("PCA", size), ("pixels", pixels.shape[1])):

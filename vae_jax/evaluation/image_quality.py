@@ -1,47 +1,14 @@
-"""Quality of recovered images: PSNR and SSIM against the clean ones.
+"""Quality of images against the clean ones: PSNR and SSIM."""
 
-Every method sees the same corrupted images, rounded to the 256 grey values of an image file: in
-full precision a blur could be inverted almost exactly, which is impossible for a user's images.
-"""
+from typing import NamedTuple
 
-from typing import Any, NamedTuple
-
-import jax
 import numpy as np
-from jaxtyping import Bool, Float
-
-from vae_jax.data.corruptions import at_any_level
-from vae_jax.evaluation.denoising import corrupt_each
-from vae_jax.settings import name_of
+from jaxtyping import Float
 
 Images = Float[np.ndarray, "num height width channels"]
-Missing = Bool[np.ndarray, "num height width channels"]
 
 # Pixels per side of the window of SSIM.
 SSIM_WINDOW = 11
-
-# Corruptions whose lost pixels are known.
-_WITH_MASK = ("box", "masking")
-
-
-class Corrupted(NamedTuple):
-    """Corrupted images, and what a method may know about their corruption.
-
-    Attributes:
-      images: in steps of 1/255; noise may leave the unit interval.
-      level: of the corruption.
-      missing: mask of the values that were lost; None for corruptions without one.
-    """
-
-    images: Images
-    level: float
-    missing: Missing | None
-
-    def known_kept(self, recovered: Images) -> Images:
-        """Return the recovered images with the values that were not lost put back."""
-        if self.missing is None:
-            return recovered
-        return np.where(self.missing, recovered, self.images)
 
 
 class Score(NamedTuple):
@@ -60,18 +27,6 @@ class Score(NamedTuple):
     psnr_error: float
     ssim: float
     ssim_error: float
-
-
-def corrupt(corruption: Any, clean: Images, level: float, key: jax.Array) -> Corrupted:
-    """Return images corrupted at a level, each with a key from its index, for every method."""
-    at_level = at_any_level(corruption)
-    images = corrupt_each(at_level, clean, level, key)
-    missing = None
-    if name_of(corruption) in _WITH_MASK:
-        # Neither sets a value to 1.
-        missing = corrupt_each(at_level, np.ones_like(clean), level, key) != 1
-
-    return Corrupted(np.round(images * 255) / np.float32(255), level, missing)
 
 
 def ssim(images: Images, clean: Images) -> Float[np.ndarray, " num"]:
