@@ -2,7 +2,8 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,10 +13,13 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from vae_jax import workdir
 from vae_jax.data import Dataset
 from vae_jax.data.dataset import count_classes
 from vae_jax.data.pixels import StoredImages, to_unit_interval
+from vae_jax.data.random_bits import make_key
 from vae_jax.errors import UserError
+from vae_jax.evaluation import classifier
 from vae_jax.evaluation.classifier import Classifier, ClassifierNetwork, as_stored
 
 _BATCH_SIZE = 128
@@ -95,9 +99,41 @@ def train(
         "num_epochs": num_epochs,
         "train_seconds": time.perf_counter() - start,
     }
-    classifier = Classifier(train.shape[1:], num_classes, state.params, facts)
-    classifier.facts["test_accuracy"] = classifier.accuracy(test.images, test_labels)
-    return classifier
+    trained = Classifier(train.shape[1:], num_classes, state.params, facts)
+    trained.facts["test_accuracy"] = trained.accuracy(test.images, test_labels)
+    return trained
+
+
+def load_or_train(
+    folder: Path,
+    load_examples: Callable[[], tuple[Dataset, Dataset]],
+    facts: Mapping[str, Any],
+    *,
+    num_epochs: int,
+) -> Classifier:
+    """Return the classifier in a folder, or train one there with the key of seed 0.
+
+    Several processes may ask for the same one at once.
+
+    Args:
+      folder: made if it is missing.
+      load_examples: returns training and test examples; called only to train.
+      facts: kept with a new classifier, beside those of its training.
+      num_epochs: passes over the training images.
+
+    Raises:
+      UserError: the classifier is damaged, or the examples cannot be learned.
+    """
+    workdir.make_folder(folder)
+    with workdir.hold(folder):
+        if classifier.exists(folder):
+            return classifier.load(folder)
+        print(f"{folder}: a classifier is trained", flush=True)
+        found = train(*load_examples(), make_key(0), num_epochs=num_epochs)
+        found.facts |= facts
+        classifier.save(folder, found)
+    print(f"{folder}: test accuracy {found.facts['test_accuracy']:.2%}", flush=True)
+    return found
 
 
 def _labels(dataset: Dataset, which: str) -> Int[np.ndarray, " num"]:

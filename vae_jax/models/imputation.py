@@ -6,6 +6,7 @@ latents that are drawn again by these weights (Mattei & Frellsen 2019, arXiv 181
 3.3).
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -22,6 +23,9 @@ from vae_jax.networks.precision import full_precision
 _VALUES_PER_CHUNK = 2**21
 # Latents, and weights, that are kept for a second draw.
 _VALUES_KEPT = 2**22
+
+
+Rows = Float[np.ndarray, "batch height width channels"]
 
 
 @runtime_checkable
@@ -64,6 +68,40 @@ class Imputed(NamedTuple):
 def rows_at_once(num_samples: int, latent_size: int) -> int:
     """Return how many rows are imputed together, so that memory does not grow with the table."""
     return max(1, min(64, _VALUES_KEPT // (num_samples * (latent_size + 1))))
+
+
+def in_blocks(
+    impute_block: Callable[[Rows, Key[Array, " block"]], Imputed],
+    rows: Rows,
+    keys: Key[Array, " batch"],
+    at_once: int,
+    on_block: Callable[[int], None] = lambda num: None,
+) -> Imputed:
+    """Impute rows some at a time; the draws of all are in memory.
+
+    Args:
+      impute_block: imputes as many rows as `at_once` says, by as many keys, so that one program
+        serves all calls.
+      rows: to impute.
+      keys: one per row.
+      at_once: rows of a block.
+      on_block: called with the number of rows of each block that is done.
+    """
+    parts = []
+    for first in range(0, len(rows), at_once):
+        # The last block repeats its last row.
+        indices = np.minimum(np.arange(first, first + at_once), len(rows) - 1)
+        found = impute_block(rows[indices], keys[indices])
+        num = min(at_once, len(rows) - first)
+        parts.append(
+            Imputed(found.point[:num], found.draws[:, :num], found.effective_samples[:num])
+        )
+        on_block(num)
+    return Imputed(
+        np.concatenate([part.point for part in parts]),
+        np.concatenate([part.draws for part in parts], axis=1),
+        np.concatenate([part.effective_samples for part in parts]),
+    )
 
 
 def _given(model: Any, rows: Float[Array, "*batch height width channels"]) -> Any:

@@ -24,6 +24,16 @@ def warmup(epoch: Scalar, warmup_epochs: Traced, cycle_epochs: Traced) -> Scalar
     return jnp.where(warmup_epochs > 0, jnp.minimum(epoch / jnp.maximum(warmup_epochs, 1e-6), 1), 1)
 
 
+def warmup_problem(warmup_epochs: Traced, cycle_epochs: Traced) -> str | None:
+    """Return why a warm-up cannot be; None if it can."""
+    if cycle_epochs > 0 and (cycle_epochs < warmup_epochs or warmup_epochs == 0):
+        return (
+            f"objective.warmup_cycle_epochs={cycle_epochs} must be at least "
+            f"objective.warmup_epochs={warmup_epochs}, and that above 0"
+        )
+    return None
+
+
 def negative_elbo(
     terms: ElboTerms, *, distortion_weight: Traced, kl_weight: Traced, free_nats: Traced
 ) -> Scalar:
@@ -82,12 +92,9 @@ class ELBO(Objective):
 
     def problem(self, model: Any) -> str | None:
         """Return why this objective cannot train a model; None if it can."""
-        cycle, ramp = self.warmup_cycle_epochs, self.warmup_epochs
-        if cycle > 0 and (cycle < ramp or ramp == 0):
-            return (
-                f"objective.warmup_cycle_epochs={cycle} must be at least "
-                f"objective.warmup_epochs={ramp}, and that above 0"
-            )
+        problem = warmup_problem(self.warmup_epochs, self.warmup_cycle_epochs)
+        if problem is not None:
+            return problem
         if self.free_nats_per == "layer":
             if getattr(model, "num_layers", None) is None:
                 return (

@@ -29,7 +29,7 @@ from vae_jax.models.modalities import TextModality, Values
 from vae_jax.models.multimodal import MultimodalVAE
 from vae_jax.networks.text import drop_words
 from vae_jax.objectives.base import OBJECTIVES, Metrics, Objective, Scalar
-from vae_jax.objectives.elbo import warmup
+from vae_jax.objectives.elbo import warmup, warmup_problem
 from vae_jax.settings import Traced, integer, name_of, numbers, register, traced
 
 
@@ -312,13 +312,7 @@ class _JointObjective(Objective):
                 f"model.joint_posterior={self.joint_posterior!r}, not {kind!r}; "
                 f"use objective={' or '.join(map(repr, fitting))}"
             )
-        cycle, ramp = self.warmup_cycle_epochs, self.warmup_epochs
-        if cycle > 0 and (cycle < ramp or ramp == 0):
-            return (
-                f"objective.warmup_cycle_epochs={cycle} must be at least "
-                f"objective.warmup_epochs={ramp}, and that above 0"
-            )
-        return None
+        return warmup_problem(self.warmup_epochs, self.warmup_cycle_epochs)
 
     def prepare(
         self, model: MultimodalVAE, batch: Batch, key: Key[Array, ""], *, epoch: Scalar

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from vae_jax.data.columns import Column, FittedColumn, RowShape
 from vae_jax.models import VAE
-from vae_jax.models.imputation import Imputed, impute, rows_at_once
+from vae_jax.models.imputation import Imputed, impute, in_blocks, rows_at_once
 from vae_jax.models.rows import ColumnsSettings
 from vae_jax.models.vae import VAESettings
 from vae_jax.networks.mlp import MLPEncoderSettings
@@ -214,27 +214,13 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _impute(self, rows: _Rows, keys: Key[Array, " rows"], num_draws: int) -> Imputed:
         """Return standardised rows, imputed."""
         num_samples = self._num_imputation_samples
-        images = self._standardised(rows)
-        at_once = rows_at_once(num_samples, self._architecture.latent_size)
-        parts = []
-        for first in range(0, len(images), at_once):
-            # All calls have as many rows, so that one program serves them.
-            indices = np.minimum(np.arange(first, first + at_once), len(images) - 1)
-            found = _compiled_impute(
-                self._architecture,
-                num_samples,
-                num_draws,
-                self.params_,
-                images[indices],
-                keys[indices],
-            )
-            num = min(at_once, len(images) - first)
-            parts.append(Imputed(found.point[:num], found.draws[:, :num], found.effective_samples))
-        return Imputed(
-            np.concatenate([part.point for part in parts]),
-            np.concatenate([part.draws for part in parts], axis=1),
-            np.concatenate([part.effective_samples for part in parts]),
-        )
+        architecture, params = self._architecture, self.params_
+
+        def block(images: np.ndarray, keys: Key[Array, " rows"]) -> Imputed:
+            return _compiled_impute(architecture, num_samples, num_draws, params, images, keys)
+
+        at_once = rows_at_once(num_samples, architecture.latent_size)
+        return in_blocks(block, self._standardised(rows), keys, at_once)
 
 
 def _key() -> Key[Array, ""]:

@@ -17,7 +17,7 @@ from vae_jax.config.experiment import Experiment
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import DensityModel, latent_paths
-from vae_jax.models.imputation import Imputed, impute, rows_at_once
+from vae_jax.models.imputation import Imputed, impute, in_blocks, rows_at_once
 from vae_jax.models.vae import ConditionalVAE
 from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.trained.image_inputs import Conditions, ImageInputs
@@ -325,17 +325,11 @@ class TrainedModel(ImageInputs):
             found = impute(model, rows, keys, num_samples=num_samples, num_draws=num_draws)
             return found._replace(draws=jnp.moveaxis(found.draws, 0, 1))
 
-        parts = []
-        for first in range(0, len(given), at_once):
-            # All calls have as many rows, so that one program serves them.
-            indices = np.minimum(np.arange(first, first + at_once), len(given) - 1)
-            name = f"impute {num_samples} {num_draws}"
-            found = self._run(name, each, given[indices], keys[indices])
-            num = min(at_once, len(given) - first)
-            parts.append(jax.tree.map(lambda leaf, num=num: leaf[:num], found))
-            on_batch(num)
-        joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-        return Imputed(joined.point, np.moveaxis(joined.draws, 1, 0), joined.effective_samples)
+        def block(rows: np.ndarray, keys: Array) -> Imputed:
+            found = self._run(f"impute {num_samples} {num_draws}", each, rows, keys)
+            return Imputed(found.point, np.moveaxis(found.draws, 1, 0), found.effective_samples)
+
+        return in_blocks(block, given, keys, at_once, on_batch)
 
     def guess(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
         """Return images completed by the network without latents, from the part that is seen."""

@@ -17,7 +17,7 @@ from vae_jax.data.dataset import Dataset, evenly_spaced, read_all
 from vae_jax.data.pixels import to_unit_interval
 from vae_jax.data.random_bits import make_key
 from vae_jax.errors import UserError
-from vae_jax.evaluation import classifier, classifier_training, metrics
+from vae_jax.evaluation import classifier_training, metrics
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.classifier import Classifier
 from vae_jax.evaluation.results_file import Row
@@ -89,7 +89,12 @@ def make_yardstick(model: TrainedModel, folder: Path) -> Yardstick:
     train, test = read_all(splits.train), splits.test
     if train.labels is None or test.labels is None:
         raise UserError(f"data.name={model.data.name!r} has no labels, which the zoo needs")
-    trained_classifier = _loaded_or_trained(folder, model, train, test)
+    trained_classifier = classifier_training.load_or_train(
+        folder,
+        lambda: (train, test),
+        {"data": model.data.name, "train_split": model.data.train_split},
+        num_epochs=_CLASSIFIER_EPOCHS,
+    )
     test = _some(test, NUM_SAMPLES)
     features = trained_classifier.features(test.images)
     (radii,) = squared_radii(features, (NUM_MANIFOLD_NEIGHBOURS,))
@@ -101,20 +106,6 @@ def _some(data: Dataset, most: int) -> Dataset:
     chosen = evenly_spaced(len(data.images), most)
     assert data.labels is not None
     return Dataset(data.images[chosen], data.labels[chosen])
-
-
-def _loaded_or_trained(
-    folder: Path, model: TrainedModel, train: Dataset, test: Dataset
-) -> Classifier:
-    workdir.make_folder(folder)
-    with workdir.hold(folder):
-        if classifier.exists(folder):
-            return classifier.load(folder)
-        print(f"{folder}: a classifier of {model.data.name} is trained", flush=True)
-        found = classifier_training.train(train, test, make_key(0), num_epochs=_CLASSIFIER_EPOCHS)
-        found.facts |= {"data": model.data.name, "train_split": model.data.train_split}
-        classifier.save(folder, found)
-    return found
 
 
 def read(folder: Path) -> Row | None:

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from vae_jax import workdir
 from vae_jax.data import Dataset
-from vae_jax.data.random_bits import make_key
 from vae_jax.errors import UserError
 from vae_jax.evaluation import classifier, classifier_training
 from vae_jax.evaluation.classifier import Classifier
@@ -54,22 +52,12 @@ def of_images(model: TrainedMultimodal, folder: Path) -> dict[str, Classifier]:
 
 
 def _loaded_or_trained(model: TrainedMultimodal, name: str, folder: Path) -> Classifier:
-    folder.mkdir(parents=True, exist_ok=True)
-    with workdir.hold(folder):
-        if classifier.exists(folder):
-            return classifier.load(folder)
+    def examples() -> tuple[Dataset, Dataset]:
         splits = load_splits(model)
-        trained = classifier_training.train(
-            Dataset(splits.train.modalities[name], splits.train.labels),
-            Dataset(splits.test.modalities[name], splits.test.labels),
-            make_key(0),
-            num_epochs=_NUM_EPOCHS,
+        train, test = (
+            Dataset(part.modalities[name], part.labels) for part in (splits.train, splits.test)
         )
-        trained.facts |= {
-            "data": model.data.name,
-            "modality": name,
-            "train_split": model.data.train_split,
-        }
-        classifier.save(folder, trained)
-    print(f"{folder}: test accuracy {trained.facts['test_accuracy']:.2%}", flush=True)
-    return trained
+        return train, test
+
+    facts = {"data": model.data.name, "modality": name, "train_split": model.data.train_split}
+    return classifier_training.load_or_train(folder, examples, facts, num_epochs=_NUM_EPOCHS)
