@@ -251,14 +251,15 @@ def _face_likelihoods(measured: dict[str, Any]) -> str:
         [
             name,
             f"{own[0]['images_seen']:,}",
+            str(reports.num_seeds(own)),
             mean(own, "bits_per_dim", ".3f"),
             mean(own, "reconstruction_error", ".4f"),
             mean(own, "images_per_second", ".0f"),
         ]
         for name, own in measured["likelihoods"].items()
     ]
-    heading = ["network and likelihood", "images seen", "bits per dimension", "squared error"]
-    return reports.table([*heading, "images/s"], rows)
+    heading = ["network and likelihood", "images seen", "seeds", "bits per dimension"]
+    return reports.table([*heading, "squared error", "images/s"], rows)
 
 
 @_of_folder
