@@ -11,7 +11,7 @@ into one process: a flag is defined once.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +243,21 @@ def refuse_overwriting_input(paths: Iterable[Path]) -> None:
                 f"--output={flags.FLAGS.output} would overwrite --input={source}, since {path} is "
                 "written; name another file"
             )
+
+
+def digests_of(folders: Sequence[Path]) -> list[tuple[str, ...]]:
+    """Return all digests of each run.
+
+    Raises:
+      UserError: two runs have the same experiment and seed; they would count as two seeds.
+    """
+    names = [factory.digests(read_config(run_folder(folder, None))) for folder in folders]
+    first: dict[str, Path] = {}
+    for folder, (today, *_) in zip(folders, names, strict=True):
+        if today in first:
+            raise UserError(
+                f"--workdirs={first[today]},{folder} have the same experiment and seed; name one "
+                "of them"
+            )
+        first[today] = folder
+    return names

@@ -12,7 +12,6 @@ curves show too. The results of the other uses replace the file.
 
 import importlib
 import inspect
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,7 @@ from absl import flags
 
 from experiments import command_line
 from experiments import flags as shared
-from vae_jax import workdir
 from vae_jax.applications import USES
-from vae_jax.config import digests
 from vae_jax.errors import UserError
 from vae_jax.evaluation import results_file
 
@@ -74,7 +71,7 @@ def main() -> None:
     # Read first: another kind of file is refused before the first run is measured.
     given = {"plots_folder": plots_folder, "kept": results_file.rows(output) if keeps else []}
     options |= {name: given[name] for name in given.keys() & parameters}
-    names = _digests(folders)
+    names = shared.digests_of(folders)
     circumstances = results_file.circumstances(f"experiments.measure --use={use}")
     rows: list[results_file.Row] = []
     for results in module.measure(folders, **options):
@@ -85,24 +82,6 @@ def main() -> None:
         results_file.write(output, {**circumstances, **results, "rows": rows})
     if plots_folder is not None and hasattr(module, "draw"):
         module.draw(rows, plots_folder)
-
-
-def _digests(folders: Sequence[Path]) -> list[tuple[str, ...]]:
-    """Return all digests of each run.
-
-    Raises:
-      UserError: two runs have the same experiment and seed; they would count as two seeds.
-    """
-    names = [digests(workdir.read_config(workdir.run_folder(folder, None))) for folder in folders]
-    first: dict[str, Path] = {}
-    for folder, (today, *_) in zip(folders, names, strict=True):
-        if today in first:
-            raise UserError(
-                f"--workdirs={first[today]},{folder} have the same experiment and seed; name one "
-                "of them"
-            )
-        first[today] = folder
-    return names
 
 
 if __name__ == "__main__":

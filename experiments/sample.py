@@ -12,16 +12,13 @@ grid of the first hundred, clipped to [0, 1], is written beside it as a PNG or i
 beside.
 """
 
-import math
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import jax
 import numpy as np
 from absl import flags
 
-from experiments import command_line, condition_text
+from experiments import command_line, condition_text, room
 from experiments import flags as shared
 from vae_jax import config, plots, trained
 from vae_jax.applications.generation import samplers
@@ -29,8 +26,6 @@ from vae_jax.data import image_arrays, tables
 from vae_jax.errors import UserError
 from vae_jax.evaluation import metrics, synthetic_rows
 from vae_jax.evaluation.progress import progress_bar
-from vae_jax.trained import TrainedModel
-from vae_jax.training import host
 
 shared.define("format", "workdir", "member", "output", "seed")
 
@@ -60,7 +55,7 @@ def main() -> None:
         raise UserError(f"--num_images={_NUM_IMAGES.value} must be at least 1")
     model = trained.load_images(folder, rows=True)
     (image_arrays if model.columns is None else tables).require_suffix(target)
-    _require_room(model, _NUM_IMAGES.value, target.parent)
+    room.require(model, _NUM_IMAGES.value, target.parent)
     condition = condition_text.read(model, _CONDITION.value, _NUM_IMAGES.value, _SAMPLER.value)
     images_key, fit_key, draw_key, row_key = jax.random.split(config.make_key(flags.FLAGS.seed), 4)
     images = np.empty((0, *model.image_shape), np.float32)
@@ -96,26 +91,6 @@ def main() -> None:
     grid = target.with_suffix(".png")
     files = " and ".join(map(str, plots.save(plots.image_grid(shown), grid)))
     print(f"{target}: {len(latents):,} images; {files} shows {len(shown)}")
-
-
-def _require_room(model: TrainedModel, num_images: int, folder: Path) -> None:
-    """Refuse more images than a disk or the memory takes.
-
-    Images are decoded and written in parts; their latents are drawn at once.
-
-    Raises:
-      UserError: there is too little room.
-    """
-    for values, there, where in (
-        (math.prod(model.image_shape), shutil.disk_usage(folder).free, "disk"),
-        (4 * model.latent_size, host.memory(jax.devices()[0]), "memory"),
-    ):
-        needed = num_images * 4 * values
-        if needed > there:
-            raise UserError(
-                f"--num_images={num_images} would take {needed / 2**30:.3g} GiB of "
-                f"{where}, where {there / 2**30:.3g} GiB are there; draw fewer"
-            )
 
 
 if __name__ == "__main__":

@@ -405,7 +405,7 @@ def test_a_measured_run_becomes_rows_a_plot_and_a_table(run, tmp_path, monkeypat
     assert (rows[0]["num_normal"], rows[0]["num_anomalous"]) == (30, 20)
     # The outliers are brighter than anything known.
     assert {row["score"]: row for row in rows}["pca"]["auroc"]["estimate"] > 0.95
-    assert (tmp_path / "data_normal_0.png").is_file()
+    assert (tmp_path / "data_mlp_normal_0.png").is_file()
     path = tmp_path / "anomaly.json"
     assert anomaly_report.section(path) == ""
     path.write_text(json.dumps({"rows": rows}))
