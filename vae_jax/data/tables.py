@@ -281,23 +281,32 @@ def _read_splits(path: str, options: TableOptions, _: int, __: int) -> dict[str,
     if len(exposures) > 1:
         raise UserError(f"data.columns: {' and '.join(exposures)} are exposures; say one")
     parts = {part: _dataset(path, columns, contents, labels, part) for part in tables}
-    _warn_of_empty_rows(path, parts)
+    for name, part in parts.items():
+        where = path if name == "all" else f"{path}, {name}"
+        warn_of_empty_rows(where, part.images, "a model learns nothing from them")
     parts = {name: _with_holes(part, options) for name, part in parts.items()}
     return _drawn(parts["all"], options.split_seed) if "all" in parts else parts
 
 
-def _warn_of_empty_rows(path: str, parts: Mapping[str, Dataset]) -> None:
-    for name, part in parts.items():
-        empty = np.isnan(part.images).all(axis=(1, 2, 3))
-        if empty.any():
-            logging.warning(
-                "%s%s: %d rows have nothing but empty cells, first row %d; a model learns nothing "
-                "from them",
-                path,
-                "" if name == "all" else f", {name}",
-                np.count_nonzero(empty),
-                int(empty.argmax()) + 1,
-            )
+def warn_of_empty_rows(
+    where: object, rows: Float[np.ndarray, "num 1 columns 1"], consequence: str
+) -> None:
+    """Warn of rows without a cell that was seen.
+
+    Args:
+        where: the file, and perhaps its split.
+        rows: encoded, NaN where a cell is empty.
+        consequence: what follows from it, for the warning.
+    """
+    empty = np.isnan(rows).all(axis=(1, 2, 3))
+    if empty.any():
+        logging.warning(
+            "%s: %d rows have nothing but empty cells, first row %d; %s",
+            where,
+            np.count_nonzero(empty),
+            int(empty.argmax()) + 1,
+            consequence,
+        )
 
 
 def _with_holes(dataset: Dataset, options: TableOptions) -> Dataset:

@@ -1,6 +1,5 @@
 """A user's own rows, with the columns of the table that a run was trained on."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +32,5 @@ def read(model: TrainedModel, path: Path) -> tables.Cells:
                 f"{path}: column {fitted.column.name!r} holds {text!r} in row {row + 1}, which no "
                 "training row has; leave the cell empty"
             )
-    empty = np.isnan(cells.rows).all(axis=(1, 2, 3))
-    if empty.any():
-        logging.warning(
-            "%s: %d rows have nothing but empty cells, first row %d; the model knows nothing of "
-            "them but its prior",
-            path,
-            np.count_nonzero(empty),
-            int(empty.argmax()) + 1,
-        )
+    tables.warn_of_empty_rows(path, cells.rows, "the model knows nothing of them but its prior")
     return cells
