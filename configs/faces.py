@@ -19,7 +19,7 @@ from configs import vanilla
 def get_config() -> ConfigDict:
     """Return a dense network with one scale for all pixels and an autoregressive prior."""
     config = vanilla.get_config()
-    config.epochs = 60
+    config.epochs = 90
     config.batch_size = 64
     config.data.name = "avatars"
     config.data.train_split = "train[:38000]"

@@ -4,7 +4,8 @@
     python -m experiments.classifier --data=avatars --factor=mouth --workdir=runs/classifier_mouth
 
 Two to three minutes on one core. Expect a test accuracy of 99.2 % on MNIST. The second one tells
-the values of a factor of variation instead of the classes.
+the values of a factor of variation instead of the classes. Decoded images are smoother than real
+ones: with `--blur=1` a classifier learns from blurred images too.
 """
 
 import contextlib
@@ -28,6 +29,9 @@ _DATA = flags.DEFINE_string("data", "mnist", "data set with labels, as data.name
 _TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "split to train on")
 _TEST_SPLIT = flags.DEFINE_string("test_split", "test", "split to measure accuracy on")
 _FACTOR = flags.DEFINE_string("factor", None, "factor of the data to tell, in place of the labels")
+_BLUR = flags.DEFINE_float(
+    "blur", None, "largest standard deviation of a training image's blur, in pixels", lower_bound=0
+)
 _EPOCHS = flags.DEFINE_integer("epochs", 10, "passes over the training images", upper_bound=10_000)
 
 
@@ -41,6 +45,7 @@ def main() -> None:
         "seed": flags.FLAGS.seed,
         "num_epochs": _EPOCHS.value,
         "factor": _FACTOR.value,
+        "blur": _BLUR.value or None,
     }
     with workdir.left_as_it_was(folder), _held(folder):
         if classifier.exists(folder):
@@ -53,6 +58,7 @@ def main() -> None:
                 test,
                 config.make_key(flags.FLAGS.seed),
                 num_epochs=_EPOCHS.value,
+                blur=_BLUR.value or 0.0,
                 on_epoch=lambda epoch, loss: print(f"epoch {epoch}: loss {loss:.4f} nats"),
             )
             trained.facts |= asked

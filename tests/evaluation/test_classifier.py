@@ -9,7 +9,7 @@ from absl.testing import flagsaver
 
 from experiments import classifier as command
 from vae_jax import data
-from vae_jax.data import Dataset
+from vae_jax.data import Dataset, corruptions
 from vae_jax.errors import UserError
 from vae_jax.evaluation import classifier, classifier_training
 
@@ -99,6 +99,38 @@ def test_shifts_move_images_by_whole_pixels_and_repeat_their_edge():
         next(at for at, move in moves.items() if np.array_equal(move, image)) for image in shifted
     ]
     assert len(set(found)) == len(moves)
+
+
+def test_blurred_images_keep_their_mean_and_each_has_a_blur_of_its_own():
+    dot = jnp.zeros((64, 31, 31, 1)).at[:, 15, 15].set(1.0)
+    blurred = np.asarray(classifier_training._blurred(dot, jax.random.key(0), 2.0))[..., 0]
+    np.testing.assert_allclose(blurred.sum(axis=(1, 2)), 1, rtol=1e-3)
+    peaks = blurred[:, 15, 15]
+    # Small deviations all leave the peak at 1.
+    assert len(np.unique(peaks)) > 50
+    # A normal density of standard deviation 2 has the peak 1 / (2 pi 2^2).
+    assert peaks.max() > 0.9
+    assert 1 / (8 * np.pi) < peaks.min() < 0.1
+
+
+def test_a_classifier_that_learned_from_blurred_images_reads_them_better():
+    rng = np.random.default_rng(0)
+    labels = np.arange(600, dtype=np.int32) % 2
+    # Stripes of one pixel and of two: narrow ones are fainter when blurred.
+    rows = np.arange(16)[:, None]
+    stripes = np.stack([rows % 2, rows // 2 % 2])[labels]
+    images = np.broadcast_to(stripes[..., None], (600, 16, 16, 1)) * rng.uniform(
+        0.2, 1, (600, 1, 1, 1)
+    )
+    examples = Dataset(images.astype(np.float32), labels)
+    blurred = corruptions.blur(jax.random.key(0), jnp.asarray(examples.images), 1.0)
+    accuracies = [
+        classifier_training.train(
+            examples, examples, jax.random.key(0), num_epochs=4, blur=blur
+        ).accuracy(np.asarray(blurred), labels)
+        for blur in (0.0, 1.5)
+    ]
+    assert accuracies[1] > 0.95 > accuracies[0]
 
 
 def test_a_classifier_comes_back_from_its_folder(trained, folder, splits):
@@ -200,12 +232,15 @@ def test_the_command_trains_once_and_refuses_another_training(bars, tmp_path, ca
     assert capsys.readouterr().out.splitlines() == lines[2:]
     with pytest.raises(UserError, match=r"holds a classifier of num_epochs=2, not 3"):
         run(**{**given, "epochs": 3})
+    with pytest.raises(UserError, match=r"holds a classifier of blur=None, not 1.0"):
+        run(**{**given, "blur": 1.0})
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"epochs": 0}, "epochs=0 must be at least 1"),
+        ({"blur": 1000.0}, r"blur=1000.0 must be between 0 and \d+, the images' smaller side"),
         ({"data": "none_such"}, "'none_such' is not known"),
         ({"train_split": "lost"}, "names 'lost'"),
         ({"workdir": ""}, "--workdir is missing"),

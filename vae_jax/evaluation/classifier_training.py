@@ -1,4 +1,4 @@
-"""Train a classifier: cross-entropy, Adam, shifted images, dropout."""
+"""Train a classifier: cross-entropy, Adam, shifted and blurred images, dropout."""
 
 import functools
 import time
@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from vae_jax import workdir
-from vae_jax.data import Dataset
+from vae_jax.data import Dataset, corruptions
 from vae_jax.data.dataset import count_classes
 from vae_jax.data.pixels import StoredImages, to_unit_interval
 from vae_jax.data.random_bits import make_key
@@ -40,15 +40,20 @@ def train(
     key: Key[Array, ""],
     *,
     num_epochs: int,
+    blur: float = 0.0,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> Classifier:
     """Train a classifier of the labels of `train`, and measure it on `test`.
+
+    A classifier that will read decoded images, which are smoother than real ones, needs blur.
 
     Args:
       train: with labels from 0; the largest gives the number of classes.
       test: has the same classes.
       key: of the initialisation, the order, the shifts and the dropout.
       num_epochs: passes over the training images; the learning rate falls to 0 over all of them.
+      blur: largest standard deviation, in pixels, of the Gaussian blur of a training image; each
+        image's own is drawn uniformly from 0.
       on_epoch: called after each with its number, from 1, and the mean loss in nats.
 
     Returns:
@@ -56,10 +61,15 @@ def train(
       "num_epochs" and "train_seconds", compilation included.
 
     Raises:
-      UserError: images or labels that cannot be learned; no epochs.
+      UserError: images or labels that cannot be learned; no epochs; a blur that is negative or
+        wider than the images.
     """
     if num_epochs < 1:
         raise UserError(f"epochs={num_epochs} must be at least 1")
+    if not 0 <= blur <= min(train.shape[1:3]):
+        raise UserError(
+            f"blur={blur} must be between 0 and {min(train.shape[1:3])}, the images' smaller side"
+        )
     labels, test_labels = _labels(train, "training"), _labels(test, "test")
     num_classes = count_classes(labels, "the training labels")
     if num_classes < 2:
@@ -85,6 +95,7 @@ def train(
             optimizer=optimizer,
             batch_size=batch_size,
             num_steps=steps_per_epoch,
+            blur=blur,
         )
     )
     images, targets = jnp.asarray(as_stored(train.images)), jnp.asarray(labels)
@@ -154,6 +165,7 @@ def _train_epoch(
     optimizer: optax.GradientTransformation,
     batch_size: int,
     num_steps: int,
+    blur: float,
 ) -> tuple[_State, Float[Array, ""]]:
     """Scan the training set; examples that the batch size does not divide are left out."""
     order_key, steps_key = jax.random.split(key)
@@ -164,7 +176,7 @@ def _train_epoch(
     ) -> tuple[_State, Float[Array, ""]]:
         indices, step_key = at
         loss, grads = jax.value_and_grad(_cross_entropy)(
-            state.params, graphdef, images[indices], labels[indices], step_key
+            state.params, graphdef, images[indices], labels[indices], step_key, blur
         )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         return _State(optax.apply_updates(state.params, updates), opt_state), loss
@@ -180,11 +192,15 @@ def _cross_entropy(
     images: StoredImages,
     labels: Int[Array, " batch"],
     key: Key[Array, ""],
+    blur: float,
 ) -> Float[Array, ""]:
-    """Return -log p(label | shifted image), half of the features dropped: nats, the batch mean."""
+    """Return -log p(label | changed image), half of the features dropped: nats, the batch mean."""
     shift_key, dropout_key = jax.random.split(key)
     network = nnx.merge(graphdef, params)
-    features = network.features(_shifted(to_unit_interval(images), shift_key))
+    changed = _shifted(to_unit_interval(images), shift_key)
+    if blur:
+        changed = _blurred(changed, jax.random.fold_in(key, 2), blur)
+    features = network.features(changed)
     kept = jax.random.bernoulli(dropout_key, 1 - _DROPOUT, features.shape)
     logits = network.head(jnp.where(kept, features / (1 - _DROPOUT), 0))
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
@@ -203,3 +219,12 @@ def _shifted(
         return jax.lax.dynamic_slice(image, (start[0], start[1], 0), (height, width, channels))
 
     return jax.vmap(crop)(padded, starts)
+
+
+def _blurred(
+    images: Float[Array, "batch height width channels"], key: Key[Array, ""], most: float
+) -> Float[Array, "batch height width channels"]:
+    """Blur each image by a standard deviation drawn for it alone, uniformly up to `most` pixels."""
+    keys = jax.random.split(key, len(images))
+    deviations = jax.random.uniform(key, (len(images),), maxval=most)
+    return jax.vmap(corruptions.blur)(keys, images, deviations)
