@@ -259,7 +259,9 @@ def _face_likelihoods(measured: dict[str, Any]) -> str:
         for name, own in measured["likelihoods"].items()
     ]
     heading = ["network and likelihood", "images seen", "seeds", "bits per dimension"]
-    return reports.table([*heading, "squared error", "images/s"], rows)
+    table = reports.table([*heading, "squared error", "images/s"], rows)
+    codecs = " and ".join(f"{name} {rate:.2f}" for name, rate in measured["codecs"].items())
+    return f"{table}\nOf the same test images, without loss, {codecs} bits per dimension.\n"
 
 
 @_of_folder
