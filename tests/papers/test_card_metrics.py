@@ -1,13 +1,21 @@
 import shutil
 
+import jax
 import pytest
 import small_joint_runs
+import small_runs
+from small_configs import small_experiment
 
-from configs import multimodal_label
+from configs import imputation, multimodal_label
+from vae_jax import config as factory
+from vae_jax.applications.imputation import measure as imputing
 from vae_jax.applications.multimodal.examples import load_examples, load_model
 from vae_jax.applications.multimodal.measure import measure_coherence
-from vae_jax.papers.card import COHERENCE_METRICS, METRICS
+from vae_jax.errors import UserError
+from vae_jax.papers.card import COHERENCE_METRICS, IMPUTATION_METRICS, METRICS
 from vae_jax.papers.metrics import run_metrics
+from vae_jax.trained import load_images
+from vae_jax.training import checkpoints
 
 TEST = {
     "elbo": -90.0,
@@ -53,3 +61,48 @@ def test_coherence_is_measured_once_by_classifiers_of_the_workdir(tmp_path):
     shutil.rmtree(tmp_path / "classifiers")
     assert run_metrics(run, TEST, asked) == found
     assert not (tmp_path / "classifiers").exists()
+
+
+def save_on_iris(folder):
+    """Write a run on iris with half of the cells hidden, of random parameters."""
+    experiment = small_experiment(
+        {"model.encoder.widths": (5,), "model.latent_size": 1},
+        base=imputation.get_config("iris"),
+    )
+    splits = factory.load_examples(experiment)
+    program = factory.build_program(experiment, splits.form, splits.num_examples)
+    hparams = factory.build_hparams(experiment)
+    state = jax.jit(program.init)(splits.mean_image, factory.make_key(0), hparams)
+    with factory.hold_run(folder, experiment):
+        metadata = factory.to_metadata(splits.form)
+        checkpoints.save(folder / "checkpoints", 0, state, metadata, max_to_keep=1)
+
+
+def test_imputation_is_measured_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(imputing, "_NUM_SAMPLES", 20)
+    run = tmp_path / "run"
+    save_on_iris(run)
+    found = run_metrics(run, {}, list(IMPUTATION_METRICS))
+    measured = imputing.measure_run(load_images(run, rows=True))
+    errors = measured["errors"]
+    assert {metric: value for metric, (value, _) in found.items()} == pytest.approx(
+        {
+            "imputation_error": errors["model"],
+            "imputation_error_of_iterative_imputer": errors["IterativeImputer"],
+            "imputation_error_of_mean": errors["mean"],
+            "gain_over_iterative_imputer": errors["IterativeImputer"] - errors["model"],
+            "interval_coverage": 100 * measured["coverage"],
+        }
+    )
+    assert all(error is None for _, error in found.values())
+    shutil.rmtree(run / "checkpoints")
+    assert run_metrics(run, {}, ["imputation_error"]) == {
+        "imputation_error": found["imputation_error"]
+    }
+
+
+def test_the_imputation_of_a_run_without_hidden_cells_is_refused(tmp_path):
+    small_runs.save(tmp_path / "run", small_runs.make_model((4, 3, 1)))
+    with pytest.raises(UserError, match="run has no missing cells that are known; train on a "):
+        run_metrics(tmp_path / "run", {}, ["imputation_error"])
+    assert not (tmp_path / "run" / "imputation.json").exists()

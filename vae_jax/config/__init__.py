@@ -25,6 +25,7 @@ from vae_jax.config.datasets import (
     mean_image,
     open_splits,
     refuse_stream,
+    split_sizes,
 )
 from vae_jax.config.experiment import (
     AnyExperiment,
@@ -121,6 +122,7 @@ __all__ = [
     "run_state_template",
     "setting_at",
     "split_model",
+    "split_sizes",
     "to_metadata",
     "unfinished",
     "with_texts",

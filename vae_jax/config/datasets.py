@@ -286,6 +286,15 @@ def _check_condition_columns(config: AnyExperiment, table: Any) -> None:
         raise UserError(f"model.condition.{problem}")
 
 
+def split_sizes(config: AnyExperiment) -> dict[str, int]:
+    """Return the number of examples in each split of an experiment's data, without reading images.
+
+    Raises:
+      UserError: the data are unknown or damaged.
+    """
+    return data.split_sizes(config.data.name, config.data.dir, _table(config))
+
+
 def split_names(config: AnyExperiment) -> dict[str, str]:
     """Return the split expressions by field, checked.
 
@@ -293,7 +302,7 @@ def split_names(config: AnyExperiment) -> dict[str, str]:
       UserError: a split is unknown or empty, or two share examples.
     """
     section = config.data
-    sizes = data.split_sizes(section.name, section.dir, _table(config))
+    sizes = split_sizes(config)
     names = {TRAIN: section.train_split, TEST: section.test_split}
     if section.validation_split:
         names[VALIDATION] = section.validation_split

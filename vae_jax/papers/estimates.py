@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from vae_jax import config as factory
-from vae_jax import data, workdir
+from vae_jax import workdir
 from vae_jax.papers.card import Card, Row
 from vae_jax.papers.durations import CardTime, Costs, Record, fastest, filled, unhindered
 from vae_jax.papers.results import Measurement, path_of, settings_now
@@ -204,7 +204,6 @@ def multiplications(runs: Runs, row: Row) -> Costs:
 def _multiplications(config_json: str) -> Costs:
     # Half the parameters are taken to be the decoder's, which every sample passes through.
     config = json.loads(config_json)
-    section = config["data"]
     experiment = factory.resolve(config)
     form = factory.form_of_first(experiment)
     template = factory.run_state_template(experiment, form)
@@ -212,6 +211,5 @@ def _multiplications(config_json: str) -> Costs:
     objective = config["objective"]
     num_draws = objective.get("num_samples", 1) * objective.get("num_groups", 1)
     training = 3 * half * (1 + num_draws) * config["epochs"] * num_training_images(config)
-    sizes = data.split_sizes(section["name"], section["dir"])
-    num_test = num_images(section["test_split"], sizes)
+    num_test = num_images(experiment.data.test_split, factory.split_sizes(experiment))
     return Costs(training, half * config["evaluation"].get("num_samples", 1) * num_test)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_jax import config, trained, workdir
+from vae_jax.applications.imputation.measure import measure_run, refuse_without_holes
 from vae_jax.applications.multimodal.examples import load_examples, load_model
 from vae_jax.applications.multimodal.measure import measure_coherence
 from vae_jax.data.dataset import read_all
@@ -12,7 +13,7 @@ from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours
 from vae_jax.evaluation import summary as measuring
 from vae_jax.evaluation.reports import Number
-from vae_jax.papers.card import COHERENCE_METRICS, NEIGHBOUR_METRICS
+from vae_jax.papers.card import COHERENCE_METRICS, IMPUTATION_METRICS, NEIGHBOUR_METRICS
 from vae_jax.trained import TrainedModel
 
 # By metric: the key in the "test" part of a summary, its factor, and the key of the standard error;
@@ -46,6 +47,9 @@ def run_metrics(folder: Path, test: dict[str, Any], asked: Sequence[str]) -> dic
       folder: the run's workdir.
       test: the "test" part of its summary; all metrics in it are returned.
       asked: metrics to return that the summary may not have.
+
+    Raises:
+      UserError: one that is asked for cannot be measured of this run.
     """
     found = {
         metric: (sign * value, _part(test, error) if error else None)
@@ -63,6 +67,10 @@ def run_metrics(folder: Path, test: dict[str, Any], asked: Sequence[str]) -> dic
     if of_coherence:
         shares = _coherence(folder)
         found |= {metric: (shares[metric], None) for metric in of_coherence}
+    of_imputation = [metric for metric in asked if metric in IMPUTATION_METRICS]
+    if of_imputation:
+        imputed = _imputation(folder)
+        found |= {metric: (imputed[metric], None) for metric in of_imputation}
     return found
 
 
@@ -126,5 +134,30 @@ def _coherence(folder: Path) -> dict[str, Number]:
     }
     found["joint_coherence"] = 100 * measured["joint_coherence"]
     found["reader_accuracy"] = 100 * min(measured["reader_accuracy"].values())
+    workdir.write_json(path, found)
+    return found
+
+
+def _imputation(folder: Path) -> dict[str, Number]:
+    """Return the imputation metrics, errors as `measure_run`; they are measured once per run."""
+    path = folder / "imputation.json"
+    if path.is_file():
+        return dict(workdir.read_json(path))
+    model = trained.load_images(folder, rows=True)
+    refuse_without_holes(folder, model)
+    measured = measure_run(model)
+    if measured["coverage"] is None:
+        raise UserError(
+            f"data.name={model.data.name!r} has no numbers among its hidden cells, which the "
+            "coverage of intervals needs"
+        )
+    errors = measured["errors"]
+    found = {
+        "imputation_error": errors["model"],
+        "imputation_error_of_iterative_imputer": errors["IterativeImputer"],
+        "imputation_error_of_mean": errors["mean"],
+        "gain_over_iterative_imputer": errors["IterativeImputer"] - errors["model"],
+        "interval_coverage": 100 * measured["coverage"],
+    }
     workdir.write_json(path, found)
     return found

@@ -104,7 +104,12 @@ FAMILIES = (
         ("m2_mnist", "labels_100", "accuracy"),
     ),
     Family("M1+M2, 100 labels", "Kingma et al. 2014 (1406.5298)", "configs/m1_m2.py"),
-    Family("MIWAE, missing values", "Mattei, Frellsen 2019 (1812.02633)", "configs/imputation.py"),
+    Family(
+        "MIWAE, missing values",
+        "Mattei, Frellsen 2019 (1812.02633)",
+        "configs/imputation.py",
+        ("miwae_tables", "breast_cancer_mask_0", "imputation_error"),
+    ),
     Family(
         "JMVAE",
         "Suzuki et al. 2016 (1611.01891)",

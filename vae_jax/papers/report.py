@@ -137,16 +137,17 @@ def checks_table(card: Card, measured: Measured) -> str:
 
 
 def _claim(check: Check) -> str:
+    label = METRICS[check.metric].label
     if check.most == float("inf"):
-        amount = f" by at least {check.least:g}" if check.least else ""
+        bound = f"at least {check.least:g}"
     elif check.least == -float("inf"):
-        amount = f" by less than {check.most:g}"
+        bound = f"less than {check.most:g}"
     else:
-        amount = f" by {check.least:g} to {check.most:g}"
+        bound = f"{check.least:g} to {check.most:g}"
     if len(check.rows) == 1:
-        bound = amount.removeprefix(" by ")
-        return f"{check.rows[0]}: {METRICS[check.metric].label} {bound}"
-    return f"{METRICS[check.metric].label} gets better from {' to '.join(check.rows)}{amount}"
+        return f"{check.rows[0]}: {label} {bound}"
+    amount = "" if bound == "at least 0" else f" by {bound}"
+    return f"{label} gets better from {' to '.join(check.rows)}{amount}"
 
 
 def conditions(card: Card, measured: Measured, budget: str) -> str:
@@ -159,12 +160,14 @@ def conditions(card: Card, measured: Measured, budget: str) -> str:
         found = {str(row[name]) for row in rows if row[name] is not None}
         return ", ".join(sorted(found, key=lambda text: (len(text), text)))
 
+    binarization = values("binarization")
+    examples = "images" if binarization else "rows"
     epochs = sorted({epoch for row in rows for epoch in row["epochs"]})
     facts = [
         f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs",
-        f"{values('num_training_images')} training images",
-        f"{values('num_test_images')} test images",
-        f"binarisation {values('binarization')}",
+        f"{values('num_training_images')} training {examples}",
+        f"{values('num_test_images')} test {examples}",
+        *([f"binarisation {binarization}"] if binarization else []),
         *([f"latent size {sizes}"] if (sizes := values("latent_size")) else []),
         f"checkpoint: {values('checkpoint')}",
         f"{values('importance_samples')} importance samples",

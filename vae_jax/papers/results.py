@@ -99,7 +99,8 @@ def measure(runs: Runs, row: Row) -> Measurement | None:
         "num_test_images": max(
             (found["test"]["num_examples"] for found in whole.values()), default=0
         ),
-        "binarization": config["data"]["binarization"]["name"],
+        # The rows of a table have none.
+        "binarization": config["data"].get("binarization", {}).get("name"),
         "latent_size": _latent_size(config["model"]),
         "importance_samples": config["evaluation"].get("num_samples"),
         "train_seconds": [round(found["train_seconds"], 1) for found in whole.values()],

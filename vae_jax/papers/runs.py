@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_jax import config as factory
-from vae_jax import data, workdir
+from vae_jax import workdir
 from vae_jax.data import idx_builder, splits
 from vae_jax.errors import UserError
 from vae_jax.papers.card import Card, Row
@@ -90,10 +90,11 @@ def check(runs: Runs) -> None:
 
 
 def _check_data(card: Card, config: dict[str, Any]) -> None:
-    factory.refuse_stream(factory.resolve(config))
-    name, folder = config["data"]["name"], config["data"]["dir"]
+    experiment = factory.resolve(config)
+    factory.refuse_stream(experiment)
+    name, folder = experiment.data.name, experiment.data.dir
     try:
-        data.split_sizes(name, folder)
+        factory.split_sizes(experiment)
     except UserError as error:
         message = str(error)
         if name in idx_builder.FAMILY:
@@ -181,12 +182,11 @@ def _deal(runs: Runs, members: set[int], resources: Resources) -> list[Chunk]:
 
 
 def num_training_images(config: dict[str, Any]) -> int:
-    """Return the number of training images."""
-    section = config["data"]
-    sizes = data.split_sizes(section["name"], section["dir"])
-    return num_images(section["train_split"], sizes)
+    """Return the number of training images, or of training rows of a table."""
+    sizes = factory.split_sizes(factory.resolve(config))
+    return num_images(config["data"]["train_split"], sizes)
 
 
 def num_images(split: str, sizes: dict[str, int]) -> int:
-    """Return the number of images of a split, given the sizes of the data set's own."""
+    """Return the number of examples of a split, given the sizes of the data set's own."""
     return sum(stop - start for _, start, stop in splits.parse(split, sizes))
