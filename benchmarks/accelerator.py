@@ -8,8 +8,10 @@ whose file is there is not measured again. A part that fails or runs past its sh
 on small sizes, as the CPU can.
 """
 
+import contextlib
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,7 +26,10 @@ from vae_jax.errors import UserError
 
 shared.define(output="folder of the measurements")
 
-_LIMIT = flags.DEFINE_float("limit_seconds", 480.0, "time of all parts", lower_bound=1.0)
+_USUAL_SECONDS = 480.0
+_LIMIT = flags.DEFINE_float(
+    "limit_seconds", _USUAL_SECONDS, "time of all parts; a part has its share", lower_bound=1.0
+)
 _PARTS = flags.DEFINE_list("parts", [], "parts to measure; by default all")
 _SMALL = flags.DEFINE_boolean("small", False, "small sizes, to try the script")
 
@@ -45,7 +50,7 @@ class Part:
       module: its module.
       arguments: its flags beside --output.
       small: those of small sizes.
-      seconds: the most that it may take.
+      seconds: the most that it may take of 480, and in proportion of another limit.
       environment: variables of its process.
     """
 
@@ -96,12 +101,19 @@ def measure_part(part: Part, output: Path, *, small: bool, limit: float) -> str 
     partial = output.with_name(f"{output.stem}.partial.json")
     arguments = part.small if small else part.arguments
     command = [sys.executable, "-m", part.module, *arguments, f"--output={partial}"]
+    environment = {**os.environ, **part.environment}
+    process = subprocess.Popen(command, env=environment, process_group=0)
     try:
-        ended = subprocess.run(command, env={**os.environ, **part.environment}, timeout=limit)
+        code = process.wait(limit)
     except subprocess.TimeoutExpired:
         return f"ran past {limit:.0f} s; what it had measured is in {partial.name}"
+    finally:
+        # Its own processes, too: they would slow the next part down.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     if not partial.is_file():
-        return f"ended with {ended.returncode} and wrote nothing"
+        return f"ended with {code} and wrote nothing"
     # A benchmark may end with 1 because what it found is no success.
     os.replace(partial, output)
     return None
@@ -125,11 +137,12 @@ def measure(
             print(f"{name}: {output} is there", flush=True)
             continue
         left = end - time.monotonic()
+        share = min(part.seconds / _USUAL_SECONDS * limit, left)
         if left <= 0:
             missing[name] = f"was not begun within {limit:.0f} s"
         else:
-            print(f"{name}: {part.module}, up to {min(part.seconds, left):.0f} s", flush=True)
-            problem = measure_part(part, output, small=small, limit=min(part.seconds, left))
+            print(f"{name}: {part.module}, up to {share:.0f} s", flush=True)
+            problem = measure_part(part, output, small=small, limit=share)
             if problem is not None:
                 missing[name] = problem
     for name, problem in missing.items():
