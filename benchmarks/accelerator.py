@@ -5,7 +5,9 @@
 Each part is a benchmark in a process of its own, which writes NAME.json into the folder; a part
 whose file is there is not measured again. A part that fails or runs past its share of
 --limit_seconds is named, and the others go on; the exit code is then 1. --small tries everything
-on small sizes, as the CPU can.
+on small sizes, as the CPU can. The part `faces` reads a data set that has to be prepared:
+
+    python -m experiments.prepare --name=avatars
 """
 
 import contextlib
@@ -63,24 +65,34 @@ class Part:
 
 PARTS = {
     "precisions": Part(
-        "benchmarks.precision_speed", (), ("--small_networks", "--timed_epochs=1"), 150
+        "benchmarks.precision_speed", (), ("--small_networks", "--timed_epochs=1"), 110
     ),
     "likelihood": Part(
-        "benchmarks.likelihood_throughput", (), ("--num_samples=10", "--num_images=100"), 60
+        "benchmarks.likelihood_throughput", (), ("--num_samples=10", "--num_images=100"), 40
     ),
     "iwae": Part(
         "benchmarks.iwae_speed",
         (),
         ("--samples=1", "--seeds=2", "--steps=5", "--repeats=1"),
-        90,
+        60,
     ),
     "sweeps": Part(
         "benchmarks.sweep_throughput",
         ("--members=1,16,64,256", "--how=side by side", "--repeats=2"),
         _SMALL_SWEEP,
-        90,
+        60,
     ),
-    "random_bits": Part("benchmarks.random_bits", (), ("--batches=128", "--timed_draws=1"), 30),
+    "random_bits": Part("benchmarks.random_bits", (), ("--batches=128", "--timed_draws=1"), 20),
+    # Eight processes, each of which compiles a training.
+    "faces": Part("benchmarks.faces_cost", (), ("--small_faces",), 130, _SHARED),
+    # The one row takes its time to compile; more layers would take longer.
+    "ladder": Part(
+        "benchmarks.ladder_cost",
+        ("--ladder_rows=layers_6",),
+        ("--ladder_rows=layers_3", "--small_ladder"),
+        60,
+        _SHARED,
+    ),
     "kill_resume_deterministic": Part(
         "benchmarks.kill_resume", ("--kills=3",), ("--kills=1",), 120, _DETERMINISTIC
     ),

@@ -92,6 +92,13 @@ def test_the_parts_together_fit_into_the_eight_minutes_but_for_their_kills():
     assert sum(without_kills) <= 480
 
 
+@pytest.mark.parametrize("name", ["faces", "ladder"])
+def test_faces_and_the_ladder_are_measured(name):
+    part = accelerator.PARTS[name]
+    assert part.module == f"benchmarks.{name}_cost"
+    assert f"--small_{name}" in part.small
+
+
 @pytest.mark.parametrize("small", [False, True])
 def test_every_network_is_one_that_can_be_trained(small):
     for given, num_examples in precision_speed.experiments(small=small).values():
