@@ -85,7 +85,7 @@ def experiments(sizes: Sizes, data_dir: str) -> dict[str, dict[str, Any]]:
             "model.decoder": {**blocks, **given},
         }
 
-    differing = {
+    differing: dict[str, dict[str, Any]] = {
         "dense, in memory": {**every, "data.mode": "memory"},
         "dense, streamed": {**every, "data.mode": "stream"},
         "dense": {},

@@ -28,7 +28,7 @@ _SMALL = flags.DEFINE_boolean(
 
 _FULL_IMAGES = 50_000
 _NUM_IMAGES = 5_000
-_SMALL_SIZES = {
+_SMALL_SIZES: dict[str, Any] = {
     "batch_size": 4,
     "model.channels": (2, 2),
     "model.width": 2,
