@@ -3,119 +3,115 @@
     python -m experiments.prepare --name=avatars
     python -m benchmarks.faces_cost --output=benchmarks/results/faces_cost_cpu.json
 
-Every row is a run of experiments.train in a process of its own. Speed is that of its second epoch,
-which compiles nothing; memory is the peak of the whole process, the data set included.
+Every row is a training in a process of its own. Speed is that of its second epoch, which compiles
+nothing; memory is the peak of the whole process, the data set and the compilation included, and on
+an accelerator that of the device, too. The first two rows train on all images, the others on some.
 """
 
-import os
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
-from absl import app, flags
+from absl import flags
 
+from benchmarks import training_cost
+from configs import faces
+from experiments import command_line
+from experiments import flags as shared
 from vae_jax.evaluation import results_file
-from vae_jax.training import host
-from vae_jax.training.records import read_records
+from vae_jax.sweeps.fields import with_values
 
-_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write; empty prints only")
-_DATA_DIR = flags.DEFINE_string("data_dir", "data", "folder of the prepared data set avatars")
-
-_SHARED = {
-    "epochs": 2,
-    "batch_size": 64,
-    # It costs less than the config's prior, so that the networks decide.
-    "model.prior": "flow",
-    "model.prior.layers": 6,
-    "model.prior.width": 256,
-    "data.test_split": "test[:100]",
-    "evaluation.num_samples": 1,
-    "tensorboard.images_every_epochs": 0,
-}
-# Images of an epoch.
-_DENSE, _RESIDUAL = 12_800, 3_200
-
-_NETWORK = {
-    f"model.{part}.{name}": value
-    for part in ("encoder", "decoder")
-    for name, value in {"square": 4, "channels": (48, 96), "blocks": 4}.items()
-}
-_RESNET = {
-    "model.encoder": "resnet",
-    "model.decoder": "resnet",
-    "model.encoder.input_range": "symmetric",
-    **_NETWORK,
-}
-_LARGE = {"batch_size": 256}
-
-# By name: images of an epoch, and what differs from configs/faces.py.
-VARIANTS: dict[str, tuple[int, dict[str, Any]]] = {
-    "dense, in memory": (_DENSE, {"data.mode": "memory"}),
-    "dense, streamed": (_DENSE, {"data.mode": "stream"}),
-    "dense, products in bfloat16": (_DENSE, {"model.encoder.compute_dtype": "bfloat16"}),
-    "dense, batch 256": (_DENSE, _LARGE),
-    "dense, batch 256 in 4 parts": (_DENSE, {**_LARGE, "optimizer.accumulation_steps": 4}),
-    "residual, 4 blocks a level": (_RESIDUAL, _RESNET),
-    "residual, 4 blocks a level, remat": (
-        _RESIDUAL,
-        {**_RESNET, "model.encoder.remat": True, "model.decoder.remat": True},
-    ),
-}
+shared.define("data_dir", output="JSON file to write; empty prints only")
+# No names of other commands' flags: the tests import several of them.
+_SMALL = flags.DEFINE_boolean(
+    "small_faces", False, "few images and small networks, to try the script"
+)
 
 
-def cost(num_images: int, overrides: dict[str, Any], data_dir: str) -> dict[str, float]:
-    """Return images/s and the peak memory in GiB of a run.
+class Sizes(NamedTuple):
+    """The images of an epoch and of a batch, and the sizes of the networks.
 
-    Raises:
-      RuntimeError: the run failed.
+    Attributes:
+      all_images: images of an epoch where the training set is what matters.
+      dense_images: those of other epochs of dense networks.
+      residual_images: those of residual networks.
+      held_out: images for validation, and as many of the test set, which is only loaded.
+      batch: images of a batch.
+      large_batch: those of a large one.
+      widths: of the dense layers.
+      channels: of the residual levels.
+      prior: the width of the prior.
     """
-    fields = {
-        **_SHARED,
-        "data.dir": os.path.abspath(data_dir),
-        "data.train_split": f"train[:{num_images}]",
-        "data.validation_split": "train[38000:38400]",
-        **overrides,
+
+    all_images: int = 38_000
+    dense_images: int = 12_800
+    residual_images: int = 3_200
+    held_out: int = 400
+    batch: int = 64
+    large_batch: int = 256
+    widths: tuple[int, ...] = (512, 512)
+    channels: tuple[int, ...] = (48, 96)
+    prior: int = 256
+
+
+SMALL = Sizes(16, 16, 8, 8, 4, 8, (8, 8), (2, 4), 8)
+
+
+def experiments(sizes: Sizes, data_dir: str) -> dict[str, dict[str, Any]]:
+    """Return the experiments by name, as settings.
+
+    Args:
+      sizes: of networks and data.
+      data_dir: folder of the prepared data set avatars.
+    """
+    base = {
+        "epochs": 2,
+        "batch_size": sizes.batch,
+        "model.encoder.widths": sizes.widths,
+        # It costs less than the config's prior, so that the networks decide.
+        "model.prior": {"name": "flow", "layers": 6, "width": sizes.prior},
+        "data.dir": data_dir,
+        "data.train_split": f"train[:{sizes.dense_images}]",
+        "data.validation_split": f"train[-{sizes.held_out}:]",
+        "data.test_split": f"test[:{sizes.held_out}]",
+        "tensorboard.images_every_epochs": 0,
     }
-    with tempfile.TemporaryDirectory() as folder:
-        command = [
-            *(sys.executable, "-m", "experiments.train", "--config=configs/faces.py"),
-            f"--workdir={folder}",
-            *(f"--config.{field}={value}" for field, value in fields.items()),
-        ]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        if status:
-            raise RuntimeError(f"{' '.join(command)} failed")
-        records = read_records(Path(folder) / "metrics.jsonl")
-    speeds = [r["examples_per_second"] for r in records if r["split"] == "train"]
-    return {"images_per_second": speeds[-1], "peak_memory_gib": usage.ru_maxrss / 2**20}
+    every = {"data.train_split": f"train[:{sizes.all_images}]"}
+    large = {"batch_size": sizes.large_batch}
+    blocks = {"name": "resnet", "square": 4, "channels": sizes.channels, "blocks": 4}
+
+    def residual(**given: Any) -> dict[str, Any]:
+        return {
+            "data.train_split": f"train[:{sizes.residual_images}]",
+            "model.encoder": {**blocks, "input_range": "symmetric", **given},
+            "model.decoder": {**blocks, **given},
+        }
+
+    differing: dict[str, dict[str, Any]] = {
+        "dense, in memory": {**every, "data.mode": "memory"},
+        "dense, streamed": {**every, "data.mode": "stream"},
+        "dense": {},
+        "dense, products in bfloat16": {"model.encoder.compute_dtype": "bfloat16"},
+        "dense, batch 256": large,
+        "dense, batch 256 in 4 parts": {**large, "optimizer.accumulation_steps": 4},
+        "residual, 4 blocks a level": residual(),
+        "residual, 4 blocks a level, remat": residual(remat=True),
+    }
+    config = faces.get_config().to_dict()
+    return {name: with_values(config, {**base, **settings}) for name, settings in differing.items()}
 
 
-def main(argv: list[str]) -> None:
-    """Measure every variant, print it and write the JSON."""
-    del argv
-    measured: dict[str, Any] = {}
-    for name, (num_images, overrides) in VARIANTS.items():
-        measured[name] = cost(num_images, overrides, _DATA_DIR.value)
-        print(
-            f"{name}: {measured[name]['images_per_second']:.0f} images/s, "
-            f"{measured[name]['peak_memory_gib']:.2f} GiB",
-            flush=True,
-        )
-    results_file.write(
-        _OUTPUT.value,
-        {
-            "command": "python -m benchmarks.faces_cost",
-            "device": jax.default_backend(),
-            "num_cores": host.num_cores(),
-            "jax": jax.__version__,
-            "variants": measured,
-        },
-    )
+def main() -> None:
+    """Measure every row, print it and write the JSON."""
+    sizes = SMALL if _SMALL.value else Sizes()
+    results: dict[str, Any] = {
+        **results_file.circumstances("benchmarks.faces_cost"),
+        "variants": {},
+    }
+    for name, experiment in experiments(sizes, flags.FLAGS.data_dir).items():
+        results["variants"][name] = measured = training_cost.measure(experiment)
+        print(f"{name}: {training_cost.in_words(measured)}", flush=True)
+        # What is measured stays if the rest is not reached.
+        results_file.write(flags.FLAGS.output, results)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

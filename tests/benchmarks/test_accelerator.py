@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 
 import pytest
 
@@ -18,12 +19,20 @@ with open("count", "a") as file:
 pathlib.Path(flag.removeprefix("--output=")).write_text(json.dumps({"size": sys.argv[1]}))
 """
 
+# A benchmark that fails and leaves a process of its own, which holds a pipe open.
+LEAVING = """
+import subprocess
+subprocess.Popen(["sleep", "600"], stdout=open("pipe", "w"))
+raise SystemExit(3)
+"""
+
 
 @pytest.fixture
 def parts(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "counting.py").write_text(COUNTING)
     (tmp_path / "failing.py").write_text("raise SystemExit(3)")
+    (tmp_path / "leaving.py").write_text(LEAVING)
     (tmp_path / "endless.py").write_text("import signal; signal.pause()")
     path = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     return {
@@ -36,7 +45,7 @@ def parts(tmp_path, monkeypatch):
 def test_a_part_that_fails_or_does_not_end_is_named_and_the_others_are_measured(
     parts, tmp_path, capfd
 ):
-    missing = accelerator.measure(parts, tmp_path, small=False, limit=600)
+    missing = accelerator.measure(parts, tmp_path, small=False, limit=480)
     assert missing == {
         "failing": "ended with 3 and wrote nothing",
         "endless": "ran past 0 s; what it had measured is in endless.partial.json",
@@ -46,6 +55,23 @@ def test_a_part_that_fails_or_does_not_end_is_named_and_the_others_are_measured(
     accelerator.measure({"counting": parts["counting"]}, tmp_path, small=False, limit=600)
     assert (tmp_path / "count").read_text() == "whole\n"
     assert f"counting: {tmp_path / 'counting.json'} is there" in capfd.readouterr().out
+
+
+def test_a_part_has_its_share_of_the_limit(parts, tmp_path, capfd):
+    accelerator.measure({"counting": parts["counting"]}, tmp_path, small=False, limit=960)
+    assert "counting, up to 120 s" in capfd.readouterr().out
+
+
+def test_what_a_part_started_ends_with_it(parts, tmp_path):
+    os.mkfifo("pipe")
+    pipe = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    part = Part("leaving", (), (), 60, parts["counting"].environment)
+    problem = accelerator.measure_part(part, tmp_path / "leaving.json", small=False, limit=60)
+    assert problem == "ended with 3 and wrote nothing"
+    waiting = select.poll()
+    waiting.register(pipe, select.POLLHUP)
+    assert waiting.poll(10_000)
+    os.close(pipe)
 
 
 def test_no_part_is_begun_after_the_limit(parts, tmp_path):
@@ -64,6 +90,13 @@ def test_a_small_part_takes_its_small_sizes(parts, tmp_path):
 def test_the_parts_together_fit_into_the_eight_minutes_but_for_their_kills():
     without_kills = [part.seconds for name, part in accelerator.PARTS.items() if "kill" not in name]
     assert sum(without_kills) <= 480
+
+
+@pytest.mark.parametrize("name", ["faces", "ladder"])
+def test_faces_and_the_ladder_are_measured(name):
+    part = accelerator.PARTS[name]
+    assert part.module == f"benchmarks.{name}_cost"
+    assert f"--small_{name}" in part.small
 
 
 @pytest.mark.parametrize("small", [False, True])

@@ -53,3 +53,16 @@ def test_a_mishap_that_was_not_answered_well_is_counted(tmp_path):
         (folder / "mishaps_cpu.json").write_text(json.dumps(measured))
         row = f"traceback or loss | {tried - len(failed)} of {tried} |"
         assert row in tables.speed_table(folder)
+
+
+def test_faces_on_a_device_show_its_memory_beside_the_hosts(tmp_path):
+    folder = shutil.copytree(BENCHMARKS, tmp_path / "results")
+    shutil.rmtree(folder / "accelerator", ignore_errors=True)
+    assert tables.faces_tables(folder)["cost_on_device"] == "Not measured.\n"
+    costs = {"images_per_second": 9e4, "peak_memory_gib": 3, "peak_device_memory_gib": 1.25}
+    measured = {"device": "NVIDIA H200", "variants": {"dense": costs}}
+    (folder / "accelerator").mkdir()
+    (folder / "accelerator" / "faces.json").write_text(json.dumps(measured))
+    table = tables.faces_tables(folder)["cost_on_device"]
+    assert "| images/s | peak memory of NVIDIA H200, GiB | of the host, GiB |" in table
+    assert "| dense | 90,000 | 1.25 | 3.00 |" in table

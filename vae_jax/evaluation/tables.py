@@ -179,12 +179,14 @@ def suite_table(folder: Path) -> str:
 @_of_folder
 def faces_tables(folder: Path) -> dict[str, str]:
     """Return the tables of docs/guide/faces.md by name, as far as they are measured."""
-    cost, likelihoods = (folder / f"{name}_cpu.json" for name in ("faces_cost", "face_likelihoods"))
+    found = {
+        "cost": (_faces_cost, folder / "faces_cost_cpu.json"),
+        "cost_on_device": (_faces_cost, folder / "accelerator" / "faces.json"),
+        "likelihoods": (_face_likelihoods, folder / "face_likelihoods_cpu.json"),
+    }
     return {
-        "cost": _faces_cost(_read(cost)) if cost.is_file() else "Not measured.\n",
-        "likelihoods": (
-            _face_likelihoods(_read(likelihoods)) if likelihoods.is_file() else "Not measured.\n"
-        ),
+        name: write(_read(path)) if path.is_file() else "Not measured.\n"
+        for name, (write, path) in found.items()
     }
 
 
@@ -236,11 +238,22 @@ def face_runs_table(folder: Path) -> str:
 
 
 def _faces_cost(measured: dict[str, Any]) -> str:
+    variants = measured["variants"]
+    # The CPU has no memory but the host's.
+    on_device = all("peak_device_memory_gib" in own for own in variants.values())
+    memories = {"peak memory, GiB": "peak_memory_gib"}
+    if on_device:
+        of_device = f"peak memory of {measured['device']}, GiB"
+        memories = {of_device: "peak_device_memory_gib", "of the host, GiB": "peak_memory_gib"}
     rows = [
-        [name, f"{own['images_per_second']:,.0f}", f"{own['peak_memory_gib']:.2f}"]
-        for name, own in measured["variants"].items()
+        [
+            name,
+            f"{own['images_per_second']:,.0f}",
+            *(f"{own[memory]:.2f}" for memory in memories.values()),
+        ]
+        for name, own in variants.items()
     ]
-    return reports.table(["run", "images/s", "peak memory, GiB"], rows)
+    return reports.table(["run", "images/s", *memories], rows)
 
 
 def _face_likelihoods(measured: dict[str, Any]) -> str:
