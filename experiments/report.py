@@ -6,10 +6,9 @@
 README.md is written from the cards' `results/CARD.json` and results/uses/factor_editing.json;
 docs/guide/export.md from models.json of the bundled models; docs/guide/first_run.md from
 `results/experiments/*.json`, each the summary.json of a run; docs/guide/sweeps.md,
-docs/guide/speed.md, docs/guide/tables.md, docs/scaling.md and docs/testing.md from
-`benchmarks/results/*.json`; results/README.md from the cards' files and `results/uses/*.json`;
-results/disentanglement/README.md from the study.json beside it; results/zoo.md from
-results/zoo.json, if that is there.
+speed.md and tables.md, docs/scaling.md and docs/testing.md from `benchmarks/results/*.json`;
+results/README.md from the cards' files and `results/uses/*.json`; results/disentanglement/README.md
+from the study.json beside it; results/zoo.md from results/zoo.json, if that is there.
 """
 
 import importlib
@@ -57,14 +56,11 @@ def render_results() -> str:
 
 def documents() -> dict[str, str]:
     """Return the documents by name, with their tables written from the results."""
-    measured = ROOT / "benchmarks" / "results"
-    results = ROOT / "results"
+    measured, results = ROOT / "benchmarks" / "results", ROOT / "results"
+    sunglasses = factor_editing_report.success(results / "uses" / "factor_editing.json")
     has_zoo = zoo_results.path_of(results).is_file()
     with_tables = {
-        "README.md": {
-            "models": overview.table(results, cards.load),
-            "sunglasses": factor_editing_report.success(results / "uses" / "factor_editing.json"),
-        },
+        "README.md": {"models": overview.table(results, cards.load), "sunglasses": sunglasses},
         "docs/guide/export.md": {"bundled": bundling.table(bundled.records())},
         "docs/guide/faces.md": {
             **tables.faces_tables(measured),
