@@ -8,10 +8,6 @@ the values of a factor of variation instead of the classes. Decoded images are s
 ones: with `--blur=1` a classifier learns from blurred images too.
 """
 
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
-
 from absl import flags
 
 from experiments import command_line
@@ -47,34 +43,29 @@ def main() -> None:
         "factor": _FACTOR.value,
         "blur": _BLUR.value or None,
     }
-    with workdir.left_as_it_was(folder), _held(folder):
-        if classifier.exists(folder):
-            trained = classifier.load(folder)
-            _insist(trained, asked, str(folder))
-        else:
-            train, test = _load()
-            trained = classifier_training.train(
-                train,
-                test,
-                config.make_key(flags.FLAGS.seed),
-                num_epochs=_EPOCHS.value,
-                blur=_BLUR.value or 0.0,
-                on_epoch=lambda epoch, loss: print(f"epoch {epoch}: loss {loss:.4f} nats"),
-            )
-            trained.facts |= asked
-            classifier.save(folder, trained)
+    with workdir.left_as_it_was(folder):
+        workdir.make_folder(folder)
+        with workdir.hold(folder):
+            if classifier.exists(folder):
+                trained = classifier.load(folder)
+                _insist(trained, asked, str(folder))
+            else:
+                train, test = _load()
+                trained = classifier_training.train(
+                    train,
+                    test,
+                    config.make_key(flags.FLAGS.seed),
+                    num_epochs=_EPOCHS.value,
+                    blur=_BLUR.value or 0.0,
+                    on_epoch=lambda epoch, loss: print(f"epoch {epoch}: loss {loss:.4f} nats"),
+                )
+                trained.facts |= asked
+                classifier.save(folder, trained)
     facts = trained.facts
     print(
         f"{folder}: test accuracy {facts['test_accuracy']:.2%} of {facts['num_test']:,} images, "
         f"trained in {facts['train_seconds']:.0f} s"
     )
-
-
-@contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    workdir.make_folder(folder)
-    with workdir.hold(folder):
-        yield
 
 
 def _load() -> tuple[Dataset, Dataset]:
