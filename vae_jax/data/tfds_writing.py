@@ -103,7 +103,7 @@ def write(
     """
     tfds: Any = prepared.import_tfds()
 
-    class Metadata(tfds.core.MetadataDict):  # type: ignore[misc]
+    class Metadata(tfds.core.MetadataDict):
         """Facts that are known once the examples are written."""
 
         def save_metadata(self, data_dir: Any) -> None:
