@@ -5,7 +5,8 @@ python -m experiments.train --config=configs/ladder.py --workdir=runs/ladder
 Posterior and prior share a network from the top layer down (Sonderby et al. 2016, arXiv
 1602.02282; Child 2021, arXiv 2011.10650). The rate of each layer is in the records and in
 rates_by_layer.png; samples_by_temperature.png and samples_by_layer.png show what the layers do.
-Not measured.
+This config was not measured. The row layers_6 of configs/papers/ladder_mnist.py was: the same
+network after 5 epochs on statically binarised MNIST, with a -ELBO of 92.0 nats.
 """
 
 from ml_collections import ConfigDict

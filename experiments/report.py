@@ -3,13 +3,12 @@
     python -m experiments.report
     python -m experiments.report --check
 
-README.md is written from the cards' `results/CARD.json`; docs/guide/export.md from models.json of
-the bundled models; docs/guide/first_run.md from
+README.md is written from the cards' `results/CARD.json` and results/uses/factor_editing.json;
+docs/guide/export.md from models.json of the bundled models; docs/guide/first_run.md from
 `results/experiments/*.json`, each the summary.json of a run; docs/guide/sweeps.md,
-docs/guide/speed.md, docs/guide/tables.md, docs/scaling.md and docs/testing.md from
-`benchmarks/results/*.json`; results/README.md from the cards' files and `results/uses/*.json`;
-results/disentanglement/README.md from the study.json beside it; results/zoo.md from
-results/zoo.json, if that is there.
+speed.md and tables.md, docs/scaling.md and docs/testing.md from `benchmarks/results/*.json`;
+results/README.md from the cards' files and `results/uses/*.json`; results/disentanglement/README.md
+from the study.json beside it; results/zoo.md from results/zoo.json, if that is there.
 """
 
 import importlib
@@ -21,6 +20,7 @@ from experiments import command_line
 from vae_jax import bundled
 from vae_jax.applications import USES
 from vae_jax.applications.disentanglement import report as disentanglement_report
+from vae_jax.applications.factor_editing import report as factor_editing_report
 from vae_jax.errors import UserError
 from vae_jax.evaluation import reports, tables
 from vae_jax.papers import card as cards
@@ -56,11 +56,11 @@ def render_results() -> str:
 
 def documents() -> dict[str, str]:
     """Return the documents by name, with their tables written from the results."""
-    measured = ROOT / "benchmarks" / "results"
-    results = ROOT / "results"
+    measured, results = ROOT / "benchmarks" / "results", ROOT / "results"
+    sunglasses = factor_editing_report.success(results / "uses" / "factor_editing.json")
     has_zoo = zoo_results.path_of(results).is_file()
     with_tables = {
-        "README.md": {"models": overview.table(results, cards.load)},
+        "README.md": {"models": overview.table(results, cards.load), "sunglasses": sunglasses},
         "docs/guide/export.md": {"bundled": bundling.table(bundled.records())},
         "docs/guide/faces.md": {
             **tables.faces_tables(measured),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import small_runs
 
-from vae_jax import trained
+from vae_jax import plots, trained
 from vae_jax.applications.editing import directions
 from vae_jax.applications.editing.attribute_vectors import mean_difference
 from vae_jax.applications.editing.directions import FactorChange
@@ -54,8 +54,8 @@ class Artist(trained.TrainedModel):
 class Reader(Classifier):
     """A classifier that reads a factor without error."""
 
-    def __init__(self, factor):
-        self.facts = {"factor": factor, "test_accuracy": 0.99}
+    def __init__(self, factor, **facts):
+        self.facts = {"factor": factor, "test_accuracy": 0.99, **facts}
 
     def predict(self, images):
         row, low, step = {"dark": (0, 0.8, -0.6), "shade": (-1, 0.2, 0.3)}[self.facts["factor"]]
@@ -79,6 +79,18 @@ def config(tmp_path_factory):
     return small_runs.make_model(
         (SIZE, SIZE, 1), **changes, **{"data.binarization": "none", "batch_size": 8}
     ).config
+
+
+def shown_by(monkeypatch):
+    """Return a list that takes the images and labels of every plot of edited images."""
+    shown, draw = [], plots.edited_images
+
+    def recorded(images, labels, caption):
+        shown.append((images, labels))
+        return draw(images, labels, caption)
+
+    monkeypatch.setattr(plots, "edited_images", recorded)
+    return shown
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +133,52 @@ def test_what_changes_with_a_direction_is_seen(config, measured, monkeypatch):
     assert row["added"]["right"]["shade"][-3] < 0.9
 
 
+def test_paths_lie_between_the_images_and_their_twins_as_they_are_stored(
+    config, tmp_path, monkeypatch
+):
+    class Blind(Artist):
+        """It draws every image the same."""
+
+        def decode(self, latents):
+            return np.full((len(latents), SIZE, SIZE, 1), 0.25, np.float32)
+
+    shown = shown_by(monkeypatch)
+    readers = {name: Reader(name) for name in NAMES}
+    measuring.measure_run(tmp_path, Blind(config), CHANGE, readers, 12, tmp_path)
+    images, labels = shown[-1]
+    degrees = ["0", "0.125", "0.25", "0.375", "0.5", "0.625", "0.75", "0.875", "1"]
+    assert labels == ["image", *degrees, "twin"]
+    assert (images[:, 1:-1] == 0.25).all()
+    with np.load(config.data.name) as arrays:
+        without = np.flatnonzero(arrays["test_factors"][2:, 0] == 0)[: len(images)]
+        for column, split in ((0, "test"), (-1, "twins")):
+            stored = arrays[f"{split}_images"][2:][without] / 255
+            np.testing.assert_allclose(images[:, column], stored, atol=1e-6)
+
+
+def test_what_is_known_of_the_classifiers_is_kept_with_the_results(config, monkeypatch, tmp_path):
+    readers = {"dark": Reader("dark"), "shade": Reader("shade", blur=1.5)}
+    monkeypatch.setattr(classifier, "load", lambda folder: readers[folder.name])
+    for reader in readers.values():
+        reader.facts["data"] = config.data.name
+    monkeypatch.setattr(trained, "load_images", lambda folder: Artist(config))
+    (found,) = measuring.measure([tmp_path], change="dark:1", classifiers=list(readers))
+    assert found["classifiers"] == {
+        "dark": {"test_accuracy": 0.99, "blur": None},
+        "shade": {"test_accuracy": 0.99, "blur": 1.5},
+    }
+    path = tmp_path / "factor_editing.json"
+    path.write_text(json.dumps(found))
+    text = report.section(path)
+    assert "the first 12 test images of" in text
+    assert "without `1` as their dark" in text
+    assert "left out" not in text
+    assert "those of shade also on images blurred by up to 1.5 pixels of standard" in text
+    found["classifiers"]["dark"]["blur"] = 1.5
+    path.write_text(json.dumps(found))
+    assert "real images, all also on images blurred by up to 1.5 pixels" in report.section(path)
+
+
 def test_plots_and_report_are_made_from_the_rows(measured, tmp_path):
     rows, folder = measured
     assert {path.name for path in folder.iterdir()} == {"added.png", "removed.png", "twins.png"}
@@ -132,14 +190,19 @@ def test_plots_and_report_are_made_from_the_rows(measured, tmp_path):
     )
     path = tmp_path / "factor_editing.json"
     assert report.section(path) == ""
+    # As written before classifiers learned from blurred images.
     path.write_text(json.dumps({"rows": rows, "accuracies": {"dark": 0.99, "shade": 0.98}}))
     text = report.section(path)
     assert "over 2 seeds" in text
-    assert "dark 99.0%, shade 98.0%" in text
+    assert "dark 99.0 %, shade 98.0 %" in text
+    assert "real images, none on blurred ones" in text
     assert "| added | mean difference | 1 | 100.0 ± 0.0 % | 100.0 ± 0.0 % |" in text
     assert "| removed | mean difference | 1 | 0.0 ± 0.0 % | 100.0 ± 0.0 % |" in text
     assert "| added | conditional | 1 | 100.0 ± 0.0 % | 100.0 ± 0.0 % |" in text
-    assert "| shade | 100.0 ± 0.0 % | 100.0 ± 0.0 % | 100.0 ± 0.0 % |" in text
+    for part in ("added", "removed"):
+        assert f"| {part} | shade |{4 * ' 100.0 ± 0.0 % |'}" in text
+    sentence = report.success(path)
+    assert "in 100.0 ± 0.0 % of the images; taken off, they are still read in\n0.0 ±" in sentence
     assert "bits per dimension" not in text
     rows = [{**row, "bits_per_dim": 3.0 + row["seed"]} for row in rows]
     path.write_text(json.dumps({"rows": rows, "accuracies": {"dark": 0.99, "shade": 0.98}}))

@@ -6,6 +6,7 @@ import pytest
 import small_runs
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from vae_jax import plots
 from vae_jax.applications.recovery import baselines
 from vae_jax.applications.recovery import measure as recovery_measuring
 from vae_jax.applications.recovery import report as recovery_report
@@ -224,7 +225,10 @@ def test_rows_of_another_experiment_with_the_same_use_are_not_averaged(data, tmp
     assert found["rows"][0]["experiment"] == model.digest_but_seed
 
 
-def test_runs_of_two_seeds_are_measured_drawn_and_reported(data, tmp_path, capsys):
+def test_runs_of_two_seeds_are_measured_drawn_and_reported(data, tmp_path, capsys, monkeypatch):
+    strips = []
+    draw = plots.recovery
+    monkeypatch.setattr(plots, "recovery", lambda *given: strips.extend(given[0]) or draw(*given))
     models = [make_model(data, seed=seed) for seed in (0, 1)]
     folder = tmp_path / "uses" / "recovery"
     rows = recovery_measuring.measure_models(models, 5, 3, folder)
@@ -233,6 +237,8 @@ def test_runs_of_two_seeds_are_measured_drawn_and_reported(data, tmp_path, capsy
     first, second = (row["methods"] for row in rows[:2])
     assert first["model"] != second["model"]
     assert first["median filter"] == second["median filter"]
+    # The same methods as in the table.
+    assert strips == ["clean", "corrupted", "model", "median filter", "total variation"]
     recovery_measuring.draw(rows, folder)
     folder.with_suffix(".json").write_text(json.dumps({"rows": rows}))
     text = recovery_report.section(folder.with_suffix(".json"))

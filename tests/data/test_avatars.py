@@ -1,17 +1,25 @@
-"""Tests of avatars: their factors, their rendering, and the prepared data set."""
+"""Tests of avatars: their factors, their rendering, the prepared data set, and training on it."""
 
 import hashlib
 import itertools
+import json
 import sys
 
+import jax
 import numpy as np
 import pytest
+from small_configs import small_config
 
-from vae_jax.data import load, multimodal, split_sizes
+import vae_jax
+from experiments import train
+from vae_jax import workdir
+from vae_jax.data import load, multimodal, prepared, split_sizes
 from vae_jax.data.avatars import builder, faces, rendering
 from vae_jax.data.captions import grammar as captions
 from vae_jax.data.captions.grammars import find_grammar
 from vae_jax.errors import UserError
+from vae_jax.evaluation import summary
+from vae_jax.evaluation.disentanglement import MetricSizes
 from vae_jax.evaluation.progress import progress_bar
 
 pytest.importorskip("array_record", reason="has no Windows version")
@@ -47,6 +55,50 @@ def data_dir(packages, tmp_path_factory):
     assert made.sizes == SIZES
     assert not made.was_there
     return root
+
+
+@pytest.mark.usefixtures("parsed_flags")
+@pytest.mark.parametrize("use", ["condition", "disentanglement"])
+def test_a_model_trains_with_the_accessory_as_condition_or_is_scored_by_the_factors(
+    use, data_dir, tmp_path, monkeypatch
+):
+    # Ten faces are not drawn thousands of times.
+    sizes = MetricSizes(200, 100, 20, 50, 20, 4, 50, 20, 4)
+    monkeypatch.setattr(summary, "MetricSizes", lambda: sizes)
+    changes = {
+        "condition": {"model.condition": {"name": "label", "classes": 3}},
+        "disentanglement": {"evaluation.disentanglement": True},
+    }
+    config = small_config(
+        {
+            "data.name": "avatars/32x32_first_30",
+            "data.dir": str(data_dir),
+            "data.train_split": "train[:18]",
+            "data.validation_split": "train[18:20]",
+            "data.test_split": "train[20:]",
+            "data.binarization": "none",
+            "epochs": 1,
+            "batch_size": 6,
+            "tensorboard.images_every_epochs": 0,
+            "evaluation.num_samples": 2,
+            **changes[use],
+        }
+    )
+    train.train(config, tmp_path)
+    measured = workdir.read_summary(tmp_path)["test"]
+    assert np.isfinite(measured["elbo"])
+    if use == "disentanglement":
+        assert "accessory" in measured["factors"]
+        for name in ("beta_vae_score", "mig", "sap", "dci_disentanglement", "irs"):
+            assert 0 <= measured[name] <= 1, name
+        return
+    # A face that wears nothing, and one with sunglasses, of the same latents.
+    model = vae_jax.load(tmp_path)
+    bare, dark = (
+        model.sample(jax.random.key(0), 2, condition=np.full(2, label)) for label in (0, 2)
+    )
+    assert bare.shape == (2, 32, 32, 3)
+    assert not np.array_equal(bare, dark)
 
 
 def test_captions_say_what_is_drawn(data_dir):
@@ -97,14 +149,39 @@ def test_shares_are_as_stated_and_factors_are_independent():
 
 
 @pytest.mark.usefixtures("packages")
-def test_the_recorded_versions_render_the_recorded_pixels(caplog, monkeypatch):
-    if rendering.installed_versions() == rendering.VERSIONS:
-        builder._check_first_faces()
-        assert not caplog.records
+def test_the_recorded_versions_render_the_recorded_pixels():
+    if rendering.installed_versions() != rendering.VERSIONS:
+        pytest.skip("other versions are installed")
+    assert builder._warning_of_first() == ""
+
+
+@pytest.mark.usefixtures("packages")
+def test_other_pixels_are_warned_of_when_they_are_written_and_when_they_are_read(
+    tmp_path, caplog, monkeypatch
+):
     monkeypatch.setattr(builder, "_DIGEST_OF_FIRST", "another")
-    builder._check_first_faces()
-    (record,) = caplog.records
-    assert "python_avatars 1.4.1 and resvg_py 0.5.0; results on them" in record.getMessage()
+    made = prepare(tmp_path, image_size=32, num_examples=1)
+    written, read = (record.getMessage() for record in caplog.records)
+    assert "python_avatars 1.4.1 and resvg_py 0.5.0; results on them" in written
+    assert read == f"{made.folder}: {written}"
+    # As in another process, which opens several splits.
+    caplog.clear()
+    prepared._warn.cache_clear()
+    for split in ("train", "test"):
+        load("avatars", split, str(tmp_path))
+    assert [record.getMessage() for record in caplog.records] == [read]
+
+
+def test_known_pixels_are_kept_with_their_digest_and_without_a_warning(data_dir):
+    path = data_dir / "avatars" / "32x32_first_30" / builder.VERSION / "metadata.json"
+    metadata = json.loads(path.read_text())
+    digest = hashlib.sha256()
+    for split in SIZES:
+        for row in faces.draw_factors(split)[: SIZES[split]]:
+            digest.update(builder._render(row, 32).digest)
+    assert metadata["sha256"] == digest.hexdigest()
+    if rendering.installed_versions() == rendering.VERSIONS:
+        assert set(metadata) == {"sha256"}
 
 
 @pytest.mark.usefixtures("packages")

@@ -56,6 +56,11 @@ def test_the_deviation_is_shown_of_several_seeds_and_has_no_sign():
     assert reports.mean_and_deviation([1.0, 2.0, 4.0], "+.2f") == f"+2.33 ± {deviation}"
 
 
+def test_a_number_of_one_has_a_noun_in_the_singular():
+    counts = [reports.counted(num, "seed") for num in (0, 1, 2)]
+    assert counts == ["0 seeds", "1 seed", "2 seeds"]
+
+
 def test_a_section_of_no_file_is_empty_and_a_damaged_file_is_named(tmp_path):
     section = reports.of_results_file(lambda measured, path: f"{path.stem}: {measured['rows']}")
     path = tmp_path / "use.json"

@@ -486,6 +486,7 @@ WRONG = {
         --config.model=top_down --config.model.channels=(4,4,4,4)
         --config.model=top_down --config.model.channels=()
         --config.model=top_down --config.model.layers=0
+        --config.model=top_down --config.model.width=0
         --config.objective.free_nats_per=layer
         --config.optimizer.gradient_skip_norm=-1
         --config.model=m2

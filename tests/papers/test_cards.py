@@ -138,13 +138,13 @@ def test_a_chain_holds_where_each_step_does():
         strong_full={"nll": [32.0]}, weak_full={"nll": [31.0]}, wide_full={"nll": [30.95]}
     )
     verdict = card_report.check_verdict(check, rows, "full")
-    assert verdict == "fails by 0.05 (+1.00, +0.05; in 0 of 1 seeds)"
+    assert verdict == "fails by 0.05 (+1.00, +0.05; in 0 of 1 seed)"
 
 
 @pytest.mark.parametrize(
     ("values", "verdict"),
     [
-        ([1.75], "holds (+1.75; in 1 of 1 seeds)"),
+        ([1.75], "holds (+1.75; in 1 of 1 seed)"),
         ([1.0, 1.5], "fails by 0.25 (+1.25; in 1 of 2 seeds)"),
     ],
 )
@@ -196,7 +196,7 @@ def test_the_table_shows_what_is_measured_and_says_what_is_not(tmp_path):
     assert "| strong | NLL | unverified |  | 33.00 (1 seed) | not measured |  |" in lines
     assert "| wide | NLL | 29.50 |  | not measured | not measured | not measured |" in lines
     claim = "NLL gets better from strong to weak by at least 0.5"
-    assert f"| {claim} | holds (+2.50; in 1 of 1 seeds) | not measured |" in lines
+    assert f"| {claim} | holds (+2.50; in 1 of 1 seed) | not measured |" in lines
     assert not any("31.00" in line for line in lines)
     assert any(line.startswith("CPU budget: 3 epochs; 192 training images") for line in lines)
 

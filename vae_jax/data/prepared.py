@@ -1,8 +1,10 @@
 """Data sets that TensorFlow Datasets has prepared as array_record, read without TensorFlow."""
 
+import functools
 import importlib
 import io
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -24,6 +26,8 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _RECORDS_AT_ONCE = 1024
 # Prefix of the features with known factors in TFDS's data sets.
 _FACTOR = "label_"
+# What metadata.json calls a line on how a data set differs from others of its name and version.
+WARNING = "warning"
 # The value of white in data sets where it is not 255.
 _WHITE = {"dsprites": 1}
 
@@ -279,6 +283,7 @@ def _records(builder: Any, folder: Path, ranges: Ranges) -> Any:
 
 def _builder(folder: Path) -> Any:
     tfds = import_tfds()
+    _warn(folder)
     try:
         return tfds.builder_from_directory(folder)
     # A damaged description raises exceptions of the JSON or protobuf reader.
@@ -287,6 +292,18 @@ def _builder(folder: Path) -> Any:
             f"{folder} is not a whole prepared data set: {first_line(error)}; "
             "delete the folder and prepare it again"
         ) from None
+
+
+# A run opens several splits of a data set, and one line is enough.
+@functools.cache
+def _warn(folder: Path) -> None:
+    """Log the warning in a data set's metadata, if there is one."""
+    try:
+        warning = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))[WARNING]
+    # Most data sets have no such file, and TFDS's own may hold anything.
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    logging.warning("%s: %s", folder, warning)
 
 
 def _versions(folder: Path) -> list[str]:

@@ -89,6 +89,7 @@ def write(
     described: Description,
     features: Mapping[str, Any],
     splits: Mapping[str, Iterator[dict[str, Any]]],
+    metadata: Callable[[], Mapping[str, str]] | None = None,
 ) -> None:
     """Write examples in the order given.
 
@@ -97,8 +98,18 @@ def write(
         described: the data set.
         features: TFDS's features, by name.
         splits: the examples of each split; images are encoded by `encode_png`.
+        metadata: returns facts for metadata.json, called after the last example; None writes none.
+            A `prepared.WARNING` among them is logged by every process that reads the data set.
     """
     tfds: Any = prepared.import_tfds()
+
+    class Metadata(tfds.core.MetadataDict):
+        """Facts that are known once the examples are written."""
+
+        def save_metadata(self, data_dir: Any) -> None:
+            assert metadata is not None
+            self.update(metadata())
+            super().save_metadata(data_dir)
 
     # Defined here, since TFDS is imported only when needed. Not registered, since TFDS registers
     # builders of its own under some of these names.
@@ -119,6 +130,7 @@ def write(
                 citation=described.citation,
                 supervised_keys=("image", "label") if "label" in features else None,
                 disable_shuffling=True,
+                metadata=None if metadata is None else Metadata(),
             )
 
         def _split_generators(self, dl_manager: Any) -> Any:

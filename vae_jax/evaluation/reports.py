@@ -87,6 +87,11 @@ def num_seeds(rows: Sequence[Row]) -> int:
     return len({row.get("seed") for row in rows})
 
 
+def counted(num: Number, noun: str) -> str:
+    """Return a number and its noun, as in "1 seed" and "2 seeds"."""
+    return f"{num:g} {noun}{'s'[: num != 1]}"
+
+
 def of_results_file(render: Callable[[Measured, Path], str]) -> Callable[[Path], str]:
     """Turn a function of measurements into a function of the file that holds them.
 

@@ -49,7 +49,7 @@ def check_verdict(check: Check, measured: Measured, budget: str) -> str:
     by_seed = [_gains(check, [row[seed] for row in rows]) for seed in sorted(common)]
     held = sum(_beyond(check, of_seed) <= 0 for of_seed in by_seed)
     details = ", ".join(f"{gain:+.{METRICS[check.metric].digits}f}" for gain in gains)
-    details += f"; in {held} of {len(by_seed)} seeds" if by_seed else ""
+    details += f"; in {held} of {reports.counted(len(by_seed), 'seed')}" if by_seed else ""
     beyond = _beyond(check, gains)
     return f"{'holds' if beyond <= 0 else f'fails by {_number(beyond)}'} ({details})"
 
@@ -110,19 +110,15 @@ def table(card: Card, measured: Measured) -> str:
 
 def _cell(measurement: Measurement | None, metric: str) -> str:
     if measurement is not None and not measurement["seeds"]:
-        return f"diverged ({_seeds(measurement['diverged'])})"
+        return f"diverged ({reports.counted(len(measurement['diverged']), 'seed')})"
     if measurement is None or metric not in measurement["figures"]:
         return NOT_MEASURED
     found, digits = measurement["figures"][metric], METRICS[metric].digits
-    seeds = _seeds(found["by_seed"])
+    seeds = reports.counted(len(found["by_seed"]), "seed")
     if measurement["diverged"]:
         seeds += f", {len(measurement['diverged'])} diverged"
     deviation = "" if found["std"] is None else f" ± {found['std']:.{digits}f}"
     return f"{found['mean']:.{digits}f}{deviation} ({seeds})"
-
-
-def _seeds(of_seeds: Sequence[Any]) -> str:
-    return f"{len(of_seeds)} seed{'s'[: len(of_seeds) > 1]}"
 
 
 def checks_table(card: Card, measured: Measured) -> str:

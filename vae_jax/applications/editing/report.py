@@ -30,7 +30,7 @@ def section(measured: Measured, path: Path) -> str:
         Path(__file__).with_suffix(".md"),
         num_images=f"{rows[0]['num_images']:,}",
         data=rows[0]["data"],
-        num_seeds=reports.num_seeds(rows),
+        seeds=reports.counted(reports.num_seeds(rows), "seed"),
         original=f"{original:.1%}",
         reconstructed=f"{kept:.1%}",
         attributes=_attributes_table([row for row in rows if row["attribute"] in UNITS]),

@@ -88,7 +88,7 @@ def measure(
         )
         rows += found
         print("\n".join([f"{folder}:", *map(_line, found)]), flush=True)
-        yield {"rows": rows, "accuracies": _accuracies(readers)}
+        yield {"rows": rows, "classifiers": _described(readers)}
 
 
 def draw(rows: Sequence[Row], plots_folder: Path) -> None:
@@ -107,8 +107,16 @@ def _readers(folders: Sequence[str], edited: str) -> dict[str, Classifier]:
     return {edited: readers.pop(edited), **readers}
 
 
-def _accuracies(readers: Mapping[str, Classifier]) -> dict[str, float]:
-    return {name: reader.facts["test_accuracy"] for name, reader in readers.items()}
+def _described(readers: Mapping[str, Classifier]) -> dict[str, dict[str, Any]]:
+    """Return the accuracy on real test images and the blur in training, by factor."""
+    return {
+        name: {
+            "test_accuracy": reader.facts["test_accuracy"],
+            # Classifiers of earlier versions lack it, and were trained without.
+            "blur": reader.facts.get("blur"),
+        }
+        for name, reader in readers.items()
+    }
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -165,6 +173,7 @@ def measure_run(
         "config_digest": model.digest,
         "attribute": f"{change.factor}:{change.target}",
         "source": change.source,
+        "num_test_images": len(test.images),
         "degrees": DEGREES.tolist(),
     }
     summary = workdir.read_summary(folder)
@@ -191,7 +200,8 @@ def measure_run(
                 _draw_edits(model, images, latents[shown], moved_by[:_NUM_SHOWN], path)
     if plots_folder is not None and twins is not None:
         shown = np.flatnonzero(without)[:_NUM_SHOWN]
-        _draw_paths(model, latents[shown], model.latents(twins.images[shown]), plots_folder)
+        path = plots_folder / "twins.png"
+        _draw_paths(model, test.images[shown], latents[shown], twins.images[shown], path)
     return [{**run, "method": method, **row} for method, row in found.items()]
 
 
@@ -275,19 +285,25 @@ def _draw_edits(
 ) -> None:
     """Plot images, then their edits by degree."""
     edited = np.stack(list(directions.edits(model, latents, change, DEGREES)), axis=1)
-    whole = np.concatenate(
-        [np.asarray(to_unit_interval(jnp.asarray(stored)))[:, None], edited], axis=1
-    )
     minus = "\N{MINUS SIGN}"
     labels = ["image", *(f"{degree:g}".replace("-", minus) for degree in DEGREES)]
+    whole = np.concatenate([_column(stored), edited], axis=1)
     plots.save(plots.edited_images(np.clip(whole, 0, 1), labels, "degree"), path)
 
 
 def _draw_paths(
-    model: TrainedModel, latents: np.ndarray, ends: np.ndarray, plots_folder: Path
+    model: TrainedModel, stored: np.ndarray, latents: np.ndarray, twins: np.ndarray, path: Path
 ) -> None:
-    """Plot paths from images to their twins."""
-    paths = latent_paths.linear_interpolation(latents, ends, _PATH_DEGREES.astype(np.float32))
-    images = np.stack([model.decode(points) for points in paths], axis=1)
-    figure = plots.interpolations(np.clip(images, 0, 1), _PATH_DEGREES, "linear interpolation")
-    plots.save(figure, plots_folder / "twins.png")
+    """Plot paths from images to their twins, between both as they are stored."""
+    degrees = _PATH_DEGREES.astype(np.float32)
+    points = latent_paths.linear_interpolation(latents, model.latents(twins), degrees)
+    decoded = np.stack([model.decode(of_degree) for of_degree in points], axis=1)
+    labels = ["image", *(f"{degree:g}" for degree in _PATH_DEGREES), "twin"]
+    whole = np.concatenate([_column(stored), decoded, _column(twins)], axis=1)
+    caption = "degree of linear interpolation"
+    plots.save(plots.edited_images(np.clip(whole, 0, 1), labels, caption), path)
+
+
+def _column(stored: np.ndarray) -> Float[np.ndarray, "n 1 height width channels"]:
+    """Return stored images as a column of a plot."""
+    return np.asarray(to_unit_interval(jnp.asarray(stored)))[:, None]

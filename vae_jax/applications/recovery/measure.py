@@ -206,12 +206,11 @@ def measure_models(
             rows.append(row)
             print(_line(row), flush=True)
         if plots_folder is not None and level == trained_level:
-            best = max(others, key=lambda method: scores[method]["psnr"])
             images = {
                 "clean": clean,
                 "corrupted": corrupted.images,
                 "model": corrupted.known_kept(models[0].reconstruct(corrupted.images)),
-                best: others[best].images,
+                **{method: other.images for method, other in others.items()},
             }
             strips = {label: strip[:_SHOWN] for label, strip in images.items()}
             title = f"{name.replace('_', ' ')}, level {level:g}"

@@ -39,7 +39,7 @@ def _use(rows: list[Row], path: Path) -> str:
         title=f"{name.replace('_', ' ')}, {first['trained_level']:g}: {first['data']}",
         level=_LEVELS[name],
         model=first["model"],
-        num_seeds=reports.num_seeds(rows),
+        seeds=reports.counted(reports.num_seeds(rows), "seed"),
         table=_table(rows),
         plots=reports.plots(path.with_suffix(""), shown, path.parents[1]),
     )

@@ -26,14 +26,11 @@ DEFAULT_IMAGE_SIZE = 64
 _IMAGE_SIZES = (32, 256)
 
 # SHA-256 of the digests of all faces at 64x64, training faces first, and of the first training
-# faces, which is checked before many are rendered. The versions are those in `rendering`.
+# faces, which is checked before many are rendered, and for other sizes and numbers of faces alone.
+# The versions are those in `rendering`.
 _DIGEST = "f85a72c55c3d789e9c8da28f3a75fd05ba0bd60db91581b31bfda3c240375a95"
 _NUM_FIRST = 16
 _DIGEST_OF_FIRST = "855a827b81cefee6006e76dfa71f56cdb398f53e17931b24f2da256a148213c3"
-_OTHER_PIXELS = (
-    "%s rendered by %s have other pixels than by %s; results on them can be compared only with "
-    "each other (SHA-256 %s)"
-)
 
 
 class _Face(NamedTuple):
@@ -75,7 +72,8 @@ def prepare(
     Their name is `avatars`; with another image size or a number of examples it is such as
     `avatars/32x32` or `avatars/64x64_first_1000`.
 
-    Pixels that differ from those of the recorded versions are written after a warning.
+    Pixels that differ from those of the recorded versions are written after a warning, which is
+    kept with them and logged whenever they are read. The metadata have the SHA-256 of the faces.
 
     Args:
         image_size: height and width; 0 is 64.
@@ -111,35 +109,47 @@ def prepare(
     def write_into(root: Path) -> None:
         rendering.import_packages()
         rows = {split: draw_factors(split)[:num] for split, num in num_by_split.items()}
-        _check_first_faces()
+        warning = _warning_of_first()
+        if warning:
+            # Before minutes of rendering.
+            logging.warning(warning)
         digest, num_faces = hashlib.sha256(), sum(num_by_split.values())
+
+        def metadata() -> dict[str, str]:
+            found = digest.hexdigest()
+            of_all = warning or (_warning("the faces", found, _DIGEST) if is_default else "")
+            return {"sha256": found} | ({prepared.WARNING: of_all} if of_all else {})
+
         with progress(num_faces) as bar:
             splits = {
                 split: _examples(of_split, image_size, digest.update, bar.update)
                 for split, of_split in rows.items()
             }
-            tfds_writing.write(root, described, _features(image_size), splits)
-        if is_default and digest.hexdigest() != _DIGEST:
-            logging.warning(_OTHER_PIXELS, "the faces", *_versions(), digest.hexdigest())
+            tfds_writing.write(root, described, _features(image_size), splits, metadata)
 
     return tfds_writing.prepare_once(described, data_dir, write_into)
 
 
-def _check_first_faces() -> None:
-    """Warn if the packages render other pixels than the recorded versions do."""
+def _warning_of_first() -> str:
+    """Return a warning if the packages render other pixels than the recorded versions do."""
     rows = draw_factors("train")[:_NUM_FIRST]
     digests = [_render(row, DEFAULT_IMAGE_SIZE).digest for row in rows]
     digest = hashlib.sha256(b"".join(digests))
-    if digest.hexdigest() != _DIGEST_OF_FIRST:
-        logging.warning(_OTHER_PIXELS, "the first faces", *_versions(), digest.hexdigest())
+    return _warning("the first faces", digest.hexdigest(), _DIGEST_OF_FIRST)
 
 
-def _versions() -> tuple[str, str]:
-    there = " and ".join(
-        f"{name} {version}" for name, version in rendering.installed_versions().items()
+def _warning(faces: str, digest: str, recorded: str) -> str:
+    """Return a line on other pixels than the recorded ones; empty if they are the same."""
+    if digest == recorded:
+        return ""
+    there, known = (
+        " and ".join(f"{name} {version}" for name, version in versions.items())
+        for versions in (rendering.installed_versions(), rendering.VERSIONS)
     )
-    recorded = " and ".join(f"{name} {version}" for name, version in rendering.VERSIONS.items())
-    return there, recorded
+    return (
+        f"{faces} rendered by {there} have other pixels than by {known}; results on them can be "
+        f"compared only with each other (SHA-256 {digest})"
+    )
 
 
 def _render(values: Int[np.ndarray, " factors"], image_size: int) -> _Face:
