@@ -82,6 +82,7 @@ def test_more_zeros_are_those_of_the_logit():
 @pytest.mark.parametrize(
     ("distribution", "oracle", "low", "high"),
     [
+        (Normal(array(1.5), jnp.log(array(0.7))), scipy.stats.norm(1.5, 0.7), -np.inf, np.inf),
         (
             StudentT(array(1.5), jnp.log(array(0.7)), array(4.0)),
             scipy.stats.t(4, 1.5, 0.7),
