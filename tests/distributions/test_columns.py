@@ -106,6 +106,15 @@ def test_densities_are_those_of_scipy_and_integrate_to_one(distribution, oracle,
     assert float(distribution.mean[0]) == pytest.approx(oracle.mean(), rel=1e-5)
 
 
+def test_means_and_draws_of_a_log_normal_are_finite_however_far_off_its_median_is():
+    distribution = LogNormal(array(0.3, 90, 1e6), jnp.log(array(0.6, 0.6, 0.6)))
+    for values in (distribution.mean, distribution.sample(jax.random.key(0))):
+        assert np.isfinite(values).all()
+        # Sums of a thousand are finite, too.
+        assert np.isfinite(1000 * values).all()
+        assert (values[1:] > 1e30).all()
+
+
 @pytest.mark.parametrize(
     ("distribution", "oracle"),
     [
