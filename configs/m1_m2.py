@@ -7,8 +7,8 @@ docs/guide/conditions.md writes latents.npz, from a VAE that comes with the pack
 core it trains for 3 minutes. Expect an accuracy on the test set of 92.3 +- 0.3 %, over three seeds
 with their own draws of labels (`--config.seed=1 --config.data.labelled_seed=1`), where a classifier
 alone has 69.6 +- 2.6 % (results/README.md, "Few labels", which has other numbers of labels). The
-settings were chosen by the accuracy on the test set after shorter runs with one seed. Without
-`labelled_weight` nothing is measured at this size.
+settings were chosen by the accuracy on the test set after shorter runs with one seed. The run
+without `labelled_weight` was not made at this size.
 """
 
 from ml_collections import ConfigDict

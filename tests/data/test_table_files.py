@@ -174,6 +174,17 @@ def test_statistics_travel_as_json_and_tell_tables_apart(table):
     [
         (["a,b", "1.5,2.5", "3.5"], {}, r"no whole table: CSV parse error.*Expected 2 columns"),
         (["a;b;c", "1,2,3", "4,5,6"], {}, r"no whole table: CSV parse error"),
+        (
+            ["a,b,c", *["1.5,2.5,3.5"] * 20, *["1.5;2.5;3.5"] * 20],
+            {},
+            r"no whole table: CSV parse error.*Expected 3 columns, got 1: 1\.5;2\.5;3\.5",
+        ),
+        # As many commas in every line: what is left of another separator is no number.
+        (
+            ["a,b,c", *(f"{i}.5,{i}.25,3.5" for i in range(12)), "1,5;2,5;3"],
+            {},
+            "'b' holds 12 different numbers among texts, such as '0.25' and '5;2'; leave it",
+        ),
         (["1.5,2.5", "3.5,4.5"], {}, "begins with the numbers 1.5, 2.5; its first line must name"),
         (["a,a", "1.5,2.5"], {}, "has the column 'a' 2 times"),
         (["a,b", "-1,2.5", "3,1.5"], {"a": "count"}, r"data.columns.a='count': .*-1, where values"),

@@ -82,6 +82,7 @@ def test_more_zeros_are_those_of_the_logit():
 @pytest.mark.parametrize(
     ("distribution", "oracle", "low", "high"),
     [
+        (Normal(array(1.5), jnp.log(array(0.7))), scipy.stats.norm(1.5, 0.7), -np.inf, np.inf),
         (
             StudentT(array(1.5), jnp.log(array(0.7)), array(4.0)),
             scipy.stats.t(4, 1.5, 0.7),
@@ -103,6 +104,15 @@ def test_densities_are_those_of_scipy_and_integrate_to_one(distribution, oracle,
     density = np.exp(np.asarray(log_probs(distribution, grid), np.float64))
     assert scipy.integrate.trapezoid(density, grid) == pytest.approx(1, abs=2e-3)
     assert float(distribution.mean[0]) == pytest.approx(oracle.mean(), rel=1e-5)
+
+
+def test_means_and_draws_of_a_log_normal_are_finite_however_far_off_its_median_is():
+    distribution = LogNormal(array(0.3, 90, 1e6), jnp.log(array(0.6, 0.6, 0.6)))
+    for values in (distribution.mean, distribution.sample(jax.random.key(0))):
+        assert np.isfinite(values).all()
+        # Sums of a thousand are finite, too.
+        assert np.isfinite(1000 * values).all()
+        assert (values[1:] > 1e30).all()
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,30 @@ def test_a_model_of_numbers_takes_them_everywhere(runs, data, tmp_path):
             model.encode(images, wrong)
 
 
+@pytest.mark.usefixtures("parsed_flags")
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ("0.5,-1", "condition has shape [2]; give [3] numbers for all images"),
+        ("0.5,-1,7,7", "condition has shape [4]; give [3] numbers"),
+        ("0.5,-1,", "condition has shape [2]; give [3] numbers"),
+        ("0.5", "condition has shape [1]; give [3] numbers"),
+        ("0.5,-1,seven", "'seven'] is no array of numbers"),
+    ],
+)
+def test_other_numbers_than_the_model_has_are_refused_in_one_line(
+    numbers, message, runs, tmp_path, capsys
+):
+    output = tmp_path / "a.npy"
+    given = [f"--workdir={runs['array'][0]}", f"--output={output}", f"--condition={numbers}"]
+    code, error = command(sample.main, given, capsys)
+    assert code == 2, error
+    assert error.count("\n") == 1
+    assert error.startswith("error: ")
+    assert message in error
+    assert not output.exists()
+
+
 def test_a_sweep_conditions_on_numbers(data, tmp_path):
     rates = {"optimizer.learning_rate": (1e-3, 1e-2)}
     grid = space.grid(rates, objective="elbo")

@@ -1,5 +1,6 @@
 """From a table to a model, and to a filled table, scores and synthetic rows, by the commands."""
 
+import functools
 import json
 import shutil
 
@@ -12,7 +13,10 @@ import vae_jax
 from examples import customers
 from experiments import detect, impute, sample
 from vae_jax import config as factory
+from vae_jax.applications.anomaly import SCORES, Scorer
+from vae_jax.applications.generation import diffusion, samplers
 from vae_jax.errors import UserError
+from vae_jax.evaluation import synthetic_rows
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
 
@@ -61,17 +65,35 @@ def test_a_table_with_other_rows_is_refused_when_a_run_goes_on(trained, table, t
         vae_jax.train(config, tmp_path / "run")
 
 
-def test_synthetic_rows_are_like_those_of_the_file(run, table):
-    rows = run(sample, "synthetic.csv", num_images=40)
-    known = read(table)
-    assert len(rows) == 40
+def assert_like(rows, known):
+    """Assert that rows have the columns of known ones, and values that these can have."""
     assert list(rows[0]) == list(known[0])
     for name in ("member", "region", "plan", "newsletter"):
         assert {row[name] for row in rows} <= {row[name] for row in known}
     assert all(float(row["spent"]) > 0 and row["visits"].isdigit() for row in rows)
+    assert all(np.isfinite(float(row["balance"])) for row in rows)
+
+
+def test_synthetic_rows_are_like_those_of_the_file(run, table):
+    rows = run(sample, "synthetic.csv", num_images=40)
+    assert len(rows) == 40
+    assert_like(rows, read(table))
     assert table.with_name("synthetic.png").is_file()
     with pytest.raises(UserError, match=r"must end in \.csv or \.parquet"):
         run(sample, "synthetic.npy")
+
+
+@pytest.mark.parametrize("sampler", samplers.SAMPLERS[1:])
+def test_rows_are_decoded_from_the_draws_of_a_fitted_sampler(sampler, run, table, monkeypatch):
+    # Two steps of a fit: tests/applications proves what more of them lead to.
+    monkeypatch.setattr(samplers, "build", functools.partial(samplers.build, flow_steps=2))
+    monkeypatch.setattr(diffusion, "_MOST_STEPS", 2)
+    monkeypatch.setattr(diffusion, "_WIDTH", 8)
+    monkeypatch.setattr(synthetic_rows.drawing, "draw_columns", lambda path, *_: [path])
+    rows = run(sample, f"{sampler}.csv", num_images=20, sampler=sampler)
+    assert len(rows) == 20
+    assert_like(rows, read(table))
+    assert len({row["income"] for row in rows}) > 15
 
 
 def test_every_row_gets_a_score(run, table):
@@ -80,6 +102,19 @@ def test_every_row_gets_a_score(run, table):
     assert all(np.isfinite(float(row["score"])) for row in rows)
     with pytest.raises(UserError, match="compares pixels, and this run is on a table"):
         run(detect, "scores.csv", input=str(table), score="pca")
+
+
+def test_rows_have_all_scores_but_those_of_pixels(trained):
+    model = trained.model
+    rows = model.load_test().images.copy()
+    # A height of a kilometre.
+    rows[25, 0, 1] = 1e5
+    names = [name for name in SCORES if name not in ("pca", "isolation_forest")]
+    scorer = Scorer(model, rows[:20], jax.random.key(0), num_samples=2)
+    scores = scorer(names, rows[20:], jax.random.key(1))
+    assert list(scores) == names
+    for name in ("elbo", "iwae_bound", "distortion", "reconstruction_error", "typicality"):
+        assert scores[name].argmax() == 5
 
 
 def test_empty_cells_are_filled_and_others_stay(run, table):
@@ -148,6 +183,10 @@ def test_wrong_inputs_are_refused_in_a_line(run, table, tmp_path):
         ({"model.likelihood": {"name": "columns"}, "data.name": "mnist"}, "is no table, which"),
         ({"corruption": "gaussian"}, "corruption='gaussian' is one of images"),
         ({"model.encoder": "conv"}, "too small for model.encoder='conv'"),
+        (
+            {"model": {"name": "top_down", "likelihood": {"name": "columns"}}},
+            "model='top_down' is one of images, and model.likelihood='columns' is for rows",
+        ),
         ({"model.prior": "vamp"}, "learns images in the unit interval.*is a table"),
         ({"batch_size": 9999}, "is larger than the 240"),
         ({"data.test_split": "train"}, "shares 240 examples"),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from test_rows import COLUMNS, ROWS, with_holes
+from small_rows import COLUMNS, ROWS, with_holes
 
 from vae_jax.data import columns
 from vae_jax.errors import UserError

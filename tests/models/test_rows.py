@@ -3,47 +3,17 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
+from small_rows import COLUMNS, ROWS, with_holes
 
 from vae_jax.data import columns
-from vae_jax.data.columns import Column
+from vae_jax.distributions import Classes, Columns
 from vae_jax.models.rows import ColumnsSettings, RowEncoder
 from vae_jax.models.vae import VAESettings
 from vae_jax.networks.mlp import MLPEncoderSettings
 from vae_jax.objectives.bounds import elbo_terms
-
-COLUMNS = (
-    Column("size", "real"),
-    Column("income", "positive"),
-    Column("visits", "count"),
-    Column("member", "binary", ("no", "yes")),
-    Column("plan", "category", ("a", "b", "c")),
-    Column("hours", "exposure"),
-)
-
-
-def table(num=40, seed=0):
-    rng = np.random.default_rng(seed)
-    cells = [
-        170 + 8 * rng.normal(size=num),
-        np.exp(5 + rng.normal(size=num)),
-        rng.poisson(4.0, num),
-        rng.integers(2, size=num),
-        np.arange(num) % 3,
-        np.exp(rng.normal(size=num)),
-    ]
-    return np.stack(cells, axis=-1).astype(np.float32)[:, None, :, None]
-
-
-ROWS = table()
-
-
-def with_holes(rows, *holes):
-    rows = rows.copy()
-    for index in holes:
-        rows[::2, 0, index, 0] = np.nan
-    return rows
 
 
 def build(rows=ROWS, **settings):
@@ -99,18 +69,72 @@ def test_a_column_that_is_never_missing_changes_no_bit_when_others_are_masked():
     assert not found[::2, 1].any()
 
 
-def test_the_bound_of_whole_rows_does_not_depend_on_the_masks_machinery():
-    unmasked, _ = build(mask="none")
-    masked, _ = build(with_holes(ROWS, 1), mask="none")
-    # The same parameters and statistics: only the table that it was fitted to had holes.
-    masked.encoder.features = unmasked.encoder.features
-    masked.likelihood.columns = unmasked.likelihood.columns
-    nnx.update(masked, nnx.state(unmasked))
-    bounds = [
-        np.asarray(jax.jit(lambda x, m=model: elbo_terms(m, x, x, jax.random.key(0)).elbo)(ROWS))
-        for model in (unmasked, masked)
-    ]
-    np.testing.assert_array_equal(*bounds)
+def log_prob_of_whole_rows(distribution, rows):
+    """Return what `Columns.log_prob_by_column` does of rows that cannot lack a cell."""
+    parts, order = [], []
+    for group in distribution.given(rows).groups:
+        cells = rows[..., 0, np.array(group.indices), 0]
+        if isinstance(group.distribution, Classes):
+            parts.append(group.distribution.log_prob(cells.astype(jnp.int32)))
+        else:
+            parts.append(group.distribution.log_prob_by_dimension(cells))
+        order += group.indices
+    return jnp.concatenate(parts, axis=-1)[..., np.argsort(order)]
+
+
+def stepped(model, rows):
+    """Return each row's bound, its mean's gradient, and the parameters after a step by it."""
+    graphdef, params = nnx.split(model)
+    optimizer = optax.adam(1e-2)
+
+    @jax.jit
+    def step(params):
+        def loss(params):
+            bound = elbo_terms(nnx.merge(graphdef, params), rows, rows, jax.random.key(0)).elbo
+            return -bound.mean(), bound
+
+        (_, bound), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+        updates, _ = optimizer.update(gradient, optimizer.init(params))
+        return bound, gradient, optax.apply_updates(params, updates)
+
+    return step(params)
+
+
+def assert_same_bits(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for leaf, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(leaf, other)
+
+
+def test_columns_that_are_never_missing_change_no_bit_of_a_step(monkeypatch):
+    rows = jnp.asarray(ROWS)
+    (masked, _), (unmasked, _) = build(mask="auto"), build(mask="none")
+    # The same key gives the same parameters: no column has a mask.
+    assert_same_bits(nnx.state(masked), nnx.state(unmasked))
+    found = stepped(masked, rows)
+    assert_same_bits(found, stepped(unmasked, rows))
+    gradients = [np.asarray(leaf) for leaf in jax.tree.leaves(found[1])]
+    assert all(np.isfinite(leaf).all() for leaf in gradients)
+    assert sum(leaf.any() for leaf in gradients) > len(gradients) / 2
+    # Nor does it matter that the likelihood leaves out cells that were not seen.
+    monkeypatch.setattr(Columns, "log_prob_by_column", log_prob_of_whole_rows)
+    assert_same_bits(found, stepped(unmasked, rows))
+
+
+def test_holes_of_some_rows_change_no_bit_of_the_bound_of_whole_ones(monkeypatch):
+    holes = with_holes(ROWS, 1)
+    (masked, _), (unmasked, _) = build(holes, mask="auto"), build(holes, mask="none")
+    # The mask is an input of the encoder's first layer, and all other parameters are equal.
+    pairs = list(zip(*(jax.tree.leaves(nnx.state(m)) for m in (masked, unmasked)), strict=True))
+    shapes = [(leaf.shape, other.shape) for leaf, other in pairs if leaf.shape != other.shape]
+    assert shapes == [((9, 4), (8, 4))]
+    assert_same_bits(*zip(*(pair for pair in pairs if pair[0].shape == pair[1].shape), strict=True))
+    bound = stepped(masked, jnp.asarray(holes))[0]
+    assert np.isfinite(bound).all()
+    monkeypatch.setattr(Columns, "log_prob_by_column", log_prob_of_whole_rows)
+    of_all_seen = stepped(masked, jnp.asarray(ROWS))[0]
+    np.testing.assert_array_equal(bound[1::2], of_all_seen[1::2])
+    assert (bound[::2] != of_all_seen[::2]).all()
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,11 @@ def _check_run(experiment: Any) -> None:
 
 def _check_rows(experiment: Any) -> None:
     """Refuse parts that are defined for images, of an experiment on the rows of a table."""
+    if not getattr(experiment.model, "takes_rows", True):
+        raise UserError(
+            f"model={name_of(experiment.model)!r} is one of images, and model.likelihood='columns' "
+            "is for rows of a table; use model='vae'"
+        )
     if experiment.objective.compares_means:
         raise UserError(
             f"objective={name_of(experiment.objective)!r} compares images with means of p(x|z), "

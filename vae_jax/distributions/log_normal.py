@@ -8,6 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 _LOG_2PI = math.log(2 * math.pi)
+# Values with a larger log, which only a row far from all training rows leads to, are drawn in: in
+# float32 they would be infinite, and so would sums of them.
+_LARGEST_LOG = 80.0
 
 
 @jax.tree_util.register_dataclass
@@ -26,7 +29,7 @@ class LogNormal:
     @property
     def mean(self) -> Float[Array, "*batch event"]:
         """The expected value."""
-        return jnp.exp(self.log_median + 0.5 * jnp.exp(2 * self.log_scale))
+        return _finite_exp(self.log_median + 0.5 * jnp.exp(2 * self.log_scale))
 
     def log_prob_by_dimension(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
         """Return log density of each element in nats: their sum is that of the event."""
@@ -37,4 +40,8 @@ class LogNormal:
     def sample(self, key: Key[Array, ""]) -> Float[Array, "*batch event"]:
         """Return one reparameterised draw."""
         noise = jax.random.normal(key, self.log_median.shape, self.log_median.dtype)
-        return jnp.exp(self.log_median + jnp.exp(self.log_scale) * noise)
+        return _finite_exp(self.log_median + jnp.exp(self.log_scale) * noise)
+
+
+def _finite_exp(log: Float[Array, "..."]) -> Float[Array, "..."]:
+    return jnp.exp(jnp.minimum(log, _LARGEST_LOG))

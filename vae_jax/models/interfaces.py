@@ -383,8 +383,9 @@ class ModelPart(Protocol):
       likelihood: p(x|z) of images.
 
     Optional are `has_discrete_latents`, True if latents are one of finitely many vectors;
-    `has_closed_kl`, True if the KL has a closed form beside that of two normals; and `num_layers`,
-    the number of stochastic layers if their rates are recorded.
+    `has_closed_kl`, True if the KL has a closed form beside that of two normals; `takes_rows`,
+    False if its networks cannot take the rows of a table; and `num_layers`, the number of
+    stochastic layers if their rates are recorded.
     """
 
     takes: ClassVar[Literal["images", "modalities"]]

@@ -421,6 +421,7 @@ class TopDownSettings:
     has_posterior_density: ClassVar[bool] = False
     has_standard_prior: ClassVar[bool] = False
     has_closed_kl: ClassVar[bool] = True
+    takes_rows: ClassVar[bool] = False
 
     layers: int = integer(
         3,

@@ -416,6 +416,7 @@ class VQVAESettings:
     takes: ClassVar[Literal["images", "modalities"]] = "images"
     has_density: ClassVar[bool] = False
     has_codes: ClassVar[bool] = True
+    takes_rows: ClassVar[bool] = False
     default_objective: ClassVar[str] = "quantized"
 
     quantizer: QuantizerPart = part("vq", QUANTIZERS, QuantizerPart, "Vectors to codes.")

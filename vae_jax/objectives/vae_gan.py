@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Key
 
 from vae_jax.distributions import Distribution
 from vae_jax.models.interfaces import DensityModel
+from vae_jax.models.rows import takes_rows
 from vae_jax.networks.choices import ENCODERS, EncoderPart
 from vae_jax.networks.discriminator import ImageDiscriminator
 from vae_jax.objectives.base import (
@@ -116,10 +117,14 @@ class VAEGAN(Objective):
                 f"objective={name_of(self)!r} trains the decoder by a loss of its own, which "
                 f"model={name_of(model)!r} does not separate from its other parts; use model='vae'"
             )
-        if jax.tree.leaves(nnx.state(model.likelihood.build(), nnx.Param)):
+        # Rows of a table have a likelihood of their own, and are refused by the rules.
+        likelihood = model.likelihood
+        if takes_rows(likelihood):
+            return None
+        if jax.tree.leaves(nnx.state(likelihood.build(), nnx.Param)):
             return (
                 f"objective={name_of(self)!r} compares images by the means of p(x|z), and would "
-                f"not train the scale of model.likelihood={name_of(model.likelihood)!r}; use a "
+                f"not train the scale of model.likelihood={name_of(likelihood)!r}; use a "
                 "fixed one, scale_kind='fixed'"
             )
         return None

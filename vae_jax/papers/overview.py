@@ -1,13 +1,35 @@
 """The README's table of model families: paper, config, and our value beside the paper's."""
 
+import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from vae_jax.errors import UserError
 from vae_jax.evaluation import reports
 from vae_jax.papers import results as card_results
 from vae_jax.papers.card import BUDGETS, METRICS, Card, Row
+
+
+class Use(NamedTuple):
+    """A value of a use, measured without a card.
+
+    Attributes:
+      name: of the results file.
+      rows: content by field of the rows that stand for the family, one per seed.
+      value: returns our value, given a row.
+      label: of the value in the table.
+      digits: after the point.
+      theirs: the paper's value.
+    """
+
+    name: str
+    rows: Mapping[str, Any]
+    value: Callable[[reports.Row], float]
+    label: str
+    digits: int
+    theirs: float
 
 
 class Family(NamedTuple):
@@ -17,13 +39,14 @@ class Family(NamedTuple):
       name: of the family.
       paper: authors, year and arXiv number.
       choice: the config, or the settings, that choose it.
-      row: name of the card, its row and its metric that stand for the family; None without a card.
+      measured: name of the card, its row and its metric that stand for the family, or a use; None
+        without either.
     """
 
     name: str
     paper: str
     choice: str
-    row: tuple[str, str, str] | None = None
+    measured: tuple[str, str, str] | Use | None = None
 
 
 FAMILIES = (
@@ -103,12 +126,33 @@ FAMILIES = (
         "configs/m2.py",
         ("m2_mnist", "labels_100", "accuracy"),
     ),
-    Family("M1+M2, 100 labels", "Kingma et al. 2014 (1406.5298)", "configs/m1_m2.py"),
+    Family(
+        "M1+M2, 100 labels",
+        "Kingma et al. 2014 (1406.5298)",
+        "configs/m1_m2.py",
+        Use(
+            "few_labels",
+            {"data": "latents.npz", "model": "m2", "num_labels": 100},
+            lambda row: 100 * row["accuracy"],
+            METRICS["accuracy"].label,
+            METRICS["accuracy"].digits,
+            # Table 1.
+            theirs=96.67,
+        ),
+    ),
     Family(
         "MIWAE, missing values",
         "Mattei, Frellsen 2019 (1812.02633)",
         "configs/imputation.py",
-        ("miwae_tables", "breast_cancer_mask_0", "imputation_error"),
+        Use(
+            "imputation",
+            {"data": "breast_cancer", "missing_share": 0.5},
+            lambda row: float(row["errors"]["model"]),
+            "squared error",
+            3,
+            # The authors' notebook: one draw of the missing cells.
+            theirs=0.287,
+        ),
     ),
     Family(
         "JMVAE",
@@ -126,7 +170,7 @@ def table(folder: Path, load: Callable[[str], Card]) -> str:
     """Return the table, with the values of the largest budget that is measured.
 
     Args:
-      folder: of the cards' results files.
+      folder: of the cards' results files; those of uses are in `uses`.
       load: returns a card by its name.
 
     Raises:
@@ -140,10 +184,12 @@ def table(folder: Path, load: Callable[[str], Card]) -> str:
 
 
 def _values(family: Family, folder: Path, load: Callable[[str], Card]) -> tuple[str, str]:
-    """Return the paper's value and ours; both empty without a card."""
-    if family.row is None:
+    """Return the paper's value and ours; both empty where none is measured."""
+    if family.measured is None:
         return "", ""
-    name, row_name, metric = family.row
+    if isinstance(family.measured, Use):
+        return _values_of_use(family.measured, folder / "uses" / f"{family.measured.name}.json")
+    name, row_name, metric = family.measured
     card = load(name)
     row = next(row for row in card.rows if row.name == row_name)
     label, digits = METRICS[metric].label, METRICS[metric].digits
@@ -158,6 +204,27 @@ def _values(family: Family, folder: Path, load: Callable[[str], Card]) -> tuple[
             mean = statistics.fmean(found["figures"][metric]["by_seed"])
             return theirs, f"{mean:.{digits}f} ({_share(card, row, budget)})"
     return theirs, "not measured"
+
+
+def _values_of_use(use: Use, path: Path) -> tuple[str, str]:
+    """Return the paper's value, and the mean of ours over seeds."""
+    form = f".{use.digits}f"
+    theirs = f"{use.label} {use.theirs:{form}}"
+    if not path.is_file():
+        return theirs, "not measured"
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        values = [
+            use.value(row)
+            for row in rows
+            if all(row[field] == content for field, content in use.rows.items())
+        ]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path} cannot be read: {error!r}") from error
+    if not values:
+        return theirs, "not measured"
+    seeds = "one seed" if len(values) == 1 else f"{len(values)} seeds"
+    return theirs, f"{reports.mean_and_deviation(values, form)} ({seeds})"
 
 
 def _share(card: Card, row: Row, budget: str) -> str:

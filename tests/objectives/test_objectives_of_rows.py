@@ -1,0 +1,121 @@
+"""Every objective, model, posterior, prior and likelihood of columns, on the rows of a table."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_rows import COLUMNS, table
+
+from vae_jax import config as factory
+from vae_jax.data import columns
+from vae_jax.errors import UserError
+from vae_jax.models.interfaces import POSTERIORS, PRIORS
+from vae_jax.objectives import OBJECTIVES
+
+NUM_STEPS, BATCH_SIZE = 60, 10
+# Models whose networks have these sizes.
+SMALL = ("vae", "autoencoder", "categorical", "ladder", "markov")
+
+
+def related_rows():
+    """Return rows whose columns rise together, a tenth of the cells not seen."""
+    rng = np.random.default_rng(1)
+    rows = np.sort(table(NUM_STEPS * BATCH_SIZE), axis=0)
+    return np.where(rng.random(rows.shape) < 0.1, np.nan, rows)
+
+
+ROWS = related_rows()
+SHAPE = columns.fit(COLUMNS, ROWS, "rows")
+
+AUTOENCODER = {"model": "autoencoder"}
+TWO_SAMPLES = {"objective.num_samples": 2}
+# By objective what is trained by it. Other choices are spread over the objectives: each is in one.
+TRAINED = {
+    "elbo": {"prior": "flow", "prior.width": 8, "posterior": "iaf", "posterior.width": 8},
+    "stl": {"likelihood.real": "student_t"},
+    "iwae": {**TWO_SAMPLES, "prior": "autoregressive", "likelihood.count": "poisson"},
+    "miwae": {**TWO_SAMPLES, "prior": "mixture", "prior.components": 3},
+    "piwae": {**TWO_SAMPLES, "model": "ladder"},
+    "ciwae": {**TWO_SAMPLES, "model": "markov"},
+    "capacity": {"prior": "uniform_sphere", "posterior": "von_mises_fisher"},
+    "dip": {"likelihood.count": "zero_inflated_negative_binomial"},
+    "factor": {"objective.discriminator.widths": (8,)},
+    "info": {},
+    "tc": {"likelihood.real": "student_t", "likelihood.scale_kind": "per_cell"},
+    "wae": {},
+    "adversarial": {"objective.discriminator.widths": (8,)},
+    "reconstruction": AUTOENCODER,
+    "rae_l2": AUTOENCODER,
+    "rae_gp": AUTOENCODER,
+    "gumbel": {"model": "categorical"},
+}
+
+
+def config_of(objective, changes):
+    """Return a small config on a table; changes are settings of the model or the objective."""
+    small = {
+        "epochs": 1,
+        "batch_size": BATCH_SIZE,
+        "data": {"name": "rows.csv"},
+        "model": {"name": changes.get("model", "vae"), "likelihood": {"name": "columns"}},
+        "objective": {"name": objective},
+        "optimizer": {"name": "adam", "learning_rate": 2e-2},
+    }
+    if small["model"]["name"] in SMALL:
+        small["model"] |= {"latent_size": 2, "encoder": {"name": "mlp", "widths": (64,)}}
+    own = {
+        name if name.startswith("objective.") else f"model.{name}": value
+        for name, value in changes.items()
+        if name != "model"
+    }
+    return factory.with_values(small, own)
+
+
+@pytest.mark.parametrize("objective", TRAINED)
+def test_an_epoch_on_rows_with_empty_cells_lowers_the_distortion(objective):
+    experiment = factory.resolve(config_of(objective, TRAINED[objective]))
+    program = factory.build_program(experiment, SHAPE, len(ROWS))
+    hparams = factory.build_hparams(experiment)
+    start = jax.jit(program.init)(jnp.zeros(SHAPE), jax.random.key(0), hparams).train
+    state, metrics = jax.jit(program.run_steps, static_argnums=2)(start, ROWS, NUM_STEPS)
+    assert all(np.isfinite(values).all() for values in metrics.values())
+    distortion = metrics["distortion"]
+    assert distortion[-10:].mean() < distortion[:10].mean() - 0.2
+    for before, after in zip(*map(jax.tree.leaves, (start.params, state.params)), strict=True):
+        assert np.isfinite(after).all()
+        assert (np.asarray(before) != np.asarray(after)).any()
+
+
+REFUSED = {
+    "vae_gan": ({}, "compares images with means of p.x.z., which rows of .* have not; use another"),
+    "code_likelihood": ({"model": "code_prior"}, "model.likelihood is not a setting of"),
+    "quantized": ({"model": "vq_vae"}, "model='vq_vae' is one of images, and"),
+    "cvae": ({"condition": "quadrants"}, "model.condition='quadrants' is one of images"),
+    "m2": ({"model": "m2"}, "model.condition='label' is one of images"),
+    "mvae": ({"model": "multimodal"}, "model.likelihood='columns' is for rows of a table"),
+    "mmvae": ({}, "is defined for models of several modalities"),
+    "mopoe": ({}, "is defined for models of several modalities"),
+    "jmvae": ({}, "is defined for models of several modalities"),
+}
+
+
+@pytest.mark.parametrize("objective", REFUSED)
+def test_objectives_of_images_and_modalities_are_refused_in_a_line(objective):
+    changes, message = REFUSED[objective]
+    with pytest.raises(UserError, match=message) as error:
+        factory.resolve(config_of(objective, changes))
+    assert "\n" not in str(error.value)
+
+
+def test_all_choices_are_trained_or_refused():
+    assert TRAINED.keys() | REFUSED.keys() == OBJECTIVES.keys()
+    assert not TRAINED.keys() & REFUSED.keys()
+    models = [
+        factory.resolve(config_of(objective, changes)).to_dict()["model"]
+        for objective, changes in TRAINED.items()
+    ]
+    # tests/experiments/test_table_commands.py has the refusal of the VampPrior.
+    assert {m["prior"]["name"] for m in models if "prior" in m} == PRIORS.keys() - {"vamp"}
+    assert {m["posterior"]["name"] for m in models if "posterior" in m} == POSTERIORS.keys()
+    for name, choices in (("real", 2), ("count", 3), ("scale_kind", 2)):
+        assert len({m["likelihood"][name] for m in models}) == choices
