@@ -192,6 +192,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
           ValueError: as `transform`; `num` is no integer of at least 1.
         """
         fitting.check_parameter("num", num, _SETTINGS["num_samples"])
+        num = int(num)
         rows = self._validated(X)
         missing = np.isnan(rows)
         filled = np.repeat(rows[None], num, axis=0)
