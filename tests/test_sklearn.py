@@ -267,13 +267,50 @@ def with_cells(column, values):
         (with_cells(0, np.nan), None, "column 'x0' is empty; leave it out"),
         (with_cells(1, "a"), None, "column 'x1' is a in every row; leave it out"),
         (with_cells(0, 2.5), None, "column 'x0' is 2.5 in every row; leave it out"),
-        (with_cells(0, [1e39, *[0.5] * 59]), None, "'x0' holds a number that is infinite"),
+        (with_cells(0, [1e39, *[0.5] * 59]), None, r"'x0': 1e\+39, .* the largest of float32"),
+        (with_cells(3, [1e-50, *[0.5] * 59]), {3: "positive"}, "'x3': 1e-50, .* numbers from 1.2e"),
+        (with_cells(0, 1.7e9 + np.arange(60)), None, "'x0': 60 different values .* an offset"),
+        (with_cells(2, 2**60 + np.arange(60)), None, "'x2' holds 60 different texts in 60 rows"),
+        (with_cells(2, 2**60 + np.arange(60)), {2: "real"}, "'x2' holds 1152921504606846976 in"),
+        (with_cells(1, ["1", "1,5", "2"] * 20), None, "'x1' holds numbers with a comma, .* '1,5'"),
         (with_cells(1, [f"n{i}" for i in range(60)]), None, "holds 60 different texts in 60 rows"),
     ],
 )
 def test_invalid_columns_are_refused(rows, columns, message):
     with pytest.raises(ValueError, match=message):
         of_columns(columns=columns).fit(rows)
+
+
+def test_categories_of_numbers_keep_all_of_their_digits():
+    rows = np.array([[0.12345671, 1.5], [0.12345672, 2.5], [0.12345673, 4]] * 20)
+    model = of_columns(columns={0: "category"}).fit(rows)
+    assert model._architecture.columns[0].column.values == (
+        "0.12345671",
+        "0.12345672",
+        "0.12345673",
+    )
+    padded = np.array([["01", 1.5], ["1", 2.5], ["001", 4.5]] * 20, object)
+    model = of_columns().fit(padded)
+    assert set(model.inverse_transform(model.transform(padded))[:, 0]) <= {"01", "1", "001"}
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "columns"])
+def test_numbers_that_float32_does_not_hold_are_refused(likelihood):
+    with pytest.raises(ValueError, match="float32"):
+        tiny(likelihood=likelihood).fit(ROWS * 1e200)
+    model = tiny(likelihood=likelihood).fit(ROWS)
+    for value in (1e39, 1e30):
+        rows = ROWS[:3].copy()
+        rows[1, 2] = value
+        with pytest.raises(ValueError, match="float32"):
+            model.score_samples(rows)
+
+
+def test_the_scale_of_the_smallest_numbers_is_not_0():
+    model = tiny().fit(ROWS * 1e-200)
+    assert model.scale_ > 0
+    assert np.isfinite(model.transform(ROWS * 1e-200)).all()
+    assert 0 < model.scale_ < 1e-190
 
 
 def test_cells_that_no_column_has_are_refused_after_fitting():

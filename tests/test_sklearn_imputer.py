@@ -76,3 +76,29 @@ def test_wrong_parameters_are_refused():
     for name, value in (("likelihood", "poisson"), ("epochs", 0), ("num_imputation_samples", 0)):
         with pytest.raises(ValueError, match=f"{name}={value!r} must be"):
             tiny(**{name: value}).fit(HOLES)
+    model = tiny().fit(HOLES)
+    for num in (-1, 0, 2.5, True, "2", None):
+        with pytest.raises(ValueError, match=f"num={num!r} must be an integer of at least 1"):
+            model.sample(HOLES, num)
+    assert model.sample(HOLES[:3], np.int64(2)).shape == (2, 3, 6)
+
+
+def test_numbers_that_float32_does_not_hold_are_refused():
+    too_large = r"Input X contains infinity or a value too large for dtype\('float32'\)"
+    with pytest.raises(ValueError, match=too_large):
+        tiny().fit(HOLES * 1e200)
+    model = tiny().fit(HOLES)
+    for value, message in ((1e39, too_large), (-1e300, too_large), (1e25, "so far from the data")):
+        rows = HOLES[:4].copy()
+        rows[1] = value
+        rows[1, 0] = np.nan
+        for call in (model.transform, model.sample):
+            with pytest.raises(ValueError, match=message):
+                call(rows)
+
+
+def test_numbers_keep_their_digits_far_from_0_and_close_to_it():
+    for scale, offset in ((1, 1.7e9), (1e37, 0), (1e-30, 0), (1e-200, 0)):
+        filled = tiny().fit(HOLES * scale + offset).transform(HOLES * scale + offset)
+        deviations = (filled - offset) / scale
+        assert np.abs(deviations[np.isnan(HOLES)] - 10).max() < 20

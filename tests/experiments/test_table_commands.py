@@ -162,6 +162,12 @@ def test_wrong_inputs_are_refused_in_a_line(run, table, tmp_path):
         "whole.csv": ([lines[0], "57,1.5,1,1,1,1,1,1,yes,1,south,plus"], "no empty cell to fill"),
         "unknown.csv": ([lines[0], "57,,1,1,1,1,1,1,yes,1,moon,plus"], "'region' holds 'moon' in"),
         "negative.csv": ([lines[0], "57,,1,1,1,1,-1,1,yes,1,south,plus"], "'visits': -1, where"),
+        "tiny.csv": ([lines[0], "57,,1,1,1e-50,1,1,1,yes,1,south,plus"], "'spent': 1e-50, where"),
+        "huge.csv": ([lines[0], "57,1e39,,1,1,1,1,1,yes,1,south,plus"], r"'height': 1e\+39, where"),
+        "merged.csv": (
+            [lines[0], *(f"57,{1.7e9 + i},,1,1,1,1,1,yes,1,south,plus" for i in range(9))],
+            "'height': 9 different values .* are only 1 in float32; subtract an offset",
+        ),
         "other.csv": (["age,weight", "57,"], "lacks height, income, .* and has weight"),
         "none.csv": (lines[:1], "has no rows"),
     }
@@ -210,6 +216,9 @@ def test_the_images_of_a_model_of_rows_are_checked_by_column(trained):
     rows[0, 0, 6, 0] = -2
     with pytest.raises(UserError, match="images column 'visits': -2"):
         trained.model.elbo(rows, jax.random.key(0))
+    rows[0, 0, 1, 0] = np.inf
+    with pytest.raises(UserError, match="column 'height' holds a number that is infinite"):
+        trained.model.latents(rows)
 
 
 def test_commands_that_need_images_refuse_a_run_on_a_table(trained):

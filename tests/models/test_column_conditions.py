@@ -8,6 +8,7 @@ from flax import nnx
 from small_rows import COLUMNS, ROWS, with_holes
 
 from vae_jax.data import columns
+from vae_jax.data.columns import Column
 from vae_jax.errors import UserError
 from vae_jax.models.column_conditions import ColumnsConditionSettings, RowCompletion
 from vae_jax.models.imputation import impute
@@ -192,3 +193,14 @@ def test_columns_that_a_table_does_not_have_are_refused(names, message):
     with pytest.raises(UserError, match=message):
         raise UserError(problem)
     assert ColumnsConditionSettings(SEEN).unfit(COLUMNS) is None
+
+
+def test_numbers_are_categories_by_all_of_their_digits():
+    described = [Column("x", "category", ("0.12345671", "0.12345672")), Column("y", "real")]
+    rows = np.float32([[0, 1.5], [1, 2.5]])[:, None, :, None]
+    shape = columns.fit(described, rows, "rows")
+    chosen = ColumnsConditionSettings(("x",))
+    assert chosen.checked({"x": 0.12345672}, 2, shape)[:, 0, 0, 0].tolist() == [1, 1]
+    chosen = ColumnsConditionSettings(("y",))
+    with pytest.raises(UserError, match=r"'y': 1e\+39, where .* the largest of float32"):
+        chosen.checked({"y": 1e39}, 2, shape)

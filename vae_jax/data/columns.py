@@ -28,6 +28,17 @@ _SKEWED = 5.0
 _MOST_DECIMALS = 6
 # Whole numbers up to here are exact in float32.
 _LARGEST_COUNT = 2**24
+# Whole numbers up to here are exact in float64.
+LARGEST_WHOLE = 2**53
+# The range of float32 without a loss of digits; JAX takes smaller numbers for 0.
+_SMALLEST = float(np.finfo(np.float32).tiny)
+_LARGEST = float(np.finfo(np.float32).max)
+# Float32 tells a column's values apart if it has this share of them, or if what it rounds off is
+# this small a share of their spread.
+_LEAST_DISTINCT = 0.9
+_MOST_ROUNDED = 1e-4
+# What numbers in float64 that are meant to be equal differ by, as a share of them.
+_LAST_DIGITS = 1e-13
 _SHOWN = 5
 # Different numbers among texts, from which on a column is hardly one of categories.
 _MANY_NUMBERS = 10
@@ -165,11 +176,14 @@ def inverse_transformed(kind: str, values: Float[np.ndarray, "..."]) -> Float[np
 def unfit(column: Column, values: Float[np.ndarray, " num"]) -> str | None:
     """Return why seen values are none of a column; None if they are."""
     seen = values[~np.isnan(values)]
-    wrong = ~np.isfinite(seen)
-    expected = "finite numbers"
+    wrong = ~(np.abs(seen) <= _LARGEST)
+    expected = f"finite numbers up to {_LARGEST:.1e}, the largest of float32; change the unit"
     if not wrong.any():
         if column.kind in ("positive", "exposure"):
             wrong, expected = seen <= 0, "numbers above 0"
+            if not wrong.any():
+                wrong = seen < _SMALLEST
+                expected = f"numbers from {_SMALLEST:.1e}, the smallest of float32; change the unit"
         elif column.kind == "count":
             wrong = (seen < 0) | (seen != np.round(seen)) | (seen > _LARGEST_COUNT)
             expected = f"whole numbers from 0 to {_LARGEST_COUNT}"
@@ -184,14 +198,54 @@ def unfit(column: Column, values: Float[np.ndarray, " num"]) -> str | None:
     )
 
 
+def merged(
+    column: Column, values: Float[np.ndarray, " num"], spread: float | None = None
+) -> str | None:
+    """Return why float32 cannot tell a column's numbers apart; None if it can.
+
+    Numbers far from 0 and close together, such as times in seconds since 1970, have no digits left.
+
+    Args:
+        column: of numbers.
+        values: in float64, of the column's kind, NaN where a cell is empty.
+        spread: of numbers after `transformed`, on which a model sees them; the interquartile range
+            of the different ones by default, which a few outliers do not widen.
+    """
+    if np.array_equal(values, values.astype(np.float32), equal_nan=True):
+        return None
+    seen = np.unique(values[~np.isnan(values)])
+    # Sums in another order differ in their last digits; whole numbers are exact.
+    apart = np.diff(seen, prepend=-math.inf) > _LAST_DIGITS * np.abs(seen)
+    seen = seen[apart | (seen == np.round(seen))]
+    stored = seen.astype(np.float32).astype(np.float64)
+    if column.kind == "real":
+        stored[np.abs(stored) < _SMALLEST] = 0
+    num = len(np.unique(stored))
+    if num >= _LEAST_DISTINCT * len(seen):
+        return None
+    exact = transformed(column.kind, seen)
+    if spread is None:
+        low, high = np.quantile(exact, (0.25, 0.75))
+        spread = float(high - low)
+    if np.abs(transformed(column.kind, stored) - exact).max() <= _MOST_ROUNDED * spread:
+        return None
+    remedy = "change their unit"
+    if np.abs(seen).max() > _SMALLEST / _MOST_ROUNDED:
+        remedy = f"subtract an offset, such as {seen[0]:.15g}, or change their unit"
+    return (
+        f"column {column.name!r}: {len(seen)} different values from {seen[0]:.15g} to "
+        f"{seen[-1]:.15g} are only {num} in float32; {remedy}"
+    )
+
+
 def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, str | None]:
     """Return the kind of a column, and why it cannot be inferred.
 
     Texts are categories, or binary if there are two; but not if most of them are numbers, as in a
-    column with two kinds of decimal points. Numbers are binary if they are 0 and 1. They
-    are counts if they are whole, none is negative, and their variance is at least half their mean.
-    They are positive if all are above 0 and the largest is at least five times the median. All
-    others are real.
+    column with two kinds of decimal points or with decimal commas. Numbers are binary if they are
+    0 and 1. They are counts if they are whole, none is negative, and their variance is at least
+    half their mean. They are positive if all are above 0 and the largest is at least five times the
+    median. All others are real.
 
     Args:
         name: the column's name.
@@ -202,11 +256,18 @@ def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, 
         num = len(set(texts))
         numbers = {text for text in texts if re.fullmatch(r"-?\d+([.,]\d+)?", text)}
         others = [text for text in texts if text not in numbers or "," in text]
+        like_numbers = {text for text in texts if re.fullmatch(r"[-+]?[\d.,]*\d[\d.,]*", text)}
+        commas = [text for text in texts if text in like_numbers and "," in text]
         if others and len(numbers) >= max(_MANY_NUMBERS, num / 2):
             one = min(numbers - {*others}, default=others[-1])
             return "category", (
                 f"column {name!r} holds {len(numbers)} different numbers among texts, such as "
                 f"{one!r} and {others[0]!r}"
+            )
+        if commas and len(like_numbers) > num / 2:
+            return "category", (
+                f"column {name!r} holds numbers with a comma, such as {commas[0]!r}, which are "
+                "texts here; write a point in place of a decimal comma"
             )
         if num > _MOST_CATEGORIES and num > len(texts) / 2:
             shown = ", ".join(map(repr, sorted(set(texts))[:2]))
@@ -214,7 +275,10 @@ def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, 
                 f"column {name!r} holds {num} different texts in {len(texts)} rows, such as {shown}"
             )
         return ("binary" if num == 2 else "category"), None
-    seen = content[~np.isnan(content)]
+    seen = content[~np.isnan(content)].astype(np.float64)
+    if np.isinf(seen).any():
+        # `column_of` refuses it.
+        return "real", None
     if np.isin(seen, (0, 1)).all():
         return "binary", None
     if (seen == np.round(seen)).all() and seen.min() >= 0 and seen.max() <= _LARGEST_COUNT:
@@ -240,9 +304,15 @@ def column_of(name: str, content: Sequence[str | None] | np.ndarray, kind: Kind)
     """Return the column that cells of a kind are of.
 
     Raises:
-        UserError: a cell is none of the kind.
+        UserError: a cell is none of the kind, or float32 does not tell the numbers apart.
     """
     if kind in ("binary", "category"):
+        if isinstance(content, np.ndarray) and np.isinf(content).any():
+            row = int(np.isinf(content).argmax())
+            raise UserError(
+                f"column {name!r} holds {content[row]:g} in row {row + 1}, where values of kind "
+                f"{kind} are texts or finite numbers; leave the cell empty if it was not seen"
+            )
         values = distinct_texts(content)
         if kind == "binary" and len(values) > 2:
             raise UserError(
@@ -253,6 +323,9 @@ def column_of(name: str, content: Sequence[str | None] | np.ndarray, kind: Kind)
     numbers = as_numbers(name, content, kind)
     column = Column(name, kind, (), num_decimals(numbers))
     encode(column, numbers)
+    problem = merged(column, numbers)
+    if problem is not None:
+        raise UserError(problem)
     return column
 
 
@@ -302,22 +375,30 @@ def _codes(
 
 
 def as_texts(content: Sequence[str | None] | np.ndarray) -> Sequence[str | None]:
-    """Return cells as texts, whole numbers without a point."""
+    """Return cells as texts, whole numbers without a point, others with all of their digits.
+
+    Digits are those of the array's type: 0.1 is `0.1` in float32, too.
+    """
     if not isinstance(content, np.ndarray):
         return content
-    return [None if math.isnan(v) else f"{v:.0f}" if v == round(v) else f"{v:g}" for v in content]
+    return [None if np.isnan(number) else _as_text(number) for number in content]
+
+
+def _as_text(number: np.floating) -> str:
+    # Minus 0 is 0.
+    return f"{number + 0:.0f}" if float(number).is_integer() else str(number)
 
 
 def as_numbers(
     name: str, content: Sequence[str | None] | np.ndarray, kind: str
 ) -> Float[np.ndarray, " num"]:
-    """Return cells as numbers.
+    """Return cells as numbers, in float64.
 
     Raises:
-        UserError: one is a text.
+        UserError: one is a text, or a whole number that float64 rounds.
     """
     if isinstance(content, np.ndarray):
-        return content
+        return content.astype(np.float64)
     values = np.full(len(content), math.nan)
     for row, text in enumerate(content):
         try:
@@ -327,6 +408,11 @@ def as_numbers(
                 f"column {name!r} holds {text!r} in row {row + 1}, where values of kind {kind} "
                 "are numbers; leave the cell empty if it was not seen"
             ) from None
+        if abs(values[row]) >= LARGEST_WHOLE and re.fullmatch(r"[-+]?\d+", str(text)):
+            raise UserError(
+                f"column {name!r} holds {text} in row {row + 1}, where values of kind {kind} are "
+                f"whole only up to {LARGEST_WHOLE}; subtract an offset, or say category or skip"
+            )
     return values
 
 
@@ -343,11 +429,15 @@ def distinct_texts(content: Sequence[str | None] | np.ndarray) -> tuple[str, ...
     """Return the different texts of cells: numbers by size, others by alphabet."""
     if isinstance(content, np.ndarray):
         content = as_texts(np.unique(content))
-    found = {text for text in content if text is not None}
+    found = sorted({text for text in content if text is not None})
     try:
-        return tuple(sorted(found, key=float))
+        sizes = {text: float(text) for text in found}
     except ValueError:
-        return tuple(sorted(found))
+        return tuple(found)
+    # NaN has no size.
+    return tuple(
+        found if any(map(math.isnan, sizes.values())) else sorted(found, key=lambda t: sizes[t])
+    )
 
 
 def fit(

@@ -5,15 +5,17 @@ and 10 % of its rows. An .npz file with `train_rows`, `test_rows` and so on has 
 name its `columns`. Empty cells, NaN, NA and null are cells that were not seen.
 """
 
+import contextlib
 import csv
 import functools
 import io
+import itertools
 import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 from jaxtyping import Float
@@ -30,6 +32,8 @@ _TARGET = "target"
 _SEPARATORS = ",;\t|"
 _DRAWN = ("train", "validation", "test")
 _HELD_OUT_SHARE = 0.1
+# Lines in which a decimal point is looked for.
+_LINES_SEEN = 1000
 # Bytes of the last line that an error may show.
 _LINE_SHOWN = 1000
 # Cells as a file has them: numbers, NaN where there is none, or texts, None where there is none.
@@ -85,7 +89,17 @@ def read(path: str, options: TableOptions, ranges: Ranges) -> Dataset:
 
 
 def from_arrays(rows: Float[np.ndarray, "num columns"], columns: Sequence[Column]) -> Dataset:
-    """Return a table of encoded rows, with NaN where a cell was not seen."""
+    """Return a table of encoded rows, with NaN where a cell was not seen.
+
+    Raises:
+        UserError: a cell is none of its column, or float32 does not tell numbers apart.
+    """
+    for index, column in enumerate(columns):
+        problem = kinds_of.unfit(column, rows[:, index])
+        if problem is None and not column.values:
+            problem = kinds_of.merged(column, rows[:, index].astype(np.float64))
+        if problem is not None:
+            raise UserError(problem)
     return Dataset(rows.astype(np.float32)[:, None, :, None], None, columns=tuple(columns))
 
 
@@ -101,16 +115,24 @@ class Cells(NamedTuple):
     table: Any
 
 
-def read_like(path: Path, columns: Sequence[Column], kinds: Mapping[str, str]) -> Cells:
+def read_like(
+    path: Path,
+    columns: Sequence[Column],
+    kinds: Mapping[str, str],
+    scales: Sequence[float] | None = None,
+) -> Cells:
     """Read a file whose rows have the columns of a run, in any order.
 
     Args:
         path: a .csv, .parquet or .npz file.
         columns: of the run.
         kinds: given kinds of the run; skipped columns and labels may be there or not.
+        scales: standard deviations of the columns in the run's training rows, after
+            `columns.transformed`; None does not ask whether float32 tells numbers apart.
 
     Raises:
-        UserError: the file is missing, damaged, has other columns, or a cell is none of its column.
+        UserError: the file is missing, damaged, has other columns, a cell is none of its column, or
+            float32 does not tell numbers apart.
     """
     described = {**{column.name: column.kind for column in columns}, **kinds}
     table = _open(path, described)
@@ -128,7 +150,11 @@ def read_like(path: Path, columns: Sequence[Column], kinds: Mapping[str, str]) -
     if table.num_rows == 0:
         raise UserError(f"{path} has no rows")
     encoded = [_named(path, column, _content(table, column.name)) for column in columns]
-    return Cells(_float32(path, np.stack(encoded, axis=-1))[:, None, :, None], table)
+    for column, cells, scale in zip(columns, encoded, scales or (), strict=False):
+        problem = None if column.values else kinds_of.merged(column, cells, scale)
+        if problem is not None:
+            raise UserError(f"{path}: {problem}")
+    return Cells(np.stack(encoded, axis=-1).astype(np.float32)[:, None, :, None], table)
 
 
 def _named(path: Path, column: Column, content: _Content) -> np.ndarray:
@@ -185,7 +211,8 @@ def decode(column: Column, values: Float[np.ndarray, " num"]) -> Any:
     filled = np.where(missing, 0, values).astype(np.float64)
     if column.values:
         texts = np.array(column.values, object)[np.round(filled).astype(int)]
-        whole = all(re.fullmatch(r"-?\d{1,15}", value) for value in column.values)
+        # Not 01234, which is no number.
+        whole = all(re.fullmatch(r"0|-?[1-9]\d{0,14}", value) for value in column.values)
         return pyarrow.array(
             [int(text) if whole else text for text in texts],
             mask=missing,
@@ -349,7 +376,7 @@ def _column(path: str, name: str, content: _Content, given: str | None, numbers:
                 "label or the kind of its numbers"
             )
     else:
-        kind = given  # type: ignore[assignment]
+        kind = "category" if given == "label" else given  # type: ignore[assignment]
     try:
         return kinds_of.column_of(name, content, kind)
     except UserError as error:
@@ -365,28 +392,16 @@ def _dataset(
     part: str,
 ) -> Dataset:
     encoded = [kinds_of.encode(column, contents[column.name][part]) for column in columns]
-    rows = _float32(Path(path), np.stack(encoded, axis=-1))
+    rows = np.stack(encoded, axis=-1).astype(np.float32)
     classes = None
     for name in labels:
-        values = kinds_of.distinct_texts(_joined([*contents[name].values()]))
-        label = kinds_of.encode(Column(name, "category", values), contents[name][part])
+        column = _column(path, name, _joined([*contents[name].values()]), "label", "inferred")
+        label = kinds_of.encode(column, contents[name][part])
         if np.isnan(label).any():
             row = int(np.isnan(label).argmax()) + 1
             raise UserError(f"{path}: the label {name!r} is empty in row {row}; each row needs one")
         classes = label.astype(np.int32)
     return Dataset(rows[:, None, :, None], classes, columns=tuple(columns))
-
-
-def _float32(path: Path, rows: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        converted = rows.astype(np.float32)
-    bad = np.isinf(converted).any(axis=1)
-    if bad.any():
-        raise UserError(
-            f"{path}: row {int(bad.argmax()) + 1} holds a number that is infinite in float32; "
-            "leave the cell empty, or change its unit"
-        )
-    return converted
 
 
 def _drawn(dataset: Dataset, seed: int) -> dict[str, Dataset]:
@@ -425,21 +440,37 @@ def _open_parts(path: Path, kinds: Mapping[str, str]) -> dict[str, Any]:
             "so on of as many columns, and perhaps 'columns', their names"
         )
     for name, array in parts.items():
-        number = np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_
-        if array.ndim != 2 or not number or 0 in array.shape:
+        if array.ndim != 2 or array.dtype.kind not in "biuf" or 0 in array.shape:
             raise UserError(
                 f"{path}: the rows of {name!r} have shape {list(array.shape)} and type "
-                f"{array.dtype}; a table is numbers [num, columns]"
+                f"{array.dtype}; a table is real numbers [num, columns]"
             )
     (width,) = next(iter(widths))
-    names = [*map(str, arrays.get("columns", [f"column_{i}" for i in range(width)]))]
+    given = arrays.get("columns", np.array([f"column_{i}" for i in range(width)]))
+    if given.ndim != 1:
+        raise UserError(
+            f"{path}: 'columns' has shape {list(given.shape)}; it must be the {width} names of the "
+            "columns"
+        )
+    names = [*map(str, given)]
     _check_names(path, names)
     if len(names) != width:
         raise UserError(f"{path} names {len(names)} columns, and its rows have {width}")
+    dtype = _stored_dtype(np.result_type(*parts.values()))
     return {
-        part: pyarrow.table({n: array[:, i].astype(np.float64) for i, n in enumerate(names)})
+        part: pyarrow.table({n: array[:, i].astype(dtype) for i, n in enumerate(names)})
         for part, array in parts.items()
     }
+
+
+def _stored_dtype(dtype: np.dtype) -> np.dtype:
+    """Return the type in which numbers of an .npz file keep their digits.
+
+    In float64 a 0.1 of float32 would be 0.10000000149, and large whole numbers would be rounded.
+    """
+    if dtype.kind in "iu":
+        return dtype.newbyteorder("=")
+    return np.dtype(np.float32 if dtype.kind == "f" and dtype.itemsize <= 4 else np.float64)
 
 
 def _bundled(name: str) -> Any:
@@ -492,29 +523,72 @@ def _open(path: Path, kinds: Mapping[str, str]) -> Any:
 
 def _open_csv(path: Path, kinds: Mapping[str, str]) -> Any:
     import pyarrow
+    import pyarrow.compute
     import pyarrow.csv
 
     with open(path, encoding="utf-8-sig", newline="") as file:
-        header, first = file.readline(), file.readline()
+        header = file.readline()
+        separator = max(_SEPARATORS, key=header.count)
+        decimal_point = _decimal_point(file) if separator == ";" else "."
     _warn_of_torn_end(path)
-    separator = max(_SEPARATORS, key=header.count)
     names = next(csv.reader([header], delimiter=separator), [])
     if names and all(re.fullmatch(r"-?[\d.]+(e-?\d+)?", name.strip()) for name in names):
         raise UserError(
             f"{path} begins with the numbers {', '.join(names[:3])}; its first line must name the "
             "columns"
         )
-    comma = separator == ";" and re.search(r"\d,\d", first) and not re.search(r"\d\.\d", first)
-    texts = {n: pyarrow.string() for n, k in kinds.items() if k in ("skip", "label", "category")}
-    return pyarrow.csv.read_csv(
-        path,
-        # One thread, which names the row of an error.
-        pyarrow.csv.ReadOptions(use_threads=False),
-        pyarrow.csv.ParseOptions(delimiter=separator),
-        pyarrow.csv.ConvertOptions(
-            column_types=texts, strings_can_be_null=True, decimal_point="," if comma else "."
-        ),
-    )
+
+    def read_as_texts(names: Sequence[str], only: Sequence[str] = ()) -> Any:
+        return pyarrow.csv.read_csv(
+            path,
+            # One thread, which names the row of an error.
+            pyarrow.csv.ReadOptions(use_threads=False),
+            pyarrow.csv.ParseOptions(delimiter=separator),
+            pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pyarrow.string()),
+                include_columns=only,
+                strings_can_be_null=True,
+                decimal_point=decimal_point,
+            ),
+        )
+
+    table = read_as_texts([n for n, k in kinds.items() if k in ("skip", "label", "category")])
+    _check_names(path, table.column_names)
+    whole = [
+        field.name
+        for field in table.schema
+        if pyarrow.types.is_integer(field.type) and kinds.get(field.name, "binary") == "binary"
+    ]
+    if not whole:
+        return table
+    texts = read_as_texts(whole, whole)
+    for name in whole:
+        # Digits after a zero, as in zip codes, are a name, which a number would cut.
+        if _any_matches(texts.column(name), r"^\s*0\d+\s*$"):
+            trimmed = pyarrow.compute.utf8_trim_whitespace(texts.column(name))
+            table = table.set_column(table.column_names.index(name), name, trimmed)
+    return table
+
+
+def _any_matches(texts: Any, pattern: str) -> bool:
+    import pyarrow.compute
+
+    found = pyarrow.compute.match_substring_regex(texts, pattern)
+    return bool(pyarrow.compute.any(found).as_py())
+
+
+def _decimal_point(file: TextIO) -> str:
+    """Return a comma if more numbers have one than a point, in the first lines of semicolon cells.
+
+    A single line may have none but whole numbers.
+    """
+    found = []
+    # A cell that is too long for this reader has no decimal point.
+    with contextlib.suppress(csv.Error):
+        for record in itertools.islice(csv.reader(file, delimiter=";"), _LINES_SEEN):
+            matches = (re.fullmatch(r"[-+]?\d*([.,])\d+", cell.strip()) for cell in record)
+            found += [match[1] for match in matches if match is not None]
+    return "," if found.count(",") > found.count(".") else "."
 
 
 def _warn_of_torn_end(path: Path) -> None:
@@ -534,10 +608,13 @@ def _warn_of_torn_end(path: Path) -> None:
 def _content(table: Any, name: str) -> _Content:
     """Return a column of an Arrow table as numbers or texts.
 
+    Whole numbers that float64 would round are texts.
+
     Raises:
         UserError: it is neither.
     """
     import pyarrow
+    import pyarrow.compute
 
     column = table.column(name)
     if pyarrow.types.is_dictionary(column.type):
@@ -545,8 +622,13 @@ def _content(table: Any, name: str) -> _Content:
     kind = column.type
     if pyarrow.types.is_null(kind):
         return np.full(len(column), math.nan)
-    if pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind):
-        return column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
+    if pyarrow.types.is_floating(kind):
+        return column.to_numpy(zero_copy_only=False)
+    if pyarrow.types.is_integer(kind):
+        ends = pyarrow.compute.min_max(column).as_py()
+        if max(abs(end or 0) for end in ends.values()) > kinds_of.LARGEST_WHOLE:
+            return [None if v is None else str(v) for v in column.to_pylist()]
+        return column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
     if pyarrow.types.is_decimal(kind):
         return column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
     if pyarrow.types.is_boolean(kind):

@@ -21,7 +21,8 @@ def read(model: TrainedModel, path: Path) -> tables.Cells:
     """
     shape = model.columns
     assert shape is not None, "a run on a table has columns"
-    cells = tables.read_like(path, shape.plain_columns, dict(model.data.columns))
+    scales = [fitted.scale for fitted in shape.columns]
+    cells = tables.read_like(path, shape.plain_columns, dict(model.data.columns), scales)
     for index, fitted in enumerate(shape.columns):
         unseen = np.flatnonzero(np.array(fitted.frequencies) == 0)
         wrong = np.isin(cells.rows[:, 0, index, 0], unseen)

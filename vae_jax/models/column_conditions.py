@@ -231,5 +231,5 @@ def _as_text(column: Column, cell: Any) -> str | None:
     if isinstance(cell, bool | np.bool_):
         return str(cell).lower()
     if isinstance(cell, float | np.floating) and column.values:
-        return f"{cell:.0f}" if float(cell).is_integer() else f"{cell:g}"
+        return columns.as_texts(np.array([cell]))[0]
     return str(cell)

@@ -62,11 +62,45 @@ def check_parameters(estimator: Any, settings: dict[str, Setting]) -> None:
       ValueError: names the parameter, its value and what is right.
     """
     for name, setting in settings.items():
-        value = getattr(estimator, name)
-        # A search over np.arange sets numbers of NumPy's types.
-        expected = setting.check(value.item() if isinstance(value, np.generic) else value)
-        if expected is not None:
-            raise ValueError(f"{name}={value!r} must be {expected}")
+        check_parameter(name, getattr(estimator, name), setting)
+
+
+def check_parameter(name: str, value: Any, setting: Setting) -> None:
+    """Refuse a parameter that a setting with its limits refuses.
+
+    Raises:
+      ValueError: names the parameter, its value and what is right.
+    """
+    # A search over np.arange sets numbers of NumPy's types.
+    expected = setting.check(value.item() if isinstance(value, np.generic) else value)
+    if expected is not None:
+        raise ValueError(f"{name}={value!r} must be {expected}")
+
+
+def float32_rows(rows: Float[np.ndarray, "rows ..."]) -> Float[np.ndarray, "rows ..."]:
+    """Return rows in float32, NaN where a value is missing.
+
+    Raises:
+      ValueError: float32 does not hold a value, in the words of scikit-learn.
+    """
+    with np.errstate(over="ignore"):
+        converted = rows.astype(np.float32)
+    if np.isinf(converted).any():
+        raise ValueError("Input X contains infinity or a value too large for dtype('float32').")
+    return converted
+
+
+def refuse_not_finite(results: np.ndarray) -> None:
+    """Refuse what a fitted model made of rows so far from its data that float32 overflows.
+
+    Raises:
+      ValueError: a number is not finite.
+    """
+    if not np.isfinite(results).all():
+        raise ValueError(
+            "Input X contains a value so far from the data of fit that a result is not finite in "
+            "float32; leave its row out"
+        )
 
 
 def fit(

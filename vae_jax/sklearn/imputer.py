@@ -133,11 +133,14 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             ensure_min_samples=2,
             ensure_all_finite="allow-nan",
         )
+        fitting.float32_rows(rows)
         seen = ~np.isnan(rows)
         num = np.maximum(seen.sum(axis=0), 1)
         self.mean_ = np.where(seen, rows, 0).sum(axis=0, dtype=np.float64) / num
-        squares = np.where(seen, np.square(rows - self.mean_), 0)
-        scale = np.sqrt(squares.sum(axis=0, dtype=np.float64) / num)
+        deviations = np.where(seen, rows - self.mean_, 0)
+        scale = np.sqrt(np.square(deviations).sum(axis=0, dtype=np.float64) / num)
+        # Squares of the smallest numbers are 0.
+        scale = np.where(scale > 0, scale, np.abs(deviations).max(axis=0))
         self.scale_ = np.where(scale > 0, scale, 1.0)
         architecture = _Architecture(
             str(self.likelihood),
@@ -161,7 +164,11 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> _Rows:  # noqa: N803
-        """Return the rows with each missing value replaced by its expected value."""
+        """Return the rows with each missing value replaced by its expected value.
+
+        Raises:
+          ValueError: the data are not valid, or too far from those of `fit` for float32.
+        """
         rows = self._validated(X)
         missing = np.isnan(rows)
         filled = rows.copy()
@@ -175,11 +182,17 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             filled[~missing] = rows[~missing]
         return filled
 
-    def sample(self, X: Any, num: int = 20) -> Float[np.ndarray, "num rows features"]:  # noqa: N803
+    # Any: a wrong `num` is refused as wrong parameters are.
+    def sample(self, X: Any, num: Any = 20) -> Float[np.ndarray, "num rows features"]:  # noqa: N803
         """Return the rows `num` times, with missing values drawn given the others.
 
         They are for multiple imputation, and their quantiles are intervals of the missing values.
+
+        Raises:
+          ValueError: as `transform`; `num` is no integer of at least 1.
         """
+        fitting.check_parameter("num", num, _SETTINGS["num_samples"])
+        num = int(num)
         rows = self._validated(X)
         missing = np.isnan(rows)
         filled = np.repeat(rows[None], num, axis=0)
@@ -198,7 +211,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _validated(self, X: Any) -> _Rows:  # noqa: N803
         check_is_fitted(self)
-        return np.asarray(
+        rows = np.asarray(
             validate_data(
                 self,
                 X,
@@ -207,9 +220,13 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 ensure_all_finite="allow-nan",
             )
         )
+        # Also those without a missing value, which stay as they are.
+        self._standardised(rows)
+        return rows
 
     def _standardised(self, rows: _Rows) -> Float[np.ndarray, "rows 1 features 1"]:
-        return ((rows - self.mean_) / self.scale_).astype(np.float32)[:, None, :, None]
+        standardised = (rows - self.mean_) / self.scale_
+        return fitting.float32_rows(standardised)[:, None, :, None]
 
     def _impute(self, rows: _Rows, keys: Key[Array, " rows"], num_draws: int) -> Imputed:
         """Return standardised rows, imputed."""
@@ -220,7 +237,10 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             return _compiled_impute(architecture, num_samples, num_draws, params, images, keys)
 
         at_once = rows_at_once(num_samples, architecture.latent_size)
-        return in_blocks(block, self._standardised(rows), keys, at_once)
+        found: Imputed = in_blocks(block, self._standardised(rows), keys, at_once)
+        fitting.refuse_not_finite(np.asarray(found.point))
+        fitting.refuse_not_finite(np.asarray(found.draws))
+        return found
 
 
 def _key() -> Key[Array, ""]:

@@ -43,7 +43,7 @@ def fit(
     exposures = [column.name for column in found if column.kind == "exposure"]
     if len(exposures) > 1 or len(exposures) == len(names):
         raise ValueError(f"columns={dict(given)!r} must say at most one exposure beside others")
-    rows = _float32(names, encoded)
+    rows = _stacked(encoded)
     for index, column in enumerate(found):
         values = rows[:, 0, index, 0]
         seen = values[~np.isnan(values)]
@@ -64,7 +64,7 @@ def encode(shape: RowShape, cells: np.ndarray) -> _Rows:
         encoded = [columns.encode(c, _content(cells[:, i])) for i, c in enumerate(found)]
     except UserError as error:
         raise ValueError(str(error)) from None
-    return _float32([column.name for column in found], encoded)
+    return _stacked(encoded)
 
 
 def decode(shape: RowShape, rows: _Rows) -> np.ndarray:
@@ -123,13 +123,25 @@ def _kind(name: str, content: _Content, given: str | None) -> Kind:
 
 
 def _content(cells: np.ndarray) -> _Content:
-    """Return cells of a feature as numbers, or as texts if one is no number."""
-    if cells.dtype.kind in "biuf":
+    """Return cells of a feature as numbers, or as texts if one is no number.
+
+    Whole numbers that float64 would round are texts.
+    """
+    if cells.dtype.kind == "f":
+        return cells
+    if cells.dtype.kind in "biu" and not any(map(_is_rounded, (cells.min(), cells.max()))):
         return cells.astype(np.float64)
     known = [None if _is_missing(cell) else cell for cell in cells]
+    if any(map(_is_rounded, known)):
+        return [None if cell is None else str(cell) for cell in known]
     if all(cell is None or isinstance(cell, numbers.Real | np.bool_) for cell in known):
         return np.array([np.nan if cell is None else float(cell) for cell in known], np.float64)
     return [None if cell is None else str(cell) for cell in known]
+
+
+def _is_rounded(cell: Any) -> bool:
+    """Return whether a cell is a whole number that float64 would round."""
+    return isinstance(cell, numbers.Integral) and abs(int(cell)) > columns.LARGEST_WHOLE
 
 
 def _is_missing(cell: Any) -> bool:
@@ -140,19 +152,13 @@ def _is_missing(cell: Any) -> bool:
 
 
 def _is_number(text: str) -> bool:
+    """Return whether a text is that of a number: 01 is not."""
     try:
-        float(text)
+        number = float(text)
     except ValueError:
         return False
-    return True
+    return columns.as_texts(np.array([number])) == [text]
 
 
-def _float32(names: Sequence[str], encoded: Sequence[np.ndarray]) -> _Rows:
-    with np.errstate(over="ignore"):
-        rows = np.stack(encoded, axis=-1).astype(np.float32)
-    bad = np.isinf(rows).any(axis=0)
-    if bad.any():
-        raise ValueError(
-            f"column {names[int(bad.argmax())]!r} holds a number that is infinite in float32"
-        )
-    return rows[:, None, :, None]
+def _stacked(encoded: Sequence[np.ndarray]) -> _Rows:
+    return np.stack(encoded, axis=-1).astype(np.float32)[:, None, :, None]

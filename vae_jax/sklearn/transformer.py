@@ -150,8 +150,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.kinds_ = tuple(column.column.kind for column in fitted)
         if self.likelihood == "normal":
             self.mean_ = rows.mean(axis=0, dtype=np.float64)
-            # Constant features are not scaled.
-            self.scale_ = math.sqrt(np.square(rows - self.mean_).mean()) or 1.0
+            deviations = rows - self.mean_
+            # Squares of the smallest numbers are 0. Constant features are not scaled.
+            largest = float(np.abs(deviations).max())
+            self.scale_ = math.sqrt(np.square(deviations).mean()) or largest or 1.0
         architecture = _Architecture(
             str(self.likelihood),
             rows.shape[1],
@@ -252,6 +254,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             shape, encoded = mixed_columns.fit(cells, names, self.columns or {})
             return encoded[:, 0, :, 0], shape.columns
         rows = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        fitting.float32_rows(rows)
         _check_values(rows, self.likelihood)
         return rows, ()
 
@@ -276,14 +279,16 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return rows
 
     def _images(self, rows: _Rows) -> Float[np.ndarray, "rows 1 features 1"]:
-        return ((rows - self.mean_) / self.scale_).astype(np.float32)[:, None, :, None]
+        return fitting.float32_rows((rows - self.mean_) / self.scale_)[:, None, :, None]
 
     def _run(self, function: Any, rows: np.ndarray) -> np.ndarray:
         parts = [
             function(self._architecture, self.params_, rows[first : first + _BATCH_SIZE])
             for first in range(0, len(rows), _BATCH_SIZE)
         ]
-        return np.concatenate([np.asarray(part) for part in parts])
+        results = np.concatenate([np.asarray(part) for part in parts])
+        fitting.refuse_not_finite(results)
+        return results
 
 
 def _check_values(rows: _Rows, likelihood: str) -> None:

@@ -94,9 +94,17 @@ class ImageInputs(ImageProperties):
         # Noise takes the images that a denoising model restores out of the unit interval.
         is_clean = name_of(self.corruption) == "none"
         accepts: Accepted = self.likelihood.accepts if is_clean else "any finite"
-        return arguments.float_images(
+        found = arguments.float_images(
             images, self.image_shape, accepts, may_miss=self.may_miss_pixels
         )
+        if self.columns is not None and np.isinf(found).any():
+            index = int(np.isinf(found).any(axis=(0, 1, 3)).argmax())
+            name = self.columns.plain_columns[index].name
+            raise UserError(
+                f"column {name!r} holds a number that is infinite in float32; change its unit, or "
+                "give NaN if it was not seen"
+            )
+        return found
 
     def _targets(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
         """Return images as the likelihood takes them."""
