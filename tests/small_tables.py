@@ -2,6 +2,7 @@
 
 import csv
 
+import numpy as np
 from absl.testing import flagsaver
 
 from configs import table as table_config
@@ -29,6 +30,17 @@ def write_customers(folder):
     path = folder / "customers.csv"
     customers.write(path, num=300)
     return path
+
+
+def write_single_cells(path, num=200):
+    """Write counts of genes, proportional to the library size of each cell, which is a column."""
+    rng = np.random.default_rng(0)
+    sizes = np.exp(7 + 0.6 * rng.normal(size=num))
+    counts = rng.poisson(sizes[:, None] * np.array([0.002, 0.01, 0.004]))
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["library", "gene_a", "gene_b", "gene_c"])
+        writer.writerows([f"{size:.0f}", *row] for size, row in zip(sizes, counts, strict=True))
 
 
 def read(path):
