@@ -60,7 +60,7 @@ def fill_file(
         names = ", ".join(columns[index].name for index in given)
         but = f" but in {names}, which are {' or '.join(whose)}" if given else ""
         raise UserError(f"--input={source} has no empty cell to fill{but}")
-    num_empty = np.count_nonzero(empty)
+    num_empty = int(np.count_nonzero(empty))
     kept_draws.refuse_too_many(num_files, 4 * num_empty, f"{num_empty:,} empty cells")
     filled = _impute(model, cells.rows, empty, key, num_samples, num_files)
     table = tables.original(cells, source, target)
