@@ -3,8 +3,9 @@
     python -m experiments.detect --workdir=runs/anomaly --input=new.npy --output=scores.csv
 
 --input is a .npy file, or an .npz file with `images`; of a run on a table, a .csv or .parquet file,
-or an .npz file with `rows`. --output gets a line per image or row: its index in the file, its
-score, higher for the more anomalous, and 1 where the score is above a threshold, else 0. A share
+or an .npz file with `rows`. --output gets a line per image with its `index` in the file, counted
+from 0, or per row with its number, `row`, counted from 1 below the header; then its score, higher
+for the more anomalous, and 1 where the score is above a threshold, else 0. A share
 --false_positive_rate of the run's validation examples exceeds the threshold, or of its training
 examples if it has no validation split.
 """
@@ -30,11 +31,12 @@ _SCORE = flags.DEFINE_enum("score", "elbo", list(SCORES), "the score")
 _RATE = flags.DEFINE_float("false_positive_rate", 0.05, "share of normal images to be flagged")
 
 
-def _table(scores: np.ndarray, flagged: np.ndarray) -> str:
+def _table(scores: np.ndarray, flagged: np.ndarray, *, of_rows: bool) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["index", "score", "flagged"])
-    for index, (score, is_flagged) in enumerate(zip(scores, flagged, strict=True)):
+    # Rows are counted as in the list of filled cells and in errors.
+    writer.writerow(["row" if of_rows else "index", "score", "flagged"])
+    for index, (score, is_flagged) in enumerate(zip(scores, flagged, strict=True), int(of_rows)):
         writer.writerow([index, f"{score:.6g}", int(is_flagged)])
     return text.getvalue()
 
@@ -65,7 +67,8 @@ def main() -> None:
     seen = anomaly_data.as_seen(model, stored, seen_keys.others)
     scores = scorer([name], seen, sample_keys.others)[name]
     limit = threshold(known, rate)
-    workdir.write_atomically(target, _table(scores, scores > limit))
+    of_rows = model.columns is not None
+    workdir.write_atomically(target, _table(scores, scores > limit, of_rows=of_rows))
     has_validation = bool(model.data.validation_split)
     print(
         f"{target}: {len(scores):,} {what}, {np.count_nonzero(scores > limit):,} of them with a "

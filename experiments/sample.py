@@ -8,8 +8,8 @@
 --output is a .npz or .npy file of mean images, `[num, height, width, channels]`, in the units of
 the training images: 8-bit pixels are in [0, 1], which a normal likelihood may exceed a little. A
 grid of the first hundred, clipped to [0, 1], is written beside it as a PNG or in the formats of
---format. Of a run on a table --output is a .csv or .parquet file of rows; their columns are plotted
-beside.
+--format. Of a run on a table --output is a .csv or .parquet file of rows, without label and skipped
+columns; the others are plotted beside.
 """
 
 from collections.abc import Iterator

@@ -2,6 +2,7 @@
 
 import csv
 
+import numpy as np
 from absl.testing import flagsaver
 
 from configs import table as table_config
@@ -31,14 +32,30 @@ def write_customers(folder):
     return path
 
 
-def read(path):
+def write_single_cells(path, num=200):
+    """Write counts of genes, proportional to the library size of each cell, which is a column.
+
+    The file has semicolons, decimal commas and the truth values of Python.
+    """
+    rng = np.random.default_rng(0)
+    sizes = np.exp(7 + 0.6 * rng.normal(size=num))
+    counts = rng.poisson(sizes[:, None] * np.array([0.002, 0.01, 0.004]))
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=";", lineterminator="\n")
+        writer.writerow(["library", "gene_a", "gene_b", "gene_c", "treated"])
+        for size, row in zip(sizes, counts, strict=True):
+            treated = bool(row[1] % 3)
+            writer.writerow([f"{size:.1f}".replace(".", ","), *row, treated])
+
+
+def read(path, separator=","):
     """Return the rows of a CSV file, as dicts."""
     with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        return list(csv.DictReader(file, delimiter=separator))
 
 
-def run_command(module, output, **given):
+def run_command(module, output, separator=",", **given):
     """Run a command on the run in `run`; return the rows that it writes, as dicts."""
     with flagsaver.flagsaver(workdir="run", output=output, **given):
         module.main()
-    return read(output)
+    return read(output, separator)

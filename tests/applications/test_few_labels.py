@@ -50,7 +50,7 @@ def test_runs_are_measured_drawn_and_reported(runs, tmp_path, capsys):
     assert "bars.npz, 8 labels, seed 0: m2 " in capsys.readouterr().out
     folder.with_suffix(".json").write_text(json.dumps(found))
     text = report.section(folder.with_suffix(".json"))
-    assert "| bars.npz | m2 | 4 | 1 |" in text
+    assert "| bars | m2 | 4 | 1 |" in text
     assert "on the 50 test images" in text
     assert "](uses/few_labels/accuracy_by_labels.png)" in text
 
@@ -94,4 +94,4 @@ def test_lines_are_of_all_seeds_that_a_number_of_labels_has(tmp_path):
     path = tmp_path / "few_labels.json"
     assert report.section(path) == ""
     path.write_text(json.dumps({"rows": rows}))
-    assert "| latents.npz | m2 | 100 | 2 | 91.0 ± 1.4 | 45.5 ± 0.7 |" in report.section(path)
+    assert "| latents | m2 | 100 | 2 | 91.0 ± 1.4 | 45.5 ± 0.7 |" in report.section(path)

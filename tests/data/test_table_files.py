@@ -1,11 +1,18 @@
 """Tables in files: kinds, splits, cells that were not seen, and what is refused."""
 
+import json
+from decimal import Decimal
+
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from vae_jax import data
-from vae_jax.data import columns, tables
+from vae_jax.config.forms import from_metadata, to_metadata
+from vae_jax.data import columns, csv_style, tables
 from vae_jax.data.columns import Column, RowShape
+from vae_jax.data.csv_style import CsvStyle
 from vae_jax.data.tables import TableOptions
 from vae_jax.errors import UserError
 
@@ -137,10 +144,92 @@ def test_filling_leaves_what_was_there_and_columns_that_are_not_modelled(tmp_pat
     described = (Column("x", "real", (), 1), Column("n", "count", (), 0))
     described += (Column("plan", "category", ("a", "b")),)
     cells = tables.read_like(path, described, {"zip": "skip"})
-    rows = np.where(np.isnan(cells.rows), np.float32([2.25, 3.7, 1])[None, :, None], cells.rows)
-    tables.write_table(tmp_path / "filled.csv", tables.fill(cells.table, described, rows))
+    fill_by(path, tmp_path / "filled.csv", described, cells, [2.25, 3.7, 1])
     lines = (tmp_path / "filled.csv").read_text().splitlines()
     assert lines[1:] == ["01234,1.123456789,3,a", "00007,2.2,4,b"]
+
+
+def fill_by(source, target, described, cells, values):
+    """Fill the empty cells of each column by one value, and write the table."""
+    missing = np.isnan(cells.rows)
+    rows = np.where(missing, np.float32(values)[None, :, None], cells.rows)
+    style = csv_style.style_of(cells.table)
+    table = tables.original(cells, source, target)
+    tables.write_table(target, tables.fill(table, described, missing, rows, style), style)
+
+
+MARKED = "id;price;big;vip;code\nNA;1,50;2e3;True;01234\n7;;1,0;False;00007\n'8';2,25;;;\n"
+MARKED_COLUMNS = (
+    Column("price", "real", (), 2),
+    Column("big", "real", (), 0),
+    Column("vip", "binary", ("false", "true")),
+    Column("code", "category", ("00007", "01234")),
+)
+
+
+def test_filling_a_csv_file_changes_no_letter_of_what_was_there(tmp_path):
+    path, target = tmp_path / "holes.csv", tmp_path / "filled.csv"
+    path.write_text(MARKED, encoding="utf-8")
+    cells = tables.read_like(path, MARKED_COLUMNS, {"id": "skip"})
+    fill_by(path, target, MARKED_COLUMNS, cells, [3.14, 5, 1, 0])
+    expected = MARKED.replace("7;;", "7;3,14;").replace("2,25;;;", "2,25;5;True;00007")
+    assert target.read_text() == expected
+    # A Parquet file has types, and no letters.
+    fill_by(path, tmp_path / "filled.parquet", MARKED_COLUMNS, cells, [3.14, 5, 1, 0])
+    found = pyarrow.parquet.read_table(tmp_path / "filled.parquet")
+    assert found.column("vip").to_pylist() == [True, False, True]
+    assert found.schema.metadata is None
+
+
+def test_drawn_rows_are_written_as_the_file_of_the_training_rows_is(tmp_path):
+    path = tmp_path / "table.csv"
+    lines = [f"{i}{i % 7},5;{bool(i % 3)};{i % 4:03}" for i in range(20)]
+    path.write_text("\n".join(["price;vip;code", *lines]) + "\n")
+    found = load(str(path), kinds={"code": "category"})
+    shape = columns.fit(found.columns, found.images, "rows", found.csv_style)
+    again = from_metadata(json.loads(json.dumps(to_metadata(shape))))
+    assert again.csv_style == CsvStyle(";", ",", (("vip", "False", "True"),))
+    rows = np.float32([[1.5, 1, 2], [np.nan, 0, 3]])[:, None, :, None]
+    tables.write(tmp_path / "drawn.csv", again.plain_columns, rows, again.csv_style)
+    text = (tmp_path / "drawn.csv").read_text()
+    assert text == "price;vip;code\n1,5;True;002\n;False;003\n"
+    tables.write(tmp_path / "drawn.parquet", again.plain_columns, rows)
+    written = pyarrow.parquet.read_table(tmp_path / "drawn.parquet")
+    assert written.column("vip").to_pylist() == [True, False]
+
+
+def test_columns_of_an_early_run_are_those_of_a_plain_csv_file():
+    found = load("iris", numbers="real")
+    shape = columns.fit(found.columns, found.images, "rows", CsvStyle(";", ","))
+    early = {k: v for k, v in to_metadata(shape).items() if k != "csv_style"}
+    assert from_metadata(early) == shape
+    assert from_metadata(early).csv_style == CsvStyle()
+
+
+def test_narrow_types_of_a_parquet_file_take_what_is_filled_in(tmp_path):
+    path, target = tmp_path / "holes.parquet", tmp_path / "filled.parquet"
+    small = pyarrow.array([1, None, 3], pyarrow.int8())
+    whole = {
+        "fits": small,
+        "large": small,
+        "real": small,
+        "plan": pyarrow.array(["a", None, "b"]).dictionary_encode(),
+        "price": pyarrow.array([Decimal("1.50"), None, Decimal("9.99")], pyarrow.decimal128(3, 2)),
+    }
+    pyarrow.parquet.write_table(pyarrow.table(whole), path)
+    described = (
+        Column("fits", "count", (), 0),
+        Column("large", "count", (), 0),
+        Column("real", "real", (), 1),
+        Column("plan", "category", ("a", "b")),
+        Column("price", "real", (), 2),
+    )
+    cells = tables.read_like(path, described, {})
+    fill_by(path, target, described, cells, [2, 200, 2.5, 1, 12345])
+    found = pyarrow.parquet.read_table(target)
+    assert [found.column(name).to_pylist()[1] for name in whole] == [2, 200, 2.5, "b", 12345]
+    assert found.schema.field("fits").type == pyarrow.int8()
+    assert found.schema.field("large").type == pyarrow.int64()
 
 
 def test_holes_are_made_by_share_and_seed():

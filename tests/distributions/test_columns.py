@@ -1,5 +1,7 @@
 """Likelihoods of single columns, and of rows of them."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -185,6 +187,27 @@ def test_counts_are_proportional_to_the_exposure_of_their_row():
     assert found == pytest.approx(scipy.stats.nbinom(1.5, 1.5 / 13.5).logpmf(3), rel=1e-5)
     given = distribution.given(row(np.nan, 0, 0, 0, 6))
     assert float(given.mean[0, 0, 0]) == pytest.approx(12, rel=1e-5)
+
+
+def test_an_exposure_is_drawn_and_its_counts_are_of_it():
+    distribution = dataclasses.replace(of_all_kinds(), log_exposure_scale=0.5)
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    draws = np.asarray(jax.jit(jax.vmap(distribution.sample))(keys))[:, 0, :, 0]
+    logs = np.log(draws[:, 4])
+    assert logs.mean() == pytest.approx(np.log(2), abs=0.02)
+    assert logs.std() == pytest.approx(0.5, abs=0.02)
+    few, many = (draws[np.abs(draws[:, 4] - near) < 0.1, 0].mean() for near in (1, 4))
+    assert (few, many) == pytest.approx((2, 8), rel=0.1)
+    wide = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (7, *leaf.shape)), distribution)
+    assert wide.sample(keys[0]).shape == (7, 1, 5, 1)
+    assert len(set(np.asarray(wide.sample(keys[0]))[:, 0, 4, 0])) == 7
+
+
+def test_an_exposure_that_was_not_seen_stays_so():
+    given = of_all_kinds().given(row(np.nan, 0, 0, 0, np.nan))
+    assert np.isnan(given.mean[0, 4, 0])
+    assert np.isnan(given.sample(jax.random.key(0))[0, 4, 0])
+    assert float(given.mean[0, 0, 0]) == pytest.approx(4, rel=1e-5)
 
 
 def test_the_mean_has_the_likeliest_category_and_draws_have_every_column():

@@ -212,7 +212,7 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
     (tmp_path / "small_curve.py").write_text(SMALL_CURVE)
     marks = ("savez", "interpolate", "member", "make_pipeline", "generate", "zipfile")
     of_conditions = ("runs/by_class", "runs/m2", "latents.npz", "runs/given", "numbers.npz")
-    others = ("holes.npz", "top_down", "load_wine")
+    others = ("holes.npz", "top_down", "load_wine", "cells.csv")
     found = {
         mark: next(block for block in blocks("python") if mark in block)
         for mark in (*marks, *of_conditions, *others)
@@ -222,7 +222,7 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
         found[mark] for mark in marks
     )
     by_class, of_m2, of_latents, of_columns, of_numbers = (found[mark] for mark in of_conditions)
-    missing_pixels, of_layers, of_kinds = (found[mark] for mark in others)
+    missing_pixels, of_layers, of_kinds, single_cells = (found[mark] for mark in others)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning"}
 
     def run(program, told=""):
@@ -244,6 +244,7 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
     run(of_latents)
     run(of_numbers)
     run(missing_pixels)
+    run(single_cells)
     assert run(of_kinds).startswith("category class_")
     start = "from configs.vanilla import get_config; config = get_config()\n"
     run(f"{start}{of_layers}\nfrom vae_jax import config as factory; factory.resolve(config)")

@@ -10,7 +10,7 @@ from small_rows import COLUMNS, ROWS, with_holes
 
 from vae_jax.data import columns
 from vae_jax.distributions import Classes, Columns
-from vae_jax.models.rows import ColumnsSettings, RowEncoder
+from vae_jax.models.rows import ColumnsSettings, RowEncoder, log_moments
 from vae_jax.models.vae import VAESettings
 from vae_jax.networks.mlp import MLPEncoderSettings
 from vae_jax.objectives.bounds import elbo_terms
@@ -170,3 +170,12 @@ def test_log_likelihoods_are_in_the_units_of_the_file():
     first = np.asarray(model.decode(latents).log_prob(jnp.asarray(ROWS)))
     second = np.asarray(other.decode(latents).log_prob(jnp.asarray(rows)))
     np.testing.assert_allclose(second, first - 2 * np.log(1000), atol=2e-3)
+
+
+@pytest.mark.parametrize(("hours", "scale"), [([3, 3, 3], 0.0), ([1, 2, 4], 0.566)])
+def test_the_exposures_of_draws_are_like_those_of_the_training_rows(hours, scale):
+    rows = np.float32(hours)[:, None, None, None]
+    (exposure,) = columns.fit(COLUMNS[-1:], rows, "rows").columns
+    center, found = log_moments(exposure)
+    assert center == pytest.approx(np.log(hours).mean(), rel=1e-4)
+    assert found == pytest.approx(scale, rel=1e-3)

@@ -155,7 +155,7 @@ def form_of(train: LazyDataset) -> ImageShape:
     """
     if not isinstance(train, Dataset) or train.columns is None:
         return train.shape[1:]
-    return columns.fit(train.columns, train.images, TRAIN)
+    return columns.fit(train.columns, train.images, TRAIN, train.csv_style)
 
 
 def _check_images(config: AnyExperiment, field: str, images: np.ndarray) -> None:

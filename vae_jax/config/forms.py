@@ -10,6 +10,7 @@ import numpy as np
 from vae_jax.config.upgrades import SCHEMA, check_schema
 from vae_jax.data.columns import RowShape
 from vae_jax.data.condition_arrays import ConditionedShape
+from vae_jax.data.csv_style import CsvStyle
 from vae_jax.data.dataset import count_classes
 from vae_jax.data.multimodal import MultimodalDataset
 from vae_jax.data.pixels import CONDITION, IMAGE, LABEL, StoredExamples
@@ -79,6 +80,7 @@ def to_metadata(form: DataForm) -> dict[str, Any]:
         described["modalities"] = {name: part._asdict() for name, part in form.items()}
     elif isinstance(form, RowShape):
         described["columns"] = form.to_metadata()
+        described["csv_style"] = form.csv_style.to_metadata()
     else:
         described["image_shape"] = form
         if isinstance(form, ConditionedShape):
@@ -99,7 +101,11 @@ def from_metadata(metadata: Mapping[str, Any]) -> DataForm:
             for name, part in metadata["modalities"].items()
         }
     if "columns" in metadata:
-        return RowShape.from_metadata(metadata["columns"])
+        # Absent in the first runs on tables.
+        style = metadata.get("csv_style")
+        return RowShape.from_metadata(
+            metadata["columns"], None if style is None else CsvStyle.from_metadata(style)
+        )
     height, width, channels = metadata["image_shape"]
     shape = (int(height), int(width), int(channels))
     if "condition" in metadata:

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
+from vae_jax.data.csv_style import CsvStyle
 from vae_jax.errors import UserError
 
 # `exposure` is what the counts of a row are proportional to; it is given, and not modelled.
@@ -86,19 +87,26 @@ class FittedColumn:
 class RowShape(tuple[int, int, int]):
     """The shape of a row, 1, columns, 1, which knows its columns.
 
+    Shapes of the same columns are equal, in whatever style their files are written.
+
     Attributes:
         columns: the columns, fitted to training rows.
+        csv_style: how the file of the training rows is written, and rows that a model draws are.
     """
 
     columns: tuple[FittedColumn, ...]
+    csv_style: CsvStyle
 
-    def __new__(cls, columns: Sequence[FittedColumn]) -> "RowShape":
+    def __new__(
+        cls, columns: Sequence[FittedColumn], csv_style: CsvStyle | None = None
+    ) -> "RowShape":
         shape = super().__new__(cls, (1, len(columns), 1))
         shape.columns = tuple(columns)
+        shape.csv_style = csv_style or CsvStyle()
         return shape
 
-    def __getnewargs__(self) -> tuple[tuple[FittedColumn, ...]]:
-        return (self.columns,)
+    def __getnewargs__(self) -> tuple[tuple[FittedColumn, ...], CsvStyle]:
+        return self.columns, self.csv_style
 
     def __eq__(self, other: object) -> bool:
         same = tuple.__eq__(self, other) if isinstance(other, tuple) else False
@@ -120,9 +128,11 @@ class RowShape(tuple[int, int, int]):
         return [dataclasses.asdict(column) for column in self.columns]
 
     @classmethod
-    def from_metadata(cls, described: Sequence[Mapping[str, Any]]) -> "RowShape":
-        """Return the inverse of `to_metadata`."""
-        return cls([_fitted_from(content) for content in described])
+    def from_metadata(
+        cls, described: Sequence[Mapping[str, Any]], csv_style: CsvStyle | None = None
+    ) -> "RowShape":
+        """Return the inverse of `to_metadata`, in a style of CSV files."""
+        return cls([_fitted_from(content) for content in described], csv_style)
 
     def squared_errors(
         self,
@@ -441,7 +451,10 @@ def distinct_texts(content: Sequence[str | None] | np.ndarray) -> tuple[str, ...
 
 
 def fit(
-    columns: Sequence[Column], rows: Float[np.ndarray, "num 1 columns 1"], where: str
+    columns: Sequence[Column],
+    rows: Float[np.ndarray, "num 1 columns 1"],
+    where: str,
+    csv_style: CsvStyle | None = None,
 ) -> RowShape:
     """Return the shape of a row with the columns' statistics over training rows.
 
@@ -451,6 +464,7 @@ def fit(
         columns: one or more.
         rows: the training rows.
         where: the rows' name, for errors.
+        csv_style: of their file, if that is a CSV file.
 
     Raises:
         UserError: a column has a single value, or none, or a category is not among the rows.
@@ -477,7 +491,7 @@ def fit(
             mean = _rounded(seen.mean())
         missing = len(seen) < len(values)
         fitted.append(FittedColumn(column, center, scale, mean, frequencies, missing))
-    return RowShape(fitted)
+    return RowShape(fitted, csv_style)
 
 
 def unseen_categories(
@@ -512,6 +526,31 @@ def unseen_categories(
         rows = rows.copy()
         rows[wrong, 0, index, 0] = math.nan
     return rows
+
+
+def refuse_unseen_categories(
+    shape: RowShape, rows: Float[np.ndarray, "num 1 columns 1"], where: object
+) -> None:
+    """Refuse a user's rows with a category that no training row has.
+
+    Args:
+        shape: fitted to the training rows.
+        rows: encoded.
+        where: the rows' name, for errors.
+
+    Raises:
+        UserError: there is such a category.
+    """
+    for index, fitted in enumerate(shape.columns):
+        unseen = np.flatnonzero(np.array(fitted.frequencies) == 0)
+        wrong = np.isin(rows[:, 0, index, 0], unseen)
+        if wrong.any():
+            row = int(wrong.argmax())
+            text = fitted.column.values[int(rows[row, 0, index, 0])]
+            raise UserError(
+                f"{where}: column {fitted.column.name!r} holds {text!r} in row {row + 1}, which no "
+                "training row has; leave the cell empty"
+            )
 
 
 def refuse_other(shape: RowShape, columns: Sequence[Column] | None, where: str) -> None:

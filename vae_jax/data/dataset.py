@@ -8,6 +8,7 @@ from jaxtyping import Int
 
 from vae_jax.data import factors as known_factors
 from vae_jax.data.columns import Column
+from vae_jax.data.csv_style import CsvStyle
 from vae_jax.data.factors import Factors
 from vae_jax.errors import UserError
 
@@ -31,6 +32,7 @@ class Dataset(NamedTuple):
             images.
         conditions: numbers beside every image, [num_examples, features], float32; None where the
             source has none.
+        csv_style: of the CSV file that rows were read from; None where it was another one.
     """
 
     images: np.ndarray
@@ -38,6 +40,7 @@ class Dataset(NamedTuple):
     factors: Factors | None = None
     columns: tuple[Column, ...] | None = None
     conditions: np.ndarray | None = None
+    csv_style: CsvStyle | None = None
 
     @property
     def shape(self) -> ImagesShape:
@@ -58,6 +61,7 @@ class Dataset(NamedTuple):
             None if self.factors is None else self.factors.read(indices),
             self.columns,
             None if self.conditions is None else self.conditions[indices],
+            self.csv_style,
         )
 
     def labelled_by(self, factor: str) -> "Dataset":
@@ -147,4 +151,5 @@ def concatenate(parts: Sequence[Dataset]) -> Dataset:
         factors=known_factors.concatenate(factors) if len(factors) == len(parts) else None,
         columns=parts[0].columns,
         conditions=np.concatenate(conditions) if len(conditions) == len(parts) else None,
+        csv_style=parts[0].csv_style,
     )

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from vae_jax.data import columns as kinds_of
+from vae_jax.data import csv_style
 from vae_jax.data.columns import KINDS, Column, Kind
+from vae_jax.data.csv_style import CsvStyle
 from vae_jax.data.dataset import Dataset, Ranges, concatenate
 from vae_jax.errors import UserError, first_line, numpy_file_errors
 
@@ -38,6 +40,7 @@ _LINES_SEEN = 1000
 _LINE_SHOWN = 1000
 # Cells as a file has them: numbers, NaN where there is none, or texts, None where there is none.
 _Content = np.ndarray | list[str | None]
+_PLAIN = CsvStyle()
 
 
 class TableOptions(NamedTuple):
@@ -135,7 +138,29 @@ def read_like(
             float32 does not tell numbers apart.
     """
     described = {**{column.name: column.kind for column in columns}, **kinds}
-    table = _open(path, described)
+    return encode_like(path, _open(path, described), columns, kinds, scales)
+
+
+def encode_like(
+    where: object,
+    table: Any,
+    columns: Sequence[Column],
+    kinds: Mapping[str, str],
+    scales: Sequence[float] | None,
+) -> Cells:
+    """Encode an Arrow table whose rows have the columns of a run, in any order.
+
+    Args:
+        where: the table's name, for errors.
+        table: the whole table.
+        columns: of the run.
+        kinds: given kinds of the run; skipped columns and labels may be there or not.
+        scales: as `read_like` takes them.
+
+    Raises:
+        UserError: it has other columns, a cell is none of its column, or float32 does not tell
+            numbers apart.
+    """
     names = table.column_names
     ignored = {name for name, kind in kinds.items() if kind in ("skip", "label")}
     missing = [column.name for column in columns if column.name not in names]
@@ -144,63 +169,137 @@ def read_like(
         parts = [f"lacks {', '.join(missing[:5])}"] if missing else []
         parts += [f"has {', '.join(others[:5])}"] if others else []
         raise UserError(
-            f"{path} {' and '.join(parts)}, unlike the table of the run; give its "
+            f"{where} {' and '.join(parts)}, unlike the table of the run; give its "
             f"{len(columns)} columns, and no others"
         )
     if table.num_rows == 0:
-        raise UserError(f"{path} has no rows")
-    encoded = [_named(path, column, _content(table, column.name)) for column in columns]
+        raise UserError(f"{where} has no rows")
+    encoded = [_named(where, column, _content(table, column.name)) for column in columns]
     for column, cells, scale in zip(columns, encoded, scales or (), strict=False):
         problem = None if column.values else kinds_of.merged(column, cells, scale)
         if problem is not None:
-            raise UserError(f"{path}: {problem}")
+            raise UserError(f"{where}: {problem}")
     return Cells(np.stack(encoded, axis=-1).astype(np.float32)[:, None, :, None], table)
 
 
-def _named(path: Path, column: Column, content: _Content) -> np.ndarray:
+def _named(where: object, column: Column, content: _Content) -> np.ndarray:
     try:
         return kinds_of.encode(column, content)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{where}: {error}") from None
 
 
 def write(
-    path: Path, columns: Sequence[Column], rows: Float[np.ndarray, "num 1 columns 1"]
+    path: Path,
+    columns: Sequence[Column],
+    rows: Float[np.ndarray, "num 1 columns 1"],
+    style: CsvStyle = _PLAIN,
 ) -> None:
     """Write rows as a .csv or .parquet file like the one that the columns are of.
 
     Numbers are rounded to the digits of the column; NaN is an empty cell.
+
+    Args:
+        path: the file.
+        columns: of the rows.
+        rows: encoded.
+        style: of a .csv file.
 
     Raises:
         UserError: another suffix, or the file cannot be written.
     """
     import pyarrow
 
-    arrays = {c.name: decode(c, rows[:, 0, i, 0]) for i, c in enumerate(columns)}
-    write_table(path, pyarrow.table(arrays))
+    require_suffix(path)
+    arrays = {}
+    for index, column in enumerate(columns):
+        array = decode(column, rows[:, 0, index, 0])
+        if column.values == csv_style.TRUTH:
+            array = array.cast(pyarrow.bool_())
+        arrays[column.name] = array
+    write_table(path, pyarrow.table(arrays), style)
 
 
-def fill(table: Any, columns: Sequence[Column], rows: Float[np.ndarray, "num 1 columns 1"]) -> Any:
-    """Return an Arrow table whose empty cells have the values of rows; all others stay."""
+def original(cells: Cells, source: Path, target: Path) -> Any:
+    """Return the Arrow table to fill for a file: of a CSV file the texts of its cells, unchanged.
+
+    Args:
+        cells: of the source.
+        source: the user's file.
+        target: the file to write.
+    """
+    if source.suffix != ".csv" or target.suffix != ".csv":
+        return cells.table
+    texts = csv_style.read_texts(source, csv_style.style_of(cells.table).separator)
+    return texts.rename_columns(cells.table.column_names)
+
+
+def fill(
+    table: Any,
+    columns: Sequence[Column],
+    missing: Bool[np.ndarray, "num 1 columns 1"],
+    rows: Float[np.ndarray, "num 1 columns 1"],
+    style: CsvStyle = _PLAIN,
+) -> Any:
+    """Return an Arrow table whose missing cells have the values of rows; all others stay.
+
+    Args:
+        table: as `original` returns it.
+        columns: of the rows.
+        missing: the cells to fill; one that is NaN in rows, too, stays.
+        rows: encoded.
+        style: of the texts of numbers.
+    """
     import pyarrow
     import pyarrow.compute
 
     for index, column in enumerate(columns):
-        place = table.column_names.index(column.name)
-        there = table.column(column.name)
-        filled = decode(column, rows[:, 0, index, 0])
-        if pyarrow.types.is_floating(there.type):
-            there = pyarrow.compute.if_else(pyarrow.compute.is_nan(there), None, there)
-        if there.null_count == 0:
+        place, values = table.column_names.index(column.name), rows[:, 0, index, 0]
+        mask = missing[:, 0, index, 0] & ~np.isnan(values)
+        if not mask.any():
             continue
-        if pyarrow.types.is_null(there.type):
-            whole = filled
-        elif pyarrow.types.is_integer(there.type) and pyarrow.types.is_floating(filled.type):
-            whole = pyarrow.compute.coalesce(there.cast(pyarrow.float64()), filled)
+        there = table.column(column.name)
+        if pyarrow.types.is_dictionary(there.type):
+            there = there.cast(there.type.value_type)
+        if pyarrow.types.is_string(there.type) or pyarrow.types.is_large_string(there.type):
+            filled = pyarrow.array(texts_of(column, values[mask], style), there.type)
         else:
-            whole = pyarrow.compute.coalesce(there, filled.cast(there.type))
+            filled = decode(column, values[mask])
+            kind = _type_of_both(there.type, filled)
+            there, filled = there.cast(kind), filled.cast(kind)
+        whole = pyarrow.compute.replace_with_mask(
+            there.combine_chunks(), pyarrow.array(mask), filled
+        )
         table = table.set_column(place, column.name, whole)
     return table
+
+
+def _type_of_both(there: Any, filled: Any) -> Any:
+    """Return the Arrow type of a column with its holes filled: its own if that holds the values."""
+    import pyarrow
+
+    is_number = pyarrow.types.is_floating(there) or pyarrow.types.is_integer(there)
+    is_whole = pyarrow.types.is_integer(there) and pyarrow.types.is_integer(filled.type)
+    if pyarrow.types.is_null(there):
+        return filled.type
+    if is_number and pyarrow.types.is_floating(filled.type) > pyarrow.types.is_floating(there):
+        return pyarrow.float64()
+    try:
+        filled.cast(there)
+    except pyarrow.ArrowInvalid:
+        return pyarrow.int64() if is_whole else pyarrow.float64()
+    return there
+
+
+def texts_of(
+    column: Column, values: Float[np.ndarray, " num"], style: CsvStyle = _PLAIN
+) -> list[str | None]:
+    """Return the cells of a column as texts, None where one is NaN."""
+    if column.values:
+        texts = style.values(column.name, column.values)
+        return [None if math.isnan(value) else texts[round(value)] for value in values.tolist()]
+    numbers = decode(column, values).to_pylist()
+    return [None if number is None else style.number(number) for number in numbers]
 
 
 def decode(column: Column, values: Float[np.ndarray, " num"]) -> Any:
@@ -228,7 +327,7 @@ def decode(column: Column, values: Float[np.ndarray, " num"]) -> Any:
     return pyarrow.array(filled, mask=missing)
 
 
-def write_table(path: Path, table: Any) -> None:
+def write_table(path: Path, table: Any, style: CsvStyle = _PLAIN) -> None:
     """Write an Arrow table as a .csv or .parquet file; a kill leaves the old or the new file.
 
     Raises:
@@ -242,13 +341,10 @@ def write_table(path: Path, table: Any) -> None:
     require_suffix(path)
     with written_at_once(path) as file:
         if path.suffix == ".parquet":
-            pyarrow.parquet.write_table(table, file)
+            pyarrow.parquet.write_table(csv_style.detach(table), file)
             return
-        # Arrow would put quotes around every text.
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(table.column_names)
-        writer.writerows(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        csv_style.write(text, table, style)
         text.flush()
         text.detach()
 
@@ -308,9 +404,11 @@ def _read_splits(path: str, options: TableOptions, _: int, __: int) -> dict[str,
     if len(exposures) > 1:
         raise UserError(f"data.columns: {' and '.join(exposures)} are exposures; say one")
     parts = {part: _dataset(path, columns, contents, labels, part) for part in tables}
+    parts = {n: d._replace(csv_style=csv_style.style_of(tables[n])) for n, d in parts.items()}
     for name, part in parts.items():
         where = path if name == "all" else f"{path}, {name}"
         warn_of_empty_rows(where, part.images, "a model learns nothing from them")
+        warn_of_empty_exposures(where, columns, part.images)
     parts = {name: _with_holes(part, options) for name, part in parts.items()}
     return _drawn(parts["all"], options.split_seed) if "all" in parts else parts
 
@@ -334,6 +432,29 @@ def warn_of_empty_rows(
             int(empty.argmax()) + 1,
             consequence,
         )
+
+
+def warn_of_empty_exposures(
+    where: object, columns: Sequence[Column], rows: Float[np.ndarray, "num 1 columns 1"]
+) -> None:
+    """Warn of rows whose exposure was not seen.
+
+    Args:
+        where: the file, and perhaps its split.
+        columns: of the rows.
+        rows: encoded, NaN where a cell is empty.
+    """
+    for index, column in enumerate(columns):
+        empty = np.isnan(rows[:, 0, index, 0])
+        if column.kind == "exposure" and empty.any():
+            logging.warning(
+                "%s: %d rows have no exposure %r, first row %d; their counts are taken for those "
+                "of a typical one",
+                where,
+                np.count_nonzero(empty),
+                column.name,
+                int(empty.argmax()) + 1,
+            )
 
 
 def _with_holes(dataset: Dataset, options: TableOptions) -> Dataset:
@@ -559,15 +680,14 @@ def _open_csv(path: Path, kinds: Mapping[str, str]) -> Any:
         for field in table.schema
         if pyarrow.types.is_integer(field.type) and kinds.get(field.name, "binary") == "binary"
     ]
-    if not whole:
-        return table
-    texts = read_as_texts(whole, whole)
+    texts = read_as_texts(whole, whole) if whole else None
     for name in whole:
         # Digits after a zero, as in zip codes, are a name, which a number would cut.
         if _any_matches(texts.column(name), r"^\s*0\d+\s*$"):
             trimmed = pyarrow.compute.utf8_trim_whitespace(texts.column(name))
             table = table.set_column(table.column_names.index(name), name, trimmed)
-    return table
+    spelt = csv_style.spellings(path, separator, table)
+    return csv_style.attach(table, CsvStyle(separator, decimal_point, spelt))
 
 
 def _any_matches(texts: Any, pattern: str) -> bool:

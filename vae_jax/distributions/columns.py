@@ -101,12 +101,14 @@ class Columns:
     Attributes:
       groups: the columns by kind; each column is in one.
       exposure: of the row's counts, the column that their means are proportional to, if any.
-      log_exposure: log of the exposure that the counts' means are for.
+      log_exposure: log of the exposure that the counts' means are for; the mean of its draws.
+      log_exposure_scale: standard deviation of the log of a drawn exposure.
     """
 
     groups: tuple[Group, ...]
     exposure: int | None = static_field(default=None)
     log_exposure: float = static_field(default=0.0)
+    log_exposure_scale: float = static_field(default=0.0)
 
     @property
     def expectations(self) -> tuple[Float[Array, "..."], ...]:
@@ -157,7 +159,13 @@ class Columns:
         return self.log_prob_by_column(value).sum(axis=-1)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "*batch 1 columns 1"]:
-        """Return one draw of every cell (a gradient flows only through real ones)."""
+        """Return one draw of every cell (a gradient flows only through real ones).
+
+        An exposure is log-normal, and the counts are those of the drawn exposure.
+        """
+        if self.exposure is not None:
+            exposure_key, key = jax.random.split(key)
+            return self._with_drawn_exposure(exposure_key).sample(key)
         keys = jax.random.split(key, len(self.groups))
         draws = [
             group.distribution.sample(key).astype(jnp.float32)
@@ -166,15 +174,30 @@ class Columns:
         return self._row(draws)
 
     def given(self, value: Float[Array, "*shape 1 columns 1"]) -> "Columns":
-        """Return the distribution with the counts' means at the exposures of given rows."""
+        """Return the distribution with the exposures of given rows, and counts' means at them.
+
+        An exposure that was not seen stays NaN, and its counts have the means of the training rows'
+        typical one.
+        """
         if self.exposure is None:
             return self
         row = value[..., 0, :, 0]
-        groups = tuple(
-            dataclasses.replace(group, distribution=self._exposed(group.distribution, row))
-            for group in self.groups
-        )
-        return dataclasses.replace(self, groups=groups, exposure=None)
+        groups = []
+        for group in self.groups:
+            distribution = self._exposed(group.distribution, row)
+            if isinstance(distribution, Constant) and self.exposure in group.indices:
+                own = np.array(group.indices) == self.exposure
+                cells = jnp.where(own, row[..., self.exposure, None], distribution.mean)
+                distribution = Constant(cells)
+            groups.append(dataclasses.replace(group, distribution=distribution))
+        return dataclasses.replace(self, groups=tuple(groups), exposure=None)
+
+    def _with_drawn_exposure(self, key: Key[Array, ""]) -> "Columns":
+        """Return the distribution at an exposure that is drawn for each row."""
+        shape = self.mean.shape
+        noise = jax.random.normal(key, shape[:-3])
+        exposures = jnp.exp(self.log_exposure + self.log_exposure_scale * noise)
+        return self.given(jnp.broadcast_to(exposures[..., None, None, None], shape))
 
     def _exposed(self, distribution: Any, row: Float[Array, "*shape columns"]) -> Any:
         if self.exposure is None or not hasattr(distribution, "log_mean"):

@@ -36,6 +36,6 @@ def write(
     """
     assert model.columns is not None, "a run on a table has columns"
     rows = model.draw(latents, key, condition)
-    tables.write(path, model.columns.plain_columns, rows)
+    tables.write(path, model.columns.plain_columns, rows, model.columns.csv_style)
     test = model.load_test().images[:_MOST_SHOWN]
     return drawing.draw_columns(path.with_suffix(".png"), model, test, rows)

@@ -6,7 +6,7 @@ latents that are drawn again by these weights (Mattei & Frellsen 2019, arXiv 181
 3.3).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -75,9 +75,8 @@ def in_blocks(
     rows: Rows,
     keys: Key[Array, " batch"],
     at_once: int,
-    on_block: Callable[[int], None] = lambda num: None,
-) -> Imputed:
-    """Impute rows some at a time; the draws of all are in memory.
+) -> Iterator[Imputed]:
+    """Impute rows some at a time; yield each block.
 
     Args:
       impute_block: imputes as many rows as `at_once` says, by as many keys, so that one program
@@ -85,18 +84,18 @@ def in_blocks(
       rows: to impute.
       keys: one per row.
       at_once: rows of a block.
-      on_block: called with the number of rows of each block that is done.
     """
-    parts = []
     for first in range(0, len(rows), at_once):
         # The last block repeats its last row.
         indices = np.minimum(np.arange(first, first + at_once), len(rows) - 1)
         found = impute_block(rows[indices], keys[indices])
         num = min(at_once, len(rows) - first)
-        parts.append(
-            Imputed(found.point[:num], found.draws[:, :num], found.effective_samples[:num])
-        )
-        on_block(num)
+        yield Imputed(found.point[:num], found.draws[:, :num], found.effective_samples[:num])
+
+
+def joined(blocks: Iterable[Imputed]) -> Imputed:
+    """Return the rows of all blocks; their draws are all in memory."""
+    parts = list(blocks)
     return Imputed(
         np.concatenate([part.point for part in parts]),
         np.concatenate([part.draws for part in parts], axis=1),

@@ -173,8 +173,9 @@ class ColumnsLikelihood(nnx.Module):
             own = flat[..., first : first + width]
             groups.append(Group(self._distribution(kind, size, indices, own), indices))
             first += width
-        log_exposure = 0.0 if self.exposure is None else self.columns[self.exposure].center
-        return Columns(tuple(groups), self.exposure, log_exposure)
+        if self.exposure is None:
+            return Columns(tuple(groups))
+        return Columns(tuple(groups), self.exposure, *log_moments(self.columns[self.exposure]))
 
     @property
     def families(self) -> dict[str, str]:
@@ -256,6 +257,15 @@ class ColumnsLikelihood(nnx.Module):
         if family == "zero_inflated_negative_binomial":
             return ZeroInflatedNegativeBinomial(counts, parts[1])
         return counts
+
+
+def log_moments(exposure: FittedColumn) -> tuple[float, float]:
+    """Return mean and standard deviation of the log of an exposure in the training rows."""
+    # A column that is the same in all rows has the scale 1.
+    constant = exposure.scale == 1 and math.isclose(
+        exposure.mean, math.exp(exposure.center), rel_tol=1e-4
+    )
+    return exposure.center, 0.0 if constant else exposure.scale
 
 
 def _shapes_of(family: str) -> tuple[str, ...]:

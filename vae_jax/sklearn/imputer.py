@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from vae_jax.data.columns import Column, FittedColumn, RowShape
 from vae_jax.models import VAE
-from vae_jax.models.imputation import Imputed, impute, in_blocks, rows_at_once
+from vae_jax.models.imputation import Imputed, impute, in_blocks, joined, rows_at_once
 from vae_jax.models.rows import ColumnsSettings
 from vae_jax.models.vae import VAESettings
 from vae_jax.networks.mlp import MLPEncoderSettings
@@ -237,7 +237,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             return _compiled_impute(architecture, num_samples, num_draws, params, images, keys)
 
         at_once = rows_at_once(num_samples, architecture.latent_size)
-        found: Imputed = in_blocks(block, self._standardised(rows), keys, at_once)
+        found: Imputed = joined(in_blocks(block, self._standardised(rows), keys, at_once))
         fitting.refuse_not_finite(np.asarray(found.point))
         fitting.refuse_not_finite(np.asarray(found.draws))
         return found

@@ -1,7 +1,7 @@
 """A trained model of images, or of the rows of a table: NumPy in, NumPy out, explicit keys."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import jax
@@ -14,12 +14,14 @@ from numpy.typing import ArrayLike
 from vae_jax import arguments
 from vae_jax.config.datasets import load_complete
 from vae_jax.config.experiment import Experiment
+from vae_jax.data.columns import RowShape
 from vae_jax.distributions import Normal
 from vae_jax.errors import UserError
 from vae_jax.models import DensityModel, latent_paths
-from vae_jax.models.imputation import Imputed, impute, in_blocks, rows_at_once
+from vae_jax.models.imputation import Imputed, impute, in_blocks, joined, rows_at_once
 from vae_jax.models.vae import ConditionalVAE
 from vae_jax.objectives.bounds import elbo_terms
+from vae_jax.trained import plain_cells
 from vae_jax.trained.image_inputs import Conditions, ImageInputs
 
 _BATCH_SIZE = 1000
@@ -300,8 +302,11 @@ class TrainedModel(ImageInputs):
     ) -> Imputed:
         """Return rows of a table, or images, with what is missing filled (`models.imputation`).
 
+        An exposure that was not seen, and a column that is a condition, stay NaN.
+
         Args:
-          rows: `[num, 1, columns, 1]`, with NaN where a cell was not seen; or images with NaN.
+          rows: `[num, 1, columns, 1]` as `encode_cells` returns them, with NaN where a cell was not
+            seen; or images with NaN.
           key: of the samples.
           num_samples: importance samples per row.
           num_draws: draws per row, all of which are in memory.
@@ -309,6 +314,28 @@ class TrainedModel(ImageInputs):
 
         Raises:
           UserError: the run is on whole images, has no density, or a cell is none of its column.
+        """
+
+        def counted(blocks: Iterator[Imputed]) -> Iterator[Imputed]:
+            for block in blocks:
+                on_batch(len(block.point))
+                yield block
+
+        return joined(
+            counted(self.impute_in_blocks(rows, key, num_samples=num_samples, num_draws=num_draws))
+        )
+
+    def impute_in_blocks(
+        self,
+        rows: ArrayLike,
+        key: Key[Array, ""],
+        *,
+        num_samples: int = 10_000,
+        num_draws: int = 200,
+    ) -> Iterator[Imputed]:
+        """Return what `impute` does, by the same draws, as an iterator over blocks of rows.
+
+        It is for large tables, whose draws do not fit into memory together.
         """
         self._require_density("imputation")
         if self.columns is None and not self.may_miss_pixels:
@@ -329,7 +356,48 @@ class TrainedModel(ImageInputs):
             found = self._run(f"impute {num_samples} {num_draws}", each, rows, keys)
             return Imputed(found.point, np.moveaxis(found.draws, 1, 0), found.effective_samples)
 
-        return in_blocks(block, given, keys, at_once, on_batch)
+        return in_blocks(block, given, keys, at_once)
+
+    def encode_cells(self, cells: Any) -> Float[np.ndarray, "num 1 columns 1"]:
+        """Return cells of a user's table as rows, which all methods for images take.
+
+        Args:
+          cells: a pandas frame with the columns of the run in any order, or an array
+            `[num, columns]` in its order; None, NaN and pandas's NA are cells that were not seen.
+
+        Raises:
+          UserError: the run is on images, or the cells are none of its columns.
+        """
+        return plain_cells.encode(cells, *self._table()).rows
+
+    def fill(self, cells: Any, key: Key[Array, ""], *, num_samples: int = 10_000) -> Any:
+        """Return a user's table with its empty cells filled; what is there stays as it is.
+
+        A number gets its expected value, a category the likeliest one. Exposures and columns that
+        are conditions stay empty.
+
+        Args:
+          cells: as `encode_cells` takes them.
+          key: of the samples.
+          num_samples: importance samples per row.
+
+        Raises:
+          UserError: the run is on images or has no density, or the cells are none of its columns.
+        """
+        shape, kinds = self._table()
+        encoded = plain_cells.encode(cells, shape, kinds)
+        rows = encoded.rows.copy()
+        holes = np.flatnonzero(np.isnan(rows).any(axis=(1, 2, 3)))
+        if len(holes):
+            found = self.impute(rows[holes], key, num_samples=num_samples, num_draws=1)
+            rows[holes] = found.point
+        return plain_cells.fill(cells, encoded, rows, shape)
+
+    def _table(self) -> tuple[RowShape, dict[str, str]]:
+        """Return the columns of a run on a table, and their given kinds."""
+        if self.columns is None:
+            raise UserError("cells are for a run on a table, and this one is on images")
+        return self.columns, dict(self.data.columns)
 
     def guess(self, images: ArrayLike) -> Float[np.ndarray, "num height width channels"]:
         """Return images completed by the network without latents, from the part that is seen."""

@@ -62,5 +62,6 @@ def _table(rows: Sequence[Row]) -> str:
             mean_and_deviation([100 * row[name] for row in group], ".1f")
             for name in ("accuracy", "accuracy_of_classifier_alone")
         ]
-        lines.append([data, model, f"{number:,}", str(reports.num_seeds(group)), *accuracies])
+        seeds = str(reports.num_seeds(group))
+        lines.append([Path(data).stem, model, f"{number:,}", seeds, *accuracies])
     return reports.table(heading, lines)

@@ -1,19 +1,42 @@
 """A list of the cells that were filled, each with an interval or a probability."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from vae_jax.data import tables
 from vae_jax.data.columns import Column
+from vae_jax.data.csv_style import CsvStyle
 from vae_jax.models.imputation import Imputed
 
 # The probability of the intervals.
 COVERAGE = 0.9
 
 Rows = Float[np.ndarray, "rows 1 columns 1"]
+
+
+class FilledCells(NamedTuple):
+    """Numbers on cells that were filled, `[cells]` each, by row and column.
+
+    Attributes:
+      rows: indices of the rows.
+      columns: indices of the columns.
+      values: expected numbers, or indices of the likeliest category or binary value.
+      low: start of the interval of a number; NaN of other values.
+      high: its end.
+      probabilities: of a category or binary value; NaN of numbers.
+      draws: `[draws, cells]`.
+    """
+
+    rows: Int[np.ndarray, " cells"]
+    columns: Int[np.ndarray, " cells"]
+    values: Float[np.ndarray, " cells"]
+    low: Float[np.ndarray, " cells"]
+    high: Float[np.ndarray, " cells"]
+    probabilities: Float[np.ndarray, " cells"]
+    draws: Float[np.ndarray, "draws cells"]
 
 
 def interval(
@@ -24,44 +47,68 @@ def interval(
     return low, high
 
 
-def table(
-    columns: Sequence[Column], holes: Rows, found: Imputed, rows: Int[np.ndarray, " _"]
-) -> Any:
-    """Return an Arrow table with a line per filled cell, by column and row.
+def collect(
+    columns: Sequence[Column],
+    missing: Bool[np.ndarray, "rows 1 columns 1"],
+    found: Imputed,
+    rows: Int[np.ndarray, " rows"],
+    num_kept: int,
+) -> FilledCells:
+    """Return what is kept of imputed rows: numbers on their filled cells, and some draws of these.
 
     Args:
       columns: of the table.
-      holes: the rows before, with NaN where a cell was filled.
+      missing: the cells that were filled.
       found: the rows after.
       rows: the index of each in the user's file.
+      num_kept: number of draws to keep.
+    """
+    own_rows, own_columns = np.nonzero(missing[:, 0, :, 0])
+    values = np.asarray(found.point)[own_rows, 0, own_columns, 0]
+    draws = np.asarray(found.draws)[:, own_rows, 0, own_columns, 0]
+    is_number = np.array([not column.values for column in columns])[own_columns]
+    low, high = (np.where(is_number, end, np.nan) for end in interval(draws))
+    probabilities = np.where(is_number, np.nan, (draws == values).mean(axis=0))
+    # A view would keep all draws in memory.
+    kept = draws[:num_kept].copy()
+    return FilledCells(rows[own_rows], own_columns, values, low, high, probabilities, kept)
+
+
+def joined(parts: Sequence[FilledCells]) -> FilledCells:
+    """Return the cells of all parts, in their order."""
+    return FilledCells(*(np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)))
+
+
+def table(columns: Sequence[Column], cells: FilledCells, style: CsvStyle) -> Any:
+    """Return an Arrow table with a line per filled cell, by column and row, rows counted from 1.
+
+    Args:
+      columns: of the table.
+      cells: the filled ones.
+      style: of the texts of values.
     """
     import pyarrow
 
-    lines: dict[str, list[Any]] = {
-        name: [] for name in ("row", "column", "value", "low", "high", "probability")
-    }
+    parts = []
     for index, column in enumerate(columns):
-        # A condition has no distribution, and stays empty.
-        missing = np.isnan(holes[:, 0, index, 0]) & ~np.isnan(found.point[:, 0, index, 0])
-        if not missing.any():
-            continue
-        point = np.asarray(found.point)[missing, 0, index, 0]
-        draws = np.asarray(found.draws)[:, missing, 0, index, 0]
-        texts = tables.decode(column, point).to_pylist()
-        nothing = [None] * len(texts)
-        lines["row"] += (rows[missing] + 1).tolist()
-        lines["column"] += [column.name] * len(texts)
-        lines["value"] += [str(text) for text in texts]
+        own = np.flatnonzero(cells.columns == index)
+        ends = [tables.decode(column, end[own]) for end in (cells.low, cells.high)]
         if column.values:
-            lines["low"] += nothing
-            lines["high"] += nothing
-            lines["probability"] += np.round((draws == point).mean(axis=0), 3).tolist()
-        else:
-            low, high = interval(draws)
-            lines["low"] += tables.decode(column, low).to_pylist()
-            lines["high"] += tables.decode(column, high).to_pylist()
-            lines["probability"] += nothing
-    numbers = {"low": pyarrow.float64(), "high": pyarrow.float64()}
-    return pyarrow.table(
-        {name: pyarrow.array(cells, type=numbers.get(name)) for name, cells in lines.items()}
-    )
+            ends = [pyarrow.nulls(len(own))] * 2
+        parts.append(
+            pyarrow.table(
+                {
+                    "row": cells.rows[own] + 1,
+                    "column": pyarrow.array([column.name] * len(own), pyarrow.string()),
+                    "value": pyarrow.array(
+                        tables.texts_of(column, cells.values[own], style), pyarrow.string()
+                    ),
+                    "low": ends[0].cast(pyarrow.float64()),
+                    "high": ends[1].cast(pyarrow.float64()),
+                    "probability": pyarrow.array(
+                        np.round(cells.probabilities[own], 3), from_pandas=True
+                    ),
+                }
+            )
+        )
+    return pyarrow.concat_tables(parts)

@@ -6,15 +6,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from vae_jax.applications.imputation import written_files
+from vae_jax.applications.imputation import kept_draws, written_files
 from vae_jax.data import image_arrays
 from vae_jax.errors import UserError
 from vae_jax.evaluation import foreign_images, metrics
 from vae_jax.evaluation.progress import progress_bar
 from vae_jax.trained import TrainedModel
-
-# GiB of all draws together.
-_MOST_DRAWN = 4
 
 
 def fill_file(
@@ -55,12 +52,7 @@ def fill_file(
             f"--input={source} has no missing pixel to fill; in images of floats, NaN is a pixel "
             "that was not seen"
         )
-    taken = num_files * images.nbytes / 2**30
-    if taken > _MOST_DRAWN:
-        raise UserError(
-            f"--multiple={num_files} draws of {len(images):,} images take {taken:.0f} GiB; draw "
-            "fewer, or give fewer images"
-        )
+    kept_draws.refuse_too_many(num_files, images.nbytes, f"{len(images):,} images")
     prepare_key, samples_key = jax.random.split(key)
     targets = metrics.prepare_targets(model.prepare(), images, prepare_key)
     with progress_bar(len(images), "img", "imputing") as bar:

@@ -137,7 +137,7 @@ def draw(rows: Sequence[Row], plots_folder: Path) -> None:
         }
         curves = {m: np.array([part.mean() for part in parts]) for m, parts in errors.items()}
         deviations = {
-            m: np.array([part.std(ddof=1) if len(part) > 1 else 0 for part in parts])
+            m: np.array([part.std(ddof=1) if len(part) > 1 else 0.0 for part in parts])
             for m, parts in errors.items()
         }
         figure = plots.curves_by_level(

@@ -34,7 +34,8 @@ def _table(rows: list[Row]) -> str:
         coverage = [row["coverage"] for row in group if row["coverage"] is not None]
         lines.append(
             [
-                str(data),
+                # The name of a file without its ending, like that of a table of scikit-learn.
+                Path(data).stem,
                 f"{first['num_rows']:,} x {first['num_columns']}",
                 f"{share:.0%}",
                 str(reports.num_seeds(group)),

@@ -1,0 +1,142 @@
+"""How a CSV file writes its cells: separator, decimal mark, and the spelling of truth values."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+# The key of a style among the metadata of an Arrow table.
+_KEY = b"csv_style"
+# The values of a column that Arrow reads as truth values.
+TRUTH = ("false", "true")
+_TRUE = ("1", "True", "TRUE", "true")
+# Rows that are Python objects at a time.
+_ROWS_AT_ONCE = 65_536
+
+
+@dataclasses.dataclass(frozen=True)
+class CsvStyle:
+    """How a CSV file writes its cells.
+
+    Attributes:
+        separator: between the cells of a row.
+        decimal: the decimal mark.
+        spellings: by column of truth values its name and the texts of false and true, where they
+            are others than `false` and `true`.
+    """
+
+    separator: str = ","
+    decimal: str = "."
+    spellings: tuple[tuple[str, str, str], ...] = ()
+
+    def values(self, name: str, values: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the texts of a column's values as the file spells them."""
+        for column, false, true in self.spellings:
+            if column == name and values == TRUTH:
+                return false, true
+        return values
+
+    def number(self, value: float | int) -> str:
+        """Return the text of a number, which is as short as it can be read back from."""
+        return str(value).replace(".", self.decimal)
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Return what JSON holds of the style."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_metadata(cls, described: Mapping[str, Any]) -> "CsvStyle":
+        """Return the inverse of `to_metadata`."""
+        spellings = tuple((name, false, true) for name, false, true in described["spellings"])
+        return cls(described["separator"], described["decimal"], spellings)
+
+
+def attach(table: Any, style: CsvStyle) -> Any:
+    """Return an Arrow table that knows the style of its file."""
+    return table.replace_schema_metadata({_KEY: json.dumps(style.to_metadata())})
+
+
+def detach(table: Any) -> Any:
+    """Return an Arrow table without the style that `attach` gave it."""
+    others = {k: v for k, v in (table.schema.metadata or {}).items() if k != _KEY}
+    return table.replace_schema_metadata(others or None)
+
+
+def style_of(table: Any) -> CsvStyle:
+    """Return the style of the file that an Arrow table was read from, if that was a CSV file."""
+    found = (table.schema.metadata or {}).get(_KEY)
+    return CsvStyle() if found is None else CsvStyle.from_metadata(json.loads(found))
+
+
+def read_texts(path: Path, separator: str, names: Sequence[str] | None = None) -> Any:
+    """Return an Arrow table of a CSV file's cells as they are written, empty ones as "".
+
+    Args:
+        path: the file.
+        separator: between its cells.
+        names: of the columns to read; None is all.
+    """
+    import pyarrow
+    import pyarrow.csv
+
+    if names is None:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            names = next(csv.reader(file, delimiter=separator))
+    return pyarrow.csv.read_csv(
+        path,
+        pyarrow.csv.ReadOptions(use_threads=False),
+        pyarrow.csv.ParseOptions(delimiter=separator),
+        pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pyarrow.string()),
+            include_columns=list(names),
+            strings_can_be_null=False,
+        ),
+    )
+
+
+def spellings(path: Path, separator: str, table: Any) -> tuple[tuple[str, str, str], ...]:
+    """Return the spellings of a file's columns of truth values, the first one of each.
+
+    Args:
+        path: the file.
+        separator: between its cells.
+        table: the Arrow table that was read from it.
+    """
+    import pyarrow
+
+    names = [field.name for field in table.schema if pyarrow.types.is_boolean(field.type)]
+    if not names:
+        return ()
+    texts, found = read_texts(path, separator, names), []
+    for name in names:
+        known = texts.column(name).filter(table.column(name).is_valid()).unique().to_pylist()
+        true = next((text for text in known if text in _TRUE), TRUTH[1])
+        false = next((text for text in known if text not in _TRUE), TRUTH[0])
+        if (false, true) != TRUTH:
+            found.append((name, false, true))
+    return tuple(found)
+
+
+def write(file: io.TextIOWrapper, table: Any, style: CsvStyle) -> None:
+    """Write an Arrow table as CSV; None and NaN are empty cells."""
+    # Arrow would put quotes around every text.
+    writer = csv.writer(file, delimiter=style.separator, lineterminator="\n")
+    writer.writerow(table.column_names)
+    for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+        cells = zip(table.column_names, batch.columns, strict=True)
+        writer.writerows(zip(*(_texts(n, c.to_pylist(), style) for n, c in cells), strict=True))
+
+
+def _texts(name: str, cells: Iterable[Any], style: CsvStyle) -> Iterator[Any]:
+    truth = style.values(name, TRUTH)
+    for cell in cells:
+        if isinstance(cell, bool):
+            yield truth[cell]
+        elif isinstance(cell, float):
+            yield None if math.isnan(cell) else style.number(cell)
+        else:
+            yield cell
