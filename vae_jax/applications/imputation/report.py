@@ -14,7 +14,8 @@ def section(measured: Measured, path: Path) -> str:
     """Return the section, given what `experiments.measure --use=imputation` wrote."""
     rows = sorted(measured["rows"], key=lambda row: (row["data"], row["missing_share"]))
     caption = "Squared error by share of missing cells, bars are deviations over seeds"
-    shown = {f"{Path(data).stem}.png": f"{caption}: {data}" for (data,) in grouped(rows, "data")}
+    tables = [Path(data).stem for (data,) in grouped(rows, "data")]
+    shown = {f"{table}.png": f"{caption}: {table}" for table in tables}
     return reports.fill(
         Path(__file__).with_suffix(".md"),
         num_samples=f"{measured['num_samples']:,}",
