@@ -680,11 +680,11 @@ def _open_csv(path: Path, kinds: Mapping[str, str]) -> Any:
         for field in table.schema
         if pyarrow.types.is_integer(field.type) and kinds.get(field.name, "binary") == "binary"
     ]
-    texts = read_as_texts(whole, whole) if whole else None
-    for name in whole:
+    texts = read_as_texts(whole, whole).columns if whole else []
+    for name, column in zip(whole, texts, strict=True):
         # Digits after a zero, as in zip codes, are a name, which a number would cut.
-        if _any_matches(texts.column(name), r"^\s*0\d+\s*$"):
-            trimmed = pyarrow.compute.utf8_trim_whitespace(texts.column(name))
+        if _any_matches(column, r"^\s*0\d+\s*$"):
+            trimmed = pyarrow.compute.utf8_trim_whitespace(column)
             table = table.set_column(table.column_names.index(name), name, trimmed)
     spelt = csv_style.spellings(path, separator, table)
     return csv_style.attach(table, CsvStyle(separator, decimal_point, spelt))
