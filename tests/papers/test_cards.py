@@ -217,7 +217,7 @@ def test_a_measurement_of_a_table_is_read_back(tmp_path):
     assert card_results.read(card, tmp_path) == rows
     text = card_report.section(card, tmp_path)
     assert "| iris_mask_1 | squared error of hidden cells | 0.440 | ± 0.04 |" in text
-    assert "85 to 95 | not measured | holds (+91.0; in 1 of 1 seeds) |" in text
+    assert "85 to 95 | not measured | holds (+91.0; in 1 of 1 seed) |" in text
 
 
 def test_the_first_masks_of_the_tables_are_those_of_the_config_of_imputation():

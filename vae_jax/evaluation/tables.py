@@ -273,8 +273,10 @@ def _face_likelihoods(measured: dict[str, Any]) -> str:
     ]
     heading = ["network and likelihood", "images seen", "seeds", "bits per dimension"]
     table = reports.table([*heading, "squared error", "images/s"], rows)
-    codecs = " and ".join(f"{name} {rate:.2f}" for name, rate in measured["codecs"].items())
-    return f"{table}\nOf the same test images, without loss, {codecs} bits per dimension.\n"
+    codecs = " and ".join(f"{rate:.2f} ({name})" for name, rate in measured["codecs"].items())
+    return (
+        f"{table}\nFiles without loss of the same test images take {codecs} bits per dimension.\n"
+    )
 
 
 @_of_folder
