@@ -258,6 +258,34 @@ def test_statistics_travel_as_json_and_tell_tables_apart(table):
     assert other != shape
 
 
+def fitted(values, kind="real"):
+    """Return a column of values with its statistics."""
+    rows = np.array(values, np.float64)[:, None, None, None]
+    return columns.fit((Column("x", kind),), rows, "rows").columns[0]
+
+
+def test_centers_lie_in_the_middle_of_columns_far_from_0():
+    rng = np.random.default_rng(0)
+    for values in (
+        12345649 + rng.integers(0, 10, 500),
+        -5.2e6 + 3 * rng.normal(size=500),
+        1e7 + 1e4 * rng.normal(size=500),
+        1e-3 + 1e-9 * rng.normal(size=500),
+    ):
+        column = fitted(values)
+        assert abs((np.mean(values) - column.center) / column.scale) < 0.01
+        assert column.mean == column.center
+    # Six digits are enough.
+    assert fitted([2001.123456789, 2002.0, 2009.5]).center == 2004.21
+
+
+def test_a_constant_exposure_has_the_scale_1():
+    for value in (10_000, 7, 0.3):
+        column = fitted([value] * 1000, "exposure")
+        assert column.scale == 1
+        assert column.center == pytest.approx(np.log(value), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("lines", "kinds", "message"),
     [

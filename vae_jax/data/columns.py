@@ -40,6 +40,8 @@ _LEAST_DISTINCT = 0.9
 _MOST_ROUNDED = 1e-4
 # What numbers in float64 that are meant to be equal differ by, as a share of them.
 _LAST_DIGITS = 1e-13
+# What rounding may move a mean by, in standard deviations.
+_MOST_MOVED = 5e-3
 _SHOWN = 5
 # Different numbers among texts, from which on a column is hardly one of categories.
 _MANY_NUMBERS = 10
@@ -458,7 +460,8 @@ def fit(
 ) -> RowShape:
     """Return the shape of a row with the columns' statistics over training rows.
 
-    Statistics have six digits, so that machines that add in another order have the same.
+    Statistics have six digits, so that machines that add in another order have the same, and means
+    far from 0 have as many as the spread of the values takes.
 
     Args:
         columns: one or more.
@@ -487,8 +490,10 @@ def fit(
             scale = 1.0
         else:
             numbers = transformed(column.kind, seen)
-            center, scale = _rounded(numbers.mean()), _rounded(numbers.std()) or 1.0
-            mean = _rounded(seen.mean())
+            # The deviation of equal numbers is what the sum rounds off, not always 0.
+            scale = _rounded(numbers.std()) if seen.min() < seen.max() else 1.0
+            center = _rounded_mean(numbers)
+            mean = _rounded_mean(seen)
         missing = len(seen) < len(values)
         fitted.append(FittedColumn(column, center, scale, mean, frequencies, missing))
     return RowShape(fitted, csv_style)
@@ -585,3 +590,16 @@ def _listed(names: Sequence[str]) -> str:
 
 def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
+
+
+def _rounded_mean(values: Float[np.ndarray, " num"]) -> float:
+    """Return the mean to six digits, or to more if these would move it by a visible share.
+
+    The years 2001 to 2010 have a mean of six digits, the numbers 12345601 to 12345610 have not.
+    """
+    mean, spread = float(values.mean()), float(values.std())
+    rounded = _rounded(mean)
+    if values.min() == values.max() or abs(rounded - mean) <= _MOST_MOVED * spread:
+        return rounded
+    decimals = -math.floor(math.log10(_MOST_MOVED * spread))
+    return round(mean, decimals)
