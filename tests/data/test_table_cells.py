@@ -169,9 +169,41 @@ def test_whole_numbers_that_float64_rounds_are_texts(tmp_path, suffix):
     path = write(tmp_path, suffix, id=ids, x=np.arange(20))
     assert len(set(load(path, id="label").labels)) == 4
     assert load(path, id="category").columns[0].values[0] == str(2**60)
-    assert f"'id' holds {2**60} in row 1, where values of kind real are whole" in refused(
+    assert f"'id' holds {2**60 + 1} in row 2, where values of kind real are whole" in refused(
         path, id="real"
     )
+
+
+LARGE = Column("n", "real", (), 0)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_whole_numbers_beyond_int64_are_written_and_read_back(tmp_path, suffix):
+    numbers = np.float32([5, -(2.0**53), 2.0**60, -1e20, 3e38])
+    path = tmp_path / f"table.{suffix}"
+    tables.write(path, [LARGE], numbers[:, None, None, None])
+    np.testing.assert_array_equal(tables.read_like(path, [LARGE], {}).rows.ravel(), numbers)
+    if suffix == "csv":
+        lines = path.read_text().split()
+        assert lines == ["n", *(format(float(number), ".0f") for number in numbers)]
+
+
+def test_a_hole_is_filled_by_a_whole_number_beyond_int64():
+    import pyarrow
+
+    for there in (pyarrow.int64(), pyarrow.uint64(), pyarrow.string()):
+        cells = pyarrow.table({"n": pyarrow.array([7, None]).cast(there)})
+        rows = np.float32([7, 1e20])[:, None, None, None]
+        filled = tables.fill(cells, [LARGE], np.array([[[[False]]], [[[True]]]]), rows)
+        assert [float(cell) for cell in filled.column("n").to_pylist()] == [7, np.float32(1e20)]
+
+
+def test_whole_numbers_that_float64_holds_are_numbers():
+    texts = [str(2**53), str(-(2**60)), None, "+3"]
+    found = columns.as_numbers("n", texts, "real")
+    np.testing.assert_array_equal(found, [2.0**53, -(2.0**60), np.nan, 3])
+    with pytest.raises(UserError, match=f"holds {2**53 + 1} in row 1, where .* that float64 holds"):
+        columns.as_numbers("n", [str(2**53 + 1)], "real")
 
 
 def test_decimal_commas_are_looked_for_in_many_lines(tmp_path):

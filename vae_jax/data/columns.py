@@ -420,10 +420,13 @@ def as_numbers(
                 f"column {name!r} holds {text!r} in row {row + 1}, where values of kind {kind} "
                 "are numbers; leave the cell empty if it was not seen"
             ) from None
-        if abs(values[row]) >= LARGEST_WHOLE and re.fullmatch(r"[-+]?\d+", str(text)):
+        number = float(values[row])
+        is_large = LARGEST_WHOLE <= abs(number) < math.inf
+        if is_large and re.fullmatch(r"[-+]?\d+", str(text)) and int(str(text)) != number:
             raise UserError(
                 f"column {name!r} holds {text} in row {row + 1}, where values of kind {kind} are "
-                f"whole only up to {LARGEST_WHOLE}; subtract an offset, or say category or skip"
+                f"whole numbers that float64 holds, such as all up to {LARGEST_WHOLE}; subtract an "
+                "offset, or say category or skip"
             )
     return values
 

@@ -213,7 +213,11 @@ def write(
     require_suffix(path)
     arrays = {}
     for index, column in enumerate(columns):
-        array = decode(column, rows[:, 0, index, 0])
+        values = rows[:, 0, index, 0]
+        if path.suffix == ".csv":
+            arrays[column.name] = pyarrow.array(texts_of(column, values, style), pyarrow.string())
+            continue
+        array = decode(column, values)
         if column.values == csv_style.TRUTH:
             array = array.cast(pyarrow.bool_())
         arrays[column.name] = array
@@ -299,11 +303,17 @@ def texts_of(
         texts = style.values(column.name, column.values)
         return [None if math.isnan(value) else texts[round(value)] for value in values.tolist()]
     numbers = decode(column, values).to_pylist()
+    if column.decimals == 0:
+        # Not 1e+20, which few readers take for a whole number.
+        return [None if number is None else format(number, ".0f") for number in numbers]
     return [None if number is None else style.number(number) for number in numbers]
 
 
 def decode(column: Column, values: Float[np.ndarray, " num"]) -> Any:
-    """Return the cells of a column as an Arrow array: texts, or rounded numbers; NaN is null."""
+    """Return the cells of a column as an Arrow array: texts, or rounded numbers; NaN is null.
+
+    Whole numbers are integers up to the largest that float64 tells from the next, else floats.
+    """
     import pyarrow
 
     missing = np.isnan(values)
@@ -318,7 +328,9 @@ def decode(column: Column, values: Float[np.ndarray, " num"]) -> Any:
             type=pyarrow.int64() if whole else pyarrow.string(),
         )
     if column.decimals == 0:
-        return pyarrow.array(np.round(filled).astype(np.int64), mask=missing)
+        filled = np.round(filled)
+        is_exact = np.abs(filled).max(initial=0) <= kinds_of.LARGEST_WHOLE
+        return pyarrow.array(filled.astype(np.int64) if is_exact else filled, mask=missing)
     if column.decimals > 0:
         filled = np.round(filled, column.decimals)
     else:
@@ -574,7 +586,7 @@ def _open_parts(path: Path, kinds: Mapping[str, str]) -> dict[str, Any]:
             "columns"
         )
     names = [*map(str, given)]
-    _check_names(path, names)
+    check_names(path, names)
     if len(names) != width:
         raise UserError(f"{path} names {len(names)} columns, and its rows have {width}")
     dtype = _stored_dtype(np.result_type(*parts.values()))
@@ -604,11 +616,20 @@ def _bundled(name: str) -> Any:
     return pyarrow.table({**cells, _TARGET: found.target})
 
 
-def _check_names(path: Path, names: Sequence[str]) -> None:
+def check_names(where: object, names: Sequence[str]) -> None:
+    """Refuse columns of which one has no name, or two have the same.
+
+    Args:
+        where: the table's name, for errors.
+        names: of its columns.
+
+    Raises:
+        UserError: there are such.
+    """
     for name in names:
         if not name or names.count(name) > 1:
             what = f"{name!r} {names.count(name)} times" if name else "one without a name"
-            raise UserError(f"{path} has the column {what}; each column needs a name of its own")
+            raise UserError(f"{where} has the column {what}; each column needs a name of its own")
 
 
 def _open(path: Path, kinds: Mapping[str, str]) -> Any:
@@ -636,7 +657,7 @@ def _open(path: Path, kinds: Mapping[str, str]) -> Any:
         raise UserError(f"{path} does not exist; give a file that does") from None
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no whole table: {first_line(error)}") from None
-    _check_names(path, table.column_names)
+    check_names(path, table.column_names)
     if table.num_rows == 0:
         raise UserError(f"{path} has no rows")
     return table
@@ -674,7 +695,7 @@ def _open_csv(path: Path, kinds: Mapping[str, str]) -> Any:
         )
 
     table = read_as_texts([n for n, k in kinds.items() if k in ("skip", "label", "category")])
-    _check_names(path, table.column_names)
+    check_names(path, table.column_names)
     whole = [
         field.name
         for field in table.schema
