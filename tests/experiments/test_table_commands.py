@@ -6,6 +6,7 @@ import shutil
 
 import jax
 import numpy as np
+import pandas
 import pytest
 from small_tables import config_of, read, run_command, write_customers
 
@@ -259,7 +260,6 @@ def test_cells_of_a_program_are_encoded_and_filled(trained, table, caplog):
 
 
 def test_a_frame_is_filled(trained, table):
-    pandas = pytest.importorskip("pandas")
     frame = pandas.read_csv(table)[:20].astype({"plan": "category"})
     frame.index = range(100, 120)
     filled = trained.model.fill(frame[frame.columns[::-1]], jax.random.key(0), num_samples=20)
