@@ -38,11 +38,15 @@ _LARGEST = float(np.finfo(np.float32).max)
 # this small a share of their spread.
 _LEAST_DISTINCT = 0.9
 _MOST_ROUNDED = 1e-4
+# A trained model has the columns that it has: of these as much may be rounded off as hardly shows.
+_MOST_ROUNDED_AFTER = 1e-2
 # What numbers in float64 that are meant to be equal differ by, as a share of them.
 _LAST_DIGITS = 1e-13
 # What rounding may move a mean by, in standard deviations.
 _MOST_MOVED = 5e-3
 _SHOWN = 5
+# What stands beside a number as its unit.
+_SIGNS = "%$€£"
 # Different numbers among texts, from which on a column is hardly one of categories.
 _MANY_NUMBERS = 10
 
@@ -93,7 +97,7 @@ class RowShape(tuple[int, int, int]):
 
     Attributes:
         columns: the columns, fitted to training rows.
-        csv_style: how the file of the training rows is written, and rows that a model draws are.
+        csv_style: style of the training rows' CSV file, in which drawn rows are written.
     """
 
     columns: tuple[FittedColumn, ...]
@@ -185,8 +189,16 @@ def inverse_transformed(kind: str, values: Float[np.ndarray, "..."]) -> Float[np
     return np.expm1(values) if kind == "count" else values
 
 
-def unfit(column: Column, values: Float[np.ndarray, " num"]) -> str | None:
-    """Return why seen values are none of a column; None if they are."""
+def unfit(
+    column: Column, values: Float[np.ndarray, " num"], setting: str | None = None
+) -> str | None:
+    """Return why seen values are none of a column; None if they are.
+
+    Args:
+        column: the column.
+        values: encoded, NaN where a cell is empty.
+        setting: the name of the one that says the column's kind, if it can still be said.
+    """
     seen = values[~np.isnan(values)]
     wrong = ~(np.abs(seen) <= _LARGEST)
     expected = f"finite numbers up to {_LARGEST:.1e}, the largest of float32; change the unit"
@@ -196,6 +208,9 @@ def unfit(column: Column, values: Float[np.ndarray, " num"]) -> str | None:
             if not wrong.any():
                 wrong = seen < _SMALLEST
                 expected = f"numbers from {_SMALLEST:.1e}, the smallest of float32; change the unit"
+                if column.kind == "positive":
+                    # No unit holds p-values from 1e-200 to 1.
+                    expected += f", take logs, or say {setting}=real" if setting else ", take logs"
         elif column.kind == "count":
             wrong = (seen < 0) | (seen != np.round(seen)) | (seen > _LARGEST_COUNT)
             expected = f"whole numbers from 0 to {_LARGEST_COUNT}"
@@ -220,8 +235,9 @@ def merged(
     Args:
         column: of numbers.
         values: in float64, of the column's kind, NaN where a cell is empty.
-        spread: of numbers after `transformed`, on which a model sees them; the interquartile range
-            of the different ones by default, which a few outliers do not widen.
+        spread: of a trained model's numbers after `transformed`, on which it sees them; the
+            interquartile range of the different values by default, which a few outliers do not
+            widen.
     """
     if np.array_equal(values, values.astype(np.float32), equal_nan=True):
         return None
@@ -236,14 +252,19 @@ def merged(
     if num >= _LEAST_DISTINCT * len(seen):
         return None
     exact = transformed(column.kind, seen)
+    share = _MOST_ROUNDED_AFTER
     if spread is None:
         low, high = np.quantile(exact, (0.25, 0.75))
-        spread = float(high - low)
-    if np.abs(transformed(column.kind, stored) - exact).max() <= _MOST_ROUNDED * spread:
+        share, spread = _MOST_ROUNDED, float(high - low)
+    if np.abs(transformed(column.kind, stored) - exact).max() <= share * spread:
         return None
+    held = np.abs(seen) >= _SMALLEST
     remedy = "change their unit"
     if np.abs(seen).max() > _SMALLEST / _MOST_ROUNDED:
         remedy = f"subtract an offset, such as {seen[0]:.15g}, or change their unit"
+        if len(np.unique(stored[held])) >= _LEAST_DISTINCT * held.sum():
+            # Numbers of many magnitudes, such as p-values.
+            remedy = f"take logs, or 0 for those below {_SMALLEST:.1e}"
     return (
         f"column {column.name!r}: {len(seen)} different values from {seen[0]:.15g} to "
         f"{seen[-1]:.15g} are only {num} in float32; {remedy}"
@@ -254,10 +275,10 @@ def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, 
     """Return the kind of a column, and why it cannot be inferred.
 
     Texts are categories, or binary if there are two; but not if most of them are numbers, as in a
-    column with two kinds of decimal points or with decimal commas. Numbers are binary if they are
-    0 and 1. They are counts if they are whole, none is negative, and their variance is at least
-    half their mean. They are positive if all are above 0 and the largest is at least five times the
-    median. All others are real.
+    column with two kinds of decimal points, with decimal commas or with percent signs. Numbers are
+    binary if they are 0 and 1. They are counts if they are whole, none is negative, and their
+    variance is at least half their mean. They are positive if all are above 0 and the largest is at
+    least five times the median. All others are real.
 
     Args:
         name: the column's name.
@@ -281,6 +302,13 @@ def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, 
                 f"column {name!r} holds numbers with a comma, such as {commas[0]!r}, which are "
                 "texts here; write a point in place of a decimal comma"
             )
+        marked = [text for text in texts if text not in like_numbers and _is_marked(text)]
+        if marked and len({*like_numbers, *marked}) > num / 2:
+            (sign,) = re.findall(f"[{_SIGNS}]", marked[0])
+            return "category", (
+                f"column {name!r} holds numbers with {sign!r}, such as {marked[0]!r}, which are "
+                f"texts here; remove {sign!r}"
+            )
         if num > _MOST_CATEGORIES and num > len(texts) / 2:
             shown = ", ".join(map(repr, sorted(set(texts))[:2]))
             return "category", (
@@ -301,6 +329,13 @@ def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, 
     return "real", None
 
 
+def _is_marked(text: str) -> bool:
+    """Return whether a text is a number with one sign of a unit before or after it."""
+    number = r"[-+]?[\d.,]*\d[\d.,]*"
+    before, after = rf"[-+]?[{_SIGNS}]\s*{number}", rf"{number}\s*[{_SIGNS}]"
+    return re.fullmatch(f"{before}|{after}", text.strip()) is not None
+
+
 def in_words(columns: Sequence[Column]) -> str:
     """Return the kinds of columns in a line: `2 real (age, size), 1 count (visits)`."""
     names: dict[str, list[str]] = {}
@@ -312,8 +347,19 @@ def in_words(columns: Sequence[Column]) -> str:
     )
 
 
-def column_of(name: str, content: Sequence[str | None] | np.ndarray, kind: Kind) -> Column:
+def column_of(
+    name: str,
+    content: Sequence[str | None] | np.ndarray,
+    kind: Kind,
+    setting: str | None = None,
+) -> Column:
     """Return the column that cells of a kind are of.
+
+    Args:
+        name: the column's name.
+        content: numbers, with NaN where there is none, or texts, with None.
+        kind: what the values are.
+        setting: the name of the one that says the kind, for errors; None where there is none.
 
     Raises:
         UserError: a cell is none of the kind, or float32 does not tell the numbers apart.
@@ -334,8 +380,11 @@ def column_of(name: str, content: Sequence[str | None] | np.ndarray, kind: Kind)
         return Column(name, kind, values)
     numbers = as_numbers(name, content, kind)
     column = Column(name, kind, (), num_decimals(numbers))
-    encode(column, numbers)
-    problem = merged(column, numbers)
+    problem = unfit(column, numbers, setting)
+    if problem is None:
+        problem = merged(column, numbers)
+        if problem is not None:
+            problem += ", or leave it out" + (f" by {setting}=skip" if setting else "")
     if problem is not None:
         raise UserError(problem)
     return column

@@ -174,7 +174,7 @@ def encode_like(
         )
     if table.num_rows == 0:
         raise UserError(f"{where} has no rows")
-    encoded = [_named(where, column, _content(table, column.name)) for column in columns]
+    encoded = [_named(where, c, _content(where, table, c.name, c.kind)) for c in columns]
     for column, cells, scale in zip(columns, encoded, scales or (), strict=False):
         problem = None if column.values else kinds_of.merged(column, cells, scale)
         if problem is not None:
@@ -397,7 +397,7 @@ def _read_splits(path: str, options: TableOptions, _: int, __: int) -> dict[str,
             hint = nearest(name, names) or f"; it has {', '.join(names[:10])}"
             raise UserError(f"data.columns.{name}: {path} has no column {name!r}{hint}")
     contents = {
-        name: {part: _content(table, name) for part, table in tables.items()}
+        name: {part: _content(path, table, name, given.get(name)) for part, table in tables.items()}
         for name in names
         if given.get(name) != "skip"
     }
@@ -511,7 +511,7 @@ def _column(path: str, name: str, content: _Content, given: str | None, numbers:
     else:
         kind = "category" if given == "label" else given  # type: ignore[assignment]
     try:
-        return kinds_of.column_of(name, content, kind)
+        return kinds_of.column_of(name, content, kind, f"data.columns.{name}")
     except UserError as error:
         whose = f"data.columns.{name}={given!r}: " if given else ""
         raise UserError(f"{path}: {whose}{error}") from None
@@ -746,10 +746,16 @@ def _warn_of_torn_end(path: Path) -> None:
         )
 
 
-def _content(table: Any, name: str) -> _Content:
+def _content(where: object, table: Any, name: str, kind: str | None) -> _Content:
     """Return a column of an Arrow table as numbers or texts.
 
-    Whole numbers that float64 would round are texts.
+    Whole numbers that float64 would round are texts, and so are dates that are categories.
+
+    Args:
+        where: the table's name, for errors.
+        table: the whole table.
+        name: of the column.
+        kind: of the column, if it is given.
 
     Raises:
         UserError: it is neither.
@@ -760,24 +766,30 @@ def _content(table: Any, name: str) -> _Content:
     column = table.column(name)
     if pyarrow.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    kind = column.type
-    if pyarrow.types.is_null(kind):
+    stored = column.type
+    if pyarrow.types.is_null(stored):
         return np.full(len(column), math.nan)
-    if pyarrow.types.is_floating(kind):
+    if pyarrow.types.is_floating(stored):
         return column.to_numpy(zero_copy_only=False)
-    if pyarrow.types.is_integer(kind):
+    if pyarrow.types.is_integer(stored):
         ends = pyarrow.compute.min_max(column).as_py()
         if max(abs(end or 0) for end in ends.values()) > kinds_of.LARGEST_WHOLE:
             return [None if v is None else str(v) for v in column.to_pylist()]
         return column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
-    if pyarrow.types.is_decimal(kind):
+    if pyarrow.types.is_decimal(stored):
         return column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
-    if pyarrow.types.is_boolean(kind):
+    if pyarrow.types.is_boolean(stored):
         return [None if v is None else str(v).lower() for v in column.to_pylist()]
-    if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
+    if pyarrow.types.is_string(stored) or pyarrow.types.is_large_string(stored):
         found: list[str | None] = column.to_pylist()
         return found
+    ways = f"leave it out by data.columns.{name}=skip"
+    types = pyarrow.types
+    if types.is_date(stored) or types.is_time(stored) or types.is_timestamp(stored):
+        if kind in ("category", "label"):
+            dates: list[str | None] = column.cast(pyarrow.string()).to_pylist()
+            return dates
+        ways += ", or say category"
     raise UserError(
-        f"column {name!r} is of type {kind}, which is neither number nor text; leave it out by "
-        f"data.columns.{name}=skip"
+        f"{where}: column {name!r} is of type {stored}, which is neither number nor text; {ways}"
     )
