@@ -181,6 +181,32 @@ def test_filling_a_csv_file_changes_no_letter_of_what_was_there(tmp_path):
     assert found.schema.metadata is None
 
 
+def test_filling_keeps_line_ends_and_the_byte_order_mark(tmp_path):
+    path, target = tmp_path / "holes.csv", tmp_path / "filled.csv"
+    path.write_bytes("\ufeffid;size;plan\r\n1;2,5;'é'\r\n2;;\r\n".encode())
+    described = (Column("size", "real", (), 1), Column("plan", "category", ("'é'", "b")))
+    cells = tables.read_like(path, described, {"id": "skip"})
+    fill_by(path, target, described, cells, [3.5, 1])
+    assert target.read_bytes() == "\ufeffid;size;plan\r\n1;2,5;'é'\r\n2;3,5;b\r\n".encode()
+    plain = csv_style.style_of(tables.read_like(target, described, {"id": "skip"}).table)
+    assert (plain.line_end, plain.byte_order_mark) == ("\r\n", True)
+    early = {"separator": ";", "decimal": ",", "spellings": [["vip", "no", "yes"]]}
+    assert CsvStyle.from_metadata(early) == CsvStyle(";", ",", (("vip", "no", "yes"),), "\n", False)
+
+
+def test_a_blank_line_is_an_empty_cell_of_a_single_column(tmp_path):
+    path, target = tmp_path / "holes.csv", tmp_path / "filled.csv"
+    path.write_text("x\n1.5\n\n2.5\n")
+    described = (Column("x", "real", (), 1),)
+    cells = tables.read_like(path, described, {})
+    np.testing.assert_array_equal(cells.rows.ravel(), [1.5, np.nan, 2.5])
+    fill_by(path, target, described, cells, [3.5])
+    assert target.read_text() == "x\n1.5\n3.5\n2.5\n"
+    # Of several columns they hold nothing.
+    path.write_text("x,y\n1.5,2\n\n2.5,3\n")
+    assert len(tables.read_like(path, (*described, Column("y", "real")), {}).rows) == 2
+
+
 def test_drawn_rows_are_written_as_the_file_of_the_training_rows_is(tmp_path):
     path = tmp_path / "table.csv"
     lines = [f"{i}{i % 7},5;{bool(i % 3)};{i % 4:03}" for i in range(20)]

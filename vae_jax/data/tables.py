@@ -225,7 +225,7 @@ def write(
 
 
 def original(cells: Cells, source: Path, target: Path) -> Any:
-    """Return the Arrow table to fill for a file: of a CSV file the texts of its cells, unchanged.
+    """Return the Arrow table to fill for a file: of a CSV file the texts of its cells.
 
     Args:
         cells: of the source.
@@ -673,11 +673,12 @@ def _open_csv(path: Path, kinds: Mapping[str, str]) -> Any:
         separator = max(_SEPARATORS, key=header.count)
         decimal_point = _decimal_point(file) if separator == ";" else "."
     _warn_of_torn_end(path)
-    names = next(csv.reader([header], delimiter=separator), [])
-    if names and all(re.fullmatch(r"-?[\d.]+(e-?\d+)?", name.strip()) for name in names):
+    header_names = next(csv.reader([header], delimiter=separator), [])
+    is_number = re.compile(r"-?[\d.]+(e-?\d+)?").fullmatch
+    if header_names and all(is_number(name.strip()) for name in header_names):
         raise UserError(
-            f"{path} begins with the numbers {', '.join(names[:3])}; its first line must name the "
-            "columns"
+            f"{path} begins with the numbers {', '.join(header_names[:3])}; its first line must "
+            "name the columns"
         )
 
     def read_as_texts(names: Sequence[str], only: Sequence[str] = ()) -> Any:
@@ -685,7 +686,7 @@ def _open_csv(path: Path, kinds: Mapping[str, str]) -> Any:
             path,
             # One thread, which names the row of an error.
             pyarrow.csv.ReadOptions(use_threads=False),
-            pyarrow.csv.ParseOptions(delimiter=separator),
+            csv_style.parse_options(separator, len(header_names)),
             pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pyarrow.string()),
                 include_columns=only,
@@ -708,7 +709,8 @@ def _open_csv(path: Path, kinds: Mapping[str, str]) -> Any:
             trimmed = pyarrow.compute.utf8_trim_whitespace(column)
             table = table.set_column(table.column_names.index(name), name, trimmed)
     spelt = csv_style.spellings(path, separator, table)
-    return csv_style.attach(table, CsvStyle(separator, decimal_point, spelt))
+    style = CsvStyle(separator, decimal_point, spelt, *csv_style.line_end_and_mark(path))
+    return csv_style.attach(table, style)
 
 
 def _any_matches(texts: Any, pattern: str) -> bool:
