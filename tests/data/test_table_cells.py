@@ -210,7 +210,7 @@ LARGE = Column("n", "real", (), 0)
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_whole_numbers_beyond_int64_are_written_and_read_back(tmp_path, suffix):
-    numbers = np.float32([5, -(2.0**53), 2.0**60, -1e20, 3e38])
+    numbers = np.float32([5, 0, -(2.0**53), 2.0**60, -1e20, 3e38])
     path = tmp_path / f"table.{suffix}"
     tables.write(path, [LARGE], numbers[:, None, None, None])
     np.testing.assert_array_equal(tables.read_like(path, [LARGE], {}).rows.ravel(), numbers)

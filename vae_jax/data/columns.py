@@ -38,14 +38,14 @@ _LARGEST = float(np.finfo(np.float32).max)
 # this small a share of their spread.
 _LEAST_DISTINCT = 0.9
 _MOST_ROUNDED = 1e-4
-# A trained model has the columns that it has: of these as much may be rounded off as hardly shows.
+# The same share for rows given to a trained model, whose columns can no longer be changed.
 _MOST_ROUNDED_AFTER = 1e-2
 # What numbers in float64 that are meant to be equal differ by, as a share of them.
 _LAST_DIGITS = 1e-13
 # What rounding may move a mean by, in standard deviations.
 _MOST_MOVED = 5e-3
 _SHOWN = 5
-# What stands beside a number as its unit.
+# Signs of units, before or after a number.
 _SIGNS = "%$€£"
 # Different numbers among texts, from which on a column is hardly one of categories.
 _MANY_NUMBERS = 10

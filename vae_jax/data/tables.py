@@ -328,7 +328,8 @@ def decode(column: Column, values: Float[np.ndarray, " num"]) -> Any:
             type=pyarrow.int64() if whole else pyarrow.string(),
         )
     if column.decimals == 0:
-        filled = np.round(filled)
+        # Minus 0 is 0.
+        filled = np.round(filled) + 0
         is_exact = np.abs(filled).max(initial=0) <= kinds_of.LARGEST_WHOLE
         return pyarrow.array(filled.astype(np.int64) if is_exact else filled, mask=missing)
     if column.decimals > 0:
