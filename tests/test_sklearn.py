@@ -1,6 +1,7 @@
 import pickle
 
 import numpy as np
+import pandas
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -237,7 +238,6 @@ def test_given_kinds_of_columns_by_name_or_index():
 
 
 def test_a_frame_has_columns_by_name():
-    pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(MIXED, columns=["age", "vip", "visits", "income"])
     frame["visits"] = pandas.array([None if x != x else x for x in MIXED[:, 2]], dtype="Int64")
     frame["vip"] = pandas.Categorical(frame["vip"])

@@ -78,6 +78,37 @@ def test_what_is_rounded_off_is_compared_with_the_spread(values, told):
     assert told is None or told in line
 
 
+def test_a_trained_model_takes_what_rounding_hardly_changes():
+    northings = 5.4e6 + 1000 * np.random.default_rng(0).random(1000)
+    column, spread = Column("y", "real", (), 2), float(northings.std())
+    assert "subtract an offset" in columns.merged(column, northings)
+    assert columns.merged(column, northings, spread) is None
+    assert "subtract an offset" in columns.merged(column, northings, spread / 100)
+
+
+P_VALUES = np.concatenate([10 ** np.linspace(-155.3, -40, 80), np.linspace(0.01, 0.97, 20)])
+
+
+def test_numbers_of_many_magnitudes_are_refused_with_what_helps(tmp_path):
+    line = refused(write_csv(tmp_path / "a.csv", p=P_VALUES, x=np.arange(100) - 3.5), p="real")
+    assert "; take logs, or 0 for those below 1.2e-38, or leave it out by data.columns.p=s" in line
+    found = np.where(P_VALUES < 1.2e-38, 0, P_VALUES)
+    assert columns.merged(Column("p", "real"), found) is None
+    line = refused(write_csv(tmp_path / "b.csv", p=P_VALUES, x=np.arange(100) - 3.5))
+    assert "change the unit, take logs, or say data.columns.p=real" in line
+    # The kind of a trained model's column stays.
+    problem = columns.unfit(Column("p", "positive"), P_VALUES)
+    assert problem.endswith("change the unit, take logs")
+
+
+def test_a_column_that_float32_merges_may_be_left_out(tmp_path):
+    path = write_csv(tmp_path / "a.csv", t=TIMES, x=np.arange(50) - 3.5)
+    assert "or change their unit, or leave it out by data.columns.t=skip" in refused(path)
+    with pytest.raises(UserError, match=r"or change their unit, or leave it out$"):
+        columns.column_of("t", TIMES, "real")
+    assert load(path, t="skip").images.shape == (50, 1, 1, 1)
+
+
 def test_columns_that_float32_holds_are_accepted():
     rng = np.random.default_rng(0)
     one, noise = np.full(500, 0.1), 2.0**-56 * np.arange(500)
@@ -169,9 +200,41 @@ def test_whole_numbers_that_float64_rounds_are_texts(tmp_path, suffix):
     path = write(tmp_path, suffix, id=ids, x=np.arange(20))
     assert len(set(load(path, id="label").labels)) == 4
     assert load(path, id="category").columns[0].values[0] == str(2**60)
-    assert f"'id' holds {2**60} in row 1, where values of kind real are whole" in refused(
+    assert f"'id' holds {2**60 + 1} in row 2, where values of kind real are whole" in refused(
         path, id="real"
     )
+
+
+LARGE = Column("n", "real", (), 0)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_whole_numbers_beyond_int64_are_written_and_read_back(tmp_path, suffix):
+    numbers = np.float32([5, 0, -(2.0**53), 2.0**60, -1e20, 3e38])
+    path = tmp_path / f"table.{suffix}"
+    tables.write(path, [LARGE], numbers[:, None, None, None])
+    np.testing.assert_array_equal(tables.read_like(path, [LARGE], {}).rows.ravel(), numbers)
+    if suffix == "csv":
+        lines = path.read_text().split()
+        assert lines == ["n", *(format(float(number), ".0f") for number in numbers)]
+
+
+def test_a_hole_is_filled_by_a_whole_number_beyond_int64():
+    import pyarrow
+
+    for there in (pyarrow.int64(), pyarrow.uint64(), pyarrow.string()):
+        cells = pyarrow.table({"n": pyarrow.array([7, None]).cast(there)})
+        rows = np.float32([7, 1e20])[:, None, None, None]
+        filled = tables.fill(cells, [LARGE], np.array([[[[False]]], [[[True]]]]), rows)
+        assert [float(cell) for cell in filled.column("n").to_pylist()] == [7, np.float32(1e20)]
+
+
+def test_whole_numbers_that_float64_holds_are_numbers():
+    texts = [str(2**53), str(-(2**60)), None, "+3"]
+    found = columns.as_numbers("n", texts, "real")
+    np.testing.assert_array_equal(found, [2.0**53, -(2.0**60), np.nan, 3])
+    with pytest.raises(UserError, match=f"holds {2**53 + 1} in row 1, where .* that float64 holds"):
+        columns.as_numbers("n", [str(2**53 + 1)], "real")
 
 
 def test_decimal_commas_are_looked_for_in_many_lines(tmp_path):
@@ -195,8 +258,38 @@ def test_a_category_of_numbers_with_a_comma_is_refused(tmp_path, texts):
     assert load(path, x="category").columns[0].values == tuple(sorted(texts))
 
 
-def test_lists_of_words_with_commas_are_categories():
+@pytest.mark.parametrize(
+    ("texts", "sign"),
+    [
+        ([f"{i}%" for i in range(99)], "%"),
+        (["$212.00", "$1,212.50", "-$3"], "$"),
+        (["45 €", "7,5 €", "8"], "€"),
+    ],
+)
+def test_numbers_with_the_sign_of_a_unit_are_refused(tmp_path, texts, sign):
+    path = write_csv(tmp_path / "a.csv", x=texts * 10, y=np.arange(10 * len(texts)) - 1.5)
+    line = refused(path)
+    assert f"column 'x' holds numbers with {sign!r}, such as {texts[0]!r}, which are" in line
+    assert f"remove {sign!r}; leave it out by data.columns.x=skip, or say category" in line
+    assert len(load(path, x="category").columns[0].values) == len(texts)
+
+
+def test_words_with_commas_or_signs_are_categories():
     assert columns.infer("x", ["a,b", "1,5 m", "c"])[1] is None
+    assert columns.infer("x", ["up 5%", "100%", "none", "$"])[1] is None
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_column_of_dates_is_refused_or_one_of_categories(tmp_path, suffix):
+    days = np.array(["2024-01-31", "2024-02-01"] * 10, "datetime64[D]")
+    path = write(tmp_path, suffix, day=days, x=np.arange(20) - 3.5)
+    line = refused(path)
+    assert f"{path}: column 'day' is of type date32" in line
+    assert line.endswith("leave it out by data.columns.day=skip, or say category")
+    column = load(path, day="category").columns[0]
+    assert column.values == ("2024-01-31", "2024-02-01")
+    rows = tables.read_like(path, [column, Column("x", "real")], {}).rows
+    assert set(rows[:, 0, 0, 0]) == {0, 1}
 
 
 def test_digits_after_a_zero_are_texts(tmp_path):

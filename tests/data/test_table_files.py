@@ -181,6 +181,32 @@ def test_filling_a_csv_file_changes_no_letter_of_what_was_there(tmp_path):
     assert found.schema.metadata is None
 
 
+def test_filling_keeps_line_ends_and_the_byte_order_mark(tmp_path):
+    path, target = tmp_path / "holes.csv", tmp_path / "filled.csv"
+    path.write_bytes("\ufeffid;size;plan\r\n1;2,5;'é'\r\n2;;\r\n".encode())
+    described = (Column("size", "real", (), 1), Column("plan", "category", ("'é'", "b")))
+    cells = tables.read_like(path, described, {"id": "skip"})
+    fill_by(path, target, described, cells, [3.5, 1])
+    assert target.read_bytes() == "\ufeffid;size;plan\r\n1;2,5;'é'\r\n2;3,5;b\r\n".encode()
+    plain = csv_style.style_of(tables.read_like(target, described, {"id": "skip"}).table)
+    assert (plain.line_end, plain.byte_order_mark) == ("\r\n", True)
+    early = {"separator": ";", "decimal": ",", "spellings": [["vip", "no", "yes"]]}
+    assert CsvStyle.from_metadata(early) == CsvStyle(";", ",", (("vip", "no", "yes"),), "\n", False)
+
+
+def test_a_blank_line_is_an_empty_cell_of_a_single_column(tmp_path):
+    path, target = tmp_path / "holes.csv", tmp_path / "filled.csv"
+    path.write_text("x\n1.5\n\n2.5\n")
+    described = (Column("x", "real", (), 1),)
+    cells = tables.read_like(path, described, {})
+    np.testing.assert_array_equal(cells.rows.ravel(), [1.5, np.nan, 2.5])
+    fill_by(path, target, described, cells, [3.5])
+    assert target.read_text() == "x\n1.5\n3.5\n2.5\n"
+    # Of several columns they hold nothing.
+    path.write_text("x,y\n1.5,2\n\n2.5,3\n")
+    assert len(tables.read_like(path, (*described, Column("y", "real")), {}).rows) == 2
+
+
 def test_drawn_rows_are_written_as_the_file_of_the_training_rows_is(tmp_path):
     path = tmp_path / "table.csv"
     lines = [f"{i}{i % 7},5;{bool(i % 3)};{i % 4:03}" for i in range(20)]
@@ -256,6 +282,34 @@ def test_statistics_travel_as_json_and_tell_tables_apart(table):
     assert hash(again) == hash(shape)
     other, _ = shape_of(table(HEADER, *LINES[:40], name="other.csv"))
     assert other != shape
+
+
+def fitted(values, kind="real"):
+    """Return a column of values with its statistics."""
+    rows = np.array(values, np.float64)[:, None, None, None]
+    return columns.fit((Column("x", kind),), rows, "rows").columns[0]
+
+
+def test_centers_lie_in_the_middle_of_columns_far_from_0():
+    rng = np.random.default_rng(0)
+    for values in (
+        12345649 + rng.integers(0, 10, 500),
+        -5.2e6 + 3 * rng.normal(size=500),
+        1e7 + 1e4 * rng.normal(size=500),
+        1e-3 + 1e-9 * rng.normal(size=500),
+    ):
+        column = fitted(values)
+        assert abs((np.mean(values) - column.center) / column.scale) < 0.01
+        assert column.mean == column.center
+    # Six digits are enough.
+    assert fitted([2001.123456789, 2002.0, 2009.5]).center == 2004.21
+
+
+def test_a_constant_exposure_has_the_scale_1():
+    for value in (10_000, 7, 0.3):
+        column = fitted([value] * 1000, "exposure")
+        assert column.scale == 1
+        assert column.center == pytest.approx(np.log(value), rel=1e-5)
 
 
 @pytest.mark.parametrize(

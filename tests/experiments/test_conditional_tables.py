@@ -202,5 +202,5 @@ def test_columns_are_no_condition_of_images(table):
         factory.resolve(config)
     with pytest.raises(UserError, match="must be a tuple of different names"):
         factory.resolve(config_of(table, **{"model.condition.columns": ("age", "age")}))
-    with pytest.raises(UserError, match=r"model\.condition='label' is one of images"):
+    with pytest.raises(UserError, match=r"model\.condition='label' is a condition of images"):
         factory.resolve(config_of(table, **{"model.condition": "label"}))

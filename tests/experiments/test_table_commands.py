@@ -6,6 +6,7 @@ import shutil
 
 import jax
 import numpy as np
+import pandas
 import pytest
 from small_tables import config_of, read, run_command, write_customers
 
@@ -185,14 +186,14 @@ def test_wrong_inputs_are_refused_in_a_line(run, table, tmp_path):
         ({"data.columns.agee": "real"}, "has no column 'agee'; did you mean age"),
         ({"data.columns.age": "reel"}, r"data.columns.age='reel' must be one of binary"),
         ({"data.columns.income": "count"}, "'income'.*where values of kind count are whole"),
-        ({"model.condition": "label"}, "model.condition='label' is one of images"),
+        ({"model.condition": "label"}, "model.condition='label' is a condition of images"),
         ({"model.likelihood": "bernoulli"}, r"is a table; use model.likelihood='columns'"),
         ({"model.likelihood": {"name": "columns"}, "data.name": "mnist"}, "is no table, which"),
         ({"corruption": "gaussian"}, "corruption='gaussian' is one of images"),
         ({"model.encoder": "conv"}, "too small for model.encoder='conv'"),
         (
             {"model": {"name": "top_down", "likelihood": {"name": "columns"}}},
-            "model='top_down' is one of images, and model.likelihood='columns' is for rows",
+            "model='top_down' is a model of images, and model.likelihood='columns' is for rows",
         ),
         ({"model.prior": "vamp"}, "learns images in the unit interval.*is a table"),
         ({"batch_size": 9999}, "is larger than the 240"),
@@ -259,7 +260,6 @@ def test_cells_of_a_program_are_encoded_and_filled(trained, table, caplog):
 
 
 def test_a_frame_is_filled(trained, table):
-    pandas = pytest.importorskip("pandas")
     frame = pandas.read_csv(table)[:20].astype({"plan": "category"})
     frame.index = range(100, 120)
     filled = trained.model.fill(frame[frame.columns[::-1]], jax.random.key(0), num_samples=20)
@@ -271,7 +271,7 @@ def test_a_frame_is_filled(trained, table):
     assert (filled["age"] == frame["age"])[~frame["age"].isna()].all()
 
 
-def test_draws_that_memory_is_not_for_are_refused(run, table, monkeypatch):
+def test_draws_that_do_not_fit_into_memory_are_refused(run, table, monkeypatch):
     monkeypatch.setattr(kept_draws, "_MOST", 1e-6)
     with pytest.raises(UserError, match=r"--multiple=9 draws of \d+ empty cells take 0 GiB; draw"):
         run(impute, "filled.csv", input=str(table), num_samples=20, multiple=9)

@@ -89,9 +89,9 @@ def test_an_epoch_on_rows_with_empty_cells_lowers_the_distortion(objective):
 REFUSED = {
     "vae_gan": ({}, "compares images with means of p.x.z., which rows of .* have not; use another"),
     "code_likelihood": ({"model": "code_prior"}, "model.likelihood is not a setting of"),
-    "quantized": ({"model": "vq_vae"}, "model='vq_vae' is one of images, and"),
-    "cvae": ({"condition": "quadrants"}, "model.condition='quadrants' is one of images"),
-    "m2": ({"model": "m2"}, "model.condition='label' is one of images"),
+    "quantized": ({"model": "vq_vae"}, "model='vq_vae' is a model of images, and"),
+    "cvae": ({"condition": "quadrants"}, "model.condition='quadrants' is a condition of images"),
+    "m2": ({"model": "m2"}, "model.condition='label' is a condition of images"),
     "mvae": ({"model": "multimodal"}, "model.likelihood='columns' is for rows of a table"),
     "mmvae": ({}, "is defined for models of several modalities"),
     "mopoe": ({}, "is defined for models of several modalities"),

@@ -123,8 +123,8 @@ def _check_rows(experiment: Any) -> None:
     """Refuse parts that are defined for images, of an experiment on the rows of a table."""
     if not getattr(experiment.model, "takes_rows", True):
         raise UserError(
-            f"model={name_of(experiment.model)!r} is one of images, and model.likelihood='columns' "
-            "is for rows of a table; use model='vae'"
+            f"model={name_of(experiment.model)!r} is a model of images, and "
+            "model.likelihood='columns' is for rows of a table; use model='vae'"
         )
     if experiment.objective.compares_means:
         raise UserError(
@@ -135,7 +135,7 @@ def _check_rows(experiment: Any) -> None:
     condition = condition_of(experiment.model)
     if condition.reads != "nothing" and not getattr(condition, "takes_rows", False):
         raise UserError(
-            f"model.condition={name_of(condition)!r} is one of images, and "
+            f"model.condition={name_of(condition)!r} is a condition of images, and "
             "model.likelihood='columns' is for rows of a table; use model='vae' with "
             "model.condition='none' or 'columns'"
         )

@@ -38,9 +38,15 @@ _LARGEST = float(np.finfo(np.float32).max)
 # this small a share of their spread.
 _LEAST_DISTINCT = 0.9
 _MOST_ROUNDED = 1e-4
+# The same share for rows given to a trained model, whose columns can no longer be changed.
+_MOST_ROUNDED_AFTER = 1e-2
 # What numbers in float64 that are meant to be equal differ by, as a share of them.
 _LAST_DIGITS = 1e-13
+# What rounding may move a mean by, in standard deviations.
+_MOST_MOVED = 5e-3
 _SHOWN = 5
+# Signs of units, before or after a number.
+_SIGNS = "%$€£"
 # Different numbers among texts, from which on a column is hardly one of categories.
 _MANY_NUMBERS = 10
 
@@ -91,7 +97,7 @@ class RowShape(tuple[int, int, int]):
 
     Attributes:
         columns: the columns, fitted to training rows.
-        csv_style: how the file of the training rows is written, and rows that a model draws are.
+        csv_style: style of the training rows' CSV file, in which drawn rows are written.
     """
 
     columns: tuple[FittedColumn, ...]
@@ -183,8 +189,16 @@ def inverse_transformed(kind: str, values: Float[np.ndarray, "..."]) -> Float[np
     return np.expm1(values) if kind == "count" else values
 
 
-def unfit(column: Column, values: Float[np.ndarray, " num"]) -> str | None:
-    """Return why seen values are none of a column; None if they are."""
+def unfit(
+    column: Column, values: Float[np.ndarray, " num"], setting: str | None = None
+) -> str | None:
+    """Return why seen values are none of a column; None if they are.
+
+    Args:
+        column: the column.
+        values: encoded, NaN where a cell is empty.
+        setting: the name of the one that says the column's kind, if it can still be said.
+    """
     seen = values[~np.isnan(values)]
     wrong = ~(np.abs(seen) <= _LARGEST)
     expected = f"finite numbers up to {_LARGEST:.1e}, the largest of float32; change the unit"
@@ -194,6 +208,9 @@ def unfit(column: Column, values: Float[np.ndarray, " num"]) -> str | None:
             if not wrong.any():
                 wrong = seen < _SMALLEST
                 expected = f"numbers from {_SMALLEST:.1e}, the smallest of float32; change the unit"
+                if column.kind == "positive":
+                    # No unit holds p-values from 1e-200 to 1.
+                    expected += f", take logs, or say {setting}=real" if setting else ", take logs"
         elif column.kind == "count":
             wrong = (seen < 0) | (seen != np.round(seen)) | (seen > _LARGEST_COUNT)
             expected = f"whole numbers from 0 to {_LARGEST_COUNT}"
@@ -218,8 +235,9 @@ def merged(
     Args:
         column: of numbers.
         values: in float64, of the column's kind, NaN where a cell is empty.
-        spread: of numbers after `transformed`, on which a model sees them; the interquartile range
-            of the different ones by default, which a few outliers do not widen.
+        spread: of a trained model's numbers after `transformed`, on which it sees them; the
+            interquartile range of the different values by default, which a few outliers do not
+            widen.
     """
     if np.array_equal(values, values.astype(np.float32), equal_nan=True):
         return None
@@ -234,14 +252,19 @@ def merged(
     if num >= _LEAST_DISTINCT * len(seen):
         return None
     exact = transformed(column.kind, seen)
+    share = _MOST_ROUNDED_AFTER
     if spread is None:
         low, high = np.quantile(exact, (0.25, 0.75))
-        spread = float(high - low)
-    if np.abs(transformed(column.kind, stored) - exact).max() <= _MOST_ROUNDED * spread:
+        share, spread = _MOST_ROUNDED, float(high - low)
+    if np.abs(transformed(column.kind, stored) - exact).max() <= share * spread:
         return None
+    held = np.abs(seen) >= _SMALLEST
     remedy = "change their unit"
     if np.abs(seen).max() > _SMALLEST / _MOST_ROUNDED:
         remedy = f"subtract an offset, such as {seen[0]:.15g}, or change their unit"
+        if len(np.unique(stored[held])) >= _LEAST_DISTINCT * held.sum():
+            # Numbers of many magnitudes, such as p-values.
+            remedy = f"take logs, or 0 for those below {_SMALLEST:.1e}"
     return (
         f"column {column.name!r}: {len(seen)} different values from {seen[0]:.15g} to "
         f"{seen[-1]:.15g} are only {num} in float32; {remedy}"
@@ -252,10 +275,10 @@ def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, 
     """Return the kind of a column, and why it cannot be inferred.
 
     Texts are categories, or binary if there are two; but not if most of them are numbers, as in a
-    column with two kinds of decimal points or with decimal commas. Numbers are binary if they are
-    0 and 1. They are counts if they are whole, none is negative, and their variance is at least
-    half their mean. They are positive if all are above 0 and the largest is at least five times the
-    median. All others are real.
+    column with two kinds of decimal points, with decimal commas or with percent signs. Numbers are
+    binary if they are 0 and 1. They are counts if they are whole, none is negative, and their
+    variance is at least half their mean. They are positive if all are above 0 and the largest is at
+    least five times the median. All others are real.
 
     Args:
         name: the column's name.
@@ -279,6 +302,13 @@ def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, 
                 f"column {name!r} holds numbers with a comma, such as {commas[0]!r}, which are "
                 "texts here; write a point in place of a decimal comma"
             )
+        marked = [text for text in texts if text not in like_numbers and _is_marked(text)]
+        if marked and len({*like_numbers, *marked}) > num / 2:
+            (sign,) = re.findall(f"[{_SIGNS}]", marked[0])
+            return "category", (
+                f"column {name!r} holds numbers with {sign!r}, such as {marked[0]!r}, which are "
+                f"texts here; remove {sign!r}"
+            )
         if num > _MOST_CATEGORIES and num > len(texts) / 2:
             shown = ", ".join(map(repr, sorted(set(texts))[:2]))
             return "category", (
@@ -299,6 +329,13 @@ def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, 
     return "real", None
 
 
+def _is_marked(text: str) -> bool:
+    """Return whether a text is a number with one sign of a unit before or after it."""
+    number = r"[-+]?[\d.,]*\d[\d.,]*"
+    before, after = rf"[-+]?[{_SIGNS}]\s*{number}", rf"{number}\s*[{_SIGNS}]"
+    return re.fullmatch(f"{before}|{after}", text.strip()) is not None
+
+
 def in_words(columns: Sequence[Column]) -> str:
     """Return the kinds of columns in a line: `2 real (age, size), 1 count (visits)`."""
     names: dict[str, list[str]] = {}
@@ -310,8 +347,19 @@ def in_words(columns: Sequence[Column]) -> str:
     )
 
 
-def column_of(name: str, content: Sequence[str | None] | np.ndarray, kind: Kind) -> Column:
+def column_of(
+    name: str,
+    content: Sequence[str | None] | np.ndarray,
+    kind: Kind,
+    setting: str | None = None,
+) -> Column:
     """Return the column that cells of a kind are of.
+
+    Args:
+        name: the column's name.
+        content: numbers, with NaN where there is none, or texts, with None.
+        kind: what the values are.
+        setting: the name of the one that says the kind, for errors; None where there is none.
 
     Raises:
         UserError: a cell is none of the kind, or float32 does not tell the numbers apart.
@@ -332,8 +380,11 @@ def column_of(name: str, content: Sequence[str | None] | np.ndarray, kind: Kind)
         return Column(name, kind, values)
     numbers = as_numbers(name, content, kind)
     column = Column(name, kind, (), num_decimals(numbers))
-    encode(column, numbers)
-    problem = merged(column, numbers)
+    problem = unfit(column, numbers, setting)
+    if problem is None:
+        problem = merged(column, numbers)
+        if problem is not None:
+            problem += ", or leave it out" + (f" by {setting}=skip" if setting else "")
     if problem is not None:
         raise UserError(problem)
     return column
@@ -418,10 +469,13 @@ def as_numbers(
                 f"column {name!r} holds {text!r} in row {row + 1}, where values of kind {kind} "
                 "are numbers; leave the cell empty if it was not seen"
             ) from None
-        if abs(values[row]) >= LARGEST_WHOLE and re.fullmatch(r"[-+]?\d+", str(text)):
+        number = float(values[row])
+        is_large = LARGEST_WHOLE <= abs(number) < math.inf
+        if is_large and re.fullmatch(r"[-+]?\d+", str(text)) and int(str(text)) != number:
             raise UserError(
                 f"column {name!r} holds {text} in row {row + 1}, where values of kind {kind} are "
-                f"whole only up to {LARGEST_WHOLE}; subtract an offset, or say category or skip"
+                f"whole numbers that float64 holds, such as all up to {LARGEST_WHOLE}; subtract an "
+                "offset, or say category or skip"
             )
     return values
 
@@ -458,7 +512,8 @@ def fit(
 ) -> RowShape:
     """Return the shape of a row with the columns' statistics over training rows.
 
-    Statistics have six digits, so that machines that add in another order have the same.
+    Statistics have six digits, so that machines that add in another order have the same, and means
+    far from 0 have as many as the spread of the values takes.
 
     Args:
         columns: one or more.
@@ -487,8 +542,10 @@ def fit(
             scale = 1.0
         else:
             numbers = transformed(column.kind, seen)
-            center, scale = _rounded(numbers.mean()), _rounded(numbers.std()) or 1.0
-            mean = _rounded(seen.mean())
+            # The deviation of equal numbers is what the sum rounds off, not always 0.
+            scale = _rounded(numbers.std()) if seen.min() < seen.max() else 1.0
+            center = _rounded_mean(numbers)
+            mean = _rounded_mean(seen)
         missing = len(seen) < len(values)
         fitted.append(FittedColumn(column, center, scale, mean, frequencies, missing))
     return RowShape(fitted, csv_style)
@@ -585,3 +642,16 @@ def _listed(names: Sequence[str]) -> str:
 
 def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
+
+
+def _rounded_mean(values: Float[np.ndarray, " num"]) -> float:
+    """Return the mean to six digits, or to more if these would move it by a visible share.
+
+    The years 2001 to 2010 have a mean of six digits, the numbers 12345601 to 12345610 have not.
+    """
+    mean, spread = float(values.mean()), float(values.std())
+    rounded = _rounded(mean)
+    if values.min() == values.max() or abs(rounded - mean) <= _MOST_MOVED * spread:
+        return rounded
+    decimals = -math.floor(math.log10(_MOST_MOVED * spread))
+    return round(mean, decimals)

@@ -1,4 +1,4 @@
-"""How a CSV file writes its cells: separator, decimal mark, and the spelling of truth values."""
+"""How a CSV file writes its cells: separator, decimal mark, line ends, spelling of truth values."""
 
 import csv
 import dataclasses
@@ -14,6 +14,7 @@ _KEY = b"csv_style"
 # The values of a column that Arrow reads as truth values.
 TRUTH = ("false", "true")
 _TRUE = ("1", "True", "TRUE", "true")
+_BYTE_ORDER_MARK = "\ufeff"
 # Rows that are Python objects at a time.
 _ROWS_AT_ONCE = 65_536
 
@@ -27,11 +28,15 @@ class CsvStyle:
         decimal: the decimal mark.
         spellings: by column of truth values its name and the texts of false and true, where they
             are others than `false` and `true`.
+        line_end: what ends a row, LF or CRLF.
+        byte_order_mark: whether the file begins with one, as Excel writes and expects it.
     """
 
     separator: str = ","
     decimal: str = "."
     spellings: tuple[tuple[str, str, str], ...] = ()
+    line_end: str = "\n"
+    byte_order_mark: bool = False
 
     def values(self, name: str, values: tuple[str, ...]) -> tuple[str, ...]:
         """Return the texts of a column's values as the file spells them."""
@@ -52,7 +57,8 @@ class CsvStyle:
     def from_metadata(cls, described: Mapping[str, Any]) -> "CsvStyle":
         """Return the inverse of `to_metadata`."""
         spellings = tuple((name, false, true) for name, false, true in described["spellings"])
-        return cls(described["separator"], described["decimal"], spellings)
+        # Styles of earlier versions have fewer fields.
+        return cls(**{**described, "spellings": spellings})
 
 
 def attach(table: Any, style: CsvStyle) -> Any:
@@ -72,6 +78,14 @@ def style_of(table: Any) -> CsvStyle:
     return CsvStyle() if found is None else CsvStyle.from_metadata(json.loads(found))
 
 
+def parse_options(separator: str, num_columns: int) -> Any:
+    """Return how Arrow divides a CSV file of a number of columns into cells."""
+    import pyarrow.csv
+
+    # A blank line is an empty cell of a single column.
+    return pyarrow.csv.ParseOptions(delimiter=separator, ignore_empty_lines=num_columns != 1)
+
+
 def read_texts(path: Path, separator: str, names: Sequence[str] | None = None) -> Any:
     """Return an Arrow table of a CSV file's cells as they are written, empty ones as "".
 
@@ -83,19 +97,26 @@ def read_texts(path: Path, separator: str, names: Sequence[str] | None = None) -
     import pyarrow
     import pyarrow.csv
 
-    if names is None:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            names = next(csv.reader(file, delimiter=separator))
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        header = next(csv.reader(file, delimiter=separator))
+    names = header if names is None else names
     return pyarrow.csv.read_csv(
         path,
         pyarrow.csv.ReadOptions(use_threads=False),
-        pyarrow.csv.ParseOptions(delimiter=separator),
+        parse_options(separator, len(header)),
         pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(names, pyarrow.string()),
             include_columns=list(names),
             strings_can_be_null=False,
         ),
     )
+
+
+def line_end_and_mark(path: Path) -> tuple[str, bool]:
+    """Return the end of a file's first line, and whether the file begins with a byte order mark."""
+    with open(path, encoding="utf-8", newline="") as file:
+        line = file.readline()
+    return ("\r\n" if line.endswith("\r\n") else "\n"), line.startswith(_BYTE_ORDER_MARK)
 
 
 def spellings(path: Path, separator: str, table: Any) -> tuple[tuple[str, str, str], ...]:
@@ -123,8 +144,10 @@ def spellings(path: Path, separator: str, table: Any) -> tuple[tuple[str, str, s
 
 def write(file: io.TextIOWrapper, table: Any, style: CsvStyle) -> None:
     """Write an Arrow table as CSV; None and NaN are empty cells."""
+    if style.byte_order_mark:
+        file.write(_BYTE_ORDER_MARK)
     # Arrow would put quotes around every text.
-    writer = csv.writer(file, delimiter=style.separator, lineterminator="\n")
+    writer = csv.writer(file, delimiter=style.separator, lineterminator=style.line_end)
     writer.writerow(table.column_names)
     for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
         cells = zip(table.column_names, batch.columns, strict=True)

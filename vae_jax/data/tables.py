@@ -174,7 +174,7 @@ def encode_like(
         )
     if table.num_rows == 0:
         raise UserError(f"{where} has no rows")
-    encoded = [_named(where, column, _content(table, column.name)) for column in columns]
+    encoded = [_named(where, c, _content(where, table, c.name, c.kind)) for c in columns]
     for column, cells, scale in zip(columns, encoded, scales or (), strict=False):
         problem = None if column.values else kinds_of.merged(column, cells, scale)
         if problem is not None:
@@ -213,7 +213,11 @@ def write(
     require_suffix(path)
     arrays = {}
     for index, column in enumerate(columns):
-        array = decode(column, rows[:, 0, index, 0])
+        values = rows[:, 0, index, 0]
+        if path.suffix == ".csv":
+            arrays[column.name] = pyarrow.array(texts_of(column, values, style), pyarrow.string())
+            continue
+        array = decode(column, values)
         if column.values == csv_style.TRUTH:
             array = array.cast(pyarrow.bool_())
         arrays[column.name] = array
@@ -221,7 +225,7 @@ def write(
 
 
 def original(cells: Cells, source: Path, target: Path) -> Any:
-    """Return the Arrow table to fill for a file: of a CSV file the texts of its cells, unchanged.
+    """Return the Arrow table to fill for a file: of a CSV file the texts of its cells.
 
     Args:
         cells: of the source.
@@ -299,11 +303,17 @@ def texts_of(
         texts = style.values(column.name, column.values)
         return [None if math.isnan(value) else texts[round(value)] for value in values.tolist()]
     numbers = decode(column, values).to_pylist()
+    if column.decimals == 0:
+        # Not 1e+20, which few readers take for a whole number.
+        return [None if number is None else format(number, ".0f") for number in numbers]
     return [None if number is None else style.number(number) for number in numbers]
 
 
 def decode(column: Column, values: Float[np.ndarray, " num"]) -> Any:
-    """Return the cells of a column as an Arrow array: texts, or rounded numbers; NaN is null."""
+    """Return the cells of a column as an Arrow array: texts, or rounded numbers; NaN is null.
+
+    Whole numbers are integers up to the largest that float64 tells from the next, else floats.
+    """
     import pyarrow
 
     missing = np.isnan(values)
@@ -318,7 +328,10 @@ def decode(column: Column, values: Float[np.ndarray, " num"]) -> Any:
             type=pyarrow.int64() if whole else pyarrow.string(),
         )
     if column.decimals == 0:
-        return pyarrow.array(np.round(filled).astype(np.int64), mask=missing)
+        # Minus 0 is 0.
+        filled = np.round(filled) + 0
+        is_exact = np.abs(filled).max(initial=0) <= kinds_of.LARGEST_WHOLE
+        return pyarrow.array(filled.astype(np.int64) if is_exact else filled, mask=missing)
     if column.decimals > 0:
         filled = np.round(filled, column.decimals)
     else:
@@ -385,7 +398,7 @@ def _read_splits(path: str, options: TableOptions, _: int, __: int) -> dict[str,
             hint = nearest(name, names) or f"; it has {', '.join(names[:10])}"
             raise UserError(f"data.columns.{name}: {path} has no column {name!r}{hint}")
     contents = {
-        name: {part: _content(table, name) for part, table in tables.items()}
+        name: {part: _content(path, table, name, given.get(name)) for part, table in tables.items()}
         for name in names
         if given.get(name) != "skip"
     }
@@ -499,7 +512,7 @@ def _column(path: str, name: str, content: _Content, given: str | None, numbers:
     else:
         kind = "category" if given == "label" else given  # type: ignore[assignment]
     try:
-        return kinds_of.column_of(name, content, kind)
+        return kinds_of.column_of(name, content, kind, f"data.columns.{name}")
     except UserError as error:
         whose = f"data.columns.{name}={given!r}: " if given else ""
         raise UserError(f"{path}: {whose}{error}") from None
@@ -574,7 +587,7 @@ def _open_parts(path: Path, kinds: Mapping[str, str]) -> dict[str, Any]:
             "columns"
         )
     names = [*map(str, given)]
-    _check_names(path, names)
+    check_names(path, names)
     if len(names) != width:
         raise UserError(f"{path} names {len(names)} columns, and its rows have {width}")
     dtype = _stored_dtype(np.result_type(*parts.values()))
@@ -604,11 +617,20 @@ def _bundled(name: str) -> Any:
     return pyarrow.table({**cells, _TARGET: found.target})
 
 
-def _check_names(path: Path, names: Sequence[str]) -> None:
+def check_names(where: object, names: Sequence[str]) -> None:
+    """Refuse columns of which one has no name, or two have the same.
+
+    Args:
+        where: the table's name, for errors.
+        names: of its columns.
+
+    Raises:
+        UserError: there are such.
+    """
     for name in names:
         if not name or names.count(name) > 1:
             what = f"{name!r} {names.count(name)} times" if name else "one without a name"
-            raise UserError(f"{path} has the column {what}; each column needs a name of its own")
+            raise UserError(f"{where} has the column {what}; each column needs a name of its own")
 
 
 def _open(path: Path, kinds: Mapping[str, str]) -> Any:
@@ -636,7 +658,7 @@ def _open(path: Path, kinds: Mapping[str, str]) -> Any:
         raise UserError(f"{path} does not exist; give a file that does") from None
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no whole table: {first_line(error)}") from None
-    _check_names(path, table.column_names)
+    check_names(path, table.column_names)
     if table.num_rows == 0:
         raise UserError(f"{path} has no rows")
     return table
@@ -652,11 +674,12 @@ def _open_csv(path: Path, kinds: Mapping[str, str]) -> Any:
         separator = max(_SEPARATORS, key=header.count)
         decimal_point = _decimal_point(file) if separator == ";" else "."
     _warn_of_torn_end(path)
-    names = next(csv.reader([header], delimiter=separator), [])
-    if names and all(re.fullmatch(r"-?[\d.]+(e-?\d+)?", name.strip()) for name in names):
+    header_names = next(csv.reader([header], delimiter=separator), [])
+    is_number = re.compile(r"-?[\d.]+(e-?\d+)?").fullmatch
+    if header_names and all(is_number(name.strip()) for name in header_names):
         raise UserError(
-            f"{path} begins with the numbers {', '.join(names[:3])}; its first line must name the "
-            "columns"
+            f"{path} begins with the numbers {', '.join(header_names[:3])}; its first line must "
+            "name the columns"
         )
 
     def read_as_texts(names: Sequence[str], only: Sequence[str] = ()) -> Any:
@@ -664,7 +687,7 @@ def _open_csv(path: Path, kinds: Mapping[str, str]) -> Any:
             path,
             # One thread, which names the row of an error.
             pyarrow.csv.ReadOptions(use_threads=False),
-            pyarrow.csv.ParseOptions(delimiter=separator),
+            csv_style.parse_options(separator, len(header_names)),
             pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pyarrow.string()),
                 include_columns=only,
@@ -674,7 +697,7 @@ def _open_csv(path: Path, kinds: Mapping[str, str]) -> Any:
         )
 
     table = read_as_texts([n for n, k in kinds.items() if k in ("skip", "label", "category")])
-    _check_names(path, table.column_names)
+    check_names(path, table.column_names)
     whole = [
         field.name
         for field in table.schema
@@ -687,7 +710,8 @@ def _open_csv(path: Path, kinds: Mapping[str, str]) -> Any:
             trimmed = pyarrow.compute.utf8_trim_whitespace(column)
             table = table.set_column(table.column_names.index(name), name, trimmed)
     spelt = csv_style.spellings(path, separator, table)
-    return csv_style.attach(table, CsvStyle(separator, decimal_point, spelt))
+    style = CsvStyle(separator, decimal_point, spelt, *csv_style.line_end_and_mark(path))
+    return csv_style.attach(table, style)
 
 
 def _any_matches(texts: Any, pattern: str) -> bool:
@@ -725,10 +749,16 @@ def _warn_of_torn_end(path: Path) -> None:
         )
 
 
-def _content(table: Any, name: str) -> _Content:
+def _content(where: object, table: Any, name: str, kind: str | None) -> _Content:
     """Return a column of an Arrow table as numbers or texts.
 
-    Whole numbers that float64 would round are texts.
+    Whole numbers that float64 would round are texts, and so are dates that are categories.
+
+    Args:
+        where: the table's name, for errors.
+        table: the whole table.
+        name: of the column.
+        kind: of the column, if it is given.
 
     Raises:
         UserError: it is neither.
@@ -739,24 +769,30 @@ def _content(table: Any, name: str) -> _Content:
     column = table.column(name)
     if pyarrow.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    kind = column.type
-    if pyarrow.types.is_null(kind):
+    stored = column.type
+    if pyarrow.types.is_null(stored):
         return np.full(len(column), math.nan)
-    if pyarrow.types.is_floating(kind):
+    if pyarrow.types.is_floating(stored):
         return column.to_numpy(zero_copy_only=False)
-    if pyarrow.types.is_integer(kind):
+    if pyarrow.types.is_integer(stored):
         ends = pyarrow.compute.min_max(column).as_py()
         if max(abs(end or 0) for end in ends.values()) > kinds_of.LARGEST_WHOLE:
             return [None if v is None else str(v) for v in column.to_pylist()]
         return column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
-    if pyarrow.types.is_decimal(kind):
+    if pyarrow.types.is_decimal(stored):
         return column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
-    if pyarrow.types.is_boolean(kind):
+    if pyarrow.types.is_boolean(stored):
         return [None if v is None else str(v).lower() for v in column.to_pylist()]
-    if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
+    if pyarrow.types.is_string(stored) or pyarrow.types.is_large_string(stored):
         found: list[str | None] = column.to_pylist()
         return found
+    ways = f"leave it out by data.columns.{name}=skip"
+    types = pyarrow.types
+    if types.is_date(stored) or types.is_time(stored) or types.is_timestamp(stored):
+        if kind in ("category", "label"):
+            dates: list[str | None] = column.cast(pyarrow.string()).to_pylist()
+            return dates
+        ways += ", or say category"
     raise UserError(
-        f"column {name!r} is of type {kind}, which is neither number nor text; leave it out by "
-        f"data.columns.{name}=skip"
+        f"{where}: column {name!r} is of type {stored}, which is neither number nor text; {ways}"
     )

@@ -366,7 +366,7 @@ class TrainedModel(ImageInputs):
             `[num, columns]` in its order; None, NaN and pandas's NA are cells that were not seen.
 
         Raises:
-          UserError: the run is on images, or the cells are none of its columns.
+          UserError: the run is on images, or the cells do not fit its columns.
         """
         return plain_cells.encode(cells, *self._table()).rows
 
@@ -382,7 +382,7 @@ class TrainedModel(ImageInputs):
           num_samples: importance samples per row.
 
         Raises:
-          UserError: the run is on images or has no density, or the cells are none of its columns.
+          UserError: the run is on images or has no density, or the cells do not fit its columns.
         """
         shape, kinds = self._table()
         encoded = plain_cells.encode(cells, shape, kinds)

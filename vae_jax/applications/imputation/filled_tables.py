@@ -28,7 +28,8 @@ def fill_file(
 ) -> str:
     """Write a table with its empty cells filled, a list of them, and tables whose cells are draws.
 
-    What is there stays to the letter in a CSV file that is written as one.
+    The texts of the cells that are there stay in a CSV file that is written as one; quotes around
+    them need not.
 
     Args:
       model: of a run on a table.

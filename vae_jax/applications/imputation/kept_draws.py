@@ -7,12 +7,12 @@ _MOST = 4
 
 
 def refuse_too_many(num_files: int, num_bytes: int, what: str) -> None:
-    """Refuse more files of draws than memory is for.
+    """Refuse more files of draws than fit into memory.
 
     Args:
       num_files: number of files.
       num_bytes: of the draws of one.
-      what: is drawn, such as `1,000 images`.
+      what: what is drawn, such as `1,000 images`.
 
     Raises:
       UserError: all together take more.
