@@ -6,9 +6,18 @@ python -m experiments.train --config=configs/m1_m2.py --config.data.name=latents
 docs/guide/conditions.md writes latents.npz, from a VAE that comes with the package. On one quiet
 core it trains for 3 minutes. Expect an accuracy on the test set of 92.3 +- 0.3 %, over three seeds
 with their own draws of labels (`--config.seed=1 --config.data.labelled_seed=1`), where a classifier
-alone has 69.6 +- 2.6 % (results/README.md, "Few labels", which has other numbers of labels). The
-settings were chosen by the accuracy on the test set after shorter runs with one seed. The run
-without `labelled_weight` was not made at this size.
+alone has 69.6 +- 2.6 % (results/README.md, "Few labels", which has other numbers of labels).
+
+The settings were first chosen by the accuracy on the test set after shorter runs with one seed. The
+last 5,000 training examples, kept out and with other labels known, judge them anew (seed 3, standard
+error 0.4 %):
+
+- these settings: 92.4 %;
+- a rate of 3e-3: 92.8 %;
+- `classification_weight` 0.3: 92.2 %;
+- 5 latents: 88.3 %.
+
+The run without `labelled_weight` was not made at this size.
 """
 
 from ml_collections import ConfigDict
