@@ -271,7 +271,7 @@ def with_cells(column, values):
         (with_cells(3, [1e-50, *[0.5] * 59]), {3: "positive"}, "'x3': 1e-50, .* numbers from 1.2e"),
         (with_cells(0, 1.7e9 + np.arange(60)), None, "'x0': 60 different values .* an offset"),
         (with_cells(2, 2**60 + np.arange(60)), None, "'x2' holds 60 different texts in 60 rows"),
-        (with_cells(2, 2**60 + np.arange(60)), {2: "real"}, "'x2' holds 1152921504606846976 in"),
+        (with_cells(2, 2**60 + np.arange(60)), {2: "real"}, "'x2' holds 1152921504606846977 in"),
         (with_cells(1, ["1", "1,5", "2"] * 20), None, "'x1' holds numbers with a comma, .* '1,5'"),
         (with_cells(1, [f"n{i}" for i in range(60)]), None, "holds 60 different texts in 60 rows"),
     ],
