@@ -8,9 +8,9 @@ core it trains for 3 minutes. Expect an accuracy on the test set of 92.3 +- 0.3 
 with their own draws of labels (`--config.seed=1 --config.data.labelled_seed=1`), where a classifier
 alone has 69.6 +- 2.6 % (results/README.md, "Few labels", which has other numbers of labels).
 
-The settings were first chosen by the accuracy on the test set after shorter runs with one seed. The
-last 5,000 training examples, kept out and with other labels known, judge them anew (seed 3, standard
-error 0.4 %):
+The settings were first chosen by the accuracy on the test set after shorter runs with one seed. On
+the last 5,000 training examples, which were kept out, runs with other labels (seed 3) have, with a
+standard error of 0.4 %:
 
 - these settings: 92.4 %;
 - a rate of 3e-3: 92.8 %;

@@ -4,9 +4,9 @@ python -m experiments.reproduce --card=miwae_tables --seeds=1 --budget=full
 
 Mattei, Frellsen 2019 (arXiv 1812.02633), in the settings of the authors' notebooks.
 
-The card takes four minutes on one of two cores, or thirty while other work shares it. Expect squared
-errors of 0.27 to 0.30 on breast cancer, where IterativeImputer has 0.30 to 0.35, and of 0.28 to
-0.43 on iris, where it has 0.48 to 0.60.
+The card takes four minutes on one of two cores, or thirty while other work shares it. Expect
+squared errors of 0.27 to 0.30 on breast cancer, where IterativeImputer has 0.30 to 0.35, and of
+0.28 to 0.43 on iris, where it has 0.48 to 0.60.
 """
 
 from configs import imputation
