@@ -4,10 +4,10 @@ r"""A VAE of drawn faces in colour, at 64x64 pixels.
     python -m experiments.train --config=configs/faces.py --workdir=runs/faces
     python -m experiments.sample --workdir=runs/faces --sampler=diffusion --output=runs/faces.npz
 
-It trains for 51 minutes on one of two cores and is measured in one minute. Expect 3.33 to 3.34 bits
-per dimension by minus the ELBO: the likelihood is one of 8-bit values. Samples of the prior mix some
-features that exclude each other; the third command fits a diffusion model of the latents, in 5 to
-15 minutes of a core that other work shares, whose samples do so less.
+It trains for 51 minutes on one of two cores and is measured in one minute. Expect 3.33 to 3.34
+bits per dimension by minus the ELBO: the likelihood is one of 8-bit values. Samples of the prior
+mix some features that exclude each other; the third command fits a diffusion model of the latents,
+in 5 to 15 minutes of a core that other work shares, whose samples do so less.
 """
 
 from ml_collections import ConfigDict
