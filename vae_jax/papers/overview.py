@@ -122,7 +122,7 @@ FAMILIES = (
     ),
     Family(
         "M2, 100 labels",
-        "Kingma et al. 2014 (1406.5298)",
+        "Kingma et al. 2014 (1406.5298), value of Pyro",
         "configs/m2.py",
         ("m2_mnist", "labels_100", "accuracy"),
     ),
