@@ -47,6 +47,8 @@ _MOST_MOVED = 5e-3
 _SHOWN = 5
 # Signs of units, before or after a number.
 _SIGNS = "%$€£"
+# A text that is a number with whatever decimal mark.
+_LIKE_NUMBER = r"[-+]?[\d.,]*\d[\d.,]*"
 # Different numbers among texts, from which on a column is hardly one of categories.
 _MANY_NUMBERS = 10
 
@@ -233,7 +235,7 @@ def merged(
     Numbers far from 0 and close together, such as times in seconds since 1970, have no digits left.
 
     Args:
-        column: of numbers.
+        column: of numbers, or of categories, whose indices float32 always tells apart.
         values: in float64, of the column's kind, NaN where a cell is empty.
         spread: of a trained model's numbers after `transformed`, on which it sees them; the
             interquartile range of the different values by default, which a few outliers do not
@@ -289,7 +291,7 @@ def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, 
         num = len(set(texts))
         numbers = {text for text in texts if re.fullmatch(r"-?\d+([.,]\d+)?", text)}
         others = [text for text in texts if text not in numbers or "," in text]
-        like_numbers = {text for text in texts if re.fullmatch(r"[-+]?[\d.,]*\d[\d.,]*", text)}
+        like_numbers = {text for text in texts if re.fullmatch(_LIKE_NUMBER, text)}
         commas = [text for text in texts if text in like_numbers and "," in text]
         if others and len(numbers) >= max(_MANY_NUMBERS, num / 2):
             one = min(numbers - {*others}, default=others[-1])
@@ -331,8 +333,7 @@ def infer(name: str, content: Sequence[str | None] | np.ndarray) -> tuple[Kind, 
 
 def _is_marked(text: str) -> bool:
     """Return whether a text is a number with one sign of a unit before or after it."""
-    number = r"[-+]?[\d.,]*\d[\d.,]*"
-    before, after = rf"[-+]?[{_SIGNS}]\s*{number}", rf"{number}\s*[{_SIGNS}]"
+    before, after = rf"[-+]?[{_SIGNS}]\s*{_LIKE_NUMBER}", rf"{_LIKE_NUMBER}\s*[{_SIGNS}]"
     return re.fullmatch(f"{before}|{after}", text.strip()) is not None
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,28 +86,19 @@ def parse_options(separator: str, num_columns: int) -> Any:
     return pyarrow.csv.ParseOptions(delimiter=separator, ignore_empty_lines=num_columns != 1)
 
 
-def read_texts(path: Path, separator: str, names: Sequence[str] | None = None) -> Any:
-    """Return an Arrow table of a CSV file's cells as they are written, empty ones as "".
-
-    Args:
-        path: the file.
-        separator: between its cells.
-        names: of the columns to read; None is all.
-    """
+def read_texts(path: Path, separator: str) -> Any:
+    """Return an Arrow table of a CSV file's cells as they are written, empty ones as ""."""
     import pyarrow
     import pyarrow.csv
 
     with open(path, encoding="utf-8-sig", newline="") as file:
         header = next(csv.reader(file, delimiter=separator))
-    names = header if names is None else names
     return pyarrow.csv.read_csv(
         path,
         pyarrow.csv.ReadOptions(use_threads=False),
         parse_options(separator, len(header)),
         pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pyarrow.string()),
-            include_columns=list(names),
-            strings_can_be_null=False,
+            column_types=dict.fromkeys(header, pyarrow.string()), strings_can_be_null=False
         ),
     )
 
@@ -119,22 +110,16 @@ def line_end_and_mark(path: Path) -> tuple[str, bool]:
     return ("\r\n" if line.endswith("\r\n") else "\n"), line.startswith(_BYTE_ORDER_MARK)
 
 
-def spellings(path: Path, separator: str, table: Any) -> tuple[tuple[str, str, str], ...]:
-    """Return the spellings of a file's columns of truth values, the first one of each.
+def spellings(truths: Any, texts: Any) -> tuple[tuple[str, str, str], ...]:
+    """Return how a CSV file spells its truth values, the first spelling of each.
 
     Args:
-        path: the file.
-        separator: between its cells.
-        table: the Arrow table that was read from it.
+        truths: an Arrow table of its columns of truth values.
+        texts: one of these columns, and perhaps others, as texts.
     """
-    import pyarrow
-
-    names = [field.name for field in table.schema if pyarrow.types.is_boolean(field.type)]
-    if not names:
-        return ()
-    texts, found = read_texts(path, separator, names), []
-    for name in names:
-        known = texts.column(name).filter(table.column(name).is_valid()).unique().to_pylist()
+    found = []
+    for name in truths.column_names:
+        known = texts.column(name).filter(truths.column(name).is_valid()).unique().to_pylist()
         true = next((text for text in known if text in _TRUE), TRUTH[1])
         false = next((text for text in known if text not in _TRUE), TRUTH[0])
         if (false, true) != TRUTH:

@@ -99,7 +99,7 @@ def from_arrays(rows: Float[np.ndarray, "num columns"], columns: Sequence[Column
     """
     for index, column in enumerate(columns):
         problem = kinds_of.unfit(column, rows[:, index])
-        if problem is None and not column.values:
+        if problem is None:
             problem = kinds_of.merged(column, rows[:, index].astype(np.float64))
         if problem is not None:
             raise UserError(problem)
@@ -176,7 +176,7 @@ def encode_like(
         raise UserError(f"{where} has no rows")
     encoded = [_named(where, c, _content(where, table, c.name, c.kind)) for c in columns]
     for column, cells, scale in zip(columns, encoded, scales or (), strict=False):
-        problem = None if column.values else kinds_of.merged(column, cells, scale)
+        problem = kinds_of.merged(column, cells, scale)
         if problem is not None:
             raise UserError(f"{where}: {problem}")
     return Cells(np.stack(encoded, axis=-1).astype(np.float32)[:, None, :, None], table)
@@ -703,13 +703,15 @@ def _open_csv(path: Path, kinds: Mapping[str, str]) -> Any:
         for field in table.schema
         if pyarrow.types.is_integer(field.type) and kinds.get(field.name, "binary") == "binary"
     ]
-    texts = read_as_texts(whole, whole).columns if whole else []
-    for name, column in zip(whole, texts, strict=True):
+    truth = [field.name for field in table.schema if pyarrow.types.is_boolean(field.type)]
+    again = [*whole, *truth]
+    texts = read_as_texts(again, again) if again else table
+    spelt = csv_style.spellings(table.select(truth), texts)
+    for name in whole:
         # Digits after a zero, as in zip codes, are a name, which a number would cut.
-        if _any_matches(column, r"^\s*0\d+\s*$"):
-            trimmed = pyarrow.compute.utf8_trim_whitespace(column)
+        if _any_matches(texts.column(name), r"^\s*0\d+\s*$"):
+            trimmed = pyarrow.compute.utf8_trim_whitespace(texts.column(name))
             table = table.set_column(table.column_names.index(name), name, trimmed)
-    spelt = csv_style.spellings(path, separator, table)
     style = CsvStyle(separator, decimal_point, spelt, *csv_style.line_end_and_mark(path))
     return csv_style.attach(table, style)
 

@@ -1,6 +1,6 @@
 """The metrics of cards, for runs that have ended."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,11 @@ def run_metrics(folder: Path, test: dict[str, Any], asked: Sequence[str]) -> dic
         found |= {metric: (accuracies[metric], None) for metric in by_neighbours}
     of_coherence = [metric for metric in asked if metric in COHERENCE_METRICS]
     if of_coherence:
-        shares = _coherence(folder)
+        shares = _once(folder, "coherence.json", _coherence)
         found |= {metric: (shares[metric], None) for metric in of_coherence}
     of_imputation = [metric for metric in asked if metric in IMPUTATION_METRICS]
     if of_imputation:
-        imputed = _imputation(folder)
+        imputed = _once(folder, "imputation.json", _imputation)
         found |= {metric: (imputed[metric], None) for metric in of_imputation}
     return found
 
@@ -80,6 +80,18 @@ def _part(test: dict[str, Any], name: str) -> Number | None:
     for key in name.split("."):
         part = part.get(key) if isinstance(part, dict) else None
     return part
+
+
+def _once(
+    folder: Path, name: str, measure: Callable[[Path], dict[str, Number]]
+) -> dict[str, Number]:
+    """Return what `measure` found of a run, which its workdir keeps in a file."""
+    path = folder / name
+    if path.is_file():
+        return dict(workdir.read_json(path))
+    found = measure(folder)
+    workdir.write_json(path, found)
+    return found
 
 
 def _neighbours(folder: Path, metrics: Sequence[str]) -> dict[str, Number]:
@@ -117,13 +129,10 @@ def _measure_neighbours(model: TrainedModel, metrics: Sequence[str]) -> dict[str
 
 
 def _coherence(folder: Path) -> dict[str, Number]:
-    """Return the coherence metrics, in percent; they are measured once per run.
+    """Return the coherence metrics, in percent.
 
     The classifiers are stored in the workdir: all runs at a budget have the same data.
     """
-    path = folder / "coherence.json"
-    if path.is_file():
-        return dict(workdir.read_json(path))
     model = load_model(folder)
     classifiers = folder.parents[1] / "classifiers"
     examples = load_examples(model, classifiers, _NUM_COHERENCE, {})
@@ -134,15 +143,11 @@ def _coherence(folder: Path) -> dict[str, Number]:
     }
     found["joint_coherence"] = 100 * measured["joint_coherence"]
     found["reader_accuracy"] = 100 * min(measured["reader_accuracy"].values())
-    workdir.write_json(path, found)
     return found
 
 
 def _imputation(folder: Path) -> dict[str, Number]:
-    """Return the imputation metrics, errors as `measure_run`; they are measured once per run."""
-    path = folder / "imputation.json"
-    if path.is_file():
-        return dict(workdir.read_json(path))
+    """Return the imputation metrics, errors as `measure_run`."""
     model = trained.load_images(folder, rows=True)
     refuse_without_holes(folder, model)
     measured = measure_run(model)
@@ -152,12 +157,10 @@ def _imputation(folder: Path) -> dict[str, Number]:
             "coverage of intervals needs"
         )
     errors = measured["errors"]
-    found = {
+    return {
         "imputation_error": errors["model"],
         "imputation_error_of_iterative_imputer": errors["IterativeImputer"],
         "imputation_error_of_mean": errors["mean"],
         "gain_over_iterative_imputer": errors["IterativeImputer"] - errors["model"],
         "interval_coverage": 100 * measured["coverage"],
     }
-    workdir.write_json(path, found)
-    return found

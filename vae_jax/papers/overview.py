@@ -1,11 +1,11 @@
 """The README's table of model families: paper, config, and our value beside the paper's."""
 
-import json
 import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vae_jax import workdir
 from vae_jax.errors import UserError
 from vae_jax.evaluation import reports
 from vae_jax.papers import results as card_results
@@ -213,13 +213,13 @@ def _values_of_use(use: Use, path: Path) -> tuple[str, str]:
     if not path.is_file():
         return theirs, "not measured"
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        rows = workdir.read_json(path)["rows"]
         values = [
             use.value(row)
             for row in rows
             if all(row[field] == content for field, content in use.rows.items())
         ]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path} cannot be read: {error!r}") from error
     if not values:
         return theirs, "not measured"
