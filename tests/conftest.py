@@ -5,6 +5,7 @@ import functools
 import gc
 import importlib
 import os
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -19,7 +20,10 @@ from absl import flags
 from hypothesis import settings
 
 # Favours fast compilation over fast programs; must be set before JAX starts.
-_FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+_FAST_COMPILATION = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_parallel_codegen_split_count=1"
+)
 if jax.__version_info__ < (0, 11):
     # Halves the time of a compilation. Later versions do not have the flag and would stop at it.
     _FAST_COMPILATION += " --xla_cpu_use_fusion_emitters=false"
@@ -28,6 +32,11 @@ os.environ.setdefault("XLA_FLAGS", _FAST_COMPILATION)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # UMAP's loops take half a minute to compile, and a moment to interpret for a few dozen points.
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
+# Checkpoints wait until they are on the disk; in memory they are there at once.
+_MEMORY = "/dev/shm"
+_MEMORY_NEEDED = 4 * 2**30
+if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _MEMORY_NEEDED:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _MEMORY)
 # Simulated devices, in the tests' own processes and not in those of the commands.
 jax.config.update("jax_num_cpu_devices", 8)
 # Compiled programs are cached for the next test run, even those that compile fast. The environment

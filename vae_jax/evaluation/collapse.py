@@ -73,6 +73,15 @@ class AggregatePosterior(NamedTuple):
 
 
 @jax.jit
+def _sample(
+    posterior: Normal, key: Key[Array, ""]
+) -> tuple[Float[Array, "examples latents"], Float[Array, " examples"]]:
+    """Return one draw of each image's posterior, and log q(z|x) there."""
+    latents = posterior.sample(key)
+    return latents, posterior.log_prob(latents)
+
+
+@jax.jit
 def _log_aggregates(
     latents: Float[Array, "rows latents"], own: Int[np.ndarray | Array, " rows"], posterior: Normal
 ) -> tuple[Float[Array, " rows"], Float[Array, " rows"], Float[Array, " rows"]]:
@@ -127,8 +136,8 @@ def aggregate_posterior(posterior: Normal, key: Key[Array, ""]) -> AggregatePost
       posterior: of every image, over `[examples, latents]`.
       key: of the draws.
     """
-    latents = posterior.sample(key)
-    conditional = np.asarray(posterior.log_prob(latents), np.float64)
+    latents, log_densities = _sample(posterior, key)
+    conditional = np.asarray(log_densities, np.float64)
     parts = [
         np.asarray(_log_aggregates(latents[some], some, posterior), np.float64)
         for some in np.split(np.arange(len(latents)), range(_ROWS, len(latents), _ROWS))
