@@ -29,5 +29,7 @@ def test_draws_of_the_prior_are_at_its_level_and_shifted_ones_are_not():
 def test_a_run_of_another_objective_is_refused(monkeypatch):
     other = SimpleNamespace(config=SimpleNamespace(objective=object()))
     monkeypatch.setattr(trained, "load_images", lambda folder, member: other)
-    with pytest.raises(UserError, match=r"^runs/vanilla: member 3 was not trained by objective=wae"):
+    with pytest.raises(
+        UserError, match=r"^runs/vanilla: member 3 was not trained by objective=wae"
+    ):
         code_distances.member_row(Path("runs/vanilla"), 3)
