@@ -1,8 +1,8 @@
 """Run the whole suite again and again, some times beside processes that keep every core busy.
 
-    python -m benchmarks.suite_repeats --repeats=5 \
+    python -m benchmarks.suite_repeats --suite_runs=5 \
         --output=benchmarks/results/suite_repeats_cpu.json
-    python -m benchmarks.suite_repeats --repeats=5 --busy \
+    python -m benchmarks.suite_repeats --suite_runs=5 --busy_cores \
         --output=benchmarks/results/suite_repeats_cpu.json
 
 Each repeat adds a row to the file, with its seconds and the tests that failed: the same command
@@ -30,8 +30,8 @@ from vae_jax.evaluation import results_file
 from vae_jax.training import host
 
 shared.define(output="JSON file to write, and to go on with")
-_REPEATS = flags.DEFINE_integer("repeats", 5, "runs of the suite in all", lower_bound=1)
-_BUSY = flags.DEFINE_boolean("busy", False, "run it beside a busy loop per core")
+_RUNS = flags.DEFINE_integer("suite_runs", 5, "runs of the suite in all", lower_bound=1)
+_BUSY = flags.DEFINE_boolean("busy_cores", False, "run it beside a busy loop per core")
 
 _ROOT = Path(__file__).parents[1]
 
@@ -112,7 +112,7 @@ def main() -> None:
     kept = workdir.read_json(path, {"rows": list})["rows"] if path.is_file() else []
     rows = [row for row in kept if row["commit"] == commit]
     circumstances = results_file.circumstances("benchmarks.suite_repeats")
-    while sum(row["busy"] == busy for row in rows) < _REPEATS.value:
+    while sum(row["busy"] == busy for row in rows) < _RUNS.value:
         row = run_suite(commit, busy=busy)
         rows.append(row)
         results_file.write(output, {**circumstances, "rows": rows})
