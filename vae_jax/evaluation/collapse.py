@@ -129,8 +129,9 @@ def aggregate_posterior(posterior: Normal, key: Key[Array, ""]) -> AggregatePost
     """
     latents = posterior.sample(key)
     conditional = np.asarray(posterior.log_prob(latents), np.float64)
+    drawn = np.asarray(latents)
     parts = [
-        np.asarray(_log_aggregates(latents[some], some, posterior), np.float64)
+        np.asarray(_log_aggregates(drawn[some], some, posterior), np.float64)
         for some in np.split(np.arange(len(latents)), range(_ROWS, len(latents), _ROWS))
     ]
     joint, product, others = np.concatenate(parts, axis=1)

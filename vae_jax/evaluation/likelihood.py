@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from vae_jax.data import random_bits
 from vae_jax.data.pixels import Prepare, StoredImages
@@ -61,9 +61,15 @@ class LikelihoodEstimates(NamedTuple):
 
 def image_keys(key: Key[Array, ""], first: int, num_images: int) -> Key[Array, " images"]:
     """Return one key per image, from its index in the data set."""
-    return jax.vmap(lambda index: jax.random.fold_in(key, index))(
-        jnp.arange(first, first + num_images)
-    )
+    return _image_keys(key, np.int32(first), num_images)
+
+
+# The first index is an argument: all batches share the program.
+@functools.partial(jax.jit, static_argnames="num_images")
+def _image_keys(
+    key: Key[Array, ""], first: Int[Array, ""], num_images: int
+) -> Key[Array, " images"]:
+    return jax.vmap(lambda index: jax.random.fold_in(key, index))(first + jnp.arange(num_images))
 
 
 def prepare_each(
