@@ -18,7 +18,7 @@ from vae_jax.evaluation.likelihood import estimate_batch
 from vae_jax.objectives.bounds import elbo_terms
 
 PARTS = {"model.posterior": "von_mises_fisher", "model.prior": "uniform_sphere"}
-IMAGES = jnp.abs(jnp.sin(normal(3, 12, 3, 4, 1)))
+IMAGES = jnp.asarray(np.abs(np.sin(np.asarray(normal(3, 12, 3, 4, 1)))))
 
 
 def circle_terms(model, images, num=500):
@@ -60,11 +60,11 @@ def test_bounds_and_gradients_are_those_of_sums_over_the_circle():
         np.testing.assert_array_less(difference, 5 * error + 1e-5)
 
     image_keys = jax.random.split(KEY, len(IMAGES))
-    found = jax.jit(lambda m, x, k: estimate_batch(m, x, k, num_samples=20_000))(
+    found = jax.jit(lambda m, x, k: estimate_batch(m, x, k, num_samples=5000))(
         model, IMAGES, image_keys
     )
-    np.testing.assert_allclose(found.iwae_bound, evidence, atol=0.04)
-    np.testing.assert_allclose(-found.distortion, log_likelihood, atol=0.1)
+    np.testing.assert_allclose(found.iwae_bound, evidence, atol=0.08)
+    np.testing.assert_allclose(-found.distortion, log_likelihood, atol=0.2)
     np.testing.assert_allclose(found.kl[:, 0], kl, rtol=1e-4)
 
 
@@ -103,10 +103,14 @@ def test_other_objectives_train_it(objective):
 
 def test_a_blank_image_has_a_direction():
     model = Game({**PARTS, "model.encoder.activation": "relu"}).model
-    model.encoder = jax.tree.map(jnp.zeros_like, model.encoder)
-    model.posterior.linear.bias[...] = 0.0
-    posterior = model.encode(jnp.zeros((1, 3, 4, 1)))
-    np.testing.assert_array_equal(posterior.mean, [[1, 0, 0]])
+
+    @jax.jit
+    def mean(model):
+        model.encoder = jax.tree.map(jnp.zeros_like, model.encoder)
+        model.posterior.linear.bias[...] = jnp.zeros(model.posterior.linear.bias.shape)
+        return model.encode(jnp.zeros((1, 3, 4, 1))).mean
+
+    np.testing.assert_array_equal(mean(model), [[1, 0, 0]])
 
 
 @pytest.fixture(scope="module")
