@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from small_configs import small_experiment
 from small_models import randomized
 
@@ -32,10 +33,23 @@ def save(folder, model):
     """Write a run that has just begun, with the model's parameters as its best."""
     shape, config = model.image_shape, model.config
     program = factory.build_program(config, shape, num_examples=config.batch_size)
-    state = jax.jit(program.init)(
-        jnp.full(shape, 0.5), factory.make_key(0), factory.build_hparams(config)
-    )
+    state = _begun(program, shape, factory.build_hparams(config))
     with factory.hold_run(folder, config):
         state = state._replace(best_params=model.params, best_extra=model.extra)
         metadata = factory.to_metadata(shape)
         checkpoints.save(folder / "checkpoints", 0, state, metadata, max_to_keep=1)
+
+
+def _begun(program, shape, hparams):
+    """Return the state of a run that has just begun; its parameters are 0, and nothing compiles."""
+    mean_image = jax.ShapeDtypeStruct(shape, jnp.float32)
+    abstract = jax.eval_shape(program.init, mean_image, factory.make_key(0), hparams)
+
+    def fill(leaf):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return factory.make_key(0)
+        return jnp.asarray(np.zeros(leaf.shape, leaf.dtype))
+
+    state = jax.tree.map(fill, abstract)
+    hparams = {name: jnp.asarray(np.float32(value)) for name, value in hparams.items()}
+    return state._replace(train=state.train._replace(hparams=hparams))

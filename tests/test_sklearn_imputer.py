@@ -33,6 +33,11 @@ def fitted():
     ).fit(HOLES)
 
 
+@pytest.fixture(scope="module")
+def tiny_fitted():
+    return tiny().fit(HOLES)
+
+
 # All checks of scikit-learn, without an exception.
 @pytest.mark.slow  # about fifty, most of which compile an epoch for data of other shapes
 @parametrize_with_checks([tiny()])
@@ -72,27 +77,25 @@ def test_features_that_are_empty_or_constant_are_filled():
     np.testing.assert_allclose(filled[::2, 1], 7, atol=3)
 
 
-def test_wrong_parameters_are_refused():
+def test_wrong_parameters_are_refused(tiny_fitted):
     for name, value in (("likelihood", "poisson"), ("epochs", 0), ("num_imputation_samples", 0)):
         with pytest.raises(ValueError, match=f"{name}={value!r} must be"):
             tiny(**{name: value}).fit(HOLES)
-    model = tiny().fit(HOLES)
     for num in (-1, 0, 2.5, True, "2", None):
         with pytest.raises(ValueError, match=f"num={num!r} must be an integer of at least 1"):
-            model.sample(HOLES, num)
-    assert model.sample(HOLES[:3], np.int64(2)).shape == (2, 3, 6)
+            tiny_fitted.sample(HOLES, num)
+    assert tiny_fitted.sample(HOLES[:4], np.int64(20)).shape == (20, 4, 6)
 
 
-def test_numbers_that_float32_does_not_hold_are_refused():
+def test_numbers_that_float32_does_not_hold_are_refused(tiny_fitted):
     too_large = r"Input X contains infinity or a value too large for dtype\('float32'\)"
     with pytest.raises(ValueError, match=too_large):
         tiny().fit(HOLES * 1e200)
-    model = tiny().fit(HOLES)
     for value, message in ((1e39, too_large), (-1e300, too_large), (1e25, "so far from the data")):
         rows = HOLES[:4].copy()
         rows[1] = value
         rows[1, 0] = np.nan
-        for call in (model.transform, model.sample):
+        for call in (tiny_fitted.transform, tiny_fitted.sample):
             with pytest.raises(ValueError, match=message):
                 call(rows)
 

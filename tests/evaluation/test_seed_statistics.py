@@ -7,11 +7,11 @@ from vae_jax.evaluation.seed_statistics import difference_of_means, gain_at_equa
 def test_the_interval_of_a_difference_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(1)
     covered = 0
-    for _ in range(30):
+    for _ in range(15):
         interval = difference_of_means(rng.normal(0, 1, 30), rng.normal(1, 1, 30))
         assert interval.low <= interval.estimate <= interval.high
         covered += interval.low <= 1 <= interval.high
-    assert 25 <= covered <= 30
+    assert 12 <= covered <= 15
 
 
 def test_seeds_that_agree_leave_no_doubt():

@@ -57,7 +57,7 @@ def model(request):
     return randomized(lambda: build(request.param), scale=0.5)
 
 
-IMAGES = jax.random.uniform(jax.random.key(0), (4, *IMAGE_SHAPE))
+IMAGES = jnp.asarray(np.random.default_rng(0).random((4, *IMAGE_SHAPE), np.float32))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -71,8 +71,9 @@ def test_a_model_of_default_sizes_starts_at_a_sane_rate(kind):
         images = jax.random.bernoulli(key, 0.2, (4, 28, 28, 1)).astype(jnp.float32)
         return bounds.elbo_terms(model, images, images, key, sampled_kl=True).kl.mean()
 
-    rates = jnp.stack([rate(jax.random.key(seed)) for seed in range(5)])
-    assert (abs(rates) < 300).all()
+    # Of the fewest operations to compile.
+    rates = [float(rate(jax.random.key(seed, impl="unsafe_rbg"))) for seed in range(5)]
+    assert np.abs(rates).max() < 300
 
 
 class TwoLayerLinearGaussian:
@@ -150,6 +151,10 @@ def _set(head, kernel, bias, scale):
     head.linear.bias = nnx.Param(jnp.asarray(np.concatenate([bias, raw]), jnp.float32))
 
 
+def _move(linear, distance):
+    linear.bias = nnx.Param(jnp.asarray(np.asarray(linear.bias[...]) + np.float32(distance)))
+
+
 def log_weights_of(model, images, noise):
     latents, log_posterior = model.encode(images).draw(noise)
     log_likelihood = model.decode(latents).log_prob(images)
@@ -170,8 +175,8 @@ def test_at_the_exact_posterior_every_importance_weight_is_the_exact_likelihood(
 def wrong_posterior(kind):
     """Return the solved model with a wider posterior, so that the weights have a variance."""
     case = TwoLayerLinearGaussian(kind)
-    case.model.posterior.linear.bias[...] += jnp.array([0.1, -0.1, 0.3, 0.2])
-    case.model.top.head.linear.bias[...] += jnp.array([-0.2, 0.2, 0.2, 0.3])
+    _move(case.model.posterior.linear, [0.1, -0.1, 0.3, 0.2])
+    _move(case.model.top.head.linear, [-0.2, 0.2, 0.2, 0.3])
     return case
 
 
@@ -208,17 +213,18 @@ def test_the_gradient_of_the_bound_is_the_rate_at_which_it_changes(kind):
         return bound_of("plain", nnx.merge(graphdef, params), images, jax.random.key(0))
 
     gradient = jax.jit(jax.grad(bound))(params)
-    leaves, treedef = jax.tree.flatten(params)
-    step = 4e-3
-    for index, (leaf, slope) in enumerate(zip(leaves, jax.tree.leaves(gradient), strict=True)):
-        direction = normal(index, *leaf.shape)
+    leaves, treedef = jax.tree.flatten(jax.device_get(params))
+    slopes = jax.tree.leaves(jax.device_get(gradient))
+    step = np.float32(4e-3)
+    for index, (leaf, slope) in enumerate(zip(leaves, slopes, strict=True)):
+        direction = np.asarray(normal(index, *leaf.shape))
 
         def moved(distance, index=index, direction=direction):
             return treedef.unflatten(
                 [x + distance * direction if i == index else x for i, x in enumerate(leaves)]
             )
 
-        rate = (bound(moved(step)) - bound(moved(-step))) / (2 * step)
+        rate = (float(bound(moved(step))) - float(bound(moved(-step)))) / (2 * step)
         np.testing.assert_allclose(rate, (slope * direction).sum(), rtol=5e-3, atol=5e-3)
 
 
@@ -260,7 +266,7 @@ def test_a_draw_knows_its_own_density_as_a_whole_and_by_dimension(model):
 
 
 def test_the_prior_is_the_top_layers_and_the_bottom_layer_given_it(model):
-    latents = normal(1, 7, 4, BOTTOM + TOP)
+    latents = np.asarray(normal(1, 7, 4, BOTTOM + TOP))
     bottom, top = latents[..., :BOTTOM], latents[..., BOTTOM:]
     given = jax.jit(lambda top: model.generative(top))(top)
     of_top = stats.norm.logpdf(top)
@@ -291,7 +297,7 @@ def test_samples_of_the_prior_go_from_the_top_layer_down(model):
 
 def test_the_bottom_layer_of_a_markov_posterior_does_not_depend_on_the_top_one():
     model = randomized(lambda: build("markov"), scale=0.5)
-    noise = normal(1, 4, BOTTOM + TOP)
+    noise = np.asarray(normal(1, 4, BOTTOM + TOP))
 
     @jax.jit
     def draw(noise):
@@ -299,15 +305,16 @@ def test_the_bottom_layer_of_a_markov_posterior_does_not_depend_on_the_top_one()
         return latents, model.posterior(model.encoder(IMAGES)), model.top(latents[:, :BOTTOM])
 
     latents, bottom, top = draw(noise)
-    expected = bottom.mean + np.exp(bottom.log_scale) * noise[:, :BOTTOM]
+    latents = np.asarray(latents)
+    expected = np.asarray(bottom.mean) + np.exp(bottom.log_scale) * noise[:, :BOTTOM]
     np.testing.assert_allclose(latents[:, :BOTTOM], expected, rtol=1e-5, atol=1e-6)
-    expected = top.mean + np.exp(top.log_scale) * noise[:, BOTTOM:]
+    expected = np.asarray(top.mean) + np.exp(top.log_scale) * noise[:, BOTTOM:]
     np.testing.assert_allclose(latents[:, BOTTOM:], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_bottom_layer_of_a_ladder_weighs_image_and_top_layer_by_their_precision():
     model = randomized(lambda: build("ladder"), scale=0.5)
-    noise = normal(1, 4, BOTTOM + TOP)
+    noise = np.asarray(normal(1, 4, BOTTOM + TOP))
 
     @jax.jit
     def draw(noise):
@@ -317,11 +324,13 @@ def test_the_bottom_layer_of_a_ladder_weighs_image_and_top_layer_by_their_precis
         return latents, model.top(features), model.posterior(features), down
 
     latents, top, up, down = draw(noise)
-    expected = top.mean + np.exp(top.log_scale) * noise[:, BOTTOM:]
+    latents = np.asarray(latents)
+    expected = np.asarray(top.mean) + np.exp(top.log_scale) * noise[:, BOTTOM:]
     np.testing.assert_allclose(latents[:, BOTTOM:], expected, rtol=1e-5, atol=1e-6)
     up_precision, down_precision = (np.exp(-2 * np.asarray(q.log_scale)) for q in (up, down))
     precision = up_precision + down_precision
-    mean = (up.mean * up_precision + down.mean * down_precision) / precision
+    means = np.asarray(up.mean) * up_precision + np.asarray(down.mean) * down_precision
+    mean = means / precision
     expected = mean + noise[:, :BOTTOM] / np.sqrt(precision)
     np.testing.assert_allclose(latents[:, :BOTTOM], expected, rtol=1e-4, atol=1e-5)
 
@@ -337,18 +346,21 @@ def test_a_precision_weighted_normal_is_the_product_of_two_up_to_a_constant():
 
     constant = ratio(a, b)
     # The integral of the product: the density of one mean under the other, with both variances.
-    variances = np.exp(2 * a.log_scale) + np.exp(2 * b.log_scale)
+    variances = sum(np.exp(2 * np.asarray(each.log_scale)) for each in (a, b))
     expected = stats.norm.logpdf(a.mean, b.mean, np.sqrt(variances))
     np.testing.assert_allclose(constant, np.broadcast_to(expected, (50, 3)), rtol=1e-3, atol=1e-3)
 
 
 def test_the_product_of_a_narrow_and_a_wide_normal_is_the_narrow_one():
     sure, unsure = (
-        Normal(jnp.ones(2), jnp.full(2, -8.0)),
-        Normal(jnp.full(2, -3.0), jnp.full(2, 8.0)),
+        Normal(
+            jnp.asarray(np.full(2, mean, np.float32)), jnp.asarray(np.full(2, scale, np.float32))
+        )
+        for mean, scale in ((1, -8), (-3, 8))
     )
+    combine = jax.jit(precision_weighted)
     for pair in ((sure, unsure), (unsure, sure)):
-        combined = jax.jit(precision_weighted)(*pair)
+        combined = combine(*pair)
         np.testing.assert_allclose(combined.mean, sure.mean, rtol=1e-6)
         np.testing.assert_allclose(combined.log_scale, sure.log_scale, rtol=1e-6)
 
@@ -361,9 +373,10 @@ def test_with_an_uninformative_top_layer_the_model_is_the_single_layer_one(kind)
     single.posterior = model.posterior
     # p(h1|h2) = N(0, I), and q(h2|.) = p(h2).
     for head in (model.generative.head, model.top.head):
-        head.linear.kernel[...] = jnp.zeros_like(head.linear.kernel[...])
-        head.linear.bias[...] = jnp.zeros_like(head.linear.bias[...])
-    noise = normal(1, 7, 4, BOTTOM + TOP)
+        for name in ("kernel", "bias"):
+            zeros = np.zeros(getattr(head.linear, name).shape, np.float32)
+            setattr(head.linear, name, nnx.Param(jnp.asarray(zeros)))
+    noise = np.asarray(normal(1, 7, 4, BOTTOM + TOP))
     if kind == "ladder":
         standard = Normal(jnp.zeros(BOTTOM), jnp.zeros(BOTTOM))
         single.posterior = lambda features: precision_weighted(model.posterior(features), standard)
@@ -375,13 +388,17 @@ def test_with_an_uninformative_top_layer_the_model_is_the_single_layer_one(kind)
 
 
 def test_the_image_depends_on_the_bottom_layer_alone(model):
-    latents = normal(1, 4, BOTTOM + TOP)
-    others = latents.at[:, BOTTOM:].set(9.0)
-    mean = jax.jit(lambda latents: model.decode(latents).mean)
+    latents, in_bottom = np.asarray(normal(1, 4, BOTTOM + TOP)), np.arange(BOTTOM + TOP) < BOTTOM
+    others = np.where(in_bottom, latents, np.float32(9))
+    decode = jax.jit(lambda latents: model.decode(latents).mean)
+
+    def mean(latents):
+        return np.asarray(decode(latents))
+
     means = mean(latents)
     assert means.shape == (4, *IMAGE_SHAPE)
     np.testing.assert_array_equal(means, mean(others))
-    assert (np.abs(means - mean(latents.at[:, 0].add(1))) > 1e-4).any()
+    assert (np.abs(means - mean(latents + np.eye(BOTTOM + TOP, dtype=np.float32)[0])) > 1e-4).any()
 
 
 def test_one_latent_vector_holds_both_layers(model):
@@ -398,8 +415,11 @@ def test_one_latent_vector_holds_both_layers(model):
     assert model.prior.mean.shape == (BOTTOM + TOP,)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("prior", ["standard", "mixture", "flow", "autoregressive"])
+# A learned prior has no part in what the two kinds differ in, nor does that of one layer in this.
+@pytest.mark.parametrize(
+    ("kind", "prior"),
+    [("markov", "standard"), ("ladder", "standard"), ("markov", "mixture"), ("ladder", "flow")],
+)
 def test_every_parameter_of_a_hierarchy_gets_a_gradient(kind, prior):
     graphdef, params = nnx.split(randomized(lambda: build(kind, prior)))
 

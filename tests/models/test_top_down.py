@@ -23,7 +23,8 @@ IMAGE_SHAPE = (8, 4, 1)
 # Two levels, of 4x2 and 2x1 pixels.
 SIZES = (8, 2)
 LATENTS = sum(SIZES)
-IMAGES = jax.random.uniform(jax.random.key(0), (3, *IMAGE_SHAPE))
+IMAGES = jnp.asarray(np.random.default_rng(0).random((3, *IMAGE_SHAPE), np.float32))
+NOISE = np.asarray(normal(1, 2000, 3, LATENTS))
 
 
 def experiment(layers=2, **changes):
@@ -77,19 +78,23 @@ def descend(model):
         posterior = model.encode(IMAGES)
         passed = posterior.descend(noise)
         few = passed.latents[:1]
+        of_prior, of_posterior = conditionals(model, few[0], posterior.contexts)
         separate = {
             "log_prior": model.prior.log_prob(few),
             "log_likelihood": model.decode(few).log_prob(IMAGES),
-            "conditionals": conditionals(model, few[0], posterior.contexts),
+            "mean": of_posterior.mean,
+            "scale": jnp.exp(of_posterior.log_scale),
+            "kl": kl_by_dimension(of_posterior, of_prior),
         }
-        return passed, passed.likelihood.log_prob(IMAGES), separate
+        likelihood = passed.likelihood
+        return passed._replace(likelihood=likelihood.mean), likelihood.log_prob(IMAGES), separate
 
-    return apply
+    return lambda noise: jax.device_get(apply(noise))
 
 
 @pytest.fixture(scope="module")
 def passed(descend):
-    return descend(normal(1, 2000, 3, LATENTS))
+    return descend(NOISE)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +114,7 @@ def test_one_path_builds_every_number_of_layers(layers):
 
 
 def test_a_new_ladder_has_no_rate_and_starts_at_the_mean_pixel():
-    mean_image = jnp.full(IMAGE_SHAPE, 0.2)
+    mean_image = jnp.asarray(np.full(IMAGE_SHAPE, 0.2, np.float32))
 
     @jax.jit
     def start(key):
@@ -117,7 +122,8 @@ def test_a_new_ladder_has_no_rate_and_starts_at_the_mean_pixel():
         found = model.encode(IMAGES[:1]).descend(jax.random.normal(key, (1, LATENTS)))
         return found.kl, found.likelihood.mean
 
-    kl, mean = start(jax.random.key(1))
+    # Of the fewest operations to compile.
+    kl, mean = map(np.asarray, start(jax.random.key(1, impl="unsafe_rbg")))
     np.testing.assert_allclose(kl, np.zeros((1, LATENTS)), atol=1e-6)
     assert 0.1 < mean.mean() < 0.35
 
@@ -126,21 +132,17 @@ def test_one_pass_is_the_three_of_posterior_prior_and_likelihood(passed):
     found, log_likelihood, separate = passed
     np.testing.assert_allclose(found.log_prior[:1], separate["log_prior"], rtol=1e-4)
     np.testing.assert_allclose(log_likelihood[:1], separate["log_likelihood"], rtol=1e-4)
-    assert found.likelihood.mean.shape == (2000, 3, *IMAGE_SHAPE)
+    assert found.likelihood.shape == (2000, 3, *IMAGE_SHAPE)
 
 
 def test_a_draw_has_the_density_and_the_kl_of_each_layer_given_those_above(passed):
     found, _, separate = passed
-    prior, posterior = separate["conditionals"]
-    latents = np.asarray(found.latents[0], np.float64)
-    scale = np.exp(posterior.log_scale)
-    np.testing.assert_allclose(
-        (latents - posterior.mean) / scale, normal(1, 2000, 3, LATENTS)[0], rtol=1e-3, atol=1e-4
-    )
-    expected = stats.norm.logpdf(latents, posterior.mean, scale).sum(axis=-1)
+    mean, scale = separate["mean"], separate["scale"]
+    latents, noise = np.asarray(found.latents[0], np.float64), NOISE[0]
+    np.testing.assert_allclose((latents - mean) / scale, noise, rtol=1e-3, atol=1e-4)
+    expected = stats.norm.logpdf(latents, mean, scale).sum(axis=-1)
     np.testing.assert_allclose(found.log_posterior[0], expected, rtol=1e-4)
-    expected = kl_by_dimension(posterior, prior)
-    np.testing.assert_allclose(found.kl[0], expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(found.kl[0], separate["kl"], rtol=1e-3, atol=1e-5)
 
 
 def test_the_kl_given_the_layers_above_has_the_mean_of_the_log_ratio(passed):
@@ -155,9 +157,8 @@ def test_the_kl_given_the_layers_above_has_the_mean_of_the_log_ratio(passed):
 
 
 def test_no_layer_depends_on_the_noise_of_those_below(descend, passed):
-    noise = normal(1, 2000, 3, LATENTS)
-    below = descend(noise.at[..., : SIZES[0]].add(1))[0].latents
-    above = descend(noise.at[..., SIZES[0] :].add(1))[0].latents
+    is_below = np.arange(LATENTS) < SIZES[0]
+    below, above = (descend(NOISE + chosen)[0].latents for chosen in (is_below, ~is_below))
     latents = passed[0].latents
     np.testing.assert_array_equal(below[..., SIZES[0] :], latents[..., SIZES[0] :])
     assert (np.abs(above - latents).max(axis=(0, 1)) > 1e-3).all()
@@ -165,7 +166,11 @@ def test_no_layer_depends_on_the_noise_of_those_below(descend, passed):
 
 @pytest.fixture(scope="module")
 def prior(model):
-    """Return a function of a temperature: samples, the normals they are from, their log density."""
+    """Return a function of a temperature.
+
+    It returns samples, the mean and log scale of the normals that they are from, their log density,
+    and the prior's mean.
+    """
     keys = jax.random.split(jax.random.key(0), 5000)
 
     @jax.jit
@@ -173,26 +178,27 @@ def prior(model):
         prior = model.prior.tempered(temperature)
         latents = jax.vmap(prior.sample)(keys)
         conditional, _ = conditionals(model, latents)
-        return latents, conditional, prior.log_prob(latents), prior.mean
+        given = conditional.mean, conditional.log_scale
+        return latents, *given, prior.log_prob(latents), prior.mean
 
-    return lambda temperature: apply(jnp.float32(temperature))
+    return lambda temperature: jax.device_get(apply(np.float32(temperature)))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_samples_of_the_prior_go_from_the_top_layer_down(prior, temperature):
-    latents, given, log_prob, _ = prior(temperature)
-    scales = temperature * np.exp(given.log_scale)
-    noise = (latents - given.mean) / scales
+    latents, means, log_scales, log_prob, _ = prior(temperature)
+    scales = temperature * np.exp(log_scales)
+    noise = (latents - means) / scales
     np.testing.assert_allclose(np.cov(noise.T), np.eye(LATENTS), atol=0.1)
     np.testing.assert_allclose(noise.mean(axis=0), np.zeros(LATENTS), atol=0.08)
-    expected = stats.norm.logpdf(latents, given.mean, scales).sum(axis=-1)
+    expected = stats.norm.logpdf(latents, means, scales).sum(axis=-1)
     np.testing.assert_allclose(log_prob, expected, rtol=1e-3, atol=1e-3)
     # The lower layer has another mean in each sample.
-    assert (np.asarray(given.mean)[:, : SIZES[0]].std(axis=0) > 0.01).all()
+    assert (means[:, : SIZES[0]].std(axis=0) > 0.01).all()
 
 
 def test_at_temperature_0_a_sample_is_the_mean_of_each_layer(prior):
-    latents, _, _, mean = prior(0.0)
+    latents, _, _, _, mean = prior(0.0)
     np.testing.assert_allclose(latents, np.broadcast_to(mean, latents.shape), rtol=1e-4, atol=1e-6)
 
 
@@ -214,10 +220,10 @@ def test_layers_drawn_anew_leave_those_above_as_they_are(model, kind):
         tempered = prior.tempered(1e-6)
         return prior.sample_below(given, number, key), tempered.sample_below(given, number, key)
 
-    given = normal(0, LATENTS)
+    given = np.asarray(normal(0, LATENTS))
     for number, drawn in enumerate([0, SIZES[0], LATENTS]):
         (one, cold), (other, same) = (
-            draw(given, jnp.int32(number), jax.random.key(seed)) for seed in (1, 2)
+            jax.device_get(draw(given, np.int32(number), jax.random.key(seed))) for seed in (1, 2)
         )
         np.testing.assert_array_equal(one[drawn:], given[drawn:])
         assert (one[:drawn] != other[:drawn]).all()
@@ -262,7 +268,7 @@ def test_rates_of_layers_add_up_and_each_layer_has_its_free_nats(model):
         loss, metrics = objective().loss(model, batch, key, **options)
         return loss, metrics, per_layer.loss(model, batch, key, **options)[0]
 
-    loss, metrics, without = losses(jax.random.key(3), jnp.float32(0))
+    loss, metrics, without = losses(jax.random.key(3), np.float32(0))
     rates = np.array([metrics["rate_layer_1"], metrics["rate_layer_2"]])
     assert rates.sum() == pytest.approx(float(metrics["rate"]), rel=1e-5)
     assert float(loss) == pytest.approx(-float(metrics["elbo"]), rel=1e-6)
@@ -270,7 +276,7 @@ def test_rates_of_layers_add_up_and_each_layer_has_its_free_nats(model):
     free = float(rates.mean())
     assert rates.min() < free < rates.max()
     expected = metrics["distortion"] + rates.max() + free
-    found = losses(jax.random.key(3), jnp.float32(free))[2]
+    found = losses(jax.random.key(3), np.float32(free))[2]
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -282,12 +288,13 @@ def test_the_objectives_take_the_terms_of_one_pass(model):
         options = {"model": model, "inputs": IMAGES, "targets": IMAGES, "key": key}
         sampled = bounds.elbo_terms(**options, num_samples=4, sampled_kl=True)
         weights = bounds.log_weight_terms(**options, num_samples=4)
-        return found, found.likelihood.log_prob(IMAGES), sampled, weights
+        log_ratio = found.log_posterior - found.log_prior
+        log_likelihood = found.likelihood.log_prob(IMAGES)
+        return log_ratio, log_likelihood, sampled.kl, weights.log_weights
 
-    found, log_likelihood, sampled, weights = terms(jax.random.key(0))
-    log_ratio = found.log_posterior - found.log_prior
-    np.testing.assert_allclose(sampled.kl[:, 0], log_ratio.mean(axis=0), rtol=1e-4)
-    np.testing.assert_allclose(weights.log_weights, log_likelihood - log_ratio, rtol=1e-4)
+    log_ratio, log_likelihood, sampled_kl, log_weights = map(np.asarray, terms(jax.random.key(0)))
+    np.testing.assert_allclose(sampled_kl[:, 0], log_ratio.mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(log_weights, log_likelihood - log_ratio, rtol=1e-4)
 
 
 def test_the_evaluations_terms_are_means_over_chunks_of_samples(model, monkeypatch):
@@ -300,16 +307,17 @@ def test_the_evaluations_terms_are_means_over_chunks_of_samples(model, monkeypat
         noise = jax.vmap(lambda key: random_bits.normal(key, jnp.int32(0), 7, LATENTS), out_axes=1)(
             keys
         )
+        passed = model.encode(IMAGES).descend(noise)
         return (
             likelihood.estimate_batch(model, IMAGES, keys, num_samples=7),
-            model.encode(IMAGES).descend(noise),
+            passed._replace(likelihood=passed.likelihood.log_prob(IMAGES)),
         )
 
-    found, passed = estimate(keys)
+    found, passed = jax.device_get(estimate(keys))
     np.testing.assert_allclose(found.kl, passed.kl.mean(axis=0), rtol=1e-3, atol=1e-5)
     expected = passed.latents.mean(axis=0)
     np.testing.assert_allclose(found.posterior_mean, expected, rtol=1e-3, atol=1e-4)
-    distortion = -np.asarray(passed.likelihood.log_prob(IMAGES)).mean(axis=0)
+    distortion = -passed.likelihood.mean(axis=0)
     np.testing.assert_allclose(found.distortion, distortion, rtol=1e-4)
     assert (found.iwae_bound > found.elbo).all()
 

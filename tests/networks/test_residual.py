@@ -3,7 +3,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from PIL import Image
 from small_data import write_shapes
 from small_models import normal, randomized
 
@@ -21,10 +20,18 @@ CHANNELS = (4, 6, 8)
 
 
 @pytest.mark.parametrize(
-    "image_shape",
-    [(32, 32, 3), (64, 64, 3), (128, 128, 1), (218, 178, 3), (65, 33, 1), (8, 8, 3), (1, 5, 1)],
+    ("upsampling", "square", "image_shape"),
+    [
+        ("transpose", 1, (64, 64, 3)),
+        ("transpose", 1, (218, 178, 3)),
+        ("transpose", 1, (65, 33, 1)),
+        ("transpose", 1, (1, 5, 1)),
+        ("resize", 1, (218, 178, 3)),
+        ("resize", 3, (128, 128, 1)),
+        ("resize", 3, (65, 33, 1)),
+        ("resize", 3, (8, 8, 3)),
+    ],
 )
-@pytest.mark.parametrize(("upsampling", "square"), [("transpose", 1), ("resize", 1), ("resize", 3)])
 def test_decoded_images_have_the_size_of_the_encoded_ones(image_shape, upsampling, square):
     def run(images, latents):
         options = {**OPTIONS, "square": square, "rngs": nnx.Rngs(0)}
@@ -43,13 +50,20 @@ def test_decoded_images_have_the_size_of_the_encoded_ones(image_shape, upsamplin
 
 
 def test_squares_of_pixels_become_channels_and_squares_again():
-    images = jnp.arange(2.0 * 6 * 4 * 3).reshape(2, 6, 4, 3)
-    squares = residual.squares_to_channels(images, 2)
+    images = np.arange(2 * 6 * 4 * 3, dtype=np.float32).reshape(2, 6, 4, 3)
+
+    @jax.jit
+    def there_and_back(images):
+        squares = residual.squares_to_channels(images, 2)
+        back = residual.channels_to_squares(squares, 2)
+        return squares, back, residual.squares_to_channels(images, 4)
+
+    squares, back, large = map(np.asarray, there_and_back(images))
     assert squares.shape == (2, 3, 2, 12)
     np.testing.assert_array_equal(squares[1, 2, 1].reshape(2, 2, 3), images[1, 4:6, 2:4])
-    np.testing.assert_array_equal(residual.channels_to_squares(squares, 2), images)
+    np.testing.assert_array_equal(back, images)
     # A square that the image does not fill is continued from its edge.
-    last = residual.squares_to_channels(images, 4)[0, 1, 0].reshape(4, 4, 3)
+    last = large[0, 1, 0].reshape(4, 4, 3)
     np.testing.assert_array_equal(last, images[0, np.array([4, 5, 5, 5]), :4])
 
 
@@ -97,8 +111,8 @@ def gradient_of(stage, images):
 
 def test_recomputation_changes_no_value_and_keeps_far_less_in_memory():
     images = normal(0, 4, 16, 16, 8)
-    kept, most = gradient_of(randomized(lambda: build_stage(8, channels=8)), images)
-    again, least = gradient_of(randomized(lambda: build_stage(8, channels=8, remat=True)), images)
+    kept, most = gradient_of(randomized(lambda: build_stage(6, channels=8)), images)
+    again, least = gradient_of(randomized(lambda: build_stage(6, channels=8, remat=True)), images)
     for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(kept), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
     assert least < most / 3
@@ -120,25 +134,25 @@ def test_normalisation_is_that_of_flax_whatever_the_number_of_channels(channels,
 
 
 def test_normalisation_of_rounded_images_is_computed_in_float32():
-    images = (100 + normal(1, 2, 4, 3, 16)).astype(jnp.bfloat16)
-    out = GroupNorm(16)(images)
-    assert out.dtype == jnp.float32
+    images = (100 + np.asarray(normal(1, 2, 4, 3, 16))).astype(jnp.bfloat16)
+    out = np.asarray(jax.jit(lambda images: GroupNorm(16)(images))(images))
+    assert out.dtype == np.float32
     np.testing.assert_allclose(out.mean(axis=(1, 2, 3)), 0, atol=1e-4)
     np.testing.assert_allclose(out.std(axis=(1, 2, 3)), 1, atol=1e-3)
 
 
-@pytest.mark.parametrize(("upsampling", "square"), [("transpose", 1), ("resize", 1), ("resize", 2)])
+@pytest.mark.parametrize(("upsampling", "square"), [("transpose", 1), ("resize", 2)])
 def test_a_decoder_starts_near_its_bias_but_parts_its_outputs(upsampling, square):
-    shape = (64, 64, 3)
+    shape = (32, 32, 3)
 
     @jax.jit
     def start(latents):
         options = {**OPTIONS, "square": square, "rngs": nnx.Rngs(0)}
-        decoder = ResidualDecoder(4, shape, (8, 8, 8, 8), (), upsampling=upsampling, **options)
+        decoder = ResidualDecoder(4, shape, (8, 8), (), upsampling=upsampling, **options)
         decoder.set_output_bias(jnp.full(shape, 0.5), lambda mean: mean)
         return decoder(latents)
 
-    outputs = start(normal(0, 16, 4))
+    outputs = np.asarray(start(normal(0, 16, 4)))
     assert 0.01 < np.std(outputs) < 0.2
     assert np.abs(outputs.mean() - 0.5) < 0.1
     assert np.ptp(outputs.mean(axis=(0, 1, 2))) > 1e-3
@@ -151,17 +165,19 @@ def test_features_depend_on_the_brightness_of_an_image():
         encoder = ResidualEncoder((8, 8, 1), CHANNELS, (), downsampling="stride", **options)
         return encoder(images)
 
-    features = encode(jnp.array([0.25, 0.5]).reshape(2, 1, 1, 1) * jnp.ones((8, 8, 1)))
+    images = np.float32([0.25, 0.5])[:, None, None, None] * np.ones((8, 8, 1), np.float32)
+    features = np.asarray(encode(images))
     assert np.abs(features[1]).max() > 1.5 * np.abs(features[0]).max() > 0.01
 
 
 SMALL = {
-    "epochs": 20,
+    # An epoch ends with a validation and a checkpoint, which take longer than its steps.
+    "epochs": 4,
     "batch_size": 16,
     # One step per scan: a longer scan compiles several steps.
     "steps_per_call": 1,
-    "data.train_split": "train[:128]",
-    "data.validation_split": "train[128:]",
+    "data.train_split": "train[:640]",
+    "data.validation_split": "train[640:]",
     "data.test_split": "test",
     "data.image_size": 8,
     # Less than the decoded training set takes: it is streamed.
@@ -173,7 +189,7 @@ SMALL = {
         for name, value in {"channels": (16,), "blocks": 1, "compute_dtype": "float32"}.items()
     },
     "optimizer.learning_rate": 2e-3,
-    "objective.warmup_epochs": 1.0,
+    "objective.warmup_epochs": 0.2,
     "checkpoints.every_seconds": 1e6,
     "tensorboard.images_every_epochs": 0,
     "evaluation.num_samples": 4,
@@ -181,10 +197,9 @@ SMALL = {
 }
 
 
-@pytest.mark.plots
 @pytest.mark.slow  # a whole run, whose dozen programs are compiled first
 def test_it_learns_from_a_stream_of_colour_images(parsed_flags, tmp_path):
-    folder = write_shapes(tmp_path / "shapes", 8, train=160, test=24)
+    folder = write_shapes(tmp_path / "shapes", 8, train=672, test=24)
     changes = {**SMALL, "data.name": str(folder)}
     train.train(factory.with_values(celeba.get_config(), changes), tmp_path / "run")
     elbos = [
@@ -203,7 +218,3 @@ def test_it_learns_from_a_stream_of_colour_images(parsed_flags, tmp_path):
     assert 5 < test["bits_per_dim"] < 7.5
     assert test["bits_per_dim"] == pytest.approx(test["elbo"] / uniform * 8)
     assert test["active_units"] > 0
-    with Image.open(tmp_path / "run" / "plots" / "reconstructions.png") as image:
-        pixels = np.asarray(image.convert("RGB"), np.float32)
-    # In colour.
-    assert np.ptp(pixels, axis=2).mean() > 5

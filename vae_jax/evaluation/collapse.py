@@ -138,8 +138,9 @@ def aggregate_posterior(posterior: Normal, key: Key[Array, ""]) -> AggregatePost
     """
     latents, log_densities = _sample(posterior, key)
     conditional = np.asarray(log_densities, np.float64)
+    drawn = np.asarray(latents)
     parts = [
-        np.asarray(_log_aggregates(latents[some], some, posterior), np.float64)
+        np.asarray(_log_aggregates(drawn[some], some, posterior), np.float64)
         for some in np.split(np.arange(len(latents)), range(_ROWS, len(latents), _ROWS))
     ]
     joint, product, others = np.concatenate(parts, axis=1)

@@ -175,7 +175,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if missing.any():
             holes = rows[missing.any(axis=1)]
             # The same noise for every row: the result does not depend on the other rows.
-            keys = jnp.repeat(_key()[None], len(holes))
+            keys = jnp.broadcast_to(_key(), (len(holes),))
             point = self._impute(holes, keys, 1).point[:, 0, :, 0]
             filled[missing.any(axis=1)] = point * self.scale_ + self.mean_
             # Values that were there stay as they are, to the last bit.
