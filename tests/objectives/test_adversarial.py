@@ -1,26 +1,17 @@
-import collections
-import logging
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from flax import nnx
-from short_runs import leave_unmeasured, stops_after, trained
-from small_data import write_bars
 from small_games import KEY, Game
 
 from configs import aae, vanilla
-from experiments import train
 from vae_jax import config as factory
 from vae_jax.config.overrides import with_values
 from vae_jax.errors import UserError
 from vae_jax.objectives import Batch
 from vae_jax.objectives.codes import draw_codes
-from vae_jax.sweeps import run, space
-from vae_jax.sweeps.executors import LocalExecutor
-from vae_jax.training.loop import Interrupted
 from vae_jax.training.step import init_state, train_step
 
 IMAGE_SHAPE = (4, 4, 1)
@@ -225,68 +216,3 @@ def test_a_model_with_discrete_codes_is_refused_in_a_line():
     config = with_values(aae.get_config(), {"model": "vq_vae", "evaluation": {}})
     with pytest.raises(UserError, match="does not train the codes of model='vq_vae'"):
         factory.resolve(config)
-
-
-@pytest.fixture(scope="module")
-def bars(tmp_path_factory):
-    return write_bars(tmp_path_factory.mktemp("data") / "bars.npz")
-
-
-def small_run(bars, **changes):
-    discriminator = {"widths": (4,), "updates": 2}
-    small = {
-        "epochs": 2,
-        "batch_size": 32,
-        "steps_per_call": 3,
-        "data.name": str(bars),
-        "data.train_split": "train[:192]",
-        "data.validation_split": "train[192:]",
-        "model.encoder.widths": (4,),
-        "model.latent_size": 2,
-        "checkpoints.every_seconds": 0.0,
-        "tensorboard.images_every_epochs": 0,
-        "objective": {"name": "adversarial", "discriminator": discriminator},
-    }
-    return with_values(aae.get_config(), {**small, **changes})
-
-
-def test_a_run_that_was_stopped_is_bitwise_the_run_that_was_not(bars, tmp_path, monkeypatch):
-    config = small_run(bars)
-    leave_unmeasured(monkeypatch)
-    whole = trained(config, tmp_path / "whole", (8, 8, 1))
-    with monkeypatch.context() as patch:
-        stops_after(patch, 1)
-        with pytest.raises(Interrupted):
-            train.train(config, tmp_path / "parts")
-    assert trained(config, tmp_path / "parts", (8, 8, 1)) == whole
-    records = [record for record in whole[1] if record["split"] == "train"]
-    assert all(record["discriminator_gradient_norm"] > 0 for record in records)
-
-
-class Compilations(logging.Handler):
-    """Counts the functions that JAX compiles, by name."""
-
-    def __init__(self):
-        super().__init__()
-        self.counts = collections.Counter()
-
-    def emit(self, record):
-        words = record.getMessage().split()
-        if words[0] == "Compiling":
-            self.counts[words[1]] += 1
-
-
-def test_a_sweep_over_the_weight_compiles_the_training_once(bars, tmp_path, caplog):
-    sweep = space.grid({"objective.weight": (0.0, 10.0)})
-    config = small_run(bars, model={"name": "vae", "latent_size": 2})
-    traced = factory.resolve(config).hparams
-    assert {"objective.weight", "objective.discriminator.learning_rate"} <= set(traced)
-    compilations = Compilations()
-    logging.getLogger("jax").addHandler(compilations)
-    try:
-        with jax.log_compiles(), caplog.at_level(logging.WARNING, "jax"):
-            run.run_sweep(config, sweep, tmp_path / "sweep", LocalExecutor)
-    finally:
-        logging.getLogger("jax").removeHandler(compilations)
-    assert compilations.counts["jit(run_steps)"] == compilations.counts["jit(validate)"] == 1
-    assert len(list((tmp_path / "sweep" / "members").iterdir())) == 2

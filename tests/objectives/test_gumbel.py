@@ -4,23 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from short_runs import leave_unmeasured, stops_after, trained
-from small_configs import small_config, small_experiment
-from small_data import write_bars
+from small_configs import small_experiment
 from small_games import KEY, Game
 from small_models import normal
 
-import vae_jax
-from configs import gumbel
-from experiments import train
-from vae_jax.applications.generation import samplers
 from vae_jax.distributions import OneHot
 from vae_jax.errors import UserError
 from vae_jax.evaluation.likelihood import estimate_batch
 from vae_jax.objectives.bounds import elbo_terms
 from vae_jax.objectives.gumbel import annealed_temperature, straight_through
-from vae_jax.training.loop import Interrupted
-from vae_jax.training.records import read_records
 
 MODEL = {
     "model": {"name": "categorical", "num_classes": 3},
@@ -35,16 +27,6 @@ VECTORS = jnp.array(
 
 def game_of(**objective):
     return Game({**MODEL, "objective": {"name": "gumbel", **objective}})
-
-
-def config_of(folder, **changes):
-    data = str(write_bars(folder / "bars.npz"))
-    short = {"epochs": 3, "batch_size": 32, "steps_per_call": 4, "checkpoints.every_seconds": 0.0}
-    splits = {"data.train_split": "train[:192]", "data.validation_split": "train[192:]"}
-    sizes = {"model.latent_size": 6, "model.num_classes": 3, "evaluation.num_samples": 5}
-    changes = {"data.name": data, **short, **splits, **sizes, **changes}
-    changes["tensorboard.images_every_epochs"] = 0
-    return small_config(changes, base=gumbel.get_config())
 
 
 def exact_terms(model, images):
@@ -137,31 +119,3 @@ def test_the_temperature_decays_to_its_least_value():
 def test_what_cannot_be_is_refused_by_name(changes, message):
     with pytest.raises(UserError, match=message):
         small_experiment({**MODEL, **changes})
-
-
-def test_a_run_is_measured_and_sampled_from_its_prior_alone(tmp_path):
-    train.train(config_of(tmp_path), tmp_path / "run")
-    records = read_records(tmp_path / "run" / "metrics.jsonl")
-    assert {record["temperature"] <= 1 for record in records} == {True}
-    model = vae_jax.load(tmp_path / "run")
-    assert model.sample(KEY, 3).shape == (3, 8, 8, 1)
-    images = model.load_splits().train.images[:50]
-    codes = model.encode(images)
-    np.testing.assert_array_equal(codes.reshape(50, 2, 3).sum(axis=-1), 1)
-    drawn = samplers.sample_latents(samplers.build("prior", model, images, KEY), KEY, 600)
-    np.testing.assert_allclose(drawn.mean(axis=0), 1 / 3, atol=0.1)
-    assert set(np.unique(drawn)) == {0.0, 1.0}
-    assert samplers.available(model) == ("prior",)
-    with pytest.raises(UserError, match="sampler='mixture' fits a density to latents"):
-        samplers.build("mixture", model, images, KEY)
-
-
-def test_a_stopped_run_is_continued_bitwise(tmp_path, monkeypatch):
-    leave_unmeasured(monkeypatch)
-    config = config_of(tmp_path)
-    whole = trained(config, tmp_path / "whole", (8, 8, 1))
-    with monkeypatch.context() as patch:
-        stops_after(patch, 1)
-        with pytest.raises(Interrupted):
-            train.train(config, tmp_path / "parts")
-    assert trained(config, tmp_path / "parts", (8, 8, 1)) == whole

@@ -4,21 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_runs
 from flax import nnx
-from short_runs import leave_unmeasured, stops_after, trained
 from small_configs import small_config
-from small_data import write_bars
 from small_games import KEY, Game
 from small_models import normal
 
-import vae_jax
 from configs import rae
-from experiments import train
 from vae_jax import config as factory
 from vae_jax.applications.generation import samplers
 from vae_jax.errors import UserError
 from vae_jax.objectives.rae import squared_slope
-from vae_jax.training.loop import Interrupted
 
 IMAGES = jnp.abs(jnp.sin(normal(3, 12, 3, 4, 1)))
 NAMES = {"rae_l2": "decoder_squared_parameters", "rae_gp": "decoder_gradient_penalty"}
@@ -84,40 +80,11 @@ def test_a_posterior_is_refused(name):
         factory.resolve(small_config({"objective": {"name": name}}))
 
 
-def config_of(folder, name):
-    changes = {
-        "epochs": 3,
-        "batch_size": 32,
-        "steps_per_call": 4,
-        "data.name": str(write_bars(folder / "bars.npz")),
-        "data.train_split": "train[:192]",
-        "data.validation_split": "train[192:]",
-        "checkpoints.every_seconds": 0.0,
-        "tensorboard.images_every_epochs": 0,
-        "objective": {"name": name},
-    }
-    return small_config({"model.latent_size": 2, **changes}, base=rae.get_config())
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_stopped_run_is_continued_bitwise(tmp_path, monkeypatch, name):
-    leave_unmeasured(monkeypatch)
-    config = config_of(tmp_path, name)
-    whole = trained(config, tmp_path / "whole", (8, 8, 1))
-    assert whole[1][-1].keys() >= {NAMES[name], "squared_norm", "distortion"}
-    with monkeypatch.context() as patch:
-        stops_after(patch, 1)
-        with pytest.raises(Interrupted):
-            train.train(config, tmp_path / "parts")
-    assert trained(config, tmp_path / "parts", (8, 8, 1)) == whole
-
-
-def test_codes_are_sampled_by_a_fitted_density_alone(tmp_path):
-    train.train(config_of(tmp_path, "rae_l2"), tmp_path / "run")
-    model = vae_jax.load(tmp_path / "run")
-    images = model.load_splits().train.images
+def test_codes_are_sampled_by_a_fitted_density_alone():
+    model = small_runs.make_model((3, 4, 1), base=rae.get_config())
+    images = np.random.default_rng(0).random((192, 3, 4, 1), np.float32)
     mixture = samplers.build("mixture", model, images, KEY)
-    assert model.decode(samplers.sample_latents(mixture, KEY, 3)).shape == (3, 8, 8, 1)
+    assert model.decode(samplers.sample_latents(mixture, KEY, 3)).shape == (3, 3, 4, 1)
     with pytest.raises(UserError, match="needs a prior"):
         samplers.build("prior", model, images, KEY)
     with pytest.raises(UserError, match="needs a model with a posterior and a prior"):

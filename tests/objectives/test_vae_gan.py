@@ -2,19 +2,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from short_runs import leave_unmeasured, stops_after, trained
-from small_data import write_bars
 from small_games import KEY, Game
 from small_models import normal
 
 from configs import vae_gan
-from experiments import train
 from vae_jax import config as factory
-from vae_jax import load, workdir
 from vae_jax.config.overrides import with_values
 from vae_jax.errors import UserError
 from vae_jax.objectives.vae_gan import feature_error
-from vae_jax.training.loop import Interrupted
 from vae_jax.training.step import init_state, train_step
 
 IMAGE_SHAPE = (4, 4, 1)
@@ -146,48 +141,3 @@ def test_wrong_values_are_refused_in_a_line(changes, message):
     with pytest.raises(UserError, match=message) as refused:
         factory.resolve(with_values(vae_gan.get_config(), changes))
     assert "\n" not in str(refused.value)
-
-
-def small_run(tmp_path, **changes):
-    network = {"name": "conv", "channels": (3,), "kernel_size": 3}
-    small = {
-        "epochs": 2,
-        "batch_size": 32,
-        "steps_per_call": 3,
-        "data.name": str(write_bars(tmp_path / "bars.npz")),
-        "data.train_split": "train[:192]",
-        "data.validation_split": "train[192:]",
-        "model.encoder.widths": (4,),
-        "model.latent_size": 2,
-        "evaluation.num_samples": 5,
-        "checkpoints.every_seconds": 0.0,
-        "tensorboard.images_every_epochs": 0,
-        "objective": {
-            "name": "vae_gan",
-            "decoder": {"updates": 2},
-            "discriminator": {"network": network},
-        },
-    }
-    return with_values(vae_gan.get_config(), {**small, **changes})
-
-
-def test_a_run_that_was_stopped_is_bitwise_the_run_that_was_not(tmp_path, monkeypatch):
-    config = small_run(tmp_path)
-    leave_unmeasured(monkeypatch)
-    whole = trained(config, tmp_path / "whole", (8, 8, 1))
-    with monkeypatch.context() as patch:
-        stops_after(patch, 1)
-        with pytest.raises(Interrupted):
-            train.train(config, tmp_path / "parts")
-    assert trained(config, tmp_path / "parts", (8, 8, 1)) == whole
-
-
-def test_a_run_has_the_metrics_of_a_vae_and_samples(tmp_path, monkeypatch):
-    monkeypatch.setattr(train.measuring.drawing, "draw_run", lambda *_: None)
-    train.train(small_run(tmp_path), tmp_path / "run")
-    test = workdir.read_summary(tmp_path / "run")["test"]
-    assert test["elbo"] == pytest.approx(-test["rate"] - test["distortion"], rel=1e-4)
-    assert test["iwae_bound"] >= test["elbo"] - 1e-3
-    model = load(tmp_path / "run")
-    assert model.has_density
-    assert model.sample(jax.random.key(0), 3).shape == (3, 8, 8, 1)
