@@ -8,14 +8,14 @@ from small_codes import coded_config
 from small_data import write_bars
 
 import vae_jax
-from configs import aae, gumbel, vae_gan, wae
+from configs import aae, gumbel, vae_gan, vanilla, wae
 from experiments import train
 from vae_jax import workdir
 from vae_jax.applications.generation import samplers
 from vae_jax.config.overrides import with_values
 from vae_jax.errors import UserError
 from vae_jax.training.loop import Interrupted
-from vae_jax.training.records import read_records
+from vae_jax.training.records import TensorBoardWriter, read_records
 
 KEY = jax.random.key(0)
 SHAPE = (8, 8, 1)
@@ -140,3 +140,25 @@ def test_a_wasserstein_autoencoder_moves_its_codes_to_the_prior_which_then_is_sa
     for name in ("prior", "mixture"):
         drawn = samplers.sample_latents(samplers.build(name, model, images, KEY), KEY, 500)
         np.testing.assert_allclose(drawn.mean(axis=0), 0, atol=0.6)
+
+
+def test_the_images_of_an_epoch_use_the_state_that_it_learned_without_a_gradient(
+    bars, tmp_path, monkeypatch
+):
+    written = {}
+    monkeypatch.setattr(
+        TensorBoardWriter,
+        "write_images",
+        lambda self, name, images, step: written.setdefault(name, np.asarray(images)),
+    )
+    # A model whose codes are centred by a running mean (tests/own_parts.py).
+    changes = {"model": {"name": "own_parts:Centred", "decay": 0.75}}
+    changes |= {"model.encoder.widths": (5,), "tensorboard.images_every_epochs": 2}
+    config = with_values(vanilla.get_config(), {**SMALL, **bars, **changes})
+    train.train(config, tmp_path / "run")
+    model = vae_jax.load(tmp_path / "run")
+    assert np.abs(np.asarray(model.extra["centre"][...])).max() > 1e-3
+    assert workdir.read_summary(tmp_path / "run")["test"]["distortion"] > 0
+    np.testing.assert_allclose(
+        written["reconstructions"], model.reconstruct(written["originals"]), atol=1e-5
+    )

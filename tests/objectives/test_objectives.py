@@ -164,6 +164,7 @@ IMAGES = jnp.asarray(np.random.default_rng(1).random((6, 3, 4, 1), np.float32))
 def test_a_denoising_loss_encodes_the_corrupted_and_scores_the_clean_image():
     game = Game({"corruption": "masking"})
     model = game.model
+    images = IMAGES
     # A decoder that ignores its latents: the distortion is a function of the target alone.
     kernel = model.decoder.output.kernel
     kernel[...] = np.zeros_like(kernel[...])

@@ -4,31 +4,35 @@ import numpy as np
 import pytest
 from flax import nnx
 from small_codes import IMAGE_SHAPE, QUANTIZERS, coded_config, coded_experiment, make_model
-from small_models import initialized
+from small_models import randomized
 
 from configs import vanilla, vq_vae
 from vae_jax import config as factory
 from vae_jax.config.overrides import with_values
 from vae_jax.errors import UserError
 from vae_jax.objectives.quantized import Quantized, perplexity
+from vae_jax.training.step import init_state
 
 KEY = jax.random.key(0)
 
 
 def images_of(num, seed=0):
-    return jax.random.uniform(jax.random.key(seed), (num, *IMAGE_SHAPE))
+    return jnp.asarray(np.random.default_rng(seed).random((num, *IMAGE_SHAPE), np.float32))
 
 
 def test_the_perplexity_is_the_number_of_codes_in_even_use():
-    assert float(perplexity(jnp.full(8, 1 / 8))) == pytest.approx(8)
-    assert float(perplexity(jnp.asarray([0.0, 1.0, 0.0]))) == 1
+    found = jax.jit(jax.vmap(perplexity))(
+        jnp.asarray(np.float32([[1 / 4] * 4, [0, 1, 0, 0], [0.5, 0.25, 0.25, 0]]))
+    )
+    assert float(found[0]) == pytest.approx(4)
+    assert float(found[1]) == 1
     shares = np.array([0.5, 0.25, 0.25])
-    expected = np.exp(-(shares * np.log(shares)).sum())
-    assert float(perplexity(jnp.asarray(shares))) == pytest.approx(expected)
+    assert float(found[2]) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
 
 
 def test_the_metrics_of_records_are_finished_from_the_use_of_codes():
-    finished = Quantized().finish({"loss": jnp.float32(2), "code_use": jnp.asarray([0.5, 0, 0.5])})
+    metrics = {"loss": jnp.float32(2), "code_use": jnp.asarray([0.5, 0, 0.5])}
+    finished = jax.jit(Quantized().finish)(metrics)
     assert finished.keys() == {"loss", "perplexity", "codes_used"}
     assert float(finished["perplexity"]) == pytest.approx(2)
     assert float(finished["codes_used"]) == pytest.approx(2 / 3)
@@ -37,7 +41,7 @@ def test_the_metrics_of_records_are_finished_from_the_use_of_codes():
 @pytest.mark.parametrize("name", list(QUANTIZERS))
 def test_the_loss_is_its_terms_summed_over_each_image(name):
     experiment = coded_experiment(name)
-    model = initialized(lambda: factory.build_model(experiment, IMAGE_SHAPE, KEY))
+    model = randomized(lambda: factory.build_model(experiment, IMAGE_SHAPE, KEY))
     _, params, extra = factory.split_model(model)
     (player,) = factory.build_players(experiment, IMAGE_SHAPE, 8)
     hparams = factory.build_hparams(experiment)
@@ -57,23 +61,31 @@ def test_the_loss_is_its_terms_summed_over_each_image(name):
 
     for weight in (0.0, 2.0):
         loss, metrics, squares, distortion = run(params, jnp.float32(weight))
-        assert float(metrics["distortion"]) == pytest.approx(float(distortion), rel=1e-4)
+        squares, distortion = float(squares), float(distortion)
+        assert float(metrics["distortion"]) == pytest.approx(distortion, rel=1e-4)
         times = {"vq": weight, "vq_gradient": 1 + weight, "fsq": 0}[name]
-        assert float(loss) == pytest.approx(float(distortion + times * squares), rel=1e-4)
+        assert float(loss) == pytest.approx(distortion + times * squares, rel=1e-4)
         assert metrics["code_use"].shape == (model.num_codes,)
 
 
 def test_validation_measures_the_use_of_codes_over_all_examples():
-    found = []
-    for batch_size in (4, 11):
-        experiment = coded_experiment(evaluation={"batch_size": batch_size})
-        program = factory.build_program(experiment, IMAGE_SHAPE, 8)
-        state = jax.jit(program.init)(
-            jnp.full(IMAGE_SHAPE, 0.5), KEY, factory.build_hparams(experiment)
-        ).train
-        found.append(jax.jit(program.validate)(state, images_of(11)))
-    model = nnx.merge(program.graphdef, state.params["model"], state.extra)
-    codes = np.asarray(jax.jit(lambda: model.codes(images_of(11)))())
+    model = randomized(lambda: factory.build_model(coded_experiment(), IMAGE_SHAPE, KEY))
+    _, params, extra = factory.split_model(model)
+    images = images_of(11)
+
+    @jax.jit
+    def validated(params):
+        found = []
+        for batch_size in (4, 11):
+            experiment = coded_experiment(evaluation={"batch_size": batch_size})
+            program = factory.build_program(experiment, IMAGE_SHAPE, 8)
+            hparams = factory.build_hparams(experiment)
+            state = init_state({"model": params}, extra, hparams, (), KEY)
+            found.append(program.validate(state, images))
+        return model.codes(images), found
+
+    codes, found = validated(params)
+    codes = np.asarray(codes)
     shares = np.unique(codes, return_counts=True)[1] / codes.size
     for metrics in found:
         expected = np.exp(-(shares * np.log(shares)).sum())
@@ -84,19 +96,21 @@ def test_validation_measures_the_use_of_codes_over_all_examples():
 def test_devices_report_the_use_of_codes_in_the_whole_batch():
     experiment = coded_experiment()
     (player,) = factory.build_players(experiment, IMAGE_SHAPE, 8)
-    model = initialized(lambda: factory.build_model(experiment, IMAGE_SHAPE, KEY))
+    model = randomized(lambda: factory.build_model(experiment, IMAGE_SHAPE, KEY))
     _, params, extra = factory.split_model(model)
-    hparams, images = factory.build_hparams(experiment), images_of(8)
-    opt_state = jax.jit(player.init)({"model": params}, hparams)
+    hparams = factory.build_hparams(experiment)
 
-    def metrics_of(images, axis_name):
-        given = ({"model": params}, extra, opt_state, (images,), hparams, jnp.float32(0), KEY)
-        return player.move(*given, accumulation_steps=1, axis_name=axis_name)[3]
+    @jax.jit
+    def whole_and_parts(images):
+        def metrics_of(images, axis_name):
+            state = player.init({"model": params}, hparams)
+            given = ({"model": params}, extra, state, (images,), hparams, jnp.float32(0), KEY)
+            return player.move(*given, accumulation_steps=1, axis_name=axis_name)[3]
 
-    whole = jax.jit(lambda: metrics_of(images, None))()
-    parts = images.reshape(4, 2, *IMAGE_SHAPE)
-    mapped = jax.vmap(lambda part: metrics_of(part, "data"), axis_name="data")
-    found = jax.jit(mapped)(parts)
+        mapped = jax.vmap(lambda part: metrics_of(part, "data"), axis_name="data")
+        return metrics_of(images, None), mapped(images.reshape(4, 2, *IMAGE_SHAPE))
+
+    whole, found = whole_and_parts(images_of(8))
     for name in ("perplexity", "codes_used"):
         np.testing.assert_allclose(found[name], np.full(4, whole[name]), rtol=1e-5)
 
