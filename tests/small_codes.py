@@ -39,9 +39,9 @@ def coded_experiment(quantizer="vq", **changes):
     return factory.resolve(coded_config(quantizer, **changes))
 
 
-def make_model():
+def make_model(quantizer="vq"):
     """Return a model of `IMAGE_SHAPE` with random parameters."""
-    experiment = coded_experiment()
+    experiment = coded_experiment(quantizer)
     model = randomized(
         lambda: factory.build_model(experiment, IMAGE_SHAPE, jax.random.key(0)), 0, 0.4
     )

@@ -46,12 +46,13 @@ def images_of(num, seed=0):
     return jnp.asarray(np.where(kind, 0.3 * noise, 0.7 + 0.3 * noise), jnp.float32)
 
 
+_capacity_loss = jax.jit(capacity_objective.capacity_loss)
 TERMS = ElboTerms(jnp.array([-3.0, -5.0]), jnp.array([[1.0, 2.0], [3.0, 6.0]]))
 
 
 @pytest.mark.parametrize(("capacity", "expected"), [(2, 4 + 10 * 4), (6, 4), (10, 4 + 10 * 4)])
 def test_the_rate_is_drawn_to_the_capacity_from_either_side(capacity, expected):
-    loss = capacity_objective.capacity_loss(TERMS, jnp.float32(10), jnp.float32(capacity))
+    loss = _capacity_loss(TERMS, jnp.float32(10), jnp.float32(capacity))
     assert float(loss) == pytest.approx(expected)
 
 
@@ -61,32 +62,41 @@ def test_the_capacity_rises_linearly_and_the_loss_follows_it():
     for epoch, capacity in ((0, 0), (2, 5), (8, 20), (30, 20), (np.inf, 20)):
         loss, metrics = game(images, epoch=epoch)
         assert float(metrics["capacity"]) == pytest.approx(capacity)
-        expected = metrics["distortion"] + 3 * abs(metrics["rate"] - capacity)
-        assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+        expected = float(metrics["distortion"]) + 3 * abs(float(metrics["rate"]) - capacity)
+        assert float(loss) == pytest.approx(expected, rel=1e-5)
     assert float(game(images, epoch=0, capacity_epochs=0)[1]["capacity"]) == 20
 
 
 def test_the_covariance_penalty_weighs_covariances_and_variances_apart():
     covariance = jnp.array([[2.0, 0.5, 0.0], [0.5, 1.0, -0.2], [0.0, -0.2, 0.5]])
-    penalty = dip.covariance_penalty(covariance, jnp.float32(3), jnp.float32(7))
+    penalty = jax.jit(dip.covariance_penalty)(covariance, jnp.float32(3), jnp.float32(7))
     off_diagonal, diagonal = 2 * (0.25 + 0.04), 1 + 0 + 0.25
     assert float(penalty) == pytest.approx(3 * off_diagonal + 7 * diagonal, rel=1e-5)
 
 
 def test_the_covariances_are_those_of_the_means_and_of_the_latents():
-    posterior = Normal(normal(0, 50, 3) + 7, 0.3 * normal(1, 50, 3))
-    means = dip.covariance_of_means(posterior)
-    np.testing.assert_allclose(means, np.cov(posterior.mean.T, bias=True), rtol=1e-4, atol=1e-5)
-    latents, _ = posterior.draw(normal(2, 4000, 50, 3))
-    drawn = np.cov(latents.reshape(-1, 3).T)
-    np.testing.assert_allclose(dip.covariance_of_latents(posterior), drawn, atol=0.03)
+    mean, log_scale = np.asarray(normal(0, 50, 3)) + 7, 0.3 * np.asarray(normal(1, 50, 3))
+
+    @jax.jit
+    def covariances(mean, log_scale, noise):
+        posterior = Normal(mean, log_scale)
+        of_means, of_latents = (
+            dip.covariance_of_means(posterior),
+            dip.covariance_of_latents(posterior),
+        )
+        return of_means, of_latents, posterior.draw(noise)[0]
+
+    arrays = map(jnp.asarray, (mean, log_scale))
+    of_means, of_latents, latents = map(np.asarray, covariances(*arrays, normal(2, 4000, 50, 3)))
+    np.testing.assert_allclose(of_means, np.cov(mean.T, bias=True), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(of_latents, np.cov(latents.reshape(-1, 3).T), atol=0.03)
 
 
 @pytest.mark.parametrize("name", ["dip", "dip ii"])
 def test_dip_adds_the_penalty_of_its_covariance_to_the_negative_elbo(name):
     game = game_of(name)
     images = images_of(9)
-    posterior = game.model.encode(images)
+    posterior = jax.jit(game.model.encode)(images)
     covariance = np.cov(np.asarray(posterior.mean, np.float64).T, bias=True)
     if name == "dip ii":
         covariance += np.diag(np.exp(2 * np.asarray(posterior.log_scale)).mean(axis=0))
@@ -106,7 +116,8 @@ def test_beta_weighs_the_total_correlation_alone(name):
     assert float(plain) == pytest.approx(-float(metrics["elbo"]), rel=1e-6)
     loss, same = game(images, beta=4)
     assert same == metrics
-    assert float(loss - plain) == pytest.approx(3 * float(metrics["total_correlation"]), rel=1e-4)
+    more = float(loss) - float(plain)
+    assert more == pytest.approx(3 * float(metrics["total_correlation"]), rel=1e-4)
     names = ("mutual_information", "total_correlation", "dimensionwise_kl")
     # The sum is log q(z|x) - log p(z) of draws; its expectation is the rate.
     assert sum(float(metrics[part]) for part in names) == pytest.approx(
@@ -114,11 +125,13 @@ def test_beta_weighs_the_total_correlation_alone(name):
     )
 
 
-@pytest.mark.parametrize("name", ["capacity", "dip", "factor", "tc"])
+@pytest.mark.parametrize("name", ["dip", "factor", "tc"])
 def test_one_program_trains_members_of_different_strength(name):
     game = game_of(name, **{"optimizer.learning_rate": 0.01})
     program = factory.build_program(game.config, IMAGE_SHAPE, NUM_EXAMPLES)
     images = images_of(NUM_EXAMPLES)
+
+    last = images_of(13, 1)
 
     @jax.jit
     @jax.vmap
@@ -129,7 +142,7 @@ def test_one_program_trains_members_of_different_strength(name):
             lambda state, _: program.run_steps(state, images, 1), state, length=40
         )
         # The last of the validation batches has one example.
-        return metrics, program.validate(state, images_of(13, 1))
+        return metrics, program.validate(state, last)
 
     metrics, valid = trained(jnp.array([1.0, 5.0]))
     assert all(np.isfinite(values).all() for values in jax.tree.leaves((metrics, valid)))

@@ -3,37 +3,36 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from short_runs import leave_unmeasured, stops_after, trained
-from small_codes import IMAGE_SHAPE, QUANTIZERS, coded_config, coded_experiment
-from small_data import write_bars
-from small_models import initialized
+from small_codes import IMAGE_SHAPE, QUANTIZERS, coded_config, coded_experiment, make_model
+from small_models import randomized
 
-import vae_jax
 from configs import vanilla, vq_vae
-from experiments import train
 from vae_jax import config as factory
 from vae_jax.config.overrides import with_values
 from vae_jax.errors import UserError
 from vae_jax.objectives.quantized import Quantized, perplexity
-from vae_jax.training.loop import Interrupted
+from vae_jax.training.step import init_state
 
 KEY = jax.random.key(0)
 
 
 def images_of(num, seed=0):
-    return jax.random.uniform(jax.random.key(seed), (num, *IMAGE_SHAPE))
+    return jnp.asarray(np.random.default_rng(seed).random((num, *IMAGE_SHAPE), np.float32))
 
 
 def test_the_perplexity_is_the_number_of_codes_in_even_use():
-    assert float(perplexity(jnp.full(8, 1 / 8))) == pytest.approx(8)
-    assert float(perplexity(jnp.asarray([0.0, 1.0, 0.0]))) == 1
+    found = jax.jit(jax.vmap(perplexity))(
+        jnp.asarray(np.float32([[1 / 4] * 4, [0, 1, 0, 0], [0.5, 0.25, 0.25, 0]]))
+    )
+    assert float(found[0]) == pytest.approx(4)
+    assert float(found[1]) == 1
     shares = np.array([0.5, 0.25, 0.25])
-    expected = np.exp(-(shares * np.log(shares)).sum())
-    assert float(perplexity(jnp.asarray(shares))) == pytest.approx(expected)
+    assert float(found[2]) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
 
 
 def test_the_metrics_of_records_are_finished_from_the_use_of_codes():
-    finished = Quantized().finish({"loss": jnp.float32(2), "code_use": jnp.asarray([0.5, 0, 0.5])})
+    metrics = {"loss": jnp.float32(2), "code_use": jnp.asarray([0.5, 0, 0.5])}
+    finished = jax.jit(Quantized().finish)(metrics)
     assert finished.keys() == {"loss", "perplexity", "codes_used"}
     assert float(finished["perplexity"]) == pytest.approx(2)
     assert float(finished["codes_used"]) == pytest.approx(2 / 3)
@@ -42,7 +41,7 @@ def test_the_metrics_of_records_are_finished_from_the_use_of_codes():
 @pytest.mark.parametrize("name", list(QUANTIZERS))
 def test_the_loss_is_its_terms_summed_over_each_image(name):
     experiment = coded_experiment(name)
-    model = initialized(lambda: factory.build_model(experiment, IMAGE_SHAPE, KEY))
+    model = randomized(lambda: factory.build_model(experiment, IMAGE_SHAPE, KEY))
     _, params, extra = factory.split_model(model)
     (player,) = factory.build_players(experiment, IMAGE_SHAPE, 8)
     hparams = factory.build_hparams(experiment)
@@ -62,23 +61,31 @@ def test_the_loss_is_its_terms_summed_over_each_image(name):
 
     for weight in (0.0, 2.0):
         loss, metrics, squares, distortion = run(params, jnp.float32(weight))
-        assert float(metrics["distortion"]) == pytest.approx(float(distortion), rel=1e-4)
+        squares, distortion = float(squares), float(distortion)
+        assert float(metrics["distortion"]) == pytest.approx(distortion, rel=1e-4)
         times = {"vq": weight, "vq_gradient": 1 + weight, "fsq": 0}[name]
-        assert float(loss) == pytest.approx(float(distortion + times * squares), rel=1e-4)
+        assert float(loss) == pytest.approx(distortion + times * squares, rel=1e-4)
         assert metrics["code_use"].shape == (model.num_codes,)
 
 
 def test_validation_measures_the_use_of_codes_over_all_examples():
-    found = []
-    for batch_size in (4, 11):
-        experiment = coded_experiment(evaluation={"batch_size": batch_size})
-        program = factory.build_program(experiment, IMAGE_SHAPE, 8)
-        state = jax.jit(program.init)(
-            jnp.full(IMAGE_SHAPE, 0.5), KEY, factory.build_hparams(experiment)
-        ).train
-        found.append(jax.jit(program.validate)(state, images_of(11)))
-    model = nnx.merge(program.graphdef, state.params["model"], state.extra)
-    codes = np.asarray(jax.jit(lambda: model.codes(images_of(11)))())
+    model = randomized(lambda: factory.build_model(coded_experiment(), IMAGE_SHAPE, KEY))
+    _, params, extra = factory.split_model(model)
+    images = images_of(11)
+
+    @jax.jit
+    def validated(params):
+        found = []
+        for batch_size in (4, 11):
+            experiment = coded_experiment(evaluation={"batch_size": batch_size})
+            program = factory.build_program(experiment, IMAGE_SHAPE, 8)
+            hparams = factory.build_hparams(experiment)
+            state = init_state({"model": params}, extra, hparams, (), KEY)
+            found.append(program.validate(state, images))
+        return model.codes(images), found
+
+    codes, found = validated(params)
+    codes = np.asarray(codes)
     shares = np.unique(codes, return_counts=True)[1] / codes.size
     for metrics in found:
         expected = np.exp(-(shares * np.log(shares)).sum())
@@ -89,19 +96,21 @@ def test_validation_measures_the_use_of_codes_over_all_examples():
 def test_devices_report_the_use_of_codes_in_the_whole_batch():
     experiment = coded_experiment()
     (player,) = factory.build_players(experiment, IMAGE_SHAPE, 8)
-    model = initialized(lambda: factory.build_model(experiment, IMAGE_SHAPE, KEY))
+    model = randomized(lambda: factory.build_model(experiment, IMAGE_SHAPE, KEY))
     _, params, extra = factory.split_model(model)
-    hparams, images = factory.build_hparams(experiment), images_of(8)
-    opt_state = jax.jit(player.init)({"model": params}, hparams)
+    hparams = factory.build_hparams(experiment)
 
-    def metrics_of(images, axis_name):
-        given = ({"model": params}, extra, opt_state, (images,), hparams, jnp.float32(0), KEY)
-        return player.move(*given, accumulation_steps=1, axis_name=axis_name)[3]
+    @jax.jit
+    def whole_and_parts(images):
+        def metrics_of(images, axis_name):
+            state = player.init({"model": params}, hparams)
+            given = ({"model": params}, extra, state, (images,), hparams, jnp.float32(0), KEY)
+            return player.move(*given, accumulation_steps=1, axis_name=axis_name)[3]
 
-    whole = jax.jit(lambda: metrics_of(images, None))()
-    parts = images.reshape(4, 2, *IMAGE_SHAPE)
-    mapped = jax.vmap(lambda part: metrics_of(part, "data"), axis_name="data")
-    found = jax.jit(mapped)(parts)
+        mapped = jax.vmap(lambda part: metrics_of(part, "data"), axis_name="data")
+        return metrics_of(images, None), mapped(images.reshape(4, 2, *IMAGE_SHAPE))
+
+    whole, found = whole_and_parts(images_of(8))
     for name in ("perplexity", "codes_used"):
         np.testing.assert_allclose(found[name], np.full(4, whole[name]), rtol=1e-5)
 
@@ -130,58 +139,22 @@ def test_a_weight_without_effect_and_a_model_without_codes_are_refused():
         factory.resolve(config)
 
 
-def run_config(tmp_path, quantizer="vq"):
-    return coded_config(
-        quantizer,
-        model_changes={"codes": (4, 4)},
-        epochs=2,
-        batch_size=32,
-        steps_per_call=2,
-        data={
-            "name": str(write_bars(tmp_path / "bars.npz")),
-            "train_split": "train[:192]",
-            "validation_split": "train[192:]",
-            "binarization": "none",
-        },
-        checkpoints={"every_seconds": 0.0},
-        tensorboard={"images_every_epochs": 0},
-    )
-
-
-def test_a_run_continues_bitwise_with_its_averages(tmp_path, monkeypatch):
-    leave_unmeasured(monkeypatch)
-    config, shape = run_config(tmp_path), (8, 8, 1)
-    whole = trained(config, tmp_path / "whole", shape)
-    with monkeypatch.context() as patch:
-        stops_after(patch, 1)
-        with pytest.raises(Interrupted):
-            train.train(config, tmp_path / "parts")
-    assert trained(config, tmp_path / "parts", shape) == whole
-    assert all(record["perplexity"] >= 1 for record in whole[1])
-    assert {record["split"] for record in whole[1]} == {"train", "valid"}
-    assert all(0 < record["codes_used"] <= 1 for record in whole[1])
-
-
 @pytest.mark.parametrize("quantizer", ["vq", "fsq"])
-def test_a_trained_model_encodes_to_codes_and_decodes_them(tmp_path, quantizer):
-    train.train(run_config(tmp_path, quantizer), tmp_path / "run")
-    model = vae_jax.load(tmp_path / "run")
-    images = np.asarray(jax.random.uniform(KEY, (5, 8, 8, 1)))
+def test_a_model_encodes_to_codes_and_decodes_them(quantizer):
+    model = make_model(quantizer)
+    images = np.random.default_rng(0).random((5, *IMAGE_SHAPE), np.float32)
     codes = model.encode(images)
-    assert codes.shape == (5, *model.code_shape) == (5, 4, 4)
+    assert codes.shape == (5, *model.code_shape) == (5, 3, 2)
     assert np.issubdtype(codes.dtype, np.integer)
     decoded = model.decode(codes)
     np.testing.assert_allclose(decoded, model.reconstruct(images), atol=1e-5)
     np.testing.assert_allclose(decoded, model.decode(model.latents(images)), atol=1e-5)
-    assert model.interpolate(images[:2], images[2:4]).shape == (2, 5, 8, 8, 1)
-    test = vae_jax.workdir.read_summary(tmp_path / "run")["test"]
-    assert 1 <= test["perplexity"] <= test["codes_used"] * model.num_codes + 1e-6
-    assert "elbo" not in test
+    assert model.interpolate(images[:2], images[2:4]).shape == (2, 5, *IMAGE_SHAPE)
     for ask in (lambda: model.sample(KEY, 2), lambda: model.elbo(images, KEY)):
         with pytest.raises(UserError, match="prior, which model='vq_vae' does not have"):
             ask()
     for wrong, reason in (
-        (codes[:, :2], r"codes have shape \(5, 2, 4\); this model takes \(num, 4, 4\)"),
+        (codes[:, :2], r"codes have shape \(5, 2, 2\); this model takes \(num, 3, 2\)"),
         (codes + model.num_codes, "this model's are 0 to"),
         (codes - model.num_codes, "this model's are 0 to"),
     ):

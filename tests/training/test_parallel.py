@@ -1,3 +1,4 @@
+import functools
 from functools import partial
 
 import jax
@@ -15,14 +16,20 @@ from vae_jax.training.parallel import check_batch_size, choose_devices, compile_
 from vae_jax.training.step import epoch_order
 
 IMAGE_SHAPE = (6, 6, 1)
-NUM_EXAMPLES = 80
+NUM_EXAMPLES = 256
 NUM_STEPS = 4
+# Of a batch of 64 examples eight devices have eight each.
+BATCH_SIZE = 64
 NOISE_FREE = {"model": "autoencoder", "data.binarization": "none"}
 
 
 def config_of(**changes):
-    changes = {"batch_size": 16, "evaluation.batch_size": 16, **changes}
+    changes = {"batch_size": BATCH_SIZE, "evaluation.batch_size": 16, **changes}
     return small_experiment(changes, widths=(12,))
+
+
+# Free nats are granted to means over the whole batch.
+PLAIN = config_of(**{"objective.free_nats": 0.1})
 
 
 def draw_images(num, seed=0):
@@ -33,25 +40,45 @@ def builder(config):
     return partial(factory.build_program, config, IMAGE_SHAPE, NUM_EXAMPLES)
 
 
+@functools.cache
+def compiled_for(config, num_devices, kind="jit"):
+    return compile_program(builder(config), jax.devices()[:num_devices], kind)
+
+
 def start(compiled, config):
+    """Return the state before the first step, made by the devices."""
     mean_image = jnp.full(IMAGE_SHAPE, 0.5)
     key, hparams = compiled.put((factory.make_key(0), factory.build_hparams(config)))
     return compiled.init(compiled.put(mean_image), key, hparams)
 
 
+@functools.cache
+def _started(config):
+    state = start(compiled_for(config, 1), config).train
+    keys = [jax.random.key_data(key) for key in (state.noise_key, state.order_key)]
+    return jax.device_get((state._replace(noise_key=None, order_key=None), keys))
+
+
+def put_start(compiled, config):
+    """Return the state before the first step, made by one device and put on all."""
+    state, keys = _started(config)
+    noise_key, order_key = map(jax.random.wrap_key_data, keys)
+    return compiled.put(state._replace(noise_key=noise_key, order_key=order_key))
+
+
+@functools.cache
 def trained(config, num_devices, kind="jit"):
-    """Return the metrics of every step, the parameters afterwards, and the validation metrics."""
-    compiled = compile_program(builder(config), jax.devices()[:num_devices], kind)
+    """Return the metrics of every step and the state afterwards."""
+    compiled = compiled_for(config, num_devices, kind)
     images = compiled.put(draw_images(NUM_EXAMPLES))
-    state, metrics = compiled.run_steps(start(compiled, config).train, images, NUM_STEPS)
-    valid = compiled.validate(state, compiled.put(draw_images(41, seed=1)))
-    return jax.device_get((metrics, jax.tree.leaves((state.params, state.extra)), valid))
+    state, metrics = compiled.run_steps(put_start(compiled, config), images, NUM_STEPS)
+    return jax.device_get((metrics, jax.tree.leaves((state.params, state.extra))))
 
 
 def trained_on_batches(config, num_devices, kind="jit"):
-    """Return the metrics and the parameters of training on given batches."""
-    compiled = compile_program(builder(config), jax.devices()[:num_devices], kind)
-    state = start(compiled, config).train
+    """Return the same of training on given batches."""
+    compiled = compiled_for(config, num_devices, kind)
+    state = put_start(compiled, config)
     order = np.asarray(epoch_order(state.order_key, 0, NUM_EXAMPLES))
     chosen = order[: NUM_STEPS * config.batch_size].reshape(NUM_STEPS, -1)
     batches = compiled.put_batches(draw_images(NUM_EXAMPLES)[chosen])
@@ -59,120 +86,105 @@ def trained_on_batches(config, num_devices, kind="jit"):
     return jax.device_get((metrics, jax.tree.leaves((state.params, state.extra))))
 
 
+def validated(config, num_devices):
+    """Return the initial parameters and their validation metrics, all made by the devices."""
+    compiled = compiled_for(config, num_devices)
+    state = start(compiled, config).train
+    metrics = compiled.validate(state, compiled.put(draw_images(41, seed=1)))
+    return jax.device_get((metrics, jax.tree.leaves((state.params, state.extra))))
+
+
 def assert_same(first, second):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6), first, second)
 
 
-@pytest.fixture(scope="module")
-def on_one():
-    return trained(config_of(**{"objective.free_nats": 0.1}), 1)
+def test_the_numbers_do_not_depend_on_the_number_of_devices():
+    assert_same(trained(PLAIN, 8), trained(PLAIN, 1))
+    assert_same(validated(PLAIN, 8), validated(PLAIN, 1))
 
 
-@pytest.mark.parametrize("num_devices", [2, 4, 8])
-def test_the_numbers_do_not_depend_on_the_number_of_devices(on_one, num_devices):
-    assert_same(trained(config_of(**{"objective.free_nats": 0.1}), num_devices), on_one)
-
-
-def test_corruption_and_several_samples_do_not_depend_on_the_number_of_devices():
-    config = config_of(
-        corruption={"name": "salt_and_pepper", "level": 0.2},
-        objective={"name": "iwae", "num_samples": 3},
-    )
-    assert_same(trained(config, 4), trained(config, 1))
-
-
-def test_latents_are_permuted_over_the_batch_of_all_devices():
-    section = {"name": "factor", "discriminator": {"widths": (8,)}, "gamma": 5.0}
-    config = config_of(objective=section)
-    assert_same(trained(config, 4), trained(config, 1))
-
-
-NETWORK = {"name": "mlp", "widths": (6,)}
-GAMES = {
-    "adversarial": {"discriminator": {"widths": (8,), "updates": 2}},
-    "vae_gan": {"decoder": {"updates": 2}, "discriminator": {"network": NETWORK}},
+DRAWING = {
+    "corrupted, of several samples": {
+        "corruption": {"name": "salt_and_pepper", "level": 0.2},
+        "objective": {"name": "iwae", "num_samples": 3},
+    },
+    # Two players, and latents that are permuted over the batch of all devices.
+    "factor": {"objective": {"name": "factor", "discriminator": {"widths": (8,)}, "gamma": 5.0}},
 }
 
 
-@pytest.mark.parametrize("name", GAMES)
-def test_a_game_does_not_depend_on_the_number_of_devices(name):
-    config = config_of(**{"data.binarization": "none", "objective": {"name": name, **GAMES[name]}})
+@pytest.mark.parametrize("name", DRAWING)
+def test_draws_and_games_do_not_depend_on_the_number_of_devices(name):
+    config = config_of(**DRAWING[name])
     assert_same(trained(config, 4), trained(config, 1))
 
 
-# The second learns a running mean without a gradient.
-@pytest.mark.parametrize("model", ["autoencoder", "own_parts:Centred"])
-def test_without_noise_pmap_and_jit_agree(model):
-    config = config_of(**{**NOISE_FREE, "model": model})
-    on_one = trained(config, 1)
-    assert_same(trained(config, 4, "pmap"), on_one)
-    assert_same(trained(config, 4), on_one)
+def test_without_noise_pmap_agrees_with_one_device():
+    # It learns a running mean without a gradient.
+    config = config_of(**{**NOISE_FREE, "model": "own_parts:Centred"})
+    assert_same(trained(config, 4, "pmap"), trained(config, 1))
 
 
 @pytest.mark.parametrize("kind", ["jit", "pmap"])
 def test_all_devices_make_one_codebook_of_the_whole_batch(kind):
     config = coded_experiment(
         {"name": "vq", "codebook_size": 9, "vector_size": 3, "restart_below": 0.9},
-        batch_size=16,
+        batch_size=BATCH_SIZE,
         model_changes={"codes": (3, 3)},
     )
     assert_same(trained(config, 4, kind), trained(config, 1))
 
 
-@pytest.mark.parametrize("kind", ["jit", "pmap"])
-def test_given_batches_train_like_those_from_memory(kind):
-    config = config_of()
-    assert_same(trained_on_batches(config, 4, kind), trained(config, 4, kind)[:2])
+@pytest.mark.parametrize(("kind", "num_devices"), [("jit", 8), ("pmap", 4)])
+def test_given_batches_train_like_those_from_memory(kind, num_devices):
+    given = trained_on_batches(PLAIN, num_devices, kind)
+    assert_same(given, trained(PLAIN, num_devices, kind))
 
 
 def test_pmap_is_the_same_step_mapped_over_devices_with_their_own_noise():
-    config, num_devices = config_of(), 4
-    metrics, params, _ = trained(config, num_devices, "pmap")
+    num_devices = 4
 
     # On one device: `jax.vmap` names the axis of the devices' shares.
     def split_batch(batch):
         size = batch.shape[0] // num_devices
         return jax.lax.dynamic_slice_in_dim(batch, jax.lax.axis_index("d") * size, size)
 
-    program = builder(config)(split_batch=split_batch, axis_name="d")
-    compiled = compile_program(builder(config), jax.devices()[:1])
+    program = builder(PLAIN)(split_batch=split_batch, axis_name="d")
     images = jnp.asarray(draw_images(NUM_EXAMPLES))
 
     def run(_, state):
         return program.run_steps(state, images, NUM_STEPS)
 
     run = jax.jit(jax.vmap(run, axis_name="d", in_axes=(0, None), out_axes=None))
-    state, expected = run(jnp.arange(num_devices), start(compiled, config).train)
-    assert_same((metrics, params), jax.device_get((expected, jax.tree.leaves(state.params))))
+    state, expected = run(jnp.arange(num_devices), put_start(compiled_for(PLAIN, 1), PLAIN))
+    expected = jax.device_get((expected, jax.tree.leaves(state.params)))
+    assert_same(trained(PLAIN, num_devices, "pmap"), expected)
 
 
-def steps_hlo(config, num_devices):
-    """Return the text of the compiled steps, and the number of parameters."""
-    devices = jax.devices()[:num_devices]
-    compiled = compile_program(builder(config), devices)
-    state = start(compiled, config).train
+@functools.cache
+def compiled_steps(num_devices):
+    """Return the compiled steps and the number of parameters."""
+    compiled = compiled_for(PLAIN, num_devices)
+    state = put_start(compiled, PLAIN)
     images = compiled.put(draw_images(NUM_EXAMPLES))
     num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    lowered = compiled.run_steps.lower(state, images, NUM_STEPS)
-    return lowered.compile().as_text(), num_params
+    return compiled.run_steps.lower(state, images, NUM_STEPS).compile(), num_params
 
 
 def test_gradients_cross_devices_once_per_step_and_beside_them_only_scalars():
-    config = config_of()
-    text, num_params = steps_hlo(config, 4)
-    found = collectives(text)
+    steps, num_params = compiled_steps(8)
+    found = collectives(steps.as_text())
     assert {collective.kind for collective in found} == {"all-reduce"}
     # So short a scan is not unrolled: the text has one step.
     sent = sum(size for collective in found for size in collective.sizes if size > 1)
     # Free nats need the KL of each latent averaged over the whole batch before the gradients: that
     # is another operation.
-    assert sent == num_params + config.model.latent_size
+    assert sent == num_params + PLAIN.model.latent_size
     assert len(found) <= 2
 
 
 def test_one_device_sends_nothing():
-    text, _ = steps_hlo(config_of(), 1)
-    assert collectives(text) == []
+    assert collectives(compiled_steps(1)[0].as_text()) == []
 
 
 def test_collectives_are_read_from_hlo():
@@ -185,16 +197,9 @@ def test_collectives_are_read_from_hlo():
 
 
 def test_every_device_computes_its_share_of_the_batch():
-    config = config_of(batch_size=64)
-    compiled = compile_program(builder(config), jax.devices()[:8])
-    state = start(compiled, config).train
+    state = put_start(compiled_for(PLAIN, 8), PLAIN)
     assert state.step.sharding == NamedSharding(state.step.sharding.mesh, PartitionSpec())
-    args = state, compiled.put(draw_images(NUM_EXAMPLES)), 1
-    shared = compiled.run_steps.lower(*args).compile().cost_analysis()["flops"]
-    alone = compile_program(builder(config), jax.devices()[:1])
-    state = start(alone, config).train
-    args = state, alone.put(draw_images(NUM_EXAMPLES)), 1
-    whole = alone.run_steps.lower(*args).compile().cost_analysis()["flops"]
+    shared, whole = (compiled_steps(num)[0].cost_analysis()["flops"] for num in (8, 1))
     # Every device runs the whole optimiser.
     assert shared < whole / 4
 
@@ -208,17 +213,15 @@ def test_accumulated_gradients_are_those_of_the_whole_batch():
 
 
 def test_accumulated_parts_draw_their_own_noise():
-    config = config_of(**{"optimizer.accumulation_steps": 2})
     same = np.repeat(draw_images(1), NUM_EXAMPLES, axis=0)
-    program = builder(config)()
-    state = jax.jit(program.init)(
-        jnp.full(IMAGE_SHAPE, 0.5), factory.make_key(0), factory.build_hparams(config)
-    ).train
-    _, metrics = jax.jit(program.run_steps, static_argnums=2)(state, same, 1)
-    halved = config_of(batch_size=8)
-    _, half = jax.jit(builder(halved)().run_steps, static_argnums=2)(state, same, 1)
+    config = config_of(**{"optimizer.accumulation_steps": 2})
+    state = put_start(compiled_for(config, 1), config)
+    losses = []
+    for each in (config, config_of(batch_size=BATCH_SIZE // 2)):
+        run = jax.jit(builder(each)().run_steps, static_argnums=2)
+        losses.append(float(run(state, same, 1)[1]["loss"][0]))
     # Both halves have the same images: with the same noise the loss would be that of one half.
-    assert float(metrics["loss"][0]) != pytest.approx(float(half["loss"][0]), abs=1e-3)
+    assert losses[0] != pytest.approx(losses[1], abs=1e-3)
 
 
 @pytest.mark.parametrize(

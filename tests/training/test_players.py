@@ -6,17 +6,13 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from small_configs import small_experiment
-from small_data import write_bars
 from small_games import Game
 
 import vae_jax
-from experiments import train
 from vae_jax import config as factory
 from vae_jax.training import checkpoints
 from vae_jax.training.loop import RunState
 from vae_jax.training.players import Player, take_turns
-from vae_jax.training.records import TensorBoardWriter
 from vae_jax.training.step import init_state, train_step
 
 IMAGE_SHAPE = (3, 3, 1)
@@ -25,7 +21,7 @@ EPOCH = jnp.float32(0)
 
 
 def images_of(num, seed=0):
-    return jax.random.uniform(jax.random.key(seed), (num, *IMAGE_SHAPE))
+    return jnp.asarray(np.random.default_rng(seed).random((num, *IMAGE_SHAPE), np.float32))
 
 
 def bits(tree):
@@ -99,11 +95,14 @@ def player_of(name, loss, **options):
 BLACK = (jnp.zeros((2, 1, 1, 1)),)
 
 
-def turns(players, params, *, step=0, batches=BLACK, **options):
-    opt_state = {player.name: player.init(params, HPARAMS) for player in players}
-    arguments = (params, NO_EXTRA, opt_state, batches, HPARAMS, EPOCH, KEY)
-    call = functools.partial(take_turns, players, **options)
-    return jax.jit(call)(jnp.int32(step), *arguments)
+def turns(players, params, *, step=0, batches=BLACK, extra=NO_EXTRA, **options):
+    @jax.jit
+    def call(step, params, extra, batches):
+        opt_state = {player.name: player.init(params, HPARAMS) for player in players}
+        arguments = (params, extra, opt_state, batches, HPARAMS, EPOCH, KEY)
+        return take_turns(players, step, *arguments, **options)
+
+    return call(jnp.int32(step), params, extra, batches)
 
 
 def product(a, b):
@@ -218,8 +217,7 @@ def test_a_player_updates_several_times_per_move_with_draws_of_their_own():
     assert float(metrics["draw"]) == float(jax.random.uniform(keys[-1]))
 
 
-@pytest.mark.parametrize("every", [1, 2])
-@pytest.mark.parametrize("step", [0, 1])
+@pytest.mark.parametrize(("every", "step"), [(1, 1), (2, 0), (2, 1)])
 def test_the_norm_of_a_gradient_is_a_metric_whether_the_player_moves_or_rests(every, step):
     def loss(params, extra, batches, hparams, epoch, key):
         weights = params["a"]["w"][...], params["b"]["w"][...]
@@ -270,7 +268,7 @@ def test_several_players_accumulate_their_gradients_over_both_batches():
         return optax.sgd(hparams["rate"])
 
     players = (player_of("a", product), Player("b", loss, ("b",), sgd, num_batches=2))
-    batches = tuple(images_of(8, seed)[:, :1, :1] for seed in (1, 2))
+    batches = tuple(np.asarray(images_of(8, seed))[:, :1, :1] for seed in (1, 2))
     whole, parts = (
         turns(players, weights(2.0, 3.0), batches=batches, accumulation_steps=number)[0]
         for number in (1, 4)
@@ -292,11 +290,8 @@ def test_extra_state_of_one_player_is_passed_to_the_next():
         player_of(name, product)._replace(loss=loss)
         for name, loss in (("a", counting), ("b", reading))
     )
-    params, extra = weights(2.0, 3.0), nnx.State({"count": jnp.float32(5)})
-    opt_state = {player.name: player.init(params, HPARAMS) for player in players}
-    _, extra, _, metrics = take_turns(
-        players, jnp.int32(0), params, extra, opt_state, BLACK, HPARAMS, EPOCH, KEY
-    )
+    extra = nnx.State({"count": jnp.float32(5)})
+    _, extra, _, metrics = turns(players, weights(2.0, 3.0), extra=extra)
     assert float(metrics["a counts"]) == 5.0
     assert float(metrics["b counts"]) == float(extra["count"][...]) == 6.0
 
@@ -305,17 +300,22 @@ def test_extra_state_of_one_player_is_passed_to_the_next():
 CENTRED = {"model": {"name": "own_parts:Centred", "decay": 0.75}, "batch_size": 4}
 
 
+@jax.jit
+def codes_of(model, images):
+    return model.codes(images)
+
+
 def centre_after(centre, model, *batches):
     """Return the running mean after some batches, by its definition."""
     for images in batches:
-        centre = 0.75 * centre + 0.25 * model.codes(images).mean(axis=0)
-    return np.asarray(centre)
+        centre = 0.75 * np.asarray(centre) + 0.25 * np.asarray(codes_of(model, images)).mean(axis=0)
+    return centre
 
 
 @pytest.fixture(scope="module")
 def centred():
     game = Game(CENTRED, IMAGE_SHAPE, num_examples=12)
-    game.model.centre[...] = jnp.array([0.5, -1.0, 2.0])
+    game.model.centre[...] = jnp.asarray(np.float32([0.5, -1, 2]))
     return game
 
 
@@ -347,32 +347,30 @@ def test_accumulated_parts_move_extra_state_one_after_the_other(centred):
     step = functools.partial(train_step, players=centred.players, accumulation_steps=2)
     after, _ = jax.jit(step)(state, (images,), EPOCH)
     # Every part has examples from the whole batch.
-    expected = centre_after(model.centre[...], model, images[::2], images[1::2])
+    whole = np.asarray(images)
+    expected = centre_after(model.centre[...], model, *map(jnp.asarray, (whole[::2], whole[1::2])))
     np.testing.assert_allclose(after.extra["centre"][...], expected, rtol=1e-5, atol=1e-6)
 
 
-def program_of(game, num_examples=12):
-    program = factory.build_program(game.config, IMAGE_SHAPE, num_examples)
-    init = jax.jit(program.init)(jnp.full(IMAGE_SHAPE, 0.5), KEY, game.hparams)
-    return program, init
-
-
 def test_validation_uses_extra_state_and_does_not_change_it(centred):
-    program, state = program_of(centred)
-    state = state.train._replace(params=centred.params, extra=centred.extra)
-    images = images_of(7, 3)
-    metrics = jax.jit(program.validate)(state, images)
-    model = centred.model
-    expected = -model.decode(model.latents(images)).log_prob(images).mean()
-    assert float(metrics["distortion"]) == pytest.approx(float(expected), rel=1e-5)
+    images, model = images_of(7, 3), centred.model
     # In several batches, too: none of them moves it for the next.
     parted = factory.resolve({**centred.config.to_dict(), "evaluation": {"batch_size": 3}})
-    again = jax.jit(factory.build_program(parted, IMAGE_SHAPE, 12).validate)(state, images)
-    assert float(again["distortion"]) == pytest.approx(float(expected), rel=1e-5)
+    programs = [factory.build_program(each, IMAGE_SHAPE, 12) for each in (centred.config, parted)]
+
+    @jax.jit
+    def distortions(params):
+        state = init_state(params, centred.extra, centred.hparams, centred.players, KEY)
+        expected = -model.decode(model.latents(images)).log_prob(images).mean()
+        return expected, *(program.validate(state, images)["distortion"] for program in programs)
+
+    expected, *found = map(float, distortions(centred.params))
+    assert found == pytest.approx([expected, expected], rel=1e-5)
 
 
 def test_extra_state_is_saved_resumed_and_loaded_with_the_best_parameters(centred, tmp_path):
-    program, init = program_of(centred)
+    program = factory.build_program(centred.config, IMAGE_SHAPE, 12)
+    init = jax.jit(program.init)(np.full(IMAGE_SHAPE, 0.5, np.float32), KEY, centred.hparams)
     run_steps = jax.jit(program.run_steps, static_argnums=2)
     images = images_of(12)
     middle, _ = run_steps(init.train, images, 2)
@@ -395,34 +393,3 @@ def test_extra_state_is_saved_resumed_and_loaded_with_the_best_parameters(centre
     assert np.abs(np.asarray(middle.extra["centre"][...])).max() > 1e-3
     # Calls of a loaded model do not change it.
     assert bits(loaded.extra) == bits(middle.extra)
-
-
-def test_a_whole_run_of_such_a_model_ends_with_its_summary(tmp_path, monkeypatch):
-    written = {}
-    monkeypatch.setattr(
-        TensorBoardWriter,
-        "write_images",
-        lambda self, name, images, step: written.setdefault(name, np.asarray(images)),
-    )
-    monkeypatch.setattr(train.measuring.drawing, "draw_run", lambda *_: None)
-    config = small_experiment(
-        {
-            **CENTRED,
-            "batch_size": 32,
-            "epochs": 2,
-            "data.name": str(write_bars(tmp_path / "bars.npz")),
-            "data.train_split": "train[:192]",
-            "data.validation_split": "train[192:]",
-            "tensorboard.images_every_epochs": 2,
-        }
-    )
-    train.train(config, tmp_path / "run")
-    model = vae_jax.load(tmp_path / "run")
-    assert np.abs(np.asarray(model.extra["centre"][...])).max() > 1e-3
-    summary = vae_jax.workdir.read_summary(tmp_path / "run")
-    assert summary["test"]["distortion"] > 0
-    # The images use the running mean of the last epoch.
-    assert model.config == config
-    np.testing.assert_allclose(
-        written["reconstructions"], model.reconstruct(written["originals"]), atol=1e-5
-    )

@@ -20,9 +20,11 @@ PLAN = Plan(
     steps_per_call=5,
     batch_size=2,
     patience=0,
-    checkpoint_seconds=0.0,
+    checkpoint_seconds=1e9,
     max_checkpoints=99,
 )
+# A checkpoint after every call.
+OFTEN = dataclasses.replace(PLAN, checkpoint_seconds=0.0)
 
 
 def initial():
@@ -219,13 +221,15 @@ def test_calls_begin_at_fixed_steps_of_an_epoch_and_end_with_it(tmp_path):
 
 
 def test_a_run_continued_from_any_checkpoint_writes_the_same_records_and_state(tmp_path):
-    plan, elbos = dataclasses.replace(PLAN, steps_per_call=2), validation(-9, -5, -7, -6)
+    plan, elbos = dataclasses.replace(OFTEN, steps_per_call=2), validation(-9, -5, -7, -6)
 
     def timeless(records):
         return [{k: v for k, v in r.items() if k != "examples_per_second"} for r in records]
 
     state, _, records = run(tmp_path / "whole", plan=plan, validate=elbos)
-    for step in checkpoints.steps(tmp_path / "whole")[:-1:3]:
+    plan = dataclasses.replace(PLAN, steps_per_call=2)
+    # Within an epoch, at its end, and within the last.
+    for step in (4, 10, 17):
         part = tmp_path / str(step)
         part.mkdir()
         os.symlink(tmp_path / "whole" / str(step), part / str(step))
@@ -240,21 +244,22 @@ def test_a_run_continued_from_any_checkpoint_writes_the_same_records_and_state(t
 
 
 @pytest.mark.parametrize(
-    ("bad", "named"),
+    ("bad", "named", "plan"),
     [
-        ({"rate": (7, np.inf)}, "step 7: rate=inf"),
-        ({"distortion": (8, np.nan)}, "step 8: distortion=nan"),
-        ({"distortion": (6, np.nan), "rate": (9, np.inf)}, "step 6: distortion=nan"),
-        ({"distortion": (9, np.inf), "rate": (9, np.nan)}, "step 9: distortion=inf, rate=nan"),
+        ({"rate": (7, np.inf)}, "step 7: rate=inf", OFTEN),
+        ({"distortion": (8, np.nan)}, "step 8: distortion=nan", PLAN),
+        ({"distortion": (6, np.nan), "rate": (9, np.inf)}, "step 6: distortion=nan", OFTEN),
+        (
+            {"distortion": (9, np.inf), "rate": (9, np.nan)},
+            "step 9: distortion=inf, rate=nan",
+            PLAN,
+        ),
     ],
 )
-@pytest.mark.parametrize(
-    ("seconds", "last_good", "best"), [(0.0, 5, (1, -5.0)), (1e9, 0, (0, None))]
-)
 def test_a_loss_that_is_not_finite_names_step_and_term_and_the_last_good_checkpoint(
-    tmp_path, bad, named, seconds, last_good, best
+    tmp_path, bad, named, plan
 ):
-    plan = dataclasses.replace(PLAN, checkpoint_seconds=seconds)
+    last_good, best = (5, (1, -5.0)) if plan is OFTEN else (0, (0, None))
     with pytest.raises(UserError, match=named) as error:
         run(tmp_path, plan=plan, steps=Steps(**bad), validate=validation(-5, -4))
     assert f"last good checkpoint, of step {last_good}, is kept" in str(error.value)
@@ -265,7 +270,7 @@ def test_a_loss_that_is_not_finite_names_step_and_term_and_the_last_good_checkpo
 
 
 def test_a_run_that_went_wrong_goes_wrong_again_from_its_checkpoint(tmp_path):
-    plan = dataclasses.replace(PLAN, max_checkpoints=1)
+    plan = dataclasses.replace(OFTEN, max_checkpoints=1)
     messages = []
     for _ in range(2):
         checkpoint = checkpoints.restore(tmp_path, jax.eval_shape(initial))
@@ -292,7 +297,7 @@ def test_no_other_copy_of_the_state_is_alive_during_a_call(tmp_path):
     state = initial()
     state = RunState(state.train._replace(params={"model": params}), best, state.best_extra)
     del params, best
-    run(tmp_path, state=state, steps=Watched())
+    run(tmp_path, plan=OFTEN, state=state, steps=Watched())
     # The parameters and the best ones; later also the first best ones, which `state` still has.
     assert numbers == [2, 3, 3, 3]
 
@@ -316,7 +321,7 @@ def test_parameters_ruined_by_the_last_step_of_a_call_are_not_saved(tmp_path, wh
             return state, metrics
 
     with pytest.raises(UserError, match="parameters are not finite after step 10"):
-        run(tmp_path, steps=Ruin())
+        run(tmp_path, plan=OFTEN, steps=Ruin())
     assert checkpoints.steps(tmp_path) == [0, 5]
     assert weights(restored(tmp_path)[0].tree.train.params) == 5
 
@@ -330,9 +335,9 @@ def test_a_signal_saves_after_the_call_and_stops(tmp_path, number, capsys):
             return super().__call__(state, num_steps)
 
     before = signal.getsignal(number)
-    plan, steps = dataclasses.replace(PLAN, checkpoint_seconds=1e9), Signalled()
+    steps = Signalled()
     with deferred() as interruption, pytest.raises(Interrupted) as stop:
-        run(tmp_path, plan=plan, steps=steps, interruption=interruption)
+        run(tmp_path, steps=steps, interruption=interruption)
     assert signal.getsignal(number) == before
     assert stop.value.signal == number
     assert str(stop.value).startswith(f"stopped by {number.name} at step 15; ")
@@ -350,14 +355,14 @@ def test_a_second_signal_stops_at_once():
             signal.raise_signal(signal.SIGTERM)
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(0.0, [0, 5, 10, 15, 20]), (1e9, [0, 20])])
-def test_checkpoints_come_first_last_and_by_the_clock(tmp_path, seconds, expected):
-    run(tmp_path, plan=dataclasses.replace(PLAN, checkpoint_seconds=seconds))
+@pytest.mark.parametrize(("plan", "expected"), [(OFTEN, [0, 5, 10, 15, 20]), (PLAN, [0, 20])])
+def test_checkpoints_come_first_last_and_by_the_clock(tmp_path, plan, expected):
+    run(tmp_path, plan=plan)
     assert checkpoints.steps(tmp_path) == expected
 
 
 def test_only_the_newest_checkpoints_stay(tmp_path):
-    run(tmp_path, plan=dataclasses.replace(PLAN, max_checkpoints=2))
+    run(tmp_path, plan=dataclasses.replace(OFTEN, max_checkpoints=2))
     assert checkpoints.steps(tmp_path) == [15, 20]
 
 
@@ -373,7 +378,7 @@ def test_records_are_flushed_before_their_checkpoint_is_written(tmp_path, monkey
     fit(
         initial(),
         Progress(),
-        plan=PLAN,
+        plan=OFTEN,
         run_steps=Steps(),
         validate=None,
         writers=[notes],
