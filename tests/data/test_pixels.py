@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax.data.pixels import binarize, to_unit_interval
+from vae_jax.data.pixels import as_floats, binarize, to_unit_interval
 
 compiled = jax.jit(binarize)
 
@@ -70,6 +70,8 @@ def test_stored_bytes_fill_the_unit_interval():
     images = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)
     unit = to_unit_interval(images)
     assert unit.dtype == jnp.float32
+    np.testing.assert_array_equal(as_floats(np.asarray(images)), unit)
+    np.testing.assert_array_equal(jax.jit(to_unit_interval)(images), unit)
     np.testing.assert_allclose(unit.reshape(-1), np.arange(256) / 255, rtol=1e-6)
     assert (float(unit.min()), float(unit.max())) == (0, 1)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Float, Key, Num, UInt8
 
 from vae_jax.data import random_bits
 
@@ -35,6 +35,13 @@ def to_unit_interval(images: StoredImages) -> Float[Array, "batch height width c
     if images.dtype == jnp.uint8:
         return images.astype(jnp.float32) / 255
     return images
+
+
+def as_floats(
+    stored: Num[np.ndarray, "batch height width channels"],
+) -> Float[np.ndarray, "batch height width channels"]:
+    """Return the values of `to_unit_interval` on the host, without a program per shape."""
+    return stored / np.float32(255) if stored.dtype == np.uint8 else stored
 
 
 def black_ones(images: np.ndarray) -> str | None:

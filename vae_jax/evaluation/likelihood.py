@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from vae_jax.data import random_bits
 from vae_jax.data.pixels import Prepare, StoredImages
@@ -59,11 +59,12 @@ class LikelihoodEstimates(NamedTuple):
         return -(self.distortion + self.kl.sum(axis=-1))
 
 
-def image_keys(key: Key[Array, ""], first: int, num_images: int) -> Key[Array, " images"]:
+@functools.partial(jax.jit, static_argnames="num_images")
+def image_keys(
+    key: Key[Array, ""], first: int | Int[Array, ""], num_images: int
+) -> Key[Array, " images"]:
     """Return one key per image, from its index in the data set."""
-    return jax.vmap(lambda index: jax.random.fold_in(key, index))(
-        jnp.arange(first, first + num_images)
-    )
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(num_images))
 
 
 def prepare_each(
@@ -222,9 +223,9 @@ def estimate(
 
     def of_batch(batch: tuple[slice, int]) -> LikelihoodEstimates:
         rows, num_done = batch
-        images = jnp.asarray(targets[rows])
+        images = jax.device_put(targets[rows])
         keys = image_keys(key, rows.start, len(images))
-        given = None if condition is None else jnp.asarray(condition[rows])
+        given = None if condition is None else jax.device_put(condition[rows])
         result = _compiled_estimate(graphdef, params, images, keys, given, num_samples=num_samples)
         return LikelihoodEstimates(*(np.asarray(leaf)[num_done:] for leaf in result))
 
