@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from small_configs import small_experiment
 from small_models import randomized
 
@@ -29,12 +30,15 @@ def make_model(image_shape, scale=0.4, seed=0, *, base=None, **changes):
 
 
 def save(folder, model):
-    """Write a run that has just begun, with the model's parameters as its best."""
+    """Write a run with the model's parameters as its best, and zeros as what it trains."""
     shape, config = model.image_shape, model.config
-    program = factory.build_program(config, shape, num_examples=config.batch_size)
-    state = jax.jit(program.init)(
-        jnp.full(shape, 0.5), factory.make_key(0), factory.build_hparams(config)
-    )
+
+    def blank(leaf):
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return factory.make_key(0) if is_key else np.zeros(leaf.shape, leaf.dtype)
+
+    # A compiled initialisation would take longer than the rest.
+    state = jax.tree.map(blank, factory.run_state_template(config, shape))
     with factory.hold_run(folder, config):
         state = state._replace(best_params=model.params, best_extra=model.extra)
         metadata = factory.to_metadata(shape)
