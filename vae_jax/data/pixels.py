@@ -41,7 +41,10 @@ def as_floats(
     stored: Num[np.ndarray, "batch height width channels"],
 ) -> Float[np.ndarray, "batch height width channels"]:
     """Return the values of `to_unit_interval` on the host, without a program per shape."""
-    return stored / np.float32(255) if stored.dtype == np.uint8 else stored
+    if stored.dtype == np.uint8:
+        # As XLA divides by a number: it multiplies by the reciprocal, which rounds otherwise.
+        return stored * np.float32(1 / 255)
+    return np.asarray(stored, np.float32)
 
 
 def black_ones(images: np.ndarray) -> str | None:
