@@ -11,7 +11,6 @@ _CONFIG = {
     "data.train_split": "train[:192]",
     "data.validation_split": "train[192:]",
     "evaluation.num_samples": 5,
-    "checkpoints.every_seconds": 0.0,
 }
 
 

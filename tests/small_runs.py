@@ -30,26 +30,16 @@ def make_model(image_shape, scale=0.4, seed=0, *, base=None, **changes):
 
 
 def save(folder, model):
-    """Write a run that has just begun, with the model's parameters as its best."""
+    """Write a run with the model's parameters as its best, and zeros as what it trains."""
     shape, config = model.image_shape, model.config
-    program = factory.build_program(config, shape, num_examples=config.batch_size)
-    state = _begun(program, shape, factory.build_hparams(config))
+
+    def blank(leaf):
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return factory.make_key(0) if is_key else np.zeros(leaf.shape, leaf.dtype)
+
+    # A compiled initialisation would take longer than the rest.
+    state = jax.tree.map(blank, factory.run_state_template(config, shape))
     with factory.hold_run(folder, config):
         state = state._replace(best_params=model.params, best_extra=model.extra)
         metadata = factory.to_metadata(shape)
         checkpoints.save(folder / "checkpoints", 0, state, metadata, max_to_keep=1)
-
-
-def _begun(program, shape, hparams):
-    """Return the state of a run that has just begun; its parameters are 0, and nothing compiles."""
-    mean_image = jax.ShapeDtypeStruct(shape, jnp.float32)
-    abstract = jax.eval_shape(program.init, mean_image, factory.make_key(0), hparams)
-
-    def fill(leaf):
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return factory.make_key(0)
-        return jnp.asarray(np.zeros(leaf.shape, leaf.dtype))
-
-    state = jax.tree.map(fill, abstract)
-    hparams = {name: jnp.asarray(np.float32(value)) for name, value in hparams.items()}
-    return state._replace(train=state.train._replace(hparams=hparams))

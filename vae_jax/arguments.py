@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from vae_jax.data.captions.vocabulary import Vocabulary
 from vae_jax.data.image_shapes import advice
-from vae_jax.data.pixels import black_ones, to_unit_interval
+from vae_jax.data.pixels import as_floats, black_ones
 from vae_jax.errors import UserError
 from vae_jax.models.interfaces import Accepted
 from vae_jax.models.likelihoods import unaccepted
@@ -83,7 +83,7 @@ def float_images(
         )
     refuse_values("images", array, accepts, may_miss=may_miss)
     stored = array if array.dtype == np.uint8 else array.astype(np.float32)
-    return np.asarray(to_unit_interval(jnp.asarray(stored)))
+    return as_floats(stored)
 
 
 def float_latents(latents: ArrayLike, latent_size: int) -> Float[np.ndarray, "num latents"]:

@@ -84,7 +84,7 @@ def test_images_come_back_exactly(likelihood, num):
     assert_comes_back(shared_compressor(likelihood), random_images(likelihood, num))
 
 
-@few
+@settings(max_examples=12, deadline=None)
 @given(num=st.integers(1, 40), seed=st.integers(0, 2**32 - 1), white=st.sampled_from([1, 255]))
 def test_black_and_white_images_come_back_whatever_they_are(num, seed, white):
     images = random_images("bernoulli", num, seed=seed) * np.uint8(white)
@@ -118,12 +118,12 @@ def test_the_same_images_give_the_same_file_in_another_compressor():
     np.testing.assert_array_equal(other.decompress(unpack(first, "file")), images)
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "categorical"])
-def test_the_rate_is_the_elbo(likelihood):
+@pytest.mark.parametrize(("likelihood", "num"), [("bernoulli", 1500), ("categorical", 300)])
+def test_the_rate_is_the_elbo(likelihood, num):
     model = make_model(likelihood, scale=0.3)
     vae = nnx.merge(model.graphdef, model.params)
     # From the model itself: else the stack holds bits that are not random, and so are the latents.
-    latents = jax.random.normal(jax.random.key(1), (1500, 3))
+    latents = np.random.default_rng(1).normal(size=(num, 3)).astype(np.float32)
     draw = jax.jit(lambda latents, key: vae.decode(latents).sample(key))
     targets = np.asarray(draw(latents, jax.random.key(2)))
     elbo = np.mean([model.elbo(targets, jax.random.key(i)).mean() for i in range(4)])

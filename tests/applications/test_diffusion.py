@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_models import randomized
+from small_models import initialized, normal, randomized
 
 from vae_jax.applications.generation import diffusion
 from vae_jax.networks.denoiser import Denoiser
@@ -62,9 +62,9 @@ def test_noise_levels_fall_to_zero():
 
 
 def test_a_denoiser_without_training_has_the_error_of_the_best_linear_one():
-    network = Denoiser(3, num_blocks=2, width=8, rngs=diffusion.nnx.Rngs(0))
-    x, level = jnp.ones((4, 3)), jnp.array([0.01, 0.5, 1.0, 30.0])
-    found = diffusion.denoised(network, x, level)
+    network = initialized(lambda: Denoiser(3, num_blocks=2, width=8, rngs=diffusion.nnx.Rngs(0)))
+    x, level = np.ones((4, 3), np.float32), np.array([0.01, 0.5, 1.0, 30.0], np.float32)
+    found = jax.jit(lambda x, level: diffusion.denoised(network, x, level))(x, level)
     np.testing.assert_allclose(found, x / (1 + level[:, None] ** 2), rtol=1e-5)
 
 
@@ -73,13 +73,13 @@ def test_every_parameter_of_a_denoiser_acts_and_the_noise_level_counts():
         lambda: Denoiser(3, num_blocks=2, width=8, rngs=diffusion.nnx.Rngs(0)), scale=0.5
     )
     graphdef, params = diffusion.nnx.split(network)
-    x = jax.random.normal(jax.random.key(0), (5, 3))
+    x = normal(0, 5, 3)
 
     def total(params, level):
         outputs = diffusion.nnx.merge(graphdef, params)(x, level)
         return (outputs * jnp.arange(1.0, 4.0)).sum()
 
-    level = jnp.linspace(-1, 1, 5)
+    level = np.linspace(-1, 1, 5, dtype=np.float32)
     by_params, by_level = jax.jit(jax.grad(total, argnums=(0, 1)))(params, level)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(by_params))
     assert (np.asarray(by_level) != 0).all()
@@ -104,6 +104,7 @@ def test_few_latents_are_seen_a_bounded_number_of_times(monkeypatch):
         return params
 
     monkeypatch.setattr(diffusion, "minimize", minimize)
+    monkeypatch.setattr(diffusion, "_WIDTH", 4)
     for num in (50, 200_000):
         diffusion.fit(np.random.default_rng(0).random((num, 2), np.float32), jax.random.key(0))
     assert asked == [20, 10_000]

@@ -21,9 +21,16 @@ from vae_jax.applications.disentanglement.study import (
 )
 from vae_jax.config import resolve, with_values
 from vae_jax.errors import UserError
+from vae_jax.evaluation import seed_statistics
 from vae_jax.settings import to_dict
 from vae_jax.sweeps import checks, fields
 from vae_jax.sweeps import space as search_space
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """Bootstrap draws enough for the intervals of these gains."""
+    monkeypatch.setattr(seed_statistics, "_NUM_DRAWS", 200)
 
 
 def run(method, strength, seed, score, distortion=50.0, **others):

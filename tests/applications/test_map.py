@@ -69,7 +69,7 @@ def test_classes_that_lie_apart_stay_apart_and_a_seed_fixes_the_map(method):
 
 def test_umap_keeps_classes_apart():
     pytest.importorskip("umap", reason="umap-learn is optional", exc_type=ImportError)
-    codes, labels = blobs(30)
+    codes, labels = blobs(18)
     assert_apart(plane_maps.plane_map("umap", codes), labels)
 
 

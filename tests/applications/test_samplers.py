@@ -227,13 +227,15 @@ def test_the_command_writes_images_and_a_plot_of_them(run, tmp_path, capsys, mon
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"samples.npz", "samples.pdf", "samples.svg"}
     np.testing.assert_array_equal(image_arrays.read(target), images)
-    monkeypatch.setattr(sample, "_PART", 50)
-    command(**given)
-    np.testing.assert_allclose(image_arrays.read(target), images, rtol=1e-6, atol=1e-6)
-    command(**given, seed=1)
-    assert not np.array_equal(image_arrays.read(target), images)
     command(**given, temperature=0.0)
     assert len(np.unique(image_arrays.read(target), axis=0)) <= (1 if name == "prior" else 10)
+    if name == "prior":
+        # What follows is of no sampler, and a mixture takes long to fit.
+        monkeypatch.setattr(sample, "_PART", 50)
+        command(**given)
+        np.testing.assert_allclose(image_arrays.read(target), images, rtol=1e-6, atol=1e-6)
+        command(**given, seed=1)
+        assert not np.array_equal(image_arrays.read(target), images)
 
 
 @pytest.mark.parametrize(

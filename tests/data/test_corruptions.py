@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,30 +24,47 @@ LEVELLED = [name for name in CORRUPTIONS if name != "none"]
 FIXED = {"blur", "downsampling"}
 
 
+# A batch of any shape.
+SHAPE = (2, 5, 7, 9, 3)
+
+
 def grey_images(*shape):
-    return jax.random.uniform(jax.random.key(99), shape, minval=0.2, maxval=0.8)
+    return np.random.default_rng(99).uniform(0.2, 0.8, shape).astype(np.float32)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def compiled(corrupt, key, images, level):
+    return corrupt(key, images, level)
+
+
+def drawn(corrupt, images, level, seed=0):
+    return np.asarray(compiled(corrupt, jax.random.key(seed), images, np.float32(level)))
 
 
 def corrupted_at(name, level, images, seed=0):
-    corrupt = at_any_level(CORRUPTIONS[name]())
-    return corrupt(jax.random.key(seed), images, jnp.float32(level))
+    return drawn(at_any_level(CORRUPTIONS[name]()), images, level, seed)
+
+
+def as_set(corruption, images):
+    """The images by a corruption at the level of its settings."""
+    return np.asarray(jax.jit(corruption.corrupt)(jax.random.key(0), images))
 
 
 @pytest.mark.parametrize("name", LEVELLED)
 def test_level_zero_changes_nothing(name):
-    images = grey_images(10, 5, 7, 3)
+    images = grey_images(*SHAPE)
     np.testing.assert_array_equal(corrupted_at(name, 0, images), images)
 
 
 def test_without_a_corruption_the_images_are_seen_themselves():
-    images = grey_images(2, 5, 7, 3)
+    images = jnp.asarray(grey_images(2, 5, 7, 3))
     assert CORRUPTIONS["none"]().corrupt(jax.random.key(0), images) is images
     assert not hasattr(CORRUPTIONS["none"](), "level")
 
 
 @pytest.mark.parametrize("name", LEVELLED)
 def test_corruption_is_a_function_of_the_key_and_keeps_the_shape(name):
-    images, level = grey_images(2, 3, 5, 7, 1), 2 if name in FIXED else 0.5
+    images, level = grey_images(*SHAPE), 2 if name in FIXED else 0.5
     first = corrupted_at(name, level, images)
     assert first.shape == images.shape
     np.testing.assert_array_equal(corrupted_at(name, level, images), first)
@@ -53,20 +72,20 @@ def test_corruption_is_a_function_of_the_key_and_keeps_the_shape(name):
     other = corrupted_at(name, level, images, seed=1)
     assert (other != first).any() == (name not in FIXED)
     # The level of the settings is that of the corruption.
-    own = CORRUPTIONS[name](level=level).corrupt(jax.random.key(0), images)
+    own = as_set(CORRUPTIONS[name](level=level), images)
     np.testing.assert_array_equal(own, first)
 
 
 @pytest.mark.parametrize("name", [n for n in LEVELLED if CORRUPTIONS[n].max_level == 1])
 def test_the_highest_share_leaves_no_value(name):
-    images = grey_images(10, 20, 20, 1)
+    images = grey_images(*SHAPE)
     assert (corrupted_at(name, 1, images) != images).all()
 
 
 @pytest.mark.parametrize("level", [0.1, 0.75])
 def test_gaussian_noise_has_the_standard_deviation_of_its_level(level):
     images = grey_images(50, 28, 28, 1)
-    noise = np.asarray(gaussian(jax.random.key(0), images, jnp.float32(level)) - images) / level
+    noise = (drawn(gaussian, images, level) - images) / level
     error = 1 / np.sqrt(noise.size)
     assert abs(noise.mean()) < 5 * error
     assert abs(np.square(noise).mean() - 1) < 5 * np.sqrt(2) * error
@@ -76,17 +95,17 @@ def test_gaussian_noise_has_the_standard_deviation_of_its_level(level):
 @pytest.mark.parametrize("level", [0.1, 0.75])
 def test_masking_blackens_a_share_of_the_pixels_in_all_channels(level):
     images = grey_images(50, 28, 28, 3)
-    masked = np.asarray(masking(jax.random.key(0), images, jnp.float32(level)))
+    masked = drawn(masking, images, level)
     black = (masked == 0).all(axis=-1)
     np.testing.assert_array_equal((masked == 0).any(axis=-1), black)
-    np.testing.assert_array_equal(masked[~black], np.asarray(images)[~black])
+    np.testing.assert_array_equal(masked[~black], images[~black])
     assert abs(black.mean() - level) < 5 * np.sqrt(level * (1 - level) / black.size)
 
 
 @pytest.mark.parametrize("level", [0.1, 0.75])
 def test_salt_and_pepper_sets_a_share_of_the_values_to_zero_and_one_equally(level):
     images = grey_images(50, 28, 28, 3)
-    corrupted = np.asarray(salt_and_pepper(jax.random.key(0), images, jnp.float32(level)))
+    corrupted = drawn(salt_and_pepper, images, level)
     changed = corrupted != images
     assert set(np.unique(corrupted[changed])) == {0, 1}
     error = 5 * np.sqrt(0.25 / corrupted.size)
@@ -97,9 +116,9 @@ def test_salt_and_pepper_sets_a_share_of_the_values_to_zero_and_one_equally(leve
 @pytest.mark.parametrize(("level", "side"), [(0.1, (1, 2)), (0.25, (3, 5)), (0.75, (9, 15))])
 def test_a_box_covers_its_share_and_may_lie_anywhere_inside(level, side):
     images = grey_images(2000, 12, 20, 3)
-    boxed = np.asarray(box(jax.random.key(0), images, jnp.float32(level)))
+    boxed = drawn(box, images, level)
     hit = (boxed == 0.5).all(axis=-1)
-    np.testing.assert_array_equal(boxed[~hit], np.asarray(images)[~hit])
+    np.testing.assert_array_equal(boxed[~hit], images[~hit])
     positions = set()
     for image in hit:
         rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
@@ -121,7 +140,7 @@ def test_a_box_covers_its_share_and_may_lie_anywhere_inside(level, side):
 def test_a_box_with_a_centre_lies_there_or_at_the_edge(centre, rows, columns):
     images = grey_images(3, 12, 20, 3)
     fixed = CORRUPTIONS["box"](level=0.3, centre=centre)
-    boxed = np.asarray(fixed.corrupt(jax.random.key(0), images))
+    boxed = as_set(fixed, images)
     expected = np.array(images)
     expected[:, slice(*rows), slice(*columns)] = 0.5
     np.testing.assert_array_equal(boxed, expected)
@@ -135,19 +154,19 @@ def test_a_centre_of_a_box_is_a_row_and_a_column():
 
 @pytest.mark.parametrize("factor", [2, 4])
 def test_downsampling_leaves_the_mean_of_each_square(factor):
-    images = np.asarray(grey_images(5, 12, 20, 3))
+    images = grey_images(5, 12, 20, 3)
     squares = images.reshape(5, 12 // factor, factor, 20 // factor, factor, 3)
     expected = squares.mean(axis=(2, 4)).repeat(factor, axis=1).repeat(factor, axis=2)
-    small = downsampling(jax.random.key(0), jnp.asarray(images), jnp.float32(factor))
+    small = drawn(downsampling, images, factor)
     np.testing.assert_allclose(small, expected, atol=1e-6)
     np.testing.assert_allclose(small.mean(axis=(1, 2)), images.mean(axis=(1, 2)), atol=1e-6)
-    again = downsampling(jax.random.key(0), small, jnp.float32(factor))
+    again = drawn(downsampling, small, factor)
     np.testing.assert_allclose(again, small, atol=1e-6)
 
 
 def test_downsampling_cuts_the_last_squares_off_where_the_factor_does_not_divide():
-    images = jnp.arange(5.0).reshape(1, 1, 5, 1)
-    small = downsampling(jax.random.key(0), images, jnp.float32(2))
+    images = np.arange(5, dtype=np.float32).reshape(1, 1, 5, 1)
+    small = drawn(downsampling, images, 2)
     np.testing.assert_allclose(small[0, 0, :, 0], [0.5, 0.5, 2.5, 2.5, 4])
 
 
@@ -155,11 +174,11 @@ def test_downsampling_cuts_the_last_squares_off_where_the_factor_does_not_divide
 def test_blur_is_the_normal_one_and_keeps_what_is_even(level):
     images = np.zeros((2, 40, 44, 3), np.float32)
     images[:, 15:25, 15:29] = grey_images(2, 10, 14, 3)
-    blurred = blur(jax.random.key(0), jnp.asarray(images), jnp.float32(level))
+    blurred = drawn(blur, images, level)
     expected = ndimage.gaussian_filter(images, (0, level, level, 0), truncate=7)
     np.testing.assert_allclose(blurred, expected, atol=1e-6)
     np.testing.assert_allclose(blurred.mean(axis=(1, 2)), images.mean(axis=(1, 2)), rtol=1e-5)
-    even = blur(jax.random.key(0), jnp.full((1, 9, 9, 1), 0.7), jnp.float32(level))
+    even = drawn(blur, np.full((1, 9, 9, 1), 0.7, np.float32), level)
     np.testing.assert_allclose(even, 0.7, rtol=1e-6)
 
 

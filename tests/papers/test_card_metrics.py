@@ -9,12 +9,10 @@ from small_configs import small_experiment
 from configs import imputation, multimodal_label
 from vae_jax import config as factory
 from vae_jax.applications.imputation import measure as imputing
-from vae_jax.applications.multimodal.examples import load_examples, load_model
-from vae_jax.applications.multimodal.measure import measure_coherence
 from vae_jax.errors import UserError
+from vae_jax.papers import metrics as card_metrics
 from vae_jax.papers.card import COHERENCE_METRICS, IMPUTATION_METRICS, METRICS
 from vae_jax.papers.metrics import run_metrics
-from vae_jax.trained import load_images
 from vae_jax.training import checkpoints
 
 TEST = {
@@ -43,15 +41,26 @@ def test_a_summary_of_several_modalities_has_the_metrics_of_the_image(tmp_path):
     assert "joint_nll" not in run_metrics(tmp_path, {"elbo": -1.0}, [])
 
 
-def test_coherence_is_measured_once_by_classifiers_of_the_workdir(tmp_path):
+def recorded(monkeypatch, name):
+    """Return the list to which what a function of the metrics returns is added."""
+    function, returned = getattr(card_metrics, name), []
+
+    def recording(*arguments):
+        returned.append(function(*arguments))
+        return returned[-1]
+
+    monkeypatch.setattr(card_metrics, name, recording)
+    return returned
+
+
+def test_coherence_is_measured_once_by_classifiers_of_the_workdir(tmp_path, monkeypatch):
+    returned = recorded(monkeypatch, "measure_coherence")
     run = tmp_path / "members" / "0000"
     small_joint_runs.save(run, multimodal_label.get_config())
     asked = ["coherence_1", "joint_coherence", "reader_accuracy"]
     assert set(asked) < set(COHERENCE_METRICS)
     found = run_metrics(run, TEST, asked)
-    model = load_model(run)
-    examples = load_examples(model, tmp_path / "classifiers", 2000, {})
-    measured = measure_coherence(model, examples)
+    (measured,) = returned
     assert measured["num_examples"] == 30
     expected = 100 * measured["conditional_coherence"]["1"]
     assert found["coherence_1"] == (pytest.approx(expected), None)
@@ -80,10 +89,11 @@ def save_on_iris(folder):
 
 def test_imputation_is_measured_once(tmp_path, monkeypatch):
     monkeypatch.setattr(imputing, "_NUM_SAMPLES", 20)
+    returned = recorded(monkeypatch, "measure_run")
     run = tmp_path / "run"
     save_on_iris(run)
     found = run_metrics(run, {}, list(IMPUTATION_METRICS))
-    measured = imputing.measure_run(load_images(run, rows=True))
+    (measured,) = returned
     errors = measured["errors"]
     assert {metric: value for metric, (value, _) in found.items()} == pytest.approx(
         {

@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -41,15 +42,18 @@ def runs_of(card, folder, seeds=2, budget="cpu", rows=()):
     return Runs(card, budget, card.rows_named(rows, budget), range(seeds), folder)
 
 
-def run(runs, results):
-    reproduce.reproduce([runs], results, LocalExecutor())
+def run(runs, results, *, manifold=False):
+    # A manifold takes as long to draw as a row to train.
+    draw = reproduction._draw_manifold if manifold else lambda *_: None
+    with mock.patch.object(reproduction, "_draw_manifold", draw):
+        reproduce.reproduce([runs], results, LocalExecutor())
 
 
 @pytest.fixture(scope="module")
 def reproduced(card, tmp_path_factory):
     """The folder that holds a workdir and the results of two rows and two seeds."""
     folder = tmp_path_factory.mktemp("reproduced")
-    run(runs_of(card, folder / "runs"), folder / "results")
+    run(runs_of(card, folder / "runs"), folder / "results", manifold=True)
     return folder
 
 

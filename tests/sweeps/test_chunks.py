@@ -24,7 +24,7 @@ def base(tmp_path_factory):
     return fields.resolved(small_config(changes))
 
 
-def num_compilations(base, sweep, folder, monkeypatch, field="objective.beta"):
+def num_traces(base, sweep, folder, monkeypatch, field="objective.beta"):
     """The number of traces of the step while a sweep is trained, and the members' values."""
     traced, trained = [], []
     step = programs.train_step
@@ -41,7 +41,6 @@ def num_compilations(base, sweep, folder, monkeypatch, field="objective.beta"):
     with monkeypatch.context() as patch:
         patch.setattr(programs, "train_step", counted)
         patch.setattr(chunks, "_write_member", ended)
-        chunks._group.cache_clear()
         trials = list(enumerate(space.settings(sweep)))
         dealt, _ = deal(sweep, base, trials, batch=0, rivals={}, resources=RESOURCES)
         for chunk in dealt:
@@ -52,26 +51,34 @@ def num_compilations(base, sweep, folder, monkeypatch, field="objective.beta"):
 BETAS = [1.0, 2.0, 4.0]
 
 
-@pytest.mark.parametrize(
-    "axes",
-    [
-        {"objective.beta": BETAS},
-        {"objective": [{"name": "elbo", "beta": beta} for beta in BETAS]},
-        {"objective": [{"beta": beta} for beta in BETAS]},
-        {"objective": [{"name": "tc", "beta": beta} for beta in BETAS]},
-    ],
-    ids=["a setting", "sections", "sections without a choice", "another choice"],
-)
-def test_a_sweep_over_a_traced_setting_compiles_once(base, axes, tmp_path, monkeypatch):
-    (field, values), *_ = axes.items()
-    alone = space.grid({field: values[:1]})
-    once, first = num_compilations(base, alone, tmp_path / "alone", monkeypatch)
+def test_a_sweep_over_a_traced_setting_compiles_once(base, tmp_path, monkeypatch):
+    one = space.grid({"objective.beta": BETAS[:1]})
+    once, first = num_traces(base, one, tmp_path / "one", monkeypatch)
     assert (once > 0, first) == (True, BETAS[:1])
     # Nine members do not fit into one chunk, and share the program all the same.
-    whole = space.grid(axes, seeds=(0, 1, 2))
-    number, betas = num_compilations(base, whole, tmp_path / "whole", monkeypatch)
+    whole = space.grid({"objective.beta": BETAS}, seeds=(0, 1, 2))
+    number, betas = num_traces(base, whole, tmp_path / "whole", monkeypatch)
     assert betas == [beta for beta in BETAS for _ in range(3)]
-    assert number == once
+    assert number == 0
+    # In sections with the choice and without it.
+    for index, choice in enumerate(({"name": "elbo"}, {})):
+        sections = space.grid({"objective": [{**choice, "beta": beta} for beta in BETAS]})
+        folder = tmp_path / str(index)
+        assert num_traces(base, sections, folder, monkeypatch) == (0, BETAS)
+
+
+def test_another_choice_and_a_static_setting_of_it_are_programs_of_their_own(
+    base, tmp_path, monkeypatch
+):
+    def traces(name, *sections):
+        sweep = space.grid({"objective": [{"name": "tc", **section} for section in sections]})
+        return num_traces(base, sweep, tmp_path / name, monkeypatch)
+
+    once, first = traces("one", {"beta": 2.0})
+    assert (once > 0, first) == (True, [2.0])
+    assert traces("whole", *({"beta": beta} for beta in BETAS)) == (0, BETAS)
+    estimators = ({"beta": 2.0, "estimator": name} for name in ("weighted", "stratified"))
+    assert traces("static", *estimators) == (once, [2.0, 2.0])
 
 
 def outside(base):
@@ -97,14 +104,7 @@ def test_a_sweep_over_a_traced_setting_of_a_model_without_density_compiles_once(
         sweep = space.grid({field: values}, objective="distortion")
         checks.check(sweep, base)
         folder = tmp_path / str(len(values))
-        trained.append(num_compilations(base, sweep, folder, monkeypatch, field))
+        trained.append(num_traces(base, sweep, folder, monkeypatch, field))
     (once, first), (number, found) = trained
     assert once > 0
-    assert (number, first, found) == (once, weights[:1], weights)
-
-
-def test_a_static_setting_in_a_section_is_a_program_of_its_own(base, tmp_path, monkeypatch):
-    values = [{"name": "tc", "beta": 2.0, "estimator": e} for e in ("weighted", "stratified")]
-    one = num_compilations(base, space.grid({"objective": values[:1]}), tmp_path / "a", monkeypatch)
-    two = num_compilations(base, space.grid({"objective": values}), tmp_path / "b", monkeypatch)
-    assert two[0] == 2 * one[0]
+    assert (number, first, found) == (0, weights[:1], weights)

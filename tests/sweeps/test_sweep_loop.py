@@ -22,7 +22,7 @@ from vae_jax.sweeps.loop import MemberProgress, fit_members
 from vae_jax.sweeps.members import InTurn, Trained, stack
 from vae_jax.training import checkpoints
 from vae_jax.training.interruption import Interruption
-from vae_jax.training.loop import Interrupted, Plan, Progress, RunState, fit
+from vae_jax.training.loop import Interrupted, Plan, Progress, RunState, copy_tree, fit
 from vae_jax.training.step import TrainState
 
 PLAN = Plan(
@@ -46,6 +46,7 @@ def checkpoints_that_cost_nothing():
         yield
 
 
+@jax.jit
 def initial():
     """A state whose parameters count the steps."""
     params = nnx.State({"weight": nnx.Param(jnp.zeros(3))})
@@ -61,11 +62,17 @@ def initial():
     return RunState(train, jax.tree.map(jnp.copy, params), nnx.State({}))
 
 
+@jax.jit
 def counted(state, num_steps):
     return state._replace(
         step=state.step + num_steps,
         params=jax.tree.map(lambda leaf: leaf + num_steps, state.params),
     )
+
+
+@jax.jit
+def at(tree, index):
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 class Members:
@@ -93,7 +100,7 @@ class Members:
 
     def place(self, stacked, num_slots):
         indices = np.minimum(np.arange(num_slots), len(stacked.train.step) - 1)
-        return [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in indices]
+        return [at(stacked, index) for index in indices]
 
     def run_steps(self, states, active, num_steps, stop):
         assert active.any()
@@ -177,7 +184,7 @@ class Memory:
 
     def save(self, directory, step, tree, metadata, *, max_to_keep):
         if step not in self.saved:
-            self.saved[step] = jax.tree.map(jnp.copy, tree), json.dumps(metadata)
+            self.saved[step] = copy_tree(tree), json.dumps(metadata)
 
     def newest(self):
         if not self.saved:
@@ -220,8 +227,15 @@ def untimed(progress):
     return [dataclasses.replace(entry, train_seconds=0.0) for entry in progress]
 
 
+def template_of(state, num_members):
+    """The shapes of the members' stacked states."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((num_members, *leaf.shape), leaf.dtype), state
+    )
+
+
 def restored(directory, num_members=3):
-    template = jax.eval_shape(lambda: stack([initial()] * num_members))
+    template = template_of(jax.eval_shape(initial), num_members)
     checkpoint = checkpoints.restore(directory, template)
     return checkpoint.tree, [MemberProgress(**m) for m in checkpoint.metadata["members"]]
 
@@ -414,7 +428,7 @@ CASES = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(CASES)
 def test_members_stopped_at_any_moments_end_as_if_never_stopped(case):
     plan = dataclasses.replace(
@@ -464,7 +478,7 @@ def test_members_stopped_at_any_moments_end_as_if_never_stopped(case):
                 return untimed(final), ended, records, leaves(memory.newest()[0])
             num_stops += 1
             stacked, progress = memory.newest()
-            stacked = jax.tree.map(jnp.copy, stacked)
+            stacked = copy_tree(stacked)
             for member in range(3):
                 records[member] += notes.timeless(member)
 
@@ -493,7 +507,10 @@ def test_members_continued_from_any_checkpoint_on_the_disk_end_the_same(tmp_path
         os.symlink(tmp_path / "whole" / str(step), part / str(step))
         tree, progress = restored(part)
         first = np.asarray(tree.train.step)
-        again, ended_again, rest = run(part, Members(), plan=plan, stacked=tree, progress=progress)
+        with Memory().patch():
+            again, ended_again, rest = run(
+                part, Members(), plan=plan, stacked=tree, progress=progress
+            )
         assert untimed(again) == untimed(final)
         for index in range(3):
             expected = [r for r in notes.timeless(index) if r["step"] > first[index]]
@@ -659,20 +676,18 @@ class Real:
         program = factory.build_program(config, shape, len(train))
         self.plan = factory.build_plan(config, len(train))
         self.functions = InTurn(program, train, valid)
-        self._config, self._shape, self._init = config, shape, jax.jit(program.init)
+
+        @jax.jit
+        def init(seed, rate):
+            hparams = {**factory.build_hparams(config), "optimizer.learning_rate": rate}
+            return program.init(jnp.full(shape, 0.5), factory.make_key(seed), hparams)
+
+        self._initial = init
 
     def stacked(self, *rates):
-        hparams = factory.build_hparams(self._config)
-        return stack(
-            [
-                self._init(
-                    jnp.full(self._shape, 0.5),
-                    factory.make_key(seed),
-                    {**hparams, "optimizer.learning_rate": jnp.float32(rate)},
-                )
-                for seed, rate in enumerate(rates)
-            ]
-        )
+        states = [self._initial(seed, np.float32(rate)) for seed, rate in enumerate(rates)]
+        # As those are that are restored: others would be programs of their own.
+        return jax.device_put(stack(states), jax.local_devices()[0])
 
     def run(self, directory, stacked, progress=None, after=lambda num: None, **options):
         functions, num = self.functions, [0]
@@ -684,18 +699,17 @@ class Real:
         final, ended, notes = run(
             directory,
             functions,
-            plan=self.plan,
             stacked=stacked,
             progress=progress,
             num_members=len(stacked.train.step),
             on_call=on_call,
-            **options,
+            **{"plan": self.plan, **options},
         )
         ended.sort(key=lambda one: one[0])
         return untimed(final), stack([state for _, state, _ in ended]), notes
 
     def restored(self, directory, num_members):
-        template = jax.eval_shape(lambda: self.stacked(*range(num_members)))
+        template = template_of(jax.eval_shape(self._initial, 0, 0.0), num_members)
         checkpoint = checkpoints.restore(directory, template)
         return checkpoint.tree, [MemberProgress(**m) for m in checkpoint.metadata["members"]]
 
@@ -705,10 +719,19 @@ def real():
     return Real()
 
 
+RATES = (0.003, 0.03, 1e9)
+
+
+@pytest.fixture(scope="module")
+def whole(real):
+    """Progress, state and records of members that were never stopped."""
+    with Memory().patch():
+        return real.run("", real.stacked(*RATES))
+
+
 @pytest.mark.parametrize("num_calls", [1, 5, 9])
-def test_a_real_program_stopped_anywhere_ends_with_the_same_bits(tmp_path, real, num_calls):
-    rates = (0.003, 0.03, 1e9)
-    expected, state, notes = real.run(tmp_path / "whole", real.stacked(*rates))
+def test_a_real_program_stopped_anywhere_ends_with_the_same_bits(tmp_path, real, whole, num_calls):
+    expected, state, notes = whole
     assert [entry.status for entry in expected] == ["finished", "finished", "diverged"]
     interruption = Interruption()
 
@@ -717,23 +740,24 @@ def test_a_real_program_stopped_anywhere_ends_with_the_same_bits(tmp_path, real,
             interruption.signal = signal.SIGTERM
 
     with pytest.raises(Interrupted):
-        real.run(tmp_path / "part", real.stacked(*rates), after=after, interruption=interruption)
-    tree, progress = real.restored(tmp_path / "part", 3)
+        real.run(tmp_path, real.stacked(*RATES), after=after, interruption=interruption)
+    tree, progress = real.restored(tmp_path, 3)
     steps = np.asarray(tree.train.step)
-    again, other, rest = real.run(tmp_path / "part", tree, progress)
+    rarely = dataclasses.replace(real.plan, checkpoint_seconds=1e9)
+    again, other, rest = real.run(tmp_path, tree, progress, plan=rarely)
     assert again == expected
     assert leaves(other) == leaves(state)
     for index in range(3):
-        whole = [r for r in notes.timeless(index) if r["step"] > steps[index]]
-        assert rest.timeless(index) == whole
-    assert leaves(real.restored(tmp_path / "part", 3)[0]) == leaves(state)
+        later = [r for r in notes.timeless(index) if r["step"] > steps[index]]
+        assert rest.timeless(index) == later
+    assert leaves(real.restored(tmp_path, 3)[0]) == leaves(state)
 
 
 def test_all_members_of_a_real_program_may_diverge_at_the_end_of_an_epoch(tmp_path, real):
     stacked = real.stacked(1e9, 1e9)
     # The call to come is the last one of an epoch.
     stacked = stacked._replace(train=stacked.train._replace(step=jnp.array([2, 2])))
-    before = jax.tree.map(jnp.copy, stacked)
+    before = copy_tree(stacked)
     final, state, _ = real.run(tmp_path, stacked)
     assert [entry.status for entry in final] == ["diverged", "diverged"]
     assert leaves(state) == leaves(before)

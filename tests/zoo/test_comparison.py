@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from unittest import mock
 
 import pytest
 import small_zoo as small_zoo_file
@@ -21,17 +22,19 @@ from vae_jax.zoo.families import Family
 COMMAND = "python -m experiments.zoo"
 
 
-def compare(zoo, data, folder, *, names=(), seeds=2):
-    comparison.compare(
-        zoo,
-        names=names,
-        datasets=[data],
-        seeds=range(seeds),
-        folder=folder / "runs",
-        out=folder / "results",
-        executor=LocalExecutor(),
-        command=COMMAND,
-    )
+def compare(zoo, data, folder, *, names=(), seeds=2, draw=False):
+    # The plots of each command take as long as its training.
+    with mock.patch.object(comparison, "_draw", comparison._draw if draw else lambda *_: None):
+        comparison.compare(
+            zoo,
+            names=names,
+            datasets=[data],
+            seeds=range(seeds),
+            folder=folder / "runs",
+            out=folder / "results",
+            executor=LocalExecutor(),
+            command=COMMAND,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ def compared(data, patch, tmp_path_factory):
     patch.setattr(measure, "_CLASSIFIER_EPOCHS", 2)
     folder = tmp_path_factory.mktemp("zoo")
     compare(small_zoo(), data, folder, names=["vae"], seeds=1)
-    compare(small_zoo(), data, folder, names=["staged"], seeds=1)
+    compare(small_zoo(), data, folder, names=["staged"], seeds=1, draw=True)
     return folder
 
 
@@ -137,7 +140,7 @@ def test_another_workdir_adds_to_results_whose_own_is_gone(compared, data, tmp_p
     )
     kept = {name: part for name, part in shown_images.read(images).items() if "vae/" not in name}
     shown_images.write(images, kept)
-    compare(small_zoo(), data, tmp_path, names=["vae"], seeds=1)
+    compare(small_zoo(), data, tmp_path, names=["vae"], seeds=1, draw=True)
     again, unchanged = rows_of(tmp_path)
     assert unchanged == staged
     assert {**again, "train_seconds": 0} == {**vae, "train_seconds": 0}

@@ -389,7 +389,7 @@ def _load(config: AnyExperiment, field: str, dataset: LazyDataset) -> Dataset:
         key = make_key(config.data.binarization.seed)
         key = jax.random.fold_in(key, _STATIC_DRAWS.index(field))
         # Zeros and ones kept as bytes: a quarter of the memory of floats.
-        drawn = np.asarray(binarize(key, jnp.asarray(loaded.images)))
+        drawn = np.asarray(jax.jit(binarize)(key, loaded.images))
         loaded = loaded._replace(images=(drawn * 255).astype(np.uint8))
     return loaded
 

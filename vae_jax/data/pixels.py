@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Float, Key, Num, UInt8
 
 from vae_jax.data import random_bits
 
@@ -35,6 +35,16 @@ def to_unit_interval(images: StoredImages) -> Float[Array, "batch height width c
     if images.dtype == jnp.uint8:
         return images.astype(jnp.float32) / 255
     return images
+
+
+def as_floats(
+    stored: Num[np.ndarray, "batch height width channels"],
+) -> Float[np.ndarray, "batch height width channels"]:
+    """Return the values of `to_unit_interval` on the host, without a program per shape."""
+    if stored.dtype == np.uint8:
+        # As XLA divides by a number: it multiplies by the reciprocal, which rounds otherwise.
+        return stored * np.float32(1 / 255)
+    return np.asarray(stored, np.float32)
 
 
 def black_ones(images: np.ndarray) -> str | None:

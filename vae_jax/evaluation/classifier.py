@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
@@ -136,7 +135,7 @@ class Classifier:
         stored = as_stored(images)
         batches = range(0, len(stored), _BATCH_SIZE)
         parts = [
-            np.asarray(compiled(self.params, jnp.asarray(stored[first : first + _BATCH_SIZE])))
+            np.asarray(compiled(self.params, jax.device_put(stored[first : first + _BATCH_SIZE])))
             for first in batches
         ]
         return np.concatenate(parts)
@@ -221,7 +220,7 @@ def load(folder: Path) -> Classifier:
                 f"{path}: {name} is {leaf.dtype} {list(leaf.shape)}; images of {list(image_shape)} "
                 f"and {num_classes} classes need {expected.dtype} {list(expected.shape)}"
             )
-    params = jax.tree.unflatten(jax.tree.structure(template), map(jnp.asarray, leaves))
+    params = jax.tree.unflatten(jax.tree.structure(template), jax.device_put(leaves))
     return Classifier(image_shape, num_classes, params, facts)
 
 

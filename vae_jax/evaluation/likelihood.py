@@ -64,8 +64,7 @@ def image_keys(
     key: Key[Array, ""], first: int | Int[Array, ""], num_images: int
 ) -> Key[Array, " images"]:
     """Return one key per image, from its index in the data set."""
-    indices = first + jnp.arange(num_images)
-    return jax.vmap(lambda index: jax.random.fold_in(key, index))(indices)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(num_images))
 
 
 def prepare_each(
@@ -224,9 +223,9 @@ def estimate(
 
     def of_batch(batch: tuple[slice, int]) -> LikelihoodEstimates:
         rows, num_done = batch
-        images = jnp.asarray(targets[rows])
+        images = jax.device_put(targets[rows])
         keys = image_keys(key, rows.start, len(images))
-        given = None if condition is None else jnp.asarray(condition[rows])
+        given = None if condition is None else jax.device_put(condition[rows])
         result = _compiled_estimate(graphdef, params, images, keys, given, num_samples=num_samples)
         return LikelihoodEstimates(*(np.asarray(leaf)[num_done:] for leaf in result))
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
@@ -25,7 +24,7 @@ def prepare_targets(
     for first in range(0, len(images), _BATCH_SIZE):
         batch = images[first : first + _BATCH_SIZE]
         keys = likelihood.image_keys(key, first, len(batch))
-        parts.append(np.asarray(compiled(keys, jnp.asarray(batch))))
+        parts.append(np.asarray(compiled(keys, batch)))
     return np.concatenate(parts)
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, TypedDict, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import config as factory
 from vae_jax import trained, workdir
+from vae_jax.config.build import abstract_model
 from vae_jax.errors import UserError
 from vae_jax.evaluation import summary as measuring
 from vae_jax.sweeps import fields
@@ -124,8 +124,8 @@ class _Group:
         program = factory.build_program(config, self.form, self.splits.num_examples)
         # Compiled on its own, as in a run alone, so that a member begins with the same bits.
         self.init = jax.jit(program.init)
-        examples = jax.tree.map(jnp.asarray, self.splits.train_examples)
-        others = jax.tree.map(jnp.asarray, self.splits.validation_examples)
+        examples = jax.device_put(self.splits.train_examples)
+        others = jax.device_put(self.splits.validation_examples)
         self.functions: MemberFunctions[Any] = (
             SideBySide(program, examples, others, jax.local_devices())
             if prefers_side_by_side()
@@ -155,8 +155,8 @@ class _Group:
 
     @functools.cached_property
     def model(self) -> TrainedModel | TrainedMultimodal:
-        template = factory.run_state_template(self.config, self.form)
-        return trained.from_form(self.config, self.form, template.best_params, template.best_extra)
+        _, params, extra = abstract_model(self.config, self.form)
+        return trained.from_form(self.config, self.form, params, extra)
 
 
 # The program and the data stay on the device for the group's next chunk.

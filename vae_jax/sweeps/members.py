@@ -8,6 +8,7 @@ their parameters would fall out of its cache at every step. In both a member tha
 and no member's numbers depend on the others.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -88,11 +89,24 @@ class MemberFunctions(Protocol[States]):
 
 def stack(states: Sequence[RunState]) -> RunState:
     """Return the members' states in one, each array with a leading axis of members."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+    def stacked(*leaves: Array) -> Array | np.ndarray:
+        # On the host: a program that stacks a hundred members takes seconds to compile.
+        is_key = jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key)
+        return jnp.stack(leaves) if is_key else np.stack(leaves)
+
+    return jax.device_put(jax.tree.map(stacked, *states))
 
 
-def _unstack(states: RunState, index: int) -> RunState:
+@jax.jit
+def _at(states: RunState, index: int | np.ndarray) -> RunState:
+    """Return one member's state, or those of several, stacked."""
     return jax.tree.map(lambda leaf: leaf[index], states)
+
+
+@functools.partial(jax.jit, static_argnames="num_members")
+def _first(states: RunState, num_members: int) -> RunState:
+    return jax.tree.map(lambda leaf: leaf[:num_members], states)
 
 
 def _over_members(
@@ -139,7 +153,7 @@ class InTurn:
     def place(self, stacked: RunState, num_slots: int) -> list[RunState]:
         """Return the members' states in a list."""
         del num_slots
-        return [_unstack(stacked, index) for index in range(len(stacked.train.step))]
+        return [_at(stacked, index) for index in range(len(stacked.train.step))]
 
     def run_steps(
         self, states: list[RunState], active: Mask, num_steps: int, stop: Callable[[], bool]
@@ -266,8 +280,7 @@ class SideBySide:
     def place(self, stacked: RunState, num_slots: int) -> RunState:
         """Return the states spread over the devices; slots without a member hold the last one's."""
         indices = np.minimum(np.arange(num_slots), len(stacked.train.step) - 1)
-        padded = jax.tree.map(lambda leaf: leaf[indices], stacked)
-        return jax.device_put(padded, self._by_member)
+        return jax.device_put(_at(stacked, indices), self._by_member)
 
     def run_steps(
         self, states: RunState, active: Mask, num_steps: int, stop: Callable[[], bool]
@@ -293,10 +306,10 @@ class SideBySide:
         return self._keep_best(states, jnp.asarray(better))
 
     def stacked(self, states: RunState, num_members: int) -> RunState:
-        return jax.device_put(jax.tree.map(lambda leaf: leaf[:num_members], states), self._device)
+        return jax.device_put(_first(states, num_members), self._device)
 
     def state(self, states: RunState, index: int) -> RunState:
-        return jax.device_put(_unstack(states, index), self._device)
+        return jax.device_put(_at(states, index), self._device)
 
 
 def prefers_side_by_side() -> bool:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import trained, workdir
@@ -14,7 +13,7 @@ from vae_jax.applications.generation.nearest import squared_radii
 from vae_jax.applications.generation.precision_recall import precision_recall
 from vae_jax.applications.representation import probing
 from vae_jax.data.dataset import Dataset, evenly_spaced, read_all
-from vae_jax.data.pixels import to_unit_interval
+from vae_jax.data.pixels import as_floats
 from vae_jax.data.random_bits import make_key
 from vae_jax.errors import UserError
 from vae_jax.evaluation import classifier_training, metrics
@@ -153,7 +152,7 @@ def measure_run(folder: Path, yardstick: Yardstick) -> tuple[Row, dict[str, np.n
         )
     targets = measuring.prepare_test(model, yardstick.test)
     reconstructions = np.clip(model.reconstruct(targets), 0, 1)
-    grey = np.asarray(to_unit_interval(jnp.asarray(yardstick.test.images)))
+    grey = as_floats(yardstick.test.images)
     quality, samples = _measure_samples(model, yardstick)
     row = {
         "config_digest": model.digest,

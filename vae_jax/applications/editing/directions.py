@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -19,7 +18,7 @@ from vae_jax.data import LazyDataset
 from vae_jax.data.captions.morphology import Morphology, measure
 from vae_jax.data.dataset import evenly_spaced
 from vae_jax.data.factors import Factors
-from vae_jax.data.pixels import to_unit_interval
+from vae_jax.data.pixels import as_floats
 from vae_jax.errors import UserError
 from vae_jax.evaluation.latent_draws import draw_latents
 from vae_jax.models import latent_paths
@@ -113,7 +112,7 @@ def load_known(model: TrainedModel, train: LazyDataset) -> KnownImages:
 def measure_stored(images: np.ndarray) -> Morphology:
     """Return thickness, slant and size of stored images."""
     parts = [
-        measure(np.asarray(to_unit_interval(jnp.asarray(images[first : first + _BATCH_SIZE]))))
+        measure(as_floats(images[first : first + _BATCH_SIZE]))
         for first in range(0, len(images), _BATCH_SIZE)
     ]
     return Morphology(*map(np.concatenate, zip(*parts, strict=True)))

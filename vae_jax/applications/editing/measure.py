@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -25,7 +24,7 @@ from vae_jax.applications.editing.attribute_vectors import METHODS, Contrast
 from vae_jax.applications.editing.directions import Attribute, ClassChange, KnownImages
 from vae_jax.data.captions.morphology import Morphology
 from vae_jax.data.dataset import evenly_spaced
-from vae_jax.data.pixels import to_unit_interval
+from vae_jax.data.pixels import as_floats
 from vae_jax.errors import UserError
 from vae_jax.evaluation import neighbours
 from vae_jax.evaluation.reports import Measured
@@ -151,7 +150,7 @@ def _classify(known: KnownImages, images: np.ndarray) -> Int[np.ndarray, " n"]:
     assert known.labels is not None, "refused by measure"
 
     def pixels(stored: np.ndarray) -> np.ndarray:
-        flat = np.asarray(to_unit_interval(jnp.asarray(stored))).reshape(len(stored), -1)
+        flat = as_floats(stored).reshape(len(stored), -1)
         return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
 
     return neighbours.predict(

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -25,7 +24,7 @@ from vae_jax.applications.editing.directions import FactorChange
 from vae_jax.applications.factor_editing.plot import factor_curves
 from vae_jax.data import Dataset
 from vae_jax.data.factors import Factors
-from vae_jax.data.pixels import to_unit_interval
+from vae_jax.data.pixels import as_floats
 from vae_jax.errors import UserError
 from vae_jax.evaluation.classifier import Classifier, load_by_factor, require_same_data
 from vae_jax.evaluation.image_quality import peak_signal_to_noise_ratio
@@ -276,7 +275,7 @@ def _unchanged(
 
 def _psnr(images: np.ndarray, stored: np.ndarray) -> float:
     """Return the peak signal-to-noise ratio in dB, of the squared error over all images."""
-    clean = np.asarray(to_unit_interval(jnp.asarray(stored)))
+    clean = as_floats(stored)
     return peak_signal_to_noise_ratio(np.clip(images, 0, 1), clean)
 
 
@@ -306,4 +305,4 @@ def _draw_paths(
 
 def _column(stored: np.ndarray) -> Float[np.ndarray, "n 1 height width channels"]:
     """Return stored images as a column of a plot."""
-    return np.asarray(to_unit_interval(jnp.asarray(stored)))[:, None]
+    return as_floats(stored)[:, None]
