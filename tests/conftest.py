@@ -46,9 +46,9 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")
 
-# Folders whose tests run whole commands. Checks of annotations double the time of tracing, and the
-# tests of the other folders make them.
-_UNCHECKED = {"benchmarks", "docs", "experiments", "papers", "sweeps"}
+# Folders and files whose tests run whole commands. Checks of annotations double the time of tracing,
+# and the tests of the others make them.
+_UNCHECKED = {"benchmarks", "docs", "experiments", "papers", "sweeps", "test_old_runs.py"}
 
 
 # What a test costs, for the report that benchmarks/suite_times.py reads: programs that its process
@@ -82,8 +82,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Check annotations and draw the plots of runs only in tests that prove them."""
     _COSTS.clear()
-    folder = item.path.relative_to(Path(__file__).parent).parts[0]
-    jaxtyping.config.update("jaxtyping_disable", folder in _UNCHECKED)
+    place = item.path.relative_to(Path(__file__).parent).parts[0]
+    jaxtyping.config.update("jaxtyping_disable", place in _UNCHECKED)
     draws = item.get_closest_marker("plots")
     for (module, name), function in _drawing().items():
         setattr(module, name, function if draws else _draw_nothing)
