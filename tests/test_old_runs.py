@@ -8,7 +8,6 @@ import tarfile
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
@@ -93,7 +92,8 @@ def _continue_ten_steps(folder):
     state = factory.read_run_state(directory, found.step, found.metadata, config, splits.form).train
     program = factory.build_program(config, splits.form, splits.num_examples)
     run_steps = jax.jit(program.run_steps, static_argnums=2)
-    examples = jax.tree.map(jnp.asarray, splits.train_examples)
+    # All on one device by choice, as what a step returns is: the next would compile it again.
+    state, examples = jax.device_put((state, splits.train_examples), jax.devices()[0])
     steps = []
     for _ in range(STEPS):
         # One at a time: a longer scan takes longer to compile.

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from small_models import in_one_program, initialized
 from small_rows import COLUMNS, ROWS, with_holes
 
 from vae_jax.data import columns
@@ -16,19 +17,19 @@ from vae_jax.networks.mlp import MLPEncoderSettings
 from vae_jax.objectives.bounds import elbo_terms
 
 
-def build(rows=ROWS, **settings):
+def build(rows=ROWS, initialize=initialized, **settings):
     shape = columns.fit(COLUMNS, rows, "rows")
     vae = VAESettings(
         latent_size=2,
         encoder=MLPEncoderSettings(widths=(4,)),
         likelihood=ColumnsSettings(**settings),
     )
-    return vae.build(shape, jnp.zeros(shape), rngs=nnx.Rngs(0)), shape
+    return initialize(lambda: vae.build(shape, jnp.zeros(shape), rngs=nnx.Rngs(0))), shape
 
 
 def features(model, rows):
     assert isinstance(model.encoder, RowEncoder)
-    return np.asarray(model.encoder.features(jnp.asarray(rows)))
+    return np.asarray(in_one_program(lambda model, rows: model.encoder.features(rows), model, rows))
 
 
 def test_features_are_standardised_and_one_hot():
@@ -50,8 +51,9 @@ def test_a_missing_cell_has_zeros_and_a_mask_if_training_rows_lack_it():
     assert found.shape == (40, 10)
     np.testing.assert_array_equal(found[:, 8:].T, [np.arange(40) % 2] * 2)
     assert not found[::2, [0, 1, 5, 6, 7]].any()
-    assert build(with_holes(ROWS, 0), mask="none")[0].encoder.features.masked == ()
-    assert build(mask="all")[0].encoder.features.masked == (0, 1, 2, 3, 4, 5)
+    for rows, mask, masked in ((with_holes(ROWS, 0), "none", ()), (ROWS, "all", tuple(range(6)))):
+        model, _ = build(rows, nnx.eval_shape, mask=mask)
+        assert model.encoder.features.masked == masked
 
 
 def test_a_column_that_is_never_missing_changes_no_bit_when_others_are_masked():
@@ -61,8 +63,8 @@ def test_a_column_that_is_never_missing_changes_no_bit_when_others_are_masked():
     others = [0, 3, 4, 5, 6, 7]
     np.testing.assert_array_equal(holes[:, others], whole[:, others])
     decode = jax.jit(lambda z, x: model.decode(z).log_prob_by_column(x))
-    latents = jnp.ones((40, 2))
-    found, expected = (np.asarray(decode(latents, jnp.asarray(x))) for x in (rows, ROWS))
+    latents = np.ones((40, 2), np.float32)
+    found, expected = (np.asarray(decode(latents, x)) for x in (rows, ROWS))
     kept = [0, 2, 3, 4, 5]
     np.testing.assert_array_equal(found[:, kept], expected[:, kept])
     np.testing.assert_array_equal(found[1::2], expected[1::2])
@@ -97,7 +99,7 @@ def stepped(model, rows):
         updates, _ = optimizer.update(gradient, optimizer.init(params))
         return bound, gradient, optax.apply_updates(params, updates)
 
-    return step(params)
+    return jax.device_get(step(params))
 
 
 def assert_same_bits(found, expected):
@@ -107,7 +109,7 @@ def assert_same_bits(found, expected):
 
 
 def test_columns_that_are_never_missing_change_no_bit_of_a_step(monkeypatch):
-    rows = jnp.asarray(ROWS)
+    rows = jax.device_put(ROWS)
     (masked, _), (unmasked, _) = build(mask="auto"), build(mask="none")
     # The same key gives the same parameters: no column has a mask.
     assert_same_bits(nnx.state(masked), nnx.state(unmasked))
@@ -129,10 +131,10 @@ def test_holes_of_some_rows_change_no_bit_of_the_bound_of_whole_ones(monkeypatch
     shapes = [(leaf.shape, other.shape) for leaf, other in pairs if leaf.shape != other.shape]
     assert shapes == [((9, 4), (8, 4))]
     assert_same_bits(*zip(*(pair for pair in pairs if pair[0].shape == pair[1].shape), strict=True))
-    bound = stepped(masked, jnp.asarray(holes))[0]
+    bound = stepped(masked, jax.device_put(holes))[0]
     assert np.isfinite(bound).all()
     monkeypatch.setattr(Columns, "log_prob_by_column", log_prob_of_whole_rows)
-    of_all_seen = stepped(masked, jnp.asarray(ROWS))[0]
+    of_all_seen = stepped(masked, jax.device_put(ROWS))[0]
     np.testing.assert_array_equal(bound[1::2], of_all_seen[1::2])
     assert (bound[::2] != of_all_seen[::2]).all()
 
@@ -148,8 +150,10 @@ def test_holes_of_some_rows_change_no_bit_of_the_bound_of_whole_ones(monkeypatch
 )
 def test_the_decoder_starts_at_the_columns_and_has_a_finite_gradient(settings):
     model, shape = build(**settings)
-    start = model.likelihood(jnp.asarray(model.likelihood.start))
-    means = np.asarray(start.mean)[0, :, 0]
+    start = in_one_program(
+        lambda model: model.likelihood(jnp.asarray(model.likelihood.start)).mean, model
+    )
+    means = np.asarray(start)[0, :, 0]
     assert means[0] == pytest.approx(shape.columns[0].center, rel=1e-5)
     assert means[2] == pytest.approx(shape.columns[2].mean, rel=0.06)
 
@@ -166,9 +170,12 @@ def test_log_likelihoods_are_in_the_units_of_the_file():
     rows = ROWS.copy()
     rows[:, 0, :2] *= 1000
     (model, _), (other, _) = build(), build(rows)
-    latents = jnp.ones((40, 2))
-    first = np.asarray(model.decode(latents).log_prob(jnp.asarray(ROWS)))
-    second = np.asarray(other.decode(latents).log_prob(jnp.asarray(rows)))
+
+    def log_prob(model, rows):
+        return model.decode(jnp.ones((40, 2))).log_prob(rows)
+
+    first = np.asarray(in_one_program(log_prob, model, ROWS))
+    second = np.asarray(in_one_program(log_prob, other, rows))
     np.testing.assert_allclose(second, first - 2 * np.log(1000), atol=2e-3)
 
 
