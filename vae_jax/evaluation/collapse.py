@@ -129,9 +129,11 @@ def aggregate_posterior(posterior: Normal, key: Key[Array, ""]) -> AggregatePost
     """
     latents = posterior.sample(key)
     conditional = np.asarray(posterior.log_prob(latents), np.float64)
+    # NumPy takes the rows: each number of them would be several programs of JAX.
+    rows = np.asarray(latents)
     parts = [
-        np.asarray(_log_aggregates(latents[some], some, posterior), np.float64)
-        for some in np.split(np.arange(len(latents)), range(_ROWS, len(latents), _ROWS))
+        np.asarray(_log_aggregates(rows[some], some, posterior), np.float64)
+        for some in np.split(np.arange(len(rows)), range(_ROWS, len(rows), _ROWS))
     ]
     joint, product, others = np.concatenate(parts, axis=1)
     return AggregatePosterior(

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from vae_jax.data import random_bits
 from vae_jax.data.pixels import Prepare, StoredImages
@@ -59,11 +59,12 @@ class LikelihoodEstimates(NamedTuple):
         return -(self.distortion + self.kl.sum(axis=-1))
 
 
-def image_keys(key: Key[Array, ""], first: int, num_images: int) -> Key[Array, " images"]:
+@functools.partial(jax.jit, static_argnames="num_images")
+def image_keys(
+    key: Key[Array, ""], first: Int[Array, ""] | int, num_images: int
+) -> Key[Array, " images"]:
     """Return one key per image, from its index in the data set."""
-    return jax.vmap(lambda index: jax.random.fold_in(key, index))(
-        jnp.arange(first, first + num_images)
-    )
+    return jax.vmap(lambda index: jax.random.fold_in(key, index))(first + jnp.arange(num_images))
 
 
 def prepare_each(
