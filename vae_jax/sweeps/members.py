@@ -99,7 +99,7 @@ def stack(states: Sequence[RunState]) -> RunState:
 
 
 @jax.jit
-def _at(states: RunState, index: int | np.ndarray) -> RunState:
+def _at(states: RunState, index: int | np.ndarray | Array) -> RunState:
     """Return one member's state, or those of several, stacked."""
     return jax.tree.map(lambda leaf: leaf[index], states)
 
