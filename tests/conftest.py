@@ -46,8 +46,8 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")
 
-# Folders and files whose tests run whole commands. Checks of annotations double the time of tracing,
-# and the tests of the others make them.
+# Folders and files whose tests run whole commands. Checks of annotations double the time of
+# tracing, and the tests of the others make them.
 _UNCHECKED = {"benchmarks", "docs", "experiments", "papers", "sweeps", "test_old_runs.py"}
 
 

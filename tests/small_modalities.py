@@ -1,6 +1,6 @@
 """Joint models small enough to check, and batches for them."""
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from flax import nnx
 from small_models import randomized
@@ -72,8 +72,8 @@ def draw_values(names, num, seed=0):
             values[name] = rng.integers(0, CLASSES, num).astype(np.int32)
         else:
             values[name] = draw_texts(rng, num)
-    return {name: jnp.asarray(value) for name, value in values.items()}
+    return jax.device_put(values)
 
 
 def whole_batch_of(names, num, seed=0):
-    return Batch(draw_values(names, num, seed), jnp.ones((num, len(names)), bool))
+    return Batch(draw_values(names, num, seed), jax.device_put(np.ones((num, len(names)), bool)))

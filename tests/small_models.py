@@ -16,7 +16,8 @@ def randomized(build, seed=0, scale=0.4):
     graphdef, abstract = nnx.split(nnx.eval_shape(build))
 
     def draw(leaf):
-        return jnp.asarray(rng.normal(scale=scale, size=leaf.shape).astype(np.float32))
+        # Unlike `jnp.asarray`, which compiles a program per shape.
+        return jax.device_put(rng.normal(scale=scale, size=leaf.shape).astype(np.float32))
 
     return nnx.merge(graphdef, jax.tree.map(draw, abstract))
 
@@ -27,9 +28,16 @@ def initialized(build):
     return nnx.merge(graphdef, jax.jit(lambda: nnx.split(build())[1])())
 
 
+def in_one_program(function, model, *arguments):
+    """Return `function(model, *arguments)`, whose operations would else be a program each."""
+    graphdef, params = nnx.split(model)
+    compiled = jax.jit(lambda params, *rest: function(nnx.merge(graphdef, params), *rest))
+    return compiled(params, *arguments)
+
+
 def normal(seed, *shape):
     """Return standard normal values by NumPy."""
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
+    return jax.device_put(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
 
 
 def assert_equal_means(first, second):

@@ -1,9 +1,9 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 from small_joint_runs import IMAGES, make_model
+from small_models import in_one_program
 
 from vae_jax import data
 from vae_jax.applications.multimodal import caption_accuracy
@@ -124,25 +124,31 @@ def model():
 
 def encoded(model, texts):
     vocabulary = Vocabulary(model.forms["text"].words)
-    return jnp.asarray(vocabulary.encode(texts, model.forms["text"].shape[0]).ids)
+    return vocabulary.encode(texts, model.forms["text"].shape[0]).ids
 
 
 def test_greedy_words_are_all_the_likeliest(model):
     given = {"image": IMAGES}
-    latents = jnp.asarray(model.encode(given))
-    network = nnx.merge(model.graphdef, model.params)
-    likeliest = np.asarray(network.decode("text", latents).greedy())
-    assert caption_accuracy.word_accuracy(model, "text", given, likeliest).likeliest == 1
+    latents = model.encode(given)
     # Other captions have fewer likeliest words.
     unlike = encoded(model, ["a a a", "four four", "thin"])
-    found = caption_accuracy.word_accuracy(model, "text", given, np.asarray(unlike))
-    log_prob = np.asarray(network.decode("text", latents).log_prob(unlike))
+
+    def greedy_and_log_prob(network, latents, unlike):
+        decoded = network.decode("text", latents)
+        logits = network.modalities["text"].decoder.word_logits(latents, unlike)
+        return decoded.greedy(), decoded.log_prob(unlike), logits.argmax(-1)
+
+    network = nnx.merge(model.graphdef, model.params)
+    likeliest, log_prob, of_unlike = map(
+        np.asarray, in_one_program(greedy_and_log_prob, network, latents, unlike)
+    )
+    assert caption_accuracy.word_accuracy(model, "text", given, likeliest).likeliest == 1
+    found = caption_accuracy.word_accuracy(model, "text", given, unlike)
     num_words = (unlike != PAD).sum()
     assert num_words == (4 + 3 + 2)
     assert (unlike == END).sum() == 3
     assert found.nats == pytest.approx(float(-log_prob.sum() / num_words), rel=1e-5)
-    logits = np.asarray(network.modalities["text"].decoder.word_logits(latents, unlike))
-    right = (logits.argmax(-1) == unlike)[unlike != PAD].mean()
+    right = (of_unlike == unlike)[unlike != PAD].mean()
     assert found.likeliest == pytest.approx(float(right))
 
 
@@ -155,8 +161,12 @@ def test_words_are_drawn_by_key_with_the_probabilities_of_the_decoder(model):
     )
     assert drawn == again != other
     network = nnx.merge(model.graphdef, model.params)
-    ids = encoded(model, ["thin"])
-    log_prob = network.decode("text", jnp.asarray(model.encode({"label": [2]}))).log_prob(ids)
+
+    def log_prob_of(network, latents, ids):
+        return network.decode("text", latents).log_prob(ids)
+
+    latents, ids = model.encode({"label": [2]}), encoded(model, ["thin"])
+    log_prob = in_one_program(log_prob_of, network, latents, ids)
     share = np.mean([text == "thin" for text in drawn])
     expected = float(np.exp(log_prob[0]))
     assert share == pytest.approx(expected, abs=4 * np.sqrt(expected / 4000) + 1e-3)

@@ -7,12 +7,14 @@ import pytest
 import small_joint_runs
 from absl.testing import flagsaver
 from flax import nnx
+from small_models import initialized
 from small_runs import make_model
 from small_runs import save as save_of_images
 
 from configs import multimodal, multimodal_label, multimodal_renderings
 from experiments import draw
 from experiments import measure as command
+from vae_jax.applications.multimodal import classifiers as classifiers_of_modalities
 from vae_jax.applications.multimodal import measure as multimodal_measuring
 from vae_jax.applications.multimodal import report as multimodal_report
 from vae_jax.data.captions.grammars import GRAMMARS
@@ -29,7 +31,8 @@ RENDERINGS = ("rendering_0", "rendering_4")
 def classifiers(tmp_path_factory):
     """A folder with a classifier of MNIST that has not learned anything."""
     folder = tmp_path_factory.mktemp("classifier")
-    params = nnx.split(ClassifierNetwork((28, 28, 1), 10, rngs=nnx.Rngs(0)))[1]
+    network = initialized(lambda: ClassifierNetwork((28, 28, 1), 10, rngs=nnx.Rngs(0)))
+    params = nnx.split(network)[1]
     classifier.save(folder, Classifier((28, 28, 1), 10, params, {"data": "mnist"}))
     return folder
 
@@ -43,6 +46,19 @@ def runs(tmp_path_factory):
         folder / "renderings", multimodal_renderings.get_config(), **{"data.modalities": RENDERINGS}
     )
     return folder
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Measure with one fit of a probe, and let plots be empty files."""
+
+    def touch(figure, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    monkeypatch.setattr(multimodal_measuring, "_NUM_DRAWS", 1)
+    monkeypatch.setattr(joint_drawing.plots, "save", touch)
+    monkeypatch.setattr(classifiers_of_modalities, "_NUM_EPOCHS", 1)
 
 
 def measure(workdirs, judges, out):
@@ -59,7 +75,7 @@ def measure(workdirs, judges, out):
 
 
 def test_a_run_of_images_and_captions_is_measured_drawn_and_reported(
-    runs, classifiers, tmp_path, capsys
+    runs, classifiers, quick, tmp_path, capsys
 ):
     captions, labels = measure([runs / "captions", runs / "labels"], classifiers, tmp_path)
     assert captions["num_examples"] == 20
@@ -81,7 +97,17 @@ def test_a_run_of_images_and_captions_is_measured_drawn_and_reported(
     assert f"({tmp_path.name}/multimodal/captions/text_to_image.png)" in text
 
 
-def test_runs_of_folders_with_one_name_are_drawn_apart(runs, classifiers, tmp_path):
+def test_runs_of_folders_with_one_name_are_drawn_apart(runs, classifiers, tmp_path, monkeypatch):
+    def measure_run(folder, model, examples):
+        row = {**row_of(model.seed, 0.5), "config_digest": model.digest}
+        del row["name"]
+        return row
+
+    def draw(model, seen, labels, out):
+        out.mkdir(parents=True)
+
+    monkeypatch.setattr(multimodal_measuring, "measure_run", measure_run)
+    monkeypatch.setattr(multimodal_measuring.joint_drawing, "draw_modalities", draw)
     for parent, name in (("a", "captions"), ("b", "labels")):
         shutil.copytree(runs / name, tmp_path / parent / "0000")
         rows = measure([tmp_path / parent / "0000"], classifiers, tmp_path)
@@ -90,7 +116,7 @@ def test_runs_of_folders_with_one_name_are_drawn_apart(runs, classifiers, tmp_pa
     assert {path.name for path in (tmp_path / "multimodal").iterdir()} == set(names)
 
 
-def test_renderings_have_a_classifier_each_which_is_trained_once(runs, tmp_path):
+def test_renderings_have_a_classifier_each_which_is_trained_once(runs, quick, tmp_path):
     judges = tmp_path / "judges"
     (row,) = measure([runs / "renderings"], judges, tmp_path)
     assert set(row["classifiers"]) == set(RENDERINGS)

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_data import write_bars
 from small_modalities import draw_texts
-from small_models import initialized
 
 import vae_jax
 from configs import multimodal, multimodal_label, multimodal_renderings, vanilla
@@ -92,40 +91,59 @@ def draw_examples(names, num, seed=0):
     return {name: arrays[name] for name in names}
 
 
-def trained(config, num_devices, kind="jit", num_steps=3):
-    """Metrics of every step, the parameters afterwards, and the validation metrics."""
-    names = tuple(config.data.modalities)
-    forms = {name: FORMS[name] for name in names}
-    examples, others = draw_examples(names, 96), draw_examples(names, 41, seed=1)
-
-    def build(**options):
-        return factory.build_program(config, forms, 96, **options)
-
-    compiled = compile_program(build, jax.devices()[:num_devices], kind)
-    mean = {"image": np.full((4, 4, 1), 0.5, np.float32)}
-    start = compiled.put((mean, factory.make_key(0), factory.build_hparams(config)))
-    state = compiled.init(*start).train
-    state, metrics = compiled.run_steps(state, compiled.put(examples), num_steps)
-    valid = compiled.validate(state, compiled.put(others))
-    return jax.device_get((metrics, jax.tree.leaves(state.params), valid))
+EXAMPLES, OTHERS = (draw_examples(tuple(FORMS), num, seed) for num, seed in ((96, 0), (64, 1)))
 
 
 @functools.cache
-def trained_alone(kind):
-    """What `trained` returns on one device."""
-    return trained(kind_config(kind), 1)
+def begun(kind):
+    """Return the program of a kind and the initial states of two seeds."""
+    config = kind_config(kind)
+    program, mean = factory.build_program(config, FORMS, 96), np.full((4, 4, 1), 0.5, np.float32)
+    init, hparams = jax.jit(program.init), factory.build_hparams(config)
+    return program, [init({"image": mean}, factory.make_key(seed), hparams) for seed in (0, 1)]
 
 
-@pytest.mark.parametrize("kind", ["joint", "mixture_of_products"])
-def test_one_device_equals_eight(kind):
-    eight, one = trained(kind_config(kind), 8), trained_alone(kind)
+def trained_over(config, num_devices, kind, num_steps=3):
+    """Return what trains a config on several devices, and the state and metrics after steps."""
+
+    def build(**options):
+        return factory.build_program(config, FORMS, 96, **options)
+
+    compiled = compile_program(build, jax.devices()[:num_devices], kind)
+    start = compiled.put(begun(config.model.joint_posterior)[1][0].train)
+    return compiled, *compiled.run_steps(start, compiled.put(EXAMPLES), num_steps)
+
+
+def trained_members(functions):
+    """Return the metrics, states and validation of members that begin with the two seeds."""
+    states = stack(begun("mixture_of_products")[1])
+    both = np.array([True, True])
+    placed = functions.place(states, functions.num_slots(2, 1))
+    result = functions.run_steps(placed, both, 3, lambda: False)
+    states = [functions.state(result.states, index).train for index in (0, 1)]
+    return result.metrics, states, functions.validate(result.states, both)
+
+
+@functools.cache
+def trained_in_turn():
+    program, _ = begun("mixture_of_products")
+    return trained_members(InTurn(program, *jax.device_put((EXAMPLES, OTHERS))))
+
+
+def test_one_device_equals_eight():
+    compiled, state, metrics = trained_over(kind_config("mixture_of_products"), 8, "jit")
+    eight = metrics, jax.tree.leaves(state.params), compiled.validate(state, compiled.put(OTHERS))
+    metrics, states, valid = trained_in_turn()
+    # The first of the members is the run alone.
+    metrics, valid = ({name: rows[0] for name, rows in part.items()} for part in (metrics, valid))
+    one = metrics, jax.tree.leaves(states[0].params), valid
     # Adam divides by the size of a gradient: the order of sums shows where that is small.
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=3e-5), eight, one)
 
 
 def test_accumulated_and_mapped_batches_train_all_modalities():
     config = kind_config("product", **{"optimizer.accumulation_steps": 2})
-    metrics = trained(config, 4, "pmap")[0]
+    metrics = jax.device_get(trained_over(config, 4, "pmap")[2])
     assert np.isfinite(metrics["loss"]).all()
     assert set(metrics) == {
         "loss",
@@ -143,49 +161,62 @@ def test_accumulated_and_mapped_batches_train_all_modalities():
     )
 
 
+def loss_of(config):
+    return factory.build_players(config, FORMS, 96)[0].loss
+
+
+@functools.cache
+def compiled_loss(kind):
+    return jax.jit(jax.value_and_grad(loss_of(kind_config(kind)), has_aux=True))
+
+
+def arguments_of(kind, values):
+    """Return the arguments of the loss of a kind at its initial parameters."""
+    state = begun(kind)[1][0].train
+    epoch, key = np.float32(0), jax.random.key(1)
+    return state.params, state.extra, (values,), state.hparams, epoch, key
+
+
+def all_present(num=32):
+    return np.ones((num, len(FORMS)), bool)
+
+
 def test_weights_change_what_is_minimised_and_not_what_is_reported():
-    # The first step is the same: parameters are only touched after it.
+    kind = "mixture_of_products"
     weights = {"objective.modality_weights": (1.0, 2.0, 5.0)}
-    weighed = trained(kind_config("mixture_of_products", **weights), 1, num_steps=1)[0]
-    plain = {name: values[:1] for name, values in trained_alone("mixture_of_products")[0].items()}
-    np.testing.assert_allclose(weighed["elbo"], plain["elbo"], rtol=1e-6)
+    values = {**draw_examples(tuple(FORMS), 32), PRESENT: all_present()}
+    arguments = arguments_of(kind, values)
+    weighed, (metrics, _) = jax.jit(loss_of(kind_config(kind, **weights)))(*arguments)
+    (_, (plain, _)), _ = jax.device_get(compiled_loss(kind)(*arguments))
+    np.testing.assert_allclose(metrics["elbo"], plain["elbo"], rtol=1e-6)
     expected = (
         plain["distortion_image"]
         + 2 * plain["distortion_label"]
         + 5 * plain["distortion_text"]
         + 0.5 * plain["rate"]
     )
-    np.testing.assert_allclose(weighed["loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(weighed, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["product", "mixture", "mixture_of_products"])
+@pytest.mark.parametrize("kind", ["product", "mixture_of_products"])
 def test_what_a_training_example_lacks_changes_neither_loss_nor_gradient(kind):
-    config = kind_config(kind)
-    names = tuple(config.data.modalities)
-    forms = {name: FORMS[name] for name in names}
-    model = initialized(lambda: factory.build_model(config, forms, jax.random.key(0)))
-    _, params, extra = factory.split_model(model)
-    loss = jax.jit(
-        jax.value_and_grad(factory.build_players(config, forms, 96)[0].loss, has_aux=True)
-    )
-    hparams, key = factory.build_hparams(config), jax.random.key(1)
-    examples, others = draw_examples(names, 32), draw_examples(names, 32, seed=1)
+    examples, others = (draw_examples(tuple(FORMS), 32, seed) for seed in (0, 1))
     present = draw_present(32, (1.0, 0.5, 0.3), 0)
     hidden = {
         name: np.where(present[:, i].reshape(-1, *(1,) * (array.ndim - 1)), array, others[name])
         for i, (name, array) in enumerate(examples.items())
     }
 
-    def told(values):
-        batches, epoch = (values,), jax.numpy.float32(0)
-        return jax.device_get(loss({"model": params}, extra, batches, hparams, epoch, key))
+    def found(values, present):
+        return jax.device_get(
+            compiled_loss(kind)(*arguments_of(kind, {**values, PRESENT: present}))
+        )
 
-    known = told({**examples, PRESENT: present})
-    jax.tree.map(np.testing.assert_array_equal, told({**hidden, PRESENT: present}), known)
-    assert known[0][0] != told(examples)[0][0]
+    known = found(examples, present)
+    jax.tree.map(np.testing.assert_array_equal, found(hidden, present), known)
+    assert known[0][0] != found(examples, all_present())[0][0]
     # Those that no example has cost nothing.
-    alone = told({**examples, PRESENT: np.tile([True, False, True], (32, 1))})
-    (_, (metrics, _)), _ = alone
+    (_, (metrics, _)), _ = found(examples, np.tile([True, False, True], (32, 1)))
     assert metrics["distortion_label"] == 0
     assert metrics["distortion_text"] > 0
 
@@ -223,28 +254,15 @@ def test_every_training_example_has_a_modality(num, shares):
     np.testing.assert_array_equal(draw_present(num, shares, seed=3), present)
 
 
-@pytest.mark.parametrize("kind", ["in turn", "side by side"])
-def test_members_of_a_sweep_are_trained_on_all_modalities(kind):
-    config = kind_config("mixture_of_products")
-    names = tuple(config.data.modalities)
-    examples, others = draw_examples(names, 96), draw_examples(names, 41, seed=1)
-    arrays = [jax.tree.map(jax.numpy.asarray, part) for part in (examples, others)]
-    program = factory.build_program(config, {name: FORMS[name] for name in names}, 96)
-    functions = (
-        InTurn(program, *arrays)
-        if kind == "in turn"
-        else SideBySide(program, *arrays, jax.local_devices()[:1])
-    )
-    mean = {"image": np.full((4, 4, 1), 0.5, np.float32)}
-    hparams = factory.build_hparams(config)
-    states = stack([jax.jit(program.init)(mean, factory.make_key(i), hparams) for i in (0, 1)])
-    placed = functions.place(states, functions.num_slots(2, 1))
-    result = functions.run_steps(placed, np.array([True, True]), 3, lambda: False)
-    alone = trained_alone("mixture_of_products")
-    for name, values in alone[0].items():
-        np.testing.assert_allclose(result.metrics[name][0], values, rtol=2e-4, atol=1e-4)
-    valid = functions.validate(result.states, np.array([True, True]))
-    np.testing.assert_allclose(valid["elbo"][0], alone[2]["elbo"], rtol=2e-4)
+def test_members_of_a_sweep_are_trained_on_all_modalities_side_by_side_as_in_turn():
+    program, _ = begun("mixture_of_products")
+    examples = jax.device_put((EXAMPLES, OTHERS))
+    metrics, _, valid = trained_members(SideBySide(program, *examples, jax.local_devices()[:1]))
+    in_turn, _, valid_in_turn = trained_in_turn()
+    for name, values in in_turn.items():
+        np.testing.assert_allclose(metrics[name], values, rtol=2e-4, atol=1e-4)
+    np.testing.assert_allclose(valid["elbo"], valid_in_turn["elbo"], rtol=2e-4)
+    assert valid["elbo"][0] != valid["elbo"][1]
 
 
 def test_the_memory_of_a_member_is_known_beforehand():

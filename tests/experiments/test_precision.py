@@ -57,7 +57,7 @@ def config_of(network, compute_dtype="bfloat16"):
 def striped(num):
     """8-bit images of three stripes whose colours vary."""
     colours = np.random.default_rng(0).integers(40, 216, (num, 1, 3, 3), dtype=np.uint8)
-    return jnp.asarray(np.tile(np.repeat(colours, 2, axis=2), (1, IMAGE_SHAPE[0], 1, 1)))
+    return jax.device_put(np.tile(np.repeat(colours, 2, axis=2), (1, IMAGE_SHAPE[0], 1, 1)))
 
 
 @functools.cache
@@ -86,9 +86,22 @@ def equations(jaxpr):
             yield from equations(inner)
 
 
+@functools.cache
+def initial_state(network, compute_dtype="bfloat16"):
+    """Return the shapes and dtypes of the initial state."""
+    return jax.eval_shape(build_problem(network, compute_dtype)[1], KEY)
+
+
 def trace(function, state):
-    arguments = state.params, state.extra, (striped(4),), state.hparams, jnp.float32(0), KEY
+    arguments = state.params, state.extra, (striped(4),), state.hparams, np.float32(0), KEY
     return jax.make_jaxpr(function)(*arguments)
+
+
+@functools.cache
+def traced_gradient(network):
+    """Return the jaxpr of the gradients of the loss and of its metrics."""
+    loss_fn = build_problem(network)[3]
+    return trace(jax.grad(loss_fn, has_aux=True), initial_state(network))
 
 
 def operand_dtypes(jaxpr):
@@ -102,9 +115,7 @@ def operand_dtypes(jaxpr):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_products_run_in_bfloat16_and_sums_in_float32(network):
-    _, init, _, loss_fn = build_problem(network)
-    gradient = trace(jax.grad(loss_fn, has_aux=True), jax.eval_shape(init, KEY))
-    dtypes = operand_dtypes(gradient)
+    dtypes = operand_dtypes(traced_gradient(network))
     products = dtypes["dot_general"]
     assert products.count(("float32", "float32")) == NUM_FLOAT32_PRODUCTS
     assert products.count(("bfloat16", "bfloat16")) == len(products) - NUM_FLOAT32_PRODUCTS > 6
@@ -115,33 +126,26 @@ def test_products_run_in_bfloat16_and_sums_in_float32(network):
 
 @pytest.mark.parametrize("network", ["conv", "resnet"])
 def test_convolutions_of_accelerators_run_in_bfloat16(network):
-    _, init, _, loss_fn = build_problem(network)
-    gradient = trace(jax.grad(loss_fn, has_aux=True), jax.eval_shape(init, KEY))
-    found = operand_dtypes(gradient)["conv_general_dilated"]
+    found = operand_dtypes(traced_gradient(network))["conv_general_dilated"]
     assert len(found) > 10
     assert set(found) == {("bfloat16", "bfloat16")}
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_nothing_runs_in_bfloat16_unless_asked_for(network):
-    _, init, _, loss_fn = build_problem(network, "float32")
-    assert "bf16" not in str(trace(loss_fn, jax.eval_shape(init, KEY)))
+    loss_fn = build_problem(network, "float32")[3]
+    assert "bf16" not in str(trace(loss_fn, initial_state(network, "float32")))
+
+
+def assert_float32(tree):
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(tree)}
+    floats = {dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)}
+    assert floats == {jnp.dtype(jnp.float32)}
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_what_is_kept_is_float32(network):
-    graphdef, init, step, loss_fn = build_problem(network)
-    state = jax.eval_shape(init, KEY)
-    after, metrics = jax.eval_shape(step, state, (striped(4),), jnp.float32(0))
-    grads, _ = jax.eval_shape(
-        jax.grad(loss_fn, has_aux=True),
-        state.params,
-        state.extra,
-        (striped(4),),
-        state.hparams,
-        jnp.float32(0),
-        KEY,
-    )
+    graphdef, state = build_problem(network)[0], initial_state(network)
 
     def parts(params):
         model = nnx.merge(graphdef, params["model"], state.extra)
@@ -149,21 +153,18 @@ def test_what_is_kept_is_float32(network):
         likelihood = model.decode(posterior.mean)
         return posterior.mean, posterior.log_scale, likelihood.location, likelihood.log_scale
 
-    floats = [
-        leaf
-        for leaf in jax.tree.leaves(
-            (after.params, after.opt_state, metrics, grads, jax.eval_shape(parts, state.params))
-        )
-        if jnp.issubdtype(leaf.dtype, jnp.floating)
-    ]
-    assert {leaf.dtype for leaf in floats} == {jnp.dtype(jnp.float32)}
+    assert_float32((state.params, state.opt_state))
+    assert_float32(traced_gradient(network).out_avals)
+    assert_float32(jax.eval_shape(parts, state.params))
 
 
 def test_overlapping_patches_are_added_in_float32():
     # 256 and eight ones, each of which bfloat16 would lose.
-    patches = jnp.ones((1, 3, 3, 9)).at[0, 0, 0, 8].set(256).astype(jnp.bfloat16)
-    assert overlap_add(patches, 3, 1)[0, 2, 2, 0] == 264
-    assert overlap_add(patches, 3, 1).dtype == jnp.bfloat16
+    patches = np.ones((1, 3, 3, 9), jnp.bfloat16)
+    patches[0, 0, 0, 8] = 256
+    added = jax.jit(overlap_add, static_argnums=(1, 2))(patches, 3, 1)
+    assert added.dtype == jnp.bfloat16
+    assert np.asarray(added)[0, 2, 2, 0] == 264
 
 
 @pytest.mark.parametrize("network", ["mlp", "resnet, one level"])
@@ -173,11 +174,12 @@ def test_a_model_trained_in_bfloat16_has_the_terms_of_the_bound_that_float32_giv
     step = jax.jit(step)
     state, losses = jax.jit(init)(KEY), []
     for _ in range(40):
-        state, metrics = step(state, (images,), jnp.float32(0))
-        losses.append(metrics["loss"])
+        state, metrics = step(state, (images,), np.float32(0))
+        losses.append(float(metrics["loss"]))
     assert losses[-1] < 0.99 * losses[0]
+    assert_float32((state.params, state.opt_state, metrics))
     float32 = factory.build_graphdef(config_of(network, "float32"), IMAGE_SHAPE)
-    targets = images / jnp.float32(255)
+    targets = np.asarray(images) / np.float32(255)
 
     def terms(graphdef):
         def apply(params, extra):
@@ -185,7 +187,7 @@ def test_a_model_trained_in_bfloat16_has_the_terms_of_the_bound_that_float32_giv
 
         return jax.jit(apply)(state.params["model"], state.extra)
 
-    rounded, exact = terms(graphdef), terms(float32)
+    rounded, exact = jax.device_get((terms(graphdef), terms(float32)))
     # A number is rounded by up to 2^-9 of itself; over the values of an image that averages out.
     np.testing.assert_allclose(rounded.elbo, exact.elbo, rtol=2e-2)
     np.testing.assert_allclose(rounded.elbo.mean(), exact.elbo.mean(), rtol=2e-3)

@@ -50,9 +50,17 @@ def config_of(name="sprites_smooth", **changes):
 @pytest.mark.parametrize(
     ("name", "num_devices", "kind", "changes"),
     [
-        ("sprites", 2, "pmap", {"data.binarization": "none"}),
-        ("sprites_smooth", 1, "jit", {"optimizer.accumulation_steps": 2}),
-        ("sprites_color", 2, "jit", {"data.binarization": "none", "model.likelihood": "laplace"}),
+        ("sprites_smooth", 2, "pmap", {}),
+        (
+            "sprites_color",
+            2,
+            "jit",
+            {
+                "data.binarization": "none",
+                "model.likelihood": "laplace",
+                "optimizer.accumulation_steps": 2,
+            },
+        ),
     ],
 )
 def test_training_on_rendered_examples_is_bitwise_that_on_stored_ones(

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from small_models import in_one_program, initialized, normal
 from small_rows import COLUMNS, ROWS, with_holes
 
 from vae_jax.data import columns
@@ -21,18 +22,28 @@ GIVEN = (0, 4)
 SEEN = ("plan", "size")
 
 
-def build(rows=ROWS, given=SEEN, **settings):
-    shape = columns.fit(COLUMNS, rows, "rows")
+def shape_of(rows=ROWS):
+    return columns.fit(COLUMNS, rows, "rows")
+
+
+def build(rows=ROWS, given=SEEN):
     layers = MLPSettings(widths=(4,))
     vae = VAESettings(
         latent_size=2,
         encoder=MLPEncoderSettings(widths=(4,)),
-        likelihood=ColumnsSettings(**settings),
+        likelihood=ColumnsSettings(),
         condition=ColumnsConditionSettings(given, joint=layers, prior_layers=layers),
     )
-    model = vae.build(shape, jnp.zeros(shape), rngs=nnx.Rngs(0))
+    shape = shape_of(rows)
+    model = initialized(lambda: vae.build(shape, jnp.zeros(shape), rngs=nnx.Rngs(0)))
     assert isinstance(model, ConditionalVAE)
     return model, shape
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A model given plan and size, which no test changes."""
+    return build()[0]
 
 
 def changed(rows, indices):
@@ -45,7 +56,16 @@ def changed(rows, indices):
 def test_features_are_those_of_the_named_columns_in_the_order_of_the_table():
     model, shape = build(with_holes(ROWS, 0))
     rows = with_holes(ROWS, 0)
-    found = np.asarray(model.condition(jnp.asarray(rows), model.likelihood))
+    others = [i for i in range(6) if i not in GIVEN]
+
+    def features(model, rows):
+        return model.condition(rows, model.likelihood)
+
+    found, again = np.asarray(
+        in_one_program(
+            jax.vmap(features, (None, 0)), model, np.stack([rows, changed(rows, others)])
+        )
+    )
     # Size, three plans, and the mask of size, which training rows lack.
     assert found.shape == (40, 5)
     fitted = shape.columns[0]
@@ -55,35 +75,36 @@ def test_features_are_those_of_the_named_columns_in_the_order_of_the_table():
     np.testing.assert_array_equal(found[::2, 0], 0)
     np.testing.assert_array_equal(found[:, 1:4].argmax(axis=1), ROWS[:, 0, 4, 0])
     np.testing.assert_array_equal(found[:, 4], np.arange(40) % 2)
-    others = [i for i in range(6) if i not in GIVEN]
-    again = model.condition(jnp.asarray(changed(rows, others)), model.likelihood)
     np.testing.assert_array_equal(found, again)
 
 
-def test_the_likelihood_is_that_of_the_other_columns():
-    model, _ = build()
-    likelihood = model.likelihood
+def test_the_likelihood_is_that_of_the_other_columns(model):
     # Without those of size and of three plans; hours is an exposure.
-    assert likelihood.num_outputs == 3
-    assert set(likelihood.learned) == {"positive_scale", "count_size"}
-    rows, latents = jnp.asarray(ROWS), jax.random.normal(jax.random.key(0), (40, 2))
-    decoded = model.given(rows).decode(latents)
-    assert isinstance(decoded, RowCompletion)
-    by_column = decoded.of_others.log_prob_by_column(rows)
+    assert model.likelihood.num_outputs == 3
+    assert set(model.likelihood.learned) == {"positive_scale", "count_size"}
+
+    def densities(model, latents, rows, others):
+        decoded = model.given(rows).decode(latents)
+        assert isinstance(decoded, RowCompletion)
+        of_others = [decoded.log_prob(other) for other in others]
+        return decoded.of_others.log_prob_by_column(rows), decoded.log_prob(rows), of_others
+
+    others = [changed(ROWS, list(GIVEN)), with_holes(ROWS, *GIVEN)]
+    by_column, whole, same = in_one_program(densities, model, normal(0, 40, 2), ROWS, others)
     np.testing.assert_array_equal(by_column[:, list(GIVEN)], 0)
-    np.testing.assert_allclose(decoded.log_prob(rows), by_column.sum(axis=1), rtol=1e-6)
-    same = decoded.log_prob(jnp.asarray(changed(ROWS, list(GIVEN))))
-    np.testing.assert_array_equal(same, decoded.log_prob(rows))
-    hidden = with_holes(ROWS, *GIVEN)
-    np.testing.assert_array_equal(decoded.log_prob(jnp.asarray(hidden)), decoded.log_prob(rows))
+    np.testing.assert_allclose(whole, np.asarray(by_column).sum(axis=1), rtol=1e-6)
+    for log_prob in same:
+        np.testing.assert_array_equal(log_prob, whole)
 
 
-def test_means_and_draws_have_the_cells_that_are_given():
-    model, _ = build()
+def test_means_and_draws_have_the_cells_that_are_given(model):
     holes = with_holes(ROWS, 0)
-    given = model.given(jnp.asarray(holes))
-    decoded = given.decode(jnp.zeros((3, 40, 2)))
-    for rows in (decoded.mean, decoded.sample(jax.random.key(1))):
+
+    def mean_and_draw(model, rows):
+        decoded = model.given(rows).decode(jnp.zeros((3, 40, 2)))
+        return decoded.mean, decoded.sample(jax.random.key(1))
+
+    for rows in map(np.asarray, in_one_program(mean_and_draw, model, holes)):
         assert rows.shape == (3, 40, 1, 6, 1)
         for index in GIVEN:
             wanted = np.broadcast_to(holes[:, 0, index, 0], (3, 40))
@@ -91,20 +112,17 @@ def test_means_and_draws_have_the_cells_that_are_given():
         assert np.isfinite(rows[:, :, 0, 1:4]).all()
 
 
-def test_posterior_decoder_and_prior_see_the_condition_and_missing_cells():
-    model, _ = build()
-    terms = {}
-    for name, condition in {
-        "own": ROWS,
-        "other": changed(ROWS, [0]),
-        "missing": with_holes(ROWS, 0, 4),
-    }.items():
-        given = model.given(jnp.asarray(condition))
-        found = elbo_terms(given, jnp.asarray(ROWS), jnp.asarray(ROWS), jax.random.key(0))
-        assert np.isfinite(found.elbo).all()
-        terms[name] = (given.prior.mean, given.encode(jnp.asarray(ROWS)).mean, found.elbo)
-    for own, other in zip(terms["own"], terms["other"], strict=True):
-        assert (np.asarray(own) != np.asarray(other)).any()
+def test_posterior_decoder_and_prior_see_the_condition_and_missing_cells(model):
+    def terms(model, condition, rows):
+        given = model.given(condition)
+        found = elbo_terms(given, rows, rows, jax.random.key(0))
+        return given.prior.mean, given.encode(rows).mean, found.elbo
+
+    conditions = np.stack([ROWS, changed(ROWS, [0]), with_holes(ROWS, 0, 4)])
+    found = in_one_program(jax.vmap(terms, (None, 0, None)), model, conditions, ROWS)
+    for own, other, missing in map(np.asarray, found):
+        assert (own != other).any()
+        assert np.isfinite(missing).all()
 
 
 def test_counts_are_of_a_given_exposure():
@@ -112,16 +130,20 @@ def test_counts_are_of_a_given_exposure():
     rows = np.repeat(ROWS[:1], 2, axis=0)
     rows[:, 0, 5] = [[1.0], [10.0]]
     # The decoder sees the exposure, too: here it does not listen.
-    latents = jnp.zeros((2, 2))
-    model.decoder.output.kernel[...] = jnp.zeros_like(model.decoder.output.kernel[...])
-    decoded = model.given(jnp.asarray(rows)).decode(latents)
-    np.testing.assert_allclose(decoded.mean[1, 0, 2] / decoded.mean[0, 0, 2], 10, rtol=1e-4)
-    exposed = model.likelihood(model.decoder(jnp.zeros((2, 3)))).log_prob(jnp.asarray(rows))
-    np.testing.assert_allclose(decoded.log_prob(jnp.asarray(rows)), exposed, rtol=1e-5)
+    kernel = model.decoder.output.kernel
+    kernel[...] = jax.device_put(np.zeros(kernel.shape, np.float32))
+
+    def means_and_densities(model, rows):
+        decoded = model.given(rows).decode(jnp.zeros((2, 2)))
+        exposed = model.likelihood(model.decoder(jnp.zeros((2, 3)))).log_prob(rows)
+        return decoded.mean, decoded.log_prob(rows), exposed
+
+    mean, found, expected = map(np.asarray, in_one_program(means_and_densities, model, rows))
+    np.testing.assert_allclose(mean[1, 0, 2] / mean[0, 0, 2], 10, rtol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_rows_are_imputed_given_their_own_condition():
-    model, _ = build()
+def test_rows_are_imputed_given_their_own_condition(model):
     holes = with_holes(ROWS, 0, 1, 3)[:6]
     keys = jax.random.split(jax.random.key(0), 6)
     filled = jax.jit(lambda rows, keys: impute(model, rows, keys, num_samples=50, num_draws=3))
@@ -138,7 +160,7 @@ def test_rows_are_imputed_given_their_own_condition():
 
 
 def test_cells_by_column_become_rows():
-    _, shape = build(given=("size", "member", "plan"))
+    shape = shape_of()
     settings = ColumnsConditionSettings(("size", "member", "plan"))
     rows = settings.checked({"size": [160, 170.5], "member": "yes", "plan": None}, 2, shape)
     np.testing.assert_array_equal(rows[:, 0, 0, 0], [160, 170.5])
@@ -165,14 +187,14 @@ def test_cells_by_column_become_rows():
     ],
 )
 def test_wrong_conditions_are_refused(condition, message):
-    _, shape = build()
+    shape = shape_of()
     with pytest.raises(UserError, match=message):
         ColumnsConditionSettings(SEEN).checked(condition, 5, shape)
 
 
 def test_a_category_that_no_training_row_has_is_no_condition():
     rows = ROWS[ROWS[:, 0, 4, 0] < 2]
-    _, shape = build(rows)
+    shape = shape_of(rows)
     with pytest.raises(UserError, match="column 'plan' is 'c', which no training row has"):
         ColumnsConditionSettings(SEEN).checked({"size": 1.0, "plan": "c"}, 1, shape)
 

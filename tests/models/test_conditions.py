@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from small_models import FlatEncoder, LinearDecoder, initialized, normal, randomized
+from small_models import (
+    FlatEncoder,
+    LinearDecoder,
+    in_one_program,
+    initialized,
+    normal,
+    randomized,
+)
 
 from vae_jax.config.forms import from_metadata, to_metadata
 from vae_jax.data import condition_arrays
@@ -75,8 +82,9 @@ def test_the_bound_with_many_samples_is_the_conditional_density(conditional_prio
         lambda: label_model(nnx.Rngs(0), conditional_prior=conditional_prior), scale=0.3
     )
     # q(z|x, c) as wide as N(0, I), from which importance sampling is steady.
-    model.posterior.linear.kernel[...] *= 0.1
-    model.posterior.linear.bias[...] *= 0.1
+    linear = model.posterior.linear
+    for part in (linear.kernel, linear.bias):
+        part[...] = jax.device_put(0.1 * np.asarray(part[...]))
     images, labels = np.asarray(normal(1, 4, *SHAPE)), np.array([0, 2, 1, 2], np.int32)
     graphdef, state = nnx.split(model)
     options = {"num_samples": 20_000, "batch_size": 4, "condition": labels}
@@ -94,24 +102,29 @@ def test_conditions_are_broadcast_to_images():
     model = randomized(lambda: label_model(nnx.Rngs(0)))
     images, key = normal(1, 4, *SHAPE), jax.random.key(3)
 
-    @jax.jit
-    def each(images):
-        side_by_side = elbo_terms(model.given(jnp.arange(CLASSES)[:, None]), images, images, key)
+    def each(model, images):
+        of_classes = model.given(jnp.arange(CLASSES)[:, None])
+        terms = elbo_terms(of_classes, images, images, key)
         posterior = model.given(jnp.full(4, 2)).encode(images)
-        return side_by_side.elbo, posterior, side_by_side
+        return terms, of_classes.encode(images).mean, posterior.mean
 
-    elbo, posterior, terms = each(images)
-    assert elbo.shape == (CLASSES, 4)
-    alone = model.given(jnp.arange(CLASSES)[:, None]).encode(images)
-    np.testing.assert_allclose(alone.mean[2], posterior.mean, rtol=1e-5)
+    terms, of_classes, of_last = in_one_program(each, model, images)
+    assert terms.elbo.shape == (CLASSES, 4)
+    np.testing.assert_allclose(of_classes[2], of_last, rtol=1e-5)
     assert terms.kl.shape == (CLASSES, 4, LATENTS)
-    assert joined([jnp.ones((3, 1, 2)), jnp.zeros((4, 5))]).shape == (3, 4, 7)
+    shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in ((3, 1, 2), (4, 5))]
+    assert jax.eval_shape(joined, shapes).shape == (3, 4, 7)
 
 
 def test_a_conditional_model_stops_its_gradient_and_refuses_to_be_unconditional():
     model = randomized(lambda: label_model(nnx.Rngs(0), conditional_prior=True))
-    given, images = model.given(jnp.array([1, 2])), normal(0, 2, *SHAPE)
-    np.testing.assert_array_equal(frozen(given).encode(images).mean, given.encode(images).mean)
+    images = normal(0, 2, *SHAPE)
+
+    def means(model, images):
+        given = model.given(jnp.array([1, 2]))
+        return frozen(given).encode(images).mean, given.encode(images).mean
+
+    np.testing.assert_array_equal(*in_one_program(means, model, images))
     decode, prior = (lambda: model.decode(normal(0, 2, 2))), (lambda: model.prior)
     for use in (lambda: model.encode(images), decode, prior):
         with pytest.raises(UserError, match="without a condition"):
@@ -120,11 +133,16 @@ def test_a_conditional_model_stops_its_gradient_and_refuses_to_be_unconditional(
 
 @pytest.mark.parametrize("seen", [1, 2, 3])
 def test_the_unseen_pixels_are_taken_and_filled_again(seen):
-    images, blocks = normal(0, 2, 5, 4, 3), Blocks(seen, (5, 4, 3))
-    pixels = blocks.take(images)
+    images, blocks = np.asarray(normal(0, 2, 5, 4, 3)), Blocks(seen, (5, 4, 3))
+
+    @jax.jit
+    def taken_and_filled(images):
+        pixels, none = blocks.take(images), jnp.zeros((1, blocks.num_pixels, 3))
+        return pixels, blocks.fill(images, pixels), blocks.fill(images, none)
+
+    pixels, filled, blank = map(np.asarray, taken_and_filled(images))
     assert pixels.shape == (2, 1, blocks.num_pixels, 3)
-    np.testing.assert_array_equal(blocks.fill(images, pixels), images)
-    blank = np.asarray(blocks.fill(images, jnp.zeros((1, blocks.num_pixels, 3))))
+    np.testing.assert_array_equal(filled, images)
     assert (blank == 0).all(axis=-1).sum() == 2 * blocks.num_pixels
     # The lower left quadrant is always seen, the lower right one never.
     np.testing.assert_array_equal(blank[:, 2:, :2], images[:, 2:, :2])
@@ -138,26 +156,26 @@ def test_only_unseen_pixels_have_a_likelihood_and_only_seen_ones_are_a_condition
         lambda: QuadrantCondition(1, shape, 1, [6], [5], activation=jax.nn.silu, rngs=nnx.Rngs(0))
     )
     blocks, likelihood = network.blocks, BernoulliLikelihood()
-    images = (normal(0, 3, *shape) > 0).astype(jnp.float32)
-    other_unseen = blocks.fill(images, 1 - blocks.take(images))
-    other_seen = blocks.fill(1 - images, blocks.take(images))
+    images = (np.asarray(normal(0, 3, *shape)) > 0).astype(np.float32)
+    take, fill = jax.jit(blocks.take), jax.jit(blocks.fill)
+    unseen = np.asarray(take(images))
+    other_unseen, other_seen = fill(images, 1 - unseen), fill(1 - images, unseen)
 
     @jax.jit
     def features_and_guess(condition, value):
         guess = network.guess(condition, likelihood)
-        return network(condition, likelihood), guess.log_prob(value), guess.mean
+        features, drawn = network(condition, likelihood), guess.sample(jax.random.key(0))
+        return features, guess.log_prob(value), guess.mean, drawn
 
-    features, log_prob, mean = features_and_guess(images, images)
-    same, changed, _ = features_and_guess(other_unseen, other_unseen)
+    features, log_prob, mean, drawn = map(np.asarray, features_and_guess(images, images))
+    same, changed, *_ = features_and_guess(other_unseen, other_unseen)
     np.testing.assert_array_equal(features, same)
-    assert (log_prob != changed).any()
+    assert (log_prob != np.asarray(changed)).any()
     np.testing.assert_array_equal(features_and_guess(images, other_seen)[1], log_prob)
-    assert (features_and_guess(other_seen, images)[0] != features).any()
-    np.testing.assert_array_equal(blocks.fill(mean, blocks.take(images)), images)
-    drawn = network.guess(images, likelihood).sample(jax.random.key(0))
-    np.testing.assert_array_equal(blocks.fill(drawn, blocks.take(images)), images)
-    pixels = np.asarray(blocks.take(mean)).reshape(3, -1)
-    wanted = np.asarray(blocks.take(images)).reshape(3, -1)
+    assert (np.asarray(features_and_guess(other_seen, images)[0]) != features).any()
+    for made in (mean, drawn):
+        np.testing.assert_array_equal(fill(made, unseen), images)
+    pixels, wanted = np.asarray(take(mean)).reshape(3, -1), unseen.reshape(3, -1)
     exact = np.log(np.where(wanted == 1, pixels, 1 - pixels)).sum(axis=1)
     np.testing.assert_allclose(log_prob, exact, rtol=1e-5)
 

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from small_models import in_one_program, initialized
 from small_rows import COLUMNS, ROWS, with_holes
 
 from vae_jax.data import columns
@@ -23,12 +24,12 @@ def build(rows=ROWS, **settings):
         encoder=MLPEncoderSettings(widths=(4,)),
         likelihood=ColumnsSettings(**settings),
     )
-    return vae.build(shape, jnp.zeros(shape), rngs=nnx.Rngs(0)), shape
+    return initialized(lambda: vae.build(shape, jnp.zeros(shape), rngs=nnx.Rngs(0))), shape
 
 
 def features(model, rows):
     assert isinstance(model.encoder, RowEncoder)
-    return np.asarray(model.encoder.features(jnp.asarray(rows)))
+    return np.asarray(in_one_program(lambda model, rows: model.encoder.features(rows), model, rows))
 
 
 def test_features_are_standardised_and_one_hot():
@@ -61,8 +62,8 @@ def test_a_column_that_is_never_missing_changes_no_bit_when_others_are_masked():
     others = [0, 3, 4, 5, 6, 7]
     np.testing.assert_array_equal(holes[:, others], whole[:, others])
     decode = jax.jit(lambda z, x: model.decode(z).log_prob_by_column(x))
-    latents = jnp.ones((40, 2))
-    found, expected = (np.asarray(decode(latents, jnp.asarray(x))) for x in (rows, ROWS))
+    latents = np.ones((40, 2), np.float32)
+    found, expected = (np.asarray(decode(latents, x)) for x in (rows, ROWS))
     kept = [0, 2, 3, 4, 5]
     np.testing.assert_array_equal(found[:, kept], expected[:, kept])
     np.testing.assert_array_equal(found[1::2], expected[1::2])
@@ -148,8 +149,10 @@ def test_holes_of_some_rows_change_no_bit_of_the_bound_of_whole_ones(monkeypatch
 )
 def test_the_decoder_starts_at_the_columns_and_has_a_finite_gradient(settings):
     model, shape = build(**settings)
-    start = model.likelihood(jnp.asarray(model.likelihood.start))
-    means = np.asarray(start.mean)[0, :, 0]
+    start = in_one_program(
+        lambda model: model.likelihood(jnp.asarray(model.likelihood.start)).mean, model
+    )
+    means = np.asarray(start)[0, :, 0]
     assert means[0] == pytest.approx(shape.columns[0].center, rel=1e-5)
     assert means[2] == pytest.approx(shape.columns[2].mean, rel=0.06)
 
@@ -166,9 +169,12 @@ def test_log_likelihoods_are_in_the_units_of_the_file():
     rows = ROWS.copy()
     rows[:, 0, :2] *= 1000
     (model, _), (other, _) = build(), build(rows)
-    latents = jnp.ones((40, 2))
-    first = np.asarray(model.decode(latents).log_prob(jnp.asarray(ROWS)))
-    second = np.asarray(other.decode(latents).log_prob(jnp.asarray(rows)))
+
+    def log_prob(model, rows):
+        return model.decode(jnp.ones((40, 2))).log_prob(rows)
+
+    first = np.asarray(in_one_program(log_prob, model, ROWS))
+    second = np.asarray(in_one_program(log_prob, other, rows))
     np.testing.assert_allclose(second, first - 2 * np.log(1000), atol=2e-3)
 
 

@@ -389,9 +389,13 @@ def _load(config: AnyExperiment, field: str, dataset: LazyDataset) -> Dataset:
         key = make_key(config.data.binarization.seed)
         key = jax.random.fold_in(key, _STATIC_DRAWS.index(field))
         # Zeros and ones kept as bytes: a quarter of the memory of floats.
-        drawn = np.asarray(binarize(key, jnp.asarray(loaded.images)))
+        drawn = np.asarray(_binarize_all(key, jnp.asarray(loaded.images)))
         loaded = loaded._replace(images=(drawn * 255).astype(np.uint8))
     return loaded
+
+
+# One pass over the images: each operation alone would keep a copy of all of them.
+_binarize_all = jax.jit(binarize)
 
 
 def _too_large(config: AnyExperiment, field: str, name: str, dataset: LazyDataset) -> str | None:
