@@ -121,16 +121,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow_files)
 
 
+def _leave_unrendered(patch: pytest.MonkeyPatch) -> None:
+    style = importlib.import_module("vae_jax.plots.style")
+    patch.setattr(style, "_rendered", lambda figure, name: b"")
+
+
+@pytest.fixture
+def unrendered(monkeypatch):
+    """Let plots be drawn into empty files: to render them takes longer than all else of a plot."""
+    _leave_unrendered(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def drawing_plots():
-    """Return a context in which a fixture draws the plots of what it trains."""
+    """Return a context in which a fixture draws the plots of what it trains.
+
+    Those that are not rendered are empty files, as with `unrendered`.
+    """
 
     @contextlib.contextmanager
-    def drawing():
+    def drawing(*, rendered=True):
         # The first test that uses the fixture may do without.
         with pytest.MonkeyPatch.context() as patch:
             for (module, name), function in _drawing().items():
                 patch.setattr(module, name, function)
+            if not rendered:
+                _leave_unrendered(patch)
             yield
 
     return drawing

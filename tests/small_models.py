@@ -24,8 +24,15 @@ def randomized(build, seed=0, scale=0.4):
 
 def initialized(build):
     """Return the module of `build()`, whose initial parameters are one program."""
-    graphdef, _ = nnx.split(nnx.eval_shape(build))
-    return nnx.merge(graphdef, jax.jit(lambda: nnx.split(build())[1])())
+    graphdefs = []
+
+    def initial_params():
+        graphdef, params = nnx.split(build())
+        graphdefs.append(graphdef)
+        return params
+
+    params = jax.jit(initial_params)()
+    return nnx.merge(graphdefs[0], params)
 
 
 def in_one_program(function, model, *arguments):

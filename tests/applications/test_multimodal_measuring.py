@@ -49,15 +49,9 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture
-def quick(monkeypatch):
-    """Measure with one fit of a probe, and let plots be empty files."""
-
-    def touch(figure, path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
+def quick(monkeypatch, unrendered):
+    """Measure with one fit of a probe and one epoch of a classifier, and let plots be empty."""
     monkeypatch.setattr(multimodal_measuring, "_NUM_DRAWS", 1)
-    monkeypatch.setattr(joint_drawing.plots, "save", touch)
     monkeypatch.setattr(classifiers_of_modalities, "_NUM_EPOCHS", 1)
 
 

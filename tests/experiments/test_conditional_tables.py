@@ -38,7 +38,7 @@ def trained(table):
 
 
 @pytest.fixture
-def run(trained, table, monkeypatch):
+def run(trained, table, monkeypatch, unrendered):
     """Run a command on the trained run; return the rows that it writes, as dicts."""
     monkeypatch.chdir(table.parent)
     return run_command

@@ -260,7 +260,7 @@ def command(main, arguments, capsys):
 
 
 @pytest.mark.plots
-@pytest.mark.usefixtures("parsed_flags")
+@pytest.mark.usefixtures("parsed_flags", "unrendered")
 def test_samples_have_the_class_asked_for_and_plots_are_drawn(runs, tmp_path, capsys):
     for kind, files in {
         "label": ("samples.png", "styles.png"),

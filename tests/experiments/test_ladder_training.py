@@ -48,7 +48,7 @@ def config(tmp_path_factory):
 def finished(config, tmp_path_factory, drawing_plots):
     """The folder of a whole run, the bits of its state, and its records."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    with drawing_plots():
+    with drawing_plots(rendered=False):
         return folder, *short_runs.trained(config, folder, (8, 8, 1))
 
 

@@ -15,7 +15,7 @@ from small_runs import save
 import vae_jax
 from experiments import train
 from vae_jax import config as factory
-from vae_jax import plots, workdir
+from vae_jax import workdir
 from vae_jax.applications.generation import samplers
 from vae_jax.config import digest, resolve
 from vae_jax.config.overrides import parse, with_values
@@ -107,33 +107,40 @@ def test_a_config_names_a_workdir_and_resolves_to_all_that_it_needs(data, first,
     assert digest(content) != digest(experiment)
 
 
-def test_a_run_goes_on_bit_by_bit_without_its_first_stage(data, here, tmp_path, monkeypatch):
-    leave_unmeasured(monkeypatch)
+@pytest.fixture(scope="module")
+def runs(data, first, tmp_path_factory, drawing_plots):
+    """A finished run with its plots, its bits, and one that was stopped.
+
+    Their first stage is not there any more.
+    """
+    folder = tmp_path_factory.mktemp("second")
+    here = shutil.copytree(first, folder / "first")
     config = second(data, here)
-    whole = trained(config, tmp_path / "whole", SHAPE)
-    with monkeypatch.context() as patch:
+    with drawing_plots(rendered=False):
+        whole = trained(config, folder / "whole", SHAPE)
+    with pytest.MonkeyPatch.context() as patch:
         stops_after(patch, 1)
         with pytest.raises(Interrupted):
-            train.train(config, tmp_path / "parts")
-    copied = vae_jax.load(tmp_path / "parts").extra["first_stage"]
-    theirs = vae_jax.load(here).state
+            train.train(config, folder / "parts")
+    shutil.rmtree(here)
+    return folder, whole
+
+
+def test_a_run_goes_on_bit_by_bit_without_its_first_stage(data, first, runs, monkeypatch):
+    folder, whole = runs
+    leave_unmeasured(monkeypatch)
+    copied = vae_jax.load(folder / "parts").extra["first_stage"]
+    theirs = vae_jax.load(first).state
     for ours, expected in zip(jax.tree.leaves(copied), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_array_equal(ours, expected)
-    shutil.rmtree(here)
-    config = resolve(config, tmp_path / "parts")
-    assert trained(config, tmp_path / "parts", SHAPE) == whole
+    config = resolve(second(data, folder / "first"), folder / "parts")
+    assert trained(config, folder / "parts", SHAPE) == whole
 
 
-@pytest.mark.plots
-def test_a_run_is_measured_loaded_and_moved_without_its_first_stage(
-    data, here, first, tmp_path, monkeypatch
-):
-    drawn = []
-    monkeypatch.setattr(plots, "save", lambda figure, path: drawn.append(path.name))
-    train.train(second(data, here), tmp_path / "run")
-    assert {"samples.png", "reconstructions.png", "interpolation_linear.png"} <= {*drawn}
-    shutil.rmtree(here)
-    folder = (tmp_path / "run").rename(tmp_path / "moved")
+def test_a_run_is_measured_loaded_and_moved_without_its_first_stage(first, runs, tmp_path):
+    folder = shutil.copytree(runs[0] / "whole", tmp_path / "moved")
+    drawn = {path.name for path in (folder / "plots").iterdir()}
+    assert {"samples.png", "reconstructions.png", "interpolation_linear.png"} <= drawn
     summary = json.loads((folder / "summary.json").read_text())
     test = summary["test"]
     assert test["elbo"] == pytest.approx(-(test["rate"] + test["distortion"]), rel=1e-5)
