@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("parsed_flags")
 SMALL = {
     "epochs": 2,
     "batch_size": 32,
-    "steps_per_call": 4,
+    "steps_per_call": 3,
     "data.train_split": "train[:192]",
     "data.validation_split": "train[192:]",
     "model.encoder.widths": (12,),

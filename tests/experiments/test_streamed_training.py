@@ -234,6 +234,7 @@ def test_data_that_go_bad_in_training_end_the_command_in_one_line(
     tmp_path, monkeypatch, capfd, unmeasured
 ):
     """The same command continues once the data are whole again."""
+    short_runs.compile_once(monkeypatch)
     images = np.random.default_rng(0).integers(0, 256, (400, 40, 40, 3), dtype=np.uint8)
     write_prepared(tmp_path, "noise", {"train": images, "test": images[:20]}, (40, 40, 3))
     (path,) = tmp_path.rglob("*-train.array_record*")

@@ -130,7 +130,7 @@ def aggregate_posterior(posterior: Normal, key: Key[Array, ""]) -> AggregatePost
     latents = posterior.sample(key)
     conditional = np.asarray(posterior.log_prob(latents), np.float64)
     parts = [
-        np.asarray(_log_aggregates(latents[some], some, posterior), np.float64)
+        np.asarray(_log_aggregates(latents[some[0] : some[-1] + 1], some, posterior), np.float64)
         for some in np.split(np.arange(len(latents)), range(_ROWS, len(latents), _ROWS))
     ]
     joint, product, others = np.concatenate(parts, axis=1)

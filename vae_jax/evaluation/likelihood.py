@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from vae_jax.data import random_bits
 from vae_jax.data.pixels import Prepare, StoredImages
@@ -61,9 +61,12 @@ class LikelihoodEstimates(NamedTuple):
 
 def image_keys(key: Key[Array, ""], first: int, num_images: int) -> Key[Array, " images"]:
     """Return one key per image, from its index in the data set."""
-    return jax.vmap(lambda index: jax.random.fold_in(key, index))(
-        jnp.arange(first, first + num_images)
-    )
+    return _keys_of(key, jax.device_put(np.arange(first, first + num_images, dtype=np.int32)))
+
+
+@jax.jit
+def _keys_of(key: Key[Array, ""], indices: Int[Array, " images"]) -> Key[Array, " images"]:
+    return jax.vmap(lambda index: jax.random.fold_in(key, index))(indices)
 
 
 def prepare_each(
