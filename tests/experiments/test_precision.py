@@ -70,7 +70,7 @@ def build_problem(network, compute_dtype="bfloat16"):
     step = functools.partial(train_step, players=players)
 
     def init(key):
-        model = factory.build_model(config, IMAGE_SHAPE, key, jnp.full(IMAGE_SHAPE, 0.5))
+        model = factory.build_model(config, IMAGE_SHAPE, key, np.full(IMAGE_SHAPE, 0.5, np.float32))
         _, params, extra = factory.split_model(model)
         hparams = factory.build_hparams(config)
         return init_state({"model": params}, extra, hparams, players, key)

@@ -63,6 +63,9 @@ def build_model(
       mean_image: mean of the training images in the unit interval, where the pseudo-inputs of a
         VampPrior start, and the decoder as the settings say; of several modalities, by name.
     """
+    # A weakly typed mean would give weakly typed parameters, and a step that is compiled anew for
+    # those that it returns.
+    mean_image = jax.tree.map(lambda mean: jnp.asarray(mean, jnp.float32), mean_image)
     return experiment.model.build(form, mean_image, rngs=nnx.Rngs(key))
 
 

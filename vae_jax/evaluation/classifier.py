@@ -221,7 +221,7 @@ def load(folder: Path) -> Classifier:
                 f"{path}: {name} is {leaf.dtype} {list(leaf.shape)}; images of {list(image_shape)} "
                 f"and {num_classes} classes need {expected.dtype} {list(expected.shape)}"
             )
-    params = jax.tree.unflatten(jax.tree.structure(template), map(jnp.asarray, leaves))
+    params = jax.device_put(jax.tree.unflatten(jax.tree.structure(template), leaves))
     return Classifier(image_shape, num_classes, params, facts)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
-import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -105,7 +105,7 @@ class TextModality(nnx.Module):
         return Texts(self.decoder, latents, context)
 
 
-def placeholder(form: Form, num: int) -> Values:
+def placeholder(form: Form, num: int) -> np.ndarray:
     """Return values for a missing modality; no result depends on them."""
-    dtype = jnp.float32 if form.kind == "image" else jnp.int32
-    return jnp.zeros((num, *form.array_shape), dtype)
+    dtype = np.float32 if form.kind == "image" else np.int32
+    return np.zeros((num, *form.array_shape), dtype)

@@ -139,8 +139,7 @@ class TrainedMultimodal(Compiled):
             described = ", ".join(f"{name} {number}" for name, number in numbers.items())
             raise UserError(f"examples must be equally many and at least one, not {described}")
         values = {
-            name: arrays.get(name, np.asarray(placeholder(form, num)))
-            for name, form in self.forms.items()
+            name: arrays.get(name, placeholder(form, num)) for name, form in self.forms.items()
         }
         present = np.array([name in given for name in self.names])
         return values, np.tile(present, (num, 1))
