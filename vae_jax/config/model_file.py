@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from safetensors import SafetensorError, safe_open
@@ -97,7 +96,9 @@ def read(path: Path) -> tuple[dict[str, Any], AnyExperiment, DataForm, nnx.State
         raise UserError(f"{path} has other arrays than the model of its config; export it again")
 
     def filled(part: str, state: nnx.State) -> nnx.State:
-        return jax.tree.map_with_path(lambda path, _: jnp.asarray(arrays[_name(part, path)]), state)
+        return jax.tree.map_with_path(
+            lambda path, _: jax.device_put(arrays[_name(part, path)]), state
+        )
 
     return written, config, form, filled("params", params), filled("extra", extra)
 
