@@ -74,7 +74,9 @@ class AggregatePosterior(NamedTuple):
 
 @jax.jit
 def _log_aggregates(
-    latents: Float[Array, "rows latents"], own: Int[np.ndarray | Array, " rows"], posterior: Normal
+    latents: Float[np.ndarray | Array, "rows latents"],
+    own: Int[np.ndarray | Array, " rows"],
+    posterior: Normal,
 ) -> tuple[Float[Array, " rows"], Float[Array, " rows"], Float[Array, " rows"]]:
     """Return log q(z) of each z, log prod_j q(z_j), and log q(z) without its own image's posterior.
 
@@ -129,9 +131,11 @@ def aggregate_posterior(posterior: Normal, key: Key[Array, ""]) -> AggregatePost
     """
     latents = posterior.sample(key)
     conditional = np.asarray(posterior.log_prob(latents), np.float64)
+    # The rows are taken on the host: there a slice is no program.
+    rows = np.asarray(latents)
     parts = [
-        np.asarray(_log_aggregates(latents[some], some, posterior), np.float64)
-        for some in np.split(np.arange(len(latents)), range(_ROWS, len(latents), _ROWS))
+        np.asarray(_log_aggregates(rows[some], some, posterior), np.float64)
+        for some in np.split(np.arange(len(rows)), range(_ROWS, len(rows), _ROWS))
     ]
     joint, product, others = np.concatenate(parts, axis=1)
     return AggregatePosterior(
