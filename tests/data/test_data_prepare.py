@@ -2,6 +2,7 @@ import functools
 import gzip
 import http.server
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -9,7 +10,10 @@ import threading
 
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
+from experiments import command_line, prepare
 from vae_jax.data import idx, idx_builder, load, prepared, split_sizes, tfds_writing
 from vae_jax.data.sprites import builder as sprites_builder
 from vae_jax.errors import UserError
@@ -52,7 +56,7 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture
 def copied(data_dir, tmp_path):
-    subprocess.run(["cp", "-r", data_dir, tmp_path / "data"], check=True)
+    shutil.copytree(data_dir, tmp_path / "data")
     return tmp_path / "data"
 
 
@@ -324,40 +328,59 @@ def test_official_files_must_be_the_published_ones(tmp_path, serve, monkeypatch,
     assert not list((tmp_path / "data" / "downloads" / name).iterdir())
 
 
-def run_command(*flags):
-    command = [sys.executable, "-m", "experiments.prepare", *flags]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def run_command(monkeypatch, capsys):
+    """Run the command in this process; return its exit code, output and errors."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["command", *arguments])
+        try:
+            with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
+                command_line.run(prepare.main)
+        finally:
+            flags.FLAGS.unparse_flags()
+        return end.value.code, *capsys.readouterr()
+
+    return run
 
 
-def test_the_command_prints_one_line(tmp_path):
-    flags = (f"--source={write_source(tmp_path / 'source')}", f"--data_dir={tmp_path / 'data'}")
-    done = run_command("--name=kmnist", *flags)
+def test_the_command_prints_one_line(tmp_path, run_command):
+    arguments = (
+        "--name=kmnist",
+        f"--source={write_source(tmp_path / 'source')}",
+        f"--data_dir={tmp_path / 'data'}",
+    )
+    # As a user starts it.
+    command = [sys.executable, "-m", "experiments.prepare", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("kmnist took ")
     assert "train 30, test 7 examples" in done.stdout
     assert done.stdout.count("\n") == 1
-    assert run_command("--name=kmnist", *flags).stdout.startswith("kmnist was prepared before")
+    code, output, error = run_command(*arguments)
+    assert code == 0, error
+    assert output.startswith("kmnist was prepared before")
 
 
-def test_the_command_reports_a_mistake_in_one_line(tmp_path):
-    done = run_command(f"--source={tmp_path}", f"--data_dir={tmp_path / 'data'}")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: source=")
-    assert done.stderr.count("\n") == 1
+def test_the_command_reports_a_mistake_in_one_line(tmp_path, run_command):
+    code, output, error = run_command(f"--source={tmp_path}", f"--data_dir={tmp_path / 'data'}")
+    assert (code, output) == (2, "")
+    assert error.startswith("error: source=")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("given", "message"),
     [
         (("--name=mnist", "--without_label=4", "--image_size=32"), "--image_size=32 has no effect"),
         (("--name=sprites", "--without_label=4"), "--without_label=4 has no effect"),
     ],
 )
-def test_flags_that_leave_nothing_out_are_refused(tmp_path, flags, message):
-    done = run_command(*flags, f"--data_dir={tmp_path}")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.startswith(f"error: {message}")
+def test_flags_that_leave_nothing_out_are_refused(tmp_path, run_command, given, message):
+    code, _, error = run_command(*given, f"--data_dir={tmp_path}")
+    assert (code, error.count("\n")) == (2, 1)
+    assert error.startswith(f"error: {message}")
     assert not list(tmp_path.iterdir())
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from small_data import write_bars
 
+from examples import customers
 from experiments import report
 
 ROOT = Path(__file__).parents[2]
@@ -35,9 +36,9 @@ HAS_ONNX = importlib.util.find_spec("onnx") is not None
 SMALL_RUN = {
     "epochs": "1",
     "evaluation.num_samples": "2",
-    "data.train_split": "train[:1000]",
-    "data.validation_split": "train[-200:]",
-    "data.test_split": "test[:200]",
+    "data.train_split": "train[:300]",
+    "data.validation_split": "train[-100:]",
+    "data.test_split": "test[:100]",
 }
 # A card has its number of epochs from its budgets.
 SMALL_CARD = f"""
@@ -45,6 +46,7 @@ from configs.papers import flax_example
 
 def get_card():
     card = flax_example.get_card()
+    card.base.model.encoder.widths = (16,)
     card.base.data.train_split = {SMALL_RUN["data.train_split"]!r}
     card.base.data.test_split = {SMALL_RUN["data.test_split"]!r}
     card.base.evaluation = {{"num_samples": {SMALL_RUN["evaluation.num_samples"]}}}
@@ -68,23 +70,31 @@ def get_sweep():
     return space.grid({"objective.beta": (4.0,)})
 """
 
-# Half of what a short command takes is the start of its process, and half of the rest the plots of
-# its run or sweep, which `draw` alone draws here.
+# Runs commands and programs one after the other: half of what a short one takes is the start of its
+# process, and half of the rest the plots of its run or sweep, which `draw` alone draws here.
 IN_ONE_PROCESS = """
-import gc, importlib, json, sys
+import contextlib, gc, importlib, io, json, sys
 from absl.testing import flagsaver
 from experiments import command_line
+from vae_jax.applications.disentanglement import study_plots
 from vae_jax.applications.imputation import measure as imputation
-from vae_jax.evaluation import drawing
+from vae_jax.evaluation import drawing, summary
+from vae_jax.evaluation.disentanglement import MetricSizes
 from vae_jax.sweeps import results
+from vae_jax.zoo import comparison
 
-results.draw = lambda *_: None
-# Importance samples of a row, of which there is no flag.
-imputation._NUM_SAMPLES = 100
+results.draw = study_plots.draw = comparison._draw = lambda *_: None
+# Sizes of which there is no flag: importance samples of a row, and draws of the metrics of factors.
+imputation._NUM_SAMPLES = 10
+few = MetricSizes(200, 100, 20, 50, 20, 4, 50, 20, 4)
+summary.MetricSizes = lambda: few
 # As in tests/conftest.py.
+gc.freeze()
 gc.set_threshold(50_000, 20, 50)
 draw = {name: getattr(drawing, name) for name in ("draw_run", "draw_joint_run")}
-for name, *arguments in json.load(sys.stdin):
+
+
+def run_command(name, *arguments):
     for function in draw:
         drawn = draw[function] if name == "experiments.draw" else lambda *_, **__: None
         setattr(drawing, function, drawn)
@@ -95,6 +105,17 @@ for name, *arguments in json.load(sys.stdin):
         except SystemExit as end:
             if end.code:
                 sys.exit(f"{name} {' '.join(arguments)}: ended with {end.code}")
+
+
+def run_program(text, check):
+    names = {"__name__": "program"}
+    with contextlib.redirect_stdout(io.StringIO()) as stdout:
+        exec(compile(text, text, "exec"), names)
+    exec(compile(check, check, "exec"), {**names, "printed": stdout.getvalue()})
+
+
+for kind, *step in json.load(sys.stdin):
+    {"command": run_command, "program": run_program}[kind](*step)
 """
 
 
@@ -119,7 +140,7 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
         # Without a density nothing is sampled.
         unread = "evaluation.num_samples" if re.search("autoencoder|upscaling", given) else ""
         # Data that have other splits, or fewer examples.
-        other_splits = "own.npz" in given or "configs/imputation.py" in given
+        other_splits = re.search("own.npz|latents.npz|configs/imputation.py", given)
         command += [
             f"--config.{field}={value}"
             for field, value in SMALL_RUN.items()
@@ -127,9 +148,21 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
         ]
         if other_splits:
             command += ["--config.epochs=1", "--config.evaluation.num_samples=2"]
+        networks = {
+            "": () if re.search("conv|own_encoder", given) else ("encoder.widths",),
+            "m2.py": ("classifier.widths", "condition.joint.widths"),
+            "cvae": ("condition.widths", "condition.guess_widths"),
+            "multimodal_label": ("label.widths",),
+        }
+        command += [
+            f"--config.model.{field}=(16,)"
+            for pattern, fields in networks.items()
+            if re.search(pattern, given)
+            for field in fields
+        ]
     if any("multimodal_renderings" in part for part in command):
         # Not five convolutional networks of each kind.
-        command += ["--config.model.encoder=mlp", "--config.model.encoder.widths=(16,)"]
+        command.insert(-1, "--config.model.encoder=mlp")
         command += ["--config.data.modalities=('rendering_0', 'rendering_1')"]
     if "experiments.bundle" in command:
         command = [re.sub("--output=.*", "--output=bundled", part) for part in command]
@@ -144,6 +177,8 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
         command += ["--epochs=1", "--train_split=train[:1000]", "--test_split=test[:200]"]
     if "experiments.disentanglement" in command:
         command = [re.sub("--sweep=.*", "--sweep=small_study.py", part) for part in command]
+        # tests/sweeps/test_sweep_machines.py has the workers.
+        command = [re.sub("--executor=.*", "--executor=local", part) for part in command]
         small = {"epochs": 1, "data.train_split": "train[:2000]", "evaluation.num_samples": 2}
         small |= {"data.validation_split": "train[-200:]", "data.test_split": "train[-600:-200]"}
         command += [f"--config.{field}={value}" for field, value in small.items()]
@@ -176,7 +211,8 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
         small = {"families": "gumbel", "datasets": "bars.npz"}
         for flag, value in small.items():
             command = [re.sub(f"--{flag}=.*", f"--{flag}={value}", part) for part in command]
-        command += ["--seeds=1", "--config.epochs=1"]
+        small = {"epochs": 1, "evaluation.num_samples": 2, "model.encoder.widths": "(16,)"}
+        command += ["--seeds=1", *(f"--config.{field}={value}" for field, value in small.items())]
     return [re.sub(r"--num_samples=\d+", "--num_samples=3", part) for part in command]
 
 
@@ -223,51 +259,53 @@ def test_every_command_and_program_of_the_pages_works(tmp_path):
     )
     by_class, of_m2, of_latents, of_columns, of_numbers = (found[mark] for mark in of_conditions)
     missing_pixels, of_layers, of_kinds, single_cells = (found[mark] for mark in others)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning"}
-
-    def run(program, told=""):
-        result = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=tmp_path,
-            env=environment,
-            input=told,
-            text=True,
-            capture_output=True,
-        )
-        assert result.returncode == 0, result.stderr
-        return result.stdout
-
-    run(own_data)
-    run("from examples.customers import write; write('customers.csv')")
-    with open(tmp_path / "customers.csv", encoding="utf-8") as table:
-        (tmp_path / "few.csv").write_text("".join(itertools.islice(table, 40)), encoding="utf-8")
-    run(of_latents)
-    run(of_numbers)
-    run(missing_pixels)
-    run(single_cells)
-    assert run(of_kinds).startswith("category class_")
-    start = "from configs.vanilla import get_config; config = get_config()\n"
-    run(f"{start}{of_layers}\nfrom vae_jax import config as factory; factory.resolve(config)")
-    np.save(tmp_path / "new.npy", np.zeros((3, 28, 28), np.uint8))
-    small = [
-        on_a_small_budget(command, idx_folder)[2:]
+    with_layers = f"""from configs.vanilla import get_config; config = get_config()
+{of_layers}
+from vae_jax import config as factory; factory.resolve(config)"""
+    # The digits of which a program of its own writes the latents are those of a small run.
+    of_latents = of_latents.replace('load("vanilla")', 'load("runs/vanilla")')
+    first, *later = (
+        ["command", *on_a_small_budget(command, idx_folder)[2:]]
         for command in commands()
         if HAS_ONNX or "onnx" not in command[-1]
+    )
+    before = [own_data, of_numbers, missing_pixels, single_cells, with_layers]
+    after = {
+        in_a_program: "assert nats.shape == (16,) and samples.shape == (16, 28, 28, 1)",
+        of_a_sweep.replace("member=17", "member=3"): "",
+        of_modalities: "",
+        by_class: "assert threes.shape == sevens.shape",
+        of_columns: "assert drawn.shape == (20, 1, 12, 1) and len(ages) == 3",
+        of_m2: "assert classes.shape == (5,)",
+        of_a_file: "assert images.shape == (16, 28, 28, 1)",
+        of_kinds.replace("epochs=20", "epochs=1"): "assert printed.startswith('category class_')",
+        in_a_pipeline: "assert float(printed) > 0.7",
+        "from examples.vae_from_parts import main; main(1, 200, 100)": "",
+    }
+    steps = [
+        *(["program", program, ""] for program in before),
+        first,
+        ["program", of_latents, ""],
+        *later,
+        *(["program", *program] for program in after.items()),
     ]
-    run(IN_ONE_PROCESS, json.dumps(small))
     assert sorted(commands("examples")) == [
         ["python", "-m", "examples.customers", "customers.csv"],
         ["python", "-m", "examples.vae_from_parts"],
     ]
-    run("from examples.vae_from_parts import main; main(1, 1000, 200)")
-    run(in_a_program + "\nassert nats.shape == (16,) and samples.shape == (16, 28, 28, 1)")
-    run(of_a_sweep.replace("member=17", "member=3"))
-    run(of_modalities)
-    run(by_class + "\nassert threes.shape == sevens.shape")
-    run(of_columns + "\nassert drawn.shape == (20, 1, 12, 1) and len(ages) == 3")
-    run(of_m2 + "\nassert classes.shape == (5,)")
-    run(of_a_file + "\nassert images.shape == (16, 28, 28, 1)")
-    assert float(run(in_a_pipeline)) > 0.7
+    customers.write(tmp_path / "customers.csv")
+    with open(tmp_path / "customers.csv", encoding="utf-8") as table:
+        (tmp_path / "few.csv").write_text("".join(itertools.islice(table, 40)), encoding="utf-8")
+    np.save(tmp_path / "new.npy", np.zeros((3, 28, 28), np.uint8))
+    result = subprocess.run(
+        [sys.executable, "-c", IN_ONE_PROCESS],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning"},
+        input=json.dumps(steps),
+        text=True,
+        capture_output=True,
+    )
+    assert result.returncode == 0, result.stderr
 
 
 def test_the_tables_of_all_documents_come_from_the_result_files():

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -25,7 +24,7 @@ from vae_jax.training import checkpoints
 from vae_jax.training.records import read_records
 
 ROOT = Path(__file__).parents[2]
-EPOCHS = 20
+EPOCHS = 5
 # A bound for what hangs; the tests wait for events.
 SECONDS = 240
 
@@ -39,7 +38,7 @@ def overrides(data):
         "data.validation_split": "train[192:]",
         "model.encoder.widths": (16,),
         "model.latent_size": 3,
-        "evaluation.num_samples": 10,
+        "evaluation.num_samples": 2,
         "tensorboard.images_every_epochs": 0,
         # A checkpoint after every call, so that there is one to go on from.
         "checkpoints.every_seconds": 0.0,
@@ -63,10 +62,32 @@ def environment(num_devices=2, **variables):
     return {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": flags, **variables}
 
 
-def start(data, folder, *extra, variables=None):
+# A command that gets a signal when it has saved a step, both named by its first arguments.
+STRUCK = """
+import os, sys
+sys.path.insert(0, "tests")
+import undrawn_command
+from vae_jax.training import checkpoints
+
+number, last_step = (int(sys.argv.pop(1)) for _ in range(2))
+save = checkpoints.save
+
+
+def save_and_send(directory, step, *arguments, **options):
+    save(directory, step, *arguments, **options)
+    if step == last_step:
+        os.kill(os.getpid(), number)
+
+
+checkpoints.save = save_and_send
+undrawn_command.main()
+"""
+
+
+def start(data, folder, *extra, struck=(0, -1), variables=None):
     """One process of a run."""
     command = [
-        *(sys.executable, "tests/undrawn_command.py", "experiments.train"),
+        *(sys.executable, "-c", STRUCK, *(str(int(part)) for part in struck), "experiments.train"),
         "--config=configs/vanilla.py",
         *(f"--workdir={folder}", *(f"--config.{k}={v}" for k, v in overrides(data).items())),
         *extra,
@@ -81,9 +102,13 @@ def start(data, folder, *extra, variables=None):
     )
 
 
-def start_two(data, folder):
+def start_two(data, folder, **struck):
+    """Start both; `struck` has the signal of one and the step after which it comes."""
     together = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2"]
-    return [start(data, folder, *together, f"--process_id={rank}") for rank in range(2)]
+    return [
+        start(data, folder, *together, f"--process_id={rank}", struck=struck.get(name, (0, -1)))
+        for rank, name in enumerate(("first", "second"))
+    ]
 
 
 def ended(processes):
@@ -96,16 +121,6 @@ def ended(processes):
     return [
         (output, process.returncode) for output, process in zip(outputs, processes, strict=True)
     ]
-
-
-def wait_for_checkpoint(folder, after, processes):
-    deadline = time.monotonic() + SECONDS
-    while (checkpoints.steps(folder / "checkpoints") or [0])[-1] <= after:
-        if time.monotonic() > deadline or any(process.poll() is not None for process in processes):
-            for process in processes:
-                process.kill()
-            pytest.fail("\n".join(process.communicate()[0] for process in processes))
-        time.sleep(0.05)
 
 
 def newest_step(folder):
@@ -141,34 +156,59 @@ def assert_same(data, folder, expected, *, bitwise):
             np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-4)
 
 
-# Two processes begin anew four times, and once more as the run to compare with.
-@pytest.mark.slow
-def test_a_run_of_two_processes_outlives_a_stop_and_the_death_of_either(tmp_path):
-    data, folder, undisturbed = write_bars(tmp_path / "bars.npz"), tmp_path / "a", tmp_path / "b"
-    for output, code in ended(start_two(data, undisturbed)):
-        assert code == 0, output
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_bars(tmp_path_factory.mktemp("data") / "bars.npz")
 
-    processes = start_two(data, folder)
-    wait_for_checkpoint(folder, 0, processes)
-    processes[1].send_signal(signal.SIGTERM)
-    results = ended(processes)
+
+@pytest.fixture(scope="module")
+def launched(data, tmp_path_factory):
+    """The output and the folder of a run whose two processes the launcher starts, on a stream."""
+    folder = tmp_path_factory.mktemp("launched") / "run"
+    return launch(data, folder), folder
+
+
+def launch(data, folder):
+    changed = {**overrides(data), "data.mode": "stream"}
+    command = [
+        *("sh", "experiments/launchers/two_processes.sh", "--config=configs/vanilla.py"),
+        *(f"--workdir={folder}", *(f"--config.{k}={v}" for k, v in changed.items())),
+    ]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment(PATH=path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+# Two processes begin anew three times, and before as the run to compare with.
+@pytest.mark.slow
+def test_a_run_of_two_processes_outlives_a_stop_and_the_death_of_either(data, launched, tmp_path):
+    folder, (_, undisturbed) = tmp_path / "run", launched
+
+    # It stops after the next call.
+    results = ended(start_two(data, folder, second=(signal.SIGTERM, 6)))
     step = newest_step(folder)
-    assert 0 < step < 6 * EPOCHS, "it was not stopped on its way"
+    assert step == 12
     for output, code in results:
         assert code == 128 + signal.SIGTERM, output
         assert f"stopped by SIGTERM at step {step}; the same command continues" in output
 
-    for lost in (1, 0):
-        processes = start_two(data, folder)
-        wait_for_checkpoint(folder, step, processes)
-        processes[lost].kill()
-        output, code = ended(processes)[1 - lost]
+    for lost, step in (("second", 18), ("first", 24)):
+        results = ended(start_two(data, folder, **{lost: (signal.SIGKILL, step)}))
+        output, code = results[lost == "first"]
         # Either a collective failed and we say so, or JAX was first to abort.
         assert (code == 2 and "error: another process of the run is gone" in output) or (
             code == -signal.SIGABRT and "JAX distributed service detected fatal errors" in output
         ), output
-        step = newest_step(folder)
-        assert step < 6 * EPOCHS, "it was not killed on its way"
+        assert newest_step(folder) == step
 
     # One process on one device goes on from there as well.
     alone = tmp_path / "alone"
@@ -178,36 +218,21 @@ def test_a_run_of_two_processes_outlives_a_stop_and_the_death_of_either(tmp_path
 
     for output, code in ended(start_two(data, folder)):
         assert code == 0, output
+    # In memory, and the other from a stream.
     assert_same(data, folder, undisturbed, bitwise=True)
 
 
 # Two processes, twice.
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="the launcher is a shell script")
-def test_two_processes_share_a_stream_and_report_the_end_once(tmp_path):
-    data, folder, alone = (tmp_path / name for name in ("bars.npz", "run", "alone"))
-    write_bars(data)
-    changed = {**overrides(data), "epochs": 3, "data.mode": "stream"}
-    command = [
-        *("sh", "experiments/launchers/two_processes.sh", "--config=configs/vanilla.py"),
-        *(f"--workdir={folder}", *(f"--config.{k}={v}" for k, v in changed.items())),
-    ]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+def test_two_processes_share_a_stream_and_report_the_end_once(data, launched, tmp_path):
+    output, folder = launched
+    assert output.count("test elbo") == 1
     # A finished run has nothing left to do, in either process.
-    for message in ("test elbo", "is finished"):
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env={**os.environ, "PATH": path},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=SECONDS,
-        )
-        assert done.returncode == 0, done.stdout
-        assert done.stdout.count(message) == 1
+    assert launch(data, folder).count("is finished") == 1
     # One process with as many devices, and the data in memory.
-    train(config_of(data, epochs=3), alone, devices=jax.devices()[:2])
+    alone = tmp_path / "alone"
+    train(config_of(data), alone, devices=jax.devices()[:4])
     assert losses(folder).keys() == losses(alone).keys()
     np.testing.assert_allclose(
         list(losses(folder).values()), list(losses(alone).values()), rtol=1e-6
@@ -216,8 +241,8 @@ def test_two_processes_share_a_stream_and_report_the_end_once(tmp_path):
 
 # Two processes start, as under Slurm.
 @pytest.mark.slow
-def test_processes_with_different_configs_end_before_they_begin(tmp_path):
-    data, folder = write_bars(tmp_path / "bars.npz"), tmp_path / "run"
+def test_processes_with_different_configs_end_before_they_begin(data, tmp_path):
+    folder = tmp_path / "run"
     slurm = {
         "SLURM_JOB_ID": "1",
         "SLURM_STEP_NODELIST": "localhost",

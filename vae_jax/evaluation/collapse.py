@@ -83,7 +83,9 @@ def _sample(
 
 @jax.jit
 def _log_aggregates(
-    latents: Float[Array, "rows latents"], own: Int[np.ndarray | Array, " rows"], posterior: Normal
+    latents: Float[np.ndarray | Array, "rows latents"],
+    own: Int[np.ndarray | Array, " rows"],
+    posterior: Normal,
 ) -> tuple[Float[Array, " rows"], Float[Array, " rows"], Float[Array, " rows"]]:
     """Return log q(z) of each z, log prod_j q(z_j), and log q(z) without its own image's posterior.
 
