@@ -44,7 +44,7 @@ SHORT = {
     "checkpoints.every_seconds": 0,
     "tensorboard.images_every_epochs": 5,
 }
-_OVERRIDES = {
+OVERRIDES = {
     **SHORT,
     "model.latent_size": 5,
     "model.encoder.widths": "(64,)",
@@ -136,7 +136,7 @@ def kill_and_compare(
     epochs: int,
     scratch: Path,
     config: str = "vanilla",
-    overrides: Mapping[str, Any] = _OVERRIDES,
+    overrides: Mapping[str, Any] = OVERRIDES,
 ) -> dict[str, Any]:
     """Train a reference, then kill runs of the same config until `kills` have hit.
 

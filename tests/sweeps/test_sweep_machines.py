@@ -16,12 +16,21 @@ from vae_jax.training.records import read_records
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+# Six steps per epoch, in one call.
+SMALL = {
+    "data.train_split": "train[:300]",
+    "data.validation_split": "train[300:350]",
+    "data.test_split": "test[:50]",
+    "model.encoder.widths": "(16,)",
+    "evaluation.num_samples": 2,
+}
 
 
 def undrawn(folder):
-    """Return the command that runs the sweep in `folder` without its plots."""
+    """Return the command that runs the sweep in `folder`, smaller and without its plots."""
     python, _, *command = kill_sweep.command(folder)
-    return [python, "tests/undrawn_command.py", *command]
+    changes = [f"--config.{field}={value}" for field, value in SMALL.items()]
+    return [python, "tests/undrawn_command.py", *command, *changes]
 
 
 @contextlib.contextmanager
@@ -80,8 +89,15 @@ def test_workers_killed_in_mid_task_change_nothing(tmp_path, undisturbed, execut
         pytest.importorskip("ray", reason="Ray is an optional requirement")
     folder, mark, log = tmp_path / "sweep", uuid.uuid4().hex, tmp_path / "log"
     command = [*undrawn(folder), "--trials=4", f"--executor={executor}"]
-    # Ray gives way to all other processes, which are none of a test's business.
-    environment = {**ENVIRONMENT, "SWEEP_TEST_MARK": mark, "RAY_worker_niceness": "0"}
+    environment = {
+        **ENVIRONMENT,
+        "SWEEP_TEST_MARK": mark,
+        # Ray gives way to all other processes, which are none of a test's business.
+        "RAY_worker_niceness": "0",
+        # Workers that it starts before there is a task have another environment than the task's.
+        "RAY_enable_worker_prestart": "0",
+        "RAY_prestart_worker_first_driver": "0",
+    }
     with open(log, "wb") as output, on_one_core():
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     try:
@@ -142,5 +158,5 @@ def test_processes_share_a_workdir_and_finish_what_a_killed_one_began(tmp_path):
     for member in range(4):
         records = read_records(workdir.member_folder(folder, member) / "metrics.jsonl")
         steps = [record["step"] for record in records if record["split"] == "valid"]
-        assert steps == [40 * epoch for epoch in range(1, 7)]
+        assert steps == [6 * epoch for epoch in range(1, 7)]
     assert {path.name for path in (folder / "chunks").iterdir()} <= {".lock"}
