@@ -1,10 +1,11 @@
-"""The distance of test codes from the prior, for each member of a sweep over WAEs.
+"""The distance of codes from the prior, for each member of a sweep over WAEs.
 
     python -m benchmarks.code_distances --workdir=runs/wae_weights \
         --output=benchmarks/results/code_distances_cpu.json
 
 The distance is that of the runs' objective, a squared MMD without a unit, between the codes of
-2,000 test images and as many draws of the prior. It is compared with that of two sets of draws.
+2,000 training or test images and as many draws of the prior. It is compared with that of two sets
+of draws.
 """
 
 import itertools
@@ -19,6 +20,8 @@ from jaxtyping import Array, Float, Key
 from experiments import command_line
 from experiments import flags as shared
 from vae_jax import trained, workdir
+from vae_jax.data.dataset import evenly_spaced
+from vae_jax.data.pixels import as_floats
 from vae_jax.errors import UserError
 from vae_jax.evaluation import metrics, results_file
 from vae_jax.objectives.discrepancy import Kernel, maximum_mean_discrepancy
@@ -66,7 +69,7 @@ def distance_from_prior(
 
 
 def member_row(folder: Path, member: int) -> dict[str, Any]:
-    """Return the distance of a member's test codes from the prior, and its squared error.
+    """Return the distances of a member's codes from the prior, and its squared error.
 
     Raises:
       UserError: the member is no WAE.
@@ -75,17 +78,22 @@ def member_row(folder: Path, member: int) -> dict[str, Any]:
     objective = model.config.objective
     if not isinstance(objective, WAE):
         raise UserError(f"{folder}: member {member} was not trained by objective=wae")
-    images = model.load_test().images[:_NUM_DRAWS]
     own, others = jax.random.split(jax.random.key(member))
     kernel = objective.build_kernel()
-    codes = model.encode(images)
+    # The first test images are not like the last ones.
+    test, train = (
+        dataset.images[evenly_spaced(len(dataset.images), _NUM_DRAWS)]
+        for dataset in (model.load_test(), model.load_labelled())
+    )
+    codes = model.encode(test)
     draws = distances_of_draws(kernel, codes.shape, _NUM_PAIRS, others)
     return {
         "mmd_weight": objective.mmd_weight,
         "seed": model.config.seed,
-        "distance": distance_from_prior(codes, kernel, own),
+        "test_distance": distance_from_prior(codes, kernel, own),
+        "train_distance": distance_from_prior(model.encode(train), kernel, own),
         "squared_norm": float(np.square(codes).sum(axis=1).mean()),
-        "reconstruction_mse": metrics.reconstruction_error(model, images),
+        "reconstruction_mse": metrics.reconstruction_error(model, as_floats(test)),
         "draws_mean": float(draws.mean()),
         "draws_deviation": float(draws.std(ddof=1)),
     }
@@ -100,7 +108,8 @@ def main() -> None:
         row = member_row(folder, member)
         rows.append(row)
         print(
-            f"weight {row['mmd_weight']:g}, seed {row['seed']}: squared MMD {row['distance']:.5f}; "
+            f"weight {row['mmd_weight']:g}, seed {row['seed']}: squared MMD "
+            f"{row['train_distance']:.5f} in training and {row['test_distance']:.5f} in test; "
             f"two sets of draws have {row['draws_mean']:.5f} ± {row['draws_deviation']:.5f}",
             flush=True,
         )
