@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import beta, disentanglement, vanilla
+from configs import beta, disentanglement, vanilla, wae
 from vae_jax.config import resolve
 from vae_jax.config.reference import declarations
 from vae_jax.errors import UserError
@@ -231,6 +231,7 @@ SHIPPED = {
     "rate_distortion": beta,
     "representation": vanilla,
     "tpe": vanilla,
+    "wae_weights": wae,
 }
 
 

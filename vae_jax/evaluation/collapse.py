@@ -114,7 +114,7 @@ def _log_aggregates(
         jnp.full((len(latents), len(posterior.mean)), constant, jnp.float32),
         jnp.full(len(latents), constant, jnp.float32),
     )
-    dimensions = (latents.T, posterior.mean.T, posterior.log_scale.T)
+    dimensions = (jnp.asarray(latents).T, posterior.mean.T, posterior.log_scale.T)
     (log_densities, log_product), _ = jax.lax.scan(add_dimension, start, dimensions)
     num = len(posterior.mean)
     log_joint = jax.nn.logsumexp(log_densities, axis=1) - jnp.log(num)
