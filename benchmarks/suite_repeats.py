@@ -1,4 +1,4 @@
-"""Run the whole suite again and again, some times beside processes that keep every core busy.
+"""Run the whole suite again and again, sometimes beside processes that keep every core busy.
 
     python -m benchmarks.suite_repeats --suite_runs=5 \
         --output=benchmarks/results/suite_repeats_cpu.json
@@ -59,9 +59,10 @@ def read_report(report: Path) -> dict[str, Any]:
     """
     try:
         suite = ET.parse(report).getroot().find("testsuite")
-        assert suite is not None
+        if suite is None:
+            raise UserError("the suite ended without a report of its tests: no testsuite in it")
         counts = {name: int(suite.attrib[name]) for name in ("tests", "skipped")}
-    except (OSError, ET.ParseError, AssertionError, KeyError, ValueError) as error:
+    except (OSError, ET.ParseError, KeyError, ValueError) as error:
         raise UserError(f"the suite ended without a report of its tests: {error}") from error
     failed = [
         f"{case.attrib['classname'].replace('.', '/')}.py::{case.attrib['name']}"

@@ -10,11 +10,11 @@ log p(x) with deterministic codes, so that no metric in nats but the distortion 
 
 On two cores without an accelerator, shared with other work, it trains for 5 minutes. Expect a
 squared error of 0.022 per pixel, a squared norm of the codes of 8.3, and an MMD of 0.014 in
-training. Of 2,000 codes from as many draws of the prior it is 0.016; two sets of draws have 0, with
-a deviation of 0.0005. With `--config.objective.mmd_weight=2000` it is 0.0011, and 0.0021 of test
-images, for a squared error of 0.029; weight 10,000 is no closer (configs/sweeps/wae_weights.py,
-benchmarks/results/code_distances_cpu.json). The MMD in validation, 0.045, is larger since its
-batches are in the order of the data, where neighbours look alike.
+training. Between 2,000 codes and as many draws of the prior it is 0.016; two sets of draws have 0,
+with a deviation of 0.0005. With `--config.objective.mmd_weight=2000` it is 0.0011, and 0.0021 of
+test images, for a squared error of 0.029; weight 10,000 is no closer
+(configs/sweeps/wae_weights.py, benchmarks/results/code_distances_cpu.json). The MMD in validation,
+0.045, is larger since its batches are in the order of the data, where neighbours look alike.
 """
 
 import math

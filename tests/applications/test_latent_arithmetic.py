@@ -232,7 +232,7 @@ def test_the_report_shows_the_mean_over_seeds_and_nothing_before_a_measurement(t
         ("mean_difference", "thickness"),
         ("mean_difference", "1"),
         ("mean_difference", "0-1"),
-        ("linear_classifier", "thickness"),
+        ("linear_classifier", "0-1"),
     ],
 )
 def test_an_edit_moves_the_latents_by_the_degree_along_the_direction(

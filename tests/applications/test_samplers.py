@@ -230,7 +230,7 @@ def test_the_command_writes_images_and_a_plot_of_them(run, tmp_path, capsys, mon
     command(**given, temperature=0.0)
     assert len(np.unique(image_arrays.read(target), axis=0)) <= (1 if name == "prior" else 10)
     if name == "prior":
-        # What follows is of no sampler, and a mixture takes long to fit.
+        # The rest does not depend on the sampler, and fitting a mixture takes long.
         monkeypatch.setattr(sample, "_PART", 50)
         command(**given)
         np.testing.assert_allclose(image_arrays.read(target), images, rtol=1e-6, atol=1e-6)

@@ -189,7 +189,7 @@ def test_the_same_bits_come_out_of_every_program(name):
         "fused": jax.jit(lambda rows: (render(rows, variant, 32) / 255 * 255).astype(jnp.uint8)),
     }
     if variant is COLOR:
-        # The variant with the most operations, each of them a program.
+        # Eagerly each operation is a program: only the variant that has them all.
         programs["eager"] = lambda rows: render(rows, variant, 32)
     for program in programs.values():
         np.testing.assert_array_equal(program(rows), images)

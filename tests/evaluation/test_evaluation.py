@@ -133,6 +133,11 @@ def test_the_noise_of_estimated_posterior_means_is_no_activity(changes, num_samp
     assert (found.posterior_mean.var(axis=0) > collapse.ACTIVITY_THRESHOLD).all()
 
 
+def test_the_metrics_of_single_samples_as_posterior_means_have_no_active_units():
+    found = vae_metrics(small_model(scale=0.0, **IAF), binary_images(0, 7), num_samples=1)
+    assert found["active_units"] is None
+
+
 def test_a_dimension_is_collapsed_below_a_hundredth_of_a_nat():
     assert collapse.collapsed_share(np.array([0.009, 0.0, 0.011, 3.0])) == 0.5
 
@@ -179,6 +184,7 @@ def test_mutual_information_of_two_layers_compares_each_posterior_with_their_mix
     own = densities[np.arange(13), np.arange(13)]
     expected = (own - special.logsumexp(densities, axis=0) + np.log(25)).mean()
     found = collapse.mutual_information(model.graphdef, model.params, images, key)
+    # The densities are rounded otherwise in another program than the metric's.
     assert found == pytest.approx(expected, abs=1e-4)
     assert 0.1 < found < np.log(25)
 

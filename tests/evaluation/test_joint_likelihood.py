@@ -131,7 +131,11 @@ def test_the_elbo_of_an_exact_posterior_is_the_log_probability(linear):
 
 @pytest.mark.parametrize(
     ("kind", "asked"),
-    [("mixture", ("label",)), ("mixture_of_products", ("label", "text"))],
+    [
+        ("mixture", ("label",)),
+        ("mixture", ("label", "text")),
+        ("mixture_of_products", ("label", "text")),
+    ],
 )
 def test_mixtures_and_other_kinds_of_data_are_estimated_without_bias(kind, asked):
     names = ("label", "text")

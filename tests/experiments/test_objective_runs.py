@@ -92,6 +92,9 @@ def test_records_and_summary_have_the_metrics_of_the_objective(whole):
         assert all(0 < record["codes_used"] <= 1 for record in records)
         assert 1 <= test["perplexity"] <= test["codes_used"] * model.num_codes + 1e-6
         assert "elbo" not in test
+        images = model.load_test().images[:5]
+        decoded = model.decode(model.encode(images))
+        np.testing.assert_allclose(decoded, model.reconstruct(images), rtol=1e-5, atol=1e-6)
         return
     steps = [record for record in records if record["split"] == "train"]
     assert all(record["discriminator_gradient_norm"] > 0 for record in steps)
@@ -125,8 +128,9 @@ def test_a_model_of_classes_is_measured_and_sampled_from_its_prior_alone(bars, t
         samplers.build("mixture", model, images, KEY)
 
 
+@pytest.mark.plots
 def test_a_wasserstein_autoencoder_moves_its_codes_to_the_prior_which_then_is_sampled(
-    bars, tmp_path
+    bars, tmp_path, unrendered
 ):
     changes = {**NETWORK, "model.encoder.widths": (5,), "objective.mmd_weight": 300.0}
     changes |= {"epochs": 25, "steps_per_call": 6}
@@ -134,6 +138,7 @@ def test_a_wasserstein_autoencoder_moves_its_codes_to_the_prior_which_then_is_sa
     train.train(config, tmp_path / "run")
     discrepancies = [r["mmd"] for r in read_records(tmp_path / "run" / "metrics.jsonl")]
     assert np.mean(discrepancies[-5:]) < 0.4 * discrepancies[0]
+    assert (tmp_path / "run" / "plots" / "samples.png").is_file()
     model = vae_jax.load(tmp_path / "run")
     assert model.sample(KEY, 3).shape == (3, *SHAPE)
     images = model.load_splits().train.images

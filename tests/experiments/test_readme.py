@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
 from small_data import write_bars
 
 from examples import customers
-from experiments import report
+from experiments import executor_flags, report
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
@@ -32,6 +33,8 @@ TEXT = "\n".join(path.read_text(encoding="utf-8") for path in dict.fromkeys(PAGE
 
 # An optional package.
 HAS_ONNX = importlib.util.find_spec("onnx") is not None
+
+EXECUTORS = set(flags.FLAGS[executor_flags._EXECUTOR.name].parser.enum_values)
 
 SMALL_RUN = {
     "epochs": "1",
@@ -178,6 +181,8 @@ def on_a_small_budget(command: list[str], idx_folder: Path) -> list[str]:
     if "experiments.disentanglement" in command:
         command = [re.sub("--sweep=.*", "--sweep=small_study.py", part) for part in command]
         # tests/sweeps/test_sweep_machines.py has the workers.
+        named = {part.removeprefix("--executor=") for part in command if "--executor=" in part}
+        assert named <= EXECUTORS
         command = [re.sub("--executor=.*", "--executor=local", part) for part in command]
         small = {"epochs": 1, "data.train_split": "train[:2000]", "evaluation.num_samples": 2}
         small |= {"data.validation_split": "train[-200:]", "data.test_split": "train[-600:-200]"}
@@ -271,7 +276,6 @@ from vae_jax import config as factory; factory.resolve(config)"""
     )
     before = [own_data, of_numbers, missing_pixels, single_cells, with_layers]
     after = {
-        in_a_program: "assert nats.shape == (16,) and samples.shape == (16, 28, 28, 1)",
         of_a_sweep.replace("member=17", "member=3"): "",
         of_modalities: "",
         by_class: "assert threes.shape == sevens.shape",
@@ -297,15 +301,18 @@ from vae_jax import config as factory; factory.resolve(config)"""
     with open(tmp_path / "customers.csv", encoding="utf-8") as table:
         (tmp_path / "few.csv").write_text("".join(itertools.islice(table, 40)), encoding="utf-8")
     np.save(tmp_path / "new.npy", np.zeros((3, 28, 28), np.uint8))
-    result = subprocess.run(
-        [sys.executable, "-c", IN_ONE_PROCESS],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning"},
-        input=json.dumps(steps),
-        text=True,
-        capture_output=True,
-    )
-    assert result.returncode == 0, result.stderr
+    alone = f"{in_a_program}\nassert nats.shape == (16,) and samples.shape == (16, 28, 28, 1)"
+    # One program as a user starts it, without what others have imported and set.
+    for program, told in ((IN_ONE_PROCESS, json.dumps(steps)), (alone, "")):
+        result = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning"},
+            input=told,
+            text=True,
+            capture_output=True,
+        )
+        assert result.returncode == 0, result.stderr
 
 
 def test_the_tables_of_all_documents_come_from_the_result_files():

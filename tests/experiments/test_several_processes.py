@@ -188,9 +188,11 @@ def launch(data, folder):
     return done.stdout
 
 
-# Two processes begin anew three times, and before as the run to compare with.
+# Two processes start four times here, and once for the run to compare with.
 @pytest.mark.slow
-def test_a_run_of_two_processes_outlives_a_stop_and_the_death_of_either(data, launched, tmp_path):
+def test_a_run_of_two_processes_outlives_a_stop_and_the_death_of_either_between_calls(
+    data, launched, tmp_path
+):
     folder, (_, undisturbed) = tmp_path / "run", launched
 
     # It stops after the next call.

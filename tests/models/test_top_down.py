@@ -122,7 +122,7 @@ def test_a_new_ladder_has_no_rate_and_starts_at_the_mean_pixel():
         found = model.encode(IMAGES[:1]).descend(jax.random.normal(key, (1, LATENTS)))
         return found.kl, found.likelihood.mean
 
-    # Of the fewest operations to compile.
+    # A generator of few operations compiles faster.
     kl, mean = map(np.asarray, start(jax.random.key(1, impl="unsafe_rbg")))
     np.testing.assert_allclose(kl, np.zeros((1, LATENTS)), atol=1e-6)
     assert 0.1 < mean.mean() < 0.35

@@ -77,7 +77,7 @@ def differing_parameters(one, other):
 @pytest.mark.parametrize(
     "model",
     [
-        *(MODELS[name] for name in ("mlp", "conv", "markov")),
+        *(MODELS[name] for name in ("mlp", "conv", "markov", "autoencoder")),
         {"likelihood": {"name": "normal", "scale_kind": "per_pixel", "scale": 0.3}},
     ],
 )

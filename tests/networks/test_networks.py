@@ -209,9 +209,9 @@ def make_conv(image_shape, downsampling, upsampling, *, kernel_size=3, widths=(5
     )
 
 
-def make_residual(image_shape, downsampling, upsampling, *, remat, widths=(5,)):
+def make_residual(image_shape, downsampling, upsampling, *, remat, num_blocks=1, widths=(5,)):
     options = {
-        "num_blocks": 1,
+        "num_blocks": num_blocks,
         "kernel_size": 4,
         "activation": jax.nn.silu,
         "remat": remat,
@@ -234,7 +234,12 @@ BODIES = {
         make_conv, downsampling="stride", upsampling="transpose", kernel_size=4, widths=()
     ),
     "residual": partial(
-        make_residual, downsampling="stride", upsampling="transpose", remat=False, widths=()
+        make_residual,
+        downsampling="stride",
+        upsampling="transpose",
+        remat=False,
+        num_blocks=2,
+        widths=(),
     ),
     "residual, remat": partial(make_residual, downsampling="pool", upsampling="resize", remat=True),
 }
@@ -335,7 +340,7 @@ def test_set_output_bias_starts_the_decoder_at_the_link_of_the_mean(body):
         decoder.set_output_bias(image, jnp.exp)
         return decoder(latents)
 
-    # The mean is 0 where the link is of -inf.
+    # exp(-inf) is 0: the bias stays 0.
     from_zero = np.asarray(decode(np.full(image_shape, -np.inf, np.float32)))
     mean = image if isinstance(decoder, MLPDecoder) else image.mean(axis=(0, 1))
     np.testing.assert_allclose(decode(image), from_zero + np.exp(mean), rtol=1e-4, atol=1e-5)

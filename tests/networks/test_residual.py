@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from PIL import Image
 from small_data import write_shapes
 from small_models import normal, randomized
 
@@ -197,6 +198,7 @@ SMALL = {
 }
 
 
+@pytest.mark.plots
 @pytest.mark.slow  # a whole run, whose dozen programs are compiled first
 def test_it_learns_from_a_stream_of_colour_images(parsed_flags, tmp_path):
     folder = write_shapes(tmp_path / "shapes", 8, train=672, test=24)
@@ -218,3 +220,7 @@ def test_it_learns_from_a_stream_of_colour_images(parsed_flags, tmp_path):
     assert 5 < test["bits_per_dim"] < 7.5
     assert test["bits_per_dim"] == pytest.approx(test["elbo"] / uniform * 8)
     assert test["active_units"] > 0
+    with Image.open(tmp_path / "run" / "plots" / "reconstructions.png") as image:
+        pixels = np.asarray(image.convert("RGB"), np.float32)
+    # In colour.
+    assert np.ptp(pixels, axis=2).mean() > 5

@@ -24,6 +24,12 @@ def base(tmp_path_factory):
     return fields.resolved(small_config(changes))
 
 
+@pytest.fixture(autouse=True)
+def no_program_yet():
+    """Forget the programs of other tests, since these count how often there is a new one."""
+    chunks._group.cache_clear()
+
+
 def num_traces(base, sweep, folder, monkeypatch, field="objective.beta"):
     """The number of traces of the step while a sweep is trained, and the members' values."""
     traced, trained = [], []

@@ -146,13 +146,16 @@ def equal(first, second):
     return all(a.tobytes() == b.tobytes() for a, b in pairs)
 
 
-def test_a_member_in_turn_is_bit_for_bit_the_run_alone(mlp):
-    functions = mlp.in_turn
-    swept, metrics, finite = train(functions, mlp.members(), 3)
+# Of convolutions one epoch.
+@pytest.mark.parametrize(("network", "num_calls"), [("mlp", 3), ("conv", 1)])
+def test_a_member_in_turn_is_bit_for_bit_the_run_alone(network, num_calls):
+    problem, num_steps = problem_of(network), problem_of(network).steps_per_epoch
+    functions = problem.in_turn
+    swept, metrics, finite = train(functions, problem.members(), num_calls, num_steps=num_steps)
     assert finite.all()
     valid = functions.validate(functions.place(swept, 4), np.full(4, True))
-    for i, member in enumerate(mlp.members()):
-        solo, solo_metrics, solo_valid = mlp.alone(member, 3)
+    for i, member in enumerate(problem.members()):
+        solo, solo_metrics, solo_valid = problem.alone(member, num_calls)
         assert equal(at(swept, i), solo)
         assert equal(at(metrics, i), solo_metrics)
         assert equal(at(valid, i), solo_valid)

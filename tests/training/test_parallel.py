@@ -63,6 +63,8 @@ def put_start(compiled, config):
     """Return the state before the first step, made by one device and put on all."""
     state, keys = _started(config)
     noise_key, order_key = map(jax.random.wrap_key_data, keys)
+    # Copies: what is put may share the memory of the host, and the functions consume it.
+    state = jax.tree.map(np.array, state)
     return compiled.put(state._replace(noise_key=noise_key, order_key=order_key))
 
 
@@ -110,6 +112,15 @@ DRAWING = {
     },
     # Two players, and latents that are permuted over the batch of all devices.
     "factor": {"objective": {"name": "factor", "discriminator": {"widths": (8,)}, "gamma": 5.0}},
+    # Three players, two of which own parts of the model.
+    "vae_gan": {
+        "data.binarization": "none",
+        "objective": {
+            "name": "vae_gan",
+            "decoder": {"updates": 2},
+            "discriminator": {"network": {"name": "mlp", "widths": (6,)}},
+        },
+    },
 }
 
 

@@ -177,7 +177,8 @@ def test_the_best_of_a_column_is_bold():
 
 def test_a_diverged_run_is_reported_and_left_out(compared, data, tmp_path):
     wild = {"objective": {"name": "elbo", "beta": 1e38, "free_nats": 1e38}}
-    compare(small_zoo(wild=Family("wild", wild)), data, tmp_path, names=["wild"], seeds=1)
+    zoo = small_zoo(wild=Family("wild", wild))
+    compare(zoo, data, tmp_path, names=["wild"], seeds=1, draw=True)
     (row,) = rows_of(tmp_path)
     assert row["diverged"]
     page = report.path_of(tmp_path / "results").read_text()

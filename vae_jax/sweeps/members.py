@@ -93,7 +93,7 @@ def stack(states: Sequence[RunState]) -> RunState:
     def stacked(*leaves: Array) -> Array | np.ndarray:
         # On the host: a program that stacks a hundred members takes seconds to compile.
         is_key = jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key)
-        return jnp.stack(leaves) if is_key else np.stack(leaves)
+        return jnp.stack(leaves) if is_key else np.stack(jax.device_get(leaves))
 
     return jax.device_put(jax.tree.map(stacked, *states))
 

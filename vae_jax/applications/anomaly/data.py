@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key
 
 from vae_jax.data import Dataset, LazyDataset
 from vae_jax.data.dataset import evenly_spaced
-from vae_jax.data.pixels import binarize, to_unit_interval
+from vae_jax.data.pixels import as_floats, binarize
 from vae_jax.evaluation import metrics
 from vae_jax.trained import TrainedModel
 
@@ -53,7 +53,7 @@ def build_keys(model: TrainedModel) -> tuple[Keys, Keys]:
 def as_seen(model: TrainedModel, images: np.ndarray, key: Key[Array, ""]) -> Images:
     """Return stored images as the model sees them: binarised, one draw each, if trained so."""
     if not model.binarizes:
-        return np.asarray(to_unit_interval(jax.numpy.asarray(images)))
+        return as_floats(images)
     return metrics.prepare_targets(binarize, images, key)
 
 
