@@ -27,7 +27,7 @@ from vae_jax.evaluation import metrics, results_file
 from vae_jax.objectives.discrepancy import Kernel, maximum_mean_discrepancy
 from vae_jax.objectives.wae import WAE
 
-shared.define(workdir="directory of a sweep over WAEs", output="JSON file to write")
+shared.define(workdir="required; directory of a sweep over WAEs", output="JSON file to write")
 
 _NUM_DRAWS = 2_000
 # Pairs of sets of draws of the prior.
@@ -101,7 +101,7 @@ def member_row(folder: Path, member: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure all members, print a line for each, write the JSON."""
-    folder = Path(flags.FLAGS.workdir)
+    folder = shared.required_workdir()
     there = (workdir.member_folder(folder, member).is_dir() for member in itertools.count())
     rows = []
     for member, _ in enumerate(itertools.takewhile(bool, there)):

@@ -29,7 +29,7 @@ from vae_jax.errors import UserError
 from vae_jax.evaluation import results_file
 from vae_jax.training import host
 
-shared.define(output="JSON file to write, and to go on with")
+shared.define(output="required; JSON file to write, and to go on with")
 _RUNS = flags.DEFINE_integer("suite_runs", 5, "runs of the suite in all", lower_bound=1)
 _BUSY = flags.DEFINE_boolean("busy_cores", False, "run it beside a busy loop per core")
 
@@ -86,6 +86,20 @@ def run_suite(commit: str, *, busy: bool) -> dict[str, Any]:
         return {"commit": commit, "busy": busy, "seconds": round(seconds), **read_report(report)}
 
 
+def rows_of(path: Path, commit: str) -> list[dict[str, Any]]:
+    """Return the rows of a commit in an earlier output; none while there is no file.
+
+    Raises:
+      UserError: the file cannot be read, or has other rows.
+    """
+    if not path.is_file():
+        return []
+    rows = workdir.read_json(path, {"rows": list})["rows"]
+    if not all(isinstance(row, dict) and {"commit", "busy"} <= row.keys() for row in rows):
+        raise UserError(f"--output={path} has rows of something else; name another file")
+    return [row for row in rows if row["commit"] == commit]
+
+
 def _commit(output: Path) -> str:
     """Return the commit of the checkout.
 
@@ -108,10 +122,10 @@ def _git(*arguments: str) -> str:
 def main() -> None:
     """Run the suite until there are enough rows, and print a line for each."""
     output, busy = flags.FLAGS.output, _BUSY.value
-    path = Path(output)
-    commit = _commit(path)
-    kept = workdir.read_json(path, {"rows": list})["rows"] if path.is_file() else []
-    rows = [row for row in kept if row["commit"] == commit]
+    if not output:
+        raise UserError("--output is missing; name the JSON file to write, and to go on with")
+    commit = _commit(Path(output))
+    rows = rows_of(Path(output), commit)
     circumstances = results_file.circumstances("benchmarks.suite_repeats")
     while sum(row["busy"] == busy for row in rows) < _RUNS.value:
         row = run_suite(commit, busy=busy)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from absl.testing import flagsaver
 
 from benchmarks import code_distances
 from vae_jax import trained
@@ -33,3 +34,14 @@ def test_a_run_of_another_objective_is_refused(monkeypatch):
         UserError, match=r"^runs/vanilla: member 3 was not trained by objective=wae"
     ):
         code_distances.member_row(Path("runs/vanilla"), 3)
+
+
+@pytest.mark.parametrize(
+    ("folder", "problem"), [("", "is missing"), ("runs/none", "has no members")]
+)
+def test_a_folder_without_members_is_refused_in_one_line(parsed_flags, folder, problem):
+    with (
+        flagsaver.flagsaver(workdir=folder),
+        pytest.raises(UserError, match=rf"^--workdir.*{problem}"),
+    ):
+        code_distances.main()

@@ -1,9 +1,11 @@
 """Repeats of the suite count what failed, and busy loops end with them."""
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
+from absl.testing import flagsaver
 
 from benchmarks import suite_repeats
 from vae_jax.errors import UserError
@@ -58,3 +60,22 @@ def test_a_changed_checkout_is_refused_and_the_output_is_no_change(monkeypatch):
         suite_repeats._commit(Path("rows.json"))
     answers["status"] = ""
     assert suite_repeats._commit(Path("rows.json")) == "abc"
+
+
+def test_rows_of_the_commit_are_kept_and_a_file_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "rows.json"
+    assert suite_repeats.rows_of(path, "abc") == []
+    rows = [{"commit": commit, "busy": False} for commit in ("abc", "old")]
+    path.write_text(json.dumps({"rows": rows}))
+    assert suite_repeats.rows_of(path, "abc") == rows[:1]
+    path.write_text(json.dumps({"rows": [{"seed": 0}]}))
+    with pytest.raises(UserError, match=r"has rows of something else; name another file$"):
+        suite_repeats.rows_of(path, "abc")
+
+
+def test_without_an_output_nothing_is_run(parsed_flags):
+    with (
+        flagsaver.flagsaver(output=""),
+        pytest.raises(UserError, match=r"^--output is missing; name the JSON file"),
+    ):
+        suite_repeats.main()
