@@ -1,7 +1,5 @@
 """The interface of distributions, sums over events, bounded log-scales."""
 
-import dataclasses
-import functools
 import math
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -10,8 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 _LOG_SCALE_BOUND = 8.0
-
-static_field = functools.partial(dataclasses.field, metadata={"static": True})
 
 
 @runtime_checkable

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from vae_jax.distributions.base import flatten_event, softplus, static_field
+from vae_jax.distributions.base import flatten_event, softplus
+from vae_jax.distributions.pytree import register_pytree, static_field
 
 # Below this slope a density is sampled by the first terms of a series.
 _NEARLY_FLAT = 1e-3
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class Bernoulli:
     """Independent Bernoullis by their logits.
@@ -90,7 +91,7 @@ def _sum_log_prob_jvp(
     return _sum_log_prob(value, logits), tangent.sum(axis=-1)
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class ContinuousBernoulli:
     """Independent continuous Bernoullis by their logits: densities on the unit interval.

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from vae_jax.distributions.base import flatten_event, static_field
+from vae_jax.distributions.base import flatten_event
 from vae_jax.distributions.levels import NUM_LEVELS, level_values, nearest_level
+from vae_jax.distributions.pytree import register_pytree, static_field
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class Categorical:
     """A probability for each of 256 levels, each element independent of the others.

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from vae_jax.distributions.pytree import register_pytree
 
-@jax.tree_util.register_dataclass
+
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class Classes:
     """A probability for each class.

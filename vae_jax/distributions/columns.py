@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from vae_jax.distributions.base import static_field
 from vae_jax.distributions.classes import Classes
+from vae_jax.distributions.pytree import register_pytree, static_field
 
 # In the support of every kind: stands where a cell was not seen, and is not counted.
 _PLACEHOLDER = 1.0
@@ -31,7 +31,7 @@ class ByDimension(Protocol):
         """Return one draw."""
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class Binary:
     """Bernoullis of single columns by their logits.
@@ -56,7 +56,7 @@ class Binary:
         return jax.random.bernoulli(key, self.mean).astype(jnp.float32)
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class Constant:
     """Columns that are given and not modelled: the log probability of any value is 0.
@@ -76,7 +76,7 @@ class Constant:
         return self.mean
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class Group:
     """Columns of one kind.
@@ -90,7 +90,7 @@ class Group:
     indices: tuple[int, ...] = static_field()
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class Columns:
     """p(x|z) of a row: the columns are independent given the latents.

@@ -8,9 +8,10 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, Key
 
 from vae_jax.distributions.base import softplus
+from vae_jax.distributions.pytree import register_pytree
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class Poisson:
     """Poissons by the log of their mean.
@@ -35,7 +36,7 @@ class Poisson:
         return jax.random.poisson(key, self.mean).astype(jnp.float32)
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class NegativeBinomial:
     """Poissons whose mean is drawn from a gamma: the variance is mean + mean^2 / size.
@@ -74,7 +75,7 @@ class NegativeBinomial:
         return jax.random.poisson(count_key, rate).astype(jnp.float32)
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class ZeroInflatedNegativeBinomial:
     """Negative binomials, and a further probability of zero (Lopez et al. 2018, scVI).

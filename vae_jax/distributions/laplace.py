@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from vae_jax.distributions.base import flatten_event, static_field
+from vae_jax.distributions.base import flatten_event
+from vae_jax.distributions.pytree import register_pytree, static_field
 
 _LOG_2 = math.log(2)
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class Laplace:
     """Independent Laplace distributions: density exp(-|value - mean| / scale) / (2 scale).

@@ -7,13 +7,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from vae_jax.distributions.pytree import register_pytree
+
 _LOG_2PI = math.log(2 * math.pi)
 # Values with a larger log, which only a row far from all training rows leads to, are drawn in: in
 # float32 they would be infinite, and so would sums of them.
 _LARGEST_LOG = 80.0
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class LogNormal:
     """Numbers whose logs are independent normals.

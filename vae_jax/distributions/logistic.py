@@ -13,14 +13,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from vae_jax.distributions.base import flatten_event, softplus, static_field
+from vae_jax.distributions.base import flatten_event, softplus
 from vae_jax.distributions.levels import NUM_LEVELS, nearest_level
+from vae_jax.distributions.pytree import register_pytree, static_field
 
 _LIGHTEST = NUM_LEVELS - 1
 _WIDTH = 1 / _LIGHTEST
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class DiscretizedLogistic:
     """Independent discretised logistics.
@@ -61,7 +62,7 @@ class DiscretizedLogistic:
         return _draw_level(key, self.location, self.log_scale)
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class MixtureOfDiscretizedLogistics:
     """A mixture of discretised logistics for each element, independent of the other elements.

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from vae_jax.distributions.normal import Normal
+from vae_jax.distributions.pytree import register_pytree
 
 _LOG_2PI = math.log(2 * math.pi)
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class NormalMixture:
     """sum_k weight_k N(value; mean_k, exp(log_scale_k)^2), its components independent normals.

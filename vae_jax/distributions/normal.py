@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from vae_jax.distributions.base import Draw, flatten_event, static_field, sum_event
+from vae_jax.distributions.base import Draw, flatten_event, sum_event
+from vae_jax.distributions.pytree import register_pytree, static_field
 
 _LOG_2PI = math.log(2 * math.pi)
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class Normal:
     """Independent normals: density N(value; mean, exp(log_scale)^2) per element.

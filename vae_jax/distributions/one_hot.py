@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from vae_jax.distributions.base import Draw
+from vae_jax.distributions.pytree import register_pytree
 
 Latents = Float[Array, "*shape latents"]
 
@@ -16,7 +17,7 @@ def gumbel_from_normal(noise: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return -jnp.log(-jax.scipy.special.log_ndtr(noise))
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class OneHot:
     """Independent categorical variables; latents are their one-hot vectors, side by side.

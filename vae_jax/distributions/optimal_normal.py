@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.distributions.base import flatten_event
 from vae_jax.distributions.normal import Normal
+from vae_jax.distributions.pytree import register_pytree
 
 # Lower bound of the optimal log-scale: for a residual of 0, as of a flat image, it is -infinity.
 _LOWEST = -8.0
@@ -18,7 +19,7 @@ _LOWEST = -8.0
 _STEEPNESS = 10
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class OptimalScaleNormal(Normal):
     """Normals with one scale: a plain log density with the gradient of the optimal sigma-VAE.

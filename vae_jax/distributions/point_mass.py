@@ -2,14 +2,14 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.distributions.base import Draw
+from vae_jax.distributions.pytree import register_pytree
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class PointMass:
     """The posterior of latents that are a function of the image: probability 1 at them.

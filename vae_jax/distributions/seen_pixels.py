@@ -3,11 +3,11 @@
 import dataclasses
 from typing import Protocol, runtime_checkable
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from vae_jax.distributions.base import flatten_event
+from vae_jax.distributions.pytree import register_pytree
 
 
 @runtime_checkable
@@ -31,7 +31,7 @@ class Elementwise(Protocol):
         """Return one draw."""
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class SeenPixels:
     """p(x|z) of the values of an image that were seen; the others are NaN.

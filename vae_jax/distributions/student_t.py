@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, Key
 
+from vae_jax.distributions.pytree import register_pytree
 
-@jax.tree_util.register_dataclass
+
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class StudentT:
     """Independent Student's t by location, log-scale and degrees of freedom.

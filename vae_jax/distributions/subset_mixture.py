@@ -8,9 +8,10 @@ from jaxtyping import Array, Float, Int, Key
 
 from vae_jax.distributions.base import Draw
 from vae_jax.distributions.normal import Normal
+from vae_jax.distributions.pytree import register_pytree
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class SubsetMixture:
     """sum_c weight_c N(value; mean_c, exp(log_scale_c)^2) for every example.

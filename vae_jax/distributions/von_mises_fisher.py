@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from vae_jax.distributions.base import Draw, static_field
+from vae_jax.distributions.base import Draw
+from vae_jax.distributions.pytree import register_pytree, static_field
 
 Latents = Float[Array, "*shape latents"]
 
@@ -200,7 +201,7 @@ def _draw_jvp(
     return (latents, versine), (latents_tangent, -versine * (2 - versine) * nearer)
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class VonMisesFisher:
     """Points on the unit sphere around a mean direction.
@@ -255,7 +256,7 @@ class VonMisesFisher:
         return self.direction.shape[-1]
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class UniformSphere:
     """The uniform distribution on the unit sphere.

@@ -21,6 +21,7 @@ from vae_jax.applications.generation import diffusion
 from vae_jax.applications.generation.diffusion import LatentDiffusion
 from vae_jax.applications.generation.fitting import minimize
 from vae_jax.distributions import Normal, NormalMixture
+from vae_jax.distributions.pytree import register_pytree
 from vae_jax.errors import UserError
 from vae_jax.evaluation.latent_draws import draw_latents
 from vae_jax.models import FlowPrior
@@ -51,7 +52,7 @@ class LatentDistribution(Protocol):
         """Return one draw."""
 
 
-@jax.tree_util.register_dataclass
+@register_pytree
 @dataclasses.dataclass(frozen=True)
 class CorrelatedNormalMixture:
     """sum_k weight_k N(mean_k, L_k L_k^T).
