@@ -1,3 +1,4 @@
+import contextlib
 import json
 import math
 import os
@@ -132,6 +133,24 @@ def test_a_workdir_that_another_process_holds_is_refused_until_it_is_killed(tmp_
         other.wait()
         with workdir.hold(tmp_path, {}):
             pass
+
+
+@pytest.mark.parametrize("holder", ["another", "nobody"])
+def test_a_refused_command_leaves_a_folder_that_another_has_begun_to_use(tmp_path, holder):
+    folder = tmp_path / "new" / "run"
+    with contextlib.ExitStack() as holds:
+
+        def refuse():
+            # Another command on the same new workdir was as fast, and came first.
+            holds.enter_context(workdir.hold(folder, {"seed": 0}))
+            if holder == "nobody":
+                holds.close()
+            raise UserError("refused")
+
+        with pytest.raises(UserError, match="refused"), workdir.left_as_it_was(folder):
+            refuse()
+        assert (folder / "config.json").is_file() == (holder == "another")
+    assert (tmp_path / "new").is_dir() == (holder == "another")
 
 
 @pytest.mark.parametrize("below", [".", "run", "deep/run"])

@@ -279,21 +279,34 @@ def _claim(workdir: Path, content: dict[str, Any], name: str, as_now: AsNow) -> 
 def left_as_it_was(folder: Path) -> Iterator[None]:
     """Remove what a refused command leaves: folders that it made and put no work into.
 
-    Those are `folder` and its parents, if they were missing before. Empty subfolders, locks, the
-    config and a search without trials are no work.
+    Those are `folder` and its parents, if they were missing before. Empty subfolders, locks that
+    nobody holds, the config and a search without trials are no work.
     """
     missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
         yield
     except UserError:
-        if missing and folder.is_dir():
-            files = [path for path in folder.rglob("*") if not path.is_dir()]
-            if all(path.suffix == ".lock" or path.name in _WITHOUT_WORK for path in files):
-                shutil.rmtree(folder, ignore_errors=True)
-                for path in missing[1:]:
-                    with contextlib.suppress(OSError):
-                        path.rmdir()
+        if missing and folder.is_dir() and _removed_without_work(folder):
+            for path in missing[1:]:
+                with contextlib.suppress(OSError):
+                    path.rmdir()
         raise
+
+
+def _removed_without_work(folder: Path) -> bool:
+    """Remove a folder without work, unless another process has begun there; say whether it did."""
+    with contextlib.ExitStack() as held:
+        try:
+            for lock in folder.rglob("*.lock"):
+                held.enter_context(FileLock(lock, timeout=0))
+        except OSError:
+            return False
+        # After the locks: what another process has done there is finished or will not be begun.
+        files = [path for path in folder.rglob("*") if not path.is_dir()]
+        if any(path.suffix != ".lock" and path.name not in _WITHOUT_WORK for path in files):
+            return False
+        shutil.rmtree(folder, ignore_errors=True)
+        return True
 
 
 @contextlib.contextmanager

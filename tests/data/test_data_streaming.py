@@ -194,8 +194,10 @@ def test_the_next_call_is_read_while_a_call_trains(monkeypatch):
     counting.opened.clear()
 
     def look():
+        # Before the reader goes on.
+        now = clock.now
         counting.opened.set()
-        return clock.now
+        return now
 
     monkeypatch.setattr(streaming, "time", SimpleNamespace(perf_counter=look))
     with stream_of(counting, num_threads=1, num_ahead=4) as stream:

@@ -244,6 +244,8 @@ def test_decimal_commas_are_looked_for_in_many_lines(tmp_path):
     found = load(path, day="skip")
     assert found.columns[0].kind != "category"
     assert sorted(found.images.ravel()) == [0.25, 1, 1.5, 2, 2.5, 3, 4, 8]
+    small = write_csv(tmp_path / "c.csv", ";", x=["1,5e-05", "2,5e-05", "2E+3"], y=["4", "5", "6"])
+    np.testing.assert_allclose(sorted(load(small).images[:, 0, 0, 0]), [1.5e-5, 2.5e-5, 2000])
     quoted = tmp_path / "b.csv"
     quoted.write_text('x;y\n1;2\n"1,5";3\n"2,5";7\n', encoding="utf-8")
     assert sorted(load(quoted).images[:, 0, 0, 0]) == [1, 1.5, 2.5]

@@ -73,6 +73,9 @@ def get_sweep():
     return space.grid({"objective.beta": (4.0,)})
 """
 
+# As in setup.cfg: another process may be writing a program that is read.
+WARNINGS = "error::UserWarning,ignore:Error reading persistent compilation cache:UserWarning"
+
 # Runs commands and programs one after the other: half of what a short one takes is the start of its
 # process, and half of the rest the plots of its run or sweep, which `draw` alone draws here.
 IN_ONE_PROCESS = """
@@ -307,7 +310,7 @@ from vae_jax import config as factory; factory.resolve(config)"""
         result = subprocess.run(
             [sys.executable, "-c", program],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning"},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": WARNINGS},
             input=told,
             text=True,
             capture_output=True,

@@ -1,7 +1,9 @@
 """Runs of several processes on this machine, started as a user starts them."""
 
+import contextlib
 import functools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -52,8 +54,13 @@ def config_of(data, **changes):
 
 
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    """A port that is free now, and that the system gives to no other program meanwhile."""
+    # The first process listens seconds later. These lie below those of outgoing connections, and
+    # above those of Ray's workers.
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
 
 
 def environment(num_devices=2, **variables):

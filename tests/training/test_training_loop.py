@@ -1,6 +1,8 @@
 import dataclasses
+import io
 import os
 import signal
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -345,6 +347,18 @@ def test_a_signal_saves_after_the_call_and_stops(tmp_path, number, capsys):
     assert steps.calls[-1] == (10, 5)
     assert checkpoints.steps(tmp_path) == [0, 15]
     assert weights(restored(tmp_path)[0].tree.train.params) == 15
+
+
+def test_a_signal_amid_a_message_is_recorded_and_told(monkeypatch, capfd):
+    class Written(io.StringIO):
+        def write(self, text):
+            raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stderr>'>")
+
+    monkeypatch.setattr(sys, "stderr", Written())
+    with deferred() as interruption:
+        signal.raise_signal(signal.SIGTERM)
+    assert interruption.signal == signal.SIGTERM
+    assert capfd.readouterr().err.startswith("SIGTERM: saving at the next stop")
 
 
 def test_a_second_signal_stops_at_once():

@@ -728,11 +728,12 @@ def _decimal_point(file: TextIO) -> str:
 
     A single line may have none but whole numbers.
     """
+    is_fraction = re.compile(r"[-+]?\d*([.,])\d+([eE][-+]?\d+)?").fullmatch
     found = []
     # A cell that is too long for this reader has no decimal point.
     with contextlib.suppress(csv.Error):
         for record in itertools.islice(csv.reader(file, delimiter=";"), _LINES_SEEN):
-            matches = (re.fullmatch(r"[-+]?\d*([.,])\d+", cell.strip()) for cell in record)
+            matches = (is_fraction(cell.strip()) for cell in record)
             found += [match[1] for match in matches if match is not None]
     return "," if found.count(",") > found.count(".") else "."
 

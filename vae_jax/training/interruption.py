@@ -1,6 +1,7 @@
 """SIGTERM and Ctrl-C as a flag that the training loop checks between compiled calls."""
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -26,11 +27,13 @@ def deferred() -> Iterator[Interruption]:
         if interruption:
             raise KeyboardInterrupt(number)
         interruption.signal = signal.Signals(number)
-        print(
-            f"{interruption.signal.name}: saving at the next stop; once more stops at once",
-            file=sys.stderr,
-            flush=True,
-        )
+        message = f"{interruption.signal.name}: saving at the next stop; once more stops at once"
+        try:
+            print(message, file=sys.stderr, flush=True)
+        except RuntimeError:
+            # The signal came while the stream was being written, which it refuses to be again.
+            with contextlib.suppress(OSError):
+                os.write(2, f"{message}\n".encode())
 
     previous = {number: signal.signal(number, record) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
