@@ -244,7 +244,7 @@ def test_two_processes_share_a_stream_and_report_the_end_once(data, launched, tm
     train(config_of(data), alone, devices=jax.devices()[:4])
     assert losses(folder).keys() == losses(alone).keys()
     np.testing.assert_allclose(
-        list(losses(folder).values()), list(losses(alone).values()), rtol=1e-6
+        list(losses(folder).values()), list(losses(alone).values()), rtol=1e-4
     )
 
 
