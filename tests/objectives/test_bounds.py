@@ -10,7 +10,7 @@ from flax import nnx
 from scipy import special
 from small_models import LinearGaussian, assert_equal_means
 
-from vae_jax.objectives import bounds
+from vae_jax.objectives import Batch, bounds
 
 CASE = LinearGaussian(shift=0.5, log_stretch=0.3)
 IMAGES = jnp.asarray(CASE.draw_images(1, 3))
@@ -144,6 +144,29 @@ def test_the_doubly_reparameterised_gradient_has_the_bounds_expectation_and_less
     # The decoder's gradient is the same function of the same draws.
     same = gradients("dreg", 8)
     np.testing.assert_allclose(same[1], plain[1], rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize(("setting", "name"), [("plain", "iwae"), ("dreg", "dreg")])
+def test_the_objective_has_the_gradient_that_its_settings_name(setting, name):
+    objective = bounds.IWAE(num_samples=3, gradient=setting)
+    key = jax.random.key(4)
+
+    @jax.jit
+    @jax.grad
+    def found(params):
+        model = nnx.merge(GRAPHDEF, params)
+        return objective.bound(model, Batch(IMAGES, IMAGES), key)[0].mean()
+
+    @jax.jit
+    @jax.grad
+    def expected(params):
+        return bound_of(name, nnx.merge(GRAPHDEF, params), key, 3)
+
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6),
+        nnx.to_pure_dict(found(PARAMS)),
+        nnx.to_pure_dict(expected(PARAMS)),
+    )
 
 
 @pytest.mark.parametrize(("name", "k"), [("sticking elbo", 1), ("dreg", 5)])

@@ -1,0 +1,20 @@
+"""The mixture of experts of subsets: which component lies at a quantile."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vae_jax.distributions import Normal, SubsetMixture
+
+
+@pytest.mark.parametrize("total", [1.0, 0.5])
+def test_a_quantile_is_in_the_component_that_the_weights_give_it_to(total):
+    """Weights of which rounding lost a part are weights by their ratio."""
+    weights = total * np.float32([[0.2, 0.0], [0.5, 0.25], [0.3, 0.75]])
+    mixture = SubsetMixture(
+        Normal(jnp.zeros((3, 2, 1)), jnp.zeros((3, 2, 1))), jnp.log(jnp.asarray(weights))
+    )
+    uniform = np.float32([[0.1, 0.1], [0.19, 0.24], [0.3, 0.3], [0.69, 0.9], [0.71, 0.999]])
+    chosen = jax.jit(SubsetMixture.at)(mixture, uniform)
+    assert chosen.tolist() == [[0, 1], [0, 1], [1, 2], [1, 2], [2, 2]]
