@@ -6,7 +6,8 @@
 Mutation testing of densities, objectives and the training step: cosmic-ray lists and makes the
 changes, such as a sum in place of a difference, in a copy of the last commit. A change is found if
 one of the tests of its area fails. Operators that floats do not have are left out: any test finds
-those. The same command goes on after it was stopped. Takes a quarter of a minute per change that is
+those. The same command goes on after it was stopped; with --again it also tries the changes again
+that no test has found so far. Takes a quarter of a minute per change that is
 found, and two minutes per other one, on one core.
 """
 
@@ -32,6 +33,8 @@ from vae_jax.evaluation import results_file
 
 shared.define("seed", output="required; JSON file to write, and to go on with")
 _MUTANTS = flags.DEFINE_integer("num_mutants", 200, "changes to try", lower_bound=1)
+
+_AGAIN = flags.DEFINE_boolean("again", False, "try those again that no test has found so far")
 
 _ROOT = Path(__file__).parents[1]
 # A change may let a loop run for ever.
@@ -206,7 +209,11 @@ def main() -> None:
             found = _list(copy, area, cosmic_ray, Path(scratch))
             chosen = choose(found, round(area.share * _MUTANTS.value), seed)
             # Those of modules that have changed since are no longer among the chosen.
-            own = rows[name] = [row for row in rows.get(name, []) if _mutant(row) in chosen]
+            own = rows[name] = [
+                row
+                for row in rows.get(name, [])
+                if _mutant(row) in chosen and (row["found_by"] or not _AGAIN.value)
+            ]
             done = {_mutant(row) for row in own}
             left = [mutant for mutant in chosen if mutant not in done]
             if left and (failure := first_failure(copy, (*area.tests, *area.wider))):

@@ -18,3 +18,13 @@ def test_a_quantile_is_in_the_component_that_the_weights_give_it_to(total):
     uniform = np.float32([[0.1, 0.1], [0.19, 0.24], [0.3, 0.3], [0.69, 0.9], [0.71, 0.999]])
     chosen = jax.jit(SubsetMixture.at)(mixture, uniform)
     assert chosen.tolist() == [[0, 1], [0, 1], [1, 2], [1, 2], [2, 2]]
+
+
+def test_a_chosen_component_has_its_own_mean_and_scale():
+    means = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+    mixture = SubsetMixture(Normal(jnp.asarray(means), jnp.asarray(-means)), jnp.zeros((3, 2)))
+    chosen = np.array([[0, 2], [1, 0], [2, 2], [0, 1]])
+    found = jax.jit(SubsetMixture.of)(mixture, chosen)
+    expected = means[chosen, np.arange(2)]
+    np.testing.assert_array_equal(found.mean, expected, strict=True)
+    np.testing.assert_array_equal(found.log_scale, -expected, strict=True)

@@ -170,6 +170,36 @@ def test_gradients_of_expectations_are_unbiased(dimension):
             )
 
 
+def test_the_density_of_a_draw_moves_with_the_draw():
+    """The log density that comes with draws has the derivative of that at the moving points."""
+    raw, noise = normal(3, 4, 6), normal(5, 5, 4, noise_size(6))
+    k = jnp.asarray([0.5, 3.0, 40.0, 8.0])
+
+    def densities(raw, k):
+        q = VonMisesFisher(on_sphere(raw), k)
+        draw = q.draw(noise)
+        return draw.log_prob, q.log_prob(draw.latents)
+
+    (given, again), (slope, expected) = jax.jit(jax.jvp, static_argnums=0)(
+        densities, (raw, k), (normal(9, 4, 6), k / 2)
+    )
+    np.testing.assert_allclose(given, again, atol=1e-4)
+    np.testing.assert_allclose(slope, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_draws_of_a_batch_move_as_each_alone():
+    def slope(raw, k, noise, change):
+        def drawn(raw, k):
+            return VonMisesFisher(on_sphere(raw), k).draw(noise).latents
+
+        return jax.jvp(drawn, (raw, k), (change, k))[1]
+
+    batch = normal(3, 4, 6), jnp.asarray([0.5, 3.0, 40.0, 8.0]), normal(5, 4, noise_size(6))
+    batch = *batch, normal(9, 4, 6)
+    alone = jax.jit(jax.vmap(slope))(*batch)
+    np.testing.assert_allclose(jax.jit(slope)(*batch), alone, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("dimension", [2, 3, 11, 200])
 def test_a_draw_without_an_accepted_proposal_is_rarer_than_one_in_ten_million(dimension):
     noise = np.random.default_rng(0).normal(size=(200_000, 2))
