@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from multiprocessing import connection
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -104,13 +105,28 @@ class ProcessExecutor:
         deaths: collections.Counter[str] = collections.Counter()
         busy: list[tuple[_Worker, chunks.Chunk]] = []
         idle = [_start(share) for share in self._shares[: len(waiting)]]
+
+        def replace(worker: _Worker, chunk: chunks.Chunk) -> None:
+            """Put back the chunk of a worker that has ended, and start another worker."""
+            waiting.appendleft(chunk)
+            worker.process.join()
+            worker.pipe.close()
+            # A service or a batch system signals all processes: the worker was asked to stop, too.
+            if not interruption:
+                _count_death(worker, chunk["name"], deaths)
+                idle.append(_start(worker.cores))
+
         with deferred() as interruption:
             try:
                 while (waiting or busy) and not interruption:
                     while waiting and idle:
                         worker, chunk = idle.pop(), waiting.popleft()
-                        worker.pipe.send((str(folder.absolute()), chunk))
-                        busy.append((worker, chunk))
+                        try:
+                            worker.pipe.send((str(folder.absolute()), chunk))
+                        except ConnectionError:
+                            replace(worker, chunk)
+                        else:
+                            busy.append((worker, chunk))
                     ready = connection.wait(
                         [worker.pipe for worker, _ in busy], _SECONDS_BETWEEN_LOOKS
                     )
@@ -120,11 +136,8 @@ class ProcessExecutor:
                         try:
                             problem = worker.pipe.recv()
                         except (EOFError, ConnectionError):
-                            problem = None
-                        if problem is None:
-                            _count_death(worker, chunk["name"], deaths)
-                            waiting.appendleft(chunk)
-                            worker = _start(worker.cores)
+                            replace(worker, chunk)
+                            continue
                         idle.append(worker)
                         if problem:
                             raise UserError(problem)
@@ -174,15 +187,17 @@ def _stop(workers: Sequence[_Worker]) -> None:
 
 
 def _count_death(worker: _Worker, chunk: str, deaths: collections.Counter[str]) -> None:
-    """Count the death of a worker.
+    """Count the death of a worker that has ended, unless it was asked to stop.
 
     Raises:
       RuntimeError: it died of an error in the code.
       UserError: the chunk has lost as many workers as it may.
     """
-    worker.process.join()
-    if (worker.process.exitcode or 0) >= 0:
+    code = worker.process.exitcode or 0
+    if code > 0:
         raise RuntimeError(f"the chunk {chunk} failed; its worker printed why, above")
+    if code == 0:
+        return
     deaths[chunk] += 1
     if deaths[chunk] == _MAX_DEATHS:
         raise UserError(
@@ -200,6 +215,13 @@ def _work(pipe: connection.Connection, cores: set[int], cache: dict[str, Any]) -
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _use_compilation_cache(cache)
     with deferred() as interruption:
+
+        def record(number: int, _: FrameType | None) -> None:
+            interruption.signal = signal.Signals(number)
+
+        # Where all processes are signalled, the first one's SIGTERM is the second here: it must not
+        # cut off what is being saved.
+        signal.signal(signal.SIGTERM, record)
         while not interruption:
             if not pipe.poll(_SECONDS_BETWEEN_CHUNKS):
                 continue
