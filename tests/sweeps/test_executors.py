@@ -1,8 +1,10 @@
-"""Executors whose workers are replaced: how they end, and what is done about it."""
+"""Executors whose workers, or whose Ray, are replaced: how they end, and what is done about it."""
 
 import multiprocessing
 import os
 import signal
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -148,3 +150,25 @@ def test_a_worker_saves_though_it_is_asked_to_stop_twice(monkeypatch):
         ours.send(("sweep", CHUNKS[0]))
         executors._work(theirs, {0}, {})
     assert saved == [CHUNKS[0]]
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("", "Ray cannot be started: timed out; try again, or use --executor=local"),
+        (
+            "h:1",
+            "--ray_address='h:1' cannot be reached: timed out; give the address of a cluster that "
+            "runs, or none to start one here",
+        ),
+    ],
+)
+def test_a_ray_that_does_not_start_is_reported_in_one_line(monkeypatch, address, message):
+    def init(**options):
+        raise Exception("timed out\nsee the logs")
+
+    ray = types.ModuleType("ray")
+    ray.init = init
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    with pytest.raises(UserError, match=f"^{message}$"):
+        executors.RayExecutor(address)

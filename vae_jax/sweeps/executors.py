@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
-from vae_jax.errors import UserError
+from vae_jax.errors import UserError, first_line
 from vae_jax.sweeps import chunks
 from vae_jax.sweeps.plan import Resources, resources_here
 from vae_jax.training.interruption import deferred
@@ -264,8 +264,17 @@ class RayExecutor:
                 include_dashboard=False,
                 log_to_driver=True,
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UserError(f"--ray_address={address!r} cannot be reached: {error}") from None
+        # What fails at the start of a cluster is often a bare Exception.
+        except Exception as error:
+            reason = first_line(error)
+            if address:
+                raise UserError(
+                    f"--ray_address={address!r} cannot be reached: {reason}; give the address of a "
+                    "cluster that runs, or none to start one here"
+                ) from None
+            raise UserError(
+                f"Ray cannot be started: {reason}; try again, or use --executor=local"
+            ) from None
         resources = ray.cluster_resources()
         self._gpus = 1 if resources.get("GPU", 0) >= 1 else 0
         num_workers = max(1, int(resources["GPU" if self._gpus else "CPU"]))
