@@ -110,6 +110,17 @@ def test_a_real_server_is_shared_until_it_stops(tmp_path):
             storage.close(used)
 
 
+def test_the_server_of_a_test_that_fails_is_stopped():
+    psycopg = pytest.importorskip("psycopg", reason="the extra postgresql is not installed")
+    with contextlib.suppress(ZeroDivisionError), postgresql.running() as server:
+        connection = psycopg.connect(server.url.replace("+psycopg", ""))
+        raise ZeroDivisionError
+    with connection, pytest.raises(psycopg.OperationalError):
+        connection.execute("SELECT 1")
+    # By the server: one that has lost only its files answers with an error.
+    assert connection.broken
+
+
 def test_a_shared_study_of_another_sweep_is_refused_and_another_name_is_not(tmp_path):
     url = f"sqlite:///{tmp_path}/trials.db"
     opened(tmp_path, url)
