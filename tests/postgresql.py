@@ -79,8 +79,11 @@ def running() -> Iterator[Server]:
         call(control, "start", "-D", data, "-w", "-o", options)
         url = f"postgresql+psycopg://tester:{PASSWORD}@/postgres?host={quote(str(folder))}"
         yield Server(url, stop)
-        if (folder / "data" / "postmaster.pid").exists():
-            stop()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.with_suffix(".log").unlink(missing_ok=True)
+        try:
+            # It is there as long as the server, which a test that fails does not stop.
+            if (folder / "data" / "postmaster.pid").exists():
+                stop()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.with_suffix(".log").unlink(missing_ok=True)

@@ -44,7 +44,7 @@ def shared(tmp_path):
 
         def join(sweep=TPE, *, owner="a"):
             joined = opened(tmp_path, sweep, owner=owner, url=f"sqlite:///{tmp_path}/trials.db")
-            stack.callback(joined._storage._backend.engine.dispose)
+            stack.callback(joined.close)
             return joined
 
         yield join
@@ -339,11 +339,14 @@ while claimed := search.claim(2):
 # Two processes that start Python.
 @pytest.mark.slow
 @pytest.mark.parametrize("is_shared", [False, True], ids=["journal", "storage"])
-def test_two_processes_share_a_study_without_losing_or_repeating_a_trial(tmp_path, is_shared):
+def test_two_processes_share_a_study_without_losing_or_repeating_a_trial(
+    tmp_path, request, is_shared
+):
     url = f"sqlite:///{tmp_path}/trials.db" if is_shared else ""
     sweep = space.tpe({"objective.beta": space.Uniform(0, 1)}, num_trials=24)
     # Its tables are there before the two come.
     watching = opened(tmp_path, sweep, owner="c", url=url, names=["beta"])
+    request.addfinalizer(watching.close)
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", MEMBER, str(tmp_path), url, owner],

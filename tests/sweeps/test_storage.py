@@ -1,9 +1,13 @@
 import contextlib
+import os
 import sqlite3
+from pathlib import Path
 
 import optuna
 import postgresql
 import pytest
+import sqlalchemy
+from optuna.storages._rdb.models import BaseModel
 
 from vae_jax.errors import UserError
 from vae_jax.sweeps import storage
@@ -12,6 +16,19 @@ from vae_jax.sweeps.storage import open_study
 
 def opened(folder, url="", study="s", digest="d"):
     return open_study(folder, url, study, digest, maximize=True)
+
+
+@pytest.fixture
+def joined(tmp_path):
+    """Return a function that opens a database as `opened` does; all are closed at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def join(url, **options):
+            study = opened(tmp_path, url, **options)
+            stack.callback(storage.close, study)
+            return study
+
+        yield join
 
 
 def num_trials(opened):
@@ -51,19 +68,18 @@ def test_a_study_of_an_earlier_version_is_used_on(tmp_path):
     joined = opened(folder)
     assert num_trials(joined) == 1
     assert not (folder / "journal.log").exists()
-    for engine in (old._storage._backend.engine, joined._backend.engine):
-        engine.dispose()
+    for used in (old._storage, joined):
+        storage.close(used)
 
 
-def test_a_database_that_lost_a_table_is_one_line(tmp_path):
+def test_a_database_that_lost_a_table_is_one_line(tmp_path, joined):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
-    study = opened(tmp_path, url)
+    study = joined(url)
     with contextlib.closing(sqlite3.connect(tmp_path / "shared.db")) as database:
         database.execute("DROP TABLE trials")
     message = "--storage cannot be used: no such table"
     with pytest.raises(UserError, match=message), storage.reaching(url):
         study.get_all_trials(study.get_study_id_from_name("s"))
-    study._backend.engine.dispose()
 
 
 def test_a_journal_that_is_no_json_is_one_line(tmp_path):
@@ -74,24 +90,64 @@ def test_a_journal_that_is_no_json_is_one_line(tmp_path):
     del first
 
 
-def test_any_url_is_passed_to_optuna(tmp_path, monkeypatch):
+def test_any_url_is_passed_to_optuna(tmp_path, monkeypatch, joined):
     given = []
 
-    def get_storage(storage):
-        if not isinstance(storage, str):
-            return storage
-        given.append(storage)
-        return optuna.storages.InMemoryStorage()
+    def create_engine(url):
+        given.append(url)
+        return sqlalchemy.create_engine("sqlite://")
 
-    monkeypatch.setattr(optuna.storages, "get_storage", get_storage)
-    opened(tmp_path, "postgresql+psycopg://me:secret@host/db?sslmode=require")
+    monkeypatch.setattr(sqlalchemy.engine, "create_engine", create_engine)
+    joined("postgresql+psycopg://me:secret@host/db?sslmode=require")
     assert given == ["postgresql+psycopg://me:secret@host/db?sslmode=require"]
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("options", "seconds"), [("", 60), ("?timeout=7", 7)])
+def test_a_process_waits_a_minute_for_another_that_writes_to_sqlite(
+    tmp_path, joined, options, seconds
+):
+    study = joined(f"sqlite:///{tmp_path}/trials.db{options}")
+    with study._backend.engine.connect() as connection:
+        waits = connection.exec_driver_sql("PRAGMA busy_timeout").scalar()
+    assert waits == seconds * 1000
+
+
+@contextlib.contextmanager
+def others_make_tables(url):
+    """Let another machine make tables when we have seen that there are none, half at a time."""
+    others = sqlalchemy.create_engine(url)
+    tables = BaseModel.metadata.sorted_tables
+    halves = [tables[:6], tables[6:]]
+
+    def make(*_, **__):
+        half = halves.pop(0) if halves else []
+        with others.begin() as connection:
+            for table in half:
+                table.create(connection)
+
+    # Before any of our own types of PostgreSQL, for whose transaction the others would wait.
+    sqlalchemy.event.listen(BaseModel.metadata, "before_create", make, insert=True)
+    try:
+        yield
+    finally:
+        sqlalchemy.event.remove(BaseModel.metadata, "before_create", make)
+        others.dispose()
+    assert halves == []
+
+
+def test_two_machines_may_open_a_new_database_at_once(tmp_path, joined):
+    url = f"sqlite:///{tmp_path}/trials.db"
+    with others_make_tables(url):
+        study = joined(url)
+    assert num_trials(study) == 0
+
+
 def test_a_real_server_is_shared_until_it_stops(tmp_path):
     with postgresql.running() as server:
-        first, second = opened(tmp_path, server.url), opened(tmp_path, server.url)
+        with others_make_tables(server.url):
+            first = opened(tmp_path, server.url)
+        second = opened(tmp_path, server.url)
         study = first.get_study_id_from_name("s")
         first.create_new_trial(study)
         assert num_trials(second) == 1
@@ -110,17 +166,30 @@ def test_a_real_server_is_shared_until_it_stops(tmp_path):
             storage.close(used)
 
 
-def test_a_shared_study_of_another_sweep_is_refused_and_another_name_is_not(tmp_path):
+def test_the_server_of_a_test_that_fails_is_stopped():
+    psycopg = pytest.importorskip("psycopg", reason="the extra postgresql is not installed")
+    with contextlib.suppress(ZeroDivisionError), postgresql.running() as server:
+        connection = psycopg.connect(server.url.replace("+psycopg", ""))
+        raise ZeroDivisionError
+    with connection, pytest.raises(psycopg.OperationalError):
+        connection.execute("SELECT 1")
+    # By the server: one that has lost only its files answers with an error.
+    assert connection.broken
+
+
+def test_a_shared_study_of_another_sweep_is_refused_and_another_name_is_not(tmp_path, joined):
     url = f"sqlite:///{tmp_path}/trials.db"
-    opened(tmp_path, url)
+    joined(url)
     with pytest.raises(UserError, match=r"the study 's' is of another sweep .* is d, ours e; use"):
-        opened(tmp_path, url, digest="e")
-    opened(tmp_path, url, study="t", digest="e")
+        joined(url, digest="e")
+    joined(url, study="t", digest="e")
 
 
 def test_a_study_that_no_sweep_made_is_refused(tmp_path):
     url = f"sqlite:///{tmp_path}/trials.db"
-    optuna.create_study(storage=url, study_name="mine").enqueue_trial({"x": 1})
+    mine = optuna.create_study(storage=url, study_name="mine")
+    mine.enqueue_trial({"x": 1})
+    storage.close(mine._storage)
     with pytest.raises(UserError, match="the study 'mine' was not made by a sweep; use another"):
         opened(tmp_path, url, study="mine")
 
@@ -134,7 +203,7 @@ SECRET = "s3cret"
         ("nonsense", "--storage cannot be used: Could not parse SQLAlchemy URL"),
         (f"postgresql://me:{SECRET}@host:port/db", "--storage cannot be used: it must be a URL"),
         (f"postgresql://me:x@y:{SECRET}@host/db", "--storage cannot be used: it must be a URL"),
-        (f"redis://me:{SECRET}@host", "--storage cannot be used: it must be a URL like"),
+        (f"redis://me:{SECRET}@host", "--storage cannot be used: Can't load plugin"),
         (f"mysql+nonsense://me:{SECRET}@host/db", "--storage cannot be used: Can't load plugin"),
         ("sqlite:////nonexistent/folder/x.db", "cannot be used: unable to open database file"),
         ("sqlite:///x{y}.db", "--storage cannot be used"),
@@ -171,15 +240,28 @@ def test_the_message_of_a_driver_is_shown_without_credentials(text, url, shown):
     assert storage._without_credentials(text, url) == shown
 
 
-def test_a_database_that_is_none_or_of_another_optuna_is_reported(tmp_path):
+def open_files():
+    """The files that this process has open."""
+    found = set()
+    for descriptor in Path("/proc/self/fd").glob("*"):
+        # The folder itself was one.
+        with contextlib.suppress(OSError):
+            found.add(os.readlink(descriptor))
+    return found
+
+
+def test_a_database_that_is_none_or_of_another_optuna_is_reported_and_closed(tmp_path):
     (tmp_path / "study.db").write_text("no database at all\n" * 100)
     with pytest.raises(UserError, match="the study in the workdir cannot be used: file is not a"):
         opened(tmp_path)
     url = f"sqlite:///{tmp_path}/trials.db"
-    with opened(tmp_path, url)._backend.engine.begin() as connection:
+    study = opened(tmp_path, url)
+    with study._backend.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
+    storage.close(study)
     with pytest.raises(UserError, match="--storage cannot be used: The runtime optuna version"):
         opened(tmp_path, url)
+    assert open_files().isdisjoint(map(str, tmp_path.iterdir()))
 
 
 def test_a_workdir_keeps_the_name_under_which_it_claims(tmp_path):

@@ -92,7 +92,13 @@ def test_workers_killed_in_mid_task_change_nothing(tmp_path, undisturbed, execut
     environment = {
         **ENVIRONMENT,
         "SWEEP_TEST_MARK": mark,
-        # Ray gives way to all other processes, which are none of a test's business.
+        # A cluster that runs on this machine is none of a test's business.
+        "RAY_ADDRESS": "local",
+        # Ray gives its parts half a minute each to start, which a busy machine exceeds.
+        "RAY_gcs_server_port_wait_time_s": "300",
+        "RAY_raylet_start_wait_time_s": "300",
+        "RAY_agent_register_timeout_ms": "300000",
+        # Ray gives way to all other processes.
         "RAY_worker_niceness": "0",
         # Workers that it starts before there is a task have another environment than the task's.
         "RAY_enable_worker_prestart": "0",
@@ -104,7 +110,10 @@ def test_workers_killed_in_mid_task_change_nothing(tmp_path, undisturbed, execut
         while not is_half_done(folder):
             assert process.poll() is None, log.read_text(errors="replace")
             time.sleep(0.02)
-        workers = workers_marked(mark, worker_name)
+        # Those of a chunk that has ended meanwhile are gone, and those of the next not yet there.
+        while not (workers := workers_marked(mark, worker_name)):
+            assert process.poll() is None, log.read_text(errors="replace")
+            time.sleep(0.02)
         for worker in workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
@@ -112,7 +121,6 @@ def test_workers_killed_in_mid_task_change_nothing(tmp_path, undisturbed, execut
     finally:
         process.kill()
     assert code == 0, log.read_text(errors="replace")
-    assert workers
     assert kill_sweep.differences(folder, undisturbed) == []
 
 
@@ -124,35 +132,61 @@ def get_sweep():
 """
 
 
+# The command, which waits for a line, or the end of its input, once it has written a checkpoint.
+WAITING = """
+import sys
+sys.path.insert(0, "tests")
+import undrawn_command
+from vae_jax.training import checkpoints
+
+save = checkpoints.save
+
+
+def save_and_wait(*arguments, **options):
+    save(*arguments, **options)
+    checkpoints.save = save
+    print("\\nwaiting", flush=True)
+    sys.stdin.readline()
+
+
+checkpoints.save = save_and_wait
+undrawn_command.main()
+"""
+
+
 # Two whole processes.
 @pytest.mark.slow
 def test_processes_share_a_workdir_and_finish_what_a_killed_one_began(tmp_path):
     sweep, folder = tmp_path / "shared.py", tmp_path / "sweep"
     sweep.write_text(SHARED)
-    command = [part for part in undrawn(folder) if not part.startswith("--sweep=")]
+    python, _, *arguments = undrawn(folder)
+    command = [python, "-c", WAITING]
+    command += [part for part in arguments if not part.startswith("--sweep=")]
     command.append(f"--sweep={sweep}")
 
     def begin(chunk):
-        """Start a process, and wait until it trains the chunk."""
+        """Start a process, and wait until it waits in the middle of the chunk."""
         process = subprocess.Popen(
             command,
             cwd=ROOT,
             env=ENVIRONMENT,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        while not any((folder / "chunks" / chunk).glob("checkpoints/*")):
-            assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.02)
+        output = []
+        for line in process.stdout:
+            output.append(line)
+            if line == "waiting\n":
+                break
+        assert any((folder / "chunks" / chunk).glob("checkpoints/*")), "".join(output)
         return process
 
-    first = begin("0000-00")
-    first.send_signal(signal.SIGSTOP)
-    second = begin("0000-01")
-    first.kill()
-    first.communicate()
-    output, _ = second.communicate()
+    with begin("0000-00") as first, begin("0000-01") as second:
+        first.kill()
+        first.communicate()
+        output, _ = second.communicate("\n")
     assert second.returncode == 0, output
     assert "4 members: 4 finished;" in output
     for member in range(4):

@@ -13,11 +13,12 @@ import threading
 from collections.abc import Callable, Sequence
 from multiprocessing import connection
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
-from vae_jax.errors import UserError
+from vae_jax.errors import UserError, first_line
 from vae_jax.sweeps import chunks
 from vae_jax.sweeps.plan import Resources, resources_here
 from vae_jax.training.interruption import deferred
@@ -104,13 +105,28 @@ class ProcessExecutor:
         deaths: collections.Counter[str] = collections.Counter()
         busy: list[tuple[_Worker, chunks.Chunk]] = []
         idle = [_start(share) for share in self._shares[: len(waiting)]]
+
+        def replace(worker: _Worker, chunk: chunks.Chunk) -> None:
+            """Put back the chunk of a worker that has ended, and start another worker."""
+            waiting.appendleft(chunk)
+            worker.process.join()
+            worker.pipe.close()
+            # A service or a batch system signals all processes: the worker was asked to stop, too.
+            if not interruption:
+                _count_death(worker, chunk["name"], deaths)
+                idle.append(_start(worker.cores))
+
         with deferred() as interruption:
             try:
                 while (waiting or busy) and not interruption:
                     while waiting and idle:
                         worker, chunk = idle.pop(), waiting.popleft()
-                        worker.pipe.send((str(folder.absolute()), chunk))
-                        busy.append((worker, chunk))
+                        try:
+                            worker.pipe.send((str(folder.absolute()), chunk))
+                        except ConnectionError:
+                            replace(worker, chunk)
+                        else:
+                            busy.append((worker, chunk))
                     ready = connection.wait(
                         [worker.pipe for worker, _ in busy], _SECONDS_BETWEEN_LOOKS
                     )
@@ -120,11 +136,8 @@ class ProcessExecutor:
                         try:
                             problem = worker.pipe.recv()
                         except (EOFError, ConnectionError):
-                            problem = None
-                        if problem is None:
-                            _count_death(worker, chunk["name"], deaths)
-                            waiting.appendleft(chunk)
-                            worker = _start(worker.cores)
+                            replace(worker, chunk)
+                            continue
                         idle.append(worker)
                         if problem:
                             raise UserError(problem)
@@ -174,15 +187,17 @@ def _stop(workers: Sequence[_Worker]) -> None:
 
 
 def _count_death(worker: _Worker, chunk: str, deaths: collections.Counter[str]) -> None:
-    """Count the death of a worker.
+    """Count the death of a worker that has ended, unless it was asked to stop.
 
     Raises:
       RuntimeError: it died of an error in the code.
       UserError: the chunk has lost as many workers as it may.
     """
-    worker.process.join()
-    if (worker.process.exitcode or 0) >= 0:
+    code = worker.process.exitcode or 0
+    if code > 0:
         raise RuntimeError(f"the chunk {chunk} failed; its worker printed why, above")
+    if code == 0:
+        return
     deaths[chunk] += 1
     if deaths[chunk] == _MAX_DEATHS:
         raise UserError(
@@ -200,6 +215,13 @@ def _work(pipe: connection.Connection, cores: set[int], cache: dict[str, Any]) -
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _use_compilation_cache(cache)
     with deferred() as interruption:
+
+        def record(number: int, _: FrameType | None) -> None:
+            interruption.signal = signal.Signals(number)
+
+        # Where all processes are signalled, the first one's SIGTERM is the second here: it must not
+        # cut off what is being saved.
+        signal.signal(signal.SIGTERM, record)
         while not interruption:
             if not pipe.poll(_SECONDS_BETWEEN_CHUNKS):
                 continue
@@ -242,8 +264,17 @@ class RayExecutor:
                 include_dashboard=False,
                 log_to_driver=True,
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UserError(f"--ray_address={address!r} cannot be reached: {error}") from None
+        # What fails at the start of a cluster is often a bare Exception.
+        except Exception as error:
+            reason = first_line(error)
+            if address:
+                raise UserError(
+                    f"--ray_address={address!r} cannot be reached: {reason}; give the address of a "
+                    "cluster that runs, or none to start one here"
+                ) from None
+            raise UserError(
+                f"Ray cannot be started: {reason}; try again, or use --executor=local"
+            ) from None
         resources = ray.cluster_resources()
         self._gpus = 1 if resources.get("GPU", 0) >= 1 else 0
         num_workers = max(1, int(resources["GPU" if self._gpus else "CPU"]))

@@ -19,6 +19,11 @@ from optuna.storages.journal import JournalFileBackend
 from vae_jax import workdir
 from vae_jax.errors import UserError, first_line
 
+# The seconds that a process waits for another that writes to SQLite; five are its default.
+_SQLITE_PATIENCE = 60
+# Two processes in step can fail several times in turn, each time with more tables there.
+_TRIES = 10
+
 
 def open_study(folder: Path, url: str, study: str, digest: str, *, maximize: bool) -> BaseStorage:
     """Return the storage with the study, which is made unless it is there.
@@ -80,15 +85,57 @@ def owner_of(folder: Path) -> str:
 
 def _storage(folder: Path, url: str) -> BaseStorage:
     if url:
-        return optuna.storages.get_storage(url)
+        return _database(url)
     database = folder / "study.db"
     if database.is_file():
         # Made by an earlier version. Optuna would replace names in braces.
         name = str(database).replace("{", "{{").replace("}", "}}")
-        return optuna.storages.get_storage(RDBStorage(f"sqlite:///{name}"))
+        return _database(f"sqlite:///{name}")
     journal = str(folder / "journal.log")
     lock: Any = _JournalLock(journal)
     return JournalStorage(JournalFileBackend(journal, lock_obj=lock))
+
+
+class _Database(RDBStorage):
+    """A database that is closed again if it cannot be used."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            super().__init__(_with_patience(url))
+        except BaseException:
+            if hasattr(self, "engine"):
+                self.engine.dispose()
+            raise
+
+
+def _with_patience(url: str) -> str:
+    """Return a URL of SQLite with a longer time-out, unless it has one, and any other as it is."""
+    path, _, options = url.partition("?")
+    if not re.match(r"sqlite(\+pysqlite)?://", path) or "timeout=" in options:
+        return url
+    return f"{path}?{options}{'&' if options else ''}timeout={_SQLITE_PATIENCE}"
+
+
+def _database(url: str) -> BaseStorage:
+    """Return a database with its tables, which another process may be making at the same time."""
+    for _ in range(_TRIES - 1):
+        try:
+            return optuna.storages.get_storage(_Database(url))
+        except Exception as error:
+            if not _was_made_meanwhile(error):
+                raise
+    return optuna.storages.get_storage(_Database(url))
+
+
+def _was_made_meanwhile(error: Exception) -> bool:
+    """Return whether a table or a row of a new database was there before we could make it."""
+    # Optuna imports it for a database only.
+    from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
+
+    # PostgreSQL writes in the language of its server.
+    return isinstance(error, IntegrityError | ProgrammingError) or (
+        isinstance(error, DBAPIError) and "already exists" in str(error.orig)
+    )
 
 
 class _JournalLock:
