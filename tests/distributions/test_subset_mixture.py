@@ -1,11 +1,25 @@
-"""The mixture of experts of subsets: which component lies at a quantile."""
+"""The mixture of experts of subsets: its density, and which component lies at a quantile."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from vae_jax.distributions import Normal, SubsetMixture
+
+
+def test_the_density_is_the_weighted_sum_of_those_of_the_components():
+    rng = np.random.default_rng(0)
+    means, log_scales = rng.normal(size=(2, 3, 2, 4)).astype(np.float32)
+    weights = np.float32([[0.2, 0.5], [0.5, 0.25], [0.3, 0.25]])
+    # Several samples of each of two examples.
+    values = rng.normal(size=(5, 2, 4)).astype(np.float32)
+    found = jax.jit(SubsetMixture.log_prob)(
+        SubsetMixture(Normal(*map(jax.device_put, (means, log_scales))), jnp.log(weights)), values
+    )
+    densities = stats.norm(means, np.exp(log_scales)).pdf(values[:, None]).prod(axis=-1)
+    np.testing.assert_allclose(found, np.log((weights * densities).sum(axis=1)), rtol=1e-4)
 
 
 @pytest.mark.parametrize("total", [1.0, 0.5])
