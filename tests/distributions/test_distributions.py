@@ -515,13 +515,14 @@ def test_samples_are_spread_as_the_log_probabilities_say(pixels_and_samples):
         assert np.abs(below - expected).max() < 2.3 / np.sqrt(len(samples))
 
 
-def test_the_log_density_of_a_continuous_bernoulli_is_linear_in_the_value():
+@pytest.mark.parametrize("kind", [Bernoulli, ContinuousBernoulli])
+def test_the_log_probability_of_a_value_is_linear_in_it(kind):
     logits, values = np.float32([-3.0, -0.1, 0.4, 8.0]), np.float32([0.0, 0.3, 0.5, 1.0])
 
     @jax.jit
     @jax.grad
     def slope(values):
-        return ContinuousBernoulli(jnp.asarray(logits)).log_prob(values)
+        return kind(jnp.asarray(logits)).log_prob(values)
 
     np.testing.assert_allclose(slope(values), logits, rtol=1e-6)
 
