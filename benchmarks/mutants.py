@@ -76,8 +76,9 @@ _AREAS = {
         0.4,
         ("tests/objectives",),
         (
+            "tests/config/test_experiment.py",
             "tests/experiments/test_objective_runs.py",
-            "tests/experiments/test_multimodal_training.py",
+            "tests/experiments/test_second_stage.py",
         ),
     ),
     "step": Area(

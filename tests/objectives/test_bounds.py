@@ -68,6 +68,15 @@ def gradients(name, k, *, groups=1, seed=0, num=NUM):
     return [np.asarray(g, np.float64) for g in found]
 
 
+def test_means_are_over_the_examples_and_their_conditions():
+    rng = np.random.default_rng(0)
+    log_likelihood, kl = rng.normal(size=(2, 3)), rng.normal(size=(2, 3, 4))
+    means = bounds.ElboTerms(*map(jax.device_put, (log_likelihood, kl))).means()
+    rate, distortion = kl.sum() / 6, -log_likelihood.sum() / 6
+    expected = {"elbo": -rate - distortion, "rate": rate, "distortion": distortion}
+    assert {name: float(mean) for name, mean in means.items()} == pytest.approx(expected, rel=1e-5)
+
+
 def test_with_the_exact_posterior_every_weight_is_log_p():
     exact = LinearGaussian()
     log_weights = np.asarray(weights(7, case=exact))
