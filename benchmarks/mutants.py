@@ -65,11 +65,7 @@ _AREAS = {
         ("vae_jax/distributions",),
         0.4,
         ("tests/distributions",),
-        (
-            "tests/models/test_likelihoods.py",
-            "tests/models/test_priors.py",
-            "tests/models/test_rows.py",
-        ),
+        ("tests/models",),
     ),
     "objectives": Area(
         ("vae_jax/objectives",),
