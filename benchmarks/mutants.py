@@ -7,8 +7,8 @@ Mutation testing of densities, objectives and the training step: cosmic-ray list
 changes, such as a sum in place of a difference, in a copy of the last commit. A change is found if
 one of the tests of its area fails. Operators that floats do not have are left out: any test finds
 those. The same command goes on after it was stopped; with --again it also tries the changes again
-that no test has found so far. Takes a quarter of a minute per change that is
-found, and two minutes per other one, on one core.
+that no test has found so far. Takes a quarter of a minute per change that is found, and two minutes
+per other one, on one core.
 """
 
 import json
@@ -33,7 +33,6 @@ from vae_jax.evaluation import results_file
 
 shared.define("seed", output="required; JSON file to write, and to go on with")
 _MUTANTS = flags.DEFINE_integer("num_mutants", 200, "changes to try", lower_bound=1)
-
 _AGAIN = flags.DEFINE_boolean("again", False, "try those again that no test has found so far")
 
 _ROOT = Path(__file__).parents[1]
@@ -148,12 +147,8 @@ def try_out(copy: Path, mutant: Mutant, area: Area, cosmic_ray: str) -> dict[str
         found_by = first_failure(copy, area.tests) or first_failure(copy, area.wider)
     finally:
         file.write_text(original, encoding="utf-8")
-    lines = (text.splitlines()[mutant.line - 1].strip() for text in (original, changed))
-    return {
-        **mutant._asdict(),
-        **dict(zip(("before", "after"), lines, strict=True)),
-        "found_by": found_by,
-    }
+    before, after = (text.splitlines()[mutant.line - 1].strip() for text in (original, changed))
+    return {**mutant._asdict(), "before": before, "after": after, "found_by": found_by}
 
 
 def _list(copy: Path, area: Area, cosmic_ray: str, scratch: Path) -> list[Mutant]:
@@ -179,10 +174,16 @@ def rows_of(path: Path) -> dict[str, list[dict[str, Any]]]:
     """
     if not path.is_file():
         return {}
-    rows = workdir.read_json(path, {"areas": dict})["areas"]
-    if not all(isinstance(own, list) and name in _AREAS for name, own in rows.items()):
+    rows: dict[str, Any] = workdir.read_json(path, {"areas": dict})["areas"]
+    fields = {*Mutant._fields, "found_by"}
+    if not all(
+        name in _AREAS
+        and isinstance(own, list)
+        and all(isinstance(row, dict) and fields <= row.keys() for row in own)
+        for name, own in rows.items()
+    ):
         raise UserError(f"--output={path} has rows of something else; name another file")
-    return dict(rows)
+    return rows
 
 
 def _mutant(row: dict[str, Any]) -> Mutant:

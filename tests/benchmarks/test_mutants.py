@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 from absl.testing import flagsaver
@@ -88,6 +87,7 @@ def test_what_is_missing_is_named_in_one_line(tmp_path, monkeypatch):
     output = tmp_path / "rows.json"
     assert refusal(str(output)).startswith("cosmic-ray is missing; install it by pip install")
     monkeypatch.setattr(shutil, "which", lambda name: name)
-    output.write_text('{"areas": {"plots": []}}')
-    assert refusal(str(output)).endswith("rows.json has rows of something else; name another file")
-    assert Path(output).read_text() == '{"areas": {"plots": []}}'
+    for areas in ('{"plots": []}', '{"step": 3}', '{"step": [3]}', '{"step": [{"line": 3}]}'):
+        output.write_text(content := f'{{"areas": {areas}}}')
+        assert refusal(str(output)).endswith("has rows of something else; name another file")
+        assert output.read_text() == content
